@@ -1,0 +1,1 @@
+//! The frozen transformer: configuration, loading, sites, hooks and packed batches.

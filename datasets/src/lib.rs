@@ -1,0 +1,1 @@
+//! Data sets: specification, reading, splits, tokenising and batch order.

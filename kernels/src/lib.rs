@@ -1,0 +1,1 @@
+//! Operations over a frozen backbone, each with an analytic backward.

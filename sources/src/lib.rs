@@ -1,0 +1,1 @@
+//! Named files with a revision and a hash, and the places to fetch them from.

@@ -1,0 +1,2 @@
+//! The `peftbench` command.
+fn main() {}
