@@ -1,1 +1,27 @@
-//! The frozen transformer: configuration, loading, sites, hooks and packed batches.
+//! The frozen transformer.
+//!
+//! A [`Backbone`] turns a packed [`Batch`] of token ids into one vector per example. Methods act on it
+//! through [`Hooks`]: at the input embeddings, at each [`Site`] (a linear layer), and at the output of
+//! each sublayer. Nothing in here knows any method.
+//!
+//! Letters in shapes: B examples, N tokens in the batch, H hidden size, P virtual tokens, L layers.
+#![forbid(unsafe_code)]
+
+mod batch;
+mod config;
+mod error;
+mod hooks;
+mod model;
+mod site;
+mod spec;
+mod weights;
+
+pub use batch::{Batch, Input};
+pub use config::{Architecture, Config};
+pub use error::{Error, Result};
+pub use hooks::{Hooks, NoHooks, Pass, Phase};
+pub use kernels::{Activation, LayerNorm, Linear, Spans};
+pub use model::{Backbone, Pooling};
+pub use site::{Projection, Site, Sublayer};
+pub use spec::{BackboneSpec, HeadKind, names, spec};
+pub use weights::{TensorFile, digest_of};

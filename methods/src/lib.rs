@@ -1,1 +1,135 @@
-//! Parameter-efficient fine-tuning methods, one file each.
+//! Parameter-efficient fine-tuning methods.
+//!
+//! Each method is one file with one constructor, one YAML of defaults in `configs/`, and one line in
+//! [`registry`]. A method acts on the frozen backbone through [`Hooks`] and owns its trainable variables;
+//! it never sees data, optimiser, clock or path.
+//!
+//! Letters in shapes: N tokens, H hidden size, P virtual tokens, R rank.
+#![forbid(unsafe_code)]
+
+mod adapter;
+mod config;
+mod full;
+mod head_only;
+mod init;
+mod lora;
+mod prompt_tuning;
+pub mod registry;
+
+use backbone::{Backbone, Hooks, Site};
+use candle_core::{Tensor, Var};
+use rand_chacha::ChaCha8Rng;
+
+pub use config::{Optimiser, Resolved, resolve, resolve_values};
+pub use init::normal;
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What can go wrong with a method.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No method has this name.
+    #[error("unknown method '{name}'; known: {}", known.join(", "))]
+    UnknownMethod {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: Vec<&'static str>,
+    },
+    /// A configuration is not valid.
+    #[error("method {method}: {what}")]
+    Config {
+        /// The method.
+        method: String,
+        /// Key, offending value and accepted values.
+        what: String,
+    },
+    /// Saved weights do not fit the method.
+    #[error("weights: {0}")]
+    Weights(String),
+    /// The backbone refused.
+    #[error(transparent)]
+    Backbone(#[from] backbone::Error),
+    /// A tensor operation failed.
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}
+
+/// A way to adapt a frozen backbone to a task.
+pub trait PeftMethod: Hooks {
+    /// The trainable variables in a fixed order, named by site. Counting, saving, the optimiser and the
+    /// gradient audit read this and nothing else.
+    fn vars(&self) -> Vec<(String, Var)>;
+
+    /// The method's own copy of the backbone, for a method that trains the backbone itself.
+    fn backbone(&self) -> Option<&Backbone> {
+        None
+    }
+
+    /// Tokens that the method puts before every example.
+    fn virtual_tokens(&self) -> usize {
+        0
+    }
+
+    /// Changes of frozen weights `[out, in]` by site that make the method vanish from the forward pass.
+    ///
+    /// # Errors
+    /// [`NotMergeable`] with the reason.
+    fn merge(&self) -> std::result::Result<Vec<(Site, Tensor)>, NotMergeable>;
+}
+
+/// Why a method cannot be merged into the backbone's weights.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotMergeable(pub String);
+
+impl From<candle_core::Error> for NotMergeable {
+    fn from(e: candle_core::Error) -> Self {
+        Self(e.to_string())
+    }
+}
+
+/// What a method is built from.
+pub struct Context<'a> {
+    /// The frozen backbone.
+    pub backbone: &'a Backbone,
+    /// The method's own random stream.
+    pub rng: &'a mut ChaCha8Rng,
+    /// The tokenizer's vocabulary, for methods that start from words.
+    pub words: &'a dyn Words,
+}
+
+/// The part of a tokenizer that an initialisation may need.
+pub trait Words {
+    /// Token ids of a text, without special tokens.
+    ///
+    /// # Errors
+    /// The tokenizer's own message.
+    fn encode(&self, text: &str) -> std::result::Result<Vec<u32>, String>;
+
+    /// Ids of ordinary tokens (neither special nor unused), the more common first where the vocabulary is so ordered.
+    fn ordinary(&self) -> Vec<u32>;
+}
+
+/// Sets a method's variables from saved tensors.
+///
+/// # Errors
+/// If a variable has no tensor, a tensor no variable, or a shape differs; the message names it.
+pub fn restore(vars: &[(String, Var)], mut tensors: std::collections::BTreeMap<String, Tensor>) -> Result<()> {
+    for (name, var) in vars {
+        let tensor = tensors.remove(name).ok_or_else(|| Error::Weights(format!("tensor '{name}' is missing")))?;
+        if tensor.dims() != var.dims() {
+            return Err(Error::Weights(format!(
+                "tensor '{name}' has shape {:?}, expected {:?}",
+                tensor.dims(),
+                var.dims()
+            )));
+        }
+        var.set(&tensor)?;
+    }
+    match tensors.keys().next() {
+        Some(name) => Err(Error::Weights(format!("tensor '{name}' does not belong to this method"))),
+        None => Ok(()),
+    }
+}

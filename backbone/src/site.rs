@@ -1,0 +1,92 @@
+//! Named places in the backbone where a method may act.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// One of the six linear layers of an encoder layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Projection {
+    /// Attention query, H → H.
+    Query,
+    /// Attention key, H → H.
+    Key,
+    /// Attention value, H → H.
+    Value,
+    /// Attention output, H → H.
+    AttentionOutput,
+    /// First feed-forward layer, H → intermediate (before the activation).
+    Intermediate,
+    /// Second feed-forward layer, intermediate → H.
+    Output,
+}
+
+impl Projection {
+    /// All of them, in the order of the computation.
+    pub const ALL: [Self; 6] =
+        [Self::Query, Self::Key, Self::Value, Self::AttentionOutput, Self::Intermediate, Self::Output];
+
+    /// The name used in configurations and tensor names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Query => "query",
+            Self::Key => "key",
+            Self::Value => "value",
+            Self::AttentionOutput => "attention_output",
+            Self::Intermediate => "intermediate",
+            Self::Output => "output",
+        }
+    }
+}
+
+impl fmt::Display for Projection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Projection {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|p| p.name() == s).ok_or_else(|| {
+            let known = Self::ALL.map(Self::name).join(", ");
+            format!("unknown target module '{s}'; known: {known}")
+        })
+    }
+}
+
+/// A linear layer of the backbone, written `encoder.3.query`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Site {
+    /// Encoder layer, counted from 0 at the input.
+    pub layer: usize,
+    /// Which linear layer in it.
+    pub projection: Projection,
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "encoder.{}.{}", self.layer, self.projection)
+    }
+}
+
+/// One of the two sublayers of an encoder layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Sublayer {
+    /// Self-attention with its output projection.
+    Attention,
+    /// The feed-forward network.
+    FeedForward,
+}
+
+impl Sublayer {
+    /// The name used in tensor names.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Attention => "attention",
+            Self::FeedForward => "feed_forward",
+        }
+    }
+}

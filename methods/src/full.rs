@@ -1,0 +1,50 @@
+//! The ceiling: every weight of the backbone is trained.
+//!
+//! The method owns a trainable copy of the backbone; the frozen one stays as it is.
+
+use backbone::{Backbone, Hooks, Site};
+use candle_core::{Tensor, Var};
+use serde::Deserialize;
+
+use crate::{
+    Context, NotMergeable, PeftMethod, Result,
+    registry::{Entry, MethodConfig},
+};
+
+pub(crate) const ENTRY: Entry = Entry::of::<Config>("full", include_str!("../configs/full.yaml"));
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {}
+
+impl MethodConfig for Config {
+    fn check(&self, _: &backbone::Config) -> std::result::Result<(), String> {
+        Ok(())
+    }
+
+    fn build(self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
+        let (backbone, vars) = context.backbone.trainable()?;
+        Ok(Box::new(Full { backbone, vars }))
+    }
+}
+
+struct Full {
+    backbone: Backbone,
+    vars: Vec<(String, Var)>,
+}
+
+impl Hooks for Full {}
+
+impl PeftMethod for Full {
+    fn vars(&self) -> Vec<(String, Var)> {
+        self.vars.clone()
+    }
+
+    fn backbone(&self) -> Option<&Backbone> {
+        Some(&self.backbone)
+    }
+
+    fn merge(&self) -> std::result::Result<Vec<(Site, Tensor)>, NotMergeable> {
+        Err(NotMergeable("full fine-tuning is a backbone of its own already".into()))
+    }
+}

@@ -1,0 +1,43 @@
+//! The floor: nothing is trained but the head.
+//!
+//! The backbone's vectors never change, so they are computed once per example and not once per step
+//! (a linear probe: Alain and Bengio 2017, arXiv:1610.01644).
+
+use backbone::{Hooks, Site};
+use candle_core::{Tensor, Var};
+use serde::Deserialize;
+
+use crate::{
+    Context, NotMergeable, PeftMethod, Result,
+    registry::{Entry, MethodConfig},
+};
+
+pub(crate) const ENTRY: Entry = Entry::of::<Config>("head_only", include_str!("../configs/head_only.yaml"));
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {}
+
+impl MethodConfig for Config {
+    fn check(&self, _: &backbone::Config) -> std::result::Result<(), String> {
+        Ok(())
+    }
+
+    fn build(self, _: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
+        Ok(Box::new(HeadOnly))
+    }
+}
+
+struct HeadOnly;
+
+impl Hooks for HeadOnly {}
+
+impl PeftMethod for HeadOnly {
+    fn vars(&self) -> Vec<(String, Var)> {
+        Vec::new()
+    }
+
+    fn merge(&self) -> std::result::Result<Vec<(Site, Tensor)>, NotMergeable> {
+        Err(NotMergeable("there is nothing to merge".into()))
+    }
+}

@@ -1,0 +1,51 @@
+//! Random tensors from a seeded stream, and seeded dropout.
+
+use backbone::Phase;
+use candle_core::{DType, Device, Tensor, Var};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+/// A variable drawn uniformly from `±bound`.
+pub(crate) fn uniform(rng: &mut ChaCha8Rng, shape: &[usize], bound: f64, dtype: DType) -> candle_core::Result<Var> {
+    let n = shape.iter().product();
+    variable((0..n).map(|_| bound * (2.0 * rng.random::<f64>() - 1.0)).collect(), shape, dtype)
+}
+
+/// A variable drawn from a normal distribution around 0 (Box and Muller 1958).
+///
+/// # Errors
+/// If the tensor cannot be made.
+pub fn normal(rng: &mut ChaCha8Rng, shape: &[usize], deviation: f64, dtype: DType) -> candle_core::Result<Var> {
+    let n = shape.iter().product();
+    let draw = |rng: &mut ChaCha8Rng| {
+        let (a, b) = (1.0 - rng.random::<f64>(), rng.random::<f64>());
+        deviation * (-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos()
+    };
+    variable((0..n).map(|_| draw(rng)).collect(), shape, dtype)
+}
+
+/// A variable of zeros.
+pub(crate) fn zeros(shape: &[usize], dtype: DType) -> candle_core::Result<Var> {
+    Var::zeros(shape, dtype, &Device::Cpu)
+}
+
+fn variable(values: Vec<f64>, shape: &[usize], dtype: DType) -> candle_core::Result<Var> {
+    Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?)
+}
+
+/// Dropout (Srivastava et al. 2014) with probability `p` in training, the identity in evaluation.
+pub(crate) fn dropout(x: &Tensor, p: f64, phase: Phase<'_>) -> candle_core::Result<Tensor> {
+    match phase {
+        Phase::Train(rng) if p > 0.0 => {
+            let mut rng = rng.borrow_mut();
+            let keep = (0..x.elem_count()).map(|_| rng.random::<f64>() >= p).collect();
+            kernels::dropout(x, keep, p)
+        }
+        _ => Ok(x.clone()),
+    }
+}
+
+/// Checks a dropout probability.
+pub(crate) fn check_dropout(p: f64) -> Result<(), String> {
+    if (0.0..1.0).contains(&p) { Ok(()) } else { Err(format!("dropout {p} must be at least 0 and below 1")) }
+}

@@ -1,0 +1,82 @@
+//! All methods. A new one is a file, a YAML and one line here.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::{Context, Error, PeftMethod, Resolved, Result, adapter, full, head_only, lora, prompt_tuning};
+
+/// All methods, in the order in which reports list equals.
+pub const ALL: &[Entry] =
+    &[prompt_tuning::ENTRY, lora::ENTRY, adapter::ENTRY, head_only::ENTRY, full::ENTRY];
+
+/// What the registry knows about a method.
+#[derive(Debug)]
+pub struct Entry {
+    /// Name on the command line, in records and in file names.
+    pub name: &'static str,
+    /// Default configuration with comments.
+    pub yaml: &'static str,
+    pub(crate) parse: fn(Value) -> std::result::Result<(), String>,
+    pub(crate) check: fn(Value, &backbone::Config) -> std::result::Result<(), String>,
+    pub(crate) build: fn(Value, &mut Context<'_>) -> Result<Box<dyn PeftMethod>>,
+}
+
+/// A method's own configuration: the structure part of its YAML.
+pub(crate) trait MethodConfig: DeserializeOwned {
+    /// Checks the values against the backbone's sizes.
+    fn check(&self, backbone: &backbone::Config) -> std::result::Result<(), String>;
+
+    /// Builds the method.
+    fn build(self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>>;
+}
+
+impl Entry {
+    /// The entry of the method whose configuration is `C`.
+    pub(crate) const fn of<C: MethodConfig>(name: &'static str, yaml: &'static str) -> Self {
+        Self {
+            name,
+            yaml,
+            parse: |value| parse::<C>(value).map(drop),
+            check: |value, backbone| parse::<C>(value)?.check(backbone),
+            build: |value, context| {
+                let bad = |what| Error::Config { method: String::new(), what };
+                parse::<C>(value).map_err(bad)?.build(context)
+            },
+        }
+    }
+}
+
+fn parse<C: MethodConfig>(value: Value) -> std::result::Result<C, String> {
+    serde_json::from_value(value).map_err(|e| e.to_string())
+}
+
+/// The entry of a method.
+///
+/// # Errors
+/// If there is none of this name; the message lists them.
+pub fn entry(name: &str) -> Result<&'static Entry> {
+    ALL.iter().find(|e| e.name == name).ok_or_else(|| Error::UnknownMethod {
+        name: name.to_owned(),
+        known: ALL.iter().map(|e| e.name).collect(),
+    })
+}
+
+impl Resolved {
+    /// Checks the configuration against the sizes of a backbone, without building anything.
+    ///
+    /// # Errors
+    /// With the key, the value and what would be accepted.
+    pub fn check(&self, backbone: &backbone::Config) -> Result<()> {
+        (self.entry.check)(self.structure(), backbone)
+            .map_err(|what| Error::Config { method: self.entry.name.to_owned(), what })
+    }
+
+    /// Builds the method over a backbone.
+    ///
+    /// # Errors
+    /// As [`Resolved::check`], or if a tensor operation fails.
+    pub fn build(&self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
+        self.check(context.backbone.config())?;
+        (self.entry.build)(self.structure(), context)
+    }
+}

@@ -1,0 +1,56 @@
+//! The trained classifier on top of the pooled vector: the same recipe for every method, counted apart.
+
+use backbone::{Activation, HeadKind, Linear};
+use candle_core::{DType, Device, Result, Tensor, Var};
+use rand_chacha::ChaCha8Rng;
+
+/// Standard deviation of initial weights, as transformers' `initializer_range`.
+const DEVIATION: f64 = 0.02;
+
+/// A classifier `[B, H]` → `[B, C]`.
+pub struct Head {
+    dense: Option<(Linear, Activation)>,
+    output: Linear,
+    vars: Vec<(String, Var)>,
+}
+
+impl Head {
+    /// A classifier with seeded initial weights: N(0, 0.02²), biases zero.
+    ///
+    /// # Errors
+    /// If a tensor cannot be made.
+    pub fn new(kind: HeadKind, hidden: usize, classes: usize, rng: &mut ChaCha8Rng, dtype: DType) -> Result<Self> {
+        let mut vars = Vec::new();
+        let mut linear = |name: &str, o: usize, i: usize| -> Result<Linear> {
+            let weight = methods::normal(rng, &[o, i], DEVIATION, dtype)?;
+            let bias = Var::zeros(o, dtype, &Device::Cpu)?;
+            let linear = Linear::new(weight.as_tensor().clone(), Some(bias.as_tensor().clone()))?;
+            vars.push((format!("{name}.weight"), weight));
+            vars.push((format!("{name}.bias"), bias));
+            Ok(linear)
+        };
+        let dense = match kind {
+            HeadKind::Linear => None,
+            HeadKind::DenseTanh => Some((linear("head.dense", hidden, hidden)?, Activation::Tanh)),
+            HeadKind::DenseRelu => Some((linear("head.dense", hidden, hidden)?, Activation::Relu)),
+        };
+        let output = linear("head.output", classes, hidden)?;
+        Ok(Self { dense, output, vars })
+    }
+
+    /// Logits `[B, C]` of pooled vectors `[B, H]`.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    pub fn forward(&self, pooled: &Tensor) -> Result<Tensor> {
+        match &self.dense {
+            None => self.output.forward(pooled),
+            Some((dense, f)) => self.output.forward(&dense.forward_activated(pooled, *f)?),
+        }
+    }
+
+    /// The trainable variables, named `head.…`.
+    pub fn vars(&self) -> &[(String, Var)] {
+        &self.vars
+    }
+}

@@ -1,0 +1,193 @@
+//! The recipe that all methods share, and its budgets.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+const YAML: &str = include_str!("../recipe.yaml");
+
+/// What every method shares, resolved for a budget and a training split.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Name of the budget.
+    pub budget: String,
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Examples in a batch.
+    pub batch: usize,
+    /// Longest text in tokens.
+    pub max_tokens: usize,
+    /// AdamW's decay of the first moment.
+    pub beta1: f64,
+    /// AdamW's decay of the second moment.
+    pub beta2: f64,
+    /// AdamW's epsilon.
+    pub epsilon: f64,
+    /// Largest global norm of the gradient.
+    pub clip: f64,
+    /// Share of the steps with a rising learning rate.
+    pub warmup: f64,
+    /// The head's learning rate; the method's own where absent.
+    pub head_learning_rate: Option<f64>,
+    /// Evaluations on the way.
+    pub evaluations: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    batch: usize,
+    max_tokens: usize,
+    beta1: f64,
+    beta2: f64,
+    epsilon: f64,
+    clip: f64,
+    warmup: f64,
+    head_learning_rate: Option<f64>,
+    evaluations: usize,
+    budgets: BTreeMap<String, Budget>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Budget {
+    steps: Option<usize>,
+    epochs: Option<usize>,
+    seeds: usize,
+}
+
+fn file(overrides: &BTreeMap<String, String>) -> Result<File> {
+    let mut yaml: serde_json::Map<String, Value> = serde_yaml::from_str(YAML).context("recipe.yaml")?;
+    for (key, text) in overrides {
+        if key == "budgets" || !yaml.contains_key(key) && key != "steps" {
+            let known: Vec<_> = yaml.keys().map(String::as_str).filter(|k| *k != "budgets").collect();
+            bail!("recipe: unknown key '{key}'; known: steps, {}", known.join(", "));
+        }
+        if key == "steps" {
+            continue;
+        }
+        let value = serde_yaml::from_str(text).with_context(|| format!("recipe: {key}: '{text}'"))?;
+        yaml.insert(key.clone(), value);
+        let _: File = serde_json::from_value(Value::Object(yaml.clone())).with_context(|| format!("recipe: {key}: '{text}'"))?;
+    }
+    serde_json::from_value(Value::Object(yaml)).context("recipe.yaml")
+}
+
+/// Names of the budgets and the number of seeds that each asks for.
+///
+/// # Errors
+/// If `recipe.yaml` is not valid.
+pub fn budgets() -> Result<BTreeMap<String, usize>> {
+    Ok(file(&BTreeMap::new())?.budgets.into_iter().map(|(name, b)| (name, b.seeds)).collect())
+}
+
+impl Recipe {
+    /// Resolves the recipe for a budget, with `overrides` (values as written) and the size of the training split.
+    ///
+    /// # Errors
+    /// If the budget or a key is unknown, or a value is out of range; the message names it.
+    pub fn resolve(budget: &str, overrides: &BTreeMap<String, String>, train_examples: usize) -> Result<Self> {
+        let file = file(overrides)?;
+        let Some(chosen) = file.budgets.get(budget) else {
+            let known: Vec<_> = file.budgets.keys().map(String::as_str).collect();
+            bail!("unknown budget '{budget}'; known: {}", known.join(", "));
+        };
+        ensure!(file.batch >= 1, "recipe: batch: 0 must be at least 1");
+        let steps = match (overrides.get("steps"), chosen.steps, chosen.epochs) {
+            (Some(text), ..) => text.parse().with_context(|| format!("recipe: steps: '{text}' is not a number"))?,
+            (None, Some(steps), _) => steps,
+            (None, None, epochs) => epochs.unwrap_or(1) * train_examples.div_ceil(file.batch),
+        };
+        ensure!(steps >= 1, "recipe: steps: {steps} must be at least 1");
+        ensure!(file.max_tokens >= 3, "recipe: max_tokens: {} must be at least 3", file.max_tokens);
+        ensure!((0.0..=1.0).contains(&file.warmup), "recipe: warmup: {} must be in 0 … 1", file.warmup);
+        ensure!(file.clip > 0.0, "recipe: clip: {} must be above 0", file.clip);
+        ensure!(file.evaluations >= 1, "recipe: evaluations: 0 must be at least 1");
+        for (key, beta) in [("beta1", file.beta1), ("beta2", file.beta2)] {
+            ensure!((0.0..1.0).contains(&beta), "recipe: {key}: {beta} must be at least 0 and below 1");
+        }
+        if let Some(rate) = file.head_learning_rate {
+            ensure!(rate > 0.0 && rate.is_finite(), "recipe: head_learning_rate: {rate} must be above 0");
+        }
+        Ok(Self {
+            budget: budget.to_owned(),
+            steps,
+            batch: file.batch,
+            max_tokens: file.max_tokens,
+            beta1: file.beta1,
+            beta2: file.beta2,
+            epsilon: file.epsilon,
+            clip: file.clip,
+            warmup: file.warmup,
+            head_learning_rate: file.head_learning_rate,
+            evaluations: file.evaluations,
+        })
+    }
+
+    /// Share of the peak learning rate at `step`, counted from 0: linear warm-up from 0, then linear decay to 0
+    /// (the linear schedule of transformers).
+    pub fn schedule(&self, step: usize) -> f64 {
+        let warmup = (self.warmup * self.steps as f64).ceil() as usize;
+        if step < warmup {
+            step as f64 / warmup as f64
+        } else {
+            (self.steps - step.min(self.steps)) as f64 / (self.steps - warmup).max(1) as f64
+        }
+    }
+
+    /// The steps after which the validation split is evaluated, evenly spread; the last one is the last step.
+    pub fn evaluation_steps(&self) -> Vec<usize> {
+        let n = self.evaluations.min(self.steps);
+        (1..=n).map(|i| i * self.steps / n).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn with(overrides: &[(&str, &str)]) -> Result<Recipe> {
+        let overrides = overrides.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        Recipe::resolve("standard", &overrides, 1000)
+    }
+
+    #[test]
+    fn the_standard_budget_sees_16_000_examples() {
+        let recipe = with(&[]).unwrap();
+        assert_eq!(recipe.steps * recipe.batch, 16_000);
+    }
+
+    #[test]
+    fn the_full_budget_is_three_epochs_of_the_training_split() {
+        assert_eq!(Recipe::resolve("full", &BTreeMap::new(), 1000).unwrap().steps, 3 * 32);
+    }
+
+    #[test]
+    fn the_learning_rate_rises_from_zero_to_the_peak_and_falls_to_zero() {
+        let recipe = with(&[("steps", "100"), ("warmup", "0.1")]).unwrap();
+        let rates: Vec<f64> = [0, 5, 10, 55, 100].iter().map(|s| recipe.schedule(*s)).collect();
+        assert_eq!(rates, [0.0, 0.5, 1.0, 0.5, 0.0]);
+    }
+
+    #[test]
+    fn the_last_evaluation_follows_the_last_step() {
+        assert_eq!(with(&[("steps", "7"), ("evaluations", "3")]).unwrap().evaluation_steps(), [2, 4, 7]);
+        assert_eq!(with(&[("steps", "2"), ("evaluations", "5")]).unwrap().evaluation_steps(), [1, 2]);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_known_ones() {
+        let message = with(&[("bach", "3")]).unwrap_err().to_string();
+        assert!(message.contains("'bach'") && message.contains("batch"), "{message}");
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_is_refused_with_its_key() {
+        let message = with(&[("batch", "many")]).unwrap_err().to_string();
+        assert!(message.contains("batch") && message.contains("many"), "{message}");
+    }
+}
