@@ -1,1 +1,42 @@
 //! Operations over a frozen backbone, each with an analytic backward.
+//!
+//! candle's own backward computes and keeps gradients for frozen operands, and several of its fused ops cut the
+//! gradient silently. The operations here return nothing for an operand that is not trained, keep only what their
+//! backward reads, and work on packed batches: `[N, H]` rows of B examples laid end to end ([`Spans`]), no padding.
+//!
+//! Every op has a plain reference composed of candle ops. It is the oracle of the tests and the bench's baseline, it
+//! runs on devices and dtypes that have no fast path, and `PEFTBENCH_REFERENCE=1` forces it ([`reference_path`]).
+//!
+//! Letters in shapes: B examples, N rows (tokens) of a packed batch, H hidden, P virtual tokens, R rank, V rows of a
+//! table, C classes. All 2-D tensors are row-major; one that is not contiguous is copied first.
+
+mod activation;
+mod adamw;
+mod attention;
+mod cross_entropy;
+mod dropout;
+mod layer_norm;
+mod linear;
+mod low_rank;
+mod memory;
+mod path;
+mod roofline;
+mod rows;
+mod spans;
+mod threads;
+
+pub use activation::{Activation, activate};
+pub use adamw::{AdamWStep, Moments, adamw_step, sum_of_squares};
+pub use attention::attention;
+pub use candle_core::Result;
+pub use cross_entropy::cross_entropy;
+pub use dropout::dropout;
+pub use layer_norm::LayerNorm;
+pub use linear::Linear;
+pub use low_rank::low_rank_add;
+pub use memory::keep_freed_memory;
+pub use path::{reference_path, with_reference_path};
+pub use roofline::large_product_gflops;
+pub use rows::{embed, mean_spans, prepend_rows, select_rows};
+pub use spans::Spans;
+pub use threads::{set_threads, threads};
