@@ -1,2 +1,35 @@
-//! The `peftbench` command.
-fn main() {}
+//! The `peftbench` command: parse, set up the machine, do what was asked, say how it ended.
+#![forbid(unsafe_code)]
+
+use std::{process::ExitCode, time::Instant};
+
+use clap::Parser;
+use peftbench::{
+    cli::{Cli, Command},
+    commands,
+};
+
+fn main() -> ExitCode {
+    let started = Instant::now();
+    let cli = Cli::parse();
+    let result = set_threads(cli.threads).and_then(|()| match &cli.command {
+        Command::Compare(arguments) => commands::compare(arguments),
+        Command::Train(arguments) => commands::train(arguments, started),
+        Command::Evaluate(arguments) => commands::evaluate(arguments),
+        Command::Predict(arguments) => commands::predict(arguments),
+        Command::Report(arguments) => commands::report(arguments),
+        Command::List(arguments) => commands::list(arguments),
+        Command::Fetch(arguments) => commands::fetch(arguments),
+        Command::Check(arguments) => commands::check(arguments),
+        Command::RunPlan => commands::run_plan(started),
+    });
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(commands::BAD_INPUT)
+    })
+}
+
+fn set_threads(asked: Option<usize>) -> anyhow::Result<()> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Ok(kernels::set_threads(asked.unwrap_or(cores))?)
+}

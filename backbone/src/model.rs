@@ -98,7 +98,7 @@ impl Backbone {
         let mut need = |name: &str, shape: &[usize]| -> Result<Tensor> {
             get(name, shape)?.ok_or_else(|| Error::Unsupported(format!("tensor '{name}' is missing")))
         };
-        let mut norm = |need: &mut dyn FnMut(&str, &[usize]) -> Result<Tensor>, name: &str| -> Result<LayerNorm> {
+        let norm = |need: &mut dyn FnMut(&str, &[usize]) -> Result<Tensor>, name: &str| -> Result<LayerNorm> {
             let gamma = need(&format!("{name}.weight"), &[h])?;
             Ok(LayerNorm::new(gamma, need(&format!("{name}.bias"), &[h])?, c.epsilon)?)
         };

@@ -131,6 +131,10 @@ impl PeftMethod for Adapter {
             .collect()
     }
 
+    fn starts_as_backbone(&self) -> std::result::Result<(), &'static str> {
+        Err("its weights start near zero, not at zero")
+    }
+
     fn merge(&self) -> std::result::Result<Vec<(backbone::Site, Tensor)>, NotMergeable> {
         Err(NotMergeable("an adapter is not linear: it cannot become part of a weight matrix".into()))
     }

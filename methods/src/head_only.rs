@@ -28,7 +28,9 @@ impl MethodConfig for Config {
     }
 }
 
-struct HeadOnly;
+/// The bare backbone as a method.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HeadOnly;
 
 impl Hooks for HeadOnly {}
 

@@ -21,6 +21,7 @@ use candle_core::{Tensor, Var};
 use rand_chacha::ChaCha8Rng;
 
 pub use config::{Optimiser, Resolved, resolve, resolve_values};
+pub use head_only::HeadOnly;
 pub use init::normal;
 
 /// Result of this crate.
@@ -70,6 +71,14 @@ pub trait PeftMethod: Hooks {
     /// Tokens that the method puts before every example.
     fn virtual_tokens(&self) -> usize {
         0
+    }
+
+    /// Whether the untrained method leaves the backbone's output as it is, or why it does not.
+    ///
+    /// # Errors
+    /// The reason, in words.
+    fn starts_as_backbone(&self) -> std::result::Result<(), &'static str> {
+        Ok(())
     }
 
     /// Changes of frozen weights `[out, in]` by site that make the method vanish from the forward pass.

@@ -121,6 +121,10 @@ impl PeftMethod for PromptTuning {
         self.prompt.dims()[0]
     }
 
+    fn starts_as_backbone(&self) -> std::result::Result<(), &'static str> {
+        Err("the text attends to the virtual tokens and moves to later positions")
+    }
+
     fn merge(&self) -> std::result::Result<Vec<(Site, Tensor)>, NotMergeable> {
         Err(NotMergeable("virtual tokens are rows of the input, not a change of weights".into()))
     }

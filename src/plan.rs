@@ -1,0 +1,142 @@
+//! What the user asked for: from arguments to the list of runs.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+};
+
+use anyhow::{Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+/// Overrides by owner (a method's name, `recipe` or `backbone`), then by key; values as written.
+pub type Overrides = BTreeMap<String, BTreeMap<String, String>>;
+
+/// Which data.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DataChoice {
+    /// A data set's name, or the path of a file or YAML.
+    pub name: String,
+    /// Text columns of a file named by its path.
+    pub text_columns: Vec<String>,
+    /// Label column of a file named by its path.
+    pub label_column: Option<String>,
+    /// Whether a stand-in may be used when the data set cannot be had.
+    pub stand_in: bool,
+    /// Set when `name` is already the stand-in for this data set.
+    pub stand_in_for: Option<String>,
+}
+
+/// One method with overrides of its own defaults.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// The method's name.
+    pub method: String,
+    /// Overrides of its defaults; values as written.
+    pub overrides: BTreeMap<String, String>,
+}
+
+/// What determines a run, as the user asked for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunPlan {
+    /// Which data.
+    pub data: DataChoice,
+    /// A backbone's name or folder.
+    pub backbone: String,
+    /// Overrides of the backbone's YAML (`pooling`, `head`).
+    pub backbone_overrides: BTreeMap<String, String>,
+    /// The method.
+    pub trial: Trial,
+    /// Overrides of the recipe.
+    pub recipe: BTreeMap<String, String>,
+    /// The budget's name.
+    pub budget: String,
+    /// Seed of every stream.
+    pub seed: u64,
+    /// Whether the network is off.
+    pub offline: bool,
+    /// Folder of records and weights.
+    pub out: PathBuf,
+}
+
+/// Parses `owner.key=value` settings. The owner is one of `methods`, `recipe` or `backbone`.
+///
+/// # Errors
+/// If a setting has another form or an unknown owner.
+pub fn parse_settings(settings: &[String]) -> Result<Overrides> {
+    let mut overrides = Overrides::new();
+    for setting in settings {
+        let parts = setting.split_once('=').and_then(|(name, value)| Some((name.split_once('.')?, value)));
+        let Some(((owner, key), value)) = parts else {
+            bail!("--set {setting}: expected method.key=value, e.g. lora.rank=4");
+        };
+        if owner != "recipe" && owner != "backbone" {
+            methods::registry::entry(owner)
+                .map_err(|e| anyhow::anyhow!("--set {setting}: {e}; also: recipe, backbone"))?;
+        }
+        overrides.entry(owner.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
+    }
+    Ok(overrides)
+}
+
+/// The methods to compare: those named, or the standard five.
+///
+/// # Errors
+/// If a name is unknown.
+pub fn trials(names: &[String], overrides: &Overrides) -> Result<Vec<Trial>> {
+    let all = names.is_empty() || names == ["all"];
+    let names: Vec<&str> = if all {
+        methods::registry::ALL.iter().map(|e| e.name).collect()
+    } else {
+        names.iter().map(String::as_str).collect()
+    };
+    for (i, name) in names.iter().enumerate() {
+        ensure!(!names[..i].contains(name), "--methods: '{name}' is named twice");
+    }
+    let trials = names
+        .into_iter()
+        .map(|name| {
+            let entry = methods::registry::entry(name)?;
+            let overrides = overrides.get(entry.name).cloned().unwrap_or_default();
+            methods::resolve(entry.name, &overrides)?;
+            Ok(Trial { method: entry.name.to_owned(), overrides })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    for owner in overrides.keys() {
+        let used = owner == "recipe" || owner == "backbone" || trials.iter().any(|t| t.method == *owner);
+        ensure!(used, "--set {owner}.…: '{owner}' is not among the methods of this comparison");
+    }
+    Ok(trials)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn settings(all: &[&str]) -> Result<Overrides> {
+        parse_settings(&all.iter().map(|s| s.to_string()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn a_setting_belongs_to_a_method_the_recipe_or_the_backbone() {
+        let overrides = settings(&["lora.rank=4", "recipe.batch=16", "backbone.pooling=cls"]).unwrap();
+        assert_eq!(overrides["lora"]["rank"], "4");
+        assert_eq!(overrides["recipe"]["batch"], "16");
+        assert!(settings(&["loar.rank=4"]).unwrap_err().to_string().contains("lora"));
+        assert!(settings(&["rank=4"]).unwrap_err().to_string().contains("method.key=value"));
+    }
+
+    #[test]
+    fn a_method_that_is_named_twice_or_unknown_is_refused() {
+        let names = |n: &[&str]| n.iter().map(|s| s.to_string()).collect::<Vec<_>>();
+        assert!(trials(&names(&["lora", "lora"]), &Overrides::new()).is_err());
+        let message = trials(&names(&["lorra"]), &Overrides::new()).unwrap_err().to_string();
+        assert!(message.contains("lorra") && message.contains("prompt_tuning"), "{message}");
+    }
+
+    #[test]
+    fn a_setting_of_a_method_that_is_not_compared_is_refused() {
+        let overrides = settings(&["adapter.reduction_factor=8"]).unwrap();
+        assert!(trials(&["lora".to_owned()], &overrides).is_err());
+    }
+}

@@ -1,0 +1,296 @@
+//! From names to things in memory: files fetched, data read and tokenised, the backbone loaded.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use backbone::{Backbone, BackboneSpec, Config, HeadKind, Pooling};
+use datasets::{Dataset, DatasetSpec, Encoded, Split, TextTokenizer};
+use reports::record::{BackboneFacts, DatasetFacts};
+use serde::de::DeserializeOwned;
+use sources::{Fetcher, Progress};
+
+use crate::{plan::DataChoice, progress};
+
+/// Fetches files and knows whether the network may be used.
+pub struct Files {
+    fetcher: Fetcher,
+}
+
+impl Files {
+    /// Files from the places of this machine's environment, with a progress bar for downloads.
+    ///
+    /// # Errors
+    /// If the environment is not usable.
+    pub fn new(offline: bool) -> Result<Self> {
+        let bar: Arc<dyn Progress> = Arc::new(progress::Download::default());
+        Ok(Self { fetcher: Fetcher::from_env(offline)?.with_progress(bar) })
+    }
+
+    /// The cache folder for things that can be made again.
+    pub fn cache(&self) -> &Path {
+        self.fetcher.cache()
+    }
+}
+
+/// A data set in memory.
+pub struct LoadedData {
+    /// Its texts, labels and metrics.
+    pub dataset: Dataset,
+    /// Name of the data set that was asked for, when this is a stand-in.
+    pub stand_in_for: Option<String>,
+    /// Where it came from, in words.
+    pub place: String,
+}
+
+/// Finds a data set's specification by name or path.
+///
+/// # Errors
+/// If there is none, or the columns of a file are not named.
+pub fn data_spec(choice: &DataChoice) -> Result<DatasetSpec> {
+    let path = Path::new(&choice.name);
+    let known = datasets::names().into_iter().any(|n| n == choice.name);
+    if !known && (path.exists() || path.extension().is_some() || choice.name.contains('/')) {
+        return Ok(datasets::spec_from_path(path, &choice.text_columns, choice.label_column.as_deref())?);
+    }
+    ensure!(
+        choice.text_columns.is_empty() && choice.label_column.is_none(),
+        "--text-column and --label-column belong to a file named by its path, not to the data set '{}'",
+        choice.name
+    );
+    Ok(datasets::spec(&choice.name)?)
+}
+
+impl Files {
+    /// Reads a data set, or its stand-in where it cannot be had and the choice allows it.
+    ///
+    /// # Errors
+    /// If neither can be had, or the data is not valid.
+    pub fn data(&self, choice: &DataChoice) -> Result<LoadedData> {
+        let spec = data_spec(choice)?;
+        let fetched = match self.fetcher.fetch(&spec.name, &spec.source) {
+            Ok(fetched) => fetched,
+            Err(e) => {
+                let Some(other) = spec.stand_in.as_ref().filter(|_| choice.stand_in) else {
+                    let hint = match &spec.stand_in {
+                        Some(other) => format!("; without --no-stand-in, '{other}' would stand in"),
+                        None => String::new(),
+                    };
+                    return Err(anyhow::Error::new(e).context(format!("data set '{}' cannot be had{hint}", spec.name)));
+                };
+                eprintln!("note: data set '{}' cannot be had ({e})", spec.name);
+                eprintln!("note: going on with '{other}' as its stand-in; every result says so. --no-stand-in refuses.");
+                let spec = datasets::spec(other)?;
+                let fetched = self.fetcher.fetch(&spec.name, &spec.source)?;
+                let dataset = datasets::read(&spec, &fetched.files)?;
+                return Ok(LoadedData { dataset, stand_in_for: Some(choice.name.clone()), place: fetched.place });
+            }
+        };
+        let dataset = datasets::read(&spec, &fetched.files)?;
+        Ok(LoadedData { dataset, stand_in_for: choice.stand_in_for.clone(), place: fetched.place })
+    }
+
+    /// Fetches a data set's files; returns where they came from.
+    ///
+    /// # Errors
+    /// If the name is unknown or the files cannot be had.
+    pub fn fetch_data(&self, name: &str) -> Result<String> {
+        let spec = datasets::spec(name)?;
+        Ok(self.fetcher.fetch(&spec.name, &spec.source)?.place)
+    }
+
+    /// Finds a backbone's files by its name or folder.
+    ///
+    /// # Errors
+    /// If there is none, or its files cannot be had.
+    pub fn backbone(&self, choice: &str, overrides: &BTreeMap<String, String>) -> Result<BackboneFiles> {
+        let mut found = if Path::new(choice).is_dir() {
+            let folder = Path::new(choice);
+            let file = |name: &str| -> Result<PathBuf> {
+                let path = folder.join(name);
+                ensure!(path.is_file(), "{}: missing; a backbone's folder needs config.json, tokenizer.json and \
+                    model.safetensors{}", path.display(), pickle_hint(folder));
+                Ok(path)
+            };
+            let config = Config::read(&file("config.json")?)?;
+            let (pooling, head) = BackboneSpec::conventions(config.architecture);
+            let name = folder.canonicalize().ok().and_then(|p| Some(p.file_name()?.to_string_lossy().into_owned()));
+            BackboneFiles {
+                name: name.unwrap_or_else(|| choice.to_owned()),
+                tokenizer: file("tokenizer.json")?,
+                weights: file("model.safetensors")?,
+                config,
+                pooling,
+                head,
+                place: format!("folder {choice}"),
+            }
+        } else {
+            let spec = backbone::spec(choice)?;
+            let fetched = self.fetcher.fetch(&spec.name, &spec.source)?;
+            let file = |name: &str| -> Result<PathBuf> {
+                let path = fetched.files.get(name);
+                path.cloned().with_context(|| format!("backbone {choice}: its YAML names no file '{name}'"))
+            };
+            BackboneFiles {
+                name: spec.name.clone(),
+                config: Config::read(&file("config")?)?,
+                tokenizer: file("tokenizer")?,
+                weights: file("weights")?,
+                pooling: spec.pooling,
+                head: spec.head,
+                place: fetched.place.clone(),
+            }
+        };
+        for (key, text) in overrides {
+            match key.as_str() {
+                "pooling" => found.pooling = setting(key, text)?,
+                "head" => found.head = setting(key, text)?,
+                other => bail!("backbone: unknown key '{other}'; known: pooling, head"),
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn setting<T: DeserializeOwned>(key: &str, text: &str) -> Result<T> {
+    serde_yaml::from_str(text).with_context(|| format!("backbone: {key}: '{text}'"))
+}
+
+fn pickle_hint(folder: &Path) -> &'static str {
+    if folder.join("pytorch_model.bin").exists() {
+        "; pytorch_model.bin is a pickle, which can run code when it is read: convert it to safetensors first \
+         (transformers: AutoModel.from_pretrained(DIR).save_pretrained(DIR))"
+    } else {
+        ""
+    }
+}
+
+/// A backbone's files and how it is read.
+pub struct BackboneFiles {
+    /// Its name.
+    pub name: String,
+    /// Sizes and constants.
+    pub config: Config,
+    /// The tokenizer's file.
+    pub tokenizer: PathBuf,
+    /// The weights' file.
+    pub weights: PathBuf,
+    /// How an example's vector is read.
+    pub pooling: Pooling,
+    /// The classifier on top.
+    pub head: HeadKind,
+    /// Where it came from, in words.
+    pub place: String,
+}
+
+/// A backbone in memory, with its tokenizer.
+pub struct LoadedBackbone {
+    /// The frozen weights.
+    pub backbone: Backbone,
+    /// SHA-256 over them.
+    pub digest: String,
+    /// Its tokenizer.
+    pub tokenizer: TextTokenizer,
+    /// The classifier on top.
+    pub head: HeadKind,
+    /// Its name.
+    pub name: String,
+}
+
+impl BackboneFiles {
+    /// Loads weights and tokenizer.
+    ///
+    /// # Errors
+    /// If a file is damaged, or the tokenizer's vocabulary is larger than the backbone's.
+    pub fn load(self) -> Result<LoadedBackbone> {
+        let tokenizer = TextTokenizer::from_file(&self.tokenizer)?;
+        let vocabulary = self.config.vocabulary;
+        ensure!(
+            tokenizer.vocabulary_size() <= vocabulary,
+            "{}: its vocabulary has {} tokens but the backbone's embedding table has {vocabulary} rows: \
+             the tokenizer belongs to another backbone",
+            self.tokenizer.display(),
+            tokenizer.vocabulary_size()
+        );
+        let backbone = Backbone::load(self.config, &self.weights)?
+            .with_pooling(self.pooling)
+            .with_context(|| self.weights.display().to_string())?;
+        let digest = backbone.digest()?;
+        Ok(LoadedBackbone { backbone, digest, tokenizer, head: self.head, name: self.name })
+    }
+}
+
+impl LoadedBackbone {
+    /// What a record says about it.
+    pub fn facts(&self) -> BackboneFacts {
+        let config = self.backbone.config();
+        let head = match self.head {
+            HeadKind::Linear => "",
+            HeadKind::DenseTanh => " + dense tanh",
+            HeadKind::DenseRelu => " + dense relu",
+        };
+        BackboneFacts {
+            name: self.name.clone(),
+            digest: self.digest.clone(),
+            architecture: config.architecture.name().to_owned(),
+            layers: config.layers,
+            hidden: config.hidden,
+            parameters: self.backbone.parameters(),
+            pooling: format!("{}{head}", self.backbone.pooling().name()),
+        }
+    }
+
+    /// The longest text in tokens: the recipe's limit, or what the position table leaves.
+    pub fn max_tokens(&self, limit: usize, virtual_tokens: usize) -> usize {
+        limit.min(self.backbone.config().max_tokens().saturating_sub(virtual_tokens))
+    }
+}
+
+/// Token ids of the splits that a run uses.
+pub struct EncodedData {
+    /// Training split.
+    pub train: Encoded,
+    /// Validation split.
+    pub validation: Encoded,
+}
+
+impl EncodedData {
+    /// Tokenises the splits, or reads them from the cache.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn new(data: &Dataset, tokenizer: &TextTokenizer, max_tokens: usize, cache: &Path) -> Result<Self> {
+        let encode = |split| tokenizer.encode_cached(data.split(split), max_tokens, cache);
+        Ok(Self { train: encode(Split::Train)?, validation: encode(Split::Validation)? })
+    }
+}
+
+/// What a record says about the data.
+pub fn data_facts(data: &LoadedData, encoded: &EncodedData) -> DatasetFacts {
+    DatasetFacts {
+        name: data.dataset.name.clone(),
+        stand_in_for: data.stand_in_for.clone(),
+        digest: data.dataset.digest(),
+        labels: data.dataset.labels.clone(),
+        train_examples: encoded.train.len(),
+        validation_examples: encoded.validation.len(),
+        main_metric: data.dataset.metrics[0].name().to_owned(),
+        truncated: encoded.train.truncated,
+    }
+}
+
+/// A tokenizer as methods see it.
+pub struct Vocabulary<'a>(pub &'a TextTokenizer);
+
+impl methods::Words for Vocabulary<'_> {
+    fn encode(&self, text: &str) -> std::result::Result<Vec<u32>, String> {
+        self.0.encode_text(text).map_err(|e| e.to_string())
+    }
+
+    fn ordinary(&self) -> Vec<u32> {
+        self.0.ordinary_tokens()
+    }
+}

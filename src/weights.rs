@@ -1,0 +1,144 @@
+//! What a run leaves for use: method weights and head in one safetensors file, with a configuration beside.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use anyhow::{Context, Result, ensure};
+use backbone::{HeadKind, Pooling, TensorFile};
+use candle_core::Tensor;
+use methods::PeftMethod;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{head::Head, prepare::{LoadedBackbone, Vocabulary}};
+
+/// Version of the folder's format.
+const FORMAT: u32 = 1;
+/// Method weights and head.
+pub const WEIGHTS: &str = "weights.safetensors";
+/// The configuration beside them.
+pub const CONFIG: &str = "peftbench.json";
+
+/// The configuration beside saved weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedConfig {
+    /// Always 1.
+    pub format: u32,
+    /// The method's name.
+    pub method: String,
+    /// Its resolved configuration.
+    pub config: Map<String, Value>,
+    /// Name or folder of the backbone.
+    pub backbone: String,
+    /// SHA-256 over the backbone's weights.
+    pub backbone_digest: String,
+    /// How an example's vector is read.
+    pub pooling: Pooling,
+    /// The classifier.
+    pub head: HeadKind,
+    /// Label names in the order of their indices.
+    pub labels: Vec<String>,
+    /// The data set it was trained on.
+    pub dataset: String,
+    /// Longest text in tokens.
+    pub max_tokens: usize,
+    /// Validation metrics after training.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// A method with its head, ready to predict.
+pub struct Task {
+    /// The configuration.
+    pub config: SavedConfig,
+    /// The method.
+    pub method: Box<dyn PeftMethod>,
+    /// The classifier.
+    pub head: Head,
+}
+
+/// Saves a method and its head into `folder`; returns the size of the weights in bytes.
+///
+/// # Errors
+/// If the folder cannot be written.
+pub fn save(folder: &Path, config: &SavedConfig, method: &dyn PeftMethod, head: &Head) -> Result<u64> {
+    fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+    let tensors: BTreeMap<String, Tensor> = method
+        .vars()
+        .into_iter()
+        .chain(head.vars().iter().cloned())
+        .map(|(name, var)| (name, var.as_detached_tensor()))
+        .collect();
+    let path = folder.join(WEIGHTS);
+    let partial = folder.join(format!("{WEIGHTS}.partial"));
+    let metadata = [("format".to_owned(), "pt".to_owned())].into();
+    safetensors::serialize_to_file(tensors, Some(metadata), &partial)
+        .with_context(|| format!("{}: cannot be written", partial.display()))?;
+    fs::rename(&partial, &path).with_context(|| format!("{}: cannot be written", path.display()))?;
+    let json = serde_json::to_string_pretty(config)?;
+    let path_of_config = folder.join(CONFIG);
+    fs::write(&path_of_config, json + "\n").with_context(|| format!("{}: cannot be written", path_of_config.display()))?;
+    Ok(fs::metadata(&path)?.len())
+}
+
+/// Reads the configuration of saved weights.
+///
+/// # Errors
+/// If it is missing, damaged or of another format.
+pub fn read_config(folder: &Path) -> Result<SavedConfig> {
+    let path = folder.join(CONFIG);
+    let text = fs::read_to_string(&path)
+        .with_context(|| format!("{}: cannot be read; is this a folder written by peftbench train?", path.display()))?;
+    let config: SavedConfig = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+    ensure!(config.format == FORMAT, "{}: format {} is not {FORMAT}", path.display(), config.format);
+    ensure!(config.labels.len() >= 2, "{}: labels: at least two are needed", path.display());
+    Ok(config)
+}
+
+/// Loads saved weights over their backbone.
+///
+/// # Errors
+/// If the backbone is another one, or a tensor is missing or misshapen.
+pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
+    let config = read_config(folder)?;
+    ensure!(
+        config.backbone_digest == loaded.digest,
+        "{}: trained over backbone '{}' (digest {}…), but this one is '{}' (digest {}…)",
+        folder.display(),
+        config.backbone,
+        short(&config.backbone_digest),
+        loaded.name,
+        short(&loaded.digest)
+    );
+    let file = TensorFile::open(&folder.join(WEIGHTS))?;
+    let (mut of_method, mut of_head) = (BTreeMap::new(), BTreeMap::new());
+    for name in file.names() {
+        let tensor = file.read(&name, None)?;
+        if name.starts_with("head.") { of_head.insert(name, tensor) } else { of_method.insert(name, tensor) };
+    }
+    let resolved = methods::resolve_values(&config.method, config.config.clone())
+        .with_context(|| folder.join(CONFIG).display().to_string())?;
+    // The start is overwritten, so any stream will do.
+    let mut rng = datasets::stream(0, "overwritten");
+    let mut rng: &mut ChaCha8Rng = &mut rng;
+    let method = resolved.build(&mut methods::Context {
+        backbone: &loaded.backbone,
+        rng: &mut rng,
+        words: &Vocabulary(&loaded.tokenizer),
+    })?;
+    let hidden = loaded.backbone.config().hidden;
+    let head = Head::new(config.head, hidden, config.labels.len(), rng, loaded.backbone.dtype())?;
+    let at = || file.path().display().to_string();
+    methods::restore(&method.vars(), of_method).with_context(at)?;
+    methods::restore(head.vars(), of_head).with_context(at)?;
+    Ok(Task { config, method, head })
+}
+
+/// The current format's number.
+pub const fn format() -> u32 {
+    FORMAT
+}
+
+fn short(digest: &str) -> &str {
+    &digest[..digest.len().min(12)]
+}
