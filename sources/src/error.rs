@@ -79,7 +79,9 @@ pub enum Error {
     },
 
     /// A download is not what the YAML says; it was removed.
-    #[error("{url} gave a damaged or another file: expected {expected}, got {actual}; the download was removed")]
+    #[error(
+        "{url} gave a damaged or another file: expected {expected}, got {actual}; the download was removed"
+    )]
     BadDownload {
         /// Where it came from.
         url: String,
@@ -110,7 +112,9 @@ pub enum Error {
     },
 
     /// The connection broke in the middle of a file, several times.
-    #[error("{url}: the connection broke after {got} bytes ({reason}); run again to go on from there")]
+    #[error(
+        "{url}: the connection broke after {got} bytes ({reason}); run again to go on from there"
+    )]
     Interrupted {
         /// What was asked for.
         url: String,

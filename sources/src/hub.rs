@@ -30,7 +30,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 const TRIES: u32 = 4;
 
 impl Fetcher {
-    pub(crate) fn from_hub(
+    pub(crate) fn hub_files(
         &self,
         what: &str,
         hub: &Hub,
@@ -281,9 +281,7 @@ impl Fetcher {
             Some(error) => error.to_string(),
             None if total.or(bytes).is_some_and(|total| at != total) => "it ended early".into(),
             None => {
-                return file
-                    .sync_all()
-                    .map_err(|reason| cannot_write(part, reason));
+                return file.sync_all().map_err(|reason| cannot_write(part, reason));
             }
         };
         Err(Error::Interrupted {

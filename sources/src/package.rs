@@ -54,7 +54,7 @@ prepare_metadata_for_build_wheel = __legacy__.prepare_metadata_for_build_wheel
 const TEMPORARY: &str = ".download-";
 
 impl Fetcher {
-    pub(crate) fn from_package(
+    pub(crate) fn package_files(
         &self,
         package: &Package,
         wanted: &[Wanted<'_>],
@@ -67,9 +67,8 @@ impl Fetcher {
             package.version,
             &package.sha256[..12]
         ));
-        let ready = self.inside(package, &folder, wanted);
-        match ready {
-            Err(Error::Damaged { .. } | Error::Missing { .. }) if network == Network::On => {}
+        match self.inside(package, &folder, wanted) {
+            Err(error) if network == Network::On && is_spoilt(&error) => {}
             Err(Error::Missing { .. }) => {
                 return Err(Error::NotHere {
                     looked: vec![folder],
@@ -80,7 +79,7 @@ impl Fetcher {
         let _lock = self.lock()?;
         // Another process may have brought it while we waited.
         match self.inside(package, &folder, wanted) {
-            Err(Error::Damaged { .. } | Error::Missing { .. }) => {}
+            Err(error) if is_spoilt(&error) => {}
             result => return result,
         }
         self.install(package, &packages, &folder)?;
@@ -188,7 +187,11 @@ impl Fetcher {
     /// Runs `pip download` in `folder` and returns the archive.
     fn pip_download(&self, package: &Package, folder: &Path) -> Result<PathBuf> {
         let wanted = format!("{}=={}", package.name, package.version);
-        let (out, tmp, stand_in) = (folder.join("out"), folder.join("tmp"), folder.join("python"));
+        let (out, tmp, stand_in) = (
+            folder.join("out"),
+            folder.join("tmp"),
+            folder.join("python"),
+        );
         let requirements = folder.join("requirements.txt");
         let said = folder.join("said");
         let write = || -> io::Result<File> {
@@ -275,11 +278,17 @@ impl Fetcher {
 
     fn command(&self, pip: &[&str]) -> Command {
         let mut command = Command::new(pip[0]);
-        command
-            .args(&pip[1..])
-            .envs(&self.settings.pip_environment);
+        command.args(&pip[1..]).envs(&self.settings.pip_environment);
         command
     }
+}
+
+/// What unpacking the package again can cure.
+fn is_spoilt(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Missing { .. } | Error::Damaged { .. } | Error::NotInArchive { .. }
+    )
 }
 
 /// The end of what pip said.
@@ -345,8 +354,6 @@ fn unpack(archive: &Path, target: &Path) -> Result<()> {
         fs::create_dir_all(target).map_err(|reason| cannot_write(target, reason))?;
         tar.unpack(target).map_err(classify)
     } else {
-        Err(failed(
-            "is neither .whl, .zip, .tar.gz nor .tgz".into(),
-        ))
+        Err(failed("is neither .whl, .zip, .tar.gz nor .tgz".into()))
     }
 }
