@@ -32,8 +32,11 @@ pub enum Error {
 
     /// Every place failed.
     #[error(
-        "{what} could not be had from any of its {} places:{}{}",
-        .attempts.len(),
+        "{what} could not be had from {}:{}{}",
+        match .attempts.len() {
+            1 => "its only place".to_string(),
+            n => format!("any of its {n} places"),
+        },
         list(.attempts.iter().map(|(place, error)| format!("{place}: {error}"))),
         if *.offline {
             "\nThe network is off (--offline or HF_HUB_OFFLINE=1): run once without it to fetch the files."

