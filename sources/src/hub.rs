@@ -20,6 +20,7 @@ use ureq::{Agent, Body};
 
 use crate::fetch::{Bar, Fetcher, Network, Wanted, cannot_write};
 use crate::spec::{Expected, Hub, HubKind};
+use crate::verify::check_download;
 use crate::{Error, Result};
 
 /// Long enough for a slow network, short enough that nobody thinks the program hangs.
@@ -30,7 +31,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 const TRIES: u32 = 4;
 
 impl Fetcher {
-    pub(crate) fn from_hub(
+    pub(crate) fn hub_files(
         &self,
         what: &str,
         hub: &Hub,
@@ -153,29 +154,14 @@ impl Fetcher {
     ) -> Result<()> {
         let checked = self
             .transfer(label, url, part, expected.bytes)
-            .and_then(|()| self.check_part(url, part, expected));
+            .and_then(|()| match expected.sha256 {
+                Some(sha256) => check_download(url, part, sha256),
+                None => Ok(()),
+            });
         if matches!(checked, Err(Error::BadDownload { .. })) {
             remove(part)?;
         }
         checked
-    }
-
-    fn check_part(&self, url: &str, part: &Path, expected: Expected<'_>) -> Result<()> {
-        let Some(sha256) = expected.sha256 else {
-            return Ok(());
-        };
-        let actual = crate::verify::hash(part).map_err(|reason| Error::Unreadable {
-            file: part.to_path_buf(),
-            reason,
-        })?;
-        if actual == sha256 {
-            return Ok(());
-        }
-        Err(Error::BadDownload {
-            url: url.into(),
-            expected: format!("sha256 {sha256}"),
-            actual: format!("sha256 {actual}"),
-        })
     }
 
     /// Requests the file, and its rest again each time the connection breaks.
@@ -281,9 +267,7 @@ impl Fetcher {
             Some(error) => error.to_string(),
             None if total.or(bytes).is_some_and(|total| at != total) => "it ended early".into(),
             None => {
-                return file
-                    .sync_all()
-                    .map_err(|reason| cannot_write(part, reason));
+                return file.sync_all().map_err(|reason| cannot_write(part, reason));
             }
         };
         Err(Error::Interrupted {

