@@ -129,8 +129,8 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
     let hidden = loaded.backbone.config().hidden;
     let head = Head::new(config.head, hidden, config.labels.len(), rng, loaded.backbone.dtype())?;
     let at = || file.path().display().to_string();
-    methods::restore(&method.vars(), of_method).with_context(at)?;
-    methods::restore(head.vars(), of_head).with_context(at)?;
+    methods::restore(&method.vars(), &of_method).with_context(at)?;
+    methods::restore(head.vars(), &of_head).with_context(at)?;
     Ok(Task { config, method, head })
 }
 

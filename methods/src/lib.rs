@@ -16,6 +16,8 @@ mod lora;
 mod prompt_tuning;
 pub mod registry;
 
+use std::collections::BTreeMap;
+
 use backbone::{Backbone, Hooks, Site};
 use candle_core::{Tensor, Var};
 use rand_chacha::ChaCha8Rng;
@@ -125,20 +127,22 @@ pub trait Words {
 ///
 /// # Errors
 /// If a variable has no tensor, a tensor no variable, or a shape differs; the message names it.
-pub fn restore(vars: &[(String, Var)], mut tensors: std::collections::BTreeMap<String, Tensor>) -> Result<()> {
-    for (name, var) in vars {
-        let tensor = tensors.remove(name).ok_or_else(|| Error::Weights(format!("tensor '{name}' is missing")))?;
+pub fn restore(vars: &[(String, Var)], tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+    // All names and shapes are checked before anything is set.
+    let found = vars.iter().map(|(name, var)| {
+        let tensor = tensors.get(name).ok_or_else(|| Error::Weights(format!("tensor '{name}' is missing")))?;
         if tensor.dims() != var.dims() {
-            return Err(Error::Weights(format!(
-                "tensor '{name}' has shape {:?}, expected {:?}",
-                tensor.dims(),
-                var.dims()
-            )));
+            let (got, expected) = (tensor.dims(), var.dims());
+            return Err(Error::Weights(format!("tensor '{name}' has shape {got:?}, expected {expected:?}")));
         }
-        var.set(&tensor)?;
+        Ok((var, tensor))
+    });
+    let found = found.collect::<Result<Vec<_>>>()?;
+    if let Some(name) = tensors.keys().find(|name| !vars.iter().any(|(known, _)| known == *name)) {
+        return Err(Error::Weights(format!("tensor '{name}' does not belong to this method")));
     }
-    match tensors.keys().next() {
-        Some(name) => Err(Error::Weights(format!("tensor '{name}' does not belong to this method"))),
-        None => Ok(()),
+    for (var, tensor) in found {
+        var.set(tensor)?;
     }
+    Ok(())
 }

@@ -61,6 +61,11 @@ impl Fetcher {
         Ok(Self::new(Settings::from_env(offline)?))
     }
 
+    /// Our cache folder, for what can be made again.
+    pub fn cache(&self) -> &std::path::Path {
+        &self.settings.cache
+    }
+
     /// Shows downloads through `progress`.
     #[must_use]
     pub fn with_progress(mut self, progress: Arc<dyn Progress>) -> Self {

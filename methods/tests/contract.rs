@@ -1,0 +1,393 @@
+//! What every method promises. The registry is iterated, so that no method can be left out.
+#![allow(clippy::unwrap_used)]
+
+use std::{cell::RefCell, collections::BTreeMap};
+
+use backbone::{Activation, Architecture, Backbone, Batch, Config, NoHooks, Phase, Pooling};
+use candle_core::{Tensor, Var, backprop::GradStore};
+use kernels::{AdamWStep, Moments};
+use methods::{Context, HeadOnly, PeftMethod, Resolved, Words, registry};
+use peftbench_methods as methods;
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+
+const HIDDEN: usize = 16;
+const LAYERS: usize = 3;
+
+fn backbone() -> Backbone {
+    let config = Config {
+        architecture: Architecture::Bert,
+        layers: LAYERS,
+        hidden: HIDDEN,
+        heads: 2,
+        intermediate: 24,
+        vocabulary: 40,
+        positions: 48,
+        position_offset: 0,
+        token_types: 2,
+        activation: Activation::Gelu,
+        epsilon: 1e-12,
+    };
+    let random = Backbone::random(config, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
+    // Larger weights than a fresh model's: near-zero ones would hide differences.
+    let larger = random.map(&mut |name, t| Ok(if name.contains("LayerNorm") { t } else { ((t * 10.0)? + 0.01)? }));
+    larger.unwrap().with_pooling(Pooling::Cls).unwrap()
+}
+
+struct Letters;
+
+impl Words for Letters {
+    fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
+        Ok(text.bytes().map(|b| u32::from(b) % 40).collect())
+    }
+
+    fn ordinary(&self) -> Vec<u32> {
+        (5..40).collect()
+    }
+}
+
+/// Small values for keys whose defaults do not fit 16 hidden units.
+fn resolve(name: &str, more: &[(&str, &str)]) -> Resolved {
+    let small: &[(&str, &str)] = match name {
+        "prompt_tuning" => &[("virtual_tokens", "5")],
+        "lora" => &[("rank", "3")],
+        "adapter" => &[("reduction_factor", "4")],
+        _ => &[],
+    };
+    let overrides: BTreeMap<_, _> = small.iter().chain(more).map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    methods::resolve(name, &overrides).unwrap()
+}
+
+fn build(resolved: &Resolved, backbone: &Backbone, seed: u64) -> Box<dyn PeftMethod> {
+    let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+    resolved.build(&mut Context { backbone, rng, words: &Letters }).unwrap()
+}
+
+/// Every method with its variants that compute something else.
+fn cases() -> Vec<(String, Resolved)> {
+    let mut cases: Vec<_> = registry::ALL.iter().map(|e| (e.name.to_owned(), resolve(e.name, &[]))).collect();
+    for (name, more) in [
+        ("prompt_tuning", ("pooling", "first")),
+        ("prompt_tuning", ("init", "random")),
+        ("prompt_tuning", ("init", "text")),
+        ("lora", ("rslora", "true")),
+        ("lora", ("target_modules", "[query, key, value, attention_output, intermediate, output]")),
+        ("lora", ("layers", "[2]")),
+        ("adapter", ("placement", "pfeiffer")),
+        ("adapter", ("activation", "gelu")),
+    ] {
+        cases.push((format!("{name} {}={}", more.0, more.1), resolve(name, &[more])));
+    }
+    assert!(cases.len() >= registry::ALL.len() + 8);
+    cases
+}
+
+fn examples() -> Vec<Vec<u32>> {
+    vec![vec![2, 9, 31, 4], vec![2, 3], (0..30).map(|i| i * 11 % 40).collect(), vec![7]]
+}
+
+fn packed(examples: &[Vec<u32>]) -> Batch {
+    let mut offsets = vec![0];
+    offsets.extend(examples.iter().scan(0, |end, e| {
+        *end += e.len();
+        Some(*end)
+    }));
+    let ids: Vec<u32> = examples.concat();
+    let types = ids.iter().map(|i| i % 2).collect();
+    Batch::new(ids, types, offsets).unwrap()
+}
+
+fn pooled(method: &dyn PeftMethod, frozen: &Backbone, batch: &Batch, phase: Phase<'_>) -> Tensor {
+    method.backbone().unwrap_or(frozen).pooled(batch, method, phase).unwrap()
+}
+
+fn evaluated(method: &dyn PeftMethod, frozen: &Backbone, examples: &[Vec<u32>]) -> Vec<Vec<f32>> {
+    pooled(method, frozen, &packed(examples), Phase::Eval).to_vec2().unwrap()
+}
+
+fn gradients(method: &dyn PeftMethod, frozen: &Backbone) -> GradStore {
+    let rng = RefCell::new(ChaCha8Rng::seed_from_u64(9));
+    let rows = pooled(method, frozen, &packed(&examples()), Phase::Train(&rng));
+    kernels::cross_entropy(&rows, &[0, 1, 2, 3]).unwrap().backward().unwrap()
+}
+
+fn step(vars: &[(String, Var)], moments: &mut [Moments], grads: &GradStore, number: usize) {
+    for ((name, var), moments) in vars.iter().zip(moments) {
+        let grad = grads.get(var).unwrap_or_else(|| panic!("{name} got no gradient"));
+        let step = AdamWStep { lr: 1e-2, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, step: number, grad_scale: 1.0 };
+        kernels::adamw_step(var, grad, moments, &step).unwrap();
+    }
+}
+
+fn zero_moments(vars: &[(String, Var)]) -> Vec<Moments> {
+    vars.iter().map(|(_, v)| Moments::zeros(v.elem_count())).collect()
+}
+
+/// Moves every variable away from its start, so that nothing is the identity any more.
+fn perturb(method: &dyn PeftMethod) {
+    for (i, (_, var)) in method.vars().iter().enumerate() {
+        let n = var.elem_count();
+        let noise: Vec<f32> = (0..n).map(|j| 0.1 * ((i * 31 + j * 7) as f32).sin()).collect();
+        let noise = Tensor::from_vec(noise, var.shape(), var.device()).unwrap();
+        var.set(&(var.as_tensor() + noise).unwrap().detach()).unwrap();
+    }
+}
+
+fn largest_difference(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
+    let scale = b.iter().flatten().fold(0f32, |m, v| m.max(v.abs()));
+    a.iter().flatten().zip(b.iter().flatten()).fold(0f32, |m, (x, y)| m.max((x - y).abs())) / scale
+}
+
+#[test]
+fn an_untrained_method_equals_the_backbone_or_says_why_not() {
+    let frozen = backbone();
+    let bare = evaluated(&HeadOnly, &frozen, &examples());
+    for (case, resolved) in cases() {
+        let method = build(&resolved, &frozen, 1);
+        let difference = largest_difference(&evaluated(&*method, &frozen, &examples()), &bare);
+        match method.starts_as_backbone() {
+            Ok(()) => assert!(difference <= 1e-6, "{case}: {difference}"),
+            Err(why) => assert!(difference > 1e-6 && !why.is_empty(), "{case}: {difference}"),
+        }
+    }
+}
+
+#[test]
+fn frozen_weights_are_the_same_bits_after_twenty_steps_and_trained_ones_are_not() {
+    let frozen = backbone();
+    let before = frozen.digest().unwrap();
+    for (case, resolved) in cases() {
+        let method = build(&resolved, &frozen, 1);
+        let vars = method.vars();
+        let start = backbone::digest_of(vars.iter().map(|(_, v)| v.as_tensor())).unwrap();
+        let mut moments = zero_moments(&vars);
+        for number in 1..=20 {
+            if !vars.is_empty() {
+                step(&vars, &mut moments, &gradients(&*method, &frozen), number);
+            }
+        }
+        assert_eq!(frozen.digest().unwrap(), before, "{case}");
+        let end = backbone::digest_of(vars.iter().map(|(_, v)| v.as_tensor())).unwrap();
+        assert_eq!(start == end, vars.is_empty(), "{case}");
+    }
+}
+
+#[test]
+fn every_trainable_gets_a_finite_gradient_other_than_zero_within_two_steps() {
+    let frozen = backbone();
+    for (case, resolved) in cases() {
+        let method = build(&resolved, &frozen, 1);
+        let vars = method.vars();
+        let mut moments = zero_moments(&vars);
+        let mut reached = vec![false; vars.len()];
+        for number in 1..=2 {
+            if vars.is_empty() {
+                continue;
+            }
+            let grads = gradients(&*method, &frozen);
+            for ((name, var), reached) in vars.iter().zip(&mut reached) {
+                let square = kernels::sum_of_squares(grads.get(var).unwrap()).unwrap();
+                assert!(square.is_finite(), "{case}: {name}");
+                *reached |= square > 0.0;
+            }
+            step(&vars, &mut moments, &grads, number);
+        }
+        let missed: Vec<_> = vars.iter().zip(&reached).filter(|(_, r)| !**r).map(|((name, _), _)| name).collect();
+        assert!(missed.is_empty(), "{case}: no gradient other than zero for {missed:?}");
+    }
+}
+
+#[test]
+fn a_frozen_operand_gets_no_gradient() {
+    let frozen = backbone();
+    for (case, resolved) in cases() {
+        let method = build(&resolved, &frozen, 1);
+        if method.vars().is_empty() || method.backbone().is_some() {
+            continue;
+        }
+        let grads = gradients(&*method, &frozen);
+        for (name, tensor) in frozen.tensors() {
+            assert!(grads.get(&tensor).is_none(), "{case}: {name}");
+        }
+    }
+}
+
+#[test]
+fn merged_weights_give_what_the_unmerged_method_gives() {
+    let frozen = backbone();
+    let mut merged_cases = 0;
+    for (case, resolved) in cases() {
+        let method = build(&resolved, &frozen, 1);
+        perturb(&*method);
+        let unmerged = evaluated(&*method, &frozen, &examples());
+        match method.merge() {
+            Ok(deltas) => {
+                merged_cases += 1;
+                let bare = evaluated(&HeadOnly, &frozen, &examples());
+                assert!(largest_difference(&unmerged, &bare) > 1e-3, "{case}: the perturbed method is the identity");
+                let merged = frozen.merged(&deltas).unwrap();
+                let difference = largest_difference(&evaluated(&HeadOnly, &merged, &examples()), &unmerged);
+                assert!(difference < 1e-5, "{case}: {difference}");
+            }
+            Err(why) => assert!(!why.to_string().is_empty(), "{case}"),
+        }
+    }
+    assert!(merged_cases >= 4, "{merged_cases}");
+}
+
+#[test]
+fn restored_weights_give_the_same_bits() {
+    let frozen = backbone();
+    for (case, resolved) in cases() {
+        let method = build(&resolved, &frozen, 1);
+        perturb(&*method);
+        let saved: BTreeMap<_, _> =
+            method.vars().into_iter().map(|(name, v)| (name, v.as_detached_tensor().copy().unwrap())).collect();
+        let other = build(&resolved, &frozen, 2);
+        methods::restore(&other.vars(), &saved).unwrap();
+        assert_eq!(evaluated(&*method, &frozen, &examples()), evaluated(&*other, &frozen, &examples()), "{case}");
+    }
+}
+
+#[test]
+fn a_missing_foreign_or_misshapen_tensor_is_refused_by_name() {
+    let frozen = backbone();
+    let method = build(&resolve("lora", &[]), &frozen, 1);
+    let saved: BTreeMap<_, _> = method.vars().into_iter().map(|(name, v)| (name, v.as_detached_tensor())).collect();
+    let name = "encoder.1.value.lora_a";
+    let with = |f: &dyn Fn(&mut BTreeMap<String, Tensor>)| {
+        let mut tensors = saved.clone();
+        f(&mut tensors);
+        methods::restore(&method.vars(), &tensors).unwrap_err().to_string()
+    };
+    let missing = with(&|t| drop(t.remove(name)));
+    assert!(missing.contains(name) && missing.contains("missing"), "{missing}");
+    let misshapen = with(&|t| drop(t.insert(name.into(), t[name].t().unwrap())));
+    assert!(misshapen.contains(name) && misshapen.contains("[3, 16]"), "{misshapen}");
+    let foreign = with(&|t| drop(t.insert("stranger".into(), t[name].clone())));
+    assert!(foreign.contains("stranger"), "{foreign}");
+}
+
+#[test]
+fn parameter_counts_equal_the_closed_forms() {
+    let frozen = backbone();
+    let (h, l) = (HIDDEN, LAYERS);
+    let bottleneck = h / 4;
+    let adapter = 2 * h * bottleneck + bottleneck + h;
+    let pooler = h * h + h;
+    for (case, resolved) in cases() {
+        let count: usize = build(&resolved, &frozen, 1).vars().iter().map(|(_, v)| v.elem_count()).sum();
+        let expected = match case.as_str() {
+            "lora layers=[2]" => 2 * 3 * 2 * h,
+            c if c.starts_with("lora target_modules") => l * 3 * (4 * 2 * h + 2 * (h + 24)),
+            "adapter placement=pfeiffer" => l * adapter,
+            c if c.starts_with("prompt_tuning") => 5 * h,
+            c if c.starts_with("lora") => l * 2 * 3 * 2 * h,
+            c if c.starts_with("adapter") => 2 * l * adapter,
+            "head_only" => 0,
+            "full" => frozen.parameters() - pooler,
+            other => panic!("{other} has no closed form here: add one"),
+        };
+        assert_eq!(count, expected, "{case}");
+    }
+}
+
+#[test]
+fn the_default_configurations_have_the_published_counts_at_hidden_size_384() {
+    let config = Config { hidden: 384, heads: 12, intermediate: 16, layers: 6, ..backbone().config().clone() };
+    let frozen = Backbone::random(config, &mut ChaCha8Rng::seed_from_u64(0)).unwrap();
+    for (name, expected) in [("prompt_tuning", 7_680), ("lora", 73_728), ("adapter", 226_080)] {
+        let resolved = methods::resolve(name, &BTreeMap::new()).unwrap();
+        let count: usize = build(&resolved, &frozen, 1).vars().iter().map(|(_, v)| v.elem_count()).sum();
+        assert_eq!(count, expected, "{name}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bits_and_another_seed_does_not() {
+    let frozen = backbone();
+    for (case, resolved) in cases() {
+        let digest = |seed| {
+            let vars = build(&resolved, &frozen, seed).vars();
+            backbone::digest_of(vars.iter().map(|(_, v)| v.as_tensor())).unwrap()
+        };
+        assert_eq!(digest(1), digest(1), "{case}");
+        let drawn = !case.starts_with("head_only") && !case.starts_with("full") && !case.contains("init=text");
+        assert_eq!(digest(1) != digest(2), drawn, "{case}");
+    }
+}
+
+#[test]
+fn a_packed_batch_equals_one_example_at_a_time_in_any_order() {
+    let frozen = backbone();
+    for (case, resolved) in cases() {
+        let method = build(&resolved, &frozen, 1);
+        perturb(&*method);
+        let together = evaluated(&*method, &frozen, &examples());
+        let alone: Vec<_> = examples().into_iter().flat_map(|e| evaluated(&*method, &frozen, &[e])).collect();
+        assert!(largest_difference(&together, &alone) < 1e-6, "{case}");
+        let mut reversed: Vec<_> = examples();
+        reversed.reverse();
+        let mut reversed = evaluated(&*method, &frozen, &reversed);
+        reversed.reverse();
+        assert!(largest_difference(&together, &reversed) < 1e-6, "{case}");
+    }
+}
+
+#[test]
+fn dropout_acts_in_training_only() {
+    let frozen = backbone();
+    let mut with_dropout = 0;
+    for entry in registry::ALL.iter().filter(|e| e.yaml.lines().any(|l| l.starts_with("dropout:"))) {
+        with_dropout += 1;
+        let method = build(&resolve(entry.name, &[("dropout", "0.5")]), &frozen, 1);
+        let without = build(&resolve(entry.name, &[]), &frozen, 1);
+        perturb(&*method);
+        perturb(&*without);
+        assert_eq!(evaluated(&*method, &frozen, &examples()), evaluated(&*without, &frozen, &examples()), "{}", entry.name);
+        let rng = RefCell::new(ChaCha8Rng::seed_from_u64(9));
+        let train = || pooled(&*method, &frozen, &packed(&examples()), Phase::Train(&rng)).to_vec2::<f32>().unwrap();
+        assert_ne!(train(), train(), "{}", entry.name);
+    }
+    assert_eq!(with_dropout, 3);
+}
+
+#[test]
+fn the_bare_backbone_is_the_head_only_method() {
+    let frozen = backbone();
+    let bare: Vec<Vec<f32>> = frozen.pooled(&packed(&examples()), &NoHooks, Phase::Eval).unwrap().to_vec2().unwrap();
+    assert_eq!(evaluated(&HeadOnly, &frozen, &examples()), bare);
+}
+
+#[test]
+fn bad_values_are_refused_with_key_value_and_what_is_accepted() {
+    let config = backbone().config().clone();
+    let refused = |method: &str, key: &str, value: &str| {
+        let overrides = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        let result = methods::resolve(method, &overrides).and_then(|r| r.check(&config));
+        result.expect_err(&format!("{method}.{key}={value}")).to_string()
+    };
+    for (method, key, value, says) in [
+        ("lora", "rank", "0", "1 … 16"),
+        ("lora", "rank", "17", "1 … 16"),
+        ("lora", "rank", "many", "rank: many"),
+        ("lora", "rnak", "4", "known: rank, alpha"),
+        ("lora", "steps", "4", "unknown key 'steps'"),
+        ("lora", "target_modules", "[qurey]", "query, key, value"),
+        ("lora", "target_modules", "[]", "at least one"),
+        ("lora", "layers", "[3]", "0 … 2"),
+        ("lora", "dropout", "1.0", "below 1"),
+        ("lora", "learning_rate", "0", "above 0"),
+        ("lora", "learning_rate", ".nan", "learning_rate"),
+        ("adapter", "reduction_factor", "17", "16"),
+        ("adapter", "placement", "middle", "houlsby"),
+        ("adapter", "activation", "selu", "relu"),
+        ("prompt_tuning", "virtual_tokens", "0", "1 … 45"),
+        ("prompt_tuning", "virtual_tokens", "46", "1 … 45"),
+        ("prompt_tuning", "init", "zeros", "sampled_vocab"),
+        ("head_only", "rank", "1", "known: learning_rate, weight_decay"),
+    ] {
+        let message = refused(method, key, value);
+        assert!(message.contains(says) && message.contains(method), "{method}.{key}={value}: {message}");
+    }
+    assert!(methods::resolve("lorra", &BTreeMap::new()).unwrap_err().to_string().contains("prompt_tuning, lora"));
+}
