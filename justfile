@@ -1,0 +1,45 @@
+# Extra flags go behind the data set: just compare sst2 --methods lora,adapter --seeds 5
+
+# List the recipes.
+default:
+    @just --list
+
+# Train every method on a data set over one frozen backbone and report.
+compare dataset *flags:
+    cargo run --release --quiet -- compare {{ dataset }} {{ flags }}
+
+# The same with 150 steps and one seed: a look in a few minutes.
+quick dataset *flags:
+    cargo run --release --quiet -- compare {{ dataset }} --budget quick {{ flags }}
+
+# Make the report again from the records that exist.
+report *flags:
+    cargo run --release --quiet -- report {{ flags }}
+
+# Time the operations, a training step and the latency of each method.
+bench *flags:
+    cargo bench --workspace {{ flags }}
+
+# Test everything.
+test *flags:
+    cargo test --workspace --no-fail-fast {{ flags }}
+
+# Test what computes on the plain reference path of every operation.
+test-reference:
+    PEFTBENCH_REFERENCE=1 cargo test --no-fail-fast -p peftbench-backbone -p peftbench-methods -p peftbench
+
+# Format, then let the linters speak.
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- --deny warnings
+
+# Build the documentation; a broken link is an error.
+docs:
+    RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps
+
+# Validate every YAML without training.
+check:
+    cargo run --quiet -- check
+
+# Everything that must be green before a change lands.
+ci: lint test test-reference docs check
