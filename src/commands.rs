@@ -5,13 +5,20 @@ use std::{
     io::{BufRead, BufReader, IsTerminal, Read, Write},
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::{Arc, atomic::{AtomicBool, Ordering}},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use datasets::Example;
-use reports::{Comparison, record::{RunRecord, Status}, store, tables};
+use reports::{
+    Comparison,
+    record::{RunRecord, Status},
+    store, tables,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -68,12 +75,18 @@ fn base_plan(run: &cli::RunArguments) -> Result<(RunPlan, plan::Overrides)> {
         data: choice(&run.data),
         backbone: run.backbone.clone(),
         backbone_overrides,
-        trial: Trial { method: String::new(), overrides: Default::default() },
+        trial: Trial {
+            method: String::new(),
+            overrides: Default::default(),
+        },
         recipe,
         budget: run.budget.clone(),
         seed: 0,
         offline: run.data.offline,
-        out: run.out.clone().unwrap_or_else(|| compare::default_out(&run.data.dataset)),
+        out: run
+            .out
+            .clone()
+            .unwrap_or_else(|| compare::default_out(&run.data.dataset)),
     };
     Ok((plan, overrides))
 }
@@ -86,21 +99,44 @@ pub fn compare(arguments: &cli::Compare) -> Result<ExitCode> {
     let (base, overrides) = base_plan(&arguments.run)?;
     let trials = plan::trials(&arguments.methods, &overrides)?;
     let budgets = recipe::budgets()?;
-    let seeds = arguments.seeds.or_else(|| budgets.get(&base.budget).copied()).unwrap_or(1);
+    let seeds = arguments
+        .seeds
+        .or_else(|| budgets.get(&base.budget).copied())
+        .unwrap_or(1);
     ensure!(seeds >= 1, "--seeds 0: at least one is needed");
     let stop = stop_flag()?;
-    let telling = if arguments.quiet { Telling::Quiet } else { Telling::Normal };
+    let telling = if arguments.quiet {
+        Telling::Quiet
+    } else {
+        Telling::Normal
+    };
     let ended = compare::compare(&base, &trials, &compare::seeds(seeds), telling, &stop)?;
     if ended.reused > 0 && telling == Telling::Normal {
-        eprintln!("{} of {} runs had a record already", ended.reused, trials.len() * seeds);
+        eprintln!(
+            "{} of {} runs had a record already",
+            ended.reused,
+            trials.len() * seeds
+        );
     }
     if ended.interrupted {
-        eprintln!("interrupted: {} of {} runs have ended; the same command goes on with the rest", ended.records.iter().filter(|r| r.status != Status::Interrupted).count(), trials.len() * seeds);
+        eprintln!(
+            "interrupted: {} of {} runs have ended; the same command goes on with the rest",
+            ended
+                .records
+                .iter()
+                .filter(|r| r.status != Status::Interrupted)
+                .count(),
+            trials.len() * seeds
+        );
         return Ok(ExitCode::from(INTERRUPTED));
     }
     show(&ended.records, &base.out, arguments.json)?;
     let failed = ended.records.iter().any(|r| r.status != Status::Ok);
-    Ok(if failed { ExitCode::from(RUNS_FAILED) } else { ExitCode::SUCCESS })
+    Ok(if failed {
+        ExitCode::from(RUNS_FAILED)
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 /// Prints the comparisons of records and writes the report.
@@ -127,7 +163,11 @@ fn show(records: &[RunRecord], out: &Path, json: bool) -> Result<()> {
 
 fn terminal_width() -> usize {
     let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
-    columns.unwrap_or_else(|| console::Term::stdout().size_checked().map_or(100, |(_, columns)| columns.into()))
+    columns.unwrap_or_else(|| {
+        console::Term::stdout()
+            .size_checked()
+            .map_or(100, |(_, columns)| columns.into())
+    })
 }
 
 /// `train`.
@@ -197,23 +237,40 @@ pub fn evaluate(arguments: &cli::Evaluate) -> Result<ExitCode> {
         stand_in_for: None,
     })?;
     let split = arguments.split.into();
-    let (metrics, examples) = run::evaluate(&arguments.weights, &data, split, &loaded, files.cache())?;
+    let (metrics, examples) =
+        run::evaluate(&arguments.weights, &data, split, &loaded, files.cache())?;
     if arguments.json {
-        println!("{}", serde_json::json!({ "dataset": data.dataset.name, "split": split.name(), "examples": examples, "metrics": metrics }));
+        println!(
+            "{}",
+            serde_json::json!({ "dataset": data.dataset.name, "split": split.name(), "examples": examples, "metrics": metrics })
+        );
     } else {
         for (name, value) in metrics {
-            println!("{name} {value:.4} ({examples} examples of {}, {})", data.dataset.name, split.name());
+            println!(
+                "{name} {value:.4} ({examples} examples of {}, {})",
+                data.dataset.name,
+                split.name()
+            );
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn task_backbone(files: &Files, config: &weights::SavedConfig, named: Option<&str>) -> Result<prepare::LoadedBackbone> {
+fn task_backbone(
+    files: &Files,
+    config: &weights::SavedConfig,
+    named: Option<&str>,
+) -> Result<prepare::LoadedBackbone> {
     let overrides = [
         ("pooling".to_owned(), config.pooling.name().to_owned()),
-        ("head".to_owned(), serde_yaml::to_string(&config.head)?.trim().to_owned()),
+        (
+            "head".to_owned(),
+            serde_yaml::to_string(&config.head)?.trim().to_owned(),
+        ),
     ];
-    files.backbone(named.unwrap_or(&config.backbone), &overrides.into())?.load()
+    files
+        .backbone(named.unwrap_or(&config.backbone), &overrides.into())?
+        .load()
 }
 
 /// A row to predict.
@@ -244,12 +301,18 @@ pub fn predict(arguments: &cli::Predict) -> Result<ExitCode> {
     let files = Files::new(arguments.offline)?;
     let loaded = task_backbone(&files, &config, arguments.backbone.as_deref())?;
     let task = weights::load(&arguments.weights, &loaded)?;
-    let model = Model { backbone: &loaded.backbone, method: &*task.method, head: &task.head };
+    let model = Model {
+        backbone: &loaded.backbone,
+        method: &*task.method,
+        head: &task.head,
+    };
     let name = arguments.input.display().to_string();
     let input: Box<dyn BufRead> = if name == "-" {
         Box::new(std::io::stdin().lock())
     } else {
-        Box::new(BufReader::new(File::open(&arguments.input).with_context(|| name.clone())?))
+        Box::new(BufReader::new(
+            File::open(&arguments.input).with_context(|| name.clone())?,
+        ))
     };
     let mut out = std::io::stdout().lock();
     let mut lines = input.split(b'\n').enumerate();
@@ -260,9 +323,17 @@ pub fn predict(arguments: &cli::Predict) -> Result<ExitCode> {
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            let row: Row = serde_json::from_slice(&line)
-                .with_context(|| format!("{name}: line {}: expected {{\"text\": …, \"pair\": … (optional)}}", number + 1))?;
-            examples.push(Example { text: row.text, pair: row.pair, label: None });
+            let row: Row = serde_json::from_slice(&line).with_context(|| {
+                format!(
+                    "{name}: line {}: expected {{\"text\": …, \"pair\": … (optional)}}",
+                    number + 1
+                )
+            })?;
+            examples.push(Example {
+                text: row.text,
+                pair: row.pair,
+                label: None,
+            });
             if examples.len() == ROWS {
                 break;
             }
@@ -273,7 +344,11 @@ pub fn predict(arguments: &cli::Predict) -> Result<ExitCode> {
         let encoded = loaded.tokenizer.encode(&examples, config.max_tokens)?;
         for logits in model.all_logits(&encoded)? {
             let best = crate::trainer::argmax(&logits) as usize;
-            let prediction = Prediction { label: &config.labels[best], probabilities: softmax(&logits), logits };
+            let prediction = Prediction {
+                label: &config.labels[best],
+                probabilities: softmax(&logits),
+                logits,
+            };
             serde_json::to_writer(&mut out, &prediction)?;
             writeln!(out)?;
         }
@@ -290,9 +365,16 @@ fn softmax(logits: &[f32]) -> Vec<f32> {
 
 /// Reads the records of a folder, or of a comparison's folder, or of all comparisons below it.
 fn read_records(folder: &Path) -> Result<Vec<RunRecord>> {
-    ensure!(folder.is_dir(), "{}: no such folder; run peftbench compare first, or name --records", folder.display());
+    ensure!(
+        folder.is_dir(),
+        "{}: no such folder; run peftbench compare first, or name --records",
+        folder.display()
+    );
     let mut folders: Vec<PathBuf> = vec![folder.to_owned(), folder.join("records")];
-    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())?.flatten() {
+    for entry in std::fs::read_dir(folder)
+        .with_context(|| folder.display().to_string())?
+        .flatten()
+    {
         folders.push(entry.path().join("records"));
     }
     let mut records = Vec::new();
@@ -312,8 +394,16 @@ fn read_records(folder: &Path) -> Result<Vec<RunRecord>> {
 /// If there are no records or the report cannot be written.
 pub fn report(arguments: &cli::Report) -> Result<ExitCode> {
     let records = read_records(&arguments.records)?;
-    ensure!(!records.is_empty(), "{}: no records there; run peftbench compare first", arguments.records.display());
-    show(&records, arguments.out.as_ref().unwrap_or(&arguments.records), arguments.json)?;
+    ensure!(
+        !records.is_empty(),
+        "{}: no records there; run peftbench compare first",
+        arguments.records.display()
+    );
+    show(
+        &records,
+        arguments.out.as_ref().unwrap_or(&arguments.records),
+        arguments.json,
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -361,7 +451,10 @@ pub fn list(arguments: &cli::List) -> Result<ExitCode> {
             .collect::<Result<_>>()?,
     };
     if arguments.json {
-        let map: serde_json::Map<_, _> = rows.into_iter().map(|(name, value, _)| (name, value)).collect();
+        let map: serde_json::Map<_, _> = rows
+            .into_iter()
+            .map(|(name, value, _)| (name, value))
+            .collect();
         println!("{}", serde_json::to_string_pretty(&map)?);
     } else {
         let width = rows.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
@@ -383,7 +476,11 @@ pub fn fetch(arguments: &cli::Fetch) -> Result<ExitCode> {
     // All names are checked before anything is fetched.
     for name in &arguments.names {
         if !backbones.contains(&name.as_str()) && !datasets.contains(&name.as_str()) {
-            bail!("'{name}' is neither a backbone ({}) nor a data set ({})", backbones.join(", "), datasets.join(", "));
+            bail!(
+                "'{name}' is neither a backbone ({}) nor a data set ({})",
+                backbones.join(", "),
+                datasets.join(", ")
+            );
         }
     }
     for name in &arguments.names {
@@ -411,17 +508,33 @@ pub fn check(arguments: &cli::Check) -> Result<ExitCode> {
             Err(e) => problems.push(format!("{what}: {e:#}")),
         }
     };
-    one("recipe".into(), recipe::budgets().and_then(|budgets| {
-        budgets.keys().try_for_each(|b| recipe::Recipe::resolve(b, &Default::default(), 1000).map(drop))
-    }));
+    one(
+        "recipe".into(),
+        recipe::budgets().and_then(|budgets| {
+            budgets
+                .keys()
+                .try_for_each(|b| recipe::Recipe::resolve(b, &Default::default(), 1000).map(drop))
+        }),
+    );
     for entry in methods::registry::ALL {
-        one(format!("method {}", entry.name), methods::resolve(entry.name, &Default::default()).map(drop).map_err(Into::into));
+        one(
+            format!("method {}", entry.name),
+            methods::resolve(entry.name, &Default::default())
+                .map(drop)
+                .map_err(Into::into),
+        );
     }
     for name in backbone::names() {
-        one(format!("backbone {name}"), backbone::spec(name).map(drop).map_err(Into::into));
+        one(
+            format!("backbone {name}"),
+            backbone::spec(name).map(drop).map_err(Into::into),
+        );
     }
     for name in datasets::names() {
-        one(format!("data set {name}"), datasets::spec(name).map(drop).map_err(Into::into));
+        one(
+            format!("data set {name}"),
+            datasets::spec(name).map(drop).map_err(Into::into),
+        );
     }
     if let Some(dataset) = &arguments.dataset {
         let overrides = plan::parse_settings(&arguments.settings);
@@ -438,16 +551,21 @@ pub fn check(arguments: &cli::Check) -> Result<ExitCode> {
             settings: arguments.settings.clone(),
             out: None,
         };
-        let plans = overrides.and_then(|_| base_plan(&run)).and_then(|(base, overrides)| {
-            let setting = Setting::load(&base)?;
-            Ok((plan::trials(&[], &overrides)?, base, setting))
-        });
+        let plans = overrides
+            .and_then(|_| base_plan(&run))
+            .and_then(|(base, overrides)| {
+                let setting = Setting::load(&base)?;
+                Ok((plan::trials(&[], &overrides)?, base, setting))
+            });
         match plans {
             Err(e) => one(format!("comparison on {dataset}"), Err(e)),
             Ok((trials, base, setting)) => {
                 for trial in trials {
                     let what = format!("{dataset} with {}", trial.method);
-                    let plan = RunPlan { trial, ..base.clone() };
+                    let plan = RunPlan {
+                        trial,
+                        ..base.clone()
+                    };
                     one(what, setting.asked(&plan).map(drop));
                 }
             }
@@ -457,5 +575,9 @@ pub fn check(arguments: &cli::Check) -> Result<ExitCode> {
     for problem in &problems {
         eprintln!("error: {problem}");
     }
-    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(BAD_INPUT) })
+    Ok(if problems.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(BAD_INPUT)
+    })
 }

@@ -51,7 +51,13 @@ pub enum Telling {
 /// # Errors
 /// If a plan is not valid, data or backbone cannot be had, or the output folder cannot be written.
 /// A run that fails is a record, not an error.
-pub fn compare(base: &RunPlan, trials: &[Trial], seeds: &[u64], telling: Telling, stop: &AtomicBool) -> Result<Ended> {
+pub fn compare(
+    base: &RunPlan,
+    trials: &[Trial],
+    seeds: &[u64],
+    telling: Telling,
+    stop: &AtomicBool,
+) -> Result<Ended> {
     let records = run::records_folder(&base.out);
     store::check_writable(&records)?;
     let setting = Setting::load(base)?;
@@ -62,13 +68,26 @@ pub fn compare(base: &RunPlan, trials: &[Trial], seeds: &[u64], telling: Telling
     }
     let plans: Vec<RunPlan> = seeds
         .iter()
-        .flat_map(|seed| trials.iter().map(|trial| RunPlan { trial: trial.clone(), seed: *seed, ..base.clone() }))
+        .flat_map(|seed| {
+            trials.iter().map(|trial| RunPlan {
+                trial: trial.clone(),
+                seed: *seed,
+                ..base.clone()
+            })
+        })
         .collect();
     // Every plan is checked before the first run starts.
-    let asked = plans.iter().map(|plan| Ok(setting.asked(plan)?.0)).collect::<Result<Vec<_>>>()?;
+    let asked = plans
+        .iter()
+        .map(|plan| Ok(setting.asked(plan)?.0))
+        .collect::<Result<Vec<_>>>()?;
     drop(setting);
 
-    let mut ended = Ended { records: Vec::new(), reused: 0, interrupted: false };
+    let mut ended = Ended {
+        records: Vec::new(),
+        reused: 0,
+        interrupted: false,
+    };
     let begun = Instant::now();
     let mut made = 0;
     for (i, (plan, asked)) in plans.iter().zip(asked).enumerate() {
@@ -95,9 +114,19 @@ pub fn compare(base: &RunPlan, trials: &[Trial], seeds: &[u64], telling: Telling
                 let status = if stop.load(Ordering::Relaxed) {
                     Status::Interrupted
                 } else {
-                    Status::Failed { error: error.unwrap_or_else(|| "the run left no record".to_owned()) }
+                    Status::Failed {
+                        error: error.unwrap_or_else(|| "the run left no record".to_owned()),
+                    }
                 };
-                let record = RunRecord { format: FORMAT, id, asked, status, outcome: None, cost: None, circumstances };
+                let record = RunRecord {
+                    format: FORMAT,
+                    id,
+                    asked,
+                    status,
+                    outcome: None,
+                    cost: None,
+                    circumstances,
+                };
                 store::write(&records, &record)?;
                 record
             }
@@ -148,11 +177,19 @@ fn spawn(plan: &RunPlan, line: &Line) -> Result<Option<String>> {
         }
     }
     let status = child.wait()?;
-    let said: Vec<String> = stderr.and_then(|t| t.join().ok()).unwrap_or_default().into();
+    let said: Vec<String> = stderr
+        .and_then(|t| t.join().ok())
+        .unwrap_or_default()
+        .into();
     for note in said.iter().filter(|l| l.starts_with("note: ")) {
         line.note(note);
     }
-    Ok((!status.success()).then(|| format!("the run's process ended with {status}: {}", said.join(" / "))))
+    Ok((!status.success()).then(|| {
+        format!(
+            "the run's process ended with {status}: {}",
+            said.join(" / ")
+        )
+    }))
 }
 
 /// The live line of one run.
@@ -166,7 +203,10 @@ impl Line {
     /// A line for run `number` of `all`.
     pub fn new(plan: &RunPlan, number: usize, all: usize, telling: Telling) -> Self {
         let width = all.to_string().len();
-        let title = format!("[{number:width$}/{all}] {:<14} seed {}", plan.trial.method, plan.seed);
+        let title = format!(
+            "[{number:width$}/{all}] {:<14} seed {}",
+            plan.trial.method, plan.seed
+        );
         let terminal = std::io::stderr().is_terminal();
         let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::hidden());
         if terminal && telling == Telling::Normal {
@@ -176,19 +216,30 @@ impl Line {
         bar.set_style(progress::style("{prefix} {bar:20} {msg}"));
         bar.set_prefix(title.clone());
         bar.set_message("starting");
-        Self { bar, title, plain: !terminal && telling == Telling::Normal }
+        Self {
+            bar,
+            title,
+            plain: !terminal && telling == Telling::Normal,
+        }
     }
 
     /// Shows what the run tells.
     pub fn tell(&self, event: &Event) {
         match event {
             Event::Stage { name } => self.bar.set_message(name.clone()),
-            Event::Step { step, steps, loss, examples_per_second } => {
+            Event::Step {
+                step,
+                steps,
+                loss,
+                examples_per_second,
+            } => {
                 self.bar.set_length(*steps as u64);
                 self.bar.set_position(*step as u64);
                 let eta = self.bar.eta().as_secs();
-                let message =
-                    format!("{step}/{steps} loss {loss:.3} {examples_per_second:.0} examples/s, {} left", duration(eta));
+                let message = format!(
+                    "{step}/{steps} loss {loss:.3} {examples_per_second:.0} examples/s, {} left",
+                    duration(eta)
+                );
                 self.bar.set_message(message);
             }
             Event::Evaluated { .. } => {}
@@ -202,7 +253,11 @@ impl Line {
     fn finish(self, record: &RunRecord, remaining: Duration, left: usize) {
         self.bar.finish_and_clear();
         let result = summary(record);
-        let eta = if left == 0 { String::new() } else { format!("; {left} to go, about {}", duration(remaining.as_secs())) };
+        let eta = if left == 0 {
+            String::new()
+        } else {
+            format!("; {left} to go, about {}", duration(remaining.as_secs()))
+        };
         if self.plain || !self.bar.is_hidden() {
             eprintln!("{} {result}{eta}", self.title);
         }
@@ -219,9 +274,18 @@ pub fn summary(record: &RunRecord) -> String {
     match (&record.status, &record.outcome, &record.cost) {
         (Status::Ok, Some(outcome), Some(cost)) => {
             let name = &record.asked.dataset.main_metric;
-            let value = outcome.evaluations.last().and_then(|e| e.metrics.get(name)).copied().unwrap_or_default();
+            let value = outcome
+                .evaluations
+                .last()
+                .and_then(|e| e.metrics.get(name))
+                .copied()
+                .unwrap_or_default();
             let failed = outcome.checks.iter().filter(|c| !c.passed).count();
-            let invalid = if failed == 0 { String::new() } else { format!(", INVALID: {failed} checks failed") };
+            let invalid = if failed == 0 {
+                String::new()
+            } else {
+                format!(", INVALID: {failed} checks failed")
+            };
             format!(
                 "{name} {:.1} % in {:.0} s ({:.0} examples/s){invalid}",
                 value * 100.0,
@@ -247,6 +311,8 @@ pub fn seeds(n: usize) -> Vec<u64> {
 
 /// The default folder of a data set's comparison.
 pub fn default_out(dataset: &str) -> std::path::PathBuf {
-    let name = Path::new(dataset).file_stem().map_or_else(|| dataset.to_owned(), |s| s.to_string_lossy().into_owned());
+    let name = Path::new(dataset)
+        .file_stem()
+        .map_or_else(|| dataset.to_owned(), |s| s.to_string_lossy().into_owned());
     Path::new("reports").join("out").join(name)
 }

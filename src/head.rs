@@ -19,7 +19,13 @@ impl Head {
     ///
     /// # Errors
     /// If a tensor cannot be made.
-    pub fn new(kind: HeadKind, hidden: usize, classes: usize, rng: &mut ChaCha8Rng, dtype: DType) -> Result<Self> {
+    pub fn new(
+        kind: HeadKind,
+        hidden: usize,
+        classes: usize,
+        rng: &mut ChaCha8Rng,
+        dtype: DType,
+    ) -> Result<Self> {
         let mut vars = Vec::new();
         let mut linear = |name: &str, o: usize, i: usize| -> Result<Linear> {
             let weight = methods::normal(rng, &[o, i], DEVIATION, dtype)?;
@@ -35,7 +41,11 @@ impl Head {
             HeadKind::DenseRelu => Some((linear("head.dense", hidden, hidden)?, Activation::Relu)),
         };
         let output = linear("head.output", classes, hidden)?;
-        Ok(Self { dense, output, vars })
+        Ok(Self {
+            dense,
+            output,
+            vars,
+        })
     }
 
     /// Logits `[B, C]` of pooled vectors `[B, H]`.

@@ -1,6 +1,9 @@
 //! Measuring latency and memory, and describing the machine.
 
-use std::{collections::BTreeMap, time::{Instant, SystemTime}};
+use std::{
+    collections::BTreeMap,
+    time::{Instant, SystemTime},
+};
 
 use datasets::Encoded;
 use reports::record::{Circumstances, Latency};
@@ -16,12 +19,21 @@ const REPEATS: usize = 3;
 ///
 /// # Errors
 /// If a forward pass fails.
-pub fn latency(model: Model<'_>, examples: &Encoded, variant: &str) -> backbone::Result<Vec<Latency>> {
+pub fn latency(
+    model: Model<'_>,
+    examples: &Encoded,
+    variant: &str,
+) -> backbone::Result<Vec<Latency>> {
     let n = examples.len().min(SENTENCES);
     let single: Vec<Vec<u32>> = (0..n as u32).map(|i| vec![i]).collect();
     let all: Vec<u32> = (0..n as u32).collect();
-    let batches: Vec<Vec<u32>> =
-        (0..REPEATS).flat_map(|_| all.chunks(32).filter(|c| c.len() == 32).map(<[u32]>::to_vec)).collect();
+    let batches: Vec<Vec<u32>> = (0..REPEATS)
+        .flat_map(|_| {
+            all.chunks(32)
+                .filter(|c| c.len() == 32)
+                .map(<[u32]>::to_vec)
+        })
+        .collect();
     let mut out = Vec::new();
     for (batch, groups) in [(1, single), (32, batches)] {
         if groups.is_empty() {
@@ -84,7 +96,8 @@ fn libraries() -> BTreeMap<String, String> {
     let mut versions = BTreeMap::new();
     while let Some(line) = lines.next() {
         let name = line.strip_prefix("name = ").map(|n| n.trim_matches('"'));
-        if let Some(name @ ("candle-core" | "gemm" | "polars" | "safetensors" | "tokenizers")) = name
+        if let Some(name @ ("candle-core" | "gemm" | "polars" | "safetensors" | "tokenizers")) =
+            name
             && let Some(version) = lines.next().and_then(|l| l.strip_prefix("version = "))
         {
             versions.insert(name.to_owned(), version.trim_matches('"').to_owned());

@@ -39,19 +39,24 @@ pub struct Optimiser {
 impl Optimiser {
     /// An optimiser without variables.
     pub fn new(recipe: &Recipe) -> Self {
-        Self { parameters: Vec::new(), recipe: recipe.clone(), step: 0 }
+        Self {
+            parameters: Vec::new(),
+            recipe: recipe.clone(),
+            step: 0,
+        }
     }
 
     /// Adds variables with a peak learning rate and a weight decay, which biases and norms (rank 1) are spared.
     pub fn add(&mut self, vars: &[(String, Var)], learning_rate: f64, weight_decay: f64) {
-        self.parameters.extend(vars.iter().map(|(name, var)| Parameter {
-            name: name.clone(),
-            var: var.clone(),
-            learning_rate,
-            weight_decay: if var.rank() <= 1 { 0.0 } else { weight_decay },
-            moments: Moments::zeros(var.elem_count()),
-            moved: false,
-        }));
+        self.parameters
+            .extend(vars.iter().map(|(name, var)| Parameter {
+                name: name.clone(),
+                var: var.clone(),
+                learning_rate,
+                weight_decay: if var.rank() <= 1 { 0.0 } else { weight_decay },
+                moments: Moments::zeros(var.elem_count()),
+                moved: false,
+            }));
     }
 
     /// One step: audits the gradients, clips their global norm, updates every variable. Returns the norm before clipping.
@@ -61,7 +66,9 @@ impl Optimiser {
     pub fn step(&mut self, grads: &GradStore) -> Result<f64, StepError> {
         let mut squares = 0.0;
         for p in &mut self.parameters {
-            let grad = grads.get(&p.var).ok_or_else(|| StepError::Missing(p.name.clone()))?;
+            let grad = grads
+                .get(&p.var)
+                .ok_or_else(|| StepError::Missing(p.name.clone()))?;
             let square = kernels::sum_of_squares(grad)?;
             if !square.is_finite() {
                 return Err(StepError::NotFinite(p.name.clone()));
@@ -75,7 +82,9 @@ impl Optimiser {
         let share = self.recipe.schedule(self.step);
         self.step += 1;
         for p in &mut self.parameters {
-            let Some(grad) = grads.get(&p.var) else { continue };
+            let Some(grad) = grads.get(&p.var) else {
+                continue;
+            };
             let step = AdamWStep {
                 lr: p.learning_rate * share,
                 beta1: self.recipe.beta1,
@@ -92,6 +101,10 @@ impl Optimiser {
 
     /// Names of the variables that never got a gradient other than zero.
     pub fn never_moved(&self) -> Vec<&str> {
-        self.parameters.iter().filter(|p| !p.moved).map(|p| p.name.as_str()).collect()
+        self.parameters
+            .iter()
+            .filter(|p| !p.moved)
+            .map(|p| p.name.as_str())
+            .collect()
     }
 }

@@ -1,9 +1,6 @@
 //! What the user asked for: from arguments to the list of runs.
 
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
@@ -65,7 +62,9 @@ pub struct RunPlan {
 pub fn parse_settings(settings: &[String]) -> Result<Overrides> {
     let mut overrides = Overrides::new();
     for setting in settings {
-        let parts = setting.split_once('=').and_then(|(name, value)| Some((name.split_once('.')?, value)));
+        let parts = setting
+            .split_once('=')
+            .and_then(|(name, value)| Some((name.split_once('.')?, value)));
         let Some(((owner, key), value)) = parts else {
             bail!("--set {setting}: expected method.key=value, e.g. lora.rank=4");
         };
@@ -73,7 +72,10 @@ pub fn parse_settings(settings: &[String]) -> Result<Overrides> {
             methods::registry::entry(owner)
                 .map_err(|e| anyhow::anyhow!("--set {setting}: {e}; also: recipe, backbone"))?;
         }
-        overrides.entry(owner.to_owned()).or_default().insert(key.to_owned(), value.to_owned());
+        overrides
+            .entry(owner.to_owned())
+            .or_default()
+            .insert(key.to_owned(), value.to_owned());
     }
     Ok(overrides)
 }
@@ -90,7 +92,10 @@ pub fn trials(names: &[String], overrides: &Overrides) -> Result<Vec<Trial>> {
         names.iter().map(String::as_str).collect()
     };
     for (i, name) in names.iter().enumerate() {
-        ensure!(!names[..i].contains(name), "--methods: '{name}' is named twice");
+        ensure!(
+            !names[..i].contains(name),
+            "--methods: '{name}' is named twice"
+        );
     }
     let trials = names
         .into_iter()
@@ -98,12 +103,19 @@ pub fn trials(names: &[String], overrides: &Overrides) -> Result<Vec<Trial>> {
             let entry = methods::registry::entry(name)?;
             let overrides = overrides.get(entry.name).cloned().unwrap_or_default();
             methods::resolve(entry.name, &overrides)?;
-            Ok(Trial { method: entry.name.to_owned(), overrides })
+            Ok(Trial {
+                method: entry.name.to_owned(),
+                overrides,
+            })
         })
         .collect::<Result<Vec<_>>>()?;
     for owner in overrides.keys() {
-        let used = owner == "recipe" || owner == "backbone" || trials.iter().any(|t| t.method == *owner);
-        ensure!(used, "--set {owner}.…: '{owner}' is not among the methods of this comparison");
+        let used =
+            owner == "recipe" || owner == "backbone" || trials.iter().any(|t| t.method == *owner);
+        ensure!(
+            used,
+            "--set {owner}.…: '{owner}' is not among the methods of this comparison"
+        );
     }
     Ok(trials)
 }
@@ -119,19 +131,35 @@ mod tests {
 
     #[test]
     fn a_setting_belongs_to_a_method_the_recipe_or_the_backbone() {
-        let overrides = settings(&["lora.rank=4", "recipe.batch=16", "backbone.pooling=cls"]).unwrap();
+        let overrides =
+            settings(&["lora.rank=4", "recipe.batch=16", "backbone.pooling=cls"]).unwrap();
         assert_eq!(overrides["lora"]["rank"], "4");
         assert_eq!(overrides["recipe"]["batch"], "16");
-        assert!(settings(&["loar.rank=4"]).unwrap_err().to_string().contains("lora"));
-        assert!(settings(&["rank=4"]).unwrap_err().to_string().contains("method.key=value"));
+        assert!(
+            settings(&["loar.rank=4"])
+                .unwrap_err()
+                .to_string()
+                .contains("lora")
+        );
+        assert!(
+            settings(&["rank=4"])
+                .unwrap_err()
+                .to_string()
+                .contains("method.key=value")
+        );
     }
 
     #[test]
     fn a_method_that_is_named_twice_or_unknown_is_refused() {
         let names = |n: &[&str]| n.iter().map(|s| s.to_string()).collect::<Vec<_>>();
         assert!(trials(&names(&["lora", "lora"]), &Overrides::new()).is_err());
-        let message = trials(&names(&["lorra"]), &Overrides::new()).unwrap_err().to_string();
-        assert!(message.contains("lorra") && message.contains("prompt_tuning"), "{message}");
+        let message = trials(&names(&["lorra"]), &Overrides::new())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.contains("lorra") && message.contains("prompt_tuning"),
+            "{message}"
+        );
     }
 
     #[test]

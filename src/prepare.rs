@@ -27,7 +27,9 @@ impl Files {
     /// If the environment is not usable.
     pub fn new(offline: bool) -> Result<Self> {
         let bar: Arc<dyn Progress> = Arc::new(progress::Download::default());
-        Ok(Self { fetcher: Fetcher::from_env(offline)?.with_progress(bar) })
+        Ok(Self {
+            fetcher: Fetcher::from_env(offline)?.with_progress(bar),
+        })
     }
 
     /// The cache folder for things that can be made again.
@@ -54,7 +56,11 @@ pub fn data_spec(choice: &DataChoice) -> Result<DatasetSpec> {
     let path = Path::new(&choice.name);
     let known = datasets::names().into_iter().any(|n| n == choice.name);
     if !known && (path.exists() || path.extension().is_some() || choice.name.contains('/')) {
-        return Ok(datasets::spec_from_path(path, &choice.text_columns, choice.label_column.as_deref())?);
+        return Ok(datasets::spec_from_path(
+            path,
+            &choice.text_columns,
+            choice.label_column.as_deref(),
+        )?);
     }
     ensure!(
         choice.text_columns.is_empty() && choice.label_column.is_none(),
@@ -79,18 +85,29 @@ impl Files {
                         Some(other) => format!("; without --no-stand-in, '{other}' would stand in"),
                         None => String::new(),
                     };
-                    return Err(anyhow::Error::new(e).context(format!("data set '{}' cannot be had{hint}", spec.name)));
+                    return Err(anyhow::Error::new(e)
+                        .context(format!("data set '{}' cannot be had{hint}", spec.name)));
                 };
                 eprintln!("note: data set '{}' cannot be had ({e})", spec.name);
-                eprintln!("note: going on with '{other}' as its stand-in; every result says so. --no-stand-in refuses.");
+                eprintln!(
+                    "note: going on with '{other}' as its stand-in; every result says so. --no-stand-in refuses."
+                );
                 let spec = datasets::spec(other)?;
                 let fetched = self.fetcher.fetch(&spec.name, &spec.source)?;
                 let dataset = datasets::read(&spec, &fetched.files)?;
-                return Ok(LoadedData { dataset, stand_in_for: Some(choice.name.clone()), place: fetched.place });
+                return Ok(LoadedData {
+                    dataset,
+                    stand_in_for: Some(choice.name.clone()),
+                    place: fetched.place,
+                });
             }
         };
         let dataset = datasets::read(&spec, &fetched.files)?;
-        Ok(LoadedData { dataset, stand_in_for: choice.stand_in_for.clone(), place: fetched.place })
+        Ok(LoadedData {
+            dataset,
+            stand_in_for: choice.stand_in_for.clone(),
+            place: fetched.place,
+        })
     }
 
     /// Fetches a data set's files; returns where they came from.
@@ -106,18 +123,30 @@ impl Files {
     ///
     /// # Errors
     /// If there is none, or its files cannot be had.
-    pub fn backbone(&self, choice: &str, overrides: &BTreeMap<String, String>) -> Result<BackboneFiles> {
+    pub fn backbone(
+        &self,
+        choice: &str,
+        overrides: &BTreeMap<String, String>,
+    ) -> Result<BackboneFiles> {
         let mut found = if Path::new(choice).is_dir() {
             let folder = Path::new(choice);
             let file = |name: &str| -> Result<PathBuf> {
                 let path = folder.join(name);
-                ensure!(path.is_file(), "{}: missing; a backbone's folder needs config.json, tokenizer.json and \
-                    model.safetensors{}", path.display(), pickle_hint(folder));
+                ensure!(
+                    path.is_file(),
+                    "{}: missing; a backbone's folder needs config.json, tokenizer.json and \
+                    model.safetensors{}",
+                    path.display(),
+                    pickle_hint(folder)
+                );
                 Ok(path)
             };
             let config = Config::read(&file("config.json")?)?;
             let (pooling, head) = BackboneSpec::conventions(config.architecture);
-            let name = folder.canonicalize().ok().and_then(|p| Some(p.file_name()?.to_string_lossy().into_owned()));
+            let name = folder
+                .canonicalize()
+                .ok()
+                .and_then(|p| Some(p.file_name()?.to_string_lossy().into_owned()));
             BackboneFiles {
                 name: name.unwrap_or_else(|| choice.to_owned()),
                 tokenizer: file("tokenizer.json")?,
@@ -132,7 +161,8 @@ impl Files {
             let fetched = self.fetcher.fetch(&spec.name, &spec.source)?;
             let file = |name: &str| -> Result<PathBuf> {
                 let path = fetched.files.get(name);
-                path.cloned().with_context(|| format!("backbone {choice}: its YAML names no file '{name}'"))
+                path.cloned()
+                    .with_context(|| format!("backbone {choice}: its YAML names no file '{name}'"))
             };
             BackboneFiles {
                 name: spec.name.clone(),
@@ -219,7 +249,13 @@ impl BackboneFiles {
             .with_pooling(self.pooling)
             .with_context(|| self.weights.display().to_string())?;
         let digest = backbone.digest()?;
-        Ok(LoadedBackbone { backbone, digest, tokenizer, head: self.head, name: self.name })
+        Ok(LoadedBackbone {
+            backbone,
+            digest,
+            tokenizer,
+            head: self.head,
+            name: self.name,
+        })
     }
 }
 
@@ -245,7 +281,12 @@ impl LoadedBackbone {
 
     /// The longest text in tokens: the recipe's limit, or what the position table leaves.
     pub fn max_tokens(&self, limit: usize, virtual_tokens: usize) -> usize {
-        limit.min(self.backbone.config().max_tokens().saturating_sub(virtual_tokens))
+        limit.min(
+            self.backbone
+                .config()
+                .max_tokens()
+                .saturating_sub(virtual_tokens),
+        )
     }
 }
 
@@ -262,9 +303,17 @@ impl EncodedData {
     ///
     /// # Errors
     /// If the tokenizer fails.
-    pub fn new(data: &Dataset, tokenizer: &TextTokenizer, max_tokens: usize, cache: &Path) -> Result<Self> {
+    pub fn new(
+        data: &Dataset,
+        tokenizer: &TextTokenizer,
+        max_tokens: usize,
+        cache: &Path,
+    ) -> Result<Self> {
         let encode = |split| tokenizer.encode_cached(data.split(split), max_tokens, cache);
-        Ok(Self { train: encode(Split::Train)?, validation: encode(Split::Validation)? })
+        Ok(Self {
+            train: encode(Split::Train)?,
+            validation: encode(Split::Validation)?,
+        })
     }
 }
 

@@ -10,14 +10,19 @@ pub struct Download(Mutex<Option<ProgressBar>>);
 
 impl Download {
     fn with(&self, f: impl FnOnce(&mut Option<ProgressBar>)) {
-        f(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        f(&mut self
+            .0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner));
     }
 }
 
 impl sources::Progress for Download {
     fn start(&self, what: &str, bytes: Option<u64>) {
         let bar = match bytes {
-            Some(n) => ProgressBar::new(n).with_style(style("{msg} {bar:30} {bytes}/{total_bytes} {eta}")),
+            Some(n) => {
+                ProgressBar::new(n).with_style(style("{msg} {bar:30} {bytes}/{total_bytes} {eta}"))
+            }
             None => ProgressBar::new_spinner().with_style(style("{msg} {spinner} {bytes}")),
         };
         bar.set_message(what.to_owned());

@@ -60,18 +60,28 @@ struct Budget {
 }
 
 fn file(overrides: &BTreeMap<String, String>) -> Result<File> {
-    let mut yaml: serde_json::Map<String, Value> = serde_yaml::from_str(YAML).context("recipe.yaml")?;
+    let mut yaml: serde_json::Map<String, Value> =
+        serde_yaml::from_str(YAML).context("recipe.yaml")?;
     for (key, text) in overrides {
         if key == "budgets" || !yaml.contains_key(key) && key != "steps" {
-            let known: Vec<_> = yaml.keys().map(String::as_str).filter(|k| *k != "budgets").collect();
-            bail!("recipe: unknown key '{key}'; known: steps, {}", known.join(", "));
+            let known: Vec<_> = yaml
+                .keys()
+                .map(String::as_str)
+                .filter(|k| *k != "budgets")
+                .collect();
+            bail!(
+                "recipe: unknown key '{key}'; known: steps, {}",
+                known.join(", ")
+            );
         }
         if key == "steps" {
             continue;
         }
-        let value = serde_yaml::from_str(text).with_context(|| format!("recipe: {key}: '{text}'"))?;
+        let value =
+            serde_yaml::from_str(text).with_context(|| format!("recipe: {key}: '{text}'"))?;
         yaml.insert(key.clone(), value);
-        let _: File = serde_json::from_value(Value::Object(yaml.clone())).with_context(|| format!("recipe: {key}: '{text}'"))?;
+        let _: File = serde_json::from_value(Value::Object(yaml.clone()))
+            .with_context(|| format!("recipe: {key}: '{text}'"))?;
     }
     serde_json::from_value(Value::Object(yaml)).context("recipe.yaml")
 }
@@ -81,7 +91,11 @@ fn file(overrides: &BTreeMap<String, String>) -> Result<File> {
 /// # Errors
 /// If `recipe.yaml` is not valid.
 pub fn budgets() -> Result<BTreeMap<String, usize>> {
-    Ok(file(&BTreeMap::new())?.budgets.into_iter().map(|(name, b)| (name, b.seeds)).collect())
+    Ok(file(&BTreeMap::new())?
+        .budgets
+        .into_iter()
+        .map(|(name, b)| (name, b.seeds))
+        .collect())
 }
 
 impl Recipe {
@@ -89,7 +103,11 @@ impl Recipe {
     ///
     /// # Errors
     /// If the budget or a key is unknown, or a value is out of range; the message names it.
-    pub fn resolve(budget: &str, overrides: &BTreeMap<String, String>, train_examples: usize) -> Result<Self> {
+    pub fn resolve(
+        budget: &str,
+        overrides: &BTreeMap<String, String>,
+        train_examples: usize,
+    ) -> Result<Self> {
         let file = file(overrides)?;
         let Some(chosen) = file.budgets.get(budget) else {
             let known: Vec<_> = file.budgets.keys().map(String::as_str).collect();
@@ -97,20 +115,43 @@ impl Recipe {
         };
         ensure!(file.batch >= 1, "recipe: batch: 0 must be at least 1");
         let steps = match (overrides.get("steps"), chosen.steps, chosen.epochs) {
-            (Some(text), ..) => text.parse().with_context(|| format!("recipe: steps: '{text}' is not a number"))?,
+            (Some(text), ..) => text
+                .parse()
+                .with_context(|| format!("recipe: steps: '{text}' is not a number"))?,
             (None, Some(steps), _) => steps,
             (None, None, epochs) => epochs.unwrap_or(1) * train_examples.div_ceil(file.batch),
         };
         ensure!(steps >= 1, "recipe: steps: {steps} must be at least 1");
-        ensure!(file.max_tokens >= 3, "recipe: max_tokens: {} must be at least 3", file.max_tokens);
-        ensure!((0.0..=1.0).contains(&file.warmup), "recipe: warmup: {} must be in 0 … 1", file.warmup);
-        ensure!(file.clip > 0.0, "recipe: clip: {} must be above 0", file.clip);
-        ensure!(file.evaluations >= 1, "recipe: evaluations: 0 must be at least 1");
+        ensure!(
+            file.max_tokens >= 3,
+            "recipe: max_tokens: {} must be at least 3",
+            file.max_tokens
+        );
+        ensure!(
+            (0.0..=1.0).contains(&file.warmup),
+            "recipe: warmup: {} must be in 0 … 1",
+            file.warmup
+        );
+        ensure!(
+            file.clip > 0.0,
+            "recipe: clip: {} must be above 0",
+            file.clip
+        );
+        ensure!(
+            file.evaluations >= 1,
+            "recipe: evaluations: 0 must be at least 1"
+        );
         for (key, beta) in [("beta1", file.beta1), ("beta2", file.beta2)] {
-            ensure!((0.0..1.0).contains(&beta), "recipe: {key}: {beta} must be at least 0 and below 1");
+            ensure!(
+                (0.0..1.0).contains(&beta),
+                "recipe: {key}: {beta} must be at least 0 and below 1"
+            );
         }
         if let Some(rate) = file.head_learning_rate {
-            ensure!(rate > 0.0 && rate.is_finite(), "recipe: head_learning_rate: {rate} must be above 0");
+            ensure!(
+                rate > 0.0 && rate.is_finite(),
+                "recipe: head_learning_rate: {rate} must be above 0"
+            );
         }
         Ok(Self {
             budget: budget.to_owned(),
@@ -151,7 +192,10 @@ mod tests {
     use super::*;
 
     fn with(overrides: &[(&str, &str)]) -> Result<Recipe> {
-        let overrides = overrides.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        let overrides = overrides
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect();
         Recipe::resolve("standard", &overrides, 1000)
     }
 
@@ -163,31 +207,55 @@ mod tests {
 
     #[test]
     fn the_full_budget_is_three_epochs_of_the_training_split() {
-        assert_eq!(Recipe::resolve("full", &BTreeMap::new(), 1000).unwrap().steps, 3 * 32);
+        assert_eq!(
+            Recipe::resolve("full", &BTreeMap::new(), 1000)
+                .unwrap()
+                .steps,
+            3 * 32
+        );
     }
 
     #[test]
     fn the_learning_rate_rises_from_zero_to_the_peak_and_falls_to_zero() {
         let recipe = with(&[("steps", "100"), ("warmup", "0.1")]).unwrap();
-        let rates: Vec<f64> = [0, 5, 10, 55, 100].iter().map(|s| recipe.schedule(*s)).collect();
+        let rates: Vec<f64> = [0, 5, 10, 55, 100]
+            .iter()
+            .map(|s| recipe.schedule(*s))
+            .collect();
         assert_eq!(rates, [0.0, 0.5, 1.0, 0.5, 0.0]);
     }
 
     #[test]
     fn the_last_evaluation_follows_the_last_step() {
-        assert_eq!(with(&[("steps", "7"), ("evaluations", "3")]).unwrap().evaluation_steps(), [2, 4, 7]);
-        assert_eq!(with(&[("steps", "2"), ("evaluations", "5")]).unwrap().evaluation_steps(), [1, 2]);
+        assert_eq!(
+            with(&[("steps", "7"), ("evaluations", "3")])
+                .unwrap()
+                .evaluation_steps(),
+            [2, 4, 7]
+        );
+        assert_eq!(
+            with(&[("steps", "2"), ("evaluations", "5")])
+                .unwrap()
+                .evaluation_steps(),
+            [1, 2]
+        );
     }
 
     #[test]
     fn an_unknown_key_is_refused_with_the_known_ones() {
         let message = with(&[("bach", "3")]).unwrap_err().to_string();
-        assert!(message.contains("'bach'") && message.contains("batch"), "{message}");
+        assert!(
+            message.contains("'bach'") && message.contains("batch"),
+            "{message}"
+        );
     }
 
     #[test]
     fn a_value_of_the_wrong_type_is_refused_with_its_key() {
         let message = with(&[("batch", "many")]).unwrap_err().to_string();
-        assert!(message.contains("batch") && message.contains("many"), "{message}");
+        assert!(
+            message.contains("batch") && message.contains("many"),
+            "{message}"
+        );
     }
 }

@@ -1,12 +1,17 @@
 //! One run: from a plan to a record.
 
-use std::{path::{Path, PathBuf}, sync::atomic::AtomicBool, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
+    time::Instant,
+};
 
 use anyhow::{Context as _, Result};
 use methods::{Context, HeadOnly, Resolved};
 use reports::{
     record::{
-        Asked, Check, Cost, FORMAT, MethodFacts, Outcome, Parameters, Predictions, RunRecord, Status,
+        Asked, Check, Cost, FORMAT, MethodFacts, Outcome, Parameters, Predictions, RunRecord,
+        Status,
     },
     store,
 };
@@ -46,11 +51,18 @@ impl Setting {
     pub fn load(plan: &RunPlan) -> Result<Self> {
         let files = Files::new(plan.offline)?;
         let data = files.data(&plan.data)?;
-        let backbone = files.backbone(&plan.backbone, &plan.backbone_overrides)?.load()?;
+        let backbone = files
+            .backbone(&plan.backbone, &plan.backbone_overrides)?
+            .load()?;
         let recipe = Recipe::resolve(&plan.budget, &plan.recipe, 1)?;
         let max = backbone.max_tokens(recipe.max_tokens, 0);
         let encoded = EncodedData::new(&data.dataset, &backbone.tokenizer, max, files.cache())?;
-        Ok(Self { data, backbone, encoded, files })
+        Ok(Self {
+            data,
+            backbone,
+            encoded,
+            files,
+        })
     }
 
     /// What determines a planned run.
@@ -71,7 +83,12 @@ impl Setting {
             },
             recipe: serde_json::to_value(&recipe)?,
             seed: plan.seed,
-            op_path: if kernels::reference_path() { "reference" } else { "fast" }.to_owned(),
+            op_path: if kernels::reference_path() {
+                "reference"
+            } else {
+                "fast"
+            }
+            .to_owned(),
         };
         Ok((asked, resolved, recipe))
     }
@@ -100,27 +117,48 @@ pub fn records_folder(out: &Path) -> PathBuf {
 ///
 /// # Errors
 /// If the plan is not valid or the record cannot be written. What goes wrong in the run itself is in the record.
-pub fn run(plan: &RunPlan, started: Instant, stop: &AtomicBool, tell: &mut dyn FnMut(Event)) -> Result<RunRecord> {
+pub fn run(
+    plan: &RunPlan,
+    started: Instant,
+    stop: &AtomicBool,
+    tell: &mut dyn FnMut(Event),
+) -> Result<RunRecord> {
     let circumstances = measure::circumstances();
     let setting = Setting::load(plan)?;
     let (asked, resolved, recipe) = setting.asked(plan)?;
     let id = id_of(&asked)?;
-    let mut record =
-        RunRecord { format: FORMAT, id, asked, status: Status::Ok, outcome: None, cost: None, circumstances };
-    match execute(plan, &setting, &resolved, &recipe, &record, started, stop, tell) {
+    let mut record = RunRecord {
+        format: FORMAT,
+        id,
+        asked,
+        status: Status::Ok,
+        outcome: None,
+        cost: None,
+        circumstances,
+    };
+    match execute(
+        plan, &setting, &resolved, &recipe, &record, started, stop, tell,
+    ) {
         Ok((outcome, cost)) => {
             record.outcome = Some(outcome);
             record.cost = Some(cost);
         }
         Err(Stop::Diverged { step, reason }) => record.status = Status::Diverged { step, reason },
         Err(Stop::Interrupted) => record.status = Status::Interrupted,
-        Err(Stop::Failed(error)) => record.status = Status::Failed { error: format!("{error:#}") },
+        Err(Stop::Failed(error)) => {
+            record.status = Status::Failed {
+                error: format!("{error:#}"),
+            }
+        }
     }
     store::write(&records_folder(&plan.out), &record)?;
     Ok(record)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the pieces of one run, used once")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the pieces of one run, used once"
+)]
 fn execute(
     plan: &RunPlan,
     setting: &Setting,
@@ -145,7 +183,13 @@ fn execute(
         })
         .map_err(anyhow)?;
     let hidden = backbone.config().hidden;
-    let head = Head::new(loaded.head, hidden, classes, &mut datasets::stream(seed, "head"), backbone.dtype())?;
+    let head = Head::new(
+        loaded.head,
+        hidden,
+        classes,
+        &mut datasets::stream(seed, "head"),
+        backbone.dtype(),
+    )?;
     let head_digest = backbone::digest_of(head.vars().iter().map(|(_, v)| v.as_tensor()))?;
 
     // Virtual tokens can leave less room for the text than the recipe allows.
@@ -168,8 +212,16 @@ fn execute(
     let lengths: Vec<usize> = (0..all.len()).map(|i| all.length(i)).collect();
     let order = datasets::batch_order(&lengths, recipe.batch, recipe.steps, seed);
 
-    let model = Model { backbone, method: &*method, head: &head };
-    let bare = Model { backbone, method: &HeadOnly, head: &head };
+    let model = Model {
+        backbone,
+        method: &*method,
+        head: &head,
+    };
+    let bare = Model {
+        backbone,
+        method: &HeadOnly,
+        head: &head,
+    };
     let sample: Vec<u32> = (0..encoded.validation.len().min(CHECKED) as u32).collect();
     let sample = batch_of(&encoded.validation, &sample)?;
     let start = difference(&model.logits(&sample)?, &bare.logits(&sample)?);
@@ -188,7 +240,9 @@ fn execute(
     let trained = training.run(model, tell)?;
     let peak_memory_bytes = measure::peak_memory();
 
-    tell(Event::Stage { name: "checking and measuring".into() });
+    tell(Event::Stage {
+        name: "checking and measuring".into(),
+    });
     let config = SavedConfig {
         format: weights::format(),
         method: resolved.entry.name.to_owned(),
@@ -200,7 +254,11 @@ fn execute(
         labels: dataset.labels.clone(),
         dataset: dataset.name.clone(),
         max_tokens: max,
-        metrics: trained.evaluations.last().map(|e| e.metrics.clone()).unwrap_or_default(),
+        metrics: trained
+            .evaluations
+            .last()
+            .map(|e| e.metrics.clone())
+            .unwrap_or_default(),
     };
     let folder = weights_folder(&plan.out, &record.id);
     let file_bytes = weights::save(&folder, &config, &*method, &head)?;
@@ -208,25 +266,53 @@ fn execute(
     let trained_logits = model.logits(&sample)?;
     let mut checks = vec![gradients_check(&trained), start_check(&*method, start)];
     let unchanged = backbone.digest()? == loaded.digest;
-    checks.push(check("backbone_unchanged", unchanged, "SHA-256 of the frozen weights before and after training"));
+    checks.push(check(
+        "backbone_unchanged",
+        unchanged,
+        "SHA-256 of the frozen weights before and after training",
+    ));
     let reloaded = weights::load(&folder, loaded)?;
-    let again = Model { backbone, method: &*reloaded.method, head: &reloaded.head }.logits(&sample)?;
-    let detail = format!("predictions of the saved weights on {} validation examples, bit for bit", again.len());
-    checks.push(check("saved_weights_predict_the_same", again == trained_logits, &detail));
+    let again = Model {
+        backbone,
+        method: &*reloaded.method,
+        head: &reloaded.head,
+    }
+    .logits(&sample)?;
+    let detail = format!(
+        "predictions of the saved weights on {} validation examples, bit for bit",
+        again.len()
+    );
+    checks.push(check(
+        "saved_weights_predict_the_same",
+        again == trained_logits,
+        &detail,
+    ));
 
     let mut latency = measure::latency(model, &encoded.validation, "unmerged")?;
     latency.extend(measure::latency(bare, &encoded.validation, "backbone")?);
     if let Ok(deltas) = method.merge() {
         let merged = backbone.merged(&deltas)?;
-        let merged = Model { backbone: &merged, method: &HeadOnly, head: &head };
+        let merged = Model {
+            backbone: &merged,
+            method: &HeadOnly,
+            head: &head,
+        };
         let d = difference(&merged.logits(&sample)?, &trained_logits);
-        checks.push(check("merged_equals_unmerged", d <= 10.0 * FORWARD_TOLERANCE, &format!("largest relative difference of logits {d:.1e}")));
+        checks.push(check(
+            "merged_equals_unmerged",
+            d <= 10.0 * FORWARD_TOLERANCE,
+            &format!("largest relative difference of logits {d:.1e}"),
+        ));
         latency.extend(measure::latency(merged, &encoded.validation, "merged")?);
     }
 
-    let count = |vars: &[(String, candle_core::Var)]| vars.iter().map(|(_, v)| v.elem_count()).sum::<usize>();
+    let count = |vars: &[(String, candle_core::Var)]| {
+        vars.iter().map(|(_, v)| v.elem_count()).sum::<usize>()
+    };
     let method_parameters = count(&method.vars());
-    let labels: Vec<u32> = (0..encoded.validation.len()).map(|i| encoded.validation.label(i)).collect();
+    let labels: Vec<u32> = (0..encoded.validation.len())
+        .map(|i| encoded.validation.label(i))
+        .collect();
     let outcome = Outcome {
         parameters: Parameters {
             method: method_parameters,
@@ -238,7 +324,10 @@ fn execute(
         head_digest,
         loss: trained.loss,
         evaluations: trained.evaluations,
-        predictions: Predictions { labels, logits: trained.logits },
+        predictions: Predictions {
+            labels,
+            logits: trained.logits,
+        },
         checks,
     };
     let cost = Cost {
@@ -256,7 +345,11 @@ fn execute(
 }
 
 fn check(name: &str, passed: bool, detail: &str) -> Check {
-    Check { name: name.to_owned(), passed, detail: detail.to_owned() }
+    Check {
+        name: name.to_owned(),
+        passed,
+        detail: detail.to_owned(),
+    }
 }
 
 fn gradients_check(trained: &Trained) -> Check {
@@ -264,7 +357,11 @@ fn gradients_check(trained: &Trained) -> Check {
         [] => "every trainable variable got a finite gradient other than zero".to_owned(),
         names => format!("no gradient other than zero for {}", names.join(", ")),
     };
-    check("gradients_reach_every_trainable", trained.never_moved.is_empty(), &detail)
+    check(
+        "gradients_reach_every_trainable",
+        trained.never_moved.is_empty(),
+        &detail,
+    )
 }
 
 fn start_check(method: &dyn methods::PeftMethod, difference: f32) -> Check {
@@ -284,8 +381,15 @@ fn start_check(method: &dyn methods::PeftMethod, difference: f32) -> Check {
 
 /// Largest difference of two sets of logits, relative to the largest value of the second.
 pub fn difference(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
-    let scale = b.iter().flatten().fold(f32::MIN_POSITIVE, |m, v| m.max(v.abs()));
-    let most = a.iter().flatten().zip(b.iter().flatten()).fold(0f32, |m, (x, y)| m.max((x - y).abs()));
+    let scale = b
+        .iter()
+        .flatten()
+        .fold(f32::MIN_POSITIVE, |m, v| m.max(v.abs()));
+    let most = a
+        .iter()
+        .flatten()
+        .zip(b.iter().flatten())
+        .fold(0f32, |m, (x, y)| m.max((x - y).abs()));
     most / scale
 }
 
@@ -317,9 +421,18 @@ pub fn evaluate(
         dataset.name,
         split.name()
     );
-    let encoded = loaded.tokenizer.encode_cached(examples, task.config.max_tokens, cache)?;
-    let model = Model { backbone: &loaded.backbone, method: &*task.method, head: &task.head };
+    let encoded = loaded
+        .tokenizer
+        .encode_cached(examples, task.config.max_tokens, cache)?;
+    let model = Model {
+        backbone: &loaded.backbone,
+        method: &*task.method,
+        head: &task.head,
+    };
     let logits = model.all_logits(&encoded).context("evaluating")?;
     let labels: Vec<u32> = (0..encoded.len()).map(|i| encoded.label(i)).collect();
-    Ok((metrics_of(&dataset.metrics, &labels, &logits, dataset.labels.len()), labels.len()))
+    Ok((
+        metrics_of(&dataset.metrics, &labels, &logits, dataset.labels.len()),
+        labels.len(),
+    ))
 }

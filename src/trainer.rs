@@ -17,7 +17,11 @@ use methods::PeftMethod;
 use rand_chacha::ChaCha8Rng;
 use reports::record::Evaluation;
 
-use crate::{head::Head, optimiser::{Optimiser, StepError}, recipe::Recipe};
+use crate::{
+    head::Head,
+    optimiser::{Optimiser, StepError},
+    recipe::Recipe,
+};
 
 /// Examples in a batch of an evaluation.
 const EVALUATION_BATCH: usize = 32;
@@ -121,7 +125,10 @@ impl Model<'_> {
     pub fn all_logits(&self, examples: &Encoded) -> backbone::Result<Vec<Vec<f32>>> {
         let mut out = vec![Vec::new(); examples.len()];
         for indices in by_length(examples) {
-            for (i, row) in indices.iter().zip(self.logits(&batch_of(examples, &indices)?)?) {
+            for (i, row) in indices
+                .iter()
+                .zip(self.logits(&batch_of(examples, &indices)?)?)
+            {
                 out[*i as usize] = row;
             }
         }
@@ -133,7 +140,10 @@ impl Model<'_> {
 fn by_length(examples: &Encoded) -> Vec<Vec<u32>> {
     let mut order: Vec<u32> = (0..examples.len() as u32).collect();
     order.sort_by_key(|i| examples.length(*i as usize));
-    order.chunks(EVALUATION_BATCH).map(<[u32]>::to_vec).collect()
+    order
+        .chunks(EVALUATION_BATCH)
+        .map(<[u32]>::to_vec)
+        .collect()
 }
 
 /// The packed batch of some examples.
@@ -157,17 +167,32 @@ struct Features(HashMap<u32, Vec<f32>>);
 
 impl Features {
     /// Vectors `[B, H]` of some examples; those not seen before go through the backbone.
-    fn pooled(&mut self, model: Model<'_>, examples: &Encoded, indices: &[u32]) -> backbone::Result<Tensor> {
-        let new: Vec<u32> =
-            indices.iter().copied().filter(|i| !self.0.contains_key(i)).collect::<BTreeSet<_>>().into_iter().collect();
+    fn pooled(
+        &mut self,
+        model: Model<'_>,
+        examples: &Encoded,
+        indices: &[u32],
+    ) -> backbone::Result<Tensor> {
+        let new: Vec<u32> = indices
+            .iter()
+            .copied()
+            .filter(|i| !self.0.contains_key(i))
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
         if !new.is_empty() {
             let batch = batch_of(examples, &new)?;
-            let rows = kernels::without_gradients(|| model.pooled(&batch, Phase::Eval))?.to_vec2()?;
+            let rows =
+                kernels::without_gradients(|| model.pooled(&batch, Phase::Eval))?.to_vec2()?;
             self.0.extend(new.into_iter().zip(rows));
         }
         let hidden = model.backbone.config().hidden;
         let rows: Vec<f32> = indices.iter().flat_map(|i| &self.0[i]).copied().collect();
-        Ok(Tensor::from_vec(rows, (indices.len(), hidden), &Device::Cpu)?)
+        Ok(Tensor::from_vec(
+            rows,
+            (indices.len(), hidden),
+            &Device::Cpu,
+        )?)
     }
 }
 
@@ -225,8 +250,15 @@ impl Training<'_> {
         let mut features = vars.is_empty().then(Features::default);
         let mut validation_features = vars.is_empty().then(Features::default);
         let mut optimiser = Optimiser::new(self.recipe);
-        optimiser.add(&vars, self.optimiser.learning_rate, self.optimiser.weight_decay);
-        let head_rate = self.recipe.head_learning_rate.unwrap_or(self.optimiser.learning_rate);
+        optimiser.add(
+            &vars,
+            self.optimiser.learning_rate,
+            self.optimiser.weight_decay,
+        );
+        let head_rate = self
+            .recipe
+            .head_learning_rate
+            .unwrap_or(self.optimiser.learning_rate);
         optimiser.add(model.head.vars(), head_rate, self.optimiser.weight_decay);
         let dropout = RefCell::new(self.dropout);
         let evaluate_after: BTreeSet<usize> = self.recipe.evaluation_steps().into_iter().collect();
@@ -245,16 +277,27 @@ impl Training<'_> {
                 Some(features) => features.pooled(model, self.train, indices)?,
                 None => model.pooled(&batch_of(self.train, indices)?, Phase::Train(&dropout))?,
             };
-            let labels: Vec<u32> = indices.iter().map(|i| self.train.label(*i as usize)).collect();
+            let labels: Vec<u32> = indices
+                .iter()
+                .map(|i| self.train.label(*i as usize))
+                .collect();
             let step_loss = kernels::cross_entropy(&model.head.forward(&pooled)?, &labels)?;
-            let value = step_loss.to_dtype(candle_core::DType::F32)?.to_scalar::<f32>()?;
+            let value = step_loss
+                .to_dtype(candle_core::DType::F32)?
+                .to_scalar::<f32>()?;
             if !value.is_finite() {
-                return Err(Stop::Diverged { step, reason: format!("the loss is {value}") });
+                return Err(Stop::Diverged {
+                    step,
+                    reason: format!("the loss is {value}"),
+                });
             }
             let grads = step_loss.backward()?;
             drop((step_loss, pooled));
             optimiser.step(&grads).map_err(|e| match e {
-                StepError::NotFinite(_) => Stop::Diverged { step, reason: e.to_string() },
+                StepError::NotFinite(_) => Stop::Diverged {
+                    step,
+                    reason: e.to_string(),
+                },
                 other => Stop::Failed(other.into()),
             })?;
             drop(grads);
@@ -264,8 +307,16 @@ impl Training<'_> {
             step_seconds.push(elapsed as f32);
             loss.push(value);
             examples += indices.len();
-            tokens += indices.iter().map(|i| self.train.length(*i as usize)).sum::<usize>();
-            tell(Event::Step { step, steps: self.order.len(), loss: value, examples_per_second: examples as f64 / seconds });
+            tokens += indices
+                .iter()
+                .map(|i| self.train.length(*i as usize))
+                .sum::<usize>();
+            tell(Event::Step {
+                step,
+                steps: self.order.len(),
+                loss: value,
+                examples_per_second: examples as f64 / seconds,
+            });
 
             if evaluate_after.contains(&step) {
                 let clock = Instant::now();
@@ -281,12 +332,19 @@ impl Training<'_> {
                     None => model.all_logits(self.validation)?,
                 };
                 let evaluation = self.evaluation(step, &logits);
-                tell(Event::Evaluated { step, metric: evaluation.metrics[self.metrics[0].name()] });
+                tell(Event::Evaluated {
+                    step,
+                    metric: evaluation.metrics[self.metrics[0].name()],
+                });
                 evaluations.push(evaluation);
                 evaluation_seconds += clock.elapsed().as_secs_f64();
             }
         }
-        let never_moved = optimiser.never_moved().into_iter().map(str::to_owned).collect();
+        let never_moved = optimiser
+            .never_moved()
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
         Ok(Trained {
             loss,
             step_seconds,
@@ -301,16 +359,35 @@ impl Training<'_> {
     }
 
     fn evaluation(&self, step: usize, logits: &[Vec<f32>]) -> Evaluation {
-        let labels: Vec<u32> = (0..self.validation.len()).map(|i| self.validation.label(i)).collect();
-        let loss = logits.iter().zip(&labels).map(|(row, label)| cross_entropy(row, *label)).sum::<f64>() / labels.len() as f64;
-        Evaluation { step, loss, metrics: metrics_of(self.metrics, &labels, logits, self.classes) }
+        let labels: Vec<u32> = (0..self.validation.len())
+            .map(|i| self.validation.label(i))
+            .collect();
+        let loss = logits
+            .iter()
+            .zip(&labels)
+            .map(|(row, label)| cross_entropy(row, *label))
+            .sum::<f64>()
+            / labels.len() as f64;
+        Evaluation {
+            step,
+            loss,
+            metrics: metrics_of(self.metrics, &labels, logits, self.classes),
+        }
     }
 }
 
 /// All metrics of predictions by name.
-pub fn metrics_of(metrics: &[Metric], labels: &[u32], logits: &[Vec<f32>], classes: usize) -> BTreeMap<String, f64> {
+pub fn metrics_of(
+    metrics: &[Metric],
+    labels: &[u32],
+    logits: &[Vec<f32>],
+    classes: usize,
+) -> BTreeMap<String, f64> {
     let predicted: Vec<u32> = logits.iter().map(|row| argmax(row)).collect();
-    metrics.iter().map(|m| (m.name().to_owned(), m.compute(labels, &predicted, classes))).collect()
+    metrics
+        .iter()
+        .map(|m| (m.name().to_owned(), m.compute(labels, &predicted, classes)))
+        .collect()
 }
 
 /// Index of the largest value, the first of equals.

@@ -10,7 +10,10 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{head::Head, prepare::{LoadedBackbone, Vocabulary}};
+use crate::{
+    head::Head,
+    prepare::{LoadedBackbone, Vocabulary},
+};
 
 /// Version of the folder's format.
 const FORMAT: u32 = 1;
@@ -61,7 +64,12 @@ pub struct Task {
 ///
 /// # Errors
 /// If the folder cannot be written.
-pub fn save(folder: &Path, config: &SavedConfig, method: &dyn PeftMethod, head: &Head) -> Result<u64> {
+pub fn save(
+    folder: &Path,
+    config: &SavedConfig,
+    method: &dyn PeftMethod,
+    head: &Head,
+) -> Result<u64> {
     fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
     let tensors: BTreeMap<String, Tensor> = method
         .vars()
@@ -74,10 +82,12 @@ pub fn save(folder: &Path, config: &SavedConfig, method: &dyn PeftMethod, head: 
     let metadata = [("format".to_owned(), "pt".to_owned())].into();
     safetensors::serialize_to_file(tensors, Some(metadata), &partial)
         .with_context(|| format!("{}: cannot be written", partial.display()))?;
-    fs::rename(&partial, &path).with_context(|| format!("{}: cannot be written", path.display()))?;
+    fs::rename(&partial, &path)
+        .with_context(|| format!("{}: cannot be written", path.display()))?;
     let json = serde_json::to_string_pretty(config)?;
     let path_of_config = folder.join(CONFIG);
-    fs::write(&path_of_config, json + "\n").with_context(|| format!("{}: cannot be written", path_of_config.display()))?;
+    fs::write(&path_of_config, json + "\n")
+        .with_context(|| format!("{}: cannot be written", path_of_config.display()))?;
     Ok(fs::metadata(&path)?.len())
 }
 
@@ -87,11 +97,25 @@ pub fn save(folder: &Path, config: &SavedConfig, method: &dyn PeftMethod, head: 
 /// If it is missing, damaged or of another format.
 pub fn read_config(folder: &Path) -> Result<SavedConfig> {
     let path = folder.join(CONFIG);
-    let text = fs::read_to_string(&path)
-        .with_context(|| format!("{}: cannot be read; is this a folder written by peftbench train?", path.display()))?;
-    let config: SavedConfig = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
-    ensure!(config.format == FORMAT, "{}: format {} is not {FORMAT}", path.display(), config.format);
-    ensure!(config.labels.len() >= 2, "{}: labels: at least two are needed", path.display());
+    let text = fs::read_to_string(&path).with_context(|| {
+        format!(
+            "{}: cannot be read; is this a folder written by peftbench train?",
+            path.display()
+        )
+    })?;
+    let config: SavedConfig =
+        serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+    ensure!(
+        config.format == FORMAT,
+        "{}: format {} is not {FORMAT}",
+        path.display(),
+        config.format
+    );
+    ensure!(
+        config.labels.len() >= 2,
+        "{}: labels: at least two are needed",
+        path.display()
+    );
     Ok(config)
 }
 
@@ -114,7 +138,11 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
     let (mut of_method, mut of_head) = (BTreeMap::new(), BTreeMap::new());
     for name in file.names() {
         let tensor = file.read(&name, None)?;
-        if name.starts_with("head.") { of_head.insert(name, tensor) } else { of_method.insert(name, tensor) };
+        if name.starts_with("head.") {
+            of_head.insert(name, tensor)
+        } else {
+            of_method.insert(name, tensor)
+        };
     }
     let resolved = methods::resolve_values(&config.method, config.config.clone())
         .with_context(|| folder.join(CONFIG).display().to_string())?;
@@ -127,11 +155,21 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
         words: &Vocabulary(&loaded.tokenizer),
     })?;
     let hidden = loaded.backbone.config().hidden;
-    let head = Head::new(config.head, hidden, config.labels.len(), rng, loaded.backbone.dtype())?;
+    let head = Head::new(
+        config.head,
+        hidden,
+        config.labels.len(),
+        rng,
+        loaded.backbone.dtype(),
+    )?;
     let at = || file.path().display().to_string();
     methods::restore(&method.vars(), &of_method).with_context(at)?;
     methods::restore(head.vars(), &of_head).with_context(at)?;
-    Ok(Task { config, method, head })
+    Ok(Task {
+        config,
+        method,
+        head,
+    })
 }
 
 /// The current format's number.

@@ -79,10 +79,17 @@ impl Config {
     /// # Errors
     /// If the file cannot be read, is not JSON, lacks a key, or names an unsupported architecture.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        let bytes = std::fs::read(path).map_err(|source| Error::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         let content = |e: serde_json::Error| Error::content(path, e.to_string());
         let json: serde_json::Value = serde_json::from_slice(&bytes).map_err(content)?;
-        let model_type = json.get("model_type").and_then(|v| v.as_str()).unwrap_or("bert").to_owned();
+        let model_type = json
+            .get("model_type")
+            .and_then(|v| v.as_str())
+            .unwrap_or("bert")
+            .to_owned();
         let architecture = match model_type.as_str() {
             "bert" => Architecture::Bert,
             "roberta" | "xlm-roberta" => Architecture::Roberta,
@@ -90,7 +97,9 @@ impl Config {
             other => {
                 return Err(Error::content(
                     path,
-                    format!("architecture '{other}' is not supported; supported: bert, roberta, distilbert"),
+                    format!(
+                        "architecture '{other}' is not supported; supported: bert, roberta, distilbert"
+                    ),
                 ));
             }
         };
@@ -111,7 +120,10 @@ impl Config {
             }
         } else {
             // The config's own activation names are wider than the enum of candle-transformers.
-            let activation = json.get("hidden_act").cloned().unwrap_or_else(|| "gelu".into());
+            let activation = json
+                .get("hidden_act")
+                .cloned()
+                .unwrap_or_else(|| "gelu".into());
             let activation: Activation = serde_json::from_value(activation).map_err(content)?;
             let mut json = json;
             json["hidden_act"] = "gelu".into();
@@ -134,7 +146,11 @@ impl Config {
                 epsilon: c.layer_norm_eps,
             }
         };
-        if config.hidden == 0 || config.layers == 0 || config.heads == 0 || config.hidden % config.heads != 0 {
+        if config.hidden == 0
+            || config.layers == 0
+            || config.heads == 0
+            || config.hidden % config.heads != 0
+        {
             return Err(Error::content(
                 path,
                 format!(
@@ -144,7 +160,13 @@ impl Config {
             ));
         }
         if config.positions <= config.position_offset {
-            return Err(Error::content(path, format!("max_position_embeddings {} leaves no room", config.positions)));
+            return Err(Error::content(
+                path,
+                format!(
+                    "max_position_embeddings {} leaves no room",
+                    config.positions
+                ),
+            ));
         }
         Ok(config)
     }

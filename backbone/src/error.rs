@@ -34,6 +34,9 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn content(path: &std::path::Path, what: impl Into<String>) -> Self {
-        Self::Content { path: path.to_owned(), what: what.into() }
+        Self::Content {
+            path: path.to_owned(),
+            what: what.into(),
+        }
     }
 }

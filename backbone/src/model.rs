@@ -11,7 +11,10 @@ use candle_core::{DType, Device, Tensor, Var};
 use kernels::{Activation, LayerNorm, Linear, Spans};
 use serde::{Deserialize, Serialize};
 
-use crate::{Architecture, Batch, Config, Error, Hooks, Input, Pass, Phase, Projection, Result, Site, Sublayer, TensorFile};
+use crate::{
+    Architecture, Batch, Config, Error, Hooks, Input, Pass, Phase, Projection, Result, Site,
+    Sublayer, TensorFile,
+};
 
 /// How the vector of an example is read from its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,10 +75,17 @@ impl Backbone {
         let file = TensorFile::open(weights)?;
         let prefix = format!("{}.", config.architecture.name());
         let find = |name: &str| -> Option<String> {
-            let old = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta");
-            [name.to_owned(), format!("{prefix}{name}"), old.clone(), format!("{prefix}{old}")]
-                .into_iter()
-                .find(|n| file.contains(n))
+            let old = name
+                .replace("LayerNorm.weight", "LayerNorm.gamma")
+                .replace("LayerNorm.bias", "LayerNorm.beta");
+            [
+                name.to_owned(),
+                format!("{prefix}{name}"),
+                old.clone(),
+                format!("{prefix}{old}"),
+            ]
+            .into_iter()
+            .find(|n| file.contains(n))
         };
         Self::build(config, &mut |name, shape| match find(name) {
             Some(found) => file.read(&found, Some(shape)).map(Some),
@@ -91,20 +101,36 @@ impl Backbone {
     ///
     /// # Errors
     /// If the function fails or a needed tensor does not exist.
-    pub fn build(config: Config, get: &mut dyn FnMut(&str, &[usize]) -> Result<Option<Tensor>>) -> Result<Self> {
+    pub fn build(
+        config: Config,
+        get: &mut dyn FnMut(&str, &[usize]) -> Result<Option<Tensor>>,
+    ) -> Result<Self> {
         let c = config.clone();
         let names = Names(c.architecture);
         let h = c.hidden;
         let mut need = |name: &str, shape: &[usize]| -> Result<Tensor> {
-            get(name, shape)?.ok_or_else(|| Error::Unsupported(format!("tensor '{name}' is missing")))
+            get(name, shape)?
+                .ok_or_else(|| Error::Unsupported(format!("tensor '{name}' is missing")))
         };
-        let norm = |need: &mut dyn FnMut(&str, &[usize]) -> Result<Tensor>, name: &str| -> Result<LayerNorm> {
+        let norm = |need: &mut dyn FnMut(&str, &[usize]) -> Result<Tensor>,
+                    name: &str|
+         -> Result<LayerNorm> {
             let gamma = need(&format!("{name}.weight"), &[h])?;
-            Ok(LayerNorm::new(gamma, need(&format!("{name}.bias"), &[h])?, c.epsilon)?)
+            Ok(LayerNorm::new(
+                gamma,
+                need(&format!("{name}.bias"), &[h])?,
+                c.epsilon,
+            )?)
         };
-        let linear = |need: &mut dyn FnMut(&str, &[usize]) -> Result<Tensor>, name: &str, o: usize, i: usize| {
+        let linear = |need: &mut dyn FnMut(&str, &[usize]) -> Result<Tensor>,
+                      name: &str,
+                      o: usize,
+                      i: usize| {
             let weight = need(&format!("{name}.weight"), &[o, i])?;
-            Ok::<_, Error>(Linear::new(weight, Some(need(&format!("{name}.bias"), &[o])?))?)
+            Ok::<_, Error>(Linear::new(
+                weight,
+                Some(need(&format!("{name}.bias"), &[o])?),
+            )?)
         };
         let words = need("embeddings.word_embeddings.weight", &[c.vocabulary, h])?;
         let positions = need("embeddings.position_embeddings.weight", &[c.positions, h])?;
@@ -122,7 +148,12 @@ impl Backbone {
                     Projection::Output => (h, c.intermediate),
                     _ => (h, h),
                 };
-                projections.push(linear(&mut need, &names.linear(Site { layer, projection }), o, i)?);
+                projections.push(linear(
+                    &mut need,
+                    &names.linear(Site { layer, projection }),
+                    o,
+                    i,
+                )?);
             }
             let projections = projections
                 .try_into()
@@ -133,11 +164,23 @@ impl Backbone {
                 output_norm: norm(&mut need, &names.norm(layer, Sublayer::FeedForward))?,
             });
         }
-        let pooler = match (get("pooler.dense.weight", &[h, h])?, get("pooler.dense.bias", &[h])?) {
+        let pooler = match (
+            get("pooler.dense.weight", &[h, h])?,
+            get("pooler.dense.bias", &[h])?,
+        ) {
             (Some(weight), Some(bias)) => Some(Linear::new(weight, Some(bias))?),
             _ => None,
         };
-        Ok(Self { config, words, positions, types, norm: embedding_norm, layers, pooler, pooling: Pooling::Mean })
+        Ok(Self {
+            config,
+            words,
+            positions,
+            types,
+            norm: embedding_norm,
+            layers,
+            pooler,
+            pooling: Pooling::Mean,
+        })
     }
 
     /// The same backbone, read in another way. A new one is read by the mean.
@@ -147,7 +190,8 @@ impl Backbone {
     pub fn with_pooling(mut self, pooling: Pooling) -> Result<Self> {
         if pooling == Pooling::Pooler && self.pooler.is_none() {
             return Err(Error::Unsupported(
-                "this checkpoint has no pooler (pooler.dense.weight); use pooling mean or cls".into(),
+                "this checkpoint has no pooler (pooler.dense.weight); use pooling mean or cls"
+                    .into(),
             ));
         }
         self.pooling = pooling;
@@ -186,8 +230,11 @@ impl Backbone {
 
     /// All sites, from the input upwards.
     pub fn sites(&self) -> impl Iterator<Item = Site> + use<> {
-        (0..self.config.layers)
-            .flat_map(|layer| Projection::ALL.into_iter().map(move |projection| Site { layer, projection }))
+        (0..self.config.layers).flat_map(|layer| {
+            Projection::ALL
+                .into_iter()
+                .map(move |projection| Site { layer, projection })
+        })
     }
 
     /// Sizes `(out, in)` of the linear layer at a site.
@@ -200,11 +247,20 @@ impl Backbone {
     pub fn tensors(&self) -> Vec<(String, Tensor)> {
         let names = Names(self.config.architecture);
         let mut out = vec![
-            ("embeddings.word_embeddings.weight".to_owned(), self.words.clone()),
-            ("embeddings.position_embeddings.weight".to_owned(), self.positions.clone()),
+            (
+                "embeddings.word_embeddings.weight".to_owned(),
+                self.words.clone(),
+            ),
+            (
+                "embeddings.position_embeddings.weight".to_owned(),
+                self.positions.clone(),
+            ),
         ];
         if let Some(types) = &self.types {
-            out.push(("embeddings.token_type_embeddings.weight".to_owned(), types.clone()));
+            out.push((
+                "embeddings.token_type_embeddings.weight".to_owned(),
+                types.clone(),
+            ));
         }
         let mut both = |name: String, weight: &Tensor, bias: Option<&Tensor>| {
             out.push((format!("{name}.weight"), weight.clone()));
@@ -212,13 +268,24 @@ impl Backbone {
                 out.push((format!("{name}.bias"), bias.clone()));
             }
         };
-        both("embeddings.LayerNorm".into(), self.norm.gamma(), Some(self.norm.beta()));
+        both(
+            "embeddings.LayerNorm".into(),
+            self.norm.gamma(),
+            Some(self.norm.beta()),
+        );
         for (layer, l) in self.layers.iter().enumerate() {
             for projection in Projection::ALL {
                 let linear = l.linear(projection);
-                both(names.linear(Site { layer, projection }), linear.weight(), linear.bias());
+                both(
+                    names.linear(Site { layer, projection }),
+                    linear.weight(),
+                    linear.bias(),
+                );
             }
-            for (which, norm) in [(Sublayer::Attention, &l.attention_norm), (Sublayer::FeedForward, &l.output_norm)] {
+            for (which, norm) in [
+                (Sublayer::Attention, &l.attention_norm),
+                (Sublayer::FeedForward, &l.output_norm),
+            ] {
                 both(names.norm(layer, which), norm.gamma(), Some(norm.beta()));
             }
         }
@@ -248,8 +315,10 @@ impl Backbone {
     /// If `f` fails.
     pub fn map(&self, f: &mut dyn FnMut(&str, Tensor) -> Result<Tensor>) -> Result<Self> {
         let mut tensors: BTreeMap<String, Tensor> = self.tensors().into_iter().collect();
-        Self::build(self.config.clone(), &mut |name, _| tensors.remove(name).map(|t| f(name, t)).transpose())?
-            .with_pooling(self.pooling)
+        Self::build(self.config.clone(), &mut |name, _| {
+            tensors.remove(name).map(|t| f(name, t)).transpose()
+        })?
+        .with_pooling(self.pooling)
     }
 
     /// A copy whose every weight that the pooled vector depends on is a trainable variable, with the variables by
@@ -289,13 +358,22 @@ impl Backbone {
     /// # Errors
     /// If an id is outside the vocabulary, an example is longer than the position table, or a tensor operation
     /// fails.
-    pub fn pooled<H: Hooks + ?Sized>(&self, batch: &Batch, hooks: &H, phase: Phase<'_>) -> Result<Tensor> {
+    pub fn pooled<H: Hooks + ?Sized>(
+        &self,
+        batch: &Batch,
+        hooks: &H,
+        phase: Phase<'_>,
+    ) -> Result<Tensor> {
         let pooling = self.pooling;
         let input = hooks.input(self.input(batch)?, phase)?;
         let mut x = self.embed(&input, batch)?;
         let spans = &input.spans;
-        let first: Vec<u32> =
-            spans.offsets().iter().zip(&input.read_from).map(|(start, from)| (start + from) as u32).collect();
+        let first: Vec<u32> = spans
+            .offsets()
+            .iter()
+            .zip(&input.read_from)
+            .map(|(start, from)| (start + from) as u32)
+            .collect();
         let last = self.layers.len() - 1;
         for layer in 0..last {
             x = self.layer(layer, &x, spans, None, hooks, phase)?;
@@ -315,7 +393,12 @@ impl Backbone {
     ///
     /// # Errors
     /// As [`Backbone::pooled`].
-    pub fn hidden_states<H: Hooks + ?Sized>(&self, batch: &Batch, hooks: &H, phase: Phase<'_>) -> Result<Vec<Tensor>> {
+    pub fn hidden_states<H: Hooks + ?Sized>(
+        &self,
+        batch: &Batch,
+        hooks: &H,
+        phase: Phase<'_>,
+    ) -> Result<Vec<Tensor>> {
         let input = hooks.input(self.input(batch)?, phase)?;
         let mut states = vec![self.embed(&input, batch)?];
         for layer in 0..self.layers.len() {
@@ -360,7 +443,10 @@ impl Backbone {
         }
         let mut fixed = kernels::embed(&self.positions, &positions)?;
         if let Some(table) = &self.types {
-            let types: Vec<u32> = types.iter().map(|t| (*t).min(self.config.token_types as u32 - 1)).collect();
+            let types: Vec<u32> = types
+                .iter()
+                .map(|t| (*t).min(self.config.token_types as u32 - 1))
+                .collect();
             fixed = (fixed + kernels::embed(table, &types)?)?;
         }
         Ok(self.norm.forward_residual(&input.embeddings, &fixed)?)
@@ -380,9 +466,16 @@ impl Backbone {
         let layer = &self.layers[index];
         let all = Pass { phase, spans };
         let project = |projection, x: &Tensor, pass: Pass<'_>| -> Result<Tensor> {
-            let site = Site { layer: index, projection };
+            let site = Site {
+                layer: index,
+                projection,
+            };
             let y = layer.linear(projection).forward(x)?;
-            if hooks.acts_on(site) { hooks.linear(site, x, y, pass) } else { Ok(y) }
+            if hooks.acts_on(site) {
+                hooks.linear(site, x, y, pass)
+            } else {
+                Ok(y)
+            }
         };
         let single;
         let selected;
@@ -391,7 +484,13 @@ impl Backbone {
             Some(read) => {
                 single = Spans::from_lengths(&vec![1; read.len()])?;
                 selected = kernels::select_rows(x, read)?;
-                (&selected, Pass { phase, spans: &single })
+                (
+                    &selected,
+                    Pass {
+                        phase,
+                        spans: &single,
+                    },
+                )
             }
         };
         let query = project(Projection::Query, rows, pass)?;
@@ -403,11 +502,19 @@ impl Backbone {
         let h = hooks.sublayer(index, Sublayer::Attention, h, rows, norm, pass)?;
         let x = norm.forward_residual(&h, rows)?;
 
-        let site = Site { layer: index, projection: Projection::Intermediate };
+        let site = Site {
+            layer: index,
+            projection: Projection::Intermediate,
+        };
         let inner = if hooks.acts_on(site) {
-            kernels::activate(&project(Projection::Intermediate, &x, pass)?, self.config.activation)?
+            kernels::activate(
+                &project(Projection::Intermediate, &x, pass)?,
+                self.config.activation,
+            )?
         } else {
-            layer.linear(Projection::Intermediate).forward_activated(&x, self.config.activation)?
+            layer
+                .linear(Projection::Intermediate)
+                .forward_activated(&x, self.config.activation)?
         };
         let h = project(Projection::Output, &inner, pass)?;
         let norm = &layer.output_norm;
@@ -423,7 +530,9 @@ impl Backbone {
         Self::build(config, &mut |name, shape| {
             let n: usize = shape.iter().product();
             let values: Vec<f32> = match name {
-                _ if name.ends_with("LayerNorm.weight") || name.ends_with("layer_norm.weight") => vec![1.0; n],
+                _ if name.ends_with("LayerNorm.weight") || name.ends_with("layer_norm.weight") => {
+                    vec![1.0; n]
+                }
                 _ if name.ends_with(".bias") => vec![0.0; n],
                 _ => normal(rng, n, 0.02),
             };
@@ -459,7 +568,11 @@ fn mean_rows(x: &Tensor, spans: &Spans, read_from: &[usize]) -> candle_core::Res
         lengths.push(span.len() - from);
         rows.extend((span.start + from..span.end).map(|r| r as u32));
     }
-    kernels::mean_spans(&kernels::select_rows(x, &rows)?, &Spans::from_lengths(&lengths)?, 0)
+    kernels::mean_spans(
+        &kernels::select_rows(x, &rows)?,
+        &Spans::from_lengths(&lengths)?,
+        0,
+    )
 }
 
 /// Tensor names as transformers writes them, without a prefix.
@@ -492,8 +605,12 @@ impl Names {
 
     fn norm(&self, layer: usize, which: Sublayer) -> String {
         match (self.0, which) {
-            (Architecture::DistilBert, Sublayer::Attention) => format!("transformer.layer.{layer}.sa_layer_norm"),
-            (Architecture::DistilBert, Sublayer::FeedForward) => format!("transformer.layer.{layer}.output_layer_norm"),
+            (Architecture::DistilBert, Sublayer::Attention) => {
+                format!("transformer.layer.{layer}.sa_layer_norm")
+            }
+            (Architecture::DistilBert, Sublayer::FeedForward) => {
+                format!("transformer.layer.{layer}.output_layer_norm")
+            }
             (_, Sublayer::Attention) => format!("encoder.layer.{layer}.attention.output.LayerNorm"),
             (_, Sublayer::FeedForward) => format!("encoder.layer.{layer}.output.LayerNorm"),
         }

@@ -24,8 +24,14 @@ pub enum Projection {
 
 impl Projection {
     /// All of them, in the order of the computation.
-    pub const ALL: [Self; 6] =
-        [Self::Query, Self::Key, Self::Value, Self::AttentionOutput, Self::Intermediate, Self::Output];
+    pub const ALL: [Self; 6] = [
+        Self::Query,
+        Self::Key,
+        Self::Value,
+        Self::AttentionOutput,
+        Self::Intermediate,
+        Self::Output,
+    ];
 
     /// The name used in configurations and tensor names.
     pub fn name(self) -> &'static str {
@@ -50,10 +56,13 @@ impl FromStr for Projection {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|p| p.name() == s).ok_or_else(|| {
-            let known = Self::ALL.map(Self::name).join(", ");
-            format!("unknown target module '{s}'; known: {known}")
-        })
+        Self::ALL
+            .into_iter()
+            .find(|p| p.name() == s)
+            .ok_or_else(|| {
+                let known = Self::ALL.map(Self::name).join(", ");
+                format!("unknown target module '{s}'; known: {known}")
+            })
     }
 }
 

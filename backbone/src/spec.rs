@@ -49,9 +49,15 @@ impl BackboneSpec {
 
 const CONFIGS: [(&str, &str); 4] = [
     ("minilm", include_str!("../configs/minilm.yaml")),
-    ("bert-base-uncased", include_str!("../configs/bert-base-uncased.yaml")),
+    (
+        "bert-base-uncased",
+        include_str!("../configs/bert-base-uncased.yaml"),
+    ),
     ("roberta-base", include_str!("../configs/roberta-base.yaml")),
-    ("distilbert-base-uncased", include_str!("../configs/distilbert-base-uncased.yaml")),
+    (
+        "distilbert-base-uncased",
+        include_str!("../configs/distilbert-base-uncased.yaml"),
+    ),
 ];
 
 /// Names of all backbones that have a YAML.
@@ -71,6 +77,10 @@ pub fn spec(name: &str) -> Result<BackboneSpec> {
             known.join(", ")
         ))
     })?;
-    serde_yaml::from_str(yaml)
-        .map_err(|e| Error::content(std::path::Path::new(&format!("backbone/configs/{name}.yaml")), e.to_string()))
+    serde_yaml::from_str(yaml).map_err(|e| {
+        Error::content(
+            std::path::Path::new(&format!("backbone/configs/{name}.yaml")),
+            e.to_string(),
+        )
+    })
 }

@@ -33,18 +33,29 @@ impl TensorFile {
     /// # Errors
     /// If it cannot be read, is a pickle (refused: reading one can run code), is cut short, or has a damaged header.
     pub fn open(path: &Path) -> Result<Self> {
-        let read = |source| Error::Read { path: path.to_owned(), source };
+        let read = |source| Error::Read {
+            path: path.to_owned(),
+            source,
+        };
         let bad = |what: String| Error::content(path, what);
         let mut file = File::open(path).map_err(read)?;
         let length = file.metadata().map_err(read)?.len();
         let mut head = [0u8; 8];
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        let extension = path
+            .extension()
+            .and_then(|e| e.to_str())
+            .unwrap_or_default();
         let known_pickle = matches!(extension, "bin" | "pt" | "pth" | "ckpt");
         if length < 8 {
-            return Err(bad(format!("{length} bytes is too short for a safetensors file; it was cut short")));
+            return Err(bad(format!(
+                "{length} bytes is too short for a safetensors file; it was cut short"
+            )));
         }
         file.read_exact(&mut head).map_err(read)?;
-        if known_pickle || head.starts_with(b"PK\x03\x04") || head[0] == 0x80 && head[1] <= 5 && head[2..] != [0; 6] {
+        if known_pickle
+            || head.starts_with(b"PK\x03\x04")
+            || head[0] == 0x80 && head[1] <= 5 && head[2..] != [0; 6]
+        {
             return Err(bad(format!(
                 "is a pickle, which can run code when it is read; convert it once with: python -c \"import torch, \
                  safetensors.torch as s; s.save_file({{k: v.contiguous() for k, v in torch.load('{0}', \
@@ -60,15 +71,26 @@ impl TensorFile {
         }
         let mut json = vec![0u8; header as usize];
         file.read_exact(&mut json).map_err(read)?;
-        let metadata: Metadata = serde_json::from_slice(&json).map_err(|e| bad(format!("damaged header: {e}")))?;
-        let end = metadata.tensors().values().map(|t| t.data_offsets.1 as u64).max().unwrap_or(0);
+        let metadata: Metadata =
+            serde_json::from_slice(&json).map_err(|e| bad(format!("damaged header: {e}")))?;
+        let end = metadata
+            .tensors()
+            .values()
+            .map(|t| t.data_offsets.1 as u64)
+            .max()
+            .unwrap_or(0);
         if 8 + header + end != length {
             return Err(bad(format!(
                 "its tensors need {} bytes but the file has {length}: cut short or damaged; fetch it again",
                 8 + header + end
             )));
         }
-        Ok(Self { path: path.to_owned(), file: Mutex::new(file), metadata, start: 8 + header })
+        Ok(Self {
+            path: path.to_owned(),
+            file: Mutex::new(file),
+            metadata,
+            start: 8 + header,
+        })
     }
 
     /// The file's path.
@@ -104,9 +126,15 @@ impl TensorFile {
     /// If it is missing, has another shape than `shape` (where given), or is not of a float type.
     pub fn read(&self, name: &str, shape: Option<&[usize]>) -> Result<Tensor> {
         let bad = |what: String| Error::content(&self.path, what);
-        let info = self.metadata.info(name).ok_or_else(|| bad(format!("tensor '{name}' is missing")))?;
+        let info = self
+            .metadata
+            .info(name)
+            .ok_or_else(|| bad(format!("tensor '{name}' is missing")))?;
         if let Some(shape) = shape.filter(|s| *s != info.shape) {
-            return Err(bad(format!("tensor '{name}' has shape {:?}, expected {shape:?}", info.shape)));
+            return Err(bad(format!(
+                "tensor '{name}' has shape {:?}, expected {shape:?}",
+                info.shape
+            )));
         }
         let (begin, end) = info.data_offsets;
         let elements = info.shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d));
@@ -114,16 +142,30 @@ impl TensorFile {
             Dtype::F32 => 4,
             Dtype::F16 | Dtype::BF16 => 2,
             Dtype::F64 => 8,
-            other => return Err(bad(format!("tensor '{name}' has type {other:?}; floats are needed"))),
+            other => {
+                return Err(bad(format!(
+                    "tensor '{name}' has type {other:?}; floats are needed"
+                )));
+            }
         };
         if end < begin || elements.and_then(|n| n.checked_mul(width)) != Some(end - begin) {
-            return Err(bad(format!("tensor '{name}' has {} bytes for shape {:?}", end.saturating_sub(begin), info.shape)));
+            return Err(bad(format!(
+                "tensor '{name}' has {} bytes for shape {:?}",
+                end.saturating_sub(begin),
+                info.shape
+            )));
         }
         let fill = |bytes: &mut [u8]| -> Result<()> {
-            let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut file = self
+                .file
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             file.seek(SeekFrom::Start(self.start + begin as u64))
                 .and_then(|_| file.read_exact(bytes))
-                .map_err(|source| Error::Read { path: self.path.clone(), source })
+                .map_err(|source| Error::Read {
+                    path: self.path.clone(),
+                    source,
+                })
         };
         if info.dtype == Dtype::F32 {
             let mut data = vec![0f32; (end - begin) / 4];
@@ -133,7 +175,10 @@ impl TensorFile {
         let mut data = vec![0u8; end - begin];
         fill(&mut data)?;
         let dtype = DType::try_from(info.dtype)?;
-        Ok(Tensor::from_raw_buffer(&data, dtype, &info.shape, &Device::Cpu)?.to_dtype(DType::F32)?)
+        Ok(
+            Tensor::from_raw_buffer(&data, dtype, &info.shape, &Device::Cpu)?
+                .to_dtype(DType::F32)?,
+        )
     }
 }
 
@@ -151,9 +196,16 @@ pub fn digest_of<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<St
             hasher.update(bytemuck::cast_slice(&values[from..to]));
         } else {
             drop(storage);
-            let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+            let values = tensor
+                .to_dtype(DType::F32)?
+                .flatten_all()?
+                .to_vec1::<f32>()?;
             hasher.update(bytemuck::cast_slice(&values));
         }
     }
-    Ok(hasher.finalize().iter().map(|b| format!("{b:02x}")).collect())
+    Ok(hasher
+        .finalize()
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect())
 }

@@ -17,7 +17,8 @@ use crate::{
     registry::{Entry, MethodConfig},
 };
 
-pub(crate) const ENTRY: Entry = Entry::of::<Config>("adapter", include_str!("../configs/adapter.yaml"));
+pub(crate) const ENTRY: Entry =
+    Entry::of::<Config>("adapter", include_str!("../configs/adapter.yaml"));
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -55,7 +56,10 @@ impl MethodConfig for Config {
     fn check(&self, backbone: &backbone::Config) -> std::result::Result<(), String> {
         let h = backbone.hidden;
         if !(self.reduction_factor > 0.0 && self.bottleneck(h) >= 1) {
-            return Err(format!("reduction_factor {} must be above 0 and at most {h} (the hidden size)", self.reduction_factor));
+            return Err(format!(
+                "reduction_factor {} must be above 0 and at most {h} (the hidden size)",
+                self.reduction_factor
+            ));
         }
         init::check_dropout(self.dropout)?;
         self.layers.resolve(backbone.layers).map(drop)
@@ -70,19 +74,46 @@ impl MethodConfig for Config {
             Placement::Pfeiffer => Activation::Relu,
         });
         let mut bottlenecks = BTreeMap::new();
-        for layer in self.layers.resolve(backbone.config().layers).unwrap_or_default() {
+        for layer in self
+            .layers
+            .resolve(backbone.config().layers)
+            .unwrap_or_default()
+        {
             for &sublayer in self.placement.sublayers() {
                 let vars = [
-                    ("down.weight", init::normal(context.rng, &[b, h], 0.02, dtype)?),
+                    (
+                        "down.weight",
+                        init::normal(context.rng, &[b, h], 0.02, dtype)?,
+                    ),
                     ("down.bias", init::zeros(&[b], dtype)?),
-                    ("up.weight", init::normal(context.rng, &[h, b], 0.02, dtype)?),
+                    (
+                        "up.weight",
+                        init::normal(context.rng, &[h, b], 0.02, dtype)?,
+                    ),
                     ("up.bias", init::zeros(&[h], dtype)?),
                 ];
-                let linear = |w: usize| Linear::new(vars[w].1.as_tensor().clone(), Some(vars[w + 1].1.as_tensor().clone()));
-                bottlenecks.insert((layer, sublayer), Bottleneck { down: linear(0)?, up: linear(2)?, vars });
+                let linear = |w: usize| {
+                    Linear::new(
+                        vars[w].1.as_tensor().clone(),
+                        Some(vars[w + 1].1.as_tensor().clone()),
+                    )
+                };
+                bottlenecks.insert(
+                    (layer, sublayer),
+                    Bottleneck {
+                        down: linear(0)?,
+                        up: linear(2)?,
+                        vars,
+                    },
+                );
             }
         }
-        Ok(Box::new(Adapter { bottlenecks, placement: self.placement, activation, dropout: self.dropout }))
+        Ok(Box::new(Adapter {
+            bottlenecks,
+            placement: self.placement,
+            activation,
+            dropout: self.dropout,
+        }))
     }
 }
 
@@ -109,7 +140,9 @@ impl Hooks for Adapter {
         norm: &LayerNorm,
         pass: Pass<'_>,
     ) -> backbone::Result<Tensor> {
-        let Some(bottleneck) = self.bottlenecks.get(&(layer, which)) else { return Ok(h) };
+        let Some(bottleneck) = self.bottlenecks.get(&(layer, which)) else {
+            return Ok(h);
+        };
         let x = match self.placement {
             Placement::Houlsby => h.clone(),
             Placement::Pfeiffer => norm.forward_residual(&h, residual)?,
@@ -126,7 +159,10 @@ impl PeftMethod for Adapter {
             .iter()
             .flat_map(|((layer, which), bottleneck)| {
                 let at = format!("encoder.{layer}.{}.adapter", which.name());
-                bottleneck.vars.iter().map(move |(name, var)| (format!("{at}.{name}"), var.clone()))
+                bottleneck
+                    .vars
+                    .iter()
+                    .map(move |(name, var)| (format!("{at}.{name}"), var.clone()))
             })
             .collect()
     }
@@ -136,6 +172,8 @@ impl PeftMethod for Adapter {
     }
 
     fn merge(&self) -> std::result::Result<Vec<(backbone::Site, Tensor)>, NotMergeable> {
-        Err(NotMergeable("an adapter is not linear: it cannot become part of a weight matrix".into()))
+        Err(NotMergeable(
+            "an adapter is not linear: it cannot become part of a weight matrix".into(),
+        ))
     }
 }

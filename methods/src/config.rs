@@ -34,7 +34,10 @@ impl Resolved {
     /// The keys that belong to the optimiser.
     pub fn optimiser(&self) -> Optimiser {
         let number = |key: &str| self.config[key].as_f64().unwrap_or_default();
-        Optimiser { learning_rate: number("learning_rate"), weight_decay: number("weight_decay") }
+        Optimiser {
+            learning_rate: number("learning_rate"),
+            weight_decay: number("weight_decay"),
+        }
     }
 
     /// The keys that belong to the method itself.
@@ -70,15 +73,26 @@ pub fn resolve(method: &str, overrides: &BTreeMap<String, String>) -> Result<Res
 /// As [`resolve`].
 pub fn resolve_values(method: &str, overrides: Map<String, Value>) -> Result<Resolved> {
     let entry = registry::entry(method)?;
-    let bad = |what: String| Error::Config { method: method.to_owned(), what };
-    let defaults: Map<String, Value> = serde_yaml::from_str(entry.yaml).map_err(|e| bad(e.to_string()))?;
-    let mut resolved = Resolved { entry, config: Value::Object(defaults.clone()), variant: String::new() };
+    let bad = |what: String| Error::Config {
+        method: method.to_owned(),
+        what,
+    };
+    let defaults: Map<String, Value> =
+        serde_yaml::from_str(entry.yaml).map_err(|e| bad(e.to_string()))?;
+    let mut resolved = Resolved {
+        entry,
+        config: Value::Object(defaults.clone()),
+        variant: String::new(),
+    };
     check_types(&resolved)?;
     let mut variant = Vec::new();
     for (key, value) in overrides {
         let Some(default) = defaults.get(&key) else {
             let known: Vec<_> = defaults.keys().map(String::as_str).collect();
-            return Err(bad(format!("unknown key '{key}'; known: {}", known.join(", "))));
+            return Err(bad(format!(
+                "unknown key '{key}'; known: {}",
+                known.join(", ")
+            )));
         };
         if *default != value {
             variant.push(format!("{key}={}", plain(&value)));
@@ -91,13 +105,23 @@ pub fn resolve_values(method: &str, overrides: Map<String, Value>) -> Result<Res
 }
 
 fn check_types(resolved: &Resolved) -> Result<()> {
-    let bad = |what: String| Error::Config { method: resolved.entry.name.to_owned(), what };
-    let optimiser: Optimiser = serde_json::from_value(resolved.config.clone()).map_err(|e| bad(e.to_string()))?;
+    let bad = |what: String| Error::Config {
+        method: resolved.entry.name.to_owned(),
+        what,
+    };
+    let optimiser: Optimiser =
+        serde_json::from_value(resolved.config.clone()).map_err(|e| bad(e.to_string()))?;
     if !(optimiser.learning_rate > 0.0 && optimiser.learning_rate.is_finite()) {
-        return Err(bad(format!("learning_rate {} must be above 0", optimiser.learning_rate)));
+        return Err(bad(format!(
+            "learning_rate {} must be above 0",
+            optimiser.learning_rate
+        )));
     }
     if !(0.0..1.0).contains(&optimiser.weight_decay) {
-        return Err(bad(format!("weight_decay {} must be in 0 … 1", optimiser.weight_decay)));
+        return Err(bad(format!(
+            "weight_decay {} must be in 0 … 1",
+            optimiser.weight_decay
+        )));
     }
     (resolved.entry.parse)(resolved.structure()).map_err(bad)
 }
@@ -105,7 +129,10 @@ fn check_types(resolved: &Resolved) -> Result<()> {
 fn plain(value: &Value) -> String {
     match value {
         Value::String(s) => s.clone(),
-        Value::Array(items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(",")),
+        Value::Array(items) => format!(
+            "[{}]",
+            items.iter().map(plain).collect::<Vec<_>>().join(",")
+        ),
         other => other.to_string(),
     }
 }

@@ -45,6 +45,8 @@ impl PeftMethod for Full {
     }
 
     fn merge(&self) -> std::result::Result<Vec<(Site, Tensor)>, NotMergeable> {
-        Err(NotMergeable("full fine-tuning is a backbone of its own already".into()))
+        Err(NotMergeable(
+            "full fine-tuning is a backbone of its own already".into(),
+        ))
     }
 }

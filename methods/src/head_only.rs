@@ -12,7 +12,8 @@ use crate::{
     registry::{Entry, MethodConfig},
 };
 
-pub(crate) const ENTRY: Entry = Entry::of::<Config>("head_only", include_str!("../configs/head_only.yaml"));
+pub(crate) const ENTRY: Entry =
+    Entry::of::<Config>("head_only", include_str!("../configs/head_only.yaml"));
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

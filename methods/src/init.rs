@@ -6,16 +6,32 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 /// A variable drawn uniformly from `±bound`.
-pub(crate) fn uniform(rng: &mut ChaCha8Rng, shape: &[usize], bound: f64, dtype: DType) -> candle_core::Result<Var> {
+pub(crate) fn uniform(
+    rng: &mut ChaCha8Rng,
+    shape: &[usize],
+    bound: f64,
+    dtype: DType,
+) -> candle_core::Result<Var> {
     let n = shape.iter().product();
-    variable((0..n).map(|_| bound * (2.0 * rng.random::<f64>() - 1.0)).collect(), shape, dtype)
+    variable(
+        (0..n)
+            .map(|_| bound * (2.0 * rng.random::<f64>() - 1.0))
+            .collect(),
+        shape,
+        dtype,
+    )
 }
 
 /// A variable drawn from a normal distribution around 0 (Box and Muller 1958).
 ///
 /// # Errors
 /// If the tensor cannot be made.
-pub fn normal(rng: &mut ChaCha8Rng, shape: &[usize], deviation: f64, dtype: DType) -> candle_core::Result<Var> {
+pub fn normal(
+    rng: &mut ChaCha8Rng,
+    shape: &[usize],
+    deviation: f64,
+    dtype: DType,
+) -> candle_core::Result<Var> {
     let n = shape.iter().product();
     let draw = |rng: &mut ChaCha8Rng| {
         let (a, b) = (1.0 - rng.random::<f64>(), rng.random::<f64>());
@@ -38,7 +54,9 @@ pub(crate) fn dropout(x: &Tensor, p: f64, phase: Phase<'_>) -> candle_core::Resu
     match phase {
         Phase::Train(rng) if p > 0.0 => {
             let mut rng = rng.borrow_mut();
-            let keep = (0..x.elem_count()).map(|_| rng.random::<f64>() >= p).collect();
+            let keep = (0..x.elem_count())
+                .map(|_| rng.random::<f64>() >= p)
+                .collect();
             kernels::dropout(x, keep, p)
         }
         _ => Ok(x.clone()),
@@ -47,5 +65,9 @@ pub(crate) fn dropout(x: &Tensor, p: f64, phase: Phase<'_>) -> candle_core::Resu
 
 /// Checks a dropout probability.
 pub(crate) fn check_dropout(p: f64) -> Result<(), String> {
-    if (0.0..1.0).contains(&p) { Ok(()) } else { Err(format!("dropout {p} must be at least 0 and below 1")) }
+    if (0.0..1.0).contains(&p) {
+        Ok(())
+    } else {
+        Err(format!("dropout {p} must be at least 0 and below 1"))
+    }
 }

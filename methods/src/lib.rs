@@ -130,16 +130,25 @@ pub trait Words {
 pub fn restore(vars: &[(String, Var)], tensors: &BTreeMap<String, Tensor>) -> Result<()> {
     // All names and shapes are checked before anything is set.
     let found = vars.iter().map(|(name, var)| {
-        let tensor = tensors.get(name).ok_or_else(|| Error::Weights(format!("tensor '{name}' is missing")))?;
+        let tensor = tensors
+            .get(name)
+            .ok_or_else(|| Error::Weights(format!("tensor '{name}' is missing")))?;
         if tensor.dims() != var.dims() {
             let (got, expected) = (tensor.dims(), var.dims());
-            return Err(Error::Weights(format!("tensor '{name}' has shape {got:?}, expected {expected:?}")));
+            return Err(Error::Weights(format!(
+                "tensor '{name}' has shape {got:?}, expected {expected:?}"
+            )));
         }
         Ok((var, tensor))
     });
     let found = found.collect::<Result<Vec<_>>>()?;
-    if let Some(name) = tensors.keys().find(|name| !vars.iter().any(|(known, _)| known == *name)) {
-        return Err(Error::Weights(format!("tensor '{name}' does not belong to this method")));
+    if let Some(name) = tensors
+        .keys()
+        .find(|name| !vars.iter().any(|(known, _)| known == *name))
+    {
+        return Err(Error::Weights(format!(
+            "tensor '{name}' does not belong to this method"
+        )));
     }
     for (var, tensor) in found {
         var.set(tensor)?;

@@ -49,9 +49,14 @@ impl Layers {
     pub(crate) fn resolve(&self, layers: usize) -> std::result::Result<Vec<usize>, String> {
         match self {
             Self::All(_) => Ok((0..layers).collect()),
-            Self::These(these) if these.is_empty() => Err("layers: name at least one, or all".into()),
+            Self::These(these) if these.is_empty() => {
+                Err("layers: name at least one, or all".into())
+            }
             Self::These(these) => match these.iter().find(|l| **l >= layers) {
-                Some(layer) => Err(format!("layers: {layer} does not exist; the backbone has 0 … {}", layers - 1)),
+                Some(layer) => Err(format!(
+                    "layers: {layer} does not exist; the backbone has 0 … {}",
+                    layers - 1
+                )),
                 None => Ok(these.clone()),
             },
         }
@@ -63,13 +68,20 @@ impl Config {
         if self.target_modules.is_empty() {
             return Err("target_modules: name at least one".into());
         }
-        let projections =
-            self.target_modules.iter().map(|m| m.parse()).collect::<std::result::Result<Vec<Projection>, _>>()?;
+        let projections = self
+            .target_modules
+            .iter()
+            .map(|m| m.parse())
+            .collect::<std::result::Result<Vec<Projection>, _>>()?;
         let mut sites: Vec<Site> = self
             .layers
             .resolve(backbone.layers)?
             .into_iter()
-            .flat_map(|layer| projections.iter().map(move |&projection| Site { layer, projection }))
+            .flat_map(|layer| {
+                projections
+                    .iter()
+                    .map(move |&projection| Site { layer, projection })
+            })
             .collect();
         sites.sort();
         sites.dedup();
@@ -80,7 +92,10 @@ impl Config {
 impl MethodConfig for Config {
     fn check(&self, backbone: &backbone::Config) -> std::result::Result<(), String> {
         if self.rank == 0 || self.rank > backbone.hidden {
-            return Err(format!("rank {} must be in 1 … {} (the hidden size)", self.rank, backbone.hidden));
+            return Err(format!(
+                "rank {} must be in 1 … {} (the hidden size)",
+                self.rank, backbone.hidden
+            ));
         }
         if !self.alpha.is_finite() || self.alpha <= 0.0 {
             return Err(format!("alpha {} must be above 0", self.alpha));
@@ -92,15 +107,30 @@ impl MethodConfig for Config {
     fn build(self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
         let backbone = context.backbone;
         let r = self.rank;
-        let scaling = self.alpha / if self.rslora { (r as f64).sqrt() } else { r as f64 };
+        let scaling = self.alpha
+            / if self.rslora {
+                (r as f64).sqrt()
+            } else {
+                r as f64
+            };
         let dtype = backbone.dtype();
         let mut updates = BTreeMap::new();
         for site in self.sites(backbone.config()).unwrap_or_default() {
             let (o, i) = backbone.shape(site);
             let a = init::uniform(context.rng, &[r, i], 1.0 / (i as f64).sqrt(), dtype)?;
-            updates.insert(site, Update { a, b: init::zeros(&[o, r], dtype)? });
+            updates.insert(
+                site,
+                Update {
+                    a,
+                    b: init::zeros(&[o, r], dtype)?,
+                },
+            );
         }
-        Ok(Box::new(Lora { updates, scaling, dropout: self.dropout }))
+        Ok(Box::new(Lora {
+            updates,
+            scaling,
+            dropout: self.dropout,
+        }))
     }
 }
 
@@ -120,7 +150,13 @@ impl Hooks for Lora {
         self.updates.contains_key(&site)
     }
 
-    fn linear(&self, site: Site, x: &Tensor, y: Tensor, pass: Pass<'_>) -> backbone::Result<Tensor> {
+    fn linear(
+        &self,
+        site: Site,
+        x: &Tensor,
+        y: Tensor,
+        pass: Pass<'_>,
+    ) -> backbone::Result<Tensor> {
         match self.updates.get(&site) {
             None => Ok(y),
             Some(Update { a, b }) => {
@@ -135,14 +171,24 @@ impl PeftMethod for Lora {
     fn vars(&self) -> Vec<(String, Var)> {
         self.updates
             .iter()
-            .flat_map(|(site, u)| [(format!("{site}.lora_a"), u.a.clone()), (format!("{site}.lora_b"), u.b.clone())])
+            .flat_map(|(site, u)| {
+                [
+                    (format!("{site}.lora_a"), u.a.clone()),
+                    (format!("{site}.lora_b"), u.b.clone()),
+                ]
+            })
             .collect()
     }
 
     fn merge(&self) -> std::result::Result<Vec<(Site, Tensor)>, NotMergeable> {
         self.updates
             .iter()
-            .map(|(site, Update { a, b })| Ok((*site, (b.as_detached_tensor().matmul(&a.as_detached_tensor())? * self.scaling)?)))
+            .map(|(site, Update { a, b })| {
+                Ok((
+                    *site,
+                    (b.as_detached_tensor().matmul(&a.as_detached_tensor())? * self.scaling)?,
+                ))
+            })
             .collect()
     }
 }

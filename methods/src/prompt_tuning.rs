@@ -14,7 +14,10 @@ use crate::{
     registry::{Entry, MethodConfig},
 };
 
-pub(crate) const ENTRY: Entry = Entry::of::<Config>("prompt_tuning", include_str!("../configs/prompt_tuning.yaml"));
+pub(crate) const ENTRY: Entry = Entry::of::<Config>(
+    "prompt_tuning",
+    include_str!("../configs/prompt_tuning.yaml"),
+);
 
 /// Sampled-vocabulary starts draw from this many ordinary tokens, as in Lester et al., section 3.2.
 const COMMON: usize = 5_000;
@@ -64,10 +67,18 @@ impl MethodConfig for Config {
     fn build(self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
         let words = context.backbone.word_embeddings();
         let (h, dtype, p) = (words.dim(1)?, words.dtype(), self.virtual_tokens);
-        let bad = |what: String| Error::Config { method: "prompt_tuning".into(), what };
+        let bad = |what: String| Error::Config {
+            method: "prompt_tuning".into(),
+            what,
+        };
         let rows = |ids: &[u32]| -> Result<Var> {
-            if let Some(id) = ids.iter().find(|id| **id as usize >= context.backbone.config().vocabulary) {
-                return Err(bad(format!("init: token {id} is outside the backbone's vocabulary")));
+            if let Some(id) = ids
+                .iter()
+                .find(|id| **id as usize >= context.backbone.config().vocabulary)
+            {
+                return Err(bad(format!(
+                    "init: token {id} is outside the backbone's vocabulary"
+                )));
             }
             Ok(Var::from_tensor(&kernels::embed(&words.detach(), ids)?)?)
         };
@@ -78,20 +89,36 @@ impl MethodConfig for Config {
                 let mut ids = context.words.ordinary();
                 ids.truncate(COMMON);
                 if ids.len() < p {
-                    return Err(bad(format!("init: the vocabulary has {} ordinary tokens for {p} virtual ones", ids.len())));
+                    return Err(bad(format!(
+                        "init: the vocabulary has {} ordinary tokens for {p} virtual ones",
+                        ids.len()
+                    )));
                 }
-                let drawn: Vec<u32> = index::sample(context.rng, ids.len(), p).iter().map(|i| ids[i]).collect();
+                let drawn: Vec<u32> = index::sample(context.rng, ids.len(), p)
+                    .iter()
+                    .map(|i| ids[i])
+                    .collect();
                 rows(&drawn)?
             }
             Init::Text => {
-                let ids = context.words.encode(&self.init_text).map_err(|e| bad(format!("init_text: {e}")))?;
+                let ids = context
+                    .words
+                    .encode(&self.init_text)
+                    .map_err(|e| bad(format!("init_text: {e}")))?;
                 if ids.is_empty() {
-                    return Err(bad(format!("init_text: '{}' has no tokens", self.init_text)));
+                    return Err(bad(format!(
+                        "init_text: '{}' has no tokens",
+                        self.init_text
+                    )));
                 }
                 rows(&ids.into_iter().cycle().take(p).collect::<Vec<_>>())?
             }
         };
-        Ok(Box::new(PromptTuning { prompt, dropout: self.dropout, pooling: self.pooling }))
+        Ok(Box::new(PromptTuning {
+            prompt,
+            dropout: self.dropout,
+            pooling: self.pooling,
+        }))
     }
 }
 
@@ -108,7 +135,12 @@ impl Hooks for PromptTuning {
         let (embeddings, spans) = kernels::prepend_rows(&prompt, &input.embeddings, &input.spans)?;
         let skip = if self.pooling == FirstRow::Cls { p } else { 0 };
         let examples = spans.count();
-        Ok(Input { embeddings, spans, virtual_tokens: vec![p; examples], read_from: vec![skip; examples] })
+        Ok(Input {
+            embeddings,
+            spans,
+            virtual_tokens: vec![p; examples],
+            read_from: vec![skip; examples],
+        })
     }
 }
 
@@ -126,6 +158,8 @@ impl PeftMethod for PromptTuning {
     }
 
     fn merge(&self) -> std::result::Result<Vec<(Site, Tensor)>, NotMergeable> {
-        Err(NotMergeable("virtual tokens are rows of the input, not a change of weights".into()))
+        Err(NotMergeable(
+            "virtual tokens are rows of the input, not a change of weights".into(),
+        ))
     }
 }

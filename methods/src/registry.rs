@@ -3,11 +3,18 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{Context, Error, PeftMethod, Resolved, Result, adapter, full, head_only, lora, prompt_tuning};
+use crate::{
+    Context, Error, PeftMethod, Resolved, Result, adapter, full, head_only, lora, prompt_tuning,
+};
 
 /// All methods, in the order in which reports list equals.
-pub const ALL: &[Entry] =
-    &[prompt_tuning::ENTRY, lora::ENTRY, adapter::ENTRY, head_only::ENTRY, full::ENTRY];
+pub const ALL: &[Entry] = &[
+    prompt_tuning::ENTRY,
+    lora::ENTRY,
+    adapter::ENTRY,
+    head_only::ENTRY,
+    full::ENTRY,
+];
 
 /// What the registry knows about a method.
 #[derive(Debug)]
@@ -39,7 +46,10 @@ impl Entry {
             parse: |value| parse::<C>(value).map(drop),
             check: |value, backbone| parse::<C>(value)?.check(backbone),
             build: |value, context| {
-                let bad = |what| Error::Config { method: String::new(), what };
+                let bad = |what| Error::Config {
+                    method: String::new(),
+                    what,
+                };
                 parse::<C>(value).map_err(bad)?.build(context)
             },
         }
@@ -55,10 +65,12 @@ fn parse<C: MethodConfig>(value: Value) -> std::result::Result<C, String> {
 /// # Errors
 /// If there is none of this name; the message lists them.
 pub fn entry(name: &str) -> Result<&'static Entry> {
-    ALL.iter().find(|e| e.name == name).ok_or_else(|| Error::UnknownMethod {
-        name: name.to_owned(),
-        known: ALL.iter().map(|e| e.name).collect(),
-    })
+    ALL.iter()
+        .find(|e| e.name == name)
+        .ok_or_else(|| Error::UnknownMethod {
+            name: name.to_owned(),
+            known: ALL.iter().map(|e| e.name).collect(),
+        })
 }
 
 impl Resolved {
@@ -67,8 +79,10 @@ impl Resolved {
     /// # Errors
     /// With the key, the value and what would be accepted.
     pub fn check(&self, backbone: &backbone::Config) -> Result<()> {
-        (self.entry.check)(self.structure(), backbone)
-            .map_err(|what| Error::Config { method: self.entry.name.to_owned(), what })
+        (self.entry.check)(self.structure(), backbone).map_err(|what| Error::Config {
+            method: self.entry.name.to_owned(),
+            what,
+        })
     }
 
     /// Builds the method over a backbone.

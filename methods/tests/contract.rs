@@ -29,7 +29,13 @@ fn backbone() -> Backbone {
     };
     let random = Backbone::random(config, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
     // Larger weights than a fresh model's: near-zero ones would hide differences.
-    let larger = random.map(&mut |name, t| Ok(if name.contains("LayerNorm") { t } else { ((t * 10.0)? + 0.01)? }));
+    let larger = random.map(&mut |name, t| {
+        Ok(if name.contains("LayerNorm") {
+            t
+        } else {
+            ((t * 10.0)? + 0.01)?
+        })
+    });
     larger.unwrap().with_pooling(Pooling::Cls).unwrap()
 }
 
@@ -53,36 +59,63 @@ fn resolve(name: &str, more: &[(&str, &str)]) -> Resolved {
         "adapter" => &[("reduction_factor", "4")],
         _ => &[],
     };
-    let overrides: BTreeMap<_, _> = small.iter().chain(more).map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    let overrides: BTreeMap<_, _> = small
+        .iter()
+        .chain(more)
+        .map(|(k, v)| (k.to_string(), v.to_string()))
+        .collect();
     methods::resolve(name, &overrides).unwrap()
 }
 
 fn build(resolved: &Resolved, backbone: &Backbone, seed: u64) -> Box<dyn PeftMethod> {
     let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-    resolved.build(&mut Context { backbone, rng, words: &Letters }).unwrap()
+    resolved
+        .build(&mut Context {
+            backbone,
+            rng,
+            words: &Letters,
+        })
+        .unwrap()
 }
 
 /// Every method with its variants that compute something else.
 fn cases() -> Vec<(String, Resolved)> {
-    let mut cases: Vec<_> = registry::ALL.iter().map(|e| (e.name.to_owned(), resolve(e.name, &[]))).collect();
+    let mut cases: Vec<_> = registry::ALL
+        .iter()
+        .map(|e| (e.name.to_owned(), resolve(e.name, &[])))
+        .collect();
     for (name, more) in [
         ("prompt_tuning", ("pooling", "first")),
         ("prompt_tuning", ("init", "random")),
         ("prompt_tuning", ("init", "text")),
         ("lora", ("rslora", "true")),
-        ("lora", ("target_modules", "[query, key, value, attention_output, intermediate, output]")),
+        (
+            "lora",
+            (
+                "target_modules",
+                "[query, key, value, attention_output, intermediate, output]",
+            ),
+        ),
         ("lora", ("layers", "[2]")),
         ("adapter", ("placement", "pfeiffer")),
         ("adapter", ("activation", "gelu")),
     ] {
-        cases.push((format!("{name} {}={}", more.0, more.1), resolve(name, &[more])));
+        cases.push((
+            format!("{name} {}={}", more.0, more.1),
+            resolve(name, &[more]),
+        ));
     }
     assert!(cases.len() >= registry::ALL.len() + 8);
     cases
 }
 
 fn examples() -> Vec<Vec<u32>> {
-    vec![vec![2, 9, 31, 4], vec![2, 3], (0..30).map(|i| i * 11 % 40).collect(), vec![7]]
+    vec![
+        vec![2, 9, 31, 4],
+        vec![2, 3],
+        (0..30).map(|i| i * 11 % 40).collect(),
+        vec![7],
+    ]
 }
 
 fn packed(examples: &[Vec<u32>]) -> Batch {
@@ -97,44 +130,72 @@ fn packed(examples: &[Vec<u32>]) -> Batch {
 }
 
 fn pooled(method: &dyn PeftMethod, frozen: &Backbone, batch: &Batch, phase: Phase<'_>) -> Tensor {
-    method.backbone().unwrap_or(frozen).pooled(batch, method, phase).unwrap()
+    method
+        .backbone()
+        .unwrap_or(frozen)
+        .pooled(batch, method, phase)
+        .unwrap()
 }
 
 fn evaluated(method: &dyn PeftMethod, frozen: &Backbone, examples: &[Vec<u32>]) -> Vec<Vec<f32>> {
-    pooled(method, frozen, &packed(examples), Phase::Eval).to_vec2().unwrap()
+    pooled(method, frozen, &packed(examples), Phase::Eval)
+        .to_vec2()
+        .unwrap()
 }
 
 fn gradients(method: &dyn PeftMethod, frozen: &Backbone) -> GradStore {
     let rng = RefCell::new(ChaCha8Rng::seed_from_u64(9));
     let rows = pooled(method, frozen, &packed(&examples()), Phase::Train(&rng));
-    kernels::cross_entropy(&rows, &[0, 1, 2, 3]).unwrap().backward().unwrap()
+    kernels::cross_entropy(&rows, &[0, 1, 2, 3])
+        .unwrap()
+        .backward()
+        .unwrap()
 }
 
 fn step(vars: &[(String, Var)], moments: &mut [Moments], grads: &GradStore, number: usize) {
     for ((name, var), moments) in vars.iter().zip(moments) {
-        let grad = grads.get(var).unwrap_or_else(|| panic!("{name} got no gradient"));
-        let step = AdamWStep { lr: 1e-2, beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0, step: number, grad_scale: 1.0 };
+        let grad = grads
+            .get(var)
+            .unwrap_or_else(|| panic!("{name} got no gradient"));
+        let step = AdamWStep {
+            lr: 1e-2,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.0,
+            step: number,
+            grad_scale: 1.0,
+        };
         kernels::adamw_step(var, grad, moments, &step).unwrap();
     }
 }
 
 fn zero_moments(vars: &[(String, Var)]) -> Vec<Moments> {
-    vars.iter().map(|(_, v)| Moments::zeros(v.elem_count())).collect()
+    vars.iter()
+        .map(|(_, v)| Moments::zeros(v.elem_count()))
+        .collect()
 }
 
 /// Moves every variable away from its start, so that nothing is the identity any more.
 fn perturb(method: &dyn PeftMethod) {
     for (i, (_, var)) in method.vars().iter().enumerate() {
         let n = var.elem_count();
-        let noise: Vec<f32> = (0..n).map(|j| 0.1 * ((i * 31 + j * 7) as f32).sin()).collect();
+        let noise: Vec<f32> = (0..n)
+            .map(|j| 0.1 * ((i * 31 + j * 7) as f32).sin())
+            .collect();
         let noise = Tensor::from_vec(noise, var.shape(), var.device()).unwrap();
-        var.set(&(var.as_tensor() + noise).unwrap().detach()).unwrap();
+        var.set(&(var.as_tensor() + noise).unwrap().detach())
+            .unwrap();
     }
 }
 
 fn largest_difference(a: &[Vec<f32>], b: &[Vec<f32>]) -> f32 {
     let scale = b.iter().flatten().fold(0f32, |m, v| m.max(v.abs()));
-    a.iter().flatten().zip(b.iter().flatten()).fold(0f32, |m, (x, y)| m.max((x - y).abs())) / scale
+    a.iter()
+        .flatten()
+        .zip(b.iter().flatten())
+        .fold(0f32, |m, (x, y)| m.max((x - y).abs()))
+        / scale
 }
 
 #[test]
@@ -191,8 +252,16 @@ fn every_trainable_gets_a_finite_gradient_other_than_zero_within_two_steps() {
             }
             step(&vars, &mut moments, &grads, number);
         }
-        let missed: Vec<_> = vars.iter().zip(&reached).filter(|(_, r)| !**r).map(|((name, _), _)| name).collect();
-        assert!(missed.is_empty(), "{case}: no gradient other than zero for {missed:?}");
+        let missed: Vec<_> = vars
+            .iter()
+            .zip(&reached)
+            .filter(|(_, r)| !**r)
+            .map(|((name, _), _)| name)
+            .collect();
+        assert!(
+            missed.is_empty(),
+            "{case}: no gradient other than zero for {missed:?}"
+        );
     }
 }
 
@@ -223,9 +292,13 @@ fn merged_weights_give_what_the_unmerged_method_gives() {
             Ok(deltas) => {
                 merged_cases += 1;
                 let bare = evaluated(&HeadOnly, &frozen, &examples());
-                assert!(largest_difference(&unmerged, &bare) > 1e-3, "{case}: the perturbed method is the identity");
+                assert!(
+                    largest_difference(&unmerged, &bare) > 1e-3,
+                    "{case}: the perturbed method is the identity"
+                );
                 let merged = frozen.merged(&deltas).unwrap();
-                let difference = largest_difference(&evaluated(&HeadOnly, &merged, &examples()), &unmerged);
+                let difference =
+                    largest_difference(&evaluated(&HeadOnly, &merged, &examples()), &unmerged);
                 assert!(difference < 1e-5, "{case}: {difference}");
             }
             Err(why) => assert!(!why.to_string().is_empty(), "{case}"),
@@ -240,11 +313,18 @@ fn restored_weights_give_the_same_bits() {
     for (case, resolved) in cases() {
         let method = build(&resolved, &frozen, 1);
         perturb(&*method);
-        let saved: BTreeMap<_, _> =
-            method.vars().into_iter().map(|(name, v)| (name, v.as_detached_tensor().copy().unwrap())).collect();
+        let saved: BTreeMap<_, _> = method
+            .vars()
+            .into_iter()
+            .map(|(name, v)| (name, v.as_detached_tensor().copy().unwrap()))
+            .collect();
         let other = build(&resolved, &frozen, 2);
         methods::restore(&other.vars(), &saved).unwrap();
-        assert_eq!(evaluated(&*method, &frozen, &examples()), evaluated(&*other, &frozen, &examples()), "{case}");
+        assert_eq!(
+            evaluated(&*method, &frozen, &examples()),
+            evaluated(&*other, &frozen, &examples()),
+            "{case}"
+        );
     }
 }
 
@@ -252,17 +332,29 @@ fn restored_weights_give_the_same_bits() {
 fn a_missing_foreign_or_misshapen_tensor_is_refused_by_name() {
     let frozen = backbone();
     let method = build(&resolve("lora", &[]), &frozen, 1);
-    let saved: BTreeMap<_, _> = method.vars().into_iter().map(|(name, v)| (name, v.as_detached_tensor())).collect();
+    let saved: BTreeMap<_, _> = method
+        .vars()
+        .into_iter()
+        .map(|(name, v)| (name, v.as_detached_tensor()))
+        .collect();
     let name = "encoder.1.value.lora_a";
     let with = |f: &dyn Fn(&mut BTreeMap<String, Tensor>)| {
         let mut tensors = saved.clone();
         f(&mut tensors);
-        methods::restore(&method.vars(), &tensors).unwrap_err().to_string()
+        methods::restore(&method.vars(), &tensors)
+            .unwrap_err()
+            .to_string()
     };
     let missing = with(&|t| drop(t.remove(name)));
-    assert!(missing.contains(name) && missing.contains("missing"), "{missing}");
+    assert!(
+        missing.contains(name) && missing.contains("missing"),
+        "{missing}"
+    );
     let misshapen = with(&|t| drop(t.insert(name.into(), t[name].t().unwrap())));
-    assert!(misshapen.contains(name) && misshapen.contains("[3, 16]"), "{misshapen}");
+    assert!(
+        misshapen.contains(name) && misshapen.contains("[3, 16]"),
+        "{misshapen}"
+    );
     let foreign = with(&|t| drop(t.insert("stranger".into(), t[name].clone())));
     assert!(foreign.contains("stranger"), "{foreign}");
 }
@@ -275,7 +367,11 @@ fn parameter_counts_equal_the_closed_forms() {
     let adapter = 2 * h * bottleneck + bottleneck + h;
     let pooler = h * h + h;
     for (case, resolved) in cases() {
-        let count: usize = build(&resolved, &frozen, 1).vars().iter().map(|(_, v)| v.elem_count()).sum();
+        let count: usize = build(&resolved, &frozen, 1)
+            .vars()
+            .iter()
+            .map(|(_, v)| v.elem_count())
+            .sum();
         let expected = match case.as_str() {
             "lora layers=[2]" => 2 * 3 * 2 * h,
             c if c.starts_with("lora target_modules") => l * 3 * (4 * 2 * h + 2 * (h + 24)),
@@ -293,11 +389,25 @@ fn parameter_counts_equal_the_closed_forms() {
 
 #[test]
 fn the_default_configurations_have_the_published_counts_at_hidden_size_384() {
-    let config = Config { hidden: 384, heads: 12, intermediate: 16, layers: 6, ..backbone().config().clone() };
+    let config = Config {
+        hidden: 384,
+        heads: 12,
+        intermediate: 16,
+        layers: 6,
+        ..backbone().config().clone()
+    };
     let frozen = Backbone::random(config, &mut ChaCha8Rng::seed_from_u64(0)).unwrap();
-    for (name, expected) in [("prompt_tuning", 7_680), ("lora", 73_728), ("adapter", 226_080)] {
+    for (name, expected) in [
+        ("prompt_tuning", 7_680),
+        ("lora", 73_728),
+        ("adapter", 226_080),
+    ] {
         let resolved = methods::resolve(name, &BTreeMap::new()).unwrap();
-        let count: usize = build(&resolved, &frozen, 1).vars().iter().map(|(_, v)| v.elem_count()).sum();
+        let count: usize = build(&resolved, &frozen, 1)
+            .vars()
+            .iter()
+            .map(|(_, v)| v.elem_count())
+            .sum();
         assert_eq!(count, expected, "{name}");
     }
 }
@@ -311,7 +421,9 @@ fn the_same_seed_gives_the_same_bits_and_another_seed_does_not() {
             backbone::digest_of(vars.iter().map(|(_, v)| v.as_tensor())).unwrap()
         };
         assert_eq!(digest(1), digest(1), "{case}");
-        let drawn = !case.starts_with("head_only") && !case.starts_with("full") && !case.contains("init=text");
+        let drawn = !case.starts_with("head_only")
+            && !case.starts_with("full")
+            && !case.contains("init=text");
         assert_eq!(digest(1) != digest(2), drawn, "{case}");
     }
 }
@@ -323,7 +435,10 @@ fn a_packed_batch_equals_one_example_at_a_time_in_any_order() {
         let method = build(&resolved, &frozen, 1);
         perturb(&*method);
         let together = evaluated(&*method, &frozen, &examples());
-        let alone: Vec<_> = examples().into_iter().flat_map(|e| evaluated(&*method, &frozen, &[e])).collect();
+        let alone: Vec<_> = examples()
+            .into_iter()
+            .flat_map(|e| evaluated(&*method, &frozen, &[e]))
+            .collect();
         assert!(largest_difference(&together, &alone) < 1e-6, "{case}");
         let mut reversed: Vec<_> = examples();
         reversed.reverse();
@@ -337,15 +452,27 @@ fn a_packed_batch_equals_one_example_at_a_time_in_any_order() {
 fn dropout_acts_in_training_only() {
     let frozen = backbone();
     let mut with_dropout = 0;
-    for entry in registry::ALL.iter().filter(|e| e.yaml.lines().any(|l| l.starts_with("dropout:"))) {
+    for entry in registry::ALL
+        .iter()
+        .filter(|e| e.yaml.lines().any(|l| l.starts_with("dropout:")))
+    {
         with_dropout += 1;
         let method = build(&resolve(entry.name, &[("dropout", "0.5")]), &frozen, 1);
         let without = build(&resolve(entry.name, &[]), &frozen, 1);
         perturb(&*method);
         perturb(&*without);
-        assert_eq!(evaluated(&*method, &frozen, &examples()), evaluated(&*without, &frozen, &examples()), "{}", entry.name);
+        assert_eq!(
+            evaluated(&*method, &frozen, &examples()),
+            evaluated(&*without, &frozen, &examples()),
+            "{}",
+            entry.name
+        );
         let rng = RefCell::new(ChaCha8Rng::seed_from_u64(9));
-        let train = || pooled(&*method, &frozen, &packed(&examples()), Phase::Train(&rng)).to_vec2::<f32>().unwrap();
+        let train = || {
+            pooled(&*method, &frozen, &packed(&examples()), Phase::Train(&rng))
+                .to_vec2::<f32>()
+                .unwrap()
+        };
         assert_ne!(train(), train(), "{}", entry.name);
     }
     assert_eq!(with_dropout, 3);
@@ -354,7 +481,11 @@ fn dropout_acts_in_training_only() {
 #[test]
 fn the_bare_backbone_is_the_head_only_method() {
     let frozen = backbone();
-    let bare: Vec<Vec<f32>> = frozen.pooled(&packed(&examples()), &NoHooks, Phase::Eval).unwrap().to_vec2().unwrap();
+    let bare: Vec<Vec<f32>> = frozen
+        .pooled(&packed(&examples()), &NoHooks, Phase::Eval)
+        .unwrap()
+        .to_vec2()
+        .unwrap();
     assert_eq!(evaluated(&HeadOnly, &frozen, &examples()), bare);
 }
 
@@ -364,7 +495,9 @@ fn bad_values_are_refused_with_key_value_and_what_is_accepted() {
     let refused = |method: &str, key: &str, value: &str| {
         let overrides = BTreeMap::from([(key.to_owned(), value.to_owned())]);
         let result = methods::resolve(method, &overrides).and_then(|r| r.check(&config));
-        result.expect_err(&format!("{method}.{key}={value}")).to_string()
+        result
+            .expect_err(&format!("{method}.{key}={value}"))
+            .to_string()
     };
     for (method, key, value, says) in [
         ("lora", "rank", "0", "1 … 16"),
@@ -384,10 +517,23 @@ fn bad_values_are_refused_with_key_value_and_what_is_accepted() {
         ("prompt_tuning", "virtual_tokens", "0", "1 … 45"),
         ("prompt_tuning", "virtual_tokens", "46", "1 … 45"),
         ("prompt_tuning", "init", "zeros", "sampled_vocab"),
-        ("head_only", "rank", "1", "known: learning_rate, weight_decay"),
+        (
+            "head_only",
+            "rank",
+            "1",
+            "known: learning_rate, weight_decay",
+        ),
     ] {
         let message = refused(method, key, value);
-        assert!(message.contains(says) && message.contains(method), "{method}.{key}={value}: {message}");
+        assert!(
+            message.contains(says) && message.contains(method),
+            "{method}.{key}={value}: {message}"
+        );
     }
-    assert!(methods::resolve("lorra", &BTreeMap::new()).unwrap_err().to_string().contains("prompt_tuning, lora"));
+    assert!(
+        methods::resolve("lorra", &BTreeMap::new())
+            .unwrap_err()
+            .to_string()
+            .contains("prompt_tuning, lora")
+    );
 }
