@@ -180,7 +180,7 @@ pub fn train(arguments: &cli::Train, started: Instant) -> Result<ExitCode> {
     plan.trial = trials.into_iter().next().context("one method")?;
     plan.seed = arguments.seed;
     let stop = stop_flag()?;
-    store::check_writable(&run::records_folder(&plan.out))?;
+    run::check_writable(&run::records_folder(&plan.out))?;
     let line = compare::Line::new(&plan, 1, 1, Telling::Normal);
     let record = run::run(&plan, started, &stop, &mut |event| line.tell(&event))?;
     line.close(&record);
@@ -380,7 +380,7 @@ fn read_records(folder: &Path) -> Result<Vec<RunRecord>> {
     let mut records = Vec::new();
     for folder in folders.iter().filter(|f| f.is_dir()) {
         let read = store::read_dir(folder)?;
-        for problem in &read.problems {
+        for problem in &read.damaged {
             eprintln!("note: {problem}");
         }
         records.extend(read.records);
@@ -423,7 +423,6 @@ pub fn list(arguments: &cli::List) -> Result<ExitCode> {
             })
             .collect::<Result<_>>()?,
         Kind::Datasets => datasets::names()
-            .into_iter()
             .map(|name| {
                 let spec = datasets::spec(name)?;
                 let metrics: Vec<_> = spec.metrics.iter().map(|m| m.name()).collect();
@@ -472,7 +471,7 @@ pub fn list(arguments: &cli::List) -> Result<ExitCode> {
 pub fn fetch(arguments: &cli::Fetch) -> Result<ExitCode> {
     let files = Files::new(arguments.offline)?;
     let backbones: Vec<_> = backbone::names().collect();
-    let datasets: Vec<_> = datasets::names().into_iter().collect();
+    let datasets: Vec<_> = datasets::names().collect();
     // All names are checked before anything is fetched.
     for name in &arguments.names {
         if !backbones.contains(&name.as_str()) && !datasets.contains(&name.as_str()) {

@@ -59,7 +59,7 @@ pub fn compare(
     stop: &AtomicBool,
 ) -> Result<Ended> {
     let records = run::records_folder(&base.out);
-    store::check_writable(&records)?;
+    run::check_writable(&records)?;
     let setting = Setting::load(base)?;
     let mut base = base.clone();
     if let Some(asked_for) = &setting.data.stand_in_for {
@@ -92,8 +92,7 @@ pub fn compare(
     let mut made = 0;
     for (i, (plan, asked)) in plans.iter().zip(asked).enumerate() {
         let id = run::id_of(&asked)?;
-        let path = store::path_of(&records, &id);
-        if let Ok(record) = store::read(&path)
+        if let Some(record) = find(&records, &id)?
             && matches!(record.status, Status::Ok | Status::Diverged { .. })
         {
             ended.reused += 1;
@@ -107,8 +106,8 @@ pub fn compare(
         let line = Line::new(plan, i + 1, plans.len(), telling);
         let circumstances = measure::circumstances();
         let error = spawn(plan, &line)?;
-        let record = match store::read(&path) {
-            Ok(record) if record.circumstances.started >= circumstances.started => record,
+        let record = match find(&records, &id)? {
+            Some(record) if record.circumstances.started >= circumstances.started => record,
             // The process ended without a record of its own.
             _ => {
                 let status = if stop.load(Ordering::Relaxed) {
@@ -142,6 +141,11 @@ pub fn compare(
         }
     }
     Ok(ended)
+}
+
+/// The record of a run, if there is a sound one.
+fn find(records: &Path, id: &str) -> Result<Option<RunRecord>> {
+    Ok(store::read_dir(records)?.records.into_iter().find(|record| record.id == id))
 }
 
 /// Runs a plan in a process of its own; returns what it said when it failed.

@@ -54,7 +54,7 @@ pub struct LoadedData {
 /// If there is none, or the columns of a file are not named.
 pub fn data_spec(choice: &DataChoice) -> Result<DatasetSpec> {
     let path = Path::new(&choice.name);
-    let known = datasets::names().into_iter().any(|n| n == choice.name);
+    let known = datasets::names().any(|n| n == choice.name);
     if !known && (path.exists() || path.extension().is_some() || choice.name.contains('/')) {
         return Ok(datasets::spec_from_path(
             path,

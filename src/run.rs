@@ -113,6 +113,18 @@ pub fn records_folder(out: &Path) -> PathBuf {
     out.join("records")
 }
 
+/// Finds out whether a folder can be written, before any work is done for it.
+///
+/// # Errors
+/// If it cannot be made or written.
+pub fn check_writable(folder: &Path) -> Result<()> {
+    let probe = folder.join(".writable");
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(&probe, []))
+        .and_then(|()| std::fs::remove_file(&probe))
+        .with_context(|| format!("{}: cannot be written; choose another folder with --out", folder.display()))
+}
+
 /// Makes a planned run, saves its weights and writes its record. `started` is when the process began.
 ///
 /// # Errors

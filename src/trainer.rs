@@ -260,7 +260,7 @@ impl Training<'_> {
             .head_learning_rate
             .unwrap_or(self.optimiser.learning_rate);
         optimiser.add(model.head.vars(), head_rate, self.optimiser.weight_decay);
-        let dropout = RefCell::new(self.dropout);
+        let dropout = RefCell::new(self.dropout.clone());
         let evaluate_after: BTreeSet<usize> = self.recipe.evaluation_steps().into_iter().collect();
 
         let mut first_step = None;
