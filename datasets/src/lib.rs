@@ -1,1 +1,42 @@
-//! Data sets: specification, reading, splits, tokenising and batch order.
+//! Data sets: from a YAML or a user's file to token ids in batches.
+//!
+//! A data set is one YAML ([`DatasetSpec`]): where its files come from, which columns hold the texts and the label, which
+//! metrics it is judged by. The walk is
+//!
+//! ```text
+//! spec(name) or spec_from_path(file)       what it is                      spec
+//!   → sources::Fetcher                     files on this machine
+//!   → read                                 texts, labels, three splits     read, split
+//!   → TextTokenizer::encode_cached         packed token ids                tokenise, cache
+//!   → batch_order                          who trains when                 order
+//! ```
+//!
+//! Nothing here knows a tensor. Whatever is random takes its numbers from [`stream`], so that the same seed gives the same
+//! bits on every machine; whatever is split is split by a hash of the text, so that it does not depend on a seed at all.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod augment;
+mod cache;
+mod error;
+mod metric;
+mod order;
+mod read;
+mod spec;
+mod split;
+mod table;
+mod tokenise;
+
+pub use augment::Augmentation;
+pub use error::{Error, Result};
+pub use metric::Metric;
+pub use order::{batch_order, order_digest, stream};
+pub use read::{Dataset, Example, read};
+pub use spec::{DatasetSpec, Format, LabelSpec, names, spec, spec_from_path};
+pub use split::{Split, hold_out, subset};
+pub use tokenise::{Encoded, TextTokenizer};
+
+/// Lower-case hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,132 @@
+//! What can go wrong, each with the file, the place in it, the value, and what is accepted.
+
+use std::path::PathBuf;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No data set has this name.
+    #[error(
+        "unknown data set '{name}'; known: {known}; or name a file of your own by its path (.csv, .tsv, .jsonl, .parquet, .yaml)"
+    )]
+    UnknownDataset {
+        /// The name asked for.
+        name: String,
+        /// All names.
+        known: String,
+    },
+    /// A data set's YAML is not valid.
+    #[error("{file}: {message}")]
+    Spec {
+        /// The YAML.
+        file: String,
+        /// The key, its value and what is accepted.
+        message: String,
+    },
+    /// A file cannot be read or written.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: std::io::Error,
+    },
+    /// A file is not what its format says.
+    #[error("{}: {message}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Where and what.
+        message: String,
+    },
+    /// A file has no rows.
+    #[error("{}: no rows; write at least one row with a text and a label for each class", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A column is not there.
+    #[error("{}: no column '{column}'; its columns: {columns} (name others with --text-column and --label-column, or in the YAML)", path.display())]
+    MissingColumn {
+        /// The file.
+        path: PathBuf,
+        /// The column asked for.
+        column: String,
+        /// The columns there are.
+        columns: String,
+    },
+    /// A row has nothing in a column.
+    #[error("{}: {at}: column '{column}' is empty; give the row a {what} or remove the row", path.display())]
+    MissingValue {
+        /// The file.
+        path: PathBuf,
+        /// The line or row.
+        at: String,
+        /// The column.
+        column: String,
+        /// `text` or `label`.
+        what: &'static str,
+    },
+    /// A label is none of the data set's.
+    #[error("{}: {at}: column '{column}': '{value}' is not a label; accepted: {accepted}", path.display())]
+    UnknownLabel {
+        /// The file.
+        path: PathBuf,
+        /// The line or row.
+        at: String,
+        /// The column.
+        column: String,
+        /// The value found.
+        value: String,
+        /// What would be accepted.
+        accepted: String,
+    },
+    /// All training examples have the same label.
+    #[error("{}: column '{column}': all rows for training have the label '{value}'; a classifier needs at least two classes", path.display())]
+    OneClass {
+        /// The file.
+        path: PathBuf,
+        /// The column.
+        column: String,
+        /// The only label.
+        value: String,
+    },
+    /// A file has more or fewer rows than its specification says.
+    #[error("{}: {rows} rows, but the {split} split of '{dataset}' has {expected}; the file is cut short or another version", path.display())]
+    RowCount {
+        /// The file.
+        path: PathBuf,
+        /// The data set.
+        dataset: String,
+        /// The split.
+        split: &'static str,
+        /// Rows in the file.
+        rows: usize,
+        /// Rows in the specification.
+        expected: usize,
+    },
+    /// Too few rows to make a split of.
+    #[error(
+        "data set '{dataset}': {rows} rows are too few to make a {split} split of; add rows, or name a file for it in a YAML"
+    )]
+    TooFewRows {
+        /// The data set.
+        dataset: String,
+        /// The split that would be empty.
+        split: &'static str,
+        /// Rows there are.
+        rows: usize,
+    },
+    /// A tokenizer cannot be loaded or fails on a text.
+    #[error("{}: {message}", path.display())]
+    Tokenizer {
+        /// The tokenizer's file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        message: String,
+    },
+}
+
+/// A result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;

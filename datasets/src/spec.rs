@@ -1,0 +1,505 @@
+//! What a data set is: one YAML each, or a file of the user's own.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use sources::{FileSpec, PathPlace, Place, Source};
+
+use crate::{Error, Metric, Result, Split};
+
+/// A data set, as its YAML describes it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetSpec {
+    /// Its name.
+    pub name: String,
+    /// What it is, in a line.
+    #[serde(default)]
+    pub about: String,
+    /// Under which terms it may be used.
+    #[serde(default)]
+    pub licence: String,
+    /// Who made it.
+    #[serde(default)]
+    pub citation: String,
+    /// Where to read about it.
+    #[serde(default)]
+    pub homepage: String,
+    /// Its files, and where they can be had.
+    pub source: Source,
+    /// Which file is which split. A validation or test split without a file is taken out of the training rows.
+    pub splits: BTreeMap<Split, String>,
+    /// Rows in the file of each split, where they are known.
+    #[serde(default)]
+    pub rows: BTreeMap<Split, usize>,
+    /// The files' format; without it, their extension says.
+    #[serde(default)]
+    pub format: Option<Format>,
+    /// The columns of a CSV or TSV without a header.
+    #[serde(default)]
+    pub columns: Option<Vec<String>>,
+    /// The text's column, or the two of a pair.
+    pub text: Vec<String>,
+    /// The label's column and values.
+    pub label: LabelSpec,
+    /// How it is judged, the main metric first.
+    #[serde(default = "accuracy")]
+    pub metrics: Vec<Metric>,
+    /// Whether white space around texts is cut off.
+    #[serde(default)]
+    pub strip: bool,
+    /// A data set that may be used instead where this one cannot be had, if the user is told.
+    #[serde(default)]
+    pub stand_in: Option<String>,
+}
+
+/// Where labels are and what they mean.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct LabelSpec {
+    /// The column. It may hold names or, when `names` is given, their indices.
+    pub column: String,
+    /// Names of the classes in order; without them, the values of the training file in order.
+    #[serde(default)]
+    pub names: Option<Vec<String>>,
+    /// The value of a label that is not public; accepted in a test split only.
+    #[serde(default)]
+    pub hidden: Option<String>,
+    /// The column holds ratings: below this is the first of two classes, above it the second; rows on it are left out.
+    #[serde(default)]
+    pub threshold: Option<f64>,
+}
+
+/// A file format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// Comma-separated values; a field may be quoted with `"`.
+    Csv,
+    /// Tab-separated values without quoting: a `"` is a character like any other.
+    Tsv,
+    /// One JSON object per line.
+    Jsonl,
+    /// Apache Parquet.
+    Parquet,
+}
+
+impl Format {
+    /// The format that a file's extension says.
+    ///
+    /// # Errors
+    /// If the extension is none that is known.
+    pub fn of(path: &Path) -> Result<Self> {
+        match extension(path).as_str() {
+            "csv" => Ok(Format::Csv),
+            "tsv" => Ok(Format::Tsv),
+            "jsonl" | "ndjson" => Ok(Format::Jsonl),
+            "parquet" => Ok(Format::Parquet),
+            other => Err(Error::Format {
+                path: path.to_owned(),
+                message: format!(
+                    "extension '{other}' is no known format; accepted: .csv, .tsv, .jsonl, .ndjson, .parquet, or a .yaml \
+                     that describes the data set and names its `format`"
+                ),
+            }),
+        }
+    }
+}
+
+fn extension(path: &Path) -> String {
+    path.extension()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase()
+}
+
+fn accuracy() -> Vec<Metric> {
+    vec![Metric::Accuracy]
+}
+
+/// Data sets by name with their YAML.
+macro_rules! registry {
+    ($($name:ident),+ $(,)?) => {
+        &[$((stringify!($name), include_str!(concat!("../", stringify!($name), ".yaml")))),+]
+    };
+}
+
+/// A new data set is a YAML in the crate's folder and its name here.
+const REGISTRY: &[(&str, &str)] = registry!(
+    sst2,
+    cola,
+    mrpc,
+    rte,
+    movie_snippets,
+    amazon_snippets,
+    nyt_snippets,
+    tweets,
+);
+
+/// Names of the data sets that come with the program.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    REGISTRY.iter().map(|(name, _)| *name)
+}
+
+/// The data set of a name.
+///
+/// # Errors
+/// [`Error::UnknownDataset`] with all names.
+pub fn spec(name: &str) -> Result<DatasetSpec> {
+    let Some((_, yaml)) = REGISTRY.iter().find(|(known, _)| *known == name) else {
+        return Err(Error::UnknownDataset {
+            name: name.to_owned(),
+            known: names().collect::<Vec<_>>().join(", "),
+        });
+    };
+    DatasetSpec::from_yaml(yaml, &format!("datasets/{name}.yaml"))
+}
+
+/// A data set of the user's own: a CSV, TSV, JSONL or Parquet file, or a YAML as the program's own ones.
+///
+/// Without names of columns a file's are `text` and `label`; a YAML's own are replaced by those given here. Folders in a
+/// YAML start at the YAML's folder.
+///
+/// # Errors
+/// If the file cannot be read, its format is not known, or the YAML is not valid.
+pub fn spec_from_path(
+    path: &Path,
+    text_columns: &[String],
+    label_column: Option<&str>,
+) -> Result<DatasetSpec> {
+    let io = |error| Error::Io {
+        path: path.to_owned(),
+        error,
+    };
+    let file = path.display().to_string();
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let mut spec = if ["yaml", "yml"].contains(&extension(path).as_str()) {
+        let mut spec = DatasetSpec::from_yaml(&fs::read_to_string(path).map_err(io)?, &file)?;
+        for place in &mut spec.source.places {
+            if let Place::Path(place) = place {
+                place.folder = folder.join(&place.folder);
+            }
+        }
+        spec
+    } else {
+        let format = Format::of(path)?;
+        fs::metadata(path).map_err(io)?;
+        let part = |part: Option<&std::ffi::OsStr>| {
+            part.unwrap_or_default().to_string_lossy().into_owned()
+        };
+        let place = PathPlace {
+            folder,
+            files: [("train".to_owned(), part(path.file_name()))].into(),
+            hashes: BTreeMap::new(),
+        };
+        DatasetSpec {
+            name: part(path.file_stem()),
+            about: format!("the rows of {file}"),
+            licence: String::new(),
+            citation: String::new(),
+            homepage: String::new(),
+            source: Source {
+                files: [("train".to_owned(), FileSpec::default())].into(),
+                places: vec![Place::Path(place)],
+            },
+            splits: [(Split::Train, "train".to_owned())].into(),
+            rows: BTreeMap::new(),
+            format: Some(format),
+            columns: None,
+            text: vec!["text".into()],
+            label: LabelSpec {
+                column: "label".into(),
+                names: None,
+                hidden: None,
+                threshold: None,
+            },
+            metrics: accuracy(),
+            strip: true,
+            stand_in: None,
+        }
+    };
+    if !text_columns.is_empty() {
+        spec.text = text_columns.to_vec();
+    }
+    if let Some(column) = label_column {
+        spec.label.column = column.to_owned();
+    }
+    spec.check(&file)?;
+    Ok(spec)
+}
+
+impl DatasetSpec {
+    fn from_yaml(yaml: &str, file: &str) -> Result<Self> {
+        let spec: Self = serde_yaml::from_str(yaml).map_err(|error| Error::Spec {
+            file: file.to_owned(),
+            message: error.to_string(),
+        })?;
+        spec.check(file)?;
+        Ok(spec)
+    }
+
+    /// Refuses what the types allow but reading could not follow; `file` is named in the message.
+    pub(crate) fn check(&self, file: &str) -> Result<()> {
+        let mut problems: Vec<String> = self
+            .source
+            .problems()
+            .iter()
+            .map(|p| format!("source.{p}"))
+            .collect();
+        let mut problem = |key: &str, message: String| problems.push(format!("{key}: {message}"));
+        if self.name.is_empty() {
+            problem("name", "is empty; give the data set a name".into());
+        }
+        if !(1..=2).contains(&self.text.len()) {
+            problem(
+                "text",
+                format!(
+                    "{} columns; accepted: one, or two for pairs",
+                    self.text.len()
+                ),
+            );
+        }
+        let mut columns = BTreeSet::from([&self.label.column]);
+        for column in &self.text {
+            if !columns.insert(column) {
+                problem(
+                    "text",
+                    format!(
+                        "the column '{column}' is used twice; text and label need columns of their own"
+                    ),
+                );
+            }
+        }
+        if let Some(header) = &self.columns {
+            for column in columns
+                .into_iter()
+                .filter(|column| !header.contains(column))
+            {
+                problem(
+                    "columns",
+                    format!("'{column}' is not among them: {}", header.join(", ")),
+                );
+            }
+            if !matches!(self.format, Some(Format::Csv | Format::Tsv)) {
+                problem(
+                    "columns",
+                    "accepted with `format: csv` or `format: tsv` only".into(),
+                );
+            }
+        }
+        if self.metrics.is_empty() {
+            problem(
+                "metrics",
+                "is empty; accepted: accuracy, f1, matthews".into(),
+            );
+        }
+        if !self.splits.contains_key(&Split::Train) {
+            problem(
+                "splits",
+                "train is missing; name the file with the rows for training".into(),
+            );
+        }
+        for (split, name) in self
+            .splits
+            .iter()
+            .filter(|(_, name)| !self.source.files.contains_key(*name))
+        {
+            let known: Vec<_> = self.source.files.keys().map(String::as_str).collect();
+            let split = split.name();
+            problem(
+                "splits",
+                format!(
+                    "{split}: unknown file '{name}'; source.files has: {}",
+                    known.join(", ")
+                ),
+            );
+        }
+        if let Some(names) = &self.label.names {
+            let distinct: BTreeSet<_> = names.iter().collect();
+            if names.len() < 2
+                || distinct.len() < names.len()
+                || names
+                    .iter()
+                    .any(|name| name.trim() != name || name.is_empty())
+            {
+                problem(
+                    "label.names",
+                    format!(
+                        "[{}]; accepted: two or more different names",
+                        names.join(", ")
+                    ),
+                );
+            }
+        }
+        if let Some(threshold) = self.label.threshold {
+            if !threshold.is_finite() {
+                problem(
+                    "label.threshold",
+                    format!("{threshold}; accepted: a finite number"),
+                );
+            }
+            if self.label.names.as_ref().map(Vec::len) != Some(2) {
+                problem(
+                    "label.threshold",
+                    "needs two label.names: below and above".into(),
+                );
+            }
+        }
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Spec {
+            file: file.to_owned(),
+            message: problems.join("; "),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_yaml_of_the_folder_is_in_the_registry_and_valid() {
+        let mut found: Vec<String> = fs::read_dir(env!("CARGO_MANIFEST_DIR"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| extension(path) == "yaml")
+            .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+            .collect();
+        found.sort();
+        let mut known: Vec<_> = names().collect();
+        known.sort();
+        assert_eq!(found, known);
+        for name in names() {
+            let spec = spec(name).unwrap();
+            assert_eq!(spec.name, name);
+            assert!(
+                !spec.licence.is_empty() && !spec.citation.is_empty() && !spec.homepage.is_empty()
+            );
+            assert!(spec.stand_in.is_none_or(|name| super::spec(&name).is_ok()));
+        }
+    }
+
+    #[test]
+    fn the_main_metric_is_the_first() {
+        let main = |name| spec(name).unwrap().metrics[0];
+        assert_eq!(main("sst2"), Metric::Accuracy);
+        assert_eq!(main("cola"), Metric::Matthews);
+        assert_eq!(main("mrpc"), Metric::F1);
+        assert_eq!(main("rte"), Metric::Accuracy);
+    }
+
+    #[test]
+    fn an_unknown_data_set_is_refused_with_the_names_there_are() {
+        let message = spec("sst3").unwrap_err().to_string();
+        assert!(message.contains("'sst3'"), "{message}");
+        for name in names() {
+            assert!(message.contains(name), "{message}");
+        }
+    }
+
+    fn yaml(changed: &str) -> String {
+        format!(
+            "name: mine\nsource: {{ files: {{ rows: {{}} }}, places: [path: {{ folder: ., files: {{ rows: a.csv }} }}] }}\n\
+             splits: {{ train: rows }}\n{changed}"
+        )
+    }
+
+    #[track_caller]
+    fn refused(changed: &str, words: &[&str]) {
+        let message = DatasetSpec::from_yaml(&yaml(changed), "mine.yaml")
+            .unwrap_err()
+            .to_string();
+        for word in ["mine.yaml"].iter().chain(words) {
+            assert!(message.contains(word), "{word:?} is not in {message:?}");
+        }
+    }
+
+    #[test]
+    fn a_minimal_yaml_is_enough() {
+        DatasetSpec::from_yaml(&yaml("text: [a]\nlabel: { column: b }\n"), "mine.yaml").unwrap();
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_keys_there_are() {
+        refused(
+            "text: [a]\nlabel: { column: b }\nlicense: MIT\n",
+            &["license", "licence", "stand_in", "line 4"],
+        );
+        refused(
+            "text: [a]\nlabel: { colum: b }\n",
+            &["label", "colum", "column", "threshold"],
+        );
+    }
+
+    #[test]
+    fn keys_that_contradict_each_other_are_refused_all_at_once() {
+        refused(
+            "text: [a, b, a]\nlabel: { column: b, threshold: 0, names: [x] }\nmetrics: []\ncolumns: [a]\n",
+            &[
+                "text: 3 columns",
+                "'b' is used twice",
+                "label.names: [x]",
+                "label.threshold",
+                "metrics",
+                "`format: csv`",
+            ],
+        );
+    }
+
+    #[test]
+    fn an_unknown_metric_is_refused_with_the_metrics_there_are() {
+        refused(
+            "text: [a]\nlabel: { column: b }\nmetrics: [bleu]\n",
+            &["bleu", "accuracy", "matthews"],
+        );
+    }
+
+    #[test]
+    fn a_format_that_is_not_known_is_refused_with_those_that_are() {
+        let message = spec_from_path(Path::new("rows.xlsx"), &[], None)
+            .unwrap_err()
+            .to_string();
+        for word in [
+            "rows.xlsx",
+            "'xlsx'",
+            ".csv",
+            ".tsv",
+            ".jsonl",
+            ".parquet",
+            ".yaml",
+        ] {
+            assert!(message.contains(word), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_refused_by_name() {
+        let message = spec_from_path(Path::new("no/such.csv"), &[], None)
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("no/such.csv"), "{message}");
+    }
+
+    #[test]
+    fn folders_of_a_users_yaml_start_where_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mine.yml");
+        fs::write(&path, yaml("text: [a]\nlabel: { column: b }\n")).unwrap();
+        let spec = spec_from_path(&path, &["words".into()], Some("class")).unwrap();
+        assert_eq!(spec.text, ["words"]);
+        assert_eq!(spec.label.column, "class");
+        let Place::Path(place) = &spec.source.places[0] else {
+            panic!("{:?}", spec.source.places)
+        };
+        assert_eq!(place.folder, folder.path().join("."));
+    }
+}
