@@ -3,4 +3,16 @@
 //! A report never sees a tensor: it reads [`record::RunRecord`]s only.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+extern crate self as peftbench_reports;
+
+pub mod error;
 pub mod record;
+pub mod statistics;
+pub mod store;
+
+#[cfg(test)]
+#[path = "../tests/support/sample.rs"]
+mod sample;
+
+pub use error::{Error, Result};
