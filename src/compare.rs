@@ -145,7 +145,10 @@ pub fn compare(
 
 /// The record of a run, if there is a sound one.
 fn find(records: &Path, id: &str) -> Result<Option<RunRecord>> {
-    Ok(store::read_dir(records)?.records.into_iter().find(|record| record.id == id))
+    Ok(store::read_dir(records)?
+        .records
+        .into_iter()
+        .find(|record| record.id == id))
 }
 
 /// Runs a plan in a process of its own; returns what it said when it failed.

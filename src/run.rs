@@ -122,7 +122,12 @@ pub fn check_writable(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder)
         .and_then(|()| std::fs::write(&probe, []))
         .and_then(|()| std::fs::remove_file(&probe))
-        .with_context(|| format!("{}: cannot be written; choose another folder with --out", folder.display()))
+        .with_context(|| {
+            format!(
+                "{}: cannot be written; choose another folder with --out",
+                folder.display()
+            )
+        })
 }
 
 /// Makes a planned run, saves its weights and writes its record. `started` is when the process began.

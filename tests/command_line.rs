@@ -1,0 +1,550 @@
+//! The commands as a user types them, on a tiny backbone and tiny data.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::{Place, tiny_backbone};
+
+/// Arguments of a comparison of a few steps over the tiny backbone.
+fn tiny<'a>(command: &'a str, data: &'a str, backbone: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let mut arguments = vec![
+        command,
+        data,
+        "--text-column",
+        "review",
+        "--label-column",
+        "stars",
+        "--backbone",
+        backbone,
+        "--budget",
+        "quick",
+        "--set",
+        "recipe.steps=6",
+        "--set",
+        "recipe.evaluations=2",
+        "--set",
+        "recipe.batch=8",
+        "--out",
+        "out",
+    ];
+    arguments.extend(more);
+    arguments
+}
+
+fn records(place: &Place) -> Vec<Value> {
+    let mut paths: Vec<_> = fs::read_dir(place.path().join("out/records"))
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
+    paths.sort();
+    paths
+        .iter()
+        .map(|p| serde_json::from_slice(&fs::read(p).unwrap()).unwrap())
+        .collect()
+}
+
+#[test]
+fn all_methods_are_compared_reported_and_not_trained_twice() {
+    let place = Place::new();
+    let (data, backbone) = (place.reviews(), tiny_backbone());
+    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
+    let arguments = tiny(
+        "compare",
+        data,
+        backbone,
+        &["--set", "prompt_tuning.virtual_tokens=4", "--seeds", "2"],
+    );
+    let table = place.ok(&arguments);
+    let records = records(&place);
+    assert_eq!(records.len(), 2 * methods::registry::ALL.len());
+    for entry in methods::registry::ALL {
+        assert!(table.contains(entry.name), "{table}");
+    }
+    for record in &records {
+        assert_eq!(record["status"]["is"], "ok", "{record}");
+        let checks = record["outcome"]["checks"].as_array().unwrap();
+        assert!(checks.len() >= 4);
+        assert!(checks.iter().all(|c| c["passed"] == true), "{checks:?}");
+        assert_eq!(record["outcome"]["loss"].as_array().unwrap().len(), 6);
+        assert_eq!(
+            record["outcome"]["evaluations"].as_array().unwrap().len(),
+            2
+        );
+    }
+    // The same order and the same head for all methods of a seed, and others for another seed.
+    for key in ["order_digest", "head_digest"] {
+        let of_seed = |seed: u64| {
+            let mut all: Vec<_> = records
+                .iter()
+                .filter(|r| r["asked"]["seed"] == seed)
+                .map(|r| r["outcome"][key].to_string())
+                .collect();
+            all.dedup();
+            all
+        };
+        assert_eq!((of_seed(0).len(), of_seed(1).len()), (1, 1), "{key}");
+        assert_ne!(of_seed(0), of_seed(1), "{key}");
+    }
+    assert!(place.path().join("out/report.html").is_file());
+
+    // Started again, it does only what is missing.
+    let lost = fs::read_dir(place.path().join("out/records"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    fs::remove_file(&lost).unwrap();
+    let again = place.run(&arguments);
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(
+        said.contains(&format!(
+            "{} of {} runs had a record",
+            records.len() - 1,
+            records.len()
+        )),
+        "{said}"
+    );
+    assert!(lost.is_file());
+}
+
+#[test]
+fn the_same_seed_gives_the_same_record_but_for_times_and_another_method_changes_nothing() {
+    let (one, two) = (Place::new(), Place::new());
+    let backbone = tiny_backbone();
+    let backbone = backbone.to_str().unwrap();
+    for (place, methods) in [(&one, "lora"), (&two, "adapter,lora")] {
+        let data = place.reviews();
+        place.ok(&tiny(
+            "compare",
+            data.to_str().unwrap(),
+            backbone,
+            &["--methods", methods, "--seeds", "1"],
+        ));
+    }
+    let lora = |place: &Place| {
+        let mut found: Vec<Value> = records(place)
+            .into_iter()
+            .filter(|r| r["asked"]["method"]["name"] == "lora")
+            .collect();
+        assert_eq!(found.len(), 1);
+        let mut record = found.remove(0);
+        record["cost"].take();
+        record["circumstances"].take();
+        record
+    };
+    assert_eq!(lora(&one), lora(&two));
+}
+
+#[test]
+fn saved_weights_are_evaluated_and_predict_rows() {
+    let place = Place::new();
+    let (data, backbone) = (place.reviews(), tiny_backbone());
+    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
+    let printed = place.ok(&tiny(
+        "train",
+        data,
+        backbone,
+        &["--method", "lora", "--seed", "3"],
+    ));
+    let weights = printed.trim();
+    let evaluated = place.ok(&[
+        "evaluate",
+        "--weights",
+        weights,
+        "--dataset",
+        data,
+        "--text-column",
+        "review",
+        "--label-column",
+        "stars",
+        "--json",
+    ]);
+    let evaluated: Value = serde_json::from_str(&evaluated).unwrap();
+    let record = records(&place).remove(0);
+    let last = record["outcome"]["evaluations"]
+        .as_array()
+        .unwrap()
+        .last()
+        .unwrap()
+        .clone();
+    assert_eq!(
+        evaluated["metrics"]["accuracy"],
+        last["metrics"]["accuracy"]
+    );
+
+    let rows = place.file(
+        "rows.jsonl",
+        "{\"text\": \"good fine great\"}\n\n{\"text\": \"bad\", \"pair\": \"poor\"}\n",
+    );
+    let answers = place.ok(&[
+        "predict",
+        "--weights",
+        weights,
+        "--input",
+        rows.to_str().unwrap(),
+    ]);
+    let answers: Vec<Value> = answers
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    assert_eq!(answers.len(), 2);
+    for answer in &answers {
+        assert!(
+            ["up", "down"].contains(&answer["label"].as_str().unwrap()),
+            "{answer}"
+        );
+        let sum: f64 = answer["probabilities"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|p| p.as_f64().unwrap())
+            .sum();
+        assert!((sum - 1.0).abs() < 1e-6);
+    }
+    let broken = place.file("broken.jsonl", "{\"text\": \"good\"}\n{\"txt\": \"bad\"}\n");
+    place.refused(
+        &[
+            "predict",
+            "--weights",
+            weights,
+            "--input",
+            broken.to_str().unwrap(),
+        ],
+        &["broken.jsonl", "line 2"],
+    );
+    let other = place.file("other.csv", "review,stars\ngood,1\nbad,2\nfine,3\npoor,1\n");
+    place.refused(
+        &[
+            "evaluate",
+            "--weights",
+            weights,
+            "--dataset",
+            other.to_str().unwrap(),
+            "--text-column",
+            "review",
+            "--label-column",
+            "stars",
+            "--split",
+            "train",
+        ],
+        &["up", "3"],
+    );
+}
+
+#[test]
+fn a_text_longer_than_the_position_table_is_cut_counted_and_said() {
+    let place = Place::new();
+    let mut text = String::from("review,stars\n");
+    for i in 0..60 {
+        let words = if i % 2 == 0 { "good " } else { "bad " };
+        text += &format!("{} {i},{}\n", words.repeat(100), i % 2);
+    }
+    let data = place.file("long.csv", text);
+    let backbone = tiny_backbone();
+    let arguments = tiny(
+        "compare",
+        data.to_str().unwrap(),
+        backbone.to_str().unwrap(),
+        &["--methods", "prompt_tuning,head_only"],
+    );
+    let output = place.run(&arguments);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("cut to 44 tokens: 20 virtual tokens"),
+        "{said}"
+    );
+    for record in records(&place) {
+        assert_eq!(record["status"]["is"], "ok", "{record}");
+        assert!(record["asked"]["dataset"]["truncated"].as_u64().unwrap() > 0);
+    }
+}
+
+#[test]
+fn bad_data_is_refused_with_file_place_and_what_is_accepted() {
+    let place = Place::new();
+    let backbone = tiny_backbone();
+    let backbone = backbone.to_str().unwrap();
+    let good: String = (0..40).map(|i| format!("text {i},{}\n", i % 2)).collect();
+    for (name, content, says) in [
+        (
+            "missing.csv",
+            "text,stars\na,1\nb,2\n".to_owned(),
+            vec!["missing.csv", "review", "text"],
+        ),
+        ("empty.csv", String::new(), vec!["empty.csv"]),
+        (
+            "header.csv",
+            "review,stars\n".to_owned(),
+            vec!["header.csv"],
+        ),
+        (
+            "label.csv",
+            format!("review,stars\n{good}no label,\n"),
+            vec!["label.csv", "42"],
+        ),
+        (
+            "one.csv",
+            (0..40).fold("review,stars\n".to_owned(), |all, i| {
+                format!("{all}text {i},1\n")
+            }),
+            vec!["one.csv", "class"],
+        ),
+    ] {
+        let path = place.file(name, content);
+        place.refused(
+            &tiny("compare", path.to_str().unwrap(), backbone, &[]),
+            &says,
+        );
+    }
+    let latin = place.file(
+        "latin.csv",
+        [b"review,stars\ngood,1\ncaf".as_slice(), b"\xe9,2\n"].concat(),
+    );
+    place.refused(
+        &tiny("compare", latin.to_str().unwrap(), backbone, &[]),
+        &["latin.csv", "UTF-8"],
+    );
+    place.refused(
+        &tiny("compare", "nowhere.csv", backbone, &[]),
+        &["nowhere.csv"],
+    );
+    place.refused(&["compare", "sst3"], &["sst3", "sst2"]);
+    assert!(!place.path().join("out/records").exists() || records(&place).is_empty());
+}
+
+#[test]
+fn bad_options_are_refused_with_the_accepted_ones() {
+    let place = Place::new();
+    let (data, backbone) = (place.reviews(), tiny_backbone());
+    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
+    for (more, says) in [
+        (["--methods", "lorra"], vec!["lorra", "prompt_tuning"]),
+        (["--set", "lora.rnak=4"], vec!["rnak", "rank"]),
+        (["--set", "lora.rank=0"], vec!["rank 0", "1 … 32"]),
+        (["--set", "lora.rank=33"], vec!["rank 33", "1 … 32"]),
+        (
+            ["--set", "lora.target_modules=[qury]"],
+            vec!["qury", "query"],
+        ),
+        (
+            ["--set", "prompt_tuning.virtual_tokens=62"],
+            vec!["virtual_tokens 62", "1 … 61"],
+        ),
+        (["--set", "recipe.bach=4"], vec!["bach", "batch"]),
+        (
+            ["--set", "backbone.pooling=max"],
+            vec!["pooling", "max", "mean"],
+        ),
+        (["--set", "rank=4"], vec!["method.key=value"]),
+        (["--seeds", "0"], vec!["--seeds 0"]),
+    ] {
+        place.refused(&tiny("compare", data, backbone, &more), &says);
+    }
+    let mut arguments = tiny("compare", data, "bert-small", &[]);
+    place.refused(&arguments, &["bert-small", "minilm"]);
+    arguments = tiny("compare", data, backbone, &["--budget", "huge"]);
+    arguments.drain(8..10);
+    place.refused(&arguments, &["huge", "standard"]);
+    assert!(!place.path().join("out/weights").exists());
+}
+
+#[test]
+fn a_broken_backbone_is_refused_by_file_and_reason() {
+    let place = Place::new();
+    let data = place.reviews();
+    let data = data.to_str().unwrap();
+    let broken = |name: &str, change: &dyn Fn(&std::path::Path), says: &[&str]| {
+        let folder = place.path().join(name);
+        fs::create_dir(&folder).unwrap();
+        for file in ["config.json", "tokenizer.json", "model.safetensors"] {
+            fs::copy(tiny_backbone().join(file), folder.join(file)).unwrap();
+        }
+        change(&folder);
+        place.refused(&tiny("compare", data, folder.to_str().unwrap(), &[]), says);
+    };
+    broken(
+        "short",
+        &|f| {
+            let bytes = fs::read(f.join("model.safetensors")).unwrap();
+            fs::write(f.join("model.safetensors"), &bytes[..bytes.len() / 2]).unwrap();
+        },
+        &["model.safetensors", "cut short"],
+    );
+    broken(
+        "pickle",
+        &|f| {
+            fs::remove_file(f.join("model.safetensors")).unwrap();
+            fs::write(f.join("pytorch_model.bin"), "PK").unwrap();
+        },
+        &["model.safetensors", "pickle"],
+    );
+    broken(
+        "sizes",
+        &|f| {
+            let text = fs::read_to_string(f.join("config.json")).unwrap();
+            fs::write(
+                f.join("config.json"),
+                text.replace("\"hidden_size\": 32", "\"hidden_size\": 48"),
+            )
+            .unwrap();
+        },
+        &["model.safetensors", "word_embeddings", "[100, 48]"],
+    );
+    broken(
+        "vocabulary",
+        &|f| {
+            let text = fs::read_to_string(f.join("tokenizer.json")).unwrap();
+            fs::write(
+                f.join("tokenizer.json"),
+                text.replacen("\"vocab\": {", "\"vocab\": {\"extra\": 100,", 1),
+            )
+            .unwrap();
+        },
+        &["tokenizer.json", "101", "100"],
+    );
+    broken(
+        "tokenizer",
+        &|f| fs::write(f.join("tokenizer.json"), "{").unwrap(),
+        &["tokenizer.json"],
+    );
+    broken(
+        "architecture",
+        &|f| {
+            let text = fs::read_to_string(f.join("config.json")).unwrap();
+            fs::write(f.join("config.json"), text.replace("\"bert\"", "\"gpt2\"")).unwrap();
+        },
+        &["config.json", "gpt2", "distilbert"],
+    );
+}
+
+#[test]
+fn an_output_folder_that_cannot_be_written_is_refused_before_any_work() {
+    let place = Place::new();
+    let (data, backbone) = (place.reviews(), tiny_backbone());
+    place.file("out", "a file where a folder should be");
+    place.refused(
+        &tiny(
+            "compare",
+            data.to_str().unwrap(),
+            backbone.to_str().unwrap(),
+            &[],
+        ),
+        &["out", "--out"],
+    );
+}
+
+#[test]
+fn data_that_cannot_be_had_offline_is_refused_with_the_places_that_were_tried() {
+    let place = Place::new();
+    let backbone = tiny_backbone();
+    place.refused(
+        &[
+            "compare",
+            "cola",
+            "--offline",
+            "--backbone",
+            backbone.to_str().unwrap(),
+        ],
+        &["cola", "nyu-mll/glue", "offline"],
+    );
+    place.refused(
+        &[
+            "compare",
+            "sst2",
+            "--offline",
+            "--no-stand-in",
+            "--backbone",
+            backbone.to_str().unwrap(),
+        ],
+        &["sst2", "movie_snippets"],
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_a_comparison_with_a_record_and_exit_code_130_and_it_goes_on_later() {
+    let place = Place::new();
+    let (data, backbone) = (place.reviews(), tiny_backbone());
+    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
+    let mut arguments = tiny(
+        "compare",
+        data,
+        backbone,
+        &["--methods", "lora", "--seeds", "1"],
+    );
+    let steps = arguments
+        .iter()
+        .position(|a| *a == "recipe.steps=6")
+        .unwrap();
+    arguments[steps] = "recipe.steps=100000";
+    use std::os::unix::process::CommandExt;
+    let child = place
+        .command(&arguments)
+        .process_group(0)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Until the run has begun to train there is nothing to interrupt: wait for its process.
+    std::thread::sleep(std::time::Duration::from_secs(4));
+    let group = format!("-{}", child.id());
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-INT", "--", &group])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("the same command goes on"), "{said}");
+    let interrupted = records(&place);
+    assert_eq!(interrupted.len(), 1);
+    assert_eq!(interrupted[0]["status"]["is"], "interrupted");
+}
+
+#[test]
+fn everything_that_can_be_listed_is_listed_in_words_and_as_json() {
+    let place = Place::new();
+    for (what, expected) in [
+        ("methods", "lora"),
+        ("datasets", "sst2"),
+        ("backbones", "minilm"),
+    ] {
+        assert!(place.ok(&["list", what]).contains(expected));
+        let json: Value = serde_json::from_str(&place.ok(&["list", what, "--json"])).unwrap();
+        assert!(json.get(expected).is_some(), "{json}");
+    }
+}
+
+#[test]
+fn every_yaml_is_checked_and_all_problems_are_said_at_once() {
+    let place = Place::new();
+    let printed = place.ok(&["check"]);
+    let count =
+        1 + methods::registry::ALL.len() + backbone::names().count() + datasets::names().count();
+    assert!(
+        printed.contains(&format!("{count} checked, 0 with problems")),
+        "{printed}"
+    );
+
+    let (data, backbone) = (place.reviews(), tiny_backbone());
+    let arguments = [
+        "check",
+        data.to_str().unwrap(),
+        "--text-column",
+        "review",
+        "--label-column",
+        "stars",
+        "--backbone",
+        backbone.to_str().unwrap(),
+        "--set",
+        "lora.rank=99",
+        "--set",
+        "adapter.reduction_factor=99",
+    ];
+    place.refused(&arguments, &["rank 99", "reduction_factor 99"]);
+}

@@ -1,0 +1,6 @@
+//! All integration tests in one binary.
+#![allow(clippy::unwrap_used)]
+
+mod command_line;
+mod parity;
+mod support;

@@ -1,0 +1,390 @@
+//! Our numbers against those of torch, transformers, peft and adapters (`tests/fixtures/generate.py`).
+//!
+//! Tolerances in f32, relative to the largest value of a tensor: forward 1e-5, gradients 1e-4, losses of ten
+//! steps 1e-4. They hold on both paths of the operations (`just test-reference` runs the other one).
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+};
+
+use backbone::{Backbone, Batch, Config, HeadKind, Phase, Pooling, TensorFile};
+use candle_core::{Device, Tensor};
+use methods::{Context, PeftMethod};
+use peftbench::{
+    head::Head,
+    optimiser::Optimiser,
+    recipe::Recipe,
+    trainer::{Model, batch_of},
+};
+use serde_json::{Value, json};
+
+const FORWARD: f32 = 1e-5;
+const GRADIENT: f32 = 1e-4;
+const TEN_STEPS: f32 = 1e-4;
+const METHODS: [&str; 7] = [
+    "head_only",
+    "full",
+    "prompt_tuning",
+    "lora",
+    "rslora",
+    "houlsby",
+    "pfeiffer",
+];
+
+fn fixtures() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
+
+/// One fixture with the model that it was made from.
+struct Fixture {
+    what: String,
+    tensors: HashMap<String, Tensor>,
+    meta: Value,
+    config: Config,
+    weights: PathBuf,
+    method: &'static str,
+}
+
+impl Fixture {
+    fn load(architecture: &str, method: &'static str) -> Self {
+        let folder = fixtures().join(architecture);
+        let path = folder.join(format!("{method}.safetensors"));
+        let file = TensorFile::open(&path).unwrap();
+        Self {
+            what: format!("{architecture}/{method}"),
+            tensors: candle_core::safetensors::load(&path, &Device::Cpu).unwrap(),
+            meta: serde_json::from_str(&file.metadata().unwrap()["meta"]).unwrap(),
+            config: Config::read(&folder.join("config.json")).unwrap(),
+            weights: folder.join("model.safetensors"),
+            method,
+        }
+    }
+
+    fn numbers(&self, name: &str) -> Vec<u32> {
+        self.tensors[name].flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    fn names(&self) -> BTreeMap<String, String> {
+        serde_json::from_value(self.meta["names"].clone()).unwrap()
+    }
+
+    fn backbone(&self, pooling: Pooling) -> Backbone {
+        Backbone::load(self.config.clone(), &self.weights)
+            .unwrap()
+            .with_pooling(pooling)
+            .unwrap()
+    }
+
+    fn head(&self) -> Head {
+        let kind = match self.config.architecture.name() {
+            "roberta" => HeadKind::DenseTanh,
+            "distilbert" => HeadKind::DenseRelu,
+            _ => HeadKind::Linear,
+        };
+        let mut rng = datasets::stream(0, "overwritten");
+        Head::new(
+            kind,
+            self.config.hidden,
+            3,
+            &mut rng,
+            candle_core::DType::F32,
+        )
+        .unwrap()
+    }
+
+    /// Method and head at the fixture's start.
+    fn build(&self, backbone: &Backbone, first_row: &str) -> (Box<dyn PeftMethod>, Head) {
+        let (name, config) = match self.method {
+            "prompt_tuning" => (
+                "prompt_tuning",
+                json!({ "virtual_tokens": 4, "init": "random", "pooling": first_row }),
+            ),
+            "lora" => ("lora", json!({ "rank": 3, "alpha": 6 })),
+            "rslora" => ("lora", json!({ "rank": 3, "alpha": 6, "rslora": true })),
+            placement @ ("houlsby" | "pfeiffer") => (
+                "adapter",
+                json!({ "placement": placement, "reduction_factor": 8 }),
+            ),
+            baseline => (baseline, json!({})),
+        };
+        let resolved = methods::resolve_values(name, config.as_object().unwrap().clone()).unwrap();
+        let rng = &mut datasets::stream(0, "overwritten");
+        let method = resolved
+            .build(&mut Context {
+                backbone,
+                rng,
+                words: &NoWords,
+            })
+            .unwrap();
+        let head = self.head();
+        let mut start = BTreeMap::new();
+        let file = TensorFile::open(&self.weights).unwrap();
+        for (theirs, ours) in self.names() {
+            let tensor = match self.tensors.get(&format!("init.{theirs}")) {
+                Some(tensor) => tensor.clone(),
+                None => file.read(&theirs, None).unwrap(),
+            };
+            start.insert(ours, tensor);
+        }
+        if backbone.pooling() != Pooling::Pooler {
+            start.retain(|name, _| !name.starts_with("pooler."));
+        }
+        let of_head = start.split_off("head.");
+        let (of_head, mut rest): (BTreeMap<_, _>, _) = of_head
+            .into_iter()
+            .partition(|(n, _)| n.starts_with("head."));
+        start.append(&mut rest);
+        methods::restore(&method.vars(), &start).unwrap();
+        methods::restore(head.vars(), &of_head).unwrap();
+        (method, head)
+    }
+
+    fn batch(&self) -> Batch {
+        let offsets = self
+            .numbers("input.offsets")
+            .into_iter()
+            .map(|o| o as usize)
+            .collect();
+        Batch::new(
+            self.numbers("input.ids"),
+            self.numbers("input.types"),
+            offsets,
+        )
+        .unwrap()
+    }
+
+    fn close(&self, what: &str, got: &Tensor, expected: &Tensor, tolerance: f32) -> f32 {
+        let (got, expected) = (got.flatten_all().unwrap(), expected.flatten_all().unwrap());
+        assert_eq!(got.dims(), expected.dims(), "{}: {what}", self.what);
+        let largest = |t: Tensor| {
+            t.abs()
+                .unwrap()
+                .max_all()
+                .unwrap()
+                .to_scalar::<f32>()
+                .unwrap()
+        };
+        let difference = largest((&got - &expected).unwrap()) / largest(expected);
+        assert!(
+            difference <= tolerance,
+            "{}: {what}: {difference:.1e} is above {tolerance:.0e}",
+            self.what
+        );
+        difference
+    }
+}
+
+struct NoWords;
+
+impl methods::Words for NoWords {
+    fn encode(&self, _: &str) -> Result<Vec<u32>, String> {
+        Err("no tokenizer here".into())
+    }
+
+    fn ordinary(&self) -> Vec<u32> {
+        Vec::new()
+    }
+}
+
+/// Our pooling and our prompt tuning's first row for a pooling of the fixtures.
+fn pooling(name: &str) -> (Pooling, &'static str) {
+    match name {
+        "pooler" => (Pooling::Pooler, "first"),
+        "pooler_cls" => (Pooling::Pooler, "cls"),
+        "first" => (Pooling::Cls, "first"),
+        "cls" => (Pooling::Cls, "cls"),
+        "mean" => (Pooling::Mean, "cls"),
+        "mean_all" => (Pooling::Mean, "first"),
+        other => panic!("unknown pooling {other}"),
+    }
+}
+
+/// Runs `f` for every fixture and checks that there were as many as expected.
+fn for_every_fixture(mut f: impl FnMut(&Fixture)) {
+    let mut count = 0;
+    for architecture in ["bert", "roberta", "distilbert"] {
+        for method in METHODS {
+            f(&Fixture::load(architecture, method));
+            count += 1;
+        }
+    }
+    assert_eq!(count, 21);
+}
+
+#[test]
+fn hidden_states_after_every_layer_equal_those_of_transformers() {
+    let mut worst = 0f32;
+    for_every_fixture(|fixture| {
+        if fixture.method == "full" {
+            return; // Its hidden states are those of head_only.
+        }
+        let backbone = fixture.backbone(Pooling::Cls);
+        let (method, _) = fixture.build(&backbone, "cls");
+        let states = backbone
+            .hidden_states(&fixture.batch(), &*method, Phase::Eval)
+            .unwrap();
+        assert_eq!(states.len(), 3);
+        for (i, state) in states.iter().enumerate() {
+            let name = format!("hidden.{i}");
+            worst = worst.max(fixture.close(&name, state, &fixture.tensors[&name], FORWARD));
+        }
+    });
+    println!("largest difference of hidden states: {worst:.1e}");
+}
+
+#[test]
+fn pooled_vectors_logits_losses_and_gradients_equal_those_of_the_python_libraries() {
+    let (mut forward, mut backward, mut poolings) = (0f32, 0f32, 0);
+    for_every_fixture(|fixture| {
+        for (i, name) in fixture.meta["poolings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .enumerate()
+        {
+            let name = name.as_str().unwrap();
+            let prefix = if i == 0 {
+                String::new()
+            } else {
+                format!("{name}.")
+            };
+            let key = |rest: &str| format!("{prefix}{rest}");
+            if !fixture.tensors.contains_key(&key("logits")) {
+                continue;
+            }
+            poolings += 1;
+            let (pooling, first_row) = pooling(name);
+            let backbone = fixture.backbone(pooling);
+            let (method, head) = fixture.build(&backbone, first_row);
+            let model = Model {
+                backbone: &backbone,
+                method: &*method,
+                head: &head,
+            };
+            let pooled = model.pooled(&fixture.batch(), Phase::Eval).unwrap();
+            let logits = head.forward(&pooled).unwrap();
+            let loss = kernels::cross_entropy(&logits, &fixture.numbers("input.labels")).unwrap();
+            for (what, got) in [("pooled", &pooled), ("logits", &logits), ("loss", &loss)] {
+                let what = key(what);
+                forward = forward.max(fixture.close(&what, got, &fixture.tensors[&what], FORWARD));
+            }
+            let grads = loss.backward().unwrap();
+            let vars: BTreeMap<_, _> = method
+                .vars()
+                .into_iter()
+                .chain(head.vars().iter().cloned())
+                .collect();
+            let mut compared = 0;
+            for (theirs, ours) in fixture.names() {
+                let name = key(&format!("grad.{theirs}"));
+                let Some(expected) = fixture.tensors.get(&name) else {
+                    continue;
+                };
+                compared += 1;
+                // Zero in exact arithmetic: softmax ignores what all keys share.
+                if ours.ends_with("key.bias") || ours.ends_with("k_lin.bias") {
+                    continue;
+                }
+                let got = grads
+                    .get(&vars[&ours])
+                    .unwrap_or_else(|| panic!("{}: no gradient for {ours}", fixture.what));
+                backward = backward.max(fixture.close(&name, got, expected, GRADIENT));
+            }
+            assert!(
+                compared > 0 || fixture.method == "full",
+                "{}: {name}",
+                fixture.what
+            );
+        }
+    });
+    println!(
+        "{poolings} fixtures and poolings; largest differences: forward {forward:.1e}, gradients {backward:.1e}"
+    );
+    assert!(poolings >= 40, "{poolings}");
+}
+
+#[test]
+fn ten_steps_of_adamw_with_clipping_and_schedule_lose_what_torch_loses() {
+    let (mut losses, mut weights) = (0f32, 0f32);
+    for_every_fixture(|fixture| {
+        let meta = &fixture.meta;
+        let number = |key: &str| meta[key].as_f64().unwrap();
+        let (pooling, first_row) = pooling(meta["poolings"][0].as_str().unwrap());
+        let backbone = fixture.backbone(pooling);
+        let (method, head) = fixture.build(&backbone, first_row);
+        let steps = number("total_steps");
+        let overrides = [
+            ("steps".to_owned(), steps.to_string()),
+            ("warmup".to_owned(), (number("warm_up") / steps).to_string()),
+            ("clip".to_owned(), number("clip").to_string()),
+        ];
+        let recipe = Recipe::resolve("quick", &overrides.into(), 1).unwrap();
+        let mut optimiser = Optimiser::new(&recipe);
+        optimiser.add(&method.vars(), number("lr"), number("weight_decay"));
+        optimiser.add(head.vars(), number("lr"), number("weight_decay"));
+        let batch = fixture.batch();
+        let labels = fixture.numbers("input.labels");
+        let examples: Vec<Vec<u32>> = fixture.tensors["step.examples"].to_vec2().unwrap();
+        let mut got = Vec::new();
+        let mut norms = Vec::new();
+        for chosen in &examples {
+            let encoded = encoded(&batch, &labels);
+            let model = Model {
+                backbone: &backbone,
+                method: &*method,
+                head: &head,
+            };
+            let pooled = model
+                .pooled(&batch_of(&encoded, chosen).unwrap(), Phase::Eval)
+                .unwrap();
+            let labels: Vec<u32> = chosen.iter().map(|i| labels[*i as usize]).collect();
+            let loss = kernels::cross_entropy(&head.forward(&pooled).unwrap(), &labels).unwrap();
+            got.push(loss.to_scalar::<f32>().unwrap());
+            norms.push(optimiser.step(&loss.backward().unwrap()).unwrap() as f32);
+        }
+        assert_eq!(got.len(), 10);
+        let got = Tensor::new(got, &Device::Cpu).unwrap();
+        losses = losses.max(fixture.close(
+            "step.losses",
+            &got,
+            &fixture.tensors["step.losses"],
+            TEN_STEPS,
+        ));
+        let norms = Tensor::new(norms, &Device::Cpu).unwrap();
+        fixture.close(
+            "step.grad_norms",
+            &norms,
+            &fixture.tensors["step.grad_norms"],
+            GRADIENT,
+        );
+        let vars: BTreeMap<_, _> = method
+            .vars()
+            .into_iter()
+            .chain(head.vars().iter().cloned())
+            .collect();
+        for (theirs, ours) in fixture.names() {
+            if ours.ends_with("key.bias") || ours.ends_with("k_lin.bias") {
+                continue;
+            }
+            let expected = &fixture.tensors[&format!("step.final.{theirs}")];
+            weights = weights.max(fixture.close(
+                &theirs,
+                vars[&ours].as_tensor(),
+                expected,
+                TEN_STEPS * 10.0,
+            ));
+        }
+    });
+    println!("largest differences over ten steps: losses {losses:.1e}, weights {weights:.1e}");
+}
+
+fn encoded(batch: &Batch, labels: &[u32]) -> datasets::Encoded {
+    datasets::Encoded {
+        ids: batch.ids().to_vec(),
+        types: batch.types().iter().map(|t| *t as u8).collect(),
+        offsets: batch.spans().offsets().to_vec(),
+        labels: labels.to_vec(),
+        truncated: 0,
+    }
+}

@@ -1,0 +1,88 @@
+//! A tiny data set and backbone on disk, and the command under test.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use tempfile::TempDir;
+
+/// The tiny BERT of the fixtures: vocabulary 100, H 32, 2 layers, 64 positions.
+pub fn tiny_backbone() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bert")
+}
+
+/// A folder of its own for a test, with a cache of its own.
+pub struct Place(TempDir);
+
+impl Place {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// 240 rows of two classes that differ in their words.
+    pub fn reviews(&self) -> PathBuf {
+        let mut text = String::from("review,stars\n");
+        for i in 0..240 {
+            let (words, label) = if i % 2 == 0 {
+                ("good fine great", "up")
+            } else {
+                ("bad poor awful", "down")
+            };
+            text += &format!("{words} number {i},{label}\n");
+        }
+        self.file("reviews.csv", text)
+    }
+
+    /// The command, offline and with the test's own cache and folder.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_peftbench"));
+        command
+            .current_dir(self.path())
+            .env("PEFTBENCH_CACHE", self.path().join("cache"))
+            .env("HF_HOME", self.path().join("hf"))
+            .env("HF_HUB_OFFLINE", "1")
+            .env("COLUMNS", "100")
+            .args(arguments);
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs the command and expects success; returns what it printed.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs the command and expects exit code 2 and one message that says all of `says`.
+    pub fn refused(&self, arguments: &[&str], says: &[&str]) {
+        let output = self.run(arguments);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {message}");
+        assert!(!message.contains("panicked"), "{arguments:?}: {message}");
+        for part in says {
+            assert!(
+                message.contains(part),
+                "{arguments:?}: '{part}' is not in: {message}"
+            );
+        }
+    }
+}
