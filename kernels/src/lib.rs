@@ -10,11 +10,17 @@
 //! Letters in shapes: B examples, N rows (tokens) of a packed batch, H hidden, P virtual tokens, R rank, V rows of a
 //! table, C classes. All 2-D tensors are row-major; one that is not contiguous is copied first.
 
+// The only crate with `unsafe`: every block says why it holds.
+#![allow(unsafe_code)]
+#![warn(clippy::undocumented_unsafe_blocks)]
+
 mod activation;
 mod adamw;
 mod attention;
 mod cross_entropy;
 mod dropout;
+mod elementwise;
+mod gemm;
 mod gradients;
 mod layer_norm;
 mod linear;
@@ -23,7 +29,9 @@ mod memory;
 mod path;
 mod roofline;
 mod rows;
+mod simd;
 mod spans;
+mod tape;
 mod threads;
 
 pub use activation::{Activation, activate};
@@ -32,6 +40,7 @@ pub use attention::attention;
 pub use candle_core::Result;
 pub use cross_entropy::cross_entropy;
 pub use dropout::dropout;
+pub use elementwise::add;
 pub use gradients::without_gradients;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
@@ -40,5 +49,7 @@ pub use memory::keep_freed_memory;
 pub use path::{reference_path, with_reference_path};
 pub use roofline::large_product_gflops;
 pub use rows::{embed, mean_spans, prepend_rows, select_rows};
+pub use simd::{Level, levels, with_level};
 pub use spans::Spans;
+pub use tape::{backward, is_recorded};
 pub use threads::{set_threads, threads};

@@ -1,4 +1,8 @@
-//! Keeping freed memory in the process.
+//! Memory that is written before it is read, so that nobody fills it with zeros first, and freed memory that stays.
+
+use std::cell::RefCell;
+
+use crate::threads::Shared;
 
 /// Tells glibc's allocator to keep freed memory for the next tensor instead of giving it back to the system, where
 /// it would have to be mapped, zeroed and touched again page by page. Call it once, first thing in `main`. Does
@@ -6,9 +10,78 @@
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: `mallopt` only sets parameters of the allocator; both values are in their documented range.
-    #[allow(unsafe_code)]
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
         libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
     }
+}
+
+/// A result buffer that a kernel fills.
+pub(crate) struct Output<T> {
+    buffer: Vec<T>,
+    len: usize,
+}
+
+impl<T: Copy> Output<T> {
+    pub(crate) fn new(len: usize) -> Self {
+        Self {
+            buffer: Vec::with_capacity(len),
+            len,
+        }
+    }
+
+    pub(crate) fn ptr(&mut self) -> Shared<T> {
+        Shared(self.buffer.as_mut_ptr())
+    }
+
+    /// # Safety
+    /// All `len` values have been written.
+    pub(crate) unsafe fn finish(mut self) -> Vec<T> {
+        // SAFETY: the capacity is `len`, and the caller has written it.
+        unsafe { self.buffer.set_len(self.len) };
+        self.buffer
+    }
+}
+
+/// A cache line.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([u8; 64]);
+
+/// Numbers that start at a cache line, so that no vector load crosses one.
+pub(crate) struct Aligned<T> {
+    lines: Vec<Line>,
+    marker: std::marker::PhantomData<T>,
+}
+
+impl<T: Copy> Aligned<T> {
+    /// `len` zeros.
+    pub(crate) fn zeros(len: usize) -> Self {
+        Self {
+            lines: vec![Line([0; 64]); (len * size_of::<T>()).div_ceil(64)],
+            marker: std::marker::PhantomData,
+        }
+    }
+
+    pub(crate) fn as_ptr(&self) -> *const T {
+        self.lines.as_ptr().cast()
+    }
+
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut T {
+        self.lines.as_mut_ptr().cast()
+    }
+}
+
+/// Calls `f` with room for `len` numbers, aligned to a cache line, with arbitrary old contents. The thread keeps the
+/// room for the next call.
+pub(crate) fn with_scratch<T: Copy, R>(len: usize, f: impl FnOnce(*mut T) -> R) -> R {
+    thread_local!(static FREE: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) });
+    let mut lines = FREE.with_borrow_mut(Vec::pop).unwrap_or_default();
+    let wanted = (len * size_of::<T>()).div_ceil(64);
+    if lines.len() < wanted {
+        lines = vec![Line([0; 64]); wanted];
+    }
+    let result = f(lines.as_mut_ptr().cast());
+    FREE.with_borrow_mut(|free| free.push(lines));
+    result
 }

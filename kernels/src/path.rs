@@ -33,13 +33,25 @@ pub fn with_reference_path<R>(reference: bool, f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// Whether the own kernels can take these tensors: all on the CPU, all of one dtype, f32 or f64.
-#[allow(dead_code)]
-pub(crate) fn fast(tensors: &[&Tensor]) -> bool {
+/// The dtype for which the own kernels can take these tensors: all on the CPU, all f32 or all f64.
+pub(crate) fn fast_dtype(tensors: &[&Tensor]) -> Option<DType> {
     let dtype = tensors[0].dtype();
-    !reference_path()
+    let fits = !reference_path()
         && matches!(dtype, DType::F32 | DType::F64)
         && tensors
             .iter()
-            .all(|t| t.device().is_cpu() && t.dtype() == dtype)
+            .all(|t| t.device().is_cpu() && t.dtype() == dtype);
+    fits.then_some(dtype)
 }
+
+/// `choose!([tensors], fast::op(…), reference::op(…))`: calls `fast::op::<f32>`, `fast::op::<f64>` or the reference.
+macro_rules! choose {
+    ([$($tensor:expr),+ $(,)?], $module:ident::$fast:ident($($argument:expr),* $(,)?), $reference:expr) => {
+        match $crate::path::fast_dtype(&[$($tensor),+]) {
+            Some(candle_core::DType::F32) => $module::$fast::<f32>($($argument),*),
+            Some(candle_core::DType::F64) => $module::$fast::<f64>($($argument),*),
+            _ => $reference,
+        }
+    };
+}
+pub(crate) use choose;

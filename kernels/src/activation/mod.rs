@@ -8,10 +8,13 @@
 //! | `Swish` | `x / (1 + e⁻ˣ)` |
 //! | `Tanh` | `tanh x` |
 
+pub(crate) mod fast;
 pub(crate) mod reference;
 
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize};
+
+use crate::path::choose;
 
 /// An activation function, named as in transformers' `config.json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,5 +36,5 @@ pub enum Activation {
 
 /// `f(x)`, element by element, any shape.
 pub fn activate(x: &Tensor, f: Activation) -> Result<Tensor> {
-    reference::activate(x, f)
+    choose!([x], fast::activate(x, f), reference::activate(x, f))
 }

@@ -5,7 +5,16 @@
 
 use std::sync::Mutex;
 
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, Var, bail};
+use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Tensor, Var, bail};
+
+use crate::simd::{Element, Kernel, Vector, level, load, store};
+use crate::tape::view;
+use crate::threads::{Shared, parallel_ranges};
+
+/// Values that a task should at least have to do.
+const LEAST: usize = 16_384;
+/// Values whose squares are summed up before their sum is added to the others.
+const CHUNK: usize = 4096;
 
 /// First and second moments of one parameter, flat, row-major.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -101,41 +110,118 @@ impl InplaceOp2 for Update<'_> {
         let s = self.step;
         let correction1 = 1.0 - s.beta1.powi(s.step as i32);
         let correction2 = 1.0 - s.beta2.powi(s.step as i32);
-        let (scale, decay) = (s.grad_scale as f32, (1.0 - s.lr * s.weight_decay) as f32);
-        let (beta1, beta2) = (s.beta1 as f32, s.beta2 as f32);
-        let (rest1, rest2) = ((1.0 - s.beta1) as f32, (1.0 - s.beta2) as f32);
-        let (rate, root, eps) = (
-            (s.lr / correction1) as f32,
-            correction2.sqrt() as f32,
-            s.eps as f32,
+        let (param, grad) = (&mut param[start..end], &grad[grad_start..grad_end]);
+        let numbers = Numbers {
+            scale: s.grad_scale as f32,
+            decay: (1.0 - s.lr * s.weight_decay) as f32,
+            beta1: s.beta1 as f32,
+            rest1: (1.0 - s.beta1) as f32,
+            beta2: s.beta2 as f32,
+            rest2: (1.0 - s.beta2) as f32,
+            rate: (s.lr / correction1) as f32,
+            root: (1.0 / correction2.sqrt()) as f32,
+            eps: s.eps as f32,
+        };
+        let (p, m, v) = (
+            Shared(param.as_mut_ptr()),
+            Shared(m.as_mut_ptr()),
+            Shared(v.as_mut_ptr()),
         );
-        let param = &mut param[start..end];
-        for (((p, &g), m), v) in param
-            .iter_mut()
-            .zip(&grad[grad_start..grad_end])
-            .zip(m)
-            .zip(v)
-        {
-            let g = g * scale;
-            *m = beta1 * *m + rest1 * g;
-            *v = beta2 * *v + rest2 * g * g;
-            *p = *p * decay - rate * (*m / (v.sqrt() / root + eps));
-        }
+        let level = level();
+        parallel_ranges(grad.len(), LEAST, |range| {
+            let grad = &grad[range.clone()];
+            // SAFETY: all four are equally long (checked by `adamw_step`), and ranges are disjoint.
+            unsafe {
+                let (p, m, v) = (p.add(range.start), m.add(range.start), v.add(range.start));
+                f32::run(
+                    level,
+                    Step {
+                        numbers,
+                        grad,
+                        p,
+                        m,
+                        v,
+                    },
+                );
+            }
+        });
         Ok(())
+    }
+}
+
+/// The numbers of a step as the loop wants them.
+#[derive(Clone, Copy)]
+struct Numbers {
+    scale: f32,
+    decay: f32,
+    beta1: f32,
+    rest1: f32,
+    beta2: f32,
+    rest2: f32,
+    rate: f32,
+    root: f32,
+    eps: f32,
+}
+
+struct Step<'a> {
+    numbers: Numbers,
+    grad: &'a [f32],
+    p: *mut f32,
+    m: *mut f32,
+    v: *mut f32,
+}
+
+impl Kernel<f32> for Step<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<V: Vector<Scalar = f32>>(self) {
+        let s = self.numbers;
+        for i in (0..self.grad.len()).step_by(V::LANES) {
+            let n = self.grad.len() - i;
+            // SAFETY: the maker of the kernel promises as many values at each pointer as the gradient has.
+            unsafe {
+                let (p_at, m_at, v_at) = (self.p.add(i), self.m.add(i), self.v.add(i));
+                let g = load::<V>(self.grad.as_ptr().add(i), n).mul(V::splat(s.scale));
+                let m = V::splat(s.rest1).fma(g, V::splat(s.beta1).mul(load(m_at, n)));
+                let v = V::splat(s.rest2)
+                    .mul(g)
+                    .fma(g, V::splat(s.beta2).mul(load(v_at, n)));
+                let step = m.div(v.sqrt().fma(V::splat(s.root), V::splat(s.eps)));
+                let p = load::<V>(p_at, n)
+                    .mul(V::splat(s.decay))
+                    .sub(step.mul(V::splat(s.rate)));
+                store(m, m_at, n);
+                store(v, v_at, n);
+                store(p, p_at, n);
+            }
+        }
     }
 }
 
 /// `Σ x²` in f64, always in the same order: for the global norm of gradients.
 pub fn sum_of_squares(t: &Tensor) -> Result<f64> {
-    let t = t.flatten_all()?.to_dtype(candle_core::DType::F32)?;
-    // Sixteen running sums: the compiler can keep them in vectors, and the order is fixed.
-    let values = t.to_vec1::<f32>()?;
-    let mut sums = [0f64; 16];
-    for chunk in values.chunks(16) {
-        for (sum, &x) in sums.iter_mut().zip(chunk) {
-            *sum += f64::from(x) * f64::from(x);
+    let t = t
+        .to_device(&Device::Cpu)?
+        .to_dtype(DType::F32)?
+        .contiguous()?;
+    let values = view::<f32>(&t)?;
+    let values: &[f32] = &values;
+    // Fixed chunks, added up in order: the same bits on any number of threads.
+    let mut sums = vec![0f64; values.len().div_ceil(CHUNK)];
+    let to = Shared(sums.as_mut_ptr());
+    parallel_ranges(sums.len(), LEAST / CHUNK, |range| {
+        for i in range {
+            let chunk = &values[i * CHUNK..values.len().min((i + 1) * CHUNK)];
+            let mut lanes = [0f64; 8];
+            for group in chunk.chunks(8) {
+                for (lane, &x) in lanes.iter_mut().zip(group) {
+                    *lane += f64::from(x) * f64::from(x);
+                }
+            }
+            // SAFETY: each chunk has its own sum.
+            unsafe { *to.add(i) = lanes.iter().sum() }
         }
-    }
+    });
     Ok(sums.iter().sum())
 }
 

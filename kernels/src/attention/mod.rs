@@ -3,11 +3,13 @@
 //! Per span and head, with rows of d = H / heads values: `P = softmax(q kᵀ / √d)`, `o = P v`. Backward, with `g = dL/do`:
 //! `dv = Pᵀ g`, `dP = g vᵀ`, `dS = P ∘ (dP − rowsum(P ∘ dP))`, `dq = dS k / √d`, `dk = dSᵀ q / √d`.
 
+mod fast;
 mod reference;
 
 use candle_core::{Result, Tensor, bail};
 
 use crate::Spans;
+use crate::path::choose;
 
 /// `softmax(q kᵀ/√d) v` per span and head: `q [M, H]`, `k` and `v` `[N, H]`, result `[M, H]`. Span `i` of the queries
 /// attends to span `i` of the keys; a query span may be shorter (one row per example) or longer.
@@ -40,5 +42,9 @@ pub fn attention(
     }
     query_spans.check_rows("attention: q", rows)?;
     key_spans.check_rows("attention: k", k.dims()[0])?;
-    reference::attention(q, k, v, query_spans, key_spans, heads)
+    choose!(
+        [q, k, v],
+        fast::attention(q, k, v, query_spans, key_spans, heads),
+        reference::attention(q, k, v, query_spans, key_spans, heads)
+    )
 }

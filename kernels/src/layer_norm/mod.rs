@@ -4,9 +4,12 @@
 //! all digits on a nearly constant row. Backward, with `a = g ∘ γ`: `dx = (a − mean(a) − x̂ mean(a ∘ x̂)) / √(σ² + ε)`,
 //! `dγ = Σ_rows g ∘ x̂`, `dβ = Σ_rows g`. The residual's gradient is that of `x`.
 
+mod fast;
 mod reference;
 
 use candle_core::{Result, Tensor, bail};
+
+use crate::path::choose;
 
 /// A layer norm over rows of length H. `gamma` and `beta` are trained if they are `Var`s, else frozen.
 #[derive(Clone, Debug)]
@@ -27,7 +30,11 @@ impl LayerNorm {
                 beta.dims()
             )
         }
-        Ok(Self { gamma, beta, eps })
+        Ok(Self {
+            gamma: gamma.contiguous()?,
+            beta: beta.contiguous()?,
+            eps,
+        })
     }
 
     /// The scale γ, `[H]`.
@@ -48,7 +55,7 @@ impl LayerNorm {
     /// `LN(x)`, `x [N, H]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         self.check(x)?;
-        reference::layer_norm(x, None, self)
+        self.apply(x, None)
     }
 
     /// `LN(x + residual)`, both `[N, H]`.
@@ -61,7 +68,15 @@ impl LayerNorm {
                 residual.dims()
             )
         }
-        reference::layer_norm(x, Some(residual), self)
+        self.apply(x, Some(residual))
+    }
+
+    fn apply(&self, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+        choose!(
+            [x, residual.unwrap_or(x), &self.gamma, &self.beta],
+            fast::layer_norm(x, residual, self),
+            reference::layer_norm(x, residual, self)
+        )
     }
 
     fn check(&self, x: &Tensor) -> Result<()> {

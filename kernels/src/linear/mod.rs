@@ -2,13 +2,16 @@
 //!
 //! With `g = dL/dy`: `dx = g W`, `dW = gᵀ x`, `db = Σ_rows g`; each only where it is asked for.
 
+mod fast;
 mod reference;
 
-use std::sync::Arc;
+use std::any::Any;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{Result, Tensor, bail};
 
 use crate::Activation;
+use crate::path::choose;
 
 /// A linear layer `y = x Wᵀ + b`. A weight or bias that candle does not track is frozen: no gradient is computed or
 /// kept for it. One that is a `Var` is trained. Cheap to clone.
@@ -21,12 +24,15 @@ pub struct Linear {
 struct Shared {
     weight: Tensor,
     bias: Option<Tensor>,
+    /// The frozen weight in panels of its dtype, made by the first forward.
+    packed: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Linear {
     /// From a weight `[out, in]` and a bias `[out]`.
     pub fn new(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
         let (out, _) = weight.dims2()?;
+        let bias = bias.map(|bias| bias.contiguous()).transpose()?;
         if let Some(bias) = &bias
             && bias.dims() != [out]
         {
@@ -37,7 +43,11 @@ impl Linear {
             )
         }
         Ok(Self {
-            shared: Arc::new(Shared { weight, bias }),
+            shared: Arc::new(Shared {
+                weight: weight.contiguous()?,
+                bias,
+                packed: OnceLock::new(),
+            }),
         })
     }
 
@@ -79,6 +89,11 @@ impl Linear {
                 self.weight().dims()
             )
         }
-        reference::linear(x, self.weight(), self.bias(), f)
+        let bias = self.bias().unwrap_or(x);
+        choose!(
+            [x, self.weight(), bias],
+            fast::linear(self, x, f),
+            reference::linear(x, self.weight(), self.bias(), f)
+        )
     }
 }

@@ -2,9 +2,12 @@
 //!
 //! Backward, with `g = dL/d(result)` and `t = g B` `[N, R]`: `dA = s tᵀ x`, `dB = s gᵀ (x Aᵀ)`, `dx = s t A`, `dy = g`.
 
+mod fast;
 mod reference;
 
 use candle_core::{Result, Tensor, bail};
+
+use crate::path::choose;
 
 /// `y + scaling · (x Aᵀ) Bᵀ`: `y [N, out]`, `x [N, in]`, `a [R, in]`, `b [out, R]`. Each of the four gets a gradient
 /// if it is tracked.
@@ -26,5 +29,9 @@ pub fn low_rank_add(
             b.dims()
         )
     }
-    reference::low_rank_add(y, x, a, b, scaling)
+    choose!(
+        [y, x, a, b],
+        fast::low_rank_add(y, x, a, b, scaling),
+        reference::low_rank_add(y, x, a, b, scaling)
+    )
 }

@@ -1,0 +1,451 @@
+//! Matrix products `C = init + scale · A B` on two threads or more.
+//!
+//! C is cut into tiles that fit into the vector registers (14 × 32 with AVX-512, 6 × 16 with AVX2). A tile runs over
+//! the whole inner dimension in one go, so every element is one chain of fused multiply-adds in the order of k,
+//! whatever the tile's size: a row's result does not depend on how many other rows there are, nor on the split
+//! over threads. A is read where it lies, row-major or transposed, since each of its values is loaded alone and
+//! repeated over the lanes. B is read by vectors along its rows: either where it lies (`x W` of the backward) or
+//! from [`Packed`] panels (`x Wᵀ` of the forward). Row blocks are chosen so that their part of A stays in the L2 cache
+//! while the panels of B pass by.
+
+use std::ops::Range;
+
+use crate::memory::{Aligned, with_scratch};
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Avx2, Avx512};
+use crate::simd::{Double, Element, Lanes4, Level, Vector};
+use crate::threads::{Shared, parallel, threads};
+
+/// Vectors in the width of a panel of B.
+const VECTORS: usize = 2;
+/// Rows of A that are multiplied by one panel of B after the other.
+const BLOCK_ROWS: usize = 112;
+/// From this inner dimension on, panels of an unpacked B are copied together before use: its rows lie in too many
+/// different pages.
+const COPY_PANEL_FROM: usize = 512;
+/// Below this many operations a product stays on one thread.
+const SERIAL_BELOW: usize = 200_000;
+
+/// One tile: `c[i, j] = init[i, j] + scale · Σ_k a[i, k] b[k, j]`.
+pub(crate) struct Tile<T> {
+    k: usize,
+    /// `a[i, k]` is at `a + i · a_row + k · a_step`.
+    a: *const T,
+    a_row: usize,
+    a_step: usize,
+    /// `b[k, j]` is at `b + k · b_step + j`.
+    b: *const T,
+    b_step: usize,
+    /// Null for zeros.
+    init: *const T,
+    init_row: usize,
+    scale: T,
+    c: *mut T,
+    c_row: usize,
+    /// Columns of the last vector.
+    last: usize,
+}
+
+type TileFn<T> = unsafe fn(&Tile<T>);
+
+/// The tile functions of a level: by rows − 1, vectors − 1, and whether the last vector is partial.
+pub(crate) struct Tiles<T: 'static> {
+    pub(crate) lanes: usize,
+    by_shape: &'static [[[TileFn<T>; 2]; VECTORS]],
+}
+
+impl<T> Tiles<T> {
+    /// Columns of a panel.
+    fn width(&self) -> usize {
+        self.lanes * VECTORS
+    }
+
+    fn rows(&self) -> usize {
+        self.by_shape.len()
+    }
+}
+
+#[inline(always)]
+unsafe fn tile<V: Vector, const ROWS: usize, const COLS: usize, const PARTIAL: bool>(
+    t: &Tile<V::Scalar>,
+) {
+    let zero = V::splat(V::Scalar::default());
+    let mut sums = [[zero; COLS]; ROWS];
+    let (mut a, mut b) = (t.a, t.b);
+    // SAFETY: `Product` has checked that all of A, B, init and C can be reached; partial vectors touch `last` lanes.
+    unsafe {
+        for _ in 0..t.k {
+            let mut row = [zero; COLS];
+            for (j, v) in row.iter_mut().enumerate() {
+                let at = b.add(j * V::LANES);
+                *v = if PARTIAL && j + 1 == COLS {
+                    V::load_part(at, t.last)
+                } else {
+                    V::load(at)
+                };
+            }
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let x = V::splat(*a.add(i * t.a_row));
+                for (sum, v) in sums.iter_mut().zip(row) {
+                    *sum = x.fma(v, *sum);
+                }
+            }
+            a = a.add(t.a_step);
+            b = b.add(t.b_step);
+        }
+        let scale = V::splat(t.scale);
+        for (i, sums) in sums.iter().enumerate() {
+            for (j, &sum) in sums.iter().enumerate() {
+                let partial = PARTIAL && j + 1 == COLS;
+                let value = if t.init.is_null() {
+                    sum.mul(scale)
+                } else {
+                    let at = t.init.add(i * t.init_row + j * V::LANES);
+                    sum.fma(
+                        scale,
+                        if partial {
+                            V::load_part(at, t.last)
+                        } else {
+                            V::load(at)
+                        },
+                    )
+                };
+                let at = t.c.add(i * t.c_row + j * V::LANES);
+                if partial {
+                    value.store_part(at, t.last)
+                } else {
+                    value.store(at)
+                }
+            }
+        }
+    }
+}
+
+macro_rules! tiles {
+    ($table:ident, $entry:ident, $vector:ty, $scalar:ty, [$($rows:literal)*], $(#[$feature:meta])*) => {
+        $(#[$feature])*
+        unsafe fn $entry<const ROWS: usize, const COLS: usize, const PARTIAL: bool>(t: &Tile<$scalar>) {
+            // SAFETY: passed on; the table is only reached through the level that has the instructions.
+            unsafe { tile::<$vector, ROWS, COLS, PARTIAL>(t) }
+        }
+        pub(crate) static $table: Tiles<$scalar> = Tiles {
+            lanes: <$vector as Vector>::LANES,
+            by_shape: &[$([
+                [$entry::<$rows, 1, false>, $entry::<$rows, 1, true>],
+                [$entry::<$rows, 2, false>, $entry::<$rows, 2, true>],
+            ]),*],
+        };
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+tiles!(AVX512, avx512, Avx512, f32, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], #[target_feature(enable = "avx512f")]);
+#[cfg(target_arch = "x86_64")]
+tiles!(AVX2, avx2, Avx2, f32, [1 2 3 4 5 6], #[target_feature(enable = "avx2,fma")]);
+tiles!(PORTABLE, portable, Lanes4, f32, [1 2 3 4 5 6],);
+tiles!(DOUBLE, double, Double, f64, [1 2 3 4],);
+
+/// The left operand: `a[i, k]` at `ptr + i · row + k · step`.
+#[derive(Clone, Copy)]
+pub(crate) struct Left<T> {
+    pub(crate) ptr: *const T,
+    pub(crate) row: usize,
+    pub(crate) step: usize,
+}
+
+impl<T> Left<T> {
+    /// A row-major matrix with `width` columns.
+    pub(crate) fn rows(data: &[T], width: usize) -> Self {
+        Self {
+            ptr: data.as_ptr(),
+            row: width,
+            step: 1,
+        }
+    }
+
+    /// The transpose of a row-major matrix with `width` columns.
+    pub(crate) fn transposed(data: &[T], width: usize) -> Self {
+        Self {
+            ptr: data.as_ptr(),
+            row: 1,
+            step: width,
+        }
+    }
+
+    fn at_row(self, i: usize) -> Self {
+        // SAFETY: `i` is a row of the operand.
+        Self {
+            ptr: unsafe { self.ptr.add(i * self.row) },
+            ..self
+        }
+    }
+}
+
+/// The right operand.
+#[derive(Clone, Copy)]
+pub(crate) enum Right<'a, T> {
+    /// `b[k, j]` at `ptr + k · step + j`.
+    Rows { ptr: *const T, step: usize },
+    /// Panels of the level's width.
+    Packed(&'a Packed<T>),
+}
+
+impl<T> Right<'_, T> {
+    /// A row-major matrix with `width` columns.
+    pub(crate) fn rows(data: &[T], width: usize) -> Self {
+        Right::Rows {
+            ptr: data.as_ptr(),
+            step: width,
+        }
+    }
+}
+
+/// The transpose of a row-major `[n, k]` matrix in panels for one level: panel by panel `[k, width]`, zero-padded.
+pub(crate) struct Packed<T> {
+    pub(crate) level: Level,
+    k: usize,
+    data: Aligned<T>,
+}
+
+impl<T> std::fmt::Debug for Packed<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Packed({:?}, k = {})", self.level, self.k)
+    }
+}
+
+impl<T: Element> Packed<T> {
+    /// Packs `matrix [n, k]`.
+    pub(crate) fn transpose_of(level: Level, matrix: &[T], n: usize, k: usize) -> Self {
+        let width = T::tiles(level).width();
+        let mut data = Aligned::zeros(n.div_ceil(width) * width * k);
+        let to = Shared(data.as_mut_ptr());
+        parallel(n.div_ceil(width), |panel| {
+            let columns = panel * width..n.min((panel + 1) * width);
+            // SAFETY: each task writes its own panel; the columns of the panel are rows of the matrix.
+            unsafe {
+                transpose(
+                    &matrix[columns.start * k..],
+                    columns.len(),
+                    k,
+                    k,
+                    to.add(panel * width * k),
+                    width,
+                )
+            }
+        });
+        Self { level, k, data }
+    }
+}
+
+/// Writes the transpose of `from [rows, cols]` (rows `step` apart) to `to [cols, to_row]`; zeros in the columns of `to`
+/// from `rows` on.
+/// # Safety
+/// All of `to` can be written, and `rows ≤ to_row`.
+pub(crate) unsafe fn transpose<T: Element>(
+    from: &[T],
+    rows: usize,
+    step: usize,
+    cols: usize,
+    to: *mut T,
+    to_row: usize,
+) {
+    // In strips of sixteen columns: the reads of a strip share cache lines, and its writes do.
+    for strip in (0..cols).step_by(16) {
+        let end = cols.min(strip + 16);
+        for i in 0..rows {
+            for (j, &x) in from[i * step + strip..i * step + end].iter().enumerate() {
+                // SAFETY: the caller's promise.
+                unsafe { *to.add((strip + j) * to_row + i) = x }
+            }
+        }
+        for j in strip..end {
+            for i in rows..to_row {
+                // SAFETY: the caller's promise.
+                unsafe { *to.add(j * to_row + i) = T::default() }
+            }
+        }
+    }
+}
+
+/// A product `C [m, n] = init + scale · A [m, k] B [k, n]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Product<'a, T> {
+    pub(crate) m: usize,
+    pub(crate) n: usize,
+    pub(crate) k: usize,
+    pub(crate) a: Left<T>,
+    pub(crate) b: Right<'a, T>,
+    /// What the sums are added to: null, or a matrix with rows `init_row` apart (0 repeats one row, as for a bias). It
+    /// may be C itself.
+    pub(crate) init: *const T,
+    pub(crate) init_row: usize,
+    pub(crate) scale: T,
+    pub(crate) c: *mut T,
+    pub(crate) c_row: usize,
+}
+
+// SAFETY: the pointers are read, except for C, of which tasks write disjoint parts.
+unsafe impl<T> Send for Product<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Product<'_, T> {}
+
+impl<'a, T: Element> Product<'a, T> {
+    /// `c = a b` with a C of width `n`.
+    pub(crate) fn new(
+        m: usize,
+        n: usize,
+        k: usize,
+        a: Left<T>,
+        b: Right<'a, T>,
+        c: *mut T,
+    ) -> Self {
+        let init = std::ptr::null();
+        Self {
+            m,
+            n,
+            k,
+            a,
+            b,
+            init,
+            init_row: 0,
+            scale: T::from_f64(1.0),
+            c,
+            c_row: n,
+        }
+    }
+
+    /// Rows and columns of each task.
+    fn split(&self, width: usize, rows: usize) -> (usize, usize) {
+        let (threads, panels) = (threads(), self.n.div_ceil(width));
+        if threads == 1 || 2 * self.m * self.n * self.k < SERIAL_BELOW {
+            return (self.m.div_ceil(BLOCK_ROWS), 1);
+        }
+        if self.m >= 2 * rows * threads {
+            return (self.m.div_ceil(BLOCK_ROWS).next_multiple_of(threads), 1);
+        }
+        (self.m.div_ceil(BLOCK_ROWS), panels.min(2 * threads))
+    }
+
+    /// Computes on all threads. `left` may give another left operand for some rows, made in the scratch memory handed
+    /// to it (`rows · k` values); `done` is told which part of C is ready while it is in the cache.
+    /// # Safety
+    /// All operands are as large as the product says, C is written by nobody else.
+    pub(crate) unsafe fn run(
+        &self,
+        level: Level,
+        left: Option<&(dyn Fn(Range<usize>, *mut T) + Sync)>,
+        done: Option<&(dyn Fn(Range<usize>, Range<usize>) + Sync)>,
+    ) {
+        let tiles = T::tiles(level);
+        let width = tiles.width();
+        let (row_blocks, column_blocks) = self.split(width, tiles.rows());
+        let panels = self.n.div_ceil(width);
+        let work = |task: usize| {
+            let (i, j) = (task / column_blocks, task % column_blocks);
+            let rows = i * self.m / row_blocks..(i + 1) * self.m / row_blocks;
+            let panels = j * panels / column_blocks..(j + 1) * panels / column_blocks;
+            // SAFETY: the caller's promise; blocks are disjoint.
+            match left {
+                Some(left) => with_scratch(rows.len() * self.k, |scratch| unsafe {
+                    left(rows.clone(), scratch);
+                    let a = Left {
+                        ptr: scratch.cast_const(),
+                        row: self.k,
+                        step: 1,
+                    };
+                    self.block(level, a, rows.clone(), panels, done)
+                }),
+                None => unsafe { self.block(level, self.a.at_row(rows.start), rows, panels, done) },
+            }
+        };
+        let tasks = row_blocks * column_blocks;
+        if tasks == 1 {
+            work(0)
+        } else {
+            parallel(tasks, work)
+        }
+    }
+
+    /// Computes all of it in this thread.
+    /// # Safety
+    /// As for [`Product::run`].
+    pub(crate) unsafe fn whole(&self, level: Level) {
+        let panels = self.n.div_ceil(T::tiles(level).width());
+        // SAFETY: passed on.
+        unsafe { self.block(level, self.a, 0..self.m, 0..panels, None) }
+    }
+
+    /// Some rows of C times some panels of B, in this thread; `a` starts at the first of the rows.
+    /// # Safety
+    /// As for [`Product::run`].
+    unsafe fn block(
+        &self,
+        level: Level,
+        a: Left<T>,
+        rows: Range<usize>,
+        panels: Range<usize>,
+        done: Option<&(dyn Fn(Range<usize>, Range<usize>) + Sync)>,
+    ) {
+        let tiles = T::tiles(level);
+        let (width, lanes) = (tiles.width(), tiles.lanes);
+        let m = rows.len();
+        let heights = m.div_ceil(tiles.rows());
+        for panel in panels {
+            let columns = panel * width..self.n.min((panel + 1) * width);
+            let vectors = columns.len().div_ceil(lanes);
+            let last = columns.len() - (vectors - 1) * lanes;
+            let multiply = |b: *const T, b_step: usize| {
+                for t in 0..heights {
+                    // Tiles of nearly equal height: 16 rows are 8 + 8, not 14 + 2.
+                    let (start, end) = (t * m / heights, (t + 1) * m / heights);
+                    let row = rows.start + start;
+                    // SAFETY: inside the operands, see above; a table has all heights up to `rows()`.
+                    unsafe {
+                        let init = if self.init.is_null() {
+                            self.init
+                        } else {
+                            self.init.add(row * self.init_row + columns.start)
+                        };
+                        tiles.by_shape[end - start - 1][vectors - 1][usize::from(last < lanes)](
+                            &Tile {
+                                k: self.k,
+                                a: a.ptr.add(start * a.row),
+                                a_row: a.row,
+                                a_step: a.step,
+                                b,
+                                b_step,
+                                init,
+                                init_row: self.init_row,
+                                scale: self.scale,
+                                c: self.c.add(row * self.c_row + columns.start),
+                                c_row: self.c_row,
+                                last,
+                            },
+                        );
+                    }
+                }
+            };
+            // SAFETY: a panel starts at its first column.
+            unsafe {
+                match self.b {
+                    Right::Packed(packed) => {
+                        multiply(packed.data.as_ptr().add(panel * width * packed.k), width)
+                    }
+                    Right::Rows { ptr, step } if self.k >= COPY_PANEL_FROM && heights >= 4 => {
+                        with_scratch(self.k * width, |copy: *mut T| {
+                            for k in 0..self.k {
+                                let row = ptr.add(k * step + columns.start);
+                                row.copy_to_nonoverlapping(copy.add(k * width), columns.len());
+                            }
+                            multiply(copy, width);
+                        });
+                    }
+                    Right::Rows { ptr, step } => multiply(ptr.add(columns.start), step),
+                }
+            }
+            if let Some(done) = done {
+                done(rows.clone(), columns);
+            }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! The linear layer on packed panels.
+
+use std::sync::Arc;
+
+use candle_core::{Result, Tensor};
+
+use super::{Linear, Shared as Layer};
+use crate::activation::Activation;
+use crate::activation::fast::Activate;
+use crate::elementwise::{Combination, Combine, column_sums, combine};
+use crate::gemm::{Left, Packed, Product, Right};
+use crate::memory::Output;
+use crate::simd::{Element, level};
+use crate::tape::{Gradients, Node, record, tracked, view};
+
+pub(super) fn linear<T: Element>(
+    layer: &Linear,
+    x: &Tensor,
+    f: Option<Activation>,
+) -> Result<Tensor> {
+    let x = x.contiguous()?;
+    let (m, n, k) = (x.dims()[0], layer.out_features(), layer.in_features());
+    let (weight, bias) = (layer.weight(), layer.bias());
+    let no_bias;
+    let inputs = [
+        &x,
+        weight,
+        match bias {
+            Some(bias) => bias,
+            None => {
+                no_bias = Tensor::zeros(0, x.dtype(), x.device())?;
+                &no_bias
+            }
+        },
+    ];
+    let keep = f.is_some() && tracked(&inputs);
+    let (mut y, mut derivative) = (
+        Output::new(m * n),
+        Output::new(if keep { m * n } else { 0 }),
+    );
+    let (to, slope, level) = (y.ptr(), derivative.ptr(), level());
+    {
+        let x = view::<T>(&x)?;
+        let bias = bias.map(view::<T>).transpose()?;
+        let packed = layer.shared.packed::<T>(level)?;
+        let mut product = Product::new(m, n, k, Left::rows(&x, k), Right::Packed(&packed), to.0);
+        if let Some(bias) = &bias {
+            product.init = bias.as_ptr();
+        }
+        let done = |rows: std::ops::Range<usize>, columns: std::ops::Range<usize>| {
+            let Some(f) = f else { return };
+            // SAFETY: this part of y has just been written and belongs to this task.
+            unsafe {
+                let at = rows.start * n + columns.start;
+                let slope = keep.then(|| slope.add(at));
+                let (from, to) = (to.add(at).cast_const(), to.add(at));
+                T::run(
+                    level,
+                    Activate {
+                        f,
+                        from,
+                        to,
+                        slope,
+                        rows: rows.len(),
+                        width: columns.len(),
+                        step: n,
+                    },
+                );
+            }
+        };
+        // SAFETY: sizes were checked when the layer was made and by `Linear::apply`.
+        unsafe { product.run(level, None, f.is_some().then_some(&done as _)) }
+    }
+    // SAFETY: the product covers all of y, and the activation all of the derivative.
+    let (y, derivative) = unsafe { (y.finish(), derivative.finish()) };
+    let node = Applied {
+        layer: layer.clone(),
+        // Only a trained weight's gradient reads the input.
+        x: weight.track_op().then(|| x.detach()),
+        derivative: keep.then_some(derivative),
+    };
+    record(&inputs, y, (m, n), node)
+}
+
+struct Applied<T> {
+    layer: Linear,
+    x: Option<Tensor>,
+    derivative: Option<Vec<T>>,
+}
+
+impl<T: Element> Node<T> for Applied<T> {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+
+    fn backward(&self, grad: &Arc<Vec<T>>, into: &mut Gradients<T>) -> Result<()> {
+        let (n, k) = (self.layer.out_features(), self.layer.in_features());
+        let m = grad.len() / n;
+        let level = level();
+        let weight = view::<T>(self.layer.weight())?;
+        let right = Right::rows(&weight, k);
+        let trained = into.wants(1) || into.wants(2);
+        match &self.derivative {
+            // Nobody else reads g ∘ f'(u): each block of its rows is made where it is used.
+            Some(derivative) if !trained => {
+                let make = |rows: std::ops::Range<usize>, to: *mut T| {
+                    let range = rows.start * n..rows.end * n;
+                    let (a, b) = (
+                        grad[range.clone()].as_ptr(),
+                        derivative[range.clone()].as_ptr(),
+                    );
+                    // SAFETY: the product hands over room for the rows.
+                    unsafe {
+                        T::run(
+                            level,
+                            Combine {
+                                a,
+                                b,
+                                to,
+                                len: range.len(),
+                                how: Combination::Product,
+                            },
+                        )
+                    }
+                };
+                into.write(0, |so_far, to| {
+                    let mut product = Product::new(m, k, n, Left::rows(grad, n), right, to);
+                    if let Some(so_far) = so_far {
+                        (product.init, product.init_row) = (so_far, k);
+                    }
+                    // SAFETY: g is [m, n], the weight [n, k], the result [m, k].
+                    unsafe { product.run(level, Some(&make), None) }
+                });
+                return Ok(());
+            }
+            _ => {}
+        }
+        let grad = match &self.derivative {
+            Some(derivative) => &Arc::new(combine(grad, derivative, Combination::Product)),
+            None => grad,
+        };
+        if into.wants(0) {
+            into.write(0, |so_far, to| {
+                let mut product = Product::new(m, k, n, Left::rows(grad, n), right, to);
+                if let Some(so_far) = so_far {
+                    (product.init, product.init_row) = (so_far, k);
+                }
+                // SAFETY: as above.
+                unsafe { product.run(level, None, None) }
+            });
+        }
+        if let (true, Some(x)) = (into.wants(1), &self.x) {
+            let x = view::<T>(x)?;
+            into.write(1, |so_far, to| {
+                let mut product =
+                    Product::new(n, k, m, Left::transposed(grad, n), Right::rows(&x, k), to);
+                if let Some(so_far) = so_far {
+                    (product.init, product.init_row) = (so_far, k);
+                }
+                // SAFETY: gᵀ is [n, m], x [m, k], the result [n, k].
+                unsafe { product.run(level, None, None) }
+            });
+        }
+        if into.wants(2) {
+            into.add(2, column_sums(grad, n));
+        }
+        Ok(())
+    }
+}
+
+impl Layer {
+    /// The weight in panels: made once if it is frozen, for each call if it is trained or another level is wanted.
+    fn packed<T: Element>(&self, level: crate::simd::Level) -> Result<Arc<Packed<T>>> {
+        let make = || -> Result<Arc<Packed<T>>> {
+            let (n, k) = self.weight.dims2()?;
+            Ok(Arc::new(Packed::transpose_of(
+                level,
+                &view::<T>(&self.weight)?,
+                n,
+                k,
+            )))
+        };
+        if self.weight.track_op() {
+            return make();
+        }
+        if let Some(packed) = self
+            .packed
+            .get()
+            .and_then(|packed| packed.clone().downcast::<Packed<T>>().ok())
+        {
+            return if packed.level == level {
+                Ok(packed)
+            } else {
+                make()
+            };
+        }
+        let packed = make()?;
+        // Another thread may have been faster; its panels are the same.
+        let _ = self.packed.set(packed.clone());
+        Ok(packed)
+    }
+}

@@ -1,0 +1,552 @@
+//! Every op against its plain reference (f32, at each instruction set of this machine) and its gradients against
+//! finite differences (f64), on inputs that hurt.
+#![allow(clippy::unwrap_used)]
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use peftbench_kernels::*;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// Tolerances relative to the largest value.
+const FORWARD: f64 = 1e-5;
+const GRADIENT: f64 = 1e-4;
+const FINITE_DIFFERENCE: f64 = 1e-7;
+
+fn random(rng: &mut ChaCha8Rng, shape: &[usize]) -> Tensor {
+    let values: Vec<f64> = (0..shape.iter().product())
+        .map(|_| rng.random_range(-1.5..1.5))
+        .collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+fn seeded(shapes: &[&[usize]]) -> Vec<Tensor> {
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    shapes.iter().map(|shape| random(&mut rng, shape)).collect()
+}
+
+fn values(t: &Tensor) -> Vec<f64> {
+    t.flatten_all()
+        .unwrap()
+        .to_dtype(DType::F64)
+        .unwrap()
+        .to_vec1()
+        .unwrap()
+}
+
+/// Largest difference, relative to the largest value of `b`.
+fn distance(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let largest = b.iter().fold(1e-9f64, |m, x| m.max(x.abs()));
+    a.iter().zip(b).fold(0f64, |m, (a, b)| {
+        assert!(a.is_finite(), "{a} instead of {b}");
+        m.max((a - b).abs())
+    }) / largest
+}
+
+/// A scalar that weighs every element of `y [M, N]` differently, made of this crate's ops.
+fn loss(y: &Tensor) -> Result<Tensor> {
+    if y.rank() == 0 {
+        return Ok(y.clone());
+    }
+    let (m, n) = y.dims2()?;
+    let mut rng = ChaCha8Rng::seed_from_u64(99);
+    let keep = (0..m * n).map(|_| rng.random_bool(0.7)).collect();
+    let weights = random(&mut rng, &[1, n]).to_dtype(y.dtype())?;
+    let rows = Linear::new(weights, None)?.forward(&dropout(y, keep, 0.3)?)?;
+    mean_spans(&rows, &Spans::from_lengths(&[m])?, 0)
+}
+
+type Op<'a> = &'a dyn Fn(&[Tensor]) -> Result<Tensor>;
+
+/// Forward and the gradients of `trained` inputs; by this crate's backward and by candle's, which must agree.
+fn run(
+    op: Op,
+    inputs: &[Tensor],
+    trained: &[usize],
+    dtype: DType,
+    fast: bool,
+) -> (Vec<f64>, Vec<Vec<f64>>) {
+    let cast = |(i, t): (usize, &Tensor)| {
+        let t = t.to_dtype(dtype).unwrap();
+        if trained.contains(&i) {
+            Var::from_tensor(&t).unwrap().as_tensor().clone()
+        } else {
+            t
+        }
+    };
+    let inputs: Vec<Tensor> = inputs.iter().enumerate().map(cast).collect();
+    let y = op(&inputs).unwrap();
+    if trained.is_empty() {
+        assert!(!y.track_op());
+        return (values(&y), vec![]);
+    }
+    let loss = loss(&y).unwrap();
+    assert_eq!(is_recorded(&loss), fast);
+    let own = backward(&loss).unwrap();
+    let candle = loss.backward().unwrap();
+    let gradients: Vec<Vec<f64>> = trained
+        .iter()
+        .map(|&i| values(own.get(&inputs[i]).unwrap()))
+        .collect();
+    for (i, own) in trained.iter().zip(&gradients) {
+        let d = distance(own, &values(candle.get(&inputs[*i]).unwrap()));
+        // The same contributions, added up in another order.
+        let order = if dtype == DType::F64 { 1e-14 } else { 2e-6 };
+        assert!(
+            d < order,
+            "input {i}: candle's walk gives a gradient {d:e} away"
+        );
+    }
+    if fast {
+        let expected = trained.len();
+        assert_eq!(
+            own.get_ids().count(),
+            expected,
+            "a gradient of something frozen"
+        );
+        assert_eq!(
+            candle.get_ids().count(),
+            expected,
+            "a gradient of something frozen in candle's walk"
+        );
+    }
+    (values(&y), gradients)
+}
+
+/// All checks of an op; each set in `trained` is a choice of trained inputs.
+fn check(op: Op, inputs: &[Tensor], trained: &[&[usize]]) {
+    for trained in trained {
+        let (y, gradients) =
+            with_reference_path(true, || run(op, inputs, trained, DType::F32, false));
+        for &level in levels() {
+            let (fast_y, fast_gradients) = with_reference_path(false, || {
+                with_level(level, || run(op, inputs, trained, DType::F32, true))
+            });
+            let d = distance(&fast_y, &y);
+            assert!(d < FORWARD, "{level:?}: forward off by {d:e}");
+            for (i, (fast, plain)) in trained.iter().zip(fast_gradients.iter().zip(&gradients)) {
+                let d = distance(fast, plain);
+                assert!(
+                    d < GRADIENT,
+                    "{level:?}: gradient of input {i} off by {d:e}"
+                );
+            }
+        }
+        finite_differences(op, inputs, trained);
+    }
+}
+
+fn finite_differences(op: Op, inputs: &[Tensor], trained: &[usize]) {
+    let (_, gradients) = with_reference_path(false, || run(op, inputs, trained, DType::F64, true));
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    for (&i, gradient) in trained.iter().zip(&gradients) {
+        let at = |index: usize, step: f64| {
+            let mut shifted = values(&inputs[i]);
+            shifted[index] += step;
+            let mut inputs = inputs.to_vec();
+            inputs[i] = Tensor::from_vec(shifted, inputs[i].shape(), &Device::Cpu).unwrap();
+            with_reference_path(false, || values(&loss(&op(&inputs).unwrap()).unwrap())[0])
+        };
+        let largest = gradient.iter().fold(1e-9f64, |m, g| m.max(g.abs()));
+        for _ in 0..gradient.len().min(40) {
+            let index = rng.random_range(0..gradient.len());
+            let h = 1e-4;
+            // Fourth order, so that the step's own error is far below the tolerance.
+            let slope = (8.0 * (at(index, h) - at(index, -h))
+                - (at(index, 2.0 * h) - at(index, -2.0 * h)))
+                / (12.0 * h);
+            let d = (slope - gradient[index]).abs() / largest;
+            assert!(
+                d < FINITE_DIFFERENCE,
+                "input {i}[{index}]: {} but the slope is {slope}",
+                gradient[index]
+            );
+        }
+    }
+}
+
+const ACTIVATIONS: [Activation; 5] = [
+    Activation::Gelu,
+    Activation::GeluTanh,
+    Activation::Relu,
+    Activation::Swish,
+    Activation::Tanh,
+];
+
+#[test]
+fn activations_match_their_formula_and_slope() {
+    for f in ACTIVATIONS {
+        // (A single value far out in the tail would measure the cancellation in the reference.)
+        for shape in [[1, 7], [5, 33], [7, 700]] {
+            let inputs = [(seeded(&[&shape]).remove(0) * 4.0).unwrap()];
+            check(&|x| activate(&x[0], f), &inputs, &[&[], &[0]]);
+        }
+    }
+}
+
+#[test]
+fn activations_have_the_slope_of_pytorch_at_exactly_zero() {
+    for (f, slope) in ACTIVATIONS.into_iter().zip([0.5, 0.5, 0.0, 0.5, 1.0]) {
+        for reference in [true, false] {
+            with_reference_path(reference, || {
+                let x = Var::zeros((1, 20), DType::F32, &Device::Cpu).unwrap();
+                let y = activate(&x, f).unwrap();
+                assert!(values(&y).iter().all(|&y| y == 0.0));
+                let grads = y.sum_all().unwrap().backward().unwrap();
+                assert!(
+                    values(grads.get(&x).unwrap())
+                        .iter()
+                        .all(|&g| (g - slope).abs() < 1e-6),
+                    "{f:?}"
+                );
+            });
+        }
+    }
+}
+
+#[test]
+fn activation_names_are_those_of_transformers() {
+    for (name, f) in [
+        ("gelu", Activation::Gelu),
+        ("gelu_new", Activation::GeluTanh),
+        ("gelu_pytorch_tanh", Activation::GeluTanh),
+        ("silu", Activation::Swish),
+        ("relu", Activation::Relu),
+    ] {
+        let parsed: Activation =
+            serde::Deserialize::deserialize(serde::de::value::StrDeserializer::<
+                serde::de::value::Error,
+            >::new(name))
+            .unwrap();
+        assert_eq!(parsed, f);
+    }
+}
+
+/// Rows, outputs, inputs: tiles of every height, odd sizes, more than one block, an inner dimension whose panels are
+/// copied, one of everything.
+const LINEAR_SHAPES: [(usize, usize, usize); 8] = [
+    (1, 1, 1),
+    (1, 33, 17),
+    (3, 2, 40),
+    (13, 31, 5),
+    (15, 64, 64),
+    (67, 49, 600),
+    (230, 40, 33),
+    (90, 600, 50),
+];
+
+#[test]
+fn linear_layers_train_what_is_a_var_and_nothing_else() {
+    for (m, n, k) in LINEAR_SHAPES {
+        let inputs = seeded(&[&[m, k], &[n, k], &[n]]);
+        let op = |t: &[Tensor]| Linear::new(t[1].clone(), Some(t[2].clone()))?.forward(&t[0]);
+        check(&op, &inputs, &[&[], &[0], &[1], &[2], &[0, 1, 2]]);
+        check(
+            &|t| Linear::new(t[1].clone(), None)?.forward(&t[0]),
+            &inputs[..2],
+            &[&[0], &[0, 1]],
+        );
+    }
+}
+
+#[test]
+fn linear_layers_with_an_activation_are_the_two_in_a_row() {
+    for f in ACTIVATIONS {
+        for (m, n, k) in LINEAR_SHAPES {
+            let inputs = seeded(&[&[m, k], &[n, k], &[n]]);
+            let op = |t: &[Tensor]| {
+                Linear::new(t[1].clone(), Some(t[2].clone()))?.forward_activated(&t[0], f)
+            };
+            check(&op, &inputs, &[&[], &[0], &[0, 1, 2]]);
+        }
+    }
+}
+
+#[test]
+fn a_row_does_not_depend_on_the_rows_around_it() {
+    let inputs: Vec<Tensor> = seeded(&[&[301, 96], &[130, 96], &[130]])
+        .iter()
+        .map(|t| t.to_dtype(DType::F32).unwrap())
+        .collect();
+    let layer = Linear::new(inputs[1].clone(), Some(inputs[2].clone())).unwrap();
+    for &level in levels() {
+        with_level(level, || {
+            let all = layer
+                .forward_activated(&inputs[0], Activation::Gelu)
+                .unwrap()
+                .to_vec2::<f32>()
+                .unwrap();
+            for row in [0, 1, 150, 299, 300] {
+                let one = inputs[0].narrow(0, row, 1).unwrap();
+                let one = layer
+                    .forward_activated(&one, Activation::Gelu)
+                    .unwrap()
+                    .to_vec2::<f32>()
+                    .unwrap();
+                assert_eq!(one[0], all[row], "{level:?} row {row}");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_trained_weight_is_read_anew_by_every_forward() {
+    let weight = Var::zeros((3, 4), DType::F32, &Device::Cpu).unwrap();
+    let layer = Linear::new(weight.as_tensor().clone(), None).unwrap();
+    let x = Tensor::ones((2, 4), DType::F32, &Device::Cpu).unwrap();
+    assert_eq!(values(&layer.forward(&x).unwrap()), [0.0; 6]);
+    weight
+        .set(&Tensor::ones((3, 4), DType::F32, &Device::Cpu).unwrap())
+        .unwrap();
+    assert_eq!(values(&layer.forward(&x).unwrap()), [4.0; 6]);
+}
+
+#[test]
+fn layer_norm_matches_alone_and_with_a_residual() {
+    for (n, h) in [(1, 1), (1, 16), (5, 33), (200, 48), (3, 384)] {
+        let inputs = seeded(&[&[n, h], &[n, h], &[h], &[h]]);
+        let residual = |t: &[Tensor]| {
+            LayerNorm::new(t[2].clone(), t[3].clone(), 1e-5)?.forward_residual(&t[0], &t[1])
+        };
+        let trained: &[&[usize]] = &[&[], &[0], &[1], &[0, 1], &[2, 3], &[0, 1, 2, 3]];
+        if h == 1 {
+            // One value is its own mean: the gradient of x is a difference of equal numbers.
+            check(&residual, &inputs, &[&[], &[3]]);
+            continue;
+        }
+        check(&residual, &inputs, trained);
+        let alone = [inputs[0].clone(), inputs[2].clone(), inputs[3].clone()];
+        let op = |t: &[Tensor]| LayerNorm::new(t[1].clone(), t[2].clone(), 1e-5)?.forward(&t[0]);
+        check(&op, &alone, &[&[], &[0], &[1], &[0, 1, 2]]);
+    }
+}
+
+#[test]
+fn layer_norm_of_a_constant_row_is_beta() {
+    let x = Tensor::full(1234.567f32, (3, 100), &Device::Cpu).unwrap();
+    let gamma = Tensor::ones(100, DType::F32, &Device::Cpu).unwrap();
+    let beta = Tensor::full(0.25f32, 100, &Device::Cpu).unwrap();
+    for &level in levels() {
+        let y = with_level(level, || {
+            LayerNorm::new(gamma.clone(), beta.clone(), 1e-12)
+                .unwrap()
+                .forward(&x)
+                .unwrap()
+        });
+        // The mean may be off by an ulp of 1234, which √ε turns into ±1 but never into NaN.
+        assert!(
+            values(&y)
+                .iter()
+                .all(|y| y.is_finite() && (y - 0.25).abs() <= 1.01),
+            "{level:?}"
+        );
+    }
+}
+
+#[test]
+fn attention_matches_on_spans_of_all_lengths() {
+    let cases: [(&[usize], &[usize], usize, usize); 6] = [
+        (&[1], &[1], 1, 4),
+        (&[5, 1, 17], &[5, 1, 17], 3, 8),
+        (&[1, 1, 1], &[4, 33, 1], 2, 32),
+        (&[3, 130], &[3, 130], 2, 7),
+        (&[1, 100, 2], &[1, 100, 2], 1, 16),
+        (&[2, 3], &[22, 23], 2, 5),
+    ];
+    for (queries, keys, heads, d) in cases {
+        let (query_spans, key_spans) = (
+            Spans::from_lengths(queries).unwrap(),
+            Spans::from_lengths(keys).unwrap(),
+        );
+        let (m, n, h) = (query_spans.rows(), key_spans.rows(), heads * d);
+        let inputs = seeded(&[&[m, h], &[n, h], &[n, h]]);
+        let op = |t: &[Tensor]| attention(&t[0], &t[1], &t[2], &query_spans, &key_spans, heads);
+        check(&op, &inputs, &[&[], &[0], &[1], &[2], &[0, 1, 2]]);
+    }
+}
+
+#[test]
+fn attention_of_one_tensor_with_itself_adds_the_three_gradients() {
+    let spans = Spans::from_lengths(&[4, 2]).unwrap();
+    check(
+        &|t| attention(&t[0], &t[0], &t[0], &spans, &spans, 2),
+        &seeded(&[&[6, 8]]),
+        &[&[0]],
+    );
+}
+
+#[test]
+fn attention_survives_scores_beyond_the_range_of_exp() {
+    let spans = Spans::from_lengths(&[18]).unwrap();
+    let q = (seeded(&[&[18, 8]]).remove(0).to_dtype(DType::F32).unwrap() * 300.0).unwrap();
+    for &level in levels() {
+        with_level(level, || {
+            for shift in [-1.0, 1.0] {
+                let k = (&q * shift).unwrap();
+                let fast = values(&attention(&q, &k, &q, &spans, &spans, 1).unwrap());
+                let plain = with_reference_path(true, || {
+                    values(&attention(&q, &k, &q, &spans, &spans, 1).unwrap())
+                });
+                assert!(distance(&fast, &plain) < FORWARD);
+            }
+        });
+    }
+}
+
+#[test]
+fn rows_are_taken_put_in_front_and_averaged() {
+    let inputs = seeded(&[&[9, 21]]);
+    check(&|t| embed(&t[0], &[3, 3, 0, 8, 3]), &inputs, &[&[], &[0]]);
+    check(&|t| select_rows(&t[0], &[0, 2, 4]), &inputs, &[&[], &[0]]);
+    let spans = Spans::from_lengths(&[4, 2, 3]).unwrap();
+    for skip in 0..2 {
+        check(&|t| mean_spans(&t[0], &spans, skip), &inputs, &[&[], &[0]]);
+    }
+    let inputs = seeded(&[&[2, 21], &[9, 21]]);
+    check(
+        &|t| Ok(prepend_rows(&t[0], &t[1], &spans)?.0),
+        &inputs,
+        &[&[], &[0], &[1], &[0, 1]],
+    );
+    let (_, longer) = prepend_rows(&inputs[0], &inputs[1], &spans).unwrap();
+    assert_eq!(longer, Spans::from_lengths(&[6, 4, 5]).unwrap());
+}
+
+#[test]
+fn the_low_rank_update_matches_for_all_four_operands() {
+    for (n, width, out, rank) in [
+        (1, 3, 2, 1),
+        (7, 20, 33, 8),
+        (150, 48, 40, 3),
+        (30, 20, 20, 64),
+    ] {
+        let inputs = seeded(&[&[n, out], &[n, width], &[rank, width], &[out, rank]]);
+        let op = |t: &[Tensor]| low_rank_add(&t[0], &t[1], &t[2], &t[3], 0.7);
+        check(
+            &op,
+            &inputs,
+            &[&[], &[2, 3], &[0, 2, 3], &[1], &[0, 1, 2, 3]],
+        );
+    }
+}
+
+#[test]
+fn the_small_ops_match() {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let keep: Vec<bool> = (0..7 * 45).map(|_| rng.random_bool(0.8)).collect();
+    check(
+        &|t| dropout(&t[0], keep.clone(), 0.2),
+        &seeded(&[&[7, 45]]),
+        &[&[], &[0]],
+    );
+    check(
+        &|t| add(&t[0], &t[1]),
+        &seeded(&[&[7, 45], &[7, 45]]),
+        &[&[], &[0], &[0, 1]],
+    );
+    check(&|t| add(&t[0], &t[0]), &seeded(&[&[7, 45]]), &[&[0]]);
+    check(
+        &|t| cross_entropy(&t[0], &[0, 2, 1, 1]),
+        &seeded(&[&[4, 3]]),
+        &[&[], &[0]],
+    );
+}
+
+/// Uniform logits: log C. One far ahead: the difference of the two, without overflow.
+#[test]
+fn cross_entropy_has_its_closed_form() {
+    let even = Tensor::zeros((2, 5), DType::F32, &Device::Cpu).unwrap();
+    assert!((values(&cross_entropy(&even, &[0, 4]).unwrap())[0] - 5f64.ln()).abs() < 1e-6);
+    let far = Tensor::new(&[[1000f32, 0.0]], &Device::Cpu).unwrap();
+    assert_eq!(values(&cross_entropy(&far, &[1]).unwrap()), [1000.0]);
+    assert_eq!(values(&cross_entropy(&far, &[0]).unwrap()), [0.0]);
+}
+
+/// A chain as in a transformer layer with LoRA: gradients of one tensor come from several ops, some in place.
+#[test]
+fn a_layer_of_ops_has_the_gradients_of_the_reference() {
+    let spans = Spans::from_lengths(&[3, 9, 1, 30]).unwrap();
+    let h = 24;
+    let shapes: [&[usize]; 9] = [
+        &[43, h],
+        &[h, h],
+        &[h, h],
+        &[h, h],
+        &[48, h],
+        &[h, 48],
+        &[2, h],
+        &[h, 2],
+        &[h],
+    ];
+    let inputs: Vec<Tensor> = seeded(&shapes).iter().map(|t| (t * 0.5).unwrap()).collect();
+    let op = |t: &[Tensor]| {
+        let linear = |i: usize, x: &Tensor| Linear::new(t[i].clone(), None)?.forward(x);
+        let norm = LayerNorm::new(t[8].clone(), t[8].clone(), 1e-5)?;
+        let x = &t[0];
+        let q = low_rank_add(&linear(1, x)?, x, &t[6], &t[7], 2.0)?;
+        let v = low_rank_add(&linear(3, x)?, x, &t[6], &t[7], 2.0)?;
+        let o = attention(&q, &linear(2, x)?, &v, &spans, &spans, 3)?;
+        let x = norm.forward_residual(&linear(1, &o)?, x)?;
+        let u = Linear::new(t[4].clone(), None)?.forward_activated(&x, Activation::Gelu)?;
+        norm.forward_residual(&linear(5, &u)?, &x)
+    };
+    check(
+        &op,
+        &inputs,
+        &[&[6, 7], &[0, 6, 7], &[0, 1, 2, 3, 4, 5, 6, 7, 8]],
+    );
+}
+
+#[test]
+fn an_op_of_candle_in_between_falls_back_to_its_backward() {
+    let x = Var::ones((2, 3), DType::F32, &Device::Cpu).unwrap();
+    let loss = activate(&x, Activation::Tanh)
+        .unwrap()
+        .sqr()
+        .unwrap()
+        .sum_all()
+        .unwrap();
+    assert!(!is_recorded(&loss));
+    let grads = backward(&loss).unwrap();
+    let t = 1f64.tanh();
+    assert!(
+        values(grads.get(&x).unwrap())
+            .iter()
+            .all(|g| (g - 2.0 * t * (1.0 - t * t)).abs() < 1e-6)
+    );
+}
+
+#[test]
+fn wrong_shapes_are_refused_in_words() {
+    let t = |shape: (usize, usize)| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
+    let spans = Spans::from_lengths(&[2, 2]).unwrap();
+    let linear = Linear::new(t((3, 4)), None).unwrap();
+    let norm = LayerNorm::new(
+        t((1, 4)).flatten_all().unwrap(),
+        t((1, 4)).flatten_all().unwrap(),
+        1e-5,
+    )
+    .unwrap();
+    let refusals = [
+        linear.forward(&t((2, 5))).err(),
+        norm.forward(&t((2, 5))).err(),
+        norm.forward_residual(&t((2, 4)), &t((3, 4))).err(),
+        attention(&t((4, 6)), &t((4, 6)), &t((4, 6)), &spans, &spans, 4).err(),
+        attention(&t((5, 6)), &t((4, 6)), &t((4, 6)), &spans, &spans, 2).err(),
+        embed(&t((3, 2)), &[3]).err(),
+        mean_spans(&t((4, 2)), &spans, 2).err(),
+        prepend_rows(&t((1, 3)), &t((4, 2)), &spans).err(),
+        low_rank_add(&t((2, 3)), &t((2, 4)), &t((1, 3)), &t((3, 1)), 1.0).err(),
+        dropout(&t((2, 2)), vec![true; 3], 0.1).err(),
+        dropout(&t((2, 2)), vec![true; 4], 1.0).err(),
+        cross_entropy(&t((2, 2)), &[0, 2]).err(),
+        add(&t((2, 2)), &t((2, 3))).err(),
+    ];
+    for (i, refusal) in refusals.iter().enumerate() {
+        let text = refusal
+            .as_ref()
+            .unwrap_or_else(|| panic!("case {i} was accepted"))
+            .to_string();
+        assert!(text.contains(':'), "case {i}: {text}");
+    }
+}
