@@ -40,3 +40,17 @@ pub use tokenise::{Encoded, TextTokenizer};
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// What a library returns or, where it panics, its message as an error.
+///
+/// polars and tokenizers unwrap in their readers, so a damaged file of the user's own would end the program.
+fn caught<T, E: From<String>>(
+    work: impl FnOnce() -> std::result::Result<T, E>,
+) -> std::result::Result<T, E> {
+    // Nothing that `work` has touched is used after a panic.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<String>().map(String::as_str);
+        let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(message.unwrap_or("it cannot be read").to_owned().into())
+    })
+}

@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn purposes_have_streams_of_their_own() {
-        let mut first = |seed, purpose| stream(seed, purpose).random::<u64>();
+        let first = |seed, purpose| stream(seed, purpose).random::<u64>();
         assert_eq!(first(1, "head"), first(1, "head"));
         assert_ne!(first(1, "head"), first(1, "dropout"));
         assert_ne!(first(1, "head"), first(2, "head"));

@@ -432,7 +432,7 @@ mod tests {
     fn an_unknown_key_is_refused_with_the_keys_there_are() {
         refused(
             "text: [a]\nlabel: { column: b }\nlicense: MIT\n",
-            &["license", "licence", "stand_in", "line 4"],
+            &["license", "licence", "stand_in", "line 6"],
         );
         refused(
             "text: [a]\nlabel: { colum: b }\n",

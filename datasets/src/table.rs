@@ -12,7 +12,7 @@ use std::{
 use polars::prelude::{DataType, ParquetReader, SerReader};
 use serde_json::{Map, Value};
 
-use crate::{Error, Format, Result};
+use crate::{Error, Format, Result, caught};
 
 /// The columns asked for, in the order asked for.
 #[derive(Debug, Default)]
@@ -267,30 +267,38 @@ fn json_lines(path: &Path, text: &str, wanted: &Wanted) -> Result<Table> {
 }
 
 fn parquet(path: &Path, file: File, wanted: &Wanted) -> Result<Table> {
-    let format = |error: polars::error::PolarsError| Error::Format {
+    let format = |message: String| Error::Format {
         path: path.to_owned(),
-        message: format!("not a readable parquet file: {error}"),
+        message: format!("not a readable parquet file: {message}"),
     };
     let mut reader = ParquetReader::new(file);
-    let names: Vec<String> = {
-        let schema = reader.schema().map_err(format)?;
-        schema.iter_names().map(|name| name.to_string()).collect()
-    };
+    let names = caught(|| {
+        let schema = reader.schema().map_err(|error| error.to_string())?;
+        Ok(schema.iter_names().map(|name| name.to_string()).collect())
+    });
+    let names: Vec<String> = names.map_err(format)?;
     let places = wanted.places(path, &names)?;
-    let present: Vec<String> = places
+    let present = places
         .iter()
         .flatten()
         .map(|place| names[*place].clone())
         .collect();
-    let frame = reader
-        .with_columns(Some(present))
-        .finish()
-        .map_err(format)?;
-    let column = |(name, place): (&&str, &Option<usize>)| {
+    let frame = caught(|| {
+        reader
+            .with_columns(Some(present))
+            .finish()
+            .map_err(|error| error.to_string())
+    });
+    let frame = frame.map_err(format)?;
+    let mut columns = Vec::with_capacity(places.len());
+    for (name, place) in wanted.columns.iter().zip(&places) {
         if place.is_none() {
-            return Ok(vec![None; frame.height()]);
+            columns.push(vec![None; frame.height()]);
+            continue;
         }
-        let column = frame.column(name).map_err(format)?;
+        let column = frame
+            .column(name)
+            .map_err(|error| format(error.to_string()))?;
         let kind = column.dtype();
         if !(kind.is_string() || kind.is_primitive_numeric() || kind.is_bool() || kind.is_null()) {
             return Err(Error::Format {
@@ -300,20 +308,19 @@ fn parquet(path: &Path, file: File, wanted: &Wanted) -> Result<Table> {
                 ),
             });
         }
-        let strings = column.cast(&DataType::String).map_err(format)?;
-        let values = strings.str().map_err(format)?;
-        Ok(values
-            .iter()
-            .map(|value| value.map(str::to_owned))
-            .collect())
-    };
+        let strings = column
+            .cast(&DataType::String)
+            .map_err(|error| format(error.to_string()))?;
+        let values = strings.str().map_err(|error| format(error.to_string()))?;
+        columns.push(
+            values
+                .iter()
+                .map(|value| value.map(str::to_owned))
+                .collect(),
+        );
+    }
     Ok(Table {
-        columns: wanted
-            .columns
-            .iter()
-            .zip(&places)
-            .map(column)
-            .collect::<Result<_>>()?,
+        columns,
         lines: Vec::new(),
     })
 }

@@ -11,12 +11,13 @@ use std::{
 };
 
 use rayon::prelude::*;
+use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 use tokenizers::{
     Encoding, PostProcessor, Tokenizer, TruncationParams, utils::truncation::truncate_encodings,
 };
 
-use crate::{Error, Example, Result, cache};
+use crate::{Error, Example, Result, cache, caught};
 
 /// Token ids of examples.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,7 +100,16 @@ impl TextTokenizer {
             path: path.to_owned(),
             message: format!("not a readable tokenizer.json: {error}; fetch or save it again"),
         };
-        let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(damaged)?;
+        // Where the library would panic on what is not JSON, this says at which line.
+        serde_json::from_slice::<IgnoredAny>(&bytes).map_err(|error| damaged(error.into()))?;
+        let mut tokenizer = caught(|| {
+            let tokenizer = Tokenizer::from_bytes(&bytes)?;
+            // What the parts say about each other shows only in use: a template may name a token that is not there.
+            tokenizer.encode_fast("a", true)?;
+            tokenizer.encode_fast(("a", "a"), true)?;
+            Ok(tokenizer)
+        })
+        .map_err(damaged)?;
         tokenizer.with_truncation(None).map_err(damaged)?;
         tokenizer.with_padding(None);
         Ok(Self {

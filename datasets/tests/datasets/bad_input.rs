@@ -1,0 +1,336 @@
+//! Bad input gets one clear message: the file, the place in it, the value, what is accepted.
+
+use peftbench_datasets::{Split, TextTokenizer, read};
+
+use crate::support::*;
+
+#[test]
+fn a_missing_column_is_refused_with_the_columns_there_are() {
+    says(
+        read_text("mine.csv", "sentence,label\ngood,1\n"),
+        &["mine.csv", "'text'", "sentence, label", "--text-column"],
+    );
+    says(
+        read_text("mine.tsv", "text\tclass\ngood\t1\n"),
+        &["mine.tsv", "'label'", "text, class"],
+    );
+    says(
+        read_text(
+            "mine.jsonl",
+            "{\"text\": \"good\", \"class\": 1}\n{\"score\": 1}\n",
+        ),
+        &["mine.jsonl", "'label'", "class, score, text"],
+    );
+    let folder = Folder::new();
+    let path = folder.path().join("mine.parquet");
+    parquet(
+        &path,
+        vec![strings("text", &[Some("good")]), numbers("idx", &[Some(1)])],
+    );
+    says(read_file(&path), &["mine.parquet", "'label'", "text, idx"]);
+}
+
+#[test]
+fn an_empty_file_is_refused() {
+    for name in ["mine.csv", "mine.tsv", "mine.jsonl", "mine.parquet"] {
+        says(read_text(name, ""), &[name, "no rows"]);
+    }
+    says(
+        read_text("mine.csv", "text,label\n"),
+        &["mine.csv", "no rows"],
+    );
+    says(
+        read_text("mine.jsonl", "\n  \n\n"),
+        &["mine.jsonl", "no rows"],
+    );
+}
+
+#[test]
+fn a_row_without_a_label_is_refused_with_its_line() {
+    says(
+        read_text("mine.csv", "text,label\ngood,1\nbad,\n"),
+        &["mine.csv", "line 3", "'label'", "empty"],
+    );
+    says(
+        read_text("mine.tsv", "text\tlabel\r\ngood\t1\r\n\r\nbad\t \r\n"),
+        &["mine.tsv", "line 4", "'label'"],
+    );
+    says(
+        read_text("mine.csv", "text,label\n\"two\n\"\"lines\"\"\",1\nbad,\n"),
+        &["mine.csv", "line 4", "'label'"],
+    );
+    says(
+        read_text(
+            "mine.jsonl",
+            "{\"text\": \"a\", \"label\": 1}\n\n{\"text\": \"b\"}\n",
+        ),
+        &["mine.jsonl", "line 3", "'label'"],
+    );
+    says(
+        read_text("mine.jsonl", "{\"text\": \"b\", \"label\": null}\n"),
+        &["mine.jsonl", "line 1", "'label'"],
+    );
+    let folder = Folder::new();
+    let path = folder.path().join("mine.parquet");
+    parquet(
+        &path,
+        vec![
+            strings("text", &[Some("good"), Some("bad")]),
+            numbers("label", &[Some(1), None]),
+        ],
+    );
+    says(read_file(&path), &["mine.parquet", "row 2", "'label'"]);
+}
+
+#[test]
+fn a_row_without_a_text_is_refused_with_its_line() {
+    says(
+        read_text("mine.csv", "text,label\ngood,1\n  ,0\n"),
+        &["mine.csv", "line 3", "'text'", "empty"],
+    );
+    says(
+        read_text(
+            "mine.jsonl",
+            "{\"label\": 1}\n{\"text\": \"b\", \"label\": 0}\n",
+        ),
+        &["mine.jsonl", "line 1", "'text'"],
+    );
+}
+
+#[test]
+fn one_class_only_is_refused() {
+    says(
+        read_text("mine.csv", csv_rows(100, &["good"])),
+        &["mine.csv", "'label'", "'good'", "two classes"],
+    );
+    let folder = Folder::new();
+    let spec = spec("label: { column: label, names: [no, yes] }\nsplits: { train: train }\n");
+    says(
+        read(&spec, &files(&folder, &[("train", &csv_rows(100, &["1"]))])),
+        &["train.csv", "'yes'"],
+    );
+}
+
+#[test]
+fn a_megabyte_in_one_line_is_read() {
+    let long = "a long text ".repeat(100_000);
+    let all = [Split::Train, Split::Validation, Split::Test];
+    let rows = csv_rows(40, &["a", "b"]);
+    let json: String = (0..40)
+        .map(|i| format!("{{\"text\": \"short {i}\", \"label\": {}}}\n", i % 2))
+        .collect();
+    for (name, contents) in [
+        ("mine.csv", format!("{rows}{long},a\n")),
+        (
+            "mine.jsonl",
+            format!("{json}{{\"text\": \"{long}\", \"label\": 1}}\n"),
+        ),
+    ] {
+        let data = read_text(name, contents).unwrap();
+        let lengths = all
+            .iter()
+            .flat_map(|split| data.split(*split))
+            .map(|e| e.text.len());
+        assert_eq!(lengths.max(), Some(long.trim().len()));
+    }
+}
+
+#[test]
+fn invalid_utf8_is_refused_with_its_line_and_byte() {
+    for name in ["mine.csv", "mine.tsv", "mine.jsonl"] {
+        says(
+            read_text(name, b"text,label\ngood,1\nb\xe4d,0\n"),
+            &[name, "line 3, byte 2", "0xe4", "UTF-8"],
+        );
+    }
+}
+
+#[test]
+fn a_label_outside_the_mapping_is_refused_with_the_labels_there_are() {
+    let folder = Folder::new();
+    let with_names = spec("label: { column: label, names: [no, yes] }\nsplits: { train: train }\n");
+    says(
+        read(
+            &with_names,
+            &files(&folder, &[("train", "text,label\na,no\nb,2\n")]),
+        ),
+        &["train.csv", "line 3", "'label'", "'2'", "no, yes", "0 to 1"],
+    );
+    let without =
+        spec("label: { column: label }\nsplits: { train: train, validation: validation }\n");
+    says(
+        read(
+            &without,
+            &files(
+                &folder,
+                &[
+                    ("train", "text,label\na,no\nb,yes\n"),
+                    ("validation", "text,label\na,maybe\n"),
+                ],
+            ),
+        ),
+        &["validation.csv", "line 2", "'maybe'", "no, yes"],
+    );
+    let rated = spec(
+        "label: { column: label, names: [no, yes], threshold: 0.5 }\nsplits: { train: train }\n",
+    );
+    for value in ["high", "nan", "inf"] {
+        says(
+            read(
+                &rated,
+                &files(
+                    &folder,
+                    &[("train", &format!("text,label\na,0.9\nb,{value}\n"))],
+                ),
+            ),
+            &["train.csv", "line 3", value, "a number"],
+        );
+    }
+}
+
+#[test]
+fn another_number_of_rows_than_specified_is_refused() {
+    let folder = Folder::new();
+    let spec = spec("label: { column: label }\nsplits: { train: train }\nrows: { train: 50 }\n");
+    says(
+        read(
+            &spec,
+            &files(&folder, &[("train", &csv_rows(49, &["a", "b"]))]),
+        ),
+        &["train.csv", "49 rows", "train", "50"],
+    );
+}
+
+#[test]
+fn a_row_with_too_many_or_too_few_fields_is_refused_with_its_line() {
+    says(
+        read_text("mine.csv", "text,label\r\na,1\r\nb, c,0\r\n"),
+        &["mine.csv", "line 3", "3 fields", "2 columns", "quotes"],
+    );
+    says(
+        read_text("mine.tsv", "text\tlabel\n\n\na\n"),
+        &["mine.tsv", "line 4", "1 fields"],
+    );
+    let folder = Folder::new();
+    let spec = spec(
+        "label: { column: label }\nsplits: { train: train }\nformat: csv\ncolumns: [id, label, text]\n",
+    );
+    says(
+        read(&spec, &files(&folder, &[("train", "1,yes\n")])),
+        &["train.csv", "2 fields", "id, label, text"],
+    );
+}
+
+#[test]
+fn a_line_that_is_no_json_object_is_refused_with_its_line() {
+    let good = "{\"text\": \"a\", \"label\": 1}\n";
+    says(
+        read_text(
+            "mine.jsonl",
+            format!("{good}{{\"text\": \"b\", \"label\"}}\n"),
+        ),
+        &["mine.jsonl", "line 2", "column 22", "expected `:`"],
+    );
+    says(
+        read_text("mine.jsonl", format!("{good}[1, 2]\n")),
+        &["mine.jsonl", "line 2"],
+    );
+    says(
+        read_text(
+            "mine.jsonl",
+            format!("{good}{{\"text\": [\"b\"], \"label\": 1}}\n"),
+        ),
+        &["mine.jsonl", "line 2", "'text' is a list", "a string"],
+    );
+}
+
+#[test]
+fn a_damaged_parquet_file_is_refused_by_name() {
+    let folder = Folder::new();
+    let path = folder.path().join("mine.parquet");
+    let texts: Vec<String> = (0..500).map(|i| format!("text {i}")).collect();
+    let texts: Vec<Option<&str>> = texts.iter().map(|t| Some(t.as_str())).collect();
+    parquet(
+        &path,
+        vec![strings("text", &texts), strings("label", &texts)],
+    );
+    let whole = std::fs::read(&path).unwrap();
+    for end in [1, 4, 11, whole.len() / 2, whole.len() - 1] {
+        says(
+            read_text("cut.parquet", &whole[..end]),
+            &["cut.parquet", "parquet"],
+        );
+    }
+    says(
+        read_text("other.parquet", "text,label\na,1\n"),
+        &["other.parquet", "parquet"],
+    );
+}
+
+#[test]
+fn a_file_that_is_not_there_is_refused_by_name() {
+    let spec = spec("label: { column: label }\nsplits: { train: train }\n");
+    says(
+        read(&spec, &[("train".to_owned(), "no/such.csv".into())].into()),
+        &["no/such.csv"],
+    );
+    says(
+        read(&spec, &Default::default()),
+        &["'train'", "not fetched"],
+    );
+}
+
+#[test]
+fn too_few_rows_to_make_a_validation_split_of_are_refused() {
+    says(
+        read_text("mine.csv", csv_rows(2, &["a", "b"])),
+        &["mine", "2 rows", "validation"],
+    );
+}
+
+#[test]
+fn a_test_split_with_labels_for_some_rows_only_is_refused() {
+    let folder = Folder::new();
+    let spec = spec(
+        "label: { column: label, names: [no, yes], hidden: \"-1\" }\nsplits: { train: train, test: test }\n",
+    );
+    says(
+        read(
+            &spec,
+            &files(
+                &folder,
+                &[
+                    ("train", &csv_rows(60, &["0", "1"])),
+                    ("test", "text,label\na,1\nb,-1\n"),
+                ],
+            ),
+        ),
+        &["test.csv", "line 3", "'label'"],
+    );
+    says(
+        read(
+            &spec,
+            &files(&folder, &[("train", "text,label\na,1\nb,-1\n")]),
+        ),
+        &["train.csv", "line 3", "'label'"],
+    );
+}
+
+#[test]
+fn a_damaged_tokenizer_is_refused_by_name() {
+    let folder = Folder::new();
+    let whole = crate::tokenising::TOKENIZER;
+    let half = &whole[..whole.len() / 2];
+    for contents in ["", "{}", "[1, 2]", half, "\u{0}\u{1}"] {
+        let path = folder.write("tokenizer.json", contents);
+        says(
+            TextTokenizer::from_file(&path).map(drop),
+            &["tokenizer.json", "not a readable"],
+        );
+    }
+    let missing = folder.path().join("missing.json");
+    says(
+        TextTokenizer::from_file(&missing).map(drop),
+        &["missing.json"],
+    );
+}

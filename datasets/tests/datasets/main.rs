@@ -1,0 +1,9 @@
+//! What the crate does with good files, bad files and real ones.
+#![allow(clippy::unwrap_used)]
+
+mod bad_input;
+mod properties;
+mod reading;
+mod real;
+mod support;
+mod tokenising;

@@ -1,0 +1,103 @@
+//! The real data sets, where their files are on this machine.
+
+use std::path::{Path, PathBuf};
+
+use peftbench_datasets::{Dataset, Split, read, spec};
+use sources::Place;
+
+/// Reads a data set from the Hugging Face cache at `HF_HOME` or beside the project.
+fn from_hub_cache(name: &str) -> Option<Dataset> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/hf");
+    let home = std::env::var_os("HF_HOME").map_or(beside, PathBuf::from);
+    let spec = spec(name).unwrap();
+    let Place::Hub(hub) = &spec.source.places[0] else {
+        panic!("{name} is not on the hub");
+    };
+    let folder = format!(
+        "hub/datasets--{}/snapshots/{}",
+        hub.repo.replace('/', "--"),
+        hub.revision
+    );
+    let files = hub
+        .files
+        .iter()
+        .map(|(file, path)| (file.clone(), home.join(&folder).join(path)));
+    let files: std::collections::BTreeMap<_, _> = files.collect();
+    if !files.values().all(|path| path.exists()) {
+        println!(
+            "skipped: {name} is not in the Hugging Face cache at {}",
+            home.display()
+        );
+        return None;
+    }
+    Some(read(&spec, &files).unwrap())
+}
+
+#[track_caller]
+fn check(data: &Dataset, split: Split, rows: usize, ones: Option<usize>) {
+    let examples = data.split(split);
+    assert_eq!(examples.len(), rows, "{} {}", data.name, split.name());
+    match ones {
+        Some(ones) => assert_eq!(examples.iter().filter(|e| e.label == Some(1)).count(), ones),
+        None => assert!(examples.iter().all(|e| e.label.is_none())),
+    }
+    let texts = examples
+        .iter()
+        .flat_map(|e| [Some(&e.text), e.pair.as_ref()])
+        .flatten();
+    for text in texts {
+        assert!(!text.is_empty() && text.trim() == text, "{text:?}");
+    }
+}
+
+// Counts of class 1 were made with pyarrow 26.0.1 from the same files.
+
+#[test]
+fn sst2_has_its_rows_and_no_white_space_around_them() {
+    let Some(data) = from_hub_cache("sst2") else {
+        return;
+    };
+    assert_eq!(data.labels, ["negative", "positive"]);
+    assert!(data.made.is_empty());
+    check(&data, Split::Train, 67_349, Some(37_569));
+    check(&data, Split::Validation, 872, Some(444));
+    check(&data, Split::Test, 1_821, None);
+    let first = &data.split(Split::Train)[0];
+    assert_eq!(
+        (first.text.as_str(), first.label),
+        ("hide new secretions from the parental units", Some(0))
+    );
+}
+
+#[test]
+fn cola_has_its_rows() {
+    let Some(data) = from_hub_cache("cola") else {
+        return;
+    };
+    check(&data, Split::Train, 8_551, Some(6_023));
+    check(&data, Split::Validation, 1_043, Some(721));
+    check(&data, Split::Test, 1_063, None);
+}
+
+#[test]
+fn mrpc_has_its_pairs() {
+    let Some(data) = from_hub_cache("mrpc") else {
+        return;
+    };
+    check(&data, Split::Train, 3_668, Some(2_474));
+    check(&data, Split::Validation, 408, Some(279));
+    check(&data, Split::Test, 1_725, Some(1_147));
+    assert!(data.split(Split::Train).iter().all(|e| e.pair.is_some()));
+}
+
+#[test]
+fn rte_has_its_pairs() {
+    let Some(data) = from_hub_cache("rte") else {
+        return;
+    };
+    assert_eq!(data.labels, ["entailment", "not_entailment"]);
+    check(&data, Split::Train, 2_490, Some(1_241));
+    check(&data, Split::Validation, 277, Some(131));
+    check(&data, Split::Test, 3_000, None);
+    assert!(data.split(Split::Train).iter().all(|e| e.pair.is_some()));
+}

@@ -1,0 +1,250 @@
+//! Token ids: what they are, how they are cut, how they are kept.
+
+use std::fs;
+
+use peftbench_datasets::{Error, TextTokenizer};
+
+use crate::support::*;
+
+/// A WordPiece tokenizer of BERT's form. It orders padding and truncation to 8 tokens, which must not be followed.
+pub const TOKENIZER: &str = r###"{
+  "version": "1.0",
+  "truncation": { "direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0 },
+  "padding": { "strategy": { "Fixed": 8 }, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]" },
+  "added_tokens": [
+    { "id": 0, "content": "[PAD]", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true },
+    { "id": 1, "content": "[UNK]", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true },
+    { "id": 2, "content": "[CLS]", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true },
+    { "id": 3, "content": "[SEP]", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true }
+  ],
+  "normalizer": { "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true },
+  "pre_tokenizer": { "type": "BertPreTokenizer" },
+  "post_processor": {
+    "type": "TemplateProcessing",
+    "single": [{ "SpecialToken": { "id": "[CLS]", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }, { "SpecialToken": { "id": "[SEP]", "type_id": 0 } }],
+    "pair": [{ "SpecialToken": { "id": "[CLS]", "type_id": 0 } }, { "Sequence": { "id": "A", "type_id": 0 } }, { "SpecialToken": { "id": "[SEP]", "type_id": 0 } }, { "Sequence": { "id": "B", "type_id": 1 } }, { "SpecialToken": { "id": "[SEP]", "type_id": 1 } }],
+    "special_tokens": { "[CLS]": { "id": "[CLS]", "ids": [2], "tokens": ["[CLS]"] }, "[SEP]": { "id": "[SEP]", "ids": [3], "tokens": ["[SEP]"] } }
+  },
+  "decoder": { "type": "WordPiece", "prefix": "##", "cleanup": true },
+  "model": {
+    "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
+    "vocab": { "[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, "a": 4, "fine": 5, "film": 6, "##s": 7, ".": 8, "[unused0]": 9, "b": 11 }
+  }
+}"###;
+
+fn tokenizer(folder: &Folder) -> TextTokenizer {
+    TextTokenizer::from_file(&folder.write("tokenizer.json", TOKENIZER)).unwrap()
+}
+
+#[test]
+fn examples_are_packed_without_padding() {
+    let folder = Folder::new();
+    let examples = [
+        example("A fine film.", None, Some(1)),
+        example("films", None, Some(0)),
+        example("zebra a a a a a a a a", None, Some(1)),
+    ];
+    let encoded = tokenizer(&folder).encode(&examples, 64).unwrap();
+    assert_eq!(
+        encoded.ids,
+        [
+            2, 4, 5, 6, 8, 3, 2, 6, 7, 3, 2, 1, 4, 4, 4, 4, 4, 4, 4, 4, 3
+        ]
+    );
+    assert_eq!(encoded.types, [0; 21]);
+    assert_eq!(encoded.offsets, [0, 6, 10, 21]);
+    assert_eq!(encoded.labels, [1, 0, 1]);
+    assert_eq!(encoded.truncated, 0);
+    assert_eq!(encoded.len(), 3);
+    assert_eq!(encoded.lengths(), [6, 4, 11]);
+    assert_eq!(encoded.example(1), (&[2, 6, 7, 3][..], &[0; 4][..]));
+    assert_eq!((encoded.length(2), encoded.label(2)), (11, 1));
+}
+
+#[test]
+fn the_second_text_of_a_pair_has_type_one() {
+    let folder = Folder::new();
+    let pair = [example("a film", Some("b"), None)];
+    let encoded = tokenizer(&folder).encode(&pair, 64).unwrap();
+    assert_eq!(encoded.ids, [2, 4, 6, 3, 11, 3]);
+    assert_eq!(encoded.types, [0, 0, 0, 0, 1, 1]);
+    assert!(encoded.labels.is_empty());
+}
+
+#[test]
+fn a_text_that_is_too_long_is_cut_and_counted() {
+    let folder = Folder::new();
+    let examples = [
+        example("a fine film . b", None, Some(0)),
+        example("a fine film", None, Some(0)),
+    ];
+    let encoded = tokenizer(&folder).encode(&examples, 5).unwrap();
+    assert_eq!(encoded.ids, [2, 4, 5, 6, 3, 2, 4, 5, 6, 3]);
+    assert_eq!(encoded.truncated, 1);
+}
+
+#[test]
+fn the_longer_text_of_a_pair_is_cut_first() {
+    let folder = Folder::new();
+    let encode = |text: &str, pair: &str, max| {
+        let encoded = tokenizer(&folder)
+            .encode(&[example(text, Some(pair), None)], max)
+            .unwrap();
+        assert_eq!(encoded.truncated, 1);
+        encoded.ids
+    };
+    assert_eq!(encode("a a a a a a", "b b", 8), [2, 4, 4, 4, 3, 11, 11, 3]);
+    assert_eq!(encode("a a", "b b b b b b", 8), [2, 4, 4, 3, 11, 11, 11, 3]);
+    assert_eq!(
+        encode("a a a a a a", "b b b b b b", 9),
+        [2, 4, 4, 4, 3, 11, 11, 11, 3]
+    );
+}
+
+#[test]
+fn a_limit_without_room_for_text_is_refused_with_the_smallest_that_has() {
+    let folder = Folder::new();
+    let tokenizer = tokenizer(&folder);
+    let single = [example("a", None, None)];
+    says(
+        tokenizer.encode(&single, 2),
+        &["tokenizer.json", "max_tokens 2", "accepted: 3"],
+    );
+    assert_eq!(tokenizer.encode(&single, 3).unwrap().ids, [2, 4, 3]);
+    let pair = [example("a", Some("b"), None)];
+    says(tokenizer.encode(&pair, 0), &["max_tokens 0", "accepted: 4"]);
+}
+
+#[test]
+fn megabytes_in_both_texts_of_a_pair_are_cut_like_any_other() {
+    let folder = Folder::new();
+    let examples = [
+        example(&"a ".repeat(500_000), Some(&"b".repeat(1_000_000)), None),
+        example(&"film".repeat(250_000), Some(&"b.".repeat(500_000)), None),
+    ];
+    let encoded = tokenizer(&folder).encode(&examples, 10).unwrap();
+    assert_eq!(encoded.truncated, 2);
+    assert_eq!(encoded.example(0).0, [2, 4, 4, 4, 4, 4, 4, 3, 1, 3]);
+    assert_eq!(encoded.example(1).0, [2, 1, 3, 11, 8, 11, 8, 11, 8, 3]);
+}
+
+#[test]
+fn the_vocabulary_is_known_by_its_largest_id_and_its_ordinary_tokens() {
+    let folder = Folder::new();
+    let tokenizer = tokenizer(&folder);
+    assert_eq!(tokenizer.vocabulary_size(), 12);
+    assert_eq!(tokenizer.ordinary_tokens(), [4, 5, 6, 7, 8, 11]);
+    assert_eq!(tokenizer.special_tokens(), [0, 1, 2, 3].into());
+    assert_eq!(tokenizer.encode_text("A fine film.").unwrap(), [4, 5, 6, 8]);
+    assert_eq!(tokenizer.encode_text("").unwrap(), [] as [u32; 0]);
+}
+
+/// The one file of a cache.
+fn cached(folder: &Folder) -> std::path::PathBuf {
+    let mut files = fs::read_dir(folder.path().join("tokens")).unwrap();
+    let path = files.next().unwrap().unwrap().path();
+    assert!(files.next().is_none(), "more than one file");
+    path
+}
+
+#[test]
+fn a_cache_gives_the_same_tokens_with_the_labels_of_the_examples() {
+    let folder = Folder::new();
+    let tokenizer = tokenizer(&folder);
+    let mut examples = [
+        example("a fine film", Some("b b b"), Some(1)),
+        example("b", Some("films"), Some(0)),
+    ];
+    let first = tokenizer
+        .encode_cached(&examples, 8, folder.path())
+        .unwrap();
+    assert_eq!(first, tokenizer.encode(&examples, 8).unwrap());
+    let written = fs::metadata(cached(&folder)).unwrap().modified().unwrap();
+    assert_eq!(
+        tokenizer
+            .encode_cached(&examples, 8, folder.path())
+            .unwrap(),
+        first
+    );
+    examples[1].label = Some(1);
+    let changed = tokenizer
+        .encode_cached(&examples, 8, folder.path())
+        .unwrap();
+    assert_eq!(changed.labels, [1, 1]);
+    assert_eq!(changed.ids, first.ids);
+    assert_eq!(
+        fs::metadata(cached(&folder)).unwrap().modified().unwrap(),
+        written
+    );
+}
+
+#[test]
+fn another_text_limit_or_tokenizer_has_another_place_in_the_cache() {
+    let folder = Folder::new();
+    let cache = folder.path();
+    let one = tokenizer(&folder);
+    one.encode_cached(&[example("a b", None, None)], 8, cache)
+        .unwrap();
+    one.encode_cached(&[example("a b", None, None)], 9, cache)
+        .unwrap();
+    one.encode_cached(&[example("a", Some("b"), None)], 8, cache)
+        .unwrap();
+    one.encode_cached(
+        &[example("a", None, None), example("b", None, None)],
+        8,
+        cache,
+    )
+    .unwrap();
+    let other = folder.write("other.json", TOKENIZER.replace("\"b\": 11", "\"b\": 10"));
+    let other = TextTokenizer::from_file(&other).unwrap();
+    let ids = other
+        .encode_cached(&[example("a b", None, None)], 8, cache)
+        .unwrap()
+        .ids;
+    assert_eq!(ids, [2, 4, 10, 3]);
+    assert_eq!(fs::read_dir(cache.join("tokens")).unwrap().count(), 5);
+}
+
+#[test]
+fn a_damaged_cache_is_made_again() {
+    let folder = Folder::new();
+    let tokenizer = tokenizer(&folder);
+    let examples = [
+        example("a fine film", None, Some(1)),
+        example("b", None, Some(0)),
+    ];
+    let good = tokenizer
+        .encode_cached(&examples, 8, folder.path())
+        .unwrap();
+    let path = cached(&folder);
+    let bytes = fs::read(&path).unwrap();
+    let mut flipped = bytes.clone();
+    flipped[30] ^= 1;
+    for damaged in [
+        &bytes[..0],
+        &bytes[..20],
+        &bytes[..bytes.len() - 1],
+        &flipped,
+        &[bytes.clone(), vec![0]].concat(),
+    ] {
+        fs::write(&path, damaged).unwrap();
+        assert_eq!(
+            tokenizer
+                .encode_cached(&examples, 8, folder.path())
+                .unwrap(),
+            good
+        );
+        assert_eq!(fs::read(&path).unwrap(), bytes, "written again");
+    }
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_stops_nothing() -> Result<(), Error> {
+    let folder = Folder::new();
+    let not_a_folder = folder.write("file", "");
+    let examples = [example("a fine film", None, Some(1))];
+    let tokenizer = tokenizer(&folder);
+    let encoded = tokenizer.encode_cached(&examples, 8, &not_a_folder)?;
+    assert_eq!(encoded, tokenizer.encode(&examples, 8)?);
+    Ok(())
+}
