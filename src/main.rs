@@ -11,6 +11,7 @@ use peftbench::{
 
 fn main() -> ExitCode {
     let started = Instant::now();
+    kernels::keep_freed_memory();
     let cli = Cli::parse();
     let result = set_threads(cli.threads).and_then(|()| match &cli.command {
         Command::Compare(arguments) => commands::compare(arguments),

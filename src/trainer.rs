@@ -291,7 +291,7 @@ impl Training<'_> {
                     reason: format!("the loss is {value}"),
                 });
             }
-            let grads = step_loss.backward()?;
+            let grads = kernels::backward(&step_loss)?;
             drop((step_loss, pooled));
             optimiser.step(&grads).map_err(|e| match e {
                 StepError::NotFinite(_) => Stop::Diverged {

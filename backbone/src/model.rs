@@ -447,7 +447,7 @@ impl Backbone {
                 .iter()
                 .map(|t| (*t).min(self.config.token_types as u32 - 1))
                 .collect();
-            fixed = (fixed + kernels::embed(table, &types)?)?;
+            fixed = kernels::add(&fixed, &kernels::embed(table, &types)?)?;
         }
         Ok(self.norm.forward_residual(&input.embeddings, &fixed)?)
     }

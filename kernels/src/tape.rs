@@ -161,7 +161,7 @@ impl<T> Registry<T> {
 
 /// Whether any of these needs a backward.
 pub(crate) fn tracked(inputs: &[&Tensor]) -> bool {
-    inputs.iter().any(|input| input.track_op())
+    !crate::gradients::off() && inputs.iter().any(|input| input.track_op())
 }
 
 /// The result of an op as a tensor, recorded with `node` if any of the inputs is tracked.

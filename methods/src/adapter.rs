@@ -149,7 +149,7 @@ impl Hooks for Adapter {
         };
         let x = init::dropout(&x, self.dropout, pass.phase)?;
         let inner = bottleneck.down.forward_activated(&x, self.activation)?;
-        Ok((h + bottleneck.up.forward(&inner)?)?)
+        Ok(kernels::add(&h, &bottleneck.up.forward(&inner)?)?)
     }
 }
 

@@ -146,10 +146,7 @@ fn evaluated(method: &dyn PeftMethod, frozen: &Backbone, examples: &[Vec<u32>]) 
 fn gradients(method: &dyn PeftMethod, frozen: &Backbone) -> GradStore {
     let rng = RefCell::new(ChaCha8Rng::seed_from_u64(9));
     let rows = pooled(method, frozen, &packed(&examples()), Phase::Train(&rng));
-    kernels::cross_entropy(&rows, &[0, 1, 2, 3])
-        .unwrap()
-        .backward()
-        .unwrap()
+    kernels::backward(&kernels::cross_entropy(&rows, &[0, 1, 2, 3]).unwrap()).unwrap()
 }
 
 fn step(vars: &[(String, Var)], moments: &mut [Moments], grads: &GradStore, number: usize) {
