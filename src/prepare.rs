@@ -128,7 +128,9 @@ impl Files {
         choice: &str,
         overrides: &BTreeMap<String, String>,
     ) -> Result<BackboneFiles> {
-        let mut found = if Path::new(choice).is_dir() {
+        // A known name wins over a folder of that name: write ./NAME for the folder.
+        let known = backbone::names().any(|name| name == choice);
+        let mut found = if !known && Path::new(choice).is_dir() {
             let folder = Path::new(choice);
             let file = |name: &str| -> Result<PathBuf> {
                 let path = folder.join(name);

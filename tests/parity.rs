@@ -205,20 +205,25 @@ fn for_every_fixture(mut f: impl FnMut(&Fixture)) {
     let mut count = 0;
     for architecture in ["bert", "roberta", "distilbert"] {
         for method in METHODS {
-            f(&Fixture::load(architecture, method));
-            count += 1;
+            // Scaling is arithmetic: rsLoRA's fixture exists for one architecture.
+            if method != "rslora" || architecture == "bert" {
+                f(&Fixture::load(architecture, method));
+                count += 1;
+            }
         }
     }
-    assert_eq!(count, 21);
+    assert_eq!(count, 19);
 }
 
 #[test]
 fn hidden_states_after_every_layer_equal_those_of_transformers() {
-    let mut worst = 0f32;
+    let (mut worst, mut count) = (0f32, 0);
     for_every_fixture(|fixture| {
-        if fixture.method == "full" {
-            return; // Its hidden states are those of head_only.
+        // Those of `full` are those of `head_only`.
+        if !fixture.tensors.contains_key("hidden.0") {
+            return;
         }
+        count += 1;
         let backbone = fixture.backbone(Pooling::Cls);
         let (method, _) = fixture.build(&backbone, "cls");
         let states = backbone
@@ -230,7 +235,8 @@ fn hidden_states_after_every_layer_equal_those_of_transformers() {
             worst = worst.max(fixture.close(&name, state, &fixture.tensors[&name], FORWARD));
         }
     });
-    println!("largest difference of hidden states: {worst:.1e}");
+    println!("{count} fixtures; largest difference of hidden states: {worst:.1e}");
+    assert_eq!(count, 16);
 }
 
 #[test]
@@ -306,7 +312,7 @@ fn pooled_vectors_logits_losses_and_gradients_equal_those_of_the_python_librarie
 
 #[test]
 fn ten_steps_of_adamw_with_clipping_and_schedule_lose_what_torch_loses() {
-    let (mut losses, mut weights) = (0f32, 0f32);
+    let (mut losses, mut weights, mut compared) = (0f32, 0f32, 0);
     for_every_fixture(|fixture| {
         let meta = &fixture.meta;
         let number = |key: &str| meta[key].as_f64().unwrap();
@@ -367,7 +373,10 @@ fn ten_steps_of_adamw_with_clipping_and_schedule_lose_what_torch_loses() {
             if ours.ends_with("key.bias") || ours.ends_with("k_lin.bias") {
                 continue;
             }
-            let expected = &fixture.tensors[&format!("step.final.{theirs}")];
+            let Some(expected) = fixture.tensors.get(&format!("step.final.{theirs}")) else {
+                continue;
+            };
+            compared += 1;
             weights = weights.max(fixture.close(
                 &theirs,
                 vars[&ours].as_tensor(),
@@ -376,7 +385,10 @@ fn ten_steps_of_adamw_with_clipping_and_schedule_lose_what_torch_loses() {
             ));
         }
     });
-    println!("largest differences over ten steps: losses {losses:.1e}, weights {weights:.1e}");
+    assert!(compared > 50, "{compared}");
+    println!(
+        "{compared} variables; largest differences over ten steps: losses {losses:.1e}, weights {weights:.1e}"
+    );
 }
 
 fn encoded(batch: &Batch, labels: &[u32]) -> datasets::Encoded {

@@ -34,7 +34,11 @@ mod tests {
         let x = Var::zeros((2, 3), DType::F32, &Device::Cpu).unwrap();
         with_reference_path(false, || {
             assert!(activate(&x, Activation::Gelu).unwrap().track_op());
-            assert!(!without_gradients(|| activate(&x, Activation::Gelu)).unwrap().track_op());
+            assert!(
+                !without_gradients(|| activate(&x, Activation::Gelu))
+                    .unwrap()
+                    .track_op()
+            );
             assert!(activate(&x, Activation::Gelu).unwrap().track_op());
         });
     }

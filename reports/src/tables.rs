@@ -453,7 +453,12 @@ mod tests {
         for line in text.lines() {
             assert!(line.chars().count() <= 80, "{line}");
         }
-        println!("{text}\n{}\n{}\n{}", markdown(&example()), csv(&example()).unwrap(), serde_json::to_string(&json(&example())["pairs"][0]).unwrap());
+        println!(
+            "{text}\n{}\n{}\n{}",
+            markdown(&example()),
+            csv(&example()).unwrap(),
+            serde_json::to_string(&json(&example())["pairs"][0]).unwrap()
+        );
     }
 
     #[test]
