@@ -21,7 +21,7 @@ pub use config::{Architecture, Config};
 pub use error::{Error, Result};
 pub use hooks::{Hooks, NoHooks, Pass, Phase};
 pub use kernels::{Activation, LayerNorm, Linear, Spans};
-pub use model::{Backbone, Pooling};
+pub use model::{Backbone, Pooling, TensorSource};
 pub use site::{Projection, Site, Sublayer};
 pub use spec::{BackboneSpec, HeadKind, names, spec};
 pub use weights::{TensorFile, digest_of};

@@ -52,6 +52,9 @@ impl Layer {
     }
 }
 
+/// Gives a tensor by its name and shape, or nothing where it does not exist.
+pub type TensorSource<'a> = dyn FnMut(&str, &[usize]) -> Result<Option<Tensor>> + 'a;
+
 /// A transformer encoder. Cloning is cheap: weights are shared.
 #[derive(Clone)]
 pub struct Backbone {
@@ -101,10 +104,7 @@ impl Backbone {
     ///
     /// # Errors
     /// If the function fails or a needed tensor does not exist.
-    pub fn build(
-        config: Config,
-        get: &mut dyn FnMut(&str, &[usize]) -> Result<Option<Tensor>>,
-    ) -> Result<Self> {
+    pub fn build(config: Config, get: &mut TensorSource<'_>) -> Result<Self> {
         let c = config.clone();
         let names = Names(c.architecture);
         let h = c.hidden;

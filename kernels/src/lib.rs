@@ -13,6 +13,8 @@
 // The only crate with `unsafe`: every block says why it holds.
 #![allow(unsafe_code)]
 #![warn(clippy::undocumented_unsafe_blocks)]
+// Coefficients stand as they were computed, to more digits than f32 holds.
+#![allow(clippy::excessive_precision)]
 
 mod activation;
 mod adamw;

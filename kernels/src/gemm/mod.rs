@@ -174,10 +174,8 @@ impl<T> Left<T> {
 
     fn at_row(self, i: usize) -> Self {
         // SAFETY: `i` is a row of the operand.
-        Self {
-            ptr: unsafe { self.ptr.add(i * self.row) },
-            ..self
-        }
+        let ptr = unsafe { self.ptr.add(i * self.row) };
+        Self { ptr, ..self }
     }
 }
 
@@ -344,8 +342,8 @@ impl<'a, T: Element> Product<'a, T> {
             let (i, j) = (task / column_blocks, task % column_blocks);
             let rows = i * self.m / row_blocks..(i + 1) * self.m / row_blocks;
             let panels = j * panels / column_blocks..(j + 1) * panels / column_blocks;
-            // SAFETY: the caller's promise; blocks are disjoint.
             match left {
+                // SAFETY: the caller's promise; blocks are disjoint.
                 Some(left) => with_scratch(rows.len() * self.k, |scratch| unsafe {
                     left(rows.clone(), scratch);
                     let a = Left {
@@ -355,6 +353,7 @@ impl<'a, T: Element> Product<'a, T> {
                     };
                     self.block(level, a, rows.clone(), panels, done)
                 }),
+                // SAFETY: the caller's promise; blocks are disjoint.
                 None => unsafe { self.block(level, self.a.at_row(rows.start), rows, panels, done) },
             }
         };
