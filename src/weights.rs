@@ -148,10 +148,10 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
         .with_context(|| folder.join(CONFIG).display().to_string())?;
     // The start is overwritten, so any stream will do.
     let mut rng = datasets::stream(0, "overwritten");
-    let mut rng: &mut ChaCha8Rng = &mut rng;
+    let rng: &mut ChaCha8Rng = &mut rng;
     let method = resolved.build(&mut methods::Context {
         backbone: &loaded.backbone,
-        rng: rng,
+        rng,
         words: &Vocabulary(&loaded.tokenizer),
     })?;
     let hidden = loaded.backbone.config().hidden;
