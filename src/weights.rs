@@ -151,7 +151,7 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
     let rng: &mut ChaCha8Rng = &mut rng;
     let method = resolved.build(&mut methods::Context {
         backbone: &loaded.backbone,
-        rng,
+        rng: &mut *rng,
         words: &Vocabulary(&loaded.tokenizer),
     })?;
     let hidden = loaded.backbone.config().hidden;
