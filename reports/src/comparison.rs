@@ -1119,7 +1119,7 @@ mod tests {
     fn pairs_count_the_examples_that_one_of_two_got_right() {
         // Of 200: both right on 100..200; only the first on 0..30, only the second on 30..40.
         let first = Sample::new("full")
-            .predictions(&labels(200), |i| i < 30 || i >= 40)
+            .predictions(&labels(200), |i| !(30..40).contains(&i))
             .record();
         let second = Sample::new("lora")
             .predictions(&labels(200), |i| i >= 30)
