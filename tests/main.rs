@@ -2,5 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod command_line;
+mod latency_and_domains;
 mod parity;
 mod support;
+mod task_library;
