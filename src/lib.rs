@@ -7,7 +7,9 @@
 pub mod cli;
 pub mod commands;
 pub mod compare;
+pub mod domains;
 pub mod head;
+pub mod latency;
 pub mod measure;
 pub mod optimiser;
 pub mod plan;
@@ -15,5 +17,7 @@ pub mod prepare;
 pub mod progress;
 pub mod recipe;
 pub mod run;
+pub mod serve;
+pub mod task_library;
 pub mod trainer;
 pub mod weights;

@@ -19,10 +19,11 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     head::Head,
-    measure,
+    latency, measure,
     plan::RunPlan,
     prepare::{EncodedData, Files, LoadedBackbone, LoadedData, Vocabulary, data_facts},
     recipe::Recipe,
+    task_library::resident_bytes,
     trainer::{Event, Model, Stop, Trained, Training, batch_of, metrics_of},
     weights::{self, SavedConfig},
 };
@@ -331,12 +332,13 @@ fn execute(
         &detail,
     ));
 
-    let mut latency = measure::latency(model, &encoded.validation, "unmerged")?;
-    latency.extend(measure::latency(bare, &encoded.validation, "backbone")?);
-    if let Ok(deltas) = method.merge() {
-        let merged = backbone.merged(&deltas)?;
+    let merged = match method.merge() {
+        Ok(deltas) => Some(backbone.merged(&deltas)?),
+        Err(_) => None,
+    };
+    if let Some(merged) = &merged {
         let merged = Model {
-            backbone: &merged,
+            backbone: merged,
             method: &HeadOnly,
             head: &head,
         };
@@ -346,8 +348,11 @@ fn execute(
             d <= 10.0 * FORWARD_TOLERANCE,
             &format!("largest relative difference of logits {d:.1e}"),
         ));
-        latency.extend(measure::latency(merged, &encoded.validation, "merged")?);
     }
+    let copies = latency::copies(&folder, loaded, &*method)?;
+    let contenders = latency::contenders(backbone, &reloaded, &copies, merged.as_ref());
+    let cells = latency::sentence_cells(&encoded.validation, &latency::RECORDED)?;
+    let latency = latency::measure(&contenders, &cells)?;
 
     let count = |vars: &[(String, candle_core::Var)]| {
         vars.iter().map(|(_, v)| v.elem_count()).sum::<usize>()
@@ -382,6 +387,7 @@ fn execute(
         seconds_to_first_step: trained.first_step.duration_since(started).as_secs_f64(),
         peak_memory_bytes,
         file_bytes,
+        resident_bytes: Some(resident_bytes(&*method, &head)),
         latency,
     };
     Ok((outcome, cost))
