@@ -7,6 +7,8 @@
 pub mod cli;
 pub mod commands;
 pub mod compare;
+pub mod exchange;
+pub mod formats;
 pub mod head;
 pub mod measure;
 pub mod optimiser;

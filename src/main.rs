@@ -6,7 +6,7 @@ use std::{process::ExitCode, time::Instant};
 use clap::Parser;
 use peftbench::{
     cli::{Cli, Command},
-    commands,
+    commands, exchange,
 };
 
 fn main() -> ExitCode {
@@ -18,6 +18,8 @@ fn main() -> ExitCode {
         Command::Train(arguments) => commands::train(arguments, started),
         Command::Evaluate(arguments) => commands::evaluate(arguments),
         Command::Predict(arguments) => commands::predict(arguments),
+        Command::Export(arguments) => exchange::export(arguments),
+        Command::Import(arguments) => exchange::import(arguments),
         Command::Report(arguments) => commands::report(arguments),
         Command::List(arguments) => commands::list(arguments),
         Command::Fetch(arguments) => commands::fetch(arguments),

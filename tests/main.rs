@@ -2,5 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod command_line;
+mod formats;
+mod fuzz;
 mod parity;
 mod support;
