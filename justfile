@@ -28,6 +28,14 @@ test *flags:
 test-reference:
     PEFTBENCH_REFERENCE=1 cargo test --no-fail-fast -p peftbench-backbone -p peftbench-methods -p peftbench
 
+# Weights back and forth with the real Python libraries; PEFTBENCH_PYTHON names a Python that has them.
+interop *flags:
+    tests/interop/run.sh {{ flags }}
+
+# Read damaged files of every kind, each property with this many cases.
+fuzz cases="5000":
+    PROPTEST_CASES={{ cases }} cargo test --no-fail-fast --test main fuzz::
+
 # Format, then let the linters speak.
 lint:
     cargo fmt --all --check

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::formats::Format;
+
 /// Which parameter-efficient fine-tuning method should I use, and how sure can I be?
 #[derive(Debug, Parser)]
 #[command(name = "peftbench", version, about, max_term_width = 100)]
@@ -33,6 +35,10 @@ pub enum Command {
     Latency(Latency),
     /// Train own weights per domain and one set for all, try every set on every domain: what isolation costs and gives.
     Domains(Domains),
+    /// Write saved weights in the format of another library.
+    Export(Export),
+    /// Turn a folder of Hugging Face PEFT or AdapterHub into one of our own.
+    Import(Import),
     /// Make tables, plots and the page from records.
     Report(Report),
     /// List what there is.
@@ -125,7 +131,7 @@ pub struct Train {
 /// `evaluate`.
 #[derive(Debug, Args)]
 pub struct Evaluate {
-    /// Folder of saved weights.
+    /// Folder of saved weights: ours, or of Hugging Face PEFT or AdapterHub.
     #[arg(long)]
     pub weights: PathBuf,
     /// A data set's name or file.
@@ -176,7 +182,7 @@ impl From<SplitName> for datasets::Split {
 #[derive(Debug, Args)]
 #[command(group(clap::ArgGroup::new("what").required(true).args(["weights", "tasks"])))]
 pub struct Predict {
-    /// Folder of saved weights.
+    /// Folder of saved weights: ours, or of Hugging Face PEFT or AdapterHub.
     #[arg(long)]
     pub weights: Option<PathBuf>,
     /// Folder of folders of saved weights; each row then names its task by the folder's name.
@@ -280,6 +286,50 @@ pub struct Domains {
     /// Say nothing on standard error but errors.
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+/// `export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// Folder of saved weights.
+    #[arg(long)]
+    pub weights: PathBuf,
+    /// Which format.
+    #[arg(long, value_enum)]
+    pub format: Format,
+    /// Folder to write; it must not exist yet, or be empty.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Write the classifier into a file of its own with the few lines of Python that read it; for heads that the
+    /// library's classes cannot hold (those that read the mean).
+    #[arg(long)]
+    pub separate_head: bool,
+    /// The backbone; by default the one that the weights name.
+    #[arg(long)]
+    pub backbone: Option<String>,
+    /// Do not use the network.
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// `import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// Folder of Hugging Face PEFT or AdapterHub.
+    #[arg(long)]
+    pub weights: PathBuf,
+    /// Folder to write; it must not exist yet, or be empty.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Names of the classes in their order, separated by commas; by default those of the folder.
+    #[arg(long, value_delimiter = ',')]
+    pub labels: Option<Vec<String>>,
+    /// The backbone; by default the one that the weights name.
+    #[arg(long)]
+    pub backbone: Option<String>,
+    /// Do not use the network.
+    #[arg(long)]
+    pub offline: bool,
 }
 
 /// `report`.

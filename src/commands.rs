@@ -256,11 +256,16 @@ pub fn evaluate(arguments: &cli::Evaluate) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn task_backbone(
+/// The backbone that saved weights name, or the one that the user names, read as they ask for.
+///
+/// # Errors
+/// If it cannot be had.
+pub fn task_backbone(
     files: &Files,
     config: &weights::SavedConfig,
     named: Option<&str>,
 ) -> Result<prepare::LoadedBackbone> {
+    let choice = named.unwrap_or(&config.backbone);
     let overrides = [
         ("pooling".to_owned(), config.pooling.name().to_owned()),
         (
@@ -268,9 +273,12 @@ fn task_backbone(
             serde_yaml::to_string(&config.head)?.trim().to_owned(),
         ),
     ];
-    files
-        .backbone(named.unwrap_or(&config.backbone), &overrides.into())?
-        .load()
+    let found = files.backbone(choice, &overrides.into());
+    match named {
+        Some(_) => found,
+        None => found.context("the backbone that the weights name; --backbone names another place"),
+    }?
+    .load()
 }
 
 /// Reads the records of a folder, or of a comparison's folder, or of all comparisons below it.

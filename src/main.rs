@@ -6,7 +6,7 @@ use std::{process::ExitCode, time::Instant};
 use clap::Parser;
 use peftbench::{
     cli::{Cli, Command},
-    commands, domains, latency, serve,
+    commands, domains, exchange, latency, serve,
 };
 
 fn main() -> ExitCode {
@@ -21,6 +21,8 @@ fn main() -> ExitCode {
         Command::Tasks(arguments) => serve::tasks(arguments),
         Command::Domains(arguments) => domains::command(arguments),
         Command::Latency(arguments) => latency::command(arguments),
+        Command::Export(arguments) => exchange::export(arguments),
+        Command::Import(arguments) => exchange::import(arguments),
         Command::Report(arguments) => commands::report(arguments),
         Command::List(arguments) => commands::list(arguments),
         Command::Fetch(arguments) => commands::fetch(arguments),

@@ -151,6 +151,8 @@ impl Files {
                 .and_then(|p| Some(p.file_name()?.to_string_lossy().into_owned()));
             BackboneFiles {
                 name: name.unwrap_or_else(|| choice.to_owned()),
+                folder: Some(folder.to_owned()),
+                config_file: file("config.json")?,
                 tokenizer: file("tokenizer.json")?,
                 weights: file("model.safetensors")?,
                 config,
@@ -168,6 +170,8 @@ impl Files {
             };
             BackboneFiles {
                 name: spec.name.clone(),
+                folder: None,
+                config_file: file("config")?,
                 config: Config::read(&file("config")?)?,
                 tokenizer: file("tokenizer")?,
                 weights: file("weights")?,
@@ -204,8 +208,12 @@ fn pickle_hint(folder: &Path) -> &'static str {
 pub struct BackboneFiles {
     /// Its name.
     pub name: String,
+    /// Its folder, where it was named by one.
+    pub folder: Option<PathBuf>,
     /// Sizes and constants.
     pub config: Config,
+    /// Their file.
+    pub config_file: PathBuf,
     /// The tokenizer's file.
     pub tokenizer: PathBuf,
     /// The weights' file.
@@ -230,6 +238,10 @@ pub struct LoadedBackbone {
     pub head: HeadKind,
     /// Its name.
     pub name: String,
+    /// Its folder, where it was named by one.
+    pub folder: Option<PathBuf>,
+    /// The files of configuration, tokenizer and weights.
+    pub files: [PathBuf; 3],
 }
 
 impl BackboneFiles {
@@ -257,6 +269,8 @@ impl BackboneFiles {
             tokenizer,
             head: self.head,
             name: self.name,
+            folder: self.folder,
+            files: [self.config_file, self.tokenizer, self.weights],
         })
     }
 }

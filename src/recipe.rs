@@ -6,6 +6,9 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// More than anybody waits for; below it no arithmetic with steps overflows.
+const MOST_STEPS: usize = 1_000_000_000;
+
 const YAML: &str = include_str!("../recipe.yaml");
 
 /// What every method shares, resolved for a budget and a training split.
@@ -121,7 +124,10 @@ impl Recipe {
             (None, Some(steps), _) => steps,
             (None, None, epochs) => epochs.unwrap_or(1) * train_examples.div_ceil(file.batch),
         };
-        ensure!(steps >= 1, "recipe: steps: {steps} must be at least 1");
+        ensure!(
+            (1..=MOST_STEPS).contains(&steps),
+            "recipe: steps: {steps} must be in 1 … {MOST_STEPS}"
+        );
         ensure!(
             file.max_tokens >= 3,
             "recipe: max_tokens: {} must be at least 3",
@@ -131,6 +137,11 @@ impl Recipe {
             (0.0..=1.0).contains(&file.warmup),
             "recipe: warmup: {} must be in 0 … 1",
             file.warmup
+        );
+        ensure!(
+            file.epsilon > 0.0 && file.epsilon.is_finite(),
+            "recipe: epsilon: {} must be above 0",
+            file.epsilon
         );
         ensure!(
             file.clip > 0.0,

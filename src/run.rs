@@ -455,8 +455,20 @@ pub fn evaluate(
 ) -> Result<(std::collections::BTreeMap<String, f64>, usize)> {
     let task = weights::load(folder, loaded)?;
     let dataset = &data.dataset;
+    // Foreign folders often have numbers only: then the data set's order is the meaning.
+    let numbered = crate::formats::are_anonymous(&task.config.labels)
+        && task.config.labels.len() == dataset.labels.len();
+    if numbered && dataset.labels != task.config.labels {
+        eprintln!(
+            "note: {} has no names for its {} classes; taken in the order of '{}': {}",
+            folder.display(),
+            dataset.labels.len(),
+            dataset.name,
+            dataset.labels.join(", ")
+        );
+    }
     anyhow::ensure!(
-        dataset.labels == task.config.labels,
+        numbered || dataset.labels == task.config.labels,
         "{}: trained for the labels {}, but '{}' has {}",
         folder.display(),
         task.config.labels.join(", "),

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod command_line;
+mod formats;
+mod fuzz;
 mod latency_and_domains;
 mod parity;
 mod real;

@@ -25,6 +25,8 @@ struct Config {
     alpha: f64,
     target_modules: Vec<String>,
     layers: Layers,
+    rank_pattern: BTreeMap<String, usize>,
+    alpha_pattern: BTreeMap<String, f64>,
     dropout: f64,
     rslora: bool,
 }
@@ -63,72 +65,100 @@ impl Layers {
     }
 }
 
+/// The rank and the alpha of a site.
+#[derive(Clone, Copy)]
+struct Strength {
+    rank: usize,
+    alpha: f64,
+}
+
 impl Config {
-    fn sites(&self, backbone: &backbone::Config) -> std::result::Result<Vec<Site>, String> {
+    fn sites(
+        &self,
+        backbone: &backbone::Config,
+    ) -> std::result::Result<BTreeMap<Site, Strength>, String> {
         if self.target_modules.is_empty() {
             return Err("target_modules: name at least one".into());
         }
-        let projections = self
-            .target_modules
-            .iter()
-            .map(|m| m.parse())
-            .collect::<std::result::Result<Vec<Projection>, _>>()?;
-        let mut sites: Vec<Site> = self
-            .layers
-            .resolve(backbone.layers)?
-            .into_iter()
-            .flat_map(|layer| {
-                projections
-                    .iter()
-                    .map(move |&projection| Site { layer, projection })
-            })
-            .collect();
-        sites.sort();
-        sites.dedup();
+        let strength = Strength {
+            rank: self.rank,
+            alpha: self.alpha,
+        };
+        let layers = self.layers.resolve(backbone.layers)?;
+        let mut sites = BTreeMap::new();
+        for module in &self.target_modules {
+            if module.contains('.') {
+                let site: Site = module.parse()?;
+                if site.layer >= backbone.layers {
+                    return Err(format!(
+                        "target_modules: {site} does not exist; the backbone has layers 0 … {}",
+                        backbone.layers - 1
+                    ));
+                }
+                sites.insert(site, strength);
+            } else {
+                let projection: Projection = module.parse()?;
+                let all = layers.iter().map(|&layer| Site { layer, projection });
+                sites.extend(all.map(|site| (site, strength)));
+            }
+        }
+        let mut of = |key: &str, name: &str, set: &dyn Fn(&mut Strength)| {
+            match sites.get_mut(&name.parse::<Site>()?) {
+                Some(strength) => set(strength),
+                None => return Err(format!("{key}: {name} is not among the target modules")),
+            }
+            Ok(())
+        };
+        for (name, &rank) in &self.rank_pattern {
+            of("rank_pattern", name, &|s| s.rank = rank)?;
+        }
+        for (name, &alpha) in &self.alpha_pattern {
+            of("alpha_pattern", name, &|s| s.alpha = alpha)?;
+        }
         Ok(sites)
     }
 }
 
 impl MethodConfig for Config {
     fn check(&self, backbone: &backbone::Config) -> std::result::Result<(), String> {
-        if self.rank == 0 || self.rank > backbone.hidden {
-            return Err(format!(
-                "rank {} must be in 1 … {} (the hidden size)",
-                self.rank, backbone.hidden
-            ));
+        for Strength { rank, alpha } in self.sites(backbone)?.values() {
+            if !(1..=backbone.hidden).contains(rank) {
+                return Err(format!(
+                    "rank {rank} must be in 1 … {} (the hidden size)",
+                    backbone.hidden
+                ));
+            }
+            if !alpha.is_finite() || *alpha <= 0.0 {
+                return Err(format!("alpha {alpha} must be above 0"));
+            }
         }
-        if !self.alpha.is_finite() || self.alpha <= 0.0 {
-            return Err(format!("alpha {} must be above 0", self.alpha));
-        }
-        init::check_dropout(self.dropout)?;
-        self.sites(backbone).map(drop)
+        init::check_dropout(self.dropout)
     }
 
     fn build(self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
         let backbone = context.backbone;
-        let r = self.rank;
-        let scaling = self.alpha
-            / if self.rslora {
+        let dtype = backbone.dtype();
+        let mut updates = BTreeMap::new();
+        for (site, Strength { rank: r, alpha }) in self.sites(backbone.config()).unwrap_or_default()
+        {
+            let (o, i) = backbone.shape(site);
+            let divisor = if self.rslora {
                 (r as f64).sqrt()
             } else {
                 r as f64
             };
-        let dtype = backbone.dtype();
-        let mut updates = BTreeMap::new();
-        for site in self.sites(backbone.config()).unwrap_or_default() {
-            let (o, i) = backbone.shape(site);
             let a = init::uniform(context.rng, &[r, i], 1.0 / (i as f64).sqrt(), dtype)?;
             updates.insert(
                 site,
                 Update {
                     a,
                     b: init::zeros(&[o, r], dtype)?,
+                    scaling: alpha / divisor,
                 },
             );
         }
         Ok(Box::new(Lora {
             updates,
-            scaling,
             dropout: self.dropout,
         }))
     }
@@ -137,11 +167,11 @@ impl MethodConfig for Config {
 struct Update {
     a: Var,
     b: Var,
+    scaling: f64,
 }
 
 struct Lora {
     updates: BTreeMap<Site, Update>,
-    scaling: f64,
     dropout: f64,
 }
 
@@ -159,9 +189,9 @@ impl Hooks for Lora {
     ) -> backbone::Result<Tensor> {
         match self.updates.get(&site) {
             None => Ok(y),
-            Some(Update { a, b }) => {
+            Some(Update { a, b, scaling }) => {
                 let x = init::dropout(x, self.dropout, pass.phase)?;
-                Ok(kernels::low_rank_add(&y, &x, a, b, self.scaling)?)
+                Ok(kernels::low_rank_add(&y, &x, a, b, *scaling)?)
             }
         }
     }
@@ -183,10 +213,10 @@ impl PeftMethod for Lora {
     fn merge(&self) -> std::result::Result<Vec<(Site, Tensor)>, NotMergeable> {
         self.updates
             .iter()
-            .map(|(site, Update { a, b })| {
+            .map(|(site, Update { a, b, scaling })| {
                 Ok((
                     *site,
-                    (b.as_detached_tensor().matmul(&a.as_detached_tensor())? * self.scaling)?,
+                    (b.as_detached_tensor().matmul(&a.as_detached_tensor())? * *scaling)?,
                 ))
             })
             .collect()
