@@ -28,6 +28,13 @@ test *flags:
 test-reference:
     PEFTBENCH_REFERENCE=1 cargo test --no-fail-fast -p peftbench-backbone -p peftbench-methods -p peftbench
 
+# Test the report's page in headless Chromium, where there is one; screenshots into target/page/shots.
+page-test:
+    cargo run --quiet -p peftbench-reports --example sample_report -- target/page
+    test -d target/page/venv || python3 -m venv target/page/venv
+    target/page/venv/bin/pip install --quiet --requirement reports/tests/requirements.txt
+    target/page/venv/bin/python reports/tests/page.py target/page target/page/shots
+
 # Format, then let the linters speak.
 lint:
     cargo fmt --all --check
