@@ -18,24 +18,19 @@ fn main() -> peftbench_reports::Result<()> {
             write_report(&read.records, Path::new(out))?;
         }
         [out] => {
-            let stand_in = |mut r: RunRecord| {
-                r.asked.dataset.stand_in_for = Some("sst2".into());
-                r.asked.dataset.name = "movie_snippets".into();
-                r
-            };
             let five = || sample::realistic_comparison(&sample::FIVE, 3);
-            let other_data = |mut r: RunRecord| {
-                r.asked.dataset.name = "rte".into();
-                r
-            };
             let mut two = sample::troubled_comparison(3);
-            two.extend(sample::realistic_comparison(&["lora", "full"], 1).into_iter().map(other_data));
+            let other = sample::realistic_comparison(&["lora", "full"], 1);
+            two.extend(sample::on_data(other, "tweets", None));
             for (name, records) in [
                 ("five", five()),
                 ("troubled", two),
                 ("twenty", sample::realistic_comparison(&sample::TWENTY, 3)),
                 ("one", sample::realistic_comparison(&["lora"], 1)),
-                ("stand-in", five().into_iter().map(stand_in).collect()),
+                (
+                    "stand-in",
+                    sample::on_data(five(), "movie_snippets", Some("sst2")),
+                ),
                 ("unfinished", unfinished()),
             ] {
                 write_report(&records, &Path::new(out).join(name))?;
@@ -48,6 +43,7 @@ fn main() -> peftbench_reports::Result<()> {
 
 /// Nothing ended well.
 fn unfinished() -> Vec<RunRecord> {
-    let ended = |m: &str| sample::realistic(m, 0).ended(peftbench_reports::record::Status::Interrupted);
+    let ended =
+        |m: &str| sample::realistic(m, 0).ended(peftbench_reports::record::Status::Interrupted);
     ["lora", "full"].map(|m| ended(m).record()).to_vec()
 }

@@ -53,7 +53,10 @@ pub fn write_report(records: &[record::RunRecord], out: &Path) -> Result<Written
     let comparisons = Comparison::from_records(records);
     for comparison in &comparisons {
         let slug = &comparison.slug;
-        write(format!("{slug}.md"), tables::markdown(comparison).as_bytes())?;
+        write(
+            format!("{slug}.md"),
+            tables::markdown(comparison).as_bytes(),
+        )?;
         write(format!("{slug}.csv"), tables::csv(comparison)?.as_bytes())?;
         let json = serde_json::to_string_pretty(&tables::json(comparison))?;
         write(format!("{slug}.json"), json.as_bytes())?;

@@ -27,18 +27,54 @@ const TEMPLATES: &[(&str, &str)] = &[
     ("style.css", include_str!("../templates/style.css")),
     ("page.js", include_str!("../templates/page.js")),
     ("macros.html", include_str!("../templates/macros.html")),
-    ("sections/answer.html", include_str!("../templates/sections/answer.html")),
-    ("sections/table.html", include_str!("../templates/sections/table.html")),
-    ("sections/trade_off.html", include_str!("../templates/sections/trade_off.html")),
-    ("sections/plots.html", include_str!("../templates/sections/plots.html")),
-    ("sections/pairs.html", include_str!("../templates/sections/pairs.html")),
-    ("sections/examples.html", include_str!("../templates/sections/examples.html")),
-    ("sections/gate.html", include_str!("../templates/sections/gate.html")),
-    ("sections/runs.html", include_str!("../templates/sections/runs.html")),
-    ("sections/conditions.html", include_str!("../templates/sections/conditions.html")),
-    ("sections/recommend.html", include_str!("../templates/sections/recommend.html")),
-    ("sections/claims.html", include_str!("../templates/sections/claims.html")),
-    ("sections/studies.html", include_str!("../templates/sections/studies.html")),
+    (
+        "sections/answer.html",
+        include_str!("../templates/sections/answer.html"),
+    ),
+    (
+        "sections/table.html",
+        include_str!("../templates/sections/table.html"),
+    ),
+    (
+        "sections/trade_off.html",
+        include_str!("../templates/sections/trade_off.html"),
+    ),
+    (
+        "sections/plots.html",
+        include_str!("../templates/sections/plots.html"),
+    ),
+    (
+        "sections/pairs.html",
+        include_str!("../templates/sections/pairs.html"),
+    ),
+    (
+        "sections/examples.html",
+        include_str!("../templates/sections/examples.html"),
+    ),
+    (
+        "sections/gate.html",
+        include_str!("../templates/sections/gate.html"),
+    ),
+    (
+        "sections/runs.html",
+        include_str!("../templates/sections/runs.html"),
+    ),
+    (
+        "sections/conditions.html",
+        include_str!("../templates/sections/conditions.html"),
+    ),
+    (
+        "sections/recommend.html",
+        include_str!("../templates/sections/recommend.html"),
+    ),
+    (
+        "sections/claims.html",
+        include_str!("../templates/sections/claims.html"),
+    ),
+    (
+        "sections/studies.html",
+        include_str!("../templates/sections/studies.html"),
+    ),
 ];
 
 /// What other parts of the report give to the page, as the templates of their sections expect it.
@@ -234,7 +270,9 @@ pub fn render(comparisons: &[Comparison], extras: &Extras) -> Result<String> {
     for (name, source) in TEMPLATES {
         environment.add_template(name, source)?;
     }
-    Ok(environment.get_template("report.html")?.render(Serde(page))?)
+    Ok(environment
+        .get_template("report.html")?
+        .render(Serde(page))?)
 }
 
 fn section(comparison: &Comparison, id: String) -> Result<Section<'_>> {
@@ -296,15 +334,12 @@ fn section(comparison: &Comparison, id: String) -> Result<Section<'_>> {
         .collect();
     let mut grouped: BTreeMap<&'static str, Vec<PlotView>> = BTreeMap::new();
     for plot in plots::plots(comparison) {
-        grouped
-            .entry(place(&plot))
-            .or_default()
-            .push(PlotView {
-                wide: plot.svg()?,
-                narrow: plot.narrow_svg()?,
-                name: plot.name,
-                title: plot.title,
-            });
+        grouped.entry(place(&plot)).or_default().push(PlotView {
+            wide: plot.svg()?,
+            narrow: plot.narrow_svg()?,
+            name: plot.name,
+            title: plot.title,
+        });
     }
     Ok(Section {
         name: &comparison.name,
@@ -430,15 +465,35 @@ fn facts(comparison: &Comparison, row: &Row) -> Vec<Fact> {
     };
     let rate = |unit: &'static str| move |v: f64| format!("{} {unit}", format::count_short(v));
     push("training time", &row.training_seconds, &format::seconds);
-    push("training speed", &row.examples_per_second, &rate("examples/s"));
-    push("training speed in real tokens", &row.tokens_per_second, &rate("tokens/s"));
-    push("time to the first step", &row.seconds_to_first_step, &format::seconds);
+    push(
+        "training speed",
+        &row.examples_per_second,
+        &rate("examples/s"),
+    );
+    push(
+        "training speed in real tokens",
+        &row.tokens_per_second,
+        &rate("tokens/s"),
+    );
+    push(
+        "time to the first step",
+        &row.seconds_to_first_step,
+        &format::seconds,
+    );
     push("peak memory", &row.peak_memory_bytes, &format::bytes);
     push("file, head included", &row.file_bytes, &format::bytes);
     let ms = |v: f64| format!("{} ms", format::ms(v));
     for (variant, l) in &row.latency {
-        push(&format!("latency p50, {variant}"), &Some(l.p50_ms.clone()), &ms);
-        push(&format!("latency p99, {variant}"), &Some(l.p99_ms.clone()), &ms);
+        push(
+            &format!("latency p50, {variant}"),
+            &Some(l.p50_ms.clone()),
+            &ms,
+        );
+        push(
+            &format!("latency p99, {variant}"),
+            &Some(l.p99_ms.clone()),
+            &ms,
+        );
     }
     facts
 }
@@ -480,12 +535,14 @@ fn runs(comparison: &Comparison, row: &Row, names: &[String]) -> Vec<RunView> {
                         return Some(CheckView {
                             name: name.clone(),
                             passed: own_failed.is_none(),
-                            detail: own_failed
-                                .cloned()
-                                .unwrap_or_else(|| "the stored predictions give the stored metric".into()),
+                            detail: own_failed.cloned().unwrap_or_else(|| {
+                                "the stored predictions give the stored metric".into()
+                            }),
                         });
                     }
-                    let check = outcome.checks.iter().find(|c| c.name == *name)?;
+                    // Should a check be made twice, the failed one counts.
+                    let mut named = outcome.checks.iter().filter(|c| c.name == *name);
+                    let check = named.clone().find(|c| !c.passed).or(named.next())?;
                     Some(CheckView {
                         name: name.clone(),
                         passed: check.passed,
@@ -507,8 +564,11 @@ fn runs(comparison: &Comparison, row: &Row, names: &[String]) -> Vec<RunView> {
                 valid: run.failed_checks.is_empty(),
                 metric: run.metric.map(|m| format::metric(comparison.metric(), m)),
                 training_time: cost.map(|c| format::seconds(c.training_seconds)),
-                memory: cost.and_then(|c| c.peak_memory_bytes).map(|b| format::bytes(b as f64)),
-                latency: latency.map(|l| format!("{} / {}", format::ms(l.p50_ms), format::ms(l.p99_ms))),
+                memory: cost
+                    .and_then(|c| c.peak_memory_bytes)
+                    .map(|b| format::bytes(b as f64)),
+                latency: latency
+                    .map(|l| format!("{} / {}", format::ms(l.p50_ms), format::ms(l.p99_ms))),
                 file: cost.map(|c| format::bytes(c.file_bytes as f64)),
                 started: record.circumstances.started.clone(),
                 checks,
@@ -524,7 +584,10 @@ fn shortened(record: &RunRecord) -> String {
     fn shorten(value: &mut Value) {
         match value {
             Value::Array(list) if list.len() > LONG => {
-                *value = json!(format!("… {} values, in the record's file", format::count(list.len())));
+                *value = json!(format!(
+                    "… {} values, in the record's file",
+                    format::count(list.len())
+                ));
             }
             Value::Array(list) => list.iter_mut().for_each(shorten),
             Value::Object(map) => map.values_mut().for_each(shorten),
@@ -538,17 +601,34 @@ fn shortened(record: &RunRecord) -> String {
 
 fn pairs(comparison: &Comparison) -> Vec<PairView> {
     let metric = comparison.metric();
-    let label = |i: usize| comparison.rows.get(i).map_or(String::new(), |r| r.label.clone());
+    let label = |i: usize| {
+        comparison
+            .rows
+            .get(i)
+            .map_or(String::new(), |r| r.label.clone())
+    };
     comparison
         .pairs
         .iter()
         .map(|pair| {
             let [low, high] = pair.bootstrap.interval;
-            let short = |v| format::metric_difference(metric, v).trim_end_matches(" points").to_owned();
+            let short = |v| {
+                format::metric_difference(metric, v)
+                    .trim_end_matches(" points")
+                    .to_owned()
+            };
             let mcnemar: Vec<String> = pair
                 .mcnemar
                 .iter()
-                .map(|m| format!("seed {}: {} : {}, {}", m.seed, m.only_first, m.only_second, format::p_value(m.p)))
+                .map(|m| {
+                    format!(
+                        "seed {}: {} : {}, {}",
+                        m.seed,
+                        m.only_first,
+                        m.only_second,
+                        format::p_value(m.p)
+                    )
+                })
                 .collect();
             PairView {
                 first: label(pair.first),
@@ -607,7 +687,11 @@ fn conditions(comparison: &Comparison) -> Vec<(&'static str, Vec<(String, String
     let seeds: Vec<String> = comparison.seeds.iter().map(u64::to_string).collect();
     recipe.push(row("seeds", seeds.join(", ")));
     recipe.push(row("operations", comparison.op_path.clone()));
-    vec![("Data set", data), ("Backbone", backbone), ("Recipe", recipe)]
+    vec![
+        ("Data set", data),
+        ("Backbone", backbone),
+        ("Recipe", recipe),
+    ]
 }
 
 /// The machines and programs, with the number of their runs.
@@ -615,7 +699,10 @@ fn environment(comparisons: &[Comparison]) -> Vec<Setting> {
     let facts = |c: &Circumstances| {
         let mut facts = vec![
             ("peftbench".to_owned(), c.version.clone()),
-            ("revision".to_owned(), c.revision.clone().unwrap_or_else(|| "unknown".into())),
+            (
+                "revision".to_owned(),
+                c.revision.clone().unwrap_or_else(|| "unknown".into()),
+            ),
             ("processor".to_owned(), c.processor.clone()),
             ("threads".to_owned(), c.threads.to_string()),
             ("system".to_owned(), c.system.clone()),
@@ -690,6 +777,7 @@ fn script_data(comparison: &Comparison, id: &str) -> Value {
         "quantities": quantities,
         "points": points,
         "apart": apart,
+        "limit": plots::scale_limit(comparison) * Quantity::Metric.axis_factor(metric),
         "examples": examples(comparison),
     })
 }
@@ -698,7 +786,10 @@ fn script_data(comparison: &Comparison, id: &str) -> Value {
 /// seed: the mean of the logarithms and its t-interval.
 fn overhead(row: &Row) -> Option<Value> {
     let own = row.latency.get("merged").or(row.latency.get("unmerged"))?;
-    let (own, bare) = (&own.p50_ms.values, &row.latency.get("backbone")?.p50_ms.values);
+    let (own, bare) = (
+        &own.p50_ms.values,
+        &row.latency.get("backbone")?.p50_ms.values,
+    );
     if own.len() != bare.len() || own.iter().chain(bare).any(|ms| *ms <= 0.0) {
         return None;
     }
@@ -725,7 +816,11 @@ fn examples(comparison: &Comparison) -> Value {
         if **truth.get_or_insert(&predictions.labels) != predictions.labels {
             continue;
         }
-        let predicted: Vec<u32> = predictions.logits.iter().map(|l| statistics::predicted(l)).collect();
+        let predicted: Vec<u32> = predictions
+            .logits
+            .iter()
+            .map(|l| statistics::predicted(l))
+            .collect();
         seeds.insert(seed);
         runs.push(json!({ "row": row, "seed": seed, "predicted": predicted }));
     }
@@ -764,10 +859,8 @@ mod tests {
 
     fn everything() -> Vec<RunRecord> {
         let mut records = sample::troubled_comparison(3);
-        records.extend(sample::realistic_comparison(&["lora"], 1).into_iter().map(|mut r| {
-            r.asked.dataset.name = "rte".into();
-            r
-        }));
+        let other = sample::realistic_comparison(&["lora"], 1);
+        records.extend(sample::on_data(other, "rte", None));
         records
     }
 
@@ -800,7 +893,11 @@ mod tests {
         let records = everything();
         let page = page(&records);
         for record in &records {
-            assert!(page.contains(&format!("id=\"run-{}\"", record.id)), "{}", record.id);
+            assert!(
+                page.contains(&format!("id=\"run-{}\"", record.id)),
+                "{}",
+                record.id
+            );
         }
         assert!(page.contains("target_modules") && page.contains(&"b".repeat(64)));
         // Long lists are counted, not printed.
@@ -810,14 +907,24 @@ mod tests {
     #[test]
     fn invalid_methods_are_shown_as_invalid_and_failures_are_rows() {
         let page = page(&sample::troubled_comparison(2));
-        assert!(page.contains("<tr class=\"invalid\" data-standing=\"invalid\" data-label=\"bitfit\">"));
-        assert!(page.contains("<tr class=\"unfinished\" data-standing=\"unfinished\" data-label=\"ia3\">"));
+        assert!(
+            page.contains("<tr class=\"invalid\" data-standing=\"invalid\" data-label=\"bitfit\">")
+        );
+        assert!(
+            page.contains(
+                "<tr class=\"unfinished\" data-standing=\"unfinished\" data-label=\"ia3\">"
+            )
+        );
         assert!(page.contains("diverged at step 12: gradient of encoder.3.key.ia3 is not finite"));
         assert!(page.contains("the digest of encoder.0.query.weight changed"));
         assert!(page.contains("1 failed: the numbers of these methods mean nothing"));
         let data = script_data_of(&page);
         let points = data["comparisons"][0]["points"].as_array().unwrap();
-        assert!(points.iter().all(|p| p["label"] != "bitfit" && p["label"] != "ia3"));
+        assert!(
+            points
+                .iter()
+                .all(|p| p["label"] != "bitfit" && p["label"] != "ia3")
+        );
         assert_eq!(points.len(), 5);
     }
 
@@ -836,7 +943,12 @@ mod tests {
         assert_eq!(c["examples"]["truth"].as_array().unwrap().len(), 872);
         assert_eq!(c["examples"]["runs"].as_array().unwrap().len(), 10);
         assert_eq!(c["examples"]["seeds"], json!([0, 1]));
-        let lora = c["points"].as_array().unwrap().iter().find(|p| p["label"] == "lora").unwrap();
+        let lora = c["points"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|p| p["label"] == "lora")
+            .unwrap();
         assert_eq!(lora["values"]["parameters"]["mean"], json!(73_728.0));
         assert_eq!(lora["values"]["parameters"]["text"], json!("73,728"));
         assert_eq!(lora["ink"], json!("blue"));
@@ -860,20 +972,28 @@ mod tests {
     #[test]
     fn what_users_named_is_text_and_never_markup() {
         let evil = "</script><img src=x onerror=alert(1)>";
-        let record = Sample::new("lora").variant(evil, json!({ "init_text": evil })).record();
+        let record = Sample::new("lora")
+            .variant(evil, json!({ "init_text": evil }))
+            .record();
         let page = page(&[record]);
         assert!(!page.contains("<img"));
         assert_eq!(page.matches("</script>").count(), 2);
-        assert_eq!(script_data_of(&page)["comparisons"][0]["points"][0]["label"], json!(format!("lora {evil}")));
+        assert_eq!(
+            script_data_of(&page)["comparisons"][0]["points"][0]["label"],
+            json!(format!("lora {evil}"))
+        );
     }
 
     #[test]
     fn a_page_can_be_made_of_little_or_nothing() {
         assert!(page(&[]).contains("There are no records."));
         let unfinished = page(&[Sample::new("lora").ended(Status::Interrupted).record()]);
-        assert!(unfinished.contains("No method has a valid result.") && !unfinished.contains("axis-x"));
+        assert!(
+            unfinished.contains("No method has a valid result.")
+                && !unfinished.contains("class=\"axis-x\"")
+        );
         let single = page(&sample::realistic_comparison(&["head_only"], 1));
-        assert!(single.contains("One seed only") && single.contains("axis-x"));
+        assert!(single.contains("One seed only") && single.contains("class=\"axis-x\""));
     }
 
     #[test]

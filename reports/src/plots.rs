@@ -13,12 +13,12 @@ pub mod style;
 
 use std::collections::BTreeMap;
 
+use crate::Result;
 use crate::comparison::{Comparison, Row, Standing};
 use crate::format;
 use crate::quantity::{Quantity, pareto_front};
 use crate::record::Outcome;
 use crate::statistics::{self, Summary};
-use crate::Result;
 use axis::Axis;
 use labels::Wanting;
 use scene::{Anchor, Area, Scene, fit, text_width, wrap};
@@ -85,17 +85,18 @@ pub fn plots(comparison: &Comparison) -> Vec<Plot> {
     let metric = comparison.metric();
     let title = format::metric_title(metric);
     let name = title.trim_end_matches(" (%)");
-    let both = |name: String, title: String, draw: &dyn Fn(&str, f64) -> Option<(Scene, String)>| {
-        let (wide, description) = draw(&title, WIDE)?;
-        let (narrow, _) = draw(&title, NARROW)?;
-        Some(Plot {
-            name,
-            description: format!("{title}, {}. {description}", comparison.name),
-            title,
-            wide,
-            narrow,
-        })
-    };
+    let both =
+        |name: String, title: String, draw: &dyn Fn(&str, f64) -> Option<(Scene, String)>| {
+            let (wide, description) = draw(&title, WIDE)?;
+            let (narrow, _) = draw(&title, NARROW)?;
+            Some(Plot {
+                name,
+                description: format!("{title}, {}. {description}", comparison.name),
+                title,
+                wide,
+                narrow,
+            })
+        };
     let bars = |quantity: Quantity, name: &str, title: &str| {
         both(name.into(), title.into(), &|title, width| {
             bar_chart(comparison, quantity, title, width)
@@ -128,9 +129,11 @@ pub fn plots(comparison: &Comparison) -> Vec<Plot> {
             &|t, w| curves(comparison, &Curve::metrics(comparison), false, t, w),
         ),
         bars(Quantity::TrainingTime, "training-time", "Training time"),
-        both("latency".into(), "Latency of one sentence".into(), &|t, w| {
-            latency(comparison, t, w)
-        }),
+        both(
+            "latency".into(),
+            "Latency of one sentence".into(),
+            &|t, w| latency(comparison, t, w),
+        ),
         bars(
             Quantity::PeakMemory,
             "peak-memory",
@@ -325,6 +328,42 @@ fn range(values: impl Iterator<Item = f64>) -> [f64; 2] {
     })
 }
 
+/// Below this mean of the main metric a method is not drawn where that would squeeze all others
+/// together (a majority class among trained methods): it lies more than six times as far behind the
+/// best as the median does.
+pub(crate) fn scale_limit(comparison: &Comparison) -> f64 {
+    let means: Vec<f64> = comparison
+        .ranked()
+        .iter()
+        .filter_map(|r| Some(r.metric.as_ref()?.mean))
+        .collect();
+    let [_, best] = range(means.iter().copied());
+    let median = statistics::percentile(&means, 50.0).unwrap_or(best);
+    best - 6.0 * (best - median).max(0.01)
+}
+
+fn on_scale(row: &Row, limit: f64) -> bool {
+    row.metric.as_ref().is_some_and(|m| m.mean >= limit)
+}
+
+/// Names what lies below the scale, with its value.
+fn below_note(comparison: &Comparison, limit: f64) -> Option<String> {
+    let below: Vec<String> = comparison
+        .ranked()
+        .iter()
+        .filter(|row| !on_scale(row, limit))
+        .filter_map(|row| {
+            let mean = row.metric.as_ref()?.mean;
+            Some(format!(
+                "{} ({})",
+                row.label,
+                format::metric(comparison.metric(), mean)
+            ))
+        })
+        .collect();
+    (!below.is_empty()).then(|| format!("Below the scale: {}.", format::list(&below)))
+}
+
 /// Two quantities against each other, with the Pareto front.
 fn trade_off(
     comparison: &Comparison,
@@ -333,9 +372,11 @@ fn trade_off(
     width: f64,
 ) -> Option<(Scene, String)> {
     let metric = comparison.metric();
+    let limit = scale_limit(comparison);
     let points: Vec<(&Row, Marks, Marks)> = comparison
         .ranked()
         .iter()
+        .filter(|row| on_scale(row, limit))
         .filter_map(|row| {
             Some((
                 row,
@@ -349,21 +390,19 @@ fn trade_off(
     }
     let mut notes = vec![spread_note(comparison)];
     if points.len() > 1 {
-        notes.push("Dashed line and bold names: the Pareto front, which no method beats in both.".into());
+        notes.push(
+            "Dashed line and bold names: the Pareto front, which no method beats in both.".into(),
+        );
     }
     if qx == Quantity::Parameters && points.iter().any(|(_, x, _)| x.mean == 0.0) {
         notes.push("The axis is broken: 0 has no logarithm.".into());
     }
+    notes.extend(below_note(comparison, limit));
     let sheet = Sheet::new(comparison, title, width, &notes);
     let (mut scene, room) = sheet.scene(if width < 500.0 { 330.0 } else { 400.0 });
 
     let ends = range(points.iter().flat_map(|(_, _, y)| y.ends()));
-    let vertical = Axis::linear(
-        [room.bottom - AXIS_ROOM, room.top + 24.0],
-        ends,
-        0.08,
-        6,
-    );
+    let vertical = Axis::linear([room.bottom - AXIS_ROOM, room.top + 24.0], ends, 0.08, 6);
     let area = Area {
         left: room.left + tick_room(&vertical),
         top: room.top + 24.0,
@@ -375,10 +414,21 @@ fn trade_off(
     let mut horizontal = if qx.logarithmic() {
         Axis::logarithmic(ends, &xs, axis::decade)
     } else {
-        Axis::linear(ends, range(points.iter().flat_map(|(_, x, _)| x.ends())), 0.06, 6)
+        Axis::linear(
+            ends,
+            range(points.iter().flat_map(|(_, x, _)| x.ends())),
+            0.06,
+            6,
+        )
     };
     horizontal.thin_out(SMALL);
-    scene.text([MARGIN, room.top + 8.0], &qy.title(metric), BODY, Anchor::Start, Ink::Text);
+    scene.text(
+        [MARGIN, room.top + 8.0],
+        &qy.title(metric),
+        BODY,
+        Anchor::Start,
+        Ink::Text,
+    );
     draw_vertical_axis(&mut scene, &vertical, area);
     draw_horizontal_axis(&mut scene, &horizontal, area, &qx.title(metric), false);
 
@@ -463,6 +513,7 @@ fn trade_off(
         }
     }
     for (((place, _), name), bold) in places.iter().zip(&names).zip(&front) {
+        scene.rectangle(*place, Ink::Paper, 0.8);
         let at = [place.left, (place.top + place.bottom) / 2.0];
         scene.write(at, name, BODY, Anchor::Start, Ink::Text, *bold);
     }
@@ -481,7 +532,6 @@ fn trade_off(
 struct Lines {
     /// Where the names end and the plot starts.
     plot_left: f64,
-    heights: Vec<f64>,
     /// Middle of each line.
     middles: Vec<f64>,
     names: Vec<(String, Option<String>)>,
@@ -509,21 +559,17 @@ impl Lines {
                 ]
             })
             .fold(0.0, f64::max);
-        let heights: Vec<f64> = names
-            .iter()
-            .map(|(_, v)| height + if v.is_some() { 8.0 } else { 0.0 })
-            .collect();
         let mut top = room.top;
-        let middles = heights
+        let middles = names
             .iter()
-            .map(|h| {
+            .map(|(_, variant)| {
+                let h = height + if variant.is_some() { 8.0 } else { 0.0 };
                 top += h;
                 top - h / 2.0
             })
             .collect();
         Self {
             plot_left: room.left + 22.0 + widest + 12.0,
-            heights,
             middles,
             names,
         }
@@ -594,7 +640,11 @@ fn ranking(comparison: &Comparison, title: &str, width: f64) -> Option<(Scene, S
     let letters = if ties { letters + 10.0 } else { 0.0 };
     let texts: Vec<String> = rows
         .iter()
-        .map(|r| r.metric.as_ref().map_or_else(String::new, |m| format::metric_spread(metric, m.mean, m.sd)))
+        .map(|r| {
+            r.metric
+                .as_ref()
+                .map_or_else(String::new, |m| format::metric_spread(metric, m.mean, m.sd))
+        })
         .collect();
     let values = texts
         .iter()
@@ -607,10 +657,24 @@ fn ranking(comparison: &Comparison, title: &str, width: f64) -> Option<(Scene, S
         top: inner.top,
         bottom: room.bottom - AXIS_ROOM,
     };
-    let ends = range(all.iter().flat_map(Marks::ends));
-    let mut axis = Axis::linear([area.left, area.right], ends, 0.08, if width < 500.0 { 3 } else { 6 });
+    let limit = scale_limit(comparison);
+    let shown = |row: &Row| on_scale(row, limit);
+    let drawn = rows.iter().zip(&all).filter(|(row, _)| shown(row));
+    let ends = range(drawn.flat_map(|(_, marks)| marks.ends()));
+    let mut axis = Axis::linear(
+        [area.left, area.right],
+        ends,
+        0.08,
+        if width < 500.0 { 3 } else { 6 },
+    );
     axis.thin_out(SMALL);
-    draw_horizontal_axis(&mut scene, &axis, area, &Quantity::Metric.title(metric), true);
+    draw_horizontal_axis(
+        &mut scene,
+        &axis,
+        area,
+        &Quantity::Metric.title(metric),
+        true,
+    );
     lines.draw(&mut scene, &rows);
     let head_y = room.top + 8.0;
     if ties {
@@ -618,20 +682,37 @@ fn ranking(comparison: &Comparison, title: &str, width: f64) -> Option<(Scene, S
     }
     for (((row, marks), text), y) in rows.iter().zip(&all).zip(&texts).zip(&lines.middles) {
         let s = style(&row.method);
-        draw_marks(&mut scene, &axis, *y, marks, s.ink);
-        scene.marker([axis.at(marks.mean), *y], MARK, s);
-        scene.text([room.right - letters, *y], text, BODY, Anchor::End, Ink::Text);
+        if shown(row) {
+            draw_marks(&mut scene, &axis, *y, marks, s.ink);
+            scene.marker([axis.at(marks.mean), *y], MARK, s);
+        } else {
+            // An arrow out of the scale; the value stands beside.
+            let [x, y] = [area.left + 4.0, *y];
+            scene.line([[x, y], [x + 22.0, y]], s.ink, 1.8);
+            scene.line([[x + 5.0, y - 4.0], [x, y], [x + 5.0, y + 4.0]], s.ink, 1.8);
+        }
+        scene.text(
+            [room.right - letters, *y],
+            text,
+            BODY,
+            Anchor::End,
+            Ink::Text,
+        );
         if ties {
-            scene.write([room.right, *y], &row.tie, BODY, Anchor::End, Ink::Text, true);
+            scene.write(
+                [room.right, *y],
+                &row.tie,
+                BODY,
+                Anchor::End,
+                Ink::Text,
+                true,
+            );
         }
     }
-    let description = rows
-        .iter()
-        .zip(&texts)
-        .map(|(row, text)| match ties {
-            true => format!("{}: {text} (tie group {})", row.label, row.tie),
-            false => format!("{}: {text}", row.label),
-        });
+    let description = rows.iter().zip(&texts).map(|(row, text)| match ties {
+        true => format!("{}: {text} (tie group {})", row.label, row.tie),
+        false => format!("{}: {text}", row.label),
+    });
     Some((scene, description.collect::<Vec<_>>().join("; ")))
 }
 
@@ -727,7 +808,9 @@ fn latency(comparison: &Comparison, title: &str, width: f64) -> Option<(Scene, S
     let merges = rows
         .iter()
         .any(|r| r.latency.contains_key("merged") && r.latency.contains_key("unmerged"));
-    let mut notes = vec!["Marker: median (p50). Tick at the end of the line: 99th percentile (p99).".to_owned()];
+    let mut notes = vec![
+        "Marker: median (p50). Tick at the end of the line: 99th percentile (p99).".to_owned(),
+    ];
     if merges {
         notes.push("Hollow: merged into the backbone.".into());
     }
@@ -763,10 +846,16 @@ fn latency(comparison: &Comparison, title: &str, width: f64) -> Option<(Scene, S
         })
         .collect();
     let widest = |texts: &mut dyn Iterator<Item = &str>| {
-        texts.map(|t| text_width(t, BODY, false)).fold(0.0, f64::max)
+        texts
+            .map(|t| text_width(t, BODY, false))
+            .fold(0.0, f64::max)
     };
     let heading = "p50 / p99 ms";
-    let mut texts = marks.iter().flatten().map(|m| m.text.as_str()).chain([heading]);
+    let mut texts = marks
+        .iter()
+        .flatten()
+        .map(|m| m.text.as_str())
+        .chain([heading]);
     let values = widest(&mut texts);
     let area = Area {
         left: lines.plot_left,
@@ -783,9 +872,21 @@ fn latency(comparison: &Comparison, title: &str, width: f64) -> Option<(Scene, S
     let ticks = if width < 500.0 { 3 } else { 6 };
     let mut axis = Axis::linear([area.left, area.right], [0.0, most], 0.02, ticks);
     axis.thin_out(SMALL);
-    draw_horizontal_axis(&mut scene, &axis, area, "latency, batch of 1 real sentence (ms)", true);
+    draw_horizontal_axis(
+        &mut scene,
+        &axis,
+        area,
+        "latency, batch of 1 real sentence (ms)",
+        true,
+    );
     lines.draw(&mut scene, &rows);
-    scene.text([room.right, room.top + 9.0], heading, SMALL, Anchor::End, Ink::Muted);
+    scene.text(
+        [room.right, room.top + 9.0],
+        heading,
+        SMALL,
+        Anchor::End,
+        Ink::Muted,
+    );
     if let Some(bare) = bare {
         let x = axis.at(bare);
         scene.dashes([[x, area.top - 4.0], [x, area.bottom]], Ink::Text, 1.4);
@@ -869,10 +970,11 @@ impl<'a> Curve<'a> {
 
     /// The main metric on the validation split at each evaluation that all seeds have.
     fn metrics(comparison: &'a Comparison) -> Vec<Self> {
+        let limit = scale_limit(comparison);
         let metric = comparison.metric();
         let factor = Quantity::Metric.axis_factor(metric);
         let mut curves = Vec::new();
-        for row in comparison.ranked() {
+        for row in comparison.ranked().iter().filter(|r| on_scale(r, limit)) {
             let outcomes = Self::outcomes(comparison, row);
             let mut at: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
             for evaluation in outcomes.iter().flat_map(|o| &o.evaluations) {
@@ -899,16 +1001,25 @@ impl<'a> Curve<'a> {
     fn point(step: f64, values: impl Iterator<Item = f64>) -> [f64; 4] {
         let values: Vec<f64> = values.collect();
         let [low, high] = range(values.iter().copied());
-        [step, statistics::mean(&values).unwrap_or(f64::NAN), low, high]
+        [
+            step,
+            statistics::mean(&values).unwrap_or(f64::NAN),
+            low,
+            high,
+        ]
     }
 
-    fn draw(&self, scene: &mut Scene, x: &Axis, y: &Axis, marked: bool) {
-        let s = style(&self.row.method);
+    fn draw_band(&self, scene: &mut Scene, x: &Axis, y: &Axis) {
         if self.seeds > 1 {
+            let s = style(&self.row.method);
             let there = self.points.iter().map(|p| [x.at(p[0]), y.at(p[3])]);
             let back = self.points.iter().rev().map(|p| [x.at(p[0]), y.at(p[2])]);
             scene.area(there.chain(back).collect(), s.ink, 0.16);
         }
+    }
+
+    fn draw(&self, scene: &mut Scene, x: &Axis, y: &Axis, marked: bool) {
+        let s = style(&self.row.method);
         scene.line(self.line(x, y), s.ink, 2.0);
         if marked {
             for p in &self.points {
@@ -955,9 +1066,14 @@ fn curves(
         notes.push(format!("Running mean over {} steps.", first.window));
     }
     notes.push(match curves.iter().map(|c| c.seeds).max() {
-        Some(n) if n > 1 => "Line: mean over seeds. Band: least to greatest of the seeds.".to_owned(),
+        Some(n) if n > 1 => {
+            "Line: mean over seeds. Band: least to greatest of the seeds.".to_owned()
+        }
         _ => "One seed: no band.".to_owned(),
     });
+    if !loss {
+        notes.extend(below_note(comparison, scale_limit(comparison)));
+    }
     let narrow = width < 500.0;
     let many = curves.len() > OVERLAID;
     if many {
@@ -968,7 +1084,11 @@ fn curves(
         (true, true) => 2,
         (true, false) => 4,
     };
-    let panel_rows = curves.len().div_ceil(columns);
+    let panel_rows = if many {
+        curves.len().div_ceil(columns)
+    } else {
+        1
+    };
     let sheet = Sheet::new(comparison, title, width, &notes);
     let panel_height = match (many, narrow) {
         (true, _) => 120.0,
@@ -977,15 +1097,26 @@ fn curves(
     };
     let panel_head = if many { 22.0 } else { 0.0 };
     let (mut scene, room) =
-        sheet.scene(24.0 + panel_rows.max(1) as f64 * (panel_height + panel_head) + AXIS_ROOM);
-    let [low, high] = range(curves.iter().flat_map(|c| &c.points).flat_map(|p| [p[2], p[3]]));
+        sheet.scene(24.0 + panel_rows as f64 * (panel_height + panel_head) + AXIS_ROOM);
+    let [low, high] = range(
+        curves
+            .iter()
+            .flat_map(|c| &c.points)
+            .flat_map(|p| [p[2], p[3]]),
+    );
     let [_, last] = range(curves.iter().flat_map(|c| &c.points).map(|p| p[0]));
     let y_over = |from: f64, to: f64| {
         let ticks = if many { 3 } else { 6 };
         Axis::linear([from, to], [low, high], 0.05, ticks)
     };
     let left = room.left + tick_room(&y_over(panel_height, 0.0));
-    scene.text([MARGIN, room.top + 6.0], &y_title, BODY, Anchor::Start, Ink::Text);
+    scene.text(
+        [MARGIN, room.top + 6.0],
+        &y_title,
+        BODY,
+        Anchor::Start,
+        Ink::Text,
+    );
     let describe = |c: &Curve| {
         let p = c.points.last().copied().unwrap_or_default();
         let value = match loss {
@@ -1009,7 +1140,7 @@ fn curves(
         let area = Area {
             left,
             top: room.top + 24.0,
-            right: room.right - names_width - 28.0,
+            right: room.right - names_width - 38.0,
             bottom: room.bottom - AXIS_ROOM,
         };
         let y = y_over(area.bottom, area.top);
@@ -1019,6 +1150,9 @@ fn curves(
         draw_vertical_axis(&mut scene, &y, area);
         draw_horizontal_axis(&mut scene, &x, area, "training steps", false);
         // The best is drawn last, on top.
+        for curve in curves.iter().rev() {
+            curve.draw_band(&mut scene, &x, &y);
+        }
         for curve in curves.iter().rev() {
             curve.draw(&mut scene, &x, &y, !loss);
         }
@@ -1030,7 +1164,7 @@ fn curves(
         let places = labels::spread(&wanted, BODY + 4.0, [area.top, area.bottom]);
         for (((curve, name), end), place) in curves.iter().zip(&names).zip(&ends).zip(places) {
             let s = style(&curve.row.method);
-            let text_at = area.right + 24.0;
+            let text_at = area.right + 34.0;
             scene.line(
                 [[end[0] + 7.0, end[1]], [text_at - 14.0, place]],
                 s.ink,
@@ -1060,15 +1194,26 @@ fn curves(
         }
         draw_vertical_axis(&mut scene, &y, area);
         let x = Axis::linear([area.left, area.right], [0.0, last], 0.0, 2);
-        scene.line([[area.left, area.bottom], [area.right, area.bottom]], Ink::Muted, 1.0);
+        scene.line(
+            [[area.left, area.bottom], [area.right, area.bottom]],
+            Ink::Muted,
+            1.0,
+        );
         for other in curves {
             scene.faint_line(other.line(&x, &y), Ink::Muted, 1.0, 0.3);
         }
+        curve.draw_band(&mut scene, &x, &y);
         curve.draw(&mut scene, &x, &y, false);
         let name = fit(&curve.row.label, SMALL, panel_width - 18.0);
         let y = top - 10.0;
         scene.marker([area.left + 6.0, y], MARK - 1.0, style(&curve.row.method));
-        scene.text([area.left + 16.0, y], &name, SMALL, Anchor::Start, Ink::Text);
+        scene.text(
+            [area.left + 16.0, y],
+            &name,
+            SMALL,
+            Anchor::Start,
+            Ink::Text,
+        );
         if i + columns >= curves.len() {
             let at = |x: f64| [x, area.bottom + 12.0];
             let steps = format::count(last as usize);
@@ -1109,7 +1254,10 @@ mod tests {
                     let at = format!("{} at width {}: `{text}` {area:?}", plot.name, scene.width);
                     assert!(sheet.contains(area), "{at} is not on the sheet");
                     for (other, its_area) in &texts[..i] {
-                        assert!(!area.overlaps(its_area), "{at} covers `{other}` {its_area:?}");
+                        assert!(
+                            !area.overlaps(its_area),
+                            "{at} covers `{other}` {its_area:?}"
+                        );
                     }
                 }
             }
@@ -1142,7 +1290,11 @@ mod tests {
         for (plot, (_, unit)) in plots.iter().zip(expected) {
             let texts = texts(plot);
             for text in sample::FIVE.into_iter().chain([unit]) {
-                assert!(texts.iter().any(|t| t == text), "{} lacks {text}: {texts:?}", plot.name);
+                assert!(
+                    texts.iter().any(|t| t == text),
+                    "{} lacks {text}: {texts:?}",
+                    plot.name
+                );
             }
         }
         let texts = texts(named(&plots, "accuracy-parameters"));
@@ -1152,13 +1304,19 @@ mod tests {
     #[test]
     fn five_methods_are_readable_with_one_seed_and_with_three() {
         for seeds in [1, 3] {
-            assert_readable(&comparison(&sample::realistic_comparison(&sample::FIVE, seeds)));
+            assert_readable(&comparison(&sample::realistic_comparison(
+                &sample::FIVE,
+                seeds,
+            )));
         }
     }
 
     #[test]
     fn twenty_methods_are_readable() {
-        assert_readable(&comparison(&sample::realistic_comparison(&sample::TWENTY, 3)));
+        assert_readable(&comparison(&sample::realistic_comparison(
+            &sample::TWENTY,
+            3,
+        )));
     }
 
     #[test]
@@ -1166,7 +1324,8 @@ mod tests {
         let mut records = sample::realistic_comparison(&sample::FIVE, 2);
         for rank in [1, 2, 4, 16, 32] {
             for seed in 0..2 {
-                let variant = format!("rank={rank} target_modules=[query,key,value,attention_output]");
+                let variant =
+                    format!("rank={rank} target_modules=[query,key,value,attention_output]");
                 let config = serde_json::json!({ "rank": rank });
                 let run = sample::realistic("lora", seed).parameters(9216 * rank);
                 records.push(run.variant(&variant, config).record());
@@ -1206,14 +1365,8 @@ mod tests {
 
     #[test]
     fn a_stand_in_is_said_in_every_plot() {
-        let records: Vec<RunRecord> = sample::realistic_comparison(&sample::FIVE, 1)
-            .into_iter()
-            .map(|mut r| {
-                r.asked.dataset.stand_in_for = Some("sst2".into());
-                r.asked.dataset.name = "movie_snippets".into();
-                r
-            })
-            .collect();
+        let records = sample::realistic_comparison(&sample::FIVE, 1);
+        let records = sample::on_data(records, "movie_snippets", Some("sst2"));
         let comparison = comparison(&records);
         for plot in plots(&comparison) {
             let all = texts(&plot).join(" ");
@@ -1223,10 +1376,37 @@ mod tests {
     }
 
     #[test]
+    fn what_would_squeeze_all_others_together_is_named_below_the_scale() {
+        let plots = plots(&comparison(&sample::realistic_comparison(
+            &sample::TWENTY,
+            3,
+        )));
+        for name in ["accuracy-parameters", "validation-accuracy"] {
+            let texts = texts(named(&plots, name));
+            assert!(!texts.iter().any(|t| t == "majority"), "{name}");
+            let all = texts.join(" ");
+            assert!(
+                all.contains("Below the scale: random_features (58")
+                    && all.contains("majority (50"),
+                "{all}"
+            );
+        }
+        // The ranking has a line and a value for every method.
+        assert!(
+            texts(named(&plots, "accuracy-ranking"))
+                .iter()
+                .any(|t| t == "majority")
+        );
+    }
+
+    #[test]
     fn a_method_without_parameters_stands_at_zero_behind_a_break() {
         let plots = plots(&comparison(&sample::realistic_comparison(&sample::FIVE, 3)));
         let texts = texts(named(&plots, "accuracy-parameters"));
-        assert!(texts.iter().any(|t| t == "0") && texts.iter().any(|t| t == "100 k"), "{texts:?}");
+        assert!(
+            texts.iter().any(|t| t == "0") && texts.iter().any(|t| t == "100 k"),
+            "{texts:?}"
+        );
         assert!(texts.join(" ").contains("The axis is broken"));
     }
 
@@ -1247,7 +1427,9 @@ mod tests {
             assert!(pixels.chunks(3).any(|p| p == rgb), "{method} is not drawn");
         }
         let svg = plot.svg().unwrap();
-        assert!(svg.starts_with("<svg role=\"img\" aria-label=\"Accuracy against trained parameters, sst2 · minilm."));
+        assert!(svg.starts_with(
+            "<svg role=\"img\" aria-label=\"Accuracy against trained parameters, sst2 · minilm."
+        ));
         assert!(svg.contains("prompt_tuning: 8") && svg.trim_end().ends_with("</svg>"));
         assert!(plot.narrow_svg().unwrap().contains("viewBox=\"0 0 720 "));
     }

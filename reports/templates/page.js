@@ -130,8 +130,11 @@ function placeNames(points, solid, soft, bounds) {
       const top = dy > .8 ? y : dy < -.8 ? y - 15 : y - 7.5;
       const box = [left, top, left + p.width, top + 15], grown = [left - 2, top - 1, left + p.width + 2, top + 16];
       const outside = box[0] < bounds[0] || box[1] < bounds[1] || box[2] > bounds[2] || box[3] > bounds[3];
+      // A name that another point is nearer to would be read as that point's.
+      const to = q => Math.hypot(Math.max(box[0] - q.x, 0, q.x - box[2]), Math.max(box[1] - q.y, 0, q.y - box[3]));
+      const own = to(p), stolen = points.filter(q => q !== p && (q.x !== p.x || q.y !== p.y) && to(q) < own + 3).length;
       const hits = boxes => boxes.filter(b => overlap(b, grown)).length;
-      const cost = 1e6 * outside + 1e4 * hits(placed) + 1e3 * hits(solid) + 6 * hits(soft) + 10 * ring + rank;
+      const cost = 1e6 * outside + 1e4 * hits(placed) + 1e3 * hits(solid) + 40 * stolen + 6 * hits(soft) + 10 * ring + rank;
       if (!best || cost < best.cost) best = { cost, box };
     }));
     placed.push(best.box);
@@ -150,12 +153,18 @@ for (const section of all(".trade-off")) {
 
   const draw = () => {
     const qx = c.quantities.find(q => q.key === selectX.value), qy = c.quantities.find(q => q.key === selectY.value);
-    const points = c.points.filter(p => p.values[qx.key] && p.values[qy.key]);
-    const absent = c.points.filter(p => !points.includes(p)).map(p => p.label);
+    // As in the other plots: what lies far below would squeeze all others together.
+    const scale = [qx, qy].some(q => q.key === "metric") ? c.limit : -Infinity;
+    const below = c.points.filter(p => p.values.metric && p.values.metric.mean < scale);
+    const measured = c.points.filter(p => p.values[qx.key] && p.values[qy.key]);
+    const points = measured.filter(p => !below.includes(p));
+    const absent = c.points.filter(p => !measured.includes(p)).map(p => p.label);
     const width = Math.max(280, Math.min(figure.clientWidth, 960)), narrow = width < 520, height = narrow ? 360 : 460;
     const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "group", "aria-label": `${qy.title} against ${qx.title}` });
     drawn.replaceChildren(root);
-    one(".absent", figure).textContent = absent.length ? `Not measured: ${absent.join(", ")}.` : "";
+    one(".absent", figure).textContent = [
+      absent.length ? `Not measured: ${absent.join(", ")}.` : "",
+      below.length ? `Below the scale: ${below.map(p => `${p.label} (${p.values.metric.text})`).join(", ")}.` : ""].join(" ");
     const text = (x, y, content, attributes = {}) => svg("text", { x, y, ...attributes }, content);
     if (!points.length) { root.append(text(8, 24, "No method has both.")); return; }
 
@@ -232,9 +241,13 @@ for (const section of all(".trade-off")) {
       const [l, t, r, b] = boxes[i];
       const near = [Math.min(Math.max(m.x, l), r), Math.min(Math.max(m.y, t), b)];
       const far = Math.hypot(near[0] - m.x, near[1] - m.y);
-      if (far > 20) root.append(svg("line", { class: "lead-line", x1: m.x + (near[0] - m.x) / far * 9, y1: m.y + (near[1] - m.y) / far * 9, x2: near[0], y2: near[1] }));
+      if (far > 15) root.append(svg("line", { class: "lead-line", x1: m.x + (near[0] - m.x) / far * 9, y1: m.y + (near[1] - m.y) / far * 9, x2: near[0], y2: near[1] }));
     });
     // Links in the order of the ranking, so that the tab key walks from the best to the worst.
+    marks.forEach((m, i) => {
+      const [bl, bt, br, bb] = boxes[i];
+      root.append(svg("rect", { class: "behind", x: bl, y: bt, width: br - bl, height: bb - bt }));
+    });
     marks.forEach((m, i) => {
       const outline = radius => m.p.outline.map(([px, py]) => `${(m.x + radius * px).toFixed(1)},${(m.y + radius * py).toFixed(1)}`).join(" ");
       const [l, t, , b] = boxes[i];

@@ -76,7 +76,10 @@ impl Axis {
         } else {
             (0.0, 0.0)
         };
-        let (lowest, highest) = (first.floor() as i32, last.ceil().max(first.floor() + 1.0) as i32);
+        let (lowest, highest) = (
+            first.floor() as i32,
+            last.ceil().max(first.floor() + 1.0) as i32,
+        );
         // Not necessarily to the decade: half of one is enough room.
         first = (first - 0.3).max(f64::from(lowest));
         last = (last + 0.3).min(f64::from(highest));
@@ -92,7 +95,11 @@ impl Axis {
                 if inside(decade) {
                     ticks.push((decade, unit(decade)));
                 }
-                minor.extend((2..10).map(|i| f64::from(i) * decade).filter(|v| inside(*v)));
+                minor.extend(
+                    (2..10)
+                        .map(|i| f64::from(i) * decade)
+                        .filter(|v| inside(*v)),
+                );
             }
         }
         let mut zero = None;
@@ -218,7 +225,10 @@ mod tests {
         assert_eq!(texts(&axis), ["0", "10 k", "100 k", "1 M", "10 M"]);
         let zero = axis.at(0.0);
         let gap = axis.break_at().unwrap_or(f64::NAN);
-        assert!(zero > 0.0 && zero < gap && gap < axis.at(7_680.0), "{zero} {gap}");
+        assert!(
+            zero > 0.0 && zero < gap && gap < axis.at(7_680.0),
+            "{zero} {gap}"
+        );
         // Decades are equally long.
         let decade = axis.at(1e5) - axis.at(1e4);
         assert!((axis.at(1e7) - axis.at(1e6) - decade).abs() < 1e-9);

@@ -51,9 +51,16 @@ pub(super) fn place(
                 };
                 let hits = |others: &[Area]| others.iter().filter(|o| o.overlaps(&grown)).count();
                 let outside = f64::from(u8::from(!bounds.contains(&area)));
+                // A name that another point is nearer to would be read as that point's.
+                let own = distance_to(&area, want.at);
+                let stolen = wanting
+                    .iter()
+                    .filter(|w| w.at != want.at && distance_to(&area, w.at) < own + 3.0)
+                    .count();
                 let cost = 1e6 * outside
                     + 1e4 * hits(&placed) as f64
                     + 1e3 * hits(solid) as f64
+                    + 40.0 * stolen as f64
                     + 6.0 * hits(soft) as f64
                     + 10.0 * ring as f64
                     + rank as f64;
@@ -66,10 +73,7 @@ pub(super) fn place(
             placed.push(area);
         }
     }
-    let far = |want: &Wanting, area: &Area| {
-        let near = nearest(area, want.at);
-        (near[0] - want.at[0]).hypot(near[1] - want.at[1]) > 20.0
-    };
+    let far = |want: &Wanting, area: &Area| distance_to(area, want.at) > 15.0;
     wanting
         .iter()
         .zip(placed)
@@ -103,6 +107,11 @@ pub(super) fn nearest(area: &Area, at: [f64; 2]) -> [f64; 2] {
         at[0].clamp(area.left, area.right),
         at[1].clamp(area.top, area.bottom),
     ]
+}
+
+fn distance_to(area: &Area, at: [f64; 2]) -> f64 {
+    let near = nearest(area, at);
+    (near[0] - at[0]).hypot(near[1] - at[1])
 }
 
 /// Moves positions apart so that neighbours have `gap` between them, staying in `[low, high]` where
@@ -182,7 +191,10 @@ mod tests {
                 height: 14.0,
             })
             .collect();
-        let solid: Vec<Area> = wanting.iter().map(|w| Area::around(w.at, 6.0, 6.0)).collect();
+        let solid: Vec<Area> = wanting
+            .iter()
+            .map(|w| Area::around(w.at, 6.0, 6.0))
+            .collect();
         let bounds = Area {
             left: 0.0,
             top: 0.0,

@@ -110,10 +110,6 @@ impl Area {
     pub fn width(&self) -> f64 {
         self.right - self.left
     }
-
-    pub fn height(&self) -> f64 {
-        self.bottom - self.top
-    }
 }
 
 /// A drawing.
@@ -399,7 +395,11 @@ impl Scene {
 }
 
 fn text_style(size: f64, bold: bool, anchor: Anchor, color: RGBAColor) -> TextStyle<'static> {
-    let weight = if bold { FontStyle::Bold } else { FontStyle::Normal };
+    let weight = if bold {
+        FontStyle::Bold
+    } else {
+        FontStyle::Normal
+    };
     let h = match anchor {
         Anchor::Start => HPos::Left,
         Anchor::Middle => HPos::Center,
@@ -423,7 +423,11 @@ fn placed(style: Style, at: [f64; 2], radius: f64) -> Vec<[f64; 2]> {
 pub(super) fn text_width(text: &str, em: f64, bold: bool) -> f64 {
     // Measured large, because the library rounds to whole pixels.
     const MEASURE: f64 = 100.0;
-    let weight = if bold { FontStyle::Bold } else { FontStyle::Normal };
+    let weight = if bold {
+        FontStyle::Bold
+    } else {
+        FontStyle::Normal
+    };
     let font = (FONT, MEASURE * BITMAP_TEXT.size_per_em, weight).into_font();
     let width = match register_fonts().map(|()| font.layout_box(text)) {
         Ok(Ok(((left, _), (right, _)))) => f64::from(right - left),

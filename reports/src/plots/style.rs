@@ -237,7 +237,10 @@ mod tests {
 
     #[test]
     fn no_two_methods_of_the_list_look_the_same_but_spellings_of_one() {
-        let same = [["parallel", "parallel_adapter"], ["adapterdrop", "adapter_drop"]];
+        let same = [
+            ["parallel", "parallel_adapter"],
+            ["adapterdrop", "adapter_drop"],
+        ];
         let aliases: Vec<&str> = same.iter().map(|s| s[0]).collect();
         let styles: Vec<Style> = STYLES
             .iter()

@@ -217,15 +217,30 @@ impl Sample {
     }
 
     /// The record. Its id is a digest of what was asked, as in real ones, though a simpler digest.
-    pub fn record(mut self) -> RunRecord {
-        let asked = serde_json::to_vec(&self.record.asked).unwrap();
-        // FNV-1a, 64 bits.
-        let digest = asked.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, &b| {
-            (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
-        });
-        self.record.id = format!("{digest:016x}");
-        self.record
+    pub fn record(self) -> RunRecord {
+        identified(self.record)
     }
+}
+
+/// The record with the id that follows from what was asked.
+fn identified(mut record: RunRecord) -> RunRecord {
+    let asked = serde_json::to_vec(&record.asked).unwrap();
+    // FNV-1a, 64 bits.
+    let digest = asked.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, &b| {
+        (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
+    });
+    record.id = format!("{digest:016x}");
+    record
+}
+
+/// The same runs on another data set, which stands in for `asked` where that is given.
+pub fn on_data(records: Vec<RunRecord>, name: &str, asked: Option<&str>) -> Vec<RunRecord> {
+    let rename = |mut record: RunRecord| {
+        record.asked.dataset.name = name.into();
+        record.asked.dataset.stand_in_for = asked.map(Into::into);
+        identified(record)
+    };
+    records.into_iter().map(rename).collect()
 }
 
 /// What a method reaches and costs in [`realistic`].
@@ -288,7 +303,9 @@ pub fn realistic(method: &str, seed: u64) -> Sample {
     const EXAMPLES: usize = 872;
     const STEPS: usize = 500;
     let f = facts(method);
-    let wobble = |what: &str, size: f64| 1.0 + size * (2.0 * chance(what, &[seed, method.len() as u64]) - 1.0);
+    let wobble = |what: &str, size: f64| {
+        1.0 + size * (2.0 * chance(what, &[seed, method.len() as u64]) - 1.0)
+    };
     let labels: Vec<u32> = (0..EXAMPLES as u64)
         .map(|i| u32::from(chance("label", &[i]) < 0.509))
         .collect();
@@ -316,14 +333,22 @@ pub fn realistic(method: &str, seed: u64) -> Sample {
         .training_seconds(f.seconds * wobble("seconds", 0.05))
         .memory(Some((f.memory * wobble("memory", 0.02)) as u64))
         .file_bytes(4 * (f.parameters as u64 + 770) + 600)
-        .latency("backbone", 4.1 * wobble("backbone", 0.02), 6.2 * wobble("tail", 0.08))
+        .latency(
+            "backbone",
+            4.1 * wobble("backbone", 0.02),
+            6.2 * wobble("tail", 0.08),
+        )
         .latency(
             "unmerged",
             4.1 * f.latency.0 * wobble("unmerged", 0.02),
             6.3 * f.latency.0 * wobble("tail", 0.08),
         )
         .check("gradients_reach_every_variable", true, "12 of 12 variables")
-        .check("order_is_shared", true, "the digest of the order is the recipe's");
+        .check(
+            "order_is_shared",
+            true,
+            "the digest of the order is the recipe's",
+        );
     let s = match f.latency.1 {
         Some(merged) => s
             .latency(
@@ -331,7 +356,11 @@ pub fn realistic(method: &str, seed: u64) -> Sample {
                 4.1 * merged * wobble("merged", 0.02),
                 6.2 * merged * wobble("tail", 0.08),
             )
-            .check("merged_equals_unmerged", true, "largest difference of logits 3.1e-7"),
+            .check(
+                "merged_equals_unmerged",
+                true,
+                "largest difference of logits 3.1e-7",
+            ),
         None => s,
     };
     s.with(|r| {
@@ -370,7 +399,9 @@ pub fn realistic(method: &str, seed: u64) -> Sample {
 
 /// Every method with the seeds 0 … n-1.
 pub fn realistic_comparison(methods: &[&str], seeds: u64) -> Vec<RunRecord> {
-    let runs = methods.iter().flat_map(|m| (0..seeds).map(|s| realistic(m, s)));
+    let runs = methods
+        .iter()
+        .flat_map(|m| (0..seeds).map(|s| realistic(m, s)));
     runs.map(Sample::record).collect()
 }
 
@@ -418,7 +449,11 @@ pub fn troubled_comparison(seeds: u64) -> Vec<RunRecord> {
     );
     records.push(
         realistic("bitfit", 0)
-            .check("frozen_unchanged", false, "the digest of encoder.0.query.weight changed")
+            .check(
+                "frozen_unchanged",
+                false,
+                "the digest of encoder.0.query.weight changed",
+            )
             .record(),
     );
     records
