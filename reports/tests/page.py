@@ -89,14 +89,14 @@ def filtering(page):
 def axes(page):
     chart = page.locator(".chart").first
     names = {"prompt_tuning", "lora", "adapter", "head_only", "full"}
-    assert set(chart.locator("a text").all_inner_texts()) == names
+    assert set(chart.locator("a text").all_text_contents()) == names
     assert "trained parameters" in chart.locator(".drawn svg").get_attribute("aria-label")
     page.locator(".axis-x").first.select_option("training_time")
     assert chart.locator(".drawn svg").get_attribute("aria-label") == "accuracy (%) against training time (s)"
     assert chart.locator(".broken").is_hidden()
     # Only methods that merge have a merged latency; the others are named.
     page.locator(".axis-y").first.select_option("merged_latency")
-    assert chart.locator("a text").all_inner_texts() == ["lora"]
+    assert chart.locator("a text").all_text_contents() == ["lora"]
     assert "full" in chart.locator(".absent").inner_text()
     page.locator(".axis-x").first.select_option("parameters")
     page.locator(".axis-y").first.select_option("metric")
