@@ -19,6 +19,8 @@ use crate::statistics::{
 
 /// Relative distance of a stored metric from the one that its predictions give that rounding explains.
 const METRIC_TOLERANCE: f64 = 1e-9;
+/// Name of the check that the report makes itself.
+pub(crate) const METRIC_CHECK: &str = "metric_follows_from_predictions";
 
 /// The trials of one data set over one backbone under one recipe.
 #[derive(Clone, Debug, Serialize)]
@@ -621,7 +623,7 @@ impl Run {
             let computed = statistics::metric(kind, &o.predictions.labels, &predicted, classes);
             if (computed - stored).abs() > METRIC_TOLERANCE {
                 failed_checks.push(format!(
-                    "metric_follows_from_predictions ({main} is stored as {stored}, the predictions give {computed})"
+                    "{METRIC_CHECK} ({main} is stored as {stored}, the predictions give {computed})"
                 ));
             }
         }
