@@ -3,4 +3,5 @@
 
 mod command_line;
 mod parity;
+mod studies;
 mod support;

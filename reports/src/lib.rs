@@ -6,14 +6,19 @@
 #[cfg(test)]
 extern crate self as peftbench_reports;
 
+pub mod changes;
+pub mod claims;
 pub mod comparison;
 pub mod error;
 pub mod format;
 pub mod quantity;
+pub mod recommend;
 pub mod record;
 pub mod statistics;
 pub mod store;
+pub mod studies;
 pub mod tables;
+pub mod tuning;
 
 #[cfg(test)]
 #[path = "../tests/support/sample.rs"]
