@@ -256,10 +256,10 @@ fn execute(
     let max = loaded.max_tokens(recipe.max_tokens, method.virtual_tokens());
     let whole = setting.encoded(recipe, seed, 0)?;
     let encoded = setting.encoded(recipe, seed, method.virtual_tokens())?;
-    if max < loaded.max_tokens(recipe.max_tokens, 0) {
+    let cut = encoded.train.truncated + encoded.validation.truncated;
+    if max < loaded.max_tokens(recipe.max_tokens, 0) && cut > 0 {
         eprintln!(
-            "note: {} texts are cut to {max} tokens: {} virtual tokens take the rest of the position table",
-            encoded.train.truncated + encoded.validation.truncated,
+            "note: {cut} texts are cut to {max} tokens: {} virtual tokens take the rest of the position table",
             method.virtual_tokens()
         );
     }

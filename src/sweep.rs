@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use reports::{
+    format,
     record::Status,
     studies::{self, Axis, Manifest, PointPlan, Position, SeriesPlan, Study},
 };
@@ -369,6 +370,7 @@ pub fn sweep(arguments: &cli::Sweep) -> Result<ExitCode> {
         left_out: Vec::new(),
     };
     let (mut planned, mut first_error) = (Vec::new(), None);
+    let mut impossible: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
     for point in &points {
         let series = &mut manifest.series[point.series];
         let label = plain(&point.label);
@@ -389,13 +391,18 @@ pub fn sweep(arguments: &cli::Sweep) -> Result<ExitCode> {
                 planned.push(runs.into_iter().map(named).collect::<Vec<_>>().into_iter());
             }
             Err(e) => {
-                manifest
-                    .left_out
-                    .push(format!("{} at {label}: {e:#}", series.label));
+                impossible
+                    .entry((label, format!("{e:#}")))
+                    .or_default()
+                    .push(series.label.clone());
                 first_error.get_or_insert(e);
             }
         }
     }
+    manifest.left_out = impossible
+        .into_iter()
+        .map(|((label, why), series)| format!("{} at {label}: {why}", format::list(&series)))
+        .collect();
     manifest.series.retain(|s| !s.points.is_empty());
     if planned.is_empty() {
         return Err(first_error.unwrap_or_else(|| anyhow::anyhow!("nothing to run")));

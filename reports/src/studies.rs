@@ -659,7 +659,12 @@ pub fn terminal(study: &Study, width: usize) -> String {
     while shown > 3 && widths[..shown].iter().sum::<usize>() + 2 * (shown - 1) > width {
         shown -= 1;
     }
-    let mut text = format!("{}\n{}\n\n", study.title, study.question);
+    let wrap = crate::tables::wrap;
+    let mut text = format!(
+        "{}\n{}\n\n",
+        wrap(&study.title, width),
+        wrap(&study.question, width)
+    );
     for row in &rows {
         let padded: Vec<String> = (0..shown)
             .map(|c| {
@@ -674,9 +679,9 @@ pub fn terminal(study: &Study, width: usize) -> String {
         text += padded.join("  ").trim_end();
         text.push('\n');
     }
-    text += &format!("\n{LEGEND}\n");
+    text += &format!("\n{}\n", wrap(LEGEND, width));
     for line in study.findings.iter().chain(&remarks(study)) {
-        text += &format!("{line}\n");
+        text += &(wrap(line, width) + "\n");
     }
     text
 }
