@@ -6,7 +6,7 @@ use std::{process::ExitCode, time::Instant};
 use clap::Parser;
 use peftbench::{
     cli::{Cli, Command},
-    commands, recommend, sweep, tune,
+    commands, domains, latency, recommend, serve, sweep, tune,
 };
 
 fn main() -> ExitCode {
@@ -19,7 +19,10 @@ fn main() -> ExitCode {
         Command::Tune(arguments) => tune::tune(arguments),
         Command::Train(arguments) => commands::train(arguments, started),
         Command::Evaluate(arguments) => commands::evaluate(arguments),
-        Command::Predict(arguments) => commands::predict(arguments),
+        Command::Predict(arguments) => serve::predict(arguments),
+        Command::Tasks(arguments) => serve::tasks(arguments),
+        Command::Domains(arguments) => domains::command(arguments),
+        Command::Latency(arguments) => latency::command(arguments),
         Command::Report(arguments) => commands::report(arguments),
         Command::Recommend(arguments) => recommend::recommend(arguments),
         Command::List(arguments) => commands::list(arguments),

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod command_line;
+mod latency_and_domains;
 mod parity;
+mod real;
 mod studies;
 mod support;
+mod task_library;

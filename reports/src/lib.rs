@@ -11,6 +11,7 @@ pub mod claims;
 pub mod comparison;
 pub mod error;
 pub mod format;
+pub mod latency;
 pub mod quantity;
 pub mod recommend;
 pub mod record;
