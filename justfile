@@ -12,6 +12,14 @@ compare dataset *flags:
 quick dataset *flags:
     cargo run --release --quiet -- compare {{ dataset }} --budget quick {{ flags }}
 
+# Vary one thing and draw the curve: just sweep sst2 --study prompt_length (peftbench list studies).
+sweep dataset *flags:
+    cargo run --release --quiet -- sweep {{ dataset }} {{ flags }}
+
+# Search each method's settings with the same number of trials, then train the best over fresh seeds.
+tune dataset *flags:
+    cargo run --release --quiet -- tune {{ dataset }} {{ flags }}
+
 # Make the report again from the records that exist.
 report *flags:
     cargo run --release --quiet -- report {{ flags }}

@@ -6,6 +6,8 @@
 #[cfg(test)]
 extern crate self as peftbench_reports;
 
+pub mod changes;
+pub mod claims;
 pub mod comparison;
 pub mod error;
 pub mod format;
@@ -13,10 +15,13 @@ pub mod latency;
 pub mod page;
 pub mod plots;
 pub mod quantity;
+pub mod recommend;
 pub mod record;
 pub mod statistics;
 pub mod store;
+pub mod studies;
 pub mod tables;
+pub mod tuning;
 
 #[cfg(test)]
 #[path = "../tests/support/sample.rs"]

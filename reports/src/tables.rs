@@ -309,7 +309,7 @@ pub fn terminal(comparison: &Comparison, width: usize, colour: bool) -> String {
 }
 
 /// Breaks lines at spaces.
-fn wrap(text: &str, width: usize) -> String {
+pub(crate) fn wrap(text: &str, width: usize) -> String {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let Some(line) = lines.last_mut() else { break };

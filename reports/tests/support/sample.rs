@@ -44,6 +44,7 @@ impl Sample {
                     name: method.into(),
                     variant: String::new(),
                     config: json!({}),
+                    tuned: None,
                 },
                 recipe: json!({"batch": 32, "steps": 500, "schedule": {"warmup": 0.1}}),
                 seed: 0,
