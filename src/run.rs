@@ -290,11 +290,6 @@ fn execute(
         method: &*method,
         head: &head,
     };
-    let bare = Model {
-        backbone,
-        method: &HeadOnly,
-        head: &head,
-    };
     let training = Training {
         train: &encoded.train,
         validation: &encoded.validation,
