@@ -45,6 +45,18 @@ pub struct Written {
 /// # Errors
 /// If a file cannot be written, or a plot or the page cannot be made.
 pub fn write_report(records: &[record::RunRecord], out: &Path) -> Result<Written> {
+    write_report_with(records, out, &page::Extras::default())
+}
+
+/// [`write_report`] with more sections in the page.
+///
+/// # Errors
+/// As [`write_report`].
+pub fn write_report_with(
+    records: &[record::RunRecord],
+    out: &Path,
+    extras: &page::Extras,
+) -> Result<Written> {
     let mut files = Vec::new();
     let mut write = |name: String, content: &[u8]| {
         let path = out.join(name);
@@ -70,7 +82,7 @@ pub fn write_report(records: &[record::RunRecord], out: &Path) -> Result<Written
             write(format!("{slug}-{}.png", plot.name), &plot.png()?)?;
         }
     }
-    let page = page::render(&comparisons, &page::Extras::default())?;
+    let page = page::render(&comparisons, extras)?;
     write("report.html".to_owned(), page.as_bytes())?;
     Ok(Written { files })
 }

@@ -1,6 +1,6 @@
 //! The HTML page: one file with everything in it.
 //!
-//! One serialisable context ([`Page`]) goes into one template (`templates/report.html`, which includes
+//! One serialisable context (`Page`) goes into one template (`templates/report.html`, which includes
 //! `templates/sections/`); what a reader may rearrange (axes, examples) lies in the page as JSON, and a
 //! small script draws it. Without the script the page is complete but for that. A policy in the page
 //! forbids it to load anything.
@@ -1001,6 +1001,45 @@ mod tests {
         let page = page(&sample::realistic_comparison(&["lora"], 1));
         for id in ["claims", "studies"] {
             assert!(!page.contains(&format!("id=\"{id}\"")));
+        }
+    }
+
+    #[test]
+    fn claims_and_studies_are_sections_of_their_own() {
+        let extras = Extras {
+            claims: Some(json!([{
+                "claim": "Prompt tuning trains the fewest parameters.",
+                "source": "Lester et al. 2021",
+                "verdict": "does_not_hold",
+                "evidence": [{
+                    "what": "parameters of prompt_tuning over ia3",
+                    "place": "sst2 · minilm",
+                    "text": "1.2, at most 1",
+                    "verdict": "does_not_hold",
+                    "records": ["0123456789abcdef"],
+                }],
+                "missing": ["there are no runs of bitfit"],
+            }])),
+            studies: Some(json!([{
+                "title": "Prompt length",
+                "question": "How many virtual tokens?",
+                "reference": null,
+                "findings": ["Twenty are enough."],
+                "notes": ["Three seeds."],
+            }])),
+        };
+        let comparisons = Comparison::from_records(&sample::realistic_comparison(&["lora"], 1));
+        let page = render(&comparisons, &extras).unwrap();
+        for text in [
+            "<section id=\"claims\"",
+            "does not hold",
+            "1.2, at most 1",
+            "Not measured: there are no runs of bitfit",
+            "<section id=\"studies\"",
+            "Twenty are enough.",
+            "href=\"#claims\"",
+        ] {
+            assert!(page.contains(text), "{text}");
         }
     }
 

@@ -3,8 +3,8 @@
 //! What holds for all of them: units on the axes; a mark per method (its colour and marker,
 //! [`style::style`]) that is the same everywhere; names beside the marks instead of a legend; the
 //! spread over seeds; a stand-in data set said in the heading and the file name; methods that are not
-//! ranked named under the plot instead of drawn. Every plot is laid out twice, for a page's
-//! width and for a phone's.
+//! ranked named under the plot instead of drawn. Every plot is laid out three times: for a file,
+//! for a page and for a phone.
 
 mod axis;
 mod labels;
@@ -24,8 +24,9 @@ use labels::Wanting;
 use scene::{Anchor, Area, Scene, fit, text_width, wrap};
 use style::{Ink, style};
 
-/// Widths of the two layouts, in CSS pixels.
+/// Widths of the layouts, in CSS pixels.
 const WIDE: f64 = 800.0;
+const PAGE: f64 = 640.0;
 const NARROW: f64 = 360.0;
 /// Margin around everything.
 const MARGIN: f64 = 16.0;
@@ -50,6 +51,7 @@ pub struct Plot {
     /// What it shows, in words with figures, for those who can't see it.
     pub description: String,
     wide: Scene,
+    page: Scene,
     narrow: Scene,
 }
 
@@ -67,7 +69,7 @@ impl Plot {
     /// # Errors
     /// If the drawing library refuses; not expected.
     pub fn svg(&self) -> Result<String> {
-        scene::named(&self.name, self.wide.svg(&self.description))
+        scene::named(&self.name, self.page.svg(&self.description))
     }
 
     /// The same, laid out for a phone.
@@ -88,12 +90,14 @@ pub fn plots(comparison: &Comparison) -> Vec<Plot> {
     let both =
         |name: String, title: String, draw: &dyn Fn(&str, f64) -> Option<(Scene, String)>| {
             let (wide, description) = draw(&title, WIDE)?;
+            let (page, _) = draw(&title, PAGE)?;
             let (narrow, _) = draw(&title, NARROW)?;
             Some(Plot {
                 name,
                 description: format!("{title}, {}. {description}", comparison.name),
                 title,
                 wide,
+                page,
                 narrow,
             })
         };
@@ -1082,6 +1086,7 @@ fn curves(
     let columns = match (many, narrow) {
         (false, _) => 1,
         (true, true) => 2,
+        (true, false) if width < WIDE => 3,
         (true, false) => 4,
     };
     let panel_rows = if many {
@@ -1239,10 +1244,10 @@ mod tests {
         all.remove(0)
     }
 
-    /// In both layouts: every text is on the sheet, and no two overlap.
+    /// In every layout: every text is on the sheet, and no two overlap.
     fn assert_readable(comparison: &Comparison) {
         for plot in plots(comparison) {
-            for scene in [&plot.wide, &plot.narrow] {
+            for scene in [&plot.wide, &plot.page, &plot.narrow] {
                 let sheet = Area {
                     left: 0.0,
                     top: 0.0,

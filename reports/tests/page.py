@@ -157,6 +157,23 @@ def examples(page):
     assert "✗" in part.locator("tbody td").nth(1).inner_text()
 
 
+def recommending(page):
+    part = page.locator(".recommend").first
+    verdict = part.locator(".verdict p").first
+    # Of full, lora and adapter, which can't be told apart, lora trains the fewest parameters.
+    assert verdict.inner_text().startswith("lora: 85.1 %"), verdict.inner_text()
+    part.get_by_label("At most parameters").fill("10000")
+    assert verdict.inner_text().startswith("head_only: "), verdict.inner_text()
+    part.get_by_label("At least accuracy").fill("99")
+    assert verdict.inner_text() == "No method keeps all of these limits."
+    part.get_by_label("At least accuracy").fill("")
+    part.get_by_label("At most parameters").fill("")
+    # Merged, lora is as fast as the backbone; prompt tuning is not.
+    part.get_by_label("more latency").fill("10")
+    fits = {r.split("\t")[0]: r.split("\t")[-1] for r in part.locator("tbody tr").all_inner_texts()}
+    assert fits["prompt_tuning"] == "does not fit" and fits["lora"].startswith("fits"), fits
+
+
 def no_sideways_scroll(page, width):
     wide = page.evaluate("document.documentElement.scrollWidth")
     assert wide <= width, f"the page is {wide} wide on a screen of {width}"
@@ -191,7 +208,7 @@ def main():
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         troubled = reports / "troubled" / "report.html"
-        for act in [sorting, filtering, axes, links, examples]:
+        for act in [sorting, filtering, axes, links, examples, recommending]:
             opened = Page(browser, troubled, 1440)
             act(opened.page)
             opened.close()
