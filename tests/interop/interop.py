@@ -161,7 +161,9 @@ def peft_configs():
         return make
 
     def save(arch):
-        return {"modules_to_save": ["pre_classifier"]} if arch == "distilbert" else {}
+        # PEFT does not find DistilBERT's sizes, which have other names.
+        sizes = {"token_dim": 32, "num_layers": 2, "num_attention_heads": 4}
+        return {"modules_to_save": ["pre_classifier"], **sizes} if arch == "distilbert" else {}
 
     return [
         ("LoRA", TINY, lora()),
