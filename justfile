@@ -16,9 +16,9 @@ quick dataset *flags:
 report *flags:
     cargo run --release --quiet -- report {{ flags }}
 
-# Time the operations, a training step and the latency of each method.
-bench *flags:
-    cargo bench --workspace {{ flags }}
+# Time all operations, a training step and the latency of each method; or: just bench roofline | scale | peer.
+bench *what:
+    cargo bench --bench bench -- {{ what }}
 
 # Test everything.
 test *flags:

@@ -29,6 +29,12 @@ pub enum Command {
     Evaluate(Evaluate),
     /// Predict rows of JSON with saved weights: {"text": …, "pair": …} in, label, probabilities and logits out.
     Predict(Predict),
+    /// List the tasks of a folder: method, data set, labels, metric, file size and resident size.
+    Tasks(Tasks),
+    /// Time saved weights side by side, without training: alone, merged, and mixed with other tasks.
+    Latency(Latency),
+    /// Train own weights per domain and one set for all, try every set on every domain: what isolation costs and gives.
+    Domains(Domains),
     /// Write saved weights in the format of another library.
     Export(Export),
     /// Turn a folder of Hugging Face PEFT or AdapterHub into one of our own.
@@ -174,10 +180,14 @@ impl From<SplitName> for datasets::Split {
 
 /// `predict`.
 #[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["weights", "tasks"])))]
 pub struct Predict {
     /// Folder of saved weights: ours, or of Hugging Face PEFT or AdapterHub.
     #[arg(long)]
-    pub weights: PathBuf,
+    pub weights: Option<PathBuf>,
+    /// Folder of folders of saved weights; each row then names its task by the folder's name.
+    #[arg(long, value_name = "DIR")]
+    pub tasks: Option<PathBuf>,
     /// JSONL file, or - for standard input.
     #[arg(long, default_value = "-")]
     pub input: PathBuf,
@@ -187,6 +197,95 @@ pub struct Predict {
     /// Do not use the network.
     #[arg(long)]
     pub offline: bool,
+}
+
+/// `tasks`.
+#[derive(Debug, Args)]
+pub struct Tasks {
+    /// Folder of folders of saved weights.
+    pub folder: PathBuf,
+    /// The backbone; by default the one that the first task names.
+    #[arg(long)]
+    pub backbone: Option<String>,
+    /// Do not use the network.
+    #[arg(long)]
+    pub offline: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `latency`.
+#[derive(Debug, Args)]
+pub struct Latency {
+    /// Folders of saved weights over one backbone.
+    #[arg(long, required = true, num_args = 1.., value_name = "DIR")]
+    pub weights: Vec<PathBuf>,
+    /// Batch sizes.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32])]
+    pub batches: Vec<usize>,
+    /// Lengths in tokens.
+    #[arg(long, value_delimiter = ',', default_values_t = [16, 64, 128])]
+    pub lengths: Vec<usize>,
+    /// Data set or file whose validation sentences are timed too [default: the one of the first weights].
+    #[arg(long)]
+    pub dataset: Option<String>,
+    /// Text column of a file; twice for sentence pairs.
+    #[arg(long = "text-column", value_name = "COLUMN")]
+    pub text_columns: Vec<String>,
+    /// Label column of a file.
+    #[arg(long, value_name = "COLUMN")]
+    pub label_column: Option<String>,
+    /// Time texts of fixed length only, no real sentences.
+    #[arg(long)]
+    pub no_sentences: bool,
+    /// Seconds for each setting (batch size × length), all weights together; at least five passes each are made.
+    #[arg(long, default_value_t = 3.0)]
+    pub seconds: f64,
+    /// The backbone; by default the one that the first weights name.
+    #[arg(long)]
+    pub backbone: Option<String>,
+    /// Do not use the network.
+    #[arg(long)]
+    pub offline: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `domains`.
+#[derive(Debug, Args)]
+pub struct Domains {
+    /// The domains: data sets with the same labels.
+    #[arg(long, value_delimiter = ',', default_values_t = ["movie_snippets", "amazon_snippets", "nyt_snippets", "tweets"].map(str::to_owned))]
+    pub datasets: Vec<String>,
+    /// Methods, separated by commas.
+    #[arg(long, value_delimiter = ',', default_values_t = ["prompt_tuning", "lora", "adapter"].map(str::to_owned))]
+    pub methods: Vec<String>,
+    /// How long to train each set of weights.
+    #[arg(long, default_value = "quick")]
+    pub budget: String,
+    /// Number of seeds.
+    #[arg(long, default_value_t = 1)]
+    pub seeds: usize,
+    /// A backbone's name or folder.
+    #[arg(long, default_value = "minilm")]
+    pub backbone: String,
+    /// Override a default: method.key=value, recipe.key=value or backbone.key=value.
+    #[arg(long = "set", value_name = "NAME.KEY=VALUE")]
+    pub settings: Vec<String>,
+    /// Folder of records, weights and tables.
+    #[arg(long, default_value = "reports/out/domains")]
+    pub out: PathBuf,
+    /// Do not use the network.
+    #[arg(long)]
+    pub offline: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Say nothing on standard error but errors.
+    #[arg(long, short)]
+    pub quiet: bool,
 }
 
 /// `export`.

@@ -1,8 +1,7 @@
 //! What each command does.
 
 use std::{
-    fs::File,
-    io::{BufRead, BufReader, IsTerminal, Read, Write},
+    io::{IsTerminal, Read, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{
@@ -13,13 +12,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use datasets::Example;
 use reports::{
     Comparison,
     record::{RunRecord, Status},
     store, tables,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::{
     cli::{self, Kind},
@@ -28,22 +25,22 @@ use crate::{
     prepare::{self, Files},
     recipe,
     run::{self, Setting},
-    trainer::{Event, Model},
+    trainer::Event,
     weights,
 };
 
 /// Exit code of bad input: nothing was lost.
 pub const BAD_INPUT: u8 = 2;
 /// Exit code after ctrl-C.
-const INTERRUPTED: u8 = 130;
-/// Exit code when runs failed.
-const RUNS_FAILED: u8 = 1;
+pub const INTERRUPTED: u8 = 130;
+/// Exit code when some of the work could not be done.
+pub const SOME_FAILED: u8 = 1;
 
 /// A flag that ctrl-C (or a request to terminate) sets.
 ///
 /// # Errors
 /// If the handler cannot be set.
-fn stop_flag() -> Result<Arc<AtomicBool>> {
+pub fn stop_flag() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || {
@@ -66,7 +63,10 @@ fn choice(data: &cli::DataArguments) -> DataChoice {
 }
 
 /// The plan that all runs share, and the overrides of methods.
-fn base_plan(run: &cli::RunArguments) -> Result<(RunPlan, plan::Overrides)> {
+///
+/// # Errors
+/// If a setting is not valid.
+pub fn base_plan(run: &cli::RunArguments) -> Result<(RunPlan, plan::Overrides)> {
     let mut overrides = plan::parse_settings(&run.settings)?;
     let recipe = overrides.remove("recipe").unwrap_or_default();
     let backbone_overrides = overrides.remove("backbone").unwrap_or_default();
@@ -133,7 +133,7 @@ pub fn compare(arguments: &cli::Compare) -> Result<ExitCode> {
     show(&ended.records, &base.out, arguments.json)?;
     let failed = ended.records.iter().any(|r| r.status != Status::Ok);
     Ok(if failed {
-        ExitCode::from(RUNS_FAILED)
+        ExitCode::from(SOME_FAILED)
     } else {
         ExitCode::SUCCESS
     })
@@ -196,7 +196,7 @@ fn code_of(record: &RunRecord) -> ExitCode {
     match record.status {
         Status::Ok => ExitCode::SUCCESS,
         Status::Interrupted => ExitCode::from(INTERRUPTED),
-        Status::Diverged { .. } | Status::Failed { .. } => ExitCode::from(RUNS_FAILED),
+        Status::Diverged { .. } | Status::Failed { .. } => ExitCode::from(SOME_FAILED),
     }
 }
 
@@ -279,96 +279,6 @@ pub fn task_backbone(
         None => found.context("the backbone that the weights name; --backbone names another place"),
     }?
     .load()
-}
-
-/// A row to predict.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Row {
-    text: String,
-    pair: Option<String>,
-}
-
-/// A predicted row.
-#[derive(Serialize)]
-struct Prediction<'a> {
-    label: &'a str,
-    probabilities: Vec<f32>,
-    logits: Vec<f32>,
-}
-
-/// Rows that share a forward pass.
-const ROWS: usize = 32;
-
-/// `predict`.
-///
-/// # Errors
-/// On bad input, naming the line.
-pub fn predict(arguments: &cli::Predict) -> Result<ExitCode> {
-    let config = weights::read_config(&arguments.weights)?;
-    let files = Files::new(arguments.offline)?;
-    let loaded = task_backbone(&files, &config, arguments.backbone.as_deref())?;
-    let task = weights::load(&arguments.weights, &loaded)?;
-    let model = Model {
-        backbone: &loaded.backbone,
-        method: &*task.method,
-        head: &task.head,
-    };
-    let name = arguments.input.display().to_string();
-    let input: Box<dyn BufRead> = if name == "-" {
-        Box::new(std::io::stdin().lock())
-    } else {
-        Box::new(BufReader::new(
-            File::open(&arguments.input).with_context(|| name.clone())?,
-        ))
-    };
-    let mut out = std::io::stdout().lock();
-    let mut lines = input.split(b'\n').enumerate();
-    loop {
-        let mut examples = Vec::new();
-        for (number, line) in lines.by_ref() {
-            let line = line.with_context(|| name.clone())?;
-            if line.iter().all(u8::is_ascii_whitespace) {
-                continue;
-            }
-            let row: Row = serde_json::from_slice(&line).with_context(|| {
-                format!(
-                    "{name}: line {}: expected {{\"text\": …, \"pair\": … (optional)}}",
-                    number + 1
-                )
-            })?;
-            examples.push(Example {
-                text: row.text,
-                pair: row.pair,
-                label: None,
-            });
-            if examples.len() == ROWS {
-                break;
-            }
-        }
-        if examples.is_empty() {
-            return Ok(ExitCode::SUCCESS);
-        }
-        let encoded = loaded.tokenizer.encode(&examples, task.config.max_tokens)?;
-        for logits in model.all_logits(&encoded)? {
-            let best = crate::trainer::argmax(&logits) as usize;
-            let prediction = Prediction {
-                label: &config.labels[best],
-                probabilities: softmax(&logits),
-                logits,
-            };
-            serde_json::to_writer(&mut out, &prediction)?;
-            writeln!(out)?;
-        }
-        out.flush()?;
-    }
-}
-
-fn softmax(logits: &[f32]) -> Vec<f32> {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exp: Vec<f32> = logits.iter().map(|v| (v - max).exp()).collect();
-    let sum: f32 = exp.iter().sum();
-    exp.into_iter().map(|e| e / sum).collect()
 }
 
 /// Reads the records of a folder, or of a comparison's folder, or of all comparisons below it.

@@ -6,7 +6,7 @@ use std::{process::ExitCode, time::Instant};
 use clap::Parser;
 use peftbench::{
     cli::{Cli, Command},
-    commands, exchange,
+    commands, domains, exchange, latency, serve,
 };
 
 fn main() -> ExitCode {
@@ -17,7 +17,10 @@ fn main() -> ExitCode {
         Command::Compare(arguments) => commands::compare(arguments),
         Command::Train(arguments) => commands::train(arguments, started),
         Command::Evaluate(arguments) => commands::evaluate(arguments),
-        Command::Predict(arguments) => commands::predict(arguments),
+        Command::Predict(arguments) => serve::predict(arguments),
+        Command::Tasks(arguments) => serve::tasks(arguments),
+        Command::Domains(arguments) => domains::command(arguments),
+        Command::Latency(arguments) => latency::command(arguments),
         Command::Export(arguments) => exchange::export(arguments),
         Command::Import(arguments) => exchange::import(arguments),
         Command::Report(arguments) => commands::report(arguments),

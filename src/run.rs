@@ -19,10 +19,11 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     head::Head,
-    measure,
+    latency, measure,
     plan::RunPlan,
     prepare::{EncodedData, Files, LoadedBackbone, LoadedData, Vocabulary, data_facts},
     recipe::Recipe,
+    task_library::resident_bytes,
     trainer::{Event, Model, Stop, Trained, Training, batch_of, metrics_of},
     weights::{self, SavedConfig},
 };
@@ -50,10 +51,21 @@ impl Setting {
     /// If data or backbone cannot be had or are not valid.
     pub fn load(plan: &RunPlan) -> Result<Self> {
         let files = Files::new(plan.offline)?;
-        let data = files.data(&plan.data)?;
-        let backbone = files
-            .backbone(&plan.backbone, &plan.backbone_overrides)?
-            .load()?;
+        // Reading the texts and reading the weights take about as long, and neither needs the other.
+        let (data, backbone) = std::thread::scope(|scope| {
+            let backbone = scope.spawn(|| {
+                files
+                    .backbone(&plan.backbone, &plan.backbone_overrides)?
+                    .load()
+            });
+            let data = files.data(&plan.data);
+            let backbone = match backbone.join() {
+                Ok(backbone) => backbone,
+                Err(panic) => std::panic::resume_unwind(panic),
+            };
+            (data, backbone)
+        });
+        let (data, backbone) = (data?, backbone?);
         let recipe = Recipe::resolve(&plan.budget, &plan.recipe, 1)?;
         let max = backbone.max_tokens(recipe.max_tokens, 0);
         let encoded = EncodedData::new(&data.dataset, &backbone.tokenizer, max, files.cache())?;
@@ -192,21 +204,25 @@ fn execute(
     let dataset = &setting.data.dataset;
     let classes = dataset.labels.len();
     let anyhow = |e: methods::Error| Stop::Failed(e.into());
-    let method = resolved
-        .build(&mut Context {
-            backbone,
-            rng: &mut datasets::stream(seed, "method"),
-            words: &Vocabulary(&loaded.tokenizer),
-        })
-        .map_err(anyhow)?;
-    let hidden = backbone.config().hidden;
-    let head = Head::new(
-        loaded.head,
-        hidden,
-        classes,
-        &mut datasets::stream(seed, "head"),
-        backbone.dtype(),
-    )?;
+    let fresh_method = || {
+        resolved
+            .build(&mut Context {
+                backbone,
+                rng: &mut datasets::stream(seed, "method"),
+                words: &Vocabulary(&loaded.tokenizer),
+            })
+            .map_err(anyhow)
+    };
+    let fresh_head = || {
+        Head::new(
+            loaded.head,
+            backbone.config().hidden,
+            classes,
+            &mut datasets::stream(seed, "head"),
+            backbone.dtype(),
+        )
+    };
+    let (method, head) = (fresh_method()?, fresh_head()?);
     let head_digest = backbone::digest_of(head.vars().iter().map(|(_, v)| v.as_tensor()))?;
 
     // Virtual tokens can leave less room for the text than the recipe allows.
@@ -239,10 +255,6 @@ fn execute(
         method: &HeadOnly,
         head: &head,
     };
-    let sample: Vec<u32> = (0..encoded.validation.len().min(CHECKED) as u32).collect();
-    let sample = batch_of(&encoded.validation, &sample)?;
-    let start = difference(&model.logits(&sample)?, &bare.logits(&sample)?);
-
     let training = Training {
         train: &encoded.train,
         validation: &encoded.validation,
@@ -280,7 +292,22 @@ fn execute(
     let folder = weights_folder(&plan.out, &record.id);
     let file_bytes = weights::save(&folder, &config, &*method, &head)?;
 
+    let sample: Vec<u32> = (0..encoded.validation.len().min(CHECKED) as u32).collect();
+    let sample = batch_of(&encoded.validation, &sample)?;
     let trained_logits = model.logits(&sample)?;
+    // The start is made again from its seed: checking it before training would keep the first step waiting.
+    let start = {
+        let (method, head) = (fresh_method()?, fresh_head()?);
+        let at_start = |method| Model {
+            backbone,
+            method,
+            head: &head,
+        };
+        difference(
+            &at_start(&*method).logits(&sample)?,
+            &at_start(&HeadOnly).logits(&sample)?,
+        )
+    };
     let mut checks = vec![gradients_check(&trained), start_check(&*method, start)];
     let unchanged = backbone.digest()? == loaded.digest;
     checks.push(check(
@@ -305,12 +332,13 @@ fn execute(
         &detail,
     ));
 
-    let mut latency = measure::latency(model, &encoded.validation, "unmerged")?;
-    latency.extend(measure::latency(bare, &encoded.validation, "backbone")?);
-    if let Ok(deltas) = method.merge() {
-        let merged = backbone.merged(&deltas)?;
+    let merged = match method.merge() {
+        Ok(deltas) => Some(backbone.merged(&deltas)?),
+        Err(_) => None,
+    };
+    if let Some(merged) = &merged {
         let merged = Model {
-            backbone: &merged,
+            backbone: merged,
             method: &HeadOnly,
             head: &head,
         };
@@ -320,8 +348,11 @@ fn execute(
             d <= 10.0 * FORWARD_TOLERANCE,
             &format!("largest relative difference of logits {d:.1e}"),
         ));
-        latency.extend(measure::latency(merged, &encoded.validation, "merged")?);
     }
+    let copies = latency::copies(&folder, loaded, &*method)?;
+    let contenders = latency::contenders(backbone, &reloaded, &copies, merged.as_ref());
+    let cells = latency::sentence_cells(&encoded.validation, &latency::RECORDED)?;
+    let latency = latency::measure(&contenders, &cells)?;
 
     let count = |vars: &[(String, candle_core::Var)]| {
         vars.iter().map(|(_, v)| v.elem_count()).sum::<usize>()
@@ -356,6 +387,7 @@ fn execute(
         seconds_to_first_step: trained.first_step.duration_since(started).as_secs_f64(),
         peak_memory_bytes,
         file_bytes,
+        resident_bytes: Some(resident_bytes(&*method, &head)),
         latency,
     };
     Ok((outcome, cost))

@@ -4,5 +4,8 @@
 mod command_line;
 mod formats;
 mod fuzz;
+mod latency_and_domains;
 mod parity;
+mod real;
 mod support;
+mod task_library;

@@ -60,7 +60,7 @@ pub enum Error {
 }
 
 /// A way to adapt a frozen backbone to a task.
-pub trait PeftMethod: Hooks {
+pub trait PeftMethod: Hooks + Send + Sync {
     /// The trainable variables in a fixed order, named by site. Counting, saving, the optimiser and the
     /// gradient audit read this and nothing else.
     fn vars(&self) -> Vec<(String, Var)>;

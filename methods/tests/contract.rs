@@ -3,7 +3,9 @@
 
 use std::{cell::RefCell, collections::BTreeMap};
 
-use backbone::{Activation, Architecture, Backbone, Batch, Config, NoHooks, Phase, Pooling};
+use backbone::{
+    Activation, Architecture, Backbone, Batch, Config, Hooks, Mixed, NoHooks, Phase, Pooling,
+};
 use candle_core::{Tensor, Var, backprop::GradStore};
 use kernels::{AdamWStep, Moments};
 use methods::{Context, HeadOnly, PeftMethod, Resolved, Words, registry};
@@ -637,4 +639,118 @@ fn perturb_precisely(method: &dyn PeftMethod) {
         var.set(&(var.as_tensor() + noise).unwrap().detach())
             .unwrap();
     }
+}
+/// All methods that share the frozen backbone, each moved away from its start, with a few examples each.
+fn neighbours(frozen: &Backbone) -> Vec<(String, Box<dyn PeftMethod>, Vec<Vec<u32>>)> {
+    let mut all = cases();
+    all.push((
+        "prompt_tuning of another length".into(),
+        resolve("prompt_tuning", &[("virtual_tokens", "9")]),
+    ));
+    all.into_iter()
+        .enumerate()
+        .map(|(i, (case, resolved))| {
+            let method = build(&resolved, frozen, i as u64);
+            perturb(&*method);
+            let own = (0..1 + i % 3)
+                .map(|j| {
+                    let length = 2 + (7 * i + 5 * j) as u32 % 23;
+                    (0..length).map(|t| (t * 11 + i as u32) % 40).collect()
+                })
+                .collect();
+            (case, method, own)
+        })
+        .filter(|(_, method, _)| method.backbone().is_none())
+        .collect()
+}
+
+fn mixed(
+    frozen: &Backbone,
+    all: &[&(String, Box<dyn PeftMethod>, Vec<Vec<u32>>)],
+) -> Vec<Vec<f32>> {
+    let hooks = Mixed::new(
+        all.iter()
+            .map(|(_, method, own)| (&**method as &dyn Hooks, own.len())),
+    );
+    let examples: Vec<Vec<u32>> = all.iter().flat_map(|(.., own)| own.clone()).collect();
+    let rows =
+        kernels::without_gradients(|| frozen.pooled(&packed(&examples), &hooks, Phase::Eval));
+    rows.unwrap().to_vec2().unwrap()
+}
+
+#[test]
+fn examples_of_all_methods_in_one_batch_get_what_they_get_alone() {
+    for pooling in [Pooling::Mean, Pooling::Cls] {
+        let frozen = backbone().with_pooling(pooling).unwrap();
+        let all = neighbours(&frozen);
+        assert!(all.len() + 1 >= registry::ALL.len());
+        let together = mixed(&frozen, &all.iter().collect::<Vec<_>>());
+        let mut first = 0;
+        for (case, method, own) in &all {
+            let alone = evaluated(&**method, &frozen, own);
+            let rows = &together[first..first + own.len()];
+            let difference = largest_difference(rows, &alone);
+            assert!(
+                difference <= 1e-6,
+                "{case}, {}: {difference}",
+                pooling.name()
+            );
+            if !kernels::reference_path() {
+                assert_eq!(rows, alone, "{case}, {}: other bits", pooling.name());
+            }
+            first += own.len();
+        }
+        assert_eq!(together.len(), first);
+    }
+}
+
+#[test]
+fn a_neighbour_in_the_batch_changes_no_bit() {
+    kernels::with_reference_path(false, || {
+        let frozen = backbone();
+        let all = neighbours(&frozen);
+        let of = |all: &[&(String, Box<dyn PeftMethod>, Vec<Vec<u32>>)], case: &str| {
+            let before = all.iter().take_while(|(name, ..)| name != case);
+            let first: usize = before.map(|(.., own)| own.len()).sum();
+            let own = all.iter().find(|(name, ..)| name == case).unwrap().2.len();
+            mixed(&frozen, all)[first..first + own].to_vec()
+        };
+        for (left_out, case) in [
+            ("lora", "adapter"),
+            ("prompt_tuning", "lora"),
+            ("head_only", "prompt_tuning"),
+        ] {
+            let with: Vec<_> = all.iter().collect();
+            let without: Vec<_> = all.iter().filter(|(name, ..)| name != left_out).collect();
+            let reversed: Vec<_> = all.iter().rev().collect();
+            assert_eq!(
+                of(&with, case),
+                of(&without, case),
+                "{case} without {left_out}"
+            );
+            assert_eq!(
+                of(&with, case),
+                of(&reversed, case),
+                "{case} in another order"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_mixed_batch_is_refused_in_training_and_when_its_groups_do_not_fit() {
+    let frozen = backbone();
+    let hooks = |n: usize| Mixed::new([(&HeadOnly as &dyn Hooks, 1), (&HeadOnly as &dyn Hooks, n)]);
+    let batch = packed(&examples());
+    let rng = RefCell::new(ChaCha8Rng::seed_from_u64(9));
+    let training = frozen
+        .pooled(&batch, &hooks(3), Phase::Train(&rng))
+        .unwrap_err();
+    assert!(training.to_string().contains("not trained"), "{training}");
+    let short = frozen.pooled(&batch, &hooks(2), Phase::Eval).unwrap_err();
+    assert!(
+        short.to_string().contains("3 examples but the batch has 4"),
+        "{short}"
+    );
+    assert!(frozen.pooled(&batch, &hooks(3), Phase::Eval).is_ok());
 }

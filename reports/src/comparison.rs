@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::format;
+use crate::latency::{self, LatencyCell};
 use crate::record::{BackboneFacts, DatasetFacts, Parameters, RunRecord, Status};
 use crate::statistics::{
     self, ALPHA, Calibration, Difference, Metric, Resampled, Resamples, Summary,
@@ -44,6 +45,9 @@ pub struct Comparison {
     /// The smallest true difference of the main metric that this comparison would have detected
     /// between two typical methods (median over pairs) with probability 0.8.
     pub smallest_detectable: Option<f64>,
+    /// Relative difference of latencies that is noise: what two measurements of the bare backbone differ by in 19 of 20
+    /// settings; absent where it was measured once only.
+    pub latency_noise: Option<f64>,
     /// What a reader has to know before believing the numbers.
     pub notes: Vec<String>,
     /// The records behind it, in the order of the rows and seeds.
@@ -90,8 +94,12 @@ pub struct Row {
     pub peak_memory_bytes: Option<Summary>,
     /// Saved weights, head included, bytes.
     pub file_bytes: Option<Summary>,
-    /// Latency of one real sentence (batch 1) by variant: `unmerged`, `merged`, `backbone`.
+    /// Latency of one real sentence (batch 1) by variant: `unmerged`, `merged`, `backbone`, `backbone_again`.
     pub latency: BTreeMap<String, RowLatency>,
+    /// Latency in every setting that was measured: batch sizes, lengths, and mixed with other tasks.
+    pub latency_cells: Vec<LatencyCell>,
+    /// Memory that the loaded task takes beside the backbone, head included, bytes.
+    pub resident_bytes: Option<Summary>,
 }
 
 /// Latency over seeds, in milliseconds.
@@ -318,6 +326,12 @@ impl Comparison {
             rows: Vec::new(),
             pairs,
             smallest_detectable,
+            latency_noise: latency::noise_floor(
+                &group
+                    .iter()
+                    .filter_map(|r| Some(&*r.cost.as_ref()?.latency))
+                    .collect::<Vec<_>>(),
+            ),
             notes: Vec::new(),
             records: Vec::new(),
         };
@@ -495,7 +509,7 @@ impl Row {
                 .filter(|l| l.batch == 1 && l.length.is_none())
         };
         let variants: BTreeSet<&String> = latencies().map(|l| &l.variant).collect();
-        let latency = variants
+        let of_one_sentence = variants
             .into_iter()
             .filter_map(|variant| {
                 let of = || latencies().filter(|l| l.variant == *variant);
@@ -537,7 +551,14 @@ impl Row {
                     .map(|b| b as f64),
             ),
             file_bytes: Summary::of(costs.iter().map(|c| c.file_bytes as f64)),
-            latency,
+            latency: of_one_sentence,
+            latency_cells: latency::cells(&costs.iter().map(|c| &*c.latency).collect::<Vec<_>>()),
+            resident_bytes: Summary::of(
+                costs
+                    .iter()
+                    .filter_map(|c| c.resident_bytes)
+                    .map(|b| b as f64),
+            ),
             runs,
         }
     }
@@ -551,8 +572,7 @@ impl Row {
     /// Median latency of this variant over the bare backbone's, minus 1.
     pub fn latency_overhead(&self, variant: &str) -> Option<f64> {
         let own = self.latency.get(variant)?.p50_ms.mean;
-        let backbone = self.latency.get("backbone")?.p50_ms.mean;
-        (backbone > 0.0).then(|| own / backbone - 1.0)
+        latency::overhead(own, self.latency.get(latency::BACKBONE)?.p50_ms.mean)
     }
 
     /// Runs that ended well, and all runs.

@@ -9,6 +9,7 @@ extern crate self as peftbench_reports;
 pub mod comparison;
 pub mod error;
 pub mod format;
+pub mod latency;
 pub mod quantity;
 pub mod record;
 pub mod statistics;

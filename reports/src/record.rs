@@ -214,6 +214,9 @@ pub struct Cost {
     pub peak_memory_bytes: Option<u64>,
     /// Size of the method's saved weights (head included), in bytes.
     pub file_bytes: u64,
+    /// Memory that the loaded weights take beside the backbone, head included, in bytes; absent in older records.
+    #[serde(default)]
+    pub resident_bytes: Option<u64>,
     /// Inference latencies.
     pub latency: Vec<Latency>,
 }
@@ -222,7 +225,8 @@ pub struct Cost {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Latency {
-    /// `unmerged`, `merged`, or `backbone` (no method at all).
+    /// `unmerged`; `merged`; `mixed_4` or `mixed_16` (the batch belongs to so many tasks of this method); `backbone` (no
+    /// method at all) and `backbone_again` (the same once more: what the two differ by is noise).
     pub variant: String,
     /// Examples in the batch.
     pub batch: usize,

@@ -80,11 +80,19 @@ fn columns(comparison: &Comparison) -> Vec<TableColumn> {
         column("p50/p99 ms", "latency p50/p99 (ms)", 1, |_, r| {
             latency(r, "unmerged")
         }),
+        column("over bb.", "latency over the backbone", 6, |c, r| {
+            r.latency_overhead("unmerged").map_or(ABSENT.into(), |o| {
+                crate::latency::overhead_text(o, c.latency_noise)
+            })
+        }),
         column("merged ms", "merged p50/p99 (ms)", 5, |_, r| {
             latency(r, "merged")
         }),
         column("file", "file", 4, |_, r| {
             shown(&r.file_bytes, format::bytes)
+        }),
+        column("loaded", "loaded beside the backbone", 7, |_, r| {
+            shown(&r.resident_bytes, format::bytes)
         }),
         column("seeds", "seeds ok", 6, |_, r| {
             let (well, all) = r.ended_well();
@@ -345,7 +353,11 @@ pub fn csv(comparison: &Comparison) -> Result<String> {
         latency("merged_latency_p50_ms", "merged", |l| &l.p50_ms),
         latency("merged_latency_p99_ms", "merged", |l| &l.p99_ms),
         latency("backbone_latency_p50_ms", "backbone", |l| &l.p50_ms),
+        number("latency_overhead", &|r| r.latency_overhead("unmerged")),
+        number("merged_latency_overhead", &|r| r.latency_overhead("merged")),
+        number("latency_noise", &|_| comparison.latency_noise),
         number("file_bytes", &|r| mean(&r.file_bytes)),
+        number("resident_bytes", &|r| mean(&r.resident_bytes)),
         number("ece", &|r| r.calibration.map(|c| c.ece)),
         number("brier", &|r| r.calibration.map(|c| c.brier)),
         number("nll", &|r| r.calibration.map(|c| c.nll)),

@@ -80,6 +80,7 @@ impl Sample {
                 seconds_to_first_step: 1.5,
                 peak_memory_bytes: Some(500_000_000),
                 file_bytes: 300_000,
+                resident_bytes: Some(297_000),
                 latency: vec![],
             }),
             circumstances: Circumstances {
