@@ -7,9 +7,9 @@
 pub mod cli;
 pub mod commands;
 pub mod compare;
+pub mod domains;
 pub mod exchange;
 pub mod formats;
-pub mod domains;
 pub mod head;
 pub mod latency;
 pub mod measure;
