@@ -1,13 +1,14 @@
 //! How close to the machine's limit: operations that a pass needs ([`crate::flops`]) per second, over what a large f32
 //! product reaches on the same threads just before and after.
 
-use std::{collections::BTreeMap, sync::atomic::AtomicBool, time::Instant};
+use std::{collections::BTreeMap, rc::Rc, sync::atomic::AtomicBool, time::Instant};
 
 use anyhow::Result;
 use datasets::Encoded;
 use methods::{HeadOnly, PeftMethod, Resolved};
 use peftbench::{
     plan::{DataChoice, RunPlan, Trial},
+    prepare::EncodedData,
     recipe::Recipe,
     run::Setting,
     trainer::{Model, Training, batch_of},
@@ -40,13 +41,20 @@ pub fn setting() -> Result<Setting> {
         trial: Trial {
             method: "head_only".into(),
             overrides: BTreeMap::new(),
+            tuned: None,
         },
         recipe: BTreeMap::new(),
         budget: "standard".into(),
         seed: 0,
         offline: false,
         out: common::out()?,
+        keep_weights: true,
     })
+}
+
+/// Token ids of the whole splits.
+pub fn encoded(setting: &Setting) -> Result<Rc<EncodedData>> {
+    setting.encoded(&Recipe::resolve("standard", &BTreeMap::new(), 1)?, 0, 0)
 }
 
 /// The methods with their defaults, prompt tuning read at its first row: the Python libraries' arrangement.
@@ -84,19 +92,21 @@ pub fn train(
         ("evaluations".to_owned(), "1".to_owned()),
     ]
     .into();
-    let recipe = Recipe::resolve("standard", &steps, setting.encoded.train.len())?;
+    let encoded = encoded(setting)?;
+    let recipe = Recipe::resolve("standard", &steps, encoded.train.len())?;
     let backbone = &setting.backbone.backbone;
     let head = common::head(backbone)?;
     let trained = Training {
-        train: &setting.encoded.train,
+        train: &encoded.train,
         // The trainer evaluates after its last step; here it shall not take long.
-        validation: &first(&setting.encoded.validation, 32),
+        validation: &first(&encoded.validation, 32),
         metrics: &setting.data.dataset.metrics,
         classes: common::CLASSES,
         order,
         recipe: &recipe,
         optimiser: resolved.optimiser(),
         dropout: datasets::stream(0, "dropout"),
+        augmenter: None,
         stop: &AtomicBool::new(false),
     }
     .run(
@@ -123,16 +133,17 @@ fn first(examples: &Encoded, n: usize) -> Encoded {
     }
 }
 
-pub fn order(setting: &Setting, steps: usize) -> Vec<Vec<u32>> {
-    datasets::batch_order(&setting.encoded.train.lengths(), 32, steps, 0)
+pub fn order(encoded: &EncodedData, steps: usize) -> Vec<Vec<u32>> {
+    datasets::batch_order(&encoded.train.lengths(), 32, steps, 0)
 }
 
 pub fn main(names: &[&str]) -> Result<()> {
     let setting = setting()?;
     let backbone = &setting.backbone.backbone;
     let head = common::head(backbone)?;
-    let order = order(&setting, WARM_UP + STEPS);
-    let train_lengths = setting.encoded.train.lengths();
+    let encoded = encoded(&setting)?;
+    let order = order(&encoded, WARM_UP + STEPS);
+    let train_lengths = encoded.train.lengths();
     println!(
         "{} threads, {:?}, {} over {}; needed operations only, see benches/flops.rs\n",
         kernels::threads(),
@@ -207,8 +218,8 @@ pub fn main(names: &[&str]) -> Result<()> {
         for (pass, model) in passes {
             let (mut seconds, mut needed) = (Vec::new(), 0.0);
             for i in 0..2 * SENTENCES {
-                let index = (i % SENTENCES % setting.encoded.validation.len()) as u32;
-                let batch = batch_of(&setting.encoded.validation, &[index])?;
+                let index = (i % SENTENCES % encoded.validation.len()) as u32;
+                let batch = batch_of(&encoded.validation, &[index])?;
                 let clock = Instant::now();
                 model.logits(&batch)?;
                 if i >= SENTENCES {

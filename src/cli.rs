@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::formats::Format;
+use crate::{formats::Format, recommend};
 
 /// Which parameter-efficient fine-tuning method should I use, and how sure can I be?
 #[derive(Debug, Parser)]
@@ -23,6 +23,10 @@ pub struct Cli {
 pub enum Command {
     /// Train every method on a data set over one frozen backbone, and report.
     Compare(Compare),
+    /// Vary one thing, such as the prompt's length or the size of the training set, and draw the curve.
+    Sweep(Sweep),
+    /// Search each method's settings with the same number of trials, then train the best over fresh seeds.
+    Tune(Tune),
     /// Train one method with one seed; saves its weights.
     Train(Train),
     /// Metrics of saved weights on a split of a data set.
@@ -41,6 +45,8 @@ pub enum Command {
     Import(Import),
     /// Make tables, plots and the page from records.
     Report(Report),
+    /// Which method fits these limits, by the records that there are.
+    Recommend(Recommend),
     /// List what there is.
     List(List),
     /// Fetch backbones and data sets into the cache.
@@ -103,7 +109,53 @@ pub struct Compare {
     /// Number of seeds [default: the budget's].
     #[arg(long)]
     pub seeds: Option<usize>,
-    /// Print the comparison as JSON.
+    /// Print events, and at the end the comparison, as JSON lines.
+    #[arg(long)]
+    pub json: bool,
+    /// Say nothing on standard error but errors.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// `sweep`.
+#[derive(Debug, Args)]
+pub struct Sweep {
+    /// What every run shares.
+    #[command(flatten)]
+    pub run: RunArguments,
+    /// A study's name (peftbench list studies), or the path of a YAML.
+    #[arg(long)]
+    pub study: String,
+    /// Number of seeds [default: the budget's].
+    #[arg(long)]
+    pub seeds: Option<usize>,
+    /// Print events, and at the end the study, as JSON lines.
+    #[arg(long)]
+    pub json: bool,
+    /// Say nothing on standard error but errors.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// `tune`.
+#[derive(Debug, Args)]
+pub struct Tune {
+    /// What every run shares.
+    #[command(flatten)]
+    pub run: RunArguments,
+    /// Methods to tune, separated by commas; by default all that declare ranges.
+    #[arg(long, value_delimiter = ',')]
+    pub methods: Vec<String>,
+    /// Configurations to try of each method.
+    #[arg(long, default_value_t = 8)]
+    pub trials: usize,
+    /// Share of the training split that is held out to judge the trials.
+    #[arg(long, default_value_t = 0.1)]
+    pub held_out: f64,
+    /// Number of seeds of the winners [default: the budget's].
+    #[arg(long)]
+    pub seeds: Option<usize>,
+    /// Print events, and at the end the result, as JSON lines.
     #[arg(long)]
     pub json: bool,
     /// Say nothing on standard error but errors.
@@ -338,10 +390,48 @@ pub struct Report {
     /// Folder of records, or a comparison's folder.
     #[arg(long, default_value = "reports/out")]
     pub records: PathBuf,
+    /// Instead of a report: what changed from one folder of records to another, and what of it exceeds the noise.
+    #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"])]
+    pub compare: Option<Vec<PathBuf>>,
     /// Folder of the report [default: the records' own].
     #[arg(long)]
     pub out: Option<PathBuf>,
     /// Print the comparisons as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `recommend`.
+#[derive(Debug, Args)]
+pub struct Recommend {
+    /// The data set.
+    #[arg(long)]
+    pub dataset: String,
+    /// Examples that there are to train on.
+    #[arg(long, value_name = "EXAMPLES")]
+    pub train_size: Option<usize>,
+    /// Largest size of the saved weights, head included, e.g. 100KB.
+    #[arg(long, value_name = "SIZE", value_parser = recommend::size)]
+    pub max_size: Option<f64>,
+    /// Largest latency over the bare backbone's, e.g. 5%.
+    #[arg(long, value_name = "SHARE", value_parser = recommend::share)]
+    pub max_latency_overhead: Option<f64>,
+    /// Most trained parameters, head apart, e.g. 100k.
+    #[arg(long, value_name = "COUNT", value_parser = recommend::count)]
+    pub max_parameters: Option<f64>,
+    /// Largest peak memory of training, e.g. 500MB.
+    #[arg(long, value_name = "SIZE", value_parser = recommend::size)]
+    pub max_memory: Option<f64>,
+    /// Longest training, e.g. 5min.
+    #[arg(long, value_name = "TIME", value_parser = recommend::time)]
+    pub max_training_time: Option<f64>,
+    /// Smallest main metric, e.g. 80%.
+    #[arg(long, value_name = "SHARE", value_parser = recommend::share)]
+    pub min_metric: Option<f64>,
+    /// Folder of records, or a comparison's folder.
+    #[arg(long, default_value = "reports/out")]
+    pub records: PathBuf,
+    /// Print JSON.
     #[arg(long)]
     pub json: bool,
 }
@@ -355,6 +445,8 @@ pub enum Kind {
     Datasets,
     /// Backbones.
     Backbones,
+    /// Studies for sweep.
+    Studies,
     /// Runs that have a record.
     Runs,
 }

@@ -13,18 +13,20 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use reports::{
-    Comparison,
+    Comparison, changes, claims,
     record::{RunRecord, Status},
     store, tables,
 };
 
 use crate::{
+    board::{self, Board, Telling},
     cli::{self, Kind},
-    compare::{self, Telling},
+    compare,
     plan::{self, DataChoice, RunPlan, Trial},
     prepare::{self, Files},
     recipe,
     run::{self, Setting},
+    sweep,
     trainer::Event,
     weights,
 };
@@ -78,6 +80,7 @@ pub fn base_plan(run: &cli::RunArguments) -> Result<(RunPlan, plan::Overrides)> 
         trial: Trial {
             method: String::new(),
             overrides: Default::default(),
+            tuned: None,
         },
         recipe,
         budget: run.budget.clone(),
@@ -87,6 +90,7 @@ pub fn base_plan(run: &cli::RunArguments) -> Result<(RunPlan, plan::Overrides)> 
             .out
             .clone()
             .unwrap_or_else(|| compare::default_out(&run.data.dataset)),
+        keep_weights: true,
     };
     Ok((plan, overrides))
 }
@@ -98,49 +102,58 @@ pub fn base_plan(run: &cli::RunArguments) -> Result<(RunPlan, plan::Overrides)> 
 pub fn compare(arguments: &cli::Compare) -> Result<ExitCode> {
     let (base, overrides) = base_plan(&arguments.run)?;
     let trials = plan::trials(&arguments.methods, &overrides)?;
-    let budgets = recipe::budgets()?;
-    let seeds = arguments
-        .seeds
-        .or_else(|| budgets.get(&base.budget).copied())
-        .unwrap_or(1);
-    ensure!(seeds >= 1, "--seeds 0: at least one is needed");
+    let seeds = seeds(arguments.seeds, &base.budget)?;
     let stop = stop_flag()?;
-    let telling = if arguments.quiet {
-        Telling::Quiet
+    let telling = Telling::of(arguments.quiet, arguments.json);
+    let ended = compare::compare(&base, &trials, &seeds, telling, &stop)?;
+    if let Some(code) = said(&ended, trials.len() * seeds.len(), telling) {
+        return Ok(code);
+    }
+    if arguments.json {
+        let comparisons = Comparison::from_records(&ended.records);
+        reports::write_report(&ended.records, &base.out)?;
+        let all: Vec<_> = comparisons.iter().map(tables::json).collect();
+        let event = serde_json::json!({ "event": "compared", "comparisons": all });
+        println!("{event}");
     } else {
-        Telling::Normal
-    };
-    let ended = compare::compare(&base, &trials, &compare::seeds(seeds), telling, &stop)?;
-    if ended.reused > 0 && telling == Telling::Normal {
-        eprintln!(
-            "{} of {} runs had a record already",
-            ended.reused,
-            trials.len() * seeds
-        );
+        show(&ended.records, &base.out, false, telling)?;
     }
-    if ended.interrupted {
-        eprintln!(
-            "interrupted: {} of {} runs have ended; the same command goes on with the rest",
-            ended
-                .records
-                .iter()
-                .filter(|r| r.status != Status::Interrupted)
-                .count(),
-            trials.len() * seeds
-        );
-        return Ok(ExitCode::from(INTERRUPTED));
-    }
-    show(&ended.records, &base.out, arguments.json)?;
-    let failed = ended.records.iter().any(|r| r.status != Status::Ok);
-    Ok(if failed {
+    Ok(code(ended.records.iter().any(|r| r.status != Status::Ok)))
+}
+
+/// The seeds 0 … n-1: as many as asked for, or as the budget has.
+pub(crate) fn seeds(asked: Option<usize>, budget: &str) -> Result<Vec<u64>> {
+    let budgets = recipe::budgets()?;
+    let n = asked.or_else(|| budgets.get(budget).copied()).unwrap_or(1);
+    ensure!(n >= 1, "--seeds 0: at least one is needed");
+    Ok((0..n as u64).collect())
+}
+
+/// The exit code of runs.
+pub(crate) fn code(failed: bool) -> ExitCode {
+    if failed {
         ExitCode::from(SOME_FAILED)
     } else {
         ExitCode::SUCCESS
+    }
+}
+
+/// Says what was reused and what is left; the exit code if the user stopped the runs.
+pub(crate) fn said(ended: &compare::Ended, all: usize, telling: Telling) -> Option<ExitCode> {
+    if ended.reused > 0 && telling == Telling::Normal {
+        eprintln!("{} of {all} runs had a record already", ended.reused);
+    }
+    ended.interrupted.then(|| {
+        eprintln!(
+            "interrupted: {} of {all} runs have ended; the same command goes on with the rest",
+            ended.whole()
+        );
+        ExitCode::from(INTERRUPTED)
     })
 }
 
 /// Prints the comparisons of records and writes the report.
-fn show(records: &[RunRecord], out: &Path, json: bool) -> Result<()> {
+fn show(records: &[RunRecord], out: &Path, json: bool, telling: Telling) -> Result<()> {
     let comparisons = Comparison::from_records(records);
     let written = reports::write_report(records, out)?;
     let mut stdout = std::io::stdout().lock();
@@ -151,17 +164,55 @@ fn show(records: &[RunRecord], out: &Path, json: bool) -> Result<()> {
         return Ok(());
     }
     let width = terminal_width();
-    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let colour = colour();
     for comparison in &comparisons {
         writeln!(stdout, "{}", tables::terminal(comparison, width, colour))?;
     }
-    for file in written.files {
+    if telling == Telling::Normal {
+        for file in written.files {
+            eprintln!("wrote {}", file.display());
+        }
+    }
+    Ok(())
+}
+
+/// Whether standard output takes colours: a terminal, and NO_COLOR is not set (no-color.org).
+pub(crate) fn colour() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
+/// Studies, searches and claims: files beside the report, and the claims' verdicts in the terminal.
+fn show_more(records: &[RunRecord], folder: &Path, out: &Path, json: bool) -> Result<()> {
+    let mut files = Vec::new();
+    let studies = reports::studies::read_all(folder)?;
+    for study in &studies {
+        files.extend(reports::studies::write(study, out)?);
+    }
+    for tuning in reports::tuning::read_all(folder)? {
+        files.extend(reports::tuning::write(&tuning, out)?);
+    }
+    let claims = claims::judge_all(&Comparison::from_records(records), &studies)?;
+    for (name, content) in [
+        ("claims.md", claims::markdown(&claims)),
+        ("claims.json", serde_json::to_string_pretty(&claims)?),
+    ] {
+        let path = out.join(name);
+        std::fs::write(&path, content).with_context(|| path.display().to_string())?;
+        files.push(path);
+    }
+    if !json {
+        println!("Claims, tested here (claims.md has the evidence):");
+        for claim in &claims {
+            println!("  {:<14} {}", claim.verdict.words(), claim.claim);
+        }
+    }
+    for file in files {
         eprintln!("wrote {}", file.display());
     }
     Ok(())
 }
 
-fn terminal_width() -> usize {
+pub(crate) fn terminal_width() -> usize {
     let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
     columns.unwrap_or_else(|| {
         console::Term::stdout()
@@ -181,9 +232,11 @@ pub fn train(arguments: &cli::Train, started: Instant) -> Result<ExitCode> {
     plan.seed = arguments.seed;
     let stop = stop_flag()?;
     run::check_writable(&run::records_folder(&plan.out))?;
-    let line = compare::Line::new(&plan, 1, 1, Telling::Normal);
-    let record = run::run(&plan, started, &stop, &mut |event| line.tell(&event))?;
-    line.close(&record);
+    let mut board = Board::new(vec![plan.trial.method.clone()], Telling::Normal);
+    board.start(0, plan.seed, "");
+    let record = run::run(&plan, started, &stop, &mut |event| board.tell(&event))?;
+    board.finish(&record);
+    board.close();
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&record)?);
     } else if record.status == Status::Ok {
@@ -282,21 +335,27 @@ pub fn task_backbone(
 }
 
 /// Reads the records of a folder, or of a comparison's folder, or of all comparisons below it.
-fn read_records(folder: &Path) -> Result<Vec<RunRecord>> {
+pub(crate) fn read_records(folder: &Path) -> Result<Vec<RunRecord>> {
     ensure!(
         folder.is_dir(),
         "{}: no such folder; run peftbench compare first, or name --records",
         folder.display()
     );
-    let mut folders: Vec<PathBuf> = vec![folder.to_owned(), folder.join("records")];
-    for entry in std::fs::read_dir(folder)
+    let below = std::fs::read_dir(folder)
         .with_context(|| folder.display().to_string())?
         .flatten()
-    {
-        folders.push(entry.path().join("records"));
+        .map(|entry| entry.path().join("records"));
+    let mut folders: Vec<PathBuf> = std::iter::once(folder.join("records"))
+        .chain(below)
+        .filter(|f| f.is_dir())
+        .collect();
+    folders.sort();
+    // Only a folder of records itself: a comparison's own folder holds other JSON files.
+    if folders.is_empty() {
+        folders.push(folder.to_owned());
     }
     let mut records = Vec::new();
-    for folder in folders.iter().filter(|f| f.is_dir()) {
+    for folder in &folders {
         let read = store::read_dir(folder)?;
         for problem in &read.damaged {
             eprintln!("note: {problem}");
@@ -311,17 +370,24 @@ fn read_records(folder: &Path) -> Result<Vec<RunRecord>> {
 /// # Errors
 /// If there are no records or the report cannot be written.
 pub fn report(arguments: &cli::Report) -> Result<ExitCode> {
+    if let Some([before, after]) = arguments.compare.as_deref() {
+        let changes = changes::changes(&read_records(before)?, &read_records(after)?);
+        if arguments.json {
+            println!("{}", serde_json::to_string_pretty(&changes)?);
+        } else {
+            print!("{}", changes::terminal(&changes));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let records = read_records(&arguments.records)?;
     ensure!(
         !records.is_empty(),
         "{}: no records there; run peftbench compare first",
         arguments.records.display()
     );
-    show(
-        &records,
-        arguments.out.as_ref().unwrap_or(&arguments.records),
-        arguments.json,
-    )?;
+    let out = arguments.out.as_ref().unwrap_or(&arguments.records);
+    show(&records, out, arguments.json, Telling::Normal)?;
+    show_more(&records, &arguments.records, out, arguments.json)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -355,13 +421,21 @@ pub fn list(arguments: &cli::List) -> Result<ExitCode> {
                 Ok((spec.name, value, spec.about))
             })
             .collect::<Result<_>>()?,
+        Kind::Studies => sweep::names()
+            .map(|name| {
+                let spec = sweep::study(name)?;
+                let value = serde_json::json!({ "title": spec.title, "question": spec.question, "runs_per_seed": spec.runs(1) });
+                let about = format!("{} ({} runs per seed)", spec.question, spec.runs(1));
+                Ok((spec.name, value, about))
+            })
+            .collect::<Result<_>>()?,
         Kind::Runs => read_records(&arguments.records)?
             .iter()
             .map(|record| {
                 let asked = &record.asked;
                 let about = format!(
                     "{} {} {} seed {}: {}",
-                    asked.dataset.name, asked.method.name, asked.method.variant, asked.seed, compare::summary(record)
+                    asked.dataset.name, asked.method.name, asked.method.variant, asked.seed, board::summary(record)
                 );
                 Ok((record.id.clone(), serde_json::json!({ "dataset": asked.dataset.name, "method": asked.method.name, "variant": asked.method.variant, "seed": asked.seed, "status": record.status }), about))
             })
@@ -437,6 +511,7 @@ pub fn check(arguments: &cli::Check) -> Result<ExitCode> {
         one(
             format!("method {}", entry.name),
             methods::resolve(entry.name, &Default::default())
+                .and_then(|_| methods::search(entry.name))
                 .map(drop)
                 .map_err(Into::into),
         );
@@ -452,6 +527,9 @@ pub fn check(arguments: &cli::Check) -> Result<ExitCode> {
             format!("data set {name}"),
             datasets::spec(name).map(drop).map_err(Into::into),
         );
+    }
+    for name in sweep::names() {
+        one(format!("study {name}"), sweep::study(name).map(drop));
     }
     if let Some(dataset) = &arguments.dataset {
         let overrides = plan::parse_settings(&arguments.settings);

@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    cli, commands,
-    compare::{self, Telling},
+    board::Telling,
+    cli, commands, compare,
     plan::{self, DataChoice, RunPlan, Trial},
     prepare::{Files, LoadedData},
     run,
@@ -81,12 +81,8 @@ pub fn command(arguments: &cli::Domains) -> Result<ExitCode> {
     drop(data);
 
     let stop = commands::stop_flag()?;
-    let telling = if arguments.quiet {
-        Telling::Quiet
-    } else {
-        Telling::Normal
-    };
-    let seeds = compare::seeds(arguments.seeds);
+    let telling = Telling::of(arguments.quiet, false);
+    let seeds = commands::seeds(Some(arguments.seeds), "standard")?;
     let mut sets = Vec::new();
     for (name, dataset) in domains
         .iter()

@@ -4,6 +4,8 @@
 //! head, loss, step) → [`run`] (record) → the reports crate.
 #![forbid(unsafe_code)]
 
+pub mod augmenter;
+pub mod board;
 pub mod cli;
 pub mod commands;
 pub mod compare;
@@ -18,8 +20,11 @@ pub mod plan;
 pub mod prepare;
 pub mod progress;
 pub mod recipe;
+pub mod recommend;
 pub mod run;
 pub mod serve;
+pub mod sweep;
 pub mod task_library;
 pub mod trainer;
+pub mod tune;
 pub mod weights;

@@ -1,7 +1,10 @@
 //! One run: from a plan to a record.
 
 use std::{
+    cell::RefCell,
+    collections::BTreeMap,
     path::{Path, PathBuf},
+    rc::Rc,
     sync::atomic::AtomicBool,
     time::Instant,
 };
@@ -18,6 +21,7 @@ use reports::{
 use sha2::{Digest, Sha256};
 
 use crate::{
+    augmenter::Augmenter,
     head::Head,
     latency, measure,
     plan::RunPlan,
@@ -39,10 +43,14 @@ pub struct Setting {
     pub data: LoadedData,
     /// The backbone with its tokenizer.
     pub backbone: LoadedBackbone,
-    /// Token ids of the splits.
-    pub encoded: EncodedData,
+    /// Token ids of the examples that each choice of the recipe and seed takes, made when first asked for.
+    encoded: RefCell<BTreeMap<Chosen, Rc<EncodedData>>>,
     files: Files,
 }
+
+/// What decides which examples are taken, and how long they may be: training examples, share held out (as
+/// bits), seed where it matters, tokens.
+type Chosen = (Option<usize>, u64, u64, usize);
 
 impl Setting {
     /// Loads what a plan names.
@@ -66,15 +74,42 @@ impl Setting {
             (data, backbone)
         });
         let (data, backbone) = (data?, backbone?);
-        let recipe = Recipe::resolve(&plan.budget, &plan.recipe, 1)?;
-        let max = backbone.max_tokens(recipe.max_tokens, 0);
-        let encoded = EncodedData::new(&data.dataset, &backbone.tokenizer, max, files.cache())?;
         Ok(Self {
             data,
             backbone,
-            encoded,
+            encoded: RefCell::default(),
             files,
         })
+    }
+
+    /// Token ids of the examples that the recipe and the seed choose, cut where `virtual_tokens` leave no room.
+    ///
+    /// # Errors
+    /// As [`EncodedData::new`].
+    pub fn encoded(
+        &self,
+        recipe: &Recipe,
+        seed: u64,
+        virtual_tokens: usize,
+    ) -> Result<Rc<EncodedData>> {
+        let max = self.backbone.max_tokens(recipe.max_tokens, virtual_tokens);
+        let drawn = recipe.train_examples.map_or(0, |_| seed);
+        let chosen = (recipe.train_examples, recipe.held_out.to_bits(), drawn, max);
+        if let Some(encoded) = self.encoded.borrow().get(&chosen) {
+            return Ok(Rc::clone(encoded));
+        }
+        let encoded = Rc::new(EncodedData::new(
+            &self.data.dataset,
+            recipe,
+            seed,
+            &self.backbone.tokenizer,
+            max,
+            self.files.cache(),
+        )?);
+        self.encoded
+            .borrow_mut()
+            .insert(chosen, Rc::clone(&encoded));
+        Ok(encoded)
     }
 
     /// What determines a planned run.
@@ -84,14 +119,18 @@ impl Setting {
     pub fn asked(&self, plan: &RunPlan) -> Result<(Asked, Resolved, Recipe)> {
         let resolved = methods::resolve(&plan.trial.method, &plan.trial.overrides)?;
         resolved.check(self.backbone.backbone.config())?;
-        let recipe = Recipe::resolve(&plan.budget, &plan.recipe, self.encoded.train.len())?;
+        // The steps of a budget in epochs depend on the examples, which depend on the recipe's other keys.
+        let recipe = Recipe::resolve(&plan.budget, &plan.recipe, 1)?;
+        let encoded = self.encoded(&recipe, plan.seed, 0)?;
+        let recipe = Recipe::resolve(&plan.budget, &plan.recipe, encoded.train.len())?;
         let asked = Asked {
-            dataset: data_facts(&self.data, &self.encoded),
+            dataset: data_facts(&self.data, &encoded),
             backbone: self.backbone.facts(),
             method: MethodFacts {
                 name: resolved.entry.name.to_owned(),
                 variant: resolved.variant.clone(),
                 config: resolved.config.clone(),
+                tuned: plan.trial.tuned.clone(),
             },
             recipe: serde_json::to_value(&recipe)?,
             seed: plan.seed,
@@ -180,6 +219,10 @@ pub fn run(
             }
         }
     }
+    if !plan.keep_weights {
+        // They were saved and read again for the run's own check.
+        std::fs::remove_dir_all(weights_folder(&plan.out, &record.id)).ok();
+    }
     store::write(&records_folder(&plan.out), &record)?;
     Ok(record)
 }
@@ -226,33 +269,25 @@ fn execute(
     let head_digest = backbone::digest_of(head.vars().iter().map(|(_, v)| v.as_tensor()))?;
 
     // Virtual tokens can leave less room for the text than the recipe allows.
-    let shorter;
     let max = loaded.max_tokens(recipe.max_tokens, method.virtual_tokens());
-    let encoded = if max < loaded.max_tokens(recipe.max_tokens, 0) {
-        shorter = EncodedData::new(dataset, &loaded.tokenizer, max, setting.files.cache())?;
+    let whole = setting.encoded(recipe, seed, 0)?;
+    let encoded = setting.encoded(recipe, seed, method.virtual_tokens())?;
+    let cut = encoded.train.truncated + encoded.validation.truncated;
+    if max < loaded.max_tokens(recipe.max_tokens, 0) && cut > 0 {
         eprintln!(
-            "note: {} texts are cut to {max} tokens: {} virtual tokens take the rest of the position table",
-            shorter.train.truncated + shorter.validation.truncated,
+            "note: {cut} texts are cut to {max} tokens: {} virtual tokens take the rest of the position table",
             method.virtual_tokens()
         );
-        &shorter
-    } else {
-        &setting.encoded
-    };
+    }
 
     // The order depends on the recipe's lengths, not on the method.
-    let all = &setting.encoded.train;
+    let all = &whole.train;
     let lengths: Vec<usize> = (0..all.len()).map(|i| all.length(i)).collect();
     let order = datasets::batch_order(&lengths, recipe.batch, recipe.steps, seed);
 
     let model = Model {
         backbone,
         method: &*method,
-        head: &head,
-    };
-    let bare = Model {
-        backbone,
-        method: &HeadOnly,
         head: &head,
     };
     let training = Training {
@@ -264,6 +299,7 @@ fn execute(
         recipe,
         optimiser: resolved.optimiser(),
         dropout: datasets::stream(seed, "dropout"),
+        augmenter: Augmenter::new(recipe, &loaded.tokenizer, seed),
         stop,
     };
     let trained = training.run(model, tell)?;
@@ -452,7 +488,7 @@ pub fn evaluate(
     split: datasets::Split,
     loaded: &LoadedBackbone,
     cache: &Path,
-) -> Result<(std::collections::BTreeMap<String, f64>, usize)> {
+) -> Result<(BTreeMap<String, f64>, usize)> {
     let task = weights::load(folder, loaded)?;
     let dataset = &data.dataset;
     // Foreign folders often have numbers only: then the data set's order is the meaning.

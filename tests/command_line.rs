@@ -560,6 +560,7 @@ fn everything_that_can_be_listed_is_listed_in_words_and_as_json() {
         ("methods", "lora"),
         ("datasets", "sst2"),
         ("backbones", "minilm"),
+        ("studies", "prompt_length"),
     ] {
         assert!(place.ok(&["list", what]).contains(expected));
         let json: Value = serde_json::from_str(&place.ok(&["list", what, "--json"])).unwrap();
@@ -571,8 +572,11 @@ fn everything_that_can_be_listed_is_listed_in_words_and_as_json() {
 fn every_yaml_is_checked_and_all_problems_are_said_at_once() {
     let place = Place::new();
     let printed = place.ok(&["check"]);
-    let count =
-        1 + methods::registry::ALL.len() + backbone::names().count() + datasets::names().count();
+    let count = 1
+        + methods::registry::ALL.len()
+        + backbone::names().count()
+        + datasets::names().count()
+        + peftbench::sweep::names().count();
     assert!(
         printed.contains(&format!("{count} checked, 0 with problems")),
         "{printed}"

@@ -7,5 +7,6 @@ mod fuzz;
 mod latency_and_domains;
 mod parity;
 mod real;
+mod studies;
 mod support;
 mod task_library;

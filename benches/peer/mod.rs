@@ -176,8 +176,9 @@ fn done(command: &mut Command) -> Result<Vec<u8>> {
 
 /// Token ids and labels of the batches, and validation sentences, as both sides use them.
 fn write_batches(setting: &Setting, path: &Path) -> Result<()> {
-    let train = &setting.encoded.train;
-    let batches: Vec<_> = roofline::order(setting, WARM_UP + STEPS)
+    let encoded = roofline::encoded(setting)?;
+    let train = &encoded.train;
+    let batches: Vec<_> = roofline::order(&encoded, WARM_UP + STEPS)
         .iter()
         .map(|batch| {
             let ids: Vec<_> = batch.iter().map(|i| train.example(*i as usize).0).collect();
@@ -185,7 +186,7 @@ fn write_batches(setting: &Setting, path: &Path) -> Result<()> {
             serde_json::json!({ "ids": ids, "labels": labels })
         })
         .collect();
-    let validation = &setting.encoded.validation;
+    let validation = &encoded.validation;
     let sentences: Vec<_> = (0..validation.len().min(256))
         .map(|i| validation.example(i).0)
         .collect();
@@ -283,7 +284,7 @@ fn run_own(method: &str, setting: &Setting, out: &Path) -> Result<Figures> {
 
 /// Examples per second of the second and third epoch over some batches, for a method whose features are constant.
 fn later_epochs(setting: &Setting) -> Result<f64> {
-    let epoch = roofline::order(setting, STEPS);
+    let epoch = roofline::order(&*roofline::encoded(setting)?, STEPS);
     let order = [epoch.clone(), epoch.clone(), epoch].concat();
     let resolved = methods::resolve("head_only", &Default::default())?;
     let method = common::build(&resolved, &setting.backbone.backbone)?;

@@ -22,7 +22,7 @@ use backbone::{Backbone, Hooks, Site};
 use candle_core::{Tensor, Var};
 use rand_chacha::ChaCha8Rng;
 
-pub use config::{Optimiser, Resolved, resolve, resolve_values};
+pub use config::{Optimiser, Range, Resolved, resolve, resolve_values, search};
 pub use head_only::HeadOnly;
 pub use init::normal;
 

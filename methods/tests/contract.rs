@@ -542,104 +542,6 @@ fn bad_values_are_refused_with_key_value_and_what_is_accepted() {
     );
 }
 
-/// A backbone in f64 with room for examples whose lengths differ a hundredfold.
-fn precise() -> Backbone {
-    let config = Config {
-        positions: 112,
-        ..backbone().config().clone()
-    };
-    let random = Backbone::random(config, &mut ChaCha8Rng::seed_from_u64(4)).unwrap();
-    let larger = random.map(&mut |name, t| {
-        let t = t.to_dtype(candle_core::DType::F64)?;
-        Ok(if name.contains("LayerNorm") {
-            t
-        } else {
-            ((t * 10.0)? + 0.01)?
-        })
-    });
-    larger.unwrap().with_pooling(Pooling::Cls).unwrap()
-}
-
-/// Gradients against finite differences in f64, at the start (LoRA's B and all biases are exactly zero there) and away
-/// from it; for one example of one token, and for lengths that differ a hundredfold.
-#[test]
-fn gradients_are_the_slopes_of_the_loss() {
-    let long: Vec<u32> = (0..100).map(|i| i * 7 % 40).collect();
-    let batches: [(Vec<Vec<u32>>, &[u32]); 2] = [
-        (vec![vec![7]], &[2]),
-        (vec![vec![5], long, vec![2, 9, 31]], &[0, 15, 3]),
-    ];
-    let frozen = precise();
-    let mut compared = 0;
-    for (case, resolved) in cases() {
-        for (away, (examples, labels)) in [false, true].into_iter().zip(&batches) {
-            let method = build(&resolved, &frozen, 1);
-            if away {
-                perturb_precisely(&*method);
-            }
-            let batch = packed(examples);
-            let loss = || {
-                let rows = pooled(&*method, &frozen, &batch, Phase::Eval);
-                kernels::cross_entropy(&rows, labels).unwrap()
-            };
-            let vars = method.vars();
-            if vars.is_empty() {
-                continue;
-            }
-            let grads = kernels::backward(&loss()).unwrap();
-            let grads: Vec<Vec<f64>> = vars
-                .iter()
-                .map(|(_, v)| flat(grads.get(v).unwrap()))
-                .collect();
-            let largest = grads.iter().flatten().fold(1e-9f64, |m, g| m.max(g.abs()));
-            for (i, ((name, var), grad)) in vars.iter().zip(&grads).enumerate() {
-                // The steepest element of every other variable, and one anywhere of the rest.
-                let steepest = (0..grad.len())
-                    .max_by(|a, b| grad[*a].abs().total_cmp(&grad[*b].abs()))
-                    .unwrap();
-                let index = match i % 2 {
-                    0 => steepest,
-                    _ => (i * 131 + 17) % grad.len(),
-                };
-                let start = flat(var.as_tensor());
-                let at = |step: f64| {
-                    let mut moved = start.clone();
-                    moved[index] += step;
-                    let moved = Tensor::from_vec(moved, var.shape(), var.device());
-                    var.set(&moved.unwrap()).unwrap();
-                    loss().to_scalar::<f64>().unwrap()
-                };
-                // So small that no ReLU is crossed on the way, and far above the rounding of f64.
-                let h = 1e-6;
-                let slope = (at(h) - at(-h)) / (2.0 * h);
-                at(0.0);
-                let d = (slope - grad[index]).abs() / largest;
-                assert!(
-                    d < 1e-6,
-                    "{case}: {name}[{index}]: {} but the slope is {slope}",
-                    grad[index]
-                );
-                compared += 1;
-            }
-        }
-    }
-    assert!(compared > 200, "{compared}");
-}
-
-fn flat(t: &Tensor) -> Vec<f64> {
-    t.flatten_all().unwrap().to_vec1().unwrap()
-}
-
-fn perturb_precisely(method: &dyn PeftMethod) {
-    for (i, (_, var)) in method.vars().iter().enumerate() {
-        let noise: Vec<f64> = (0..var.elem_count())
-            .map(|j| 0.1 * ((i * 31 + j * 7) as f64).sin())
-            .collect();
-        let noise = Tensor::from_vec(noise, var.shape(), var.device()).unwrap();
-        var.set(&(var.as_tensor() + noise).unwrap().detach())
-            .unwrap();
-    }
-}
 /// All methods that share the frozen backbone, each moved away from its start, with a few examples each.
 fn neighbours(frozen: &Backbone) -> Vec<(String, Box<dyn PeftMethod>, Vec<Vec<u32>>)> {
     let mut all = cases();
@@ -753,4 +655,102 @@ fn a_mixed_batch_is_refused_in_training_and_when_its_groups_do_not_fit() {
         "{short}"
     );
     assert!(frozen.pooled(&batch, &hooks(3), Phase::Eval).is_ok());
+}
+/// A backbone in f64 with room for examples whose lengths differ a hundredfold.
+fn precise() -> Backbone {
+    let config = Config {
+        positions: 112,
+        ..backbone().config().clone()
+    };
+    let random = Backbone::random(config, &mut ChaCha8Rng::seed_from_u64(4)).unwrap();
+    let larger = random.map(&mut |name, t| {
+        let t = t.to_dtype(candle_core::DType::F64)?;
+        Ok(if name.contains("LayerNorm") {
+            t
+        } else {
+            ((t * 10.0)? + 0.01)?
+        })
+    });
+    larger.unwrap().with_pooling(Pooling::Cls).unwrap()
+}
+
+/// Gradients against finite differences in f64, at the start (LoRA's B and all biases are exactly zero there) and away
+/// from it; for one example of one token, and for lengths that differ a hundredfold.
+#[test]
+fn gradients_are_the_slopes_of_the_loss() {
+    let long: Vec<u32> = (0..100).map(|i| i * 7 % 40).collect();
+    let batches: [(Vec<Vec<u32>>, &[u32]); 2] = [
+        (vec![vec![7]], &[2]),
+        (vec![vec![5], long, vec![2, 9, 31]], &[0, 15, 3]),
+    ];
+    let frozen = precise();
+    let mut compared = 0;
+    for (case, resolved) in cases() {
+        for (away, (examples, labels)) in [false, true].into_iter().zip(&batches) {
+            let method = build(&resolved, &frozen, 1);
+            if away {
+                perturb_precisely(&*method);
+            }
+            let batch = packed(examples);
+            let loss = || {
+                let rows = pooled(&*method, &frozen, &batch, Phase::Eval);
+                kernels::cross_entropy(&rows, labels).unwrap()
+            };
+            let vars = method.vars();
+            if vars.is_empty() {
+                continue;
+            }
+            let grads = kernels::backward(&loss()).unwrap();
+            let grads: Vec<Vec<f64>> = vars
+                .iter()
+                .map(|(_, v)| flat(grads.get(v).unwrap()))
+                .collect();
+            let largest = grads.iter().flatten().fold(1e-9f64, |m, g| m.max(g.abs()));
+            for (i, ((name, var), grad)) in vars.iter().zip(&grads).enumerate() {
+                // The steepest element of every other variable, and one anywhere of the rest.
+                let steepest = (0..grad.len())
+                    .max_by(|a, b| grad[*a].abs().total_cmp(&grad[*b].abs()))
+                    .unwrap();
+                let index = match i % 2 {
+                    0 => steepest,
+                    _ => (i * 131 + 17) % grad.len(),
+                };
+                let start = flat(var.as_tensor());
+                let at = |step: f64| {
+                    let mut moved = start.clone();
+                    moved[index] += step;
+                    let moved = Tensor::from_vec(moved, var.shape(), var.device());
+                    var.set(&moved.unwrap()).unwrap();
+                    loss().to_scalar::<f64>().unwrap()
+                };
+                // So small that no ReLU is crossed on the way, and far above the rounding of f64.
+                let h = 1e-6;
+                let slope = (at(h) - at(-h)) / (2.0 * h);
+                at(0.0);
+                let d = (slope - grad[index]).abs() / largest;
+                assert!(
+                    d < 1e-6,
+                    "{case}: {name}[{index}]: {} but the slope is {slope}",
+                    grad[index]
+                );
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 200, "{compared}");
+}
+
+fn flat(t: &Tensor) -> Vec<f64> {
+    t.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn perturb_precisely(method: &dyn PeftMethod) {
+    for (i, (_, var)) in method.vars().iter().enumerate() {
+        let noise: Vec<f64> = (0..var.elem_count())
+            .map(|j| 0.1 * ((i * 31 + j * 7) as f64).sin())
+            .collect();
+        let noise = Tensor::from_vec(noise, var.shape(), var.device()).unwrap();
+        var.set(&(var.as_tensor() + noise).unwrap().detach())
+            .unwrap();
+    }
 }

@@ -12,13 +12,15 @@ use serde_json::Value;
 
 use crate::format;
 use crate::latency::{self, LatencyCell};
-use crate::record::{BackboneFacts, DatasetFacts, Parameters, RunRecord, Status};
+use crate::record::{BackboneFacts, DatasetFacts, Parameters, RunRecord, Status, Tuned};
 use crate::statistics::{
     self, ALPHA, Calibration, Difference, Metric, Resampled, Resamples, Summary,
 };
 
 /// Relative distance of a stored metric from the one that its predictions give that rounding explains.
 const METRIC_TOLERANCE: f64 = 1e-9;
+/// Name of the check that the report makes itself.
+pub(crate) const METRIC_CHECK: &str = "metric_follows_from_predictions";
 
 /// The trials of one data set over one backbone under one recipe.
 #[derive(Clone, Debug, Serialize)]
@@ -66,6 +68,8 @@ pub struct Row {
     pub variant: String,
     /// The resolved configuration.
     pub config: Value,
+    /// The search that found the configuration; absent for one that was given.
+    pub tuned: Option<Tuned>,
     /// Whether it takes part in the ranking.
     pub standing: Standing,
     /// Letters of its tie groups: rows that share one can't be told apart. Empty unless ranked.
@@ -231,12 +235,14 @@ impl Comparison {
 
     /// The comparison of records that share their conditions.
     fn of_group(group: &[&RunRecord], apart: &[String]) -> Self {
-        let mut trials: BTreeMap<(String, String, String), Vec<&RunRecord>> = BTreeMap::new();
+        type Key = (String, String, Option<Tuned>, String);
+        let mut trials: BTreeMap<Key, Vec<&RunRecord>> = BTreeMap::new();
         for record in group {
             let m = &record.asked.method;
             let key = (
                 m.name.clone(),
                 m.variant.clone(),
+                m.tuned.clone(),
                 format!("{:?}", flat(&m.config)),
             );
             trials.entry(key).or_default().push(record);
@@ -521,7 +527,12 @@ impl Row {
         let per_second = |n: usize, seconds: f64| (seconds > 0.0).then(|| n as f64 / seconds);
 
         Self {
-            label: method_label(&method.name, &method.variant),
+            label: match &method.tuned {
+                None => method_label(&method.name, &method.variant),
+                // What was found is in the configuration; all of it would be a long name.
+                Some(_) => format!("{} (tuned)", method.name),
+            },
+            tuned: method.tuned.clone(),
             method: method.name.clone(),
             variant: method.variant.clone(),
             config: method.config.clone(),
@@ -599,7 +610,8 @@ impl Row {
 }
 
 impl Run {
-    fn of(record: &RunRecord) -> Self {
+    /// Of a record, with the report's own check of its metric.
+    pub(crate) fn of(record: &RunRecord) -> Self {
         let main = &record.asked.dataset.main_metric;
         let outcome = record.outcome.as_ref();
         let metric = outcome.and_then(|o| o.evaluations.last()?.metrics.get(main).copied());
@@ -621,7 +633,7 @@ impl Run {
             let computed = statistics::metric(kind, &o.predictions.labels, &predicted, classes);
             if (computed - stored).abs() > METRIC_TOLERANCE {
                 failed_checks.push(format!(
-                    "metric_follows_from_predictions ({main} is stored as {stored}, the predictions give {computed})"
+                    "{METRIC_CHECK} ({main} is stored as {stored}, the predictions give {computed})"
                 ));
             }
         }
@@ -636,7 +648,7 @@ impl Run {
 }
 
 /// What must be equal for a fair comparison.
-fn conditions(record: &RunRecord) -> Value {
+pub(crate) fn conditions(record: &RunRecord) -> Value {
     let asked = &record.asked;
     let (d, b) = (&asked.dataset, &asked.backbone);
     // `truncated` is left out: it depends on the method (virtual tokens take room).

@@ -124,6 +124,19 @@ pub struct MethodFacts {
     pub variant: String,
     /// The resolved configuration.
     pub config: serde_json::Value,
+    /// The search that found the configuration; absent for one that was given (defaults or overrides).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuned: Option<Tuned>,
+}
+
+/// The search that found a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tuned {
+    /// Configurations that were tried, the same number for every method.
+    pub trials: usize,
+    /// What they were judged by, in words, e.g. `10 % of the training split`. Never the validation split.
+    pub judged_by: String,
 }
 
 /// What came out of a run, equal bit for bit when the run is repeated.
