@@ -77,10 +77,17 @@ fn fixtures(kind: &str) -> Vec<PathBuf> {
     folders
 }
 
-/// Fixtures of methods that do not exist here: they must be refused.
+/// Whether the fixture's method does not exist here: then it must be refused.
 fn missing(folder: &Path) -> bool {
-    let name = folder.file_name().unwrap().to_str().unwrap();
-    ["dora", "ia3", "prefix_tuning", "parallel"].contains(&name)
+    let exists = |method: &str| methods::registry::entry(method).is_ok();
+    match folder.file_name().unwrap().to_str().unwrap() {
+        method @ ("dora" | "ia3" | "prefix_tuning") => !exists(method),
+        "parallel" => {
+            let placement = ("placement".to_owned(), "parallel".to_owned());
+            methods::resolve("adapter", &[placement].into()).is_err()
+        }
+        _ => false,
+    }
 }
 
 /// A copy of a folder in which a test can change things.
@@ -129,7 +136,7 @@ fn folders_of_the_python_libraries_predict_what_the_libraries_predict() {
         count += 1;
     }
     println!("{count} folders; largest difference of logits {worst:.1e}");
-    assert_eq!(count, 12);
+    assert!(count >= 12, "{count}");
 }
 
 #[test]
@@ -140,11 +147,22 @@ fn a_method_that_does_not_exist_here_is_refused_by_name() {
         ("peft/prefix_tuning", vec!["PREFIX_TUNING"]),
         ("adapterhub/parallel", vec!["is_parallel", "SeqBnConfig"]),
     ] {
+        if !missing(&fixture(name)) {
+            continue;
+        }
         let message = error_of(&fixture(name));
         for part in says {
             assert!(message.contains(part), "{name}: {message}");
         }
     }
+    let vera = changed(&fixture("peft/lora"), "adapter_config.json", |c| {
+        c["peft_type"] = json!("VERA");
+    });
+    let message = error_of(vera.path());
+    assert!(
+        message.contains("VERA") && message.contains("LORA"),
+        "{message}"
+    );
 }
 
 /// Writes a task in a format and reads it again.
@@ -315,7 +333,6 @@ fn a_changed_pooler_becomes_the_first_layer_of_the_head() {
 fn keys_that_would_change_a_number_are_refused_by_name_and_neutral_ones_are_not() {
     let lora = fixture("peft/lora");
     for (key, value) in [
-        ("use_dora", json!(true)),
         ("bias", json!("all")),
         ("lora_bias", json!(true)),
         ("init_lora_weights", json!("pissa")),
@@ -332,7 +349,7 @@ fn keys_that_would_change_a_number_are_refused_by_name_and_neutral_ones_are_not(
     ] {
         let folder = changed(&lora, "adapter_config.json", |c| c[key] = value);
         let message = error_of(folder.path());
-        let says = if key == "r" { "3" } else { key };
+        let says = if key == "r" { "r: \"three\"" } else { key };
         assert!(
             message.contains(says) || message.contains("rank"),
             "{key}: {message}"

@@ -385,7 +385,9 @@ fn a_record_and_saved_weights() {
     let text = fs::read_to_string(&record).unwrap();
     holds(json_like(&text), |bytes| {
         fs::write(&record, bytes).unwrap();
-        let read = store::read_dir(record.parent().unwrap()).unwrap();
+        let Ok(read) = store::read_dir(record.parent().unwrap()) else {
+            return;
+        };
         for comparison in Comparison::from_records(&read.records) {
             let _ = tables::terminal(&comparison, 80, false);
             let _ = tables::markdown(&comparison);

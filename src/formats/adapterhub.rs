@@ -18,7 +18,7 @@ const HEAD_CONFIG: &str = "head_config.json";
 const HEAD: &str = "model_head.safetensors";
 
 /// Keys of a bottleneck's configuration that say where adapters are and how they are wired, by our placement.
-const PLACEMENTS: [(&str, [(&str, bool); 8]); 2] = [
+const PLACEMENTS: [(&str, [(&str, bool); 8]); 3] = [
     (
         "houlsby",
         [
@@ -45,7 +45,26 @@ const PLACEMENTS: [(&str, [(&str, bool); 8]); 2] = [
             ("phm_layer", false),
         ],
     ),
+    (
+        "parallel",
+        [
+            ("mh_adapter", false),
+            ("output_adapter", true),
+            ("original_ln_before", false),
+            ("original_ln_after", true),
+            ("residual_before_ln", true),
+            ("adapter_residual_before_ln", false),
+            ("is_parallel", true),
+            ("phm_layer", false),
+        ],
+    ),
 ];
+
+/// Whether our adapters can be placed so.
+fn exists(placement: &str) -> bool {
+    let overrides = [("placement".to_owned(), placement.to_owned())];
+    methods::resolve("adapter", &overrides.into()).is_ok()
+}
 
 /// The library's own values of keys that an old folder may lack.
 const DEFAULTS: [(&str, bool); 4] = [
@@ -141,10 +160,9 @@ fn read_bottleneck(
         let value = value.unwrap_or_else(|| default.is_some_and(|(_, v)| *v).into());
         found.insert(key.to_owned(), value);
     }
-    let placement = PLACEMENTS.iter().find(|(_, wiring)| {
-        wiring
-            .iter()
-            .all(|(k, v)| found.get(*k) == Some(&(*v).into()))
+    let placement = PLACEMENTS.iter().find(|(placement, wiring)| {
+        let same = |(k, v): &(&str, bool)| found.get(*k) == Some(&(*v).into());
+        wiring.iter().all(same) && exists(placement)
     });
     let Some((placement, _)) = placement else {
         bail!(
@@ -153,11 +171,11 @@ fn read_bottleneck(
             Value::from(found)
         );
     };
-    let scaling: Option<Value> = keys.take("scaling")?;
+    let scaling: Value = keys.take("scaling")?.unwrap_or(json!(1.0));
+    let parallel = *placement == "parallel";
     ensure!(
-        scaling.as_ref().is_none_or(|s| s.as_f64() == Some(1.0)),
-        "scaling {} is not supported for adapters in sequence; supported: 1.0",
-        scaling.unwrap_or_default()
+        scaling.as_f64() == Some(1.0) || parallel && scaling.is_number(),
+        "scaling {scaling} is not supported; supported: 1.0, and any number for parallel adapters"
     );
     keys.without_effect(&[
         "dropout",
@@ -241,19 +259,20 @@ fn read_bottleneck(
             loaded.backbone.config().layers
         );
     }
+    let mut config = Map::new();
+    config.insert("placement".into(), json!(placement));
+    config.insert("reduction_factor".into(), reduction);
+    config.insert("activation".into(), json!(our_activation(activation)));
+    config.insert(
+        "layers".into(),
+        if all { json!("all") } else { json!(layers) },
+    );
+    if parallel {
+        config.insert("scaling".into(), scaling);
+    }
     Ok(Method {
         name: "adapter",
-        config: [
-            ("placement".to_owned(), json!(placement)),
-            ("reduction_factor".to_owned(), reduction),
-            ("activation".to_owned(), json!(our_activation(activation))),
-            (
-                "layers".to_owned(),
-                if all { json!("all") } else { json!(layers) },
-            ),
-        ]
-        .into_iter()
-        .collect(),
+        config,
         tensors: ours,
     })
 }
@@ -381,10 +400,17 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
     };
     let mut tensors = Tensors::new();
     let mut layers = BTreeSet::new();
+    // Layers whose adapters are left out in evaluation are left out.
+    let dropped: Vec<_> = (0..export.key("drop_layers").as_u64().unwrap_or(0))
+        .map(|layer| format!("encoder.{layer}."))
+        .collect();
     for (name, tensor) in ours {
+        if dropped.iter().any(|layer| name.starts_with(layer)) {
+            continue;
+        }
         let their_name = (|| {
             let (layer, rest) = name.strip_prefix("encoder.")?.split_once('.')?;
-            let layer = layer.parse().ok()?;
+            let layer: usize = layer.parse().ok()?;
             let (which, part) = rest.split_once(".adapter.")?;
             let (_, part) = PARTS.iter().find(|(ours, _)| *ours == part)?;
             layers.insert(layer);
@@ -398,7 +424,7 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
     let placement = export.key("placement").as_str().unwrap_or_default();
     let (_, wiring) = PLACEMENTS
         .iter()
-        .find(|(ours, _)| *ours == placement)
+        .find(|(ours, _)| *ours == placement.trim_start_matches("scaled_"))
         .with_context(|| {
             format!("placement '{placement}' has no place in AdapterHub's adapters")
         })?;
@@ -408,12 +434,16 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
         Some("gelu_tanh") => "gelu_new",
         Some(other) => other,
     };
+    let scaling = export.key("scaling").as_f64().unwrap_or(match placement {
+        "scaled_parallel" => 4.0,
+        _ => 1.0,
+    });
     let left_out: Vec<usize> = (0..loaded.backbone.config().layers)
         .filter(|layer| !layers.contains(layer))
         .collect();
     let mut config = json!({
         "non_linearity": activation, "reduction_factor": export.key("reduction_factor"), "leave_out": left_out,
-        "ln_before": false, "ln_after": false, "init_weights": "bert", "scaling": 1.0, "use_gating": false,
+        "ln_before": false, "ln_after": false, "init_weights": "bert", "scaling": scaling, "use_gating": false,
         "inv_adapter": null, "inv_adapter_reduction_factor": null, "cross_adapter": false,
         "dropout": export.key("dropout"), "stochastic_depth": 0.0,
     });

@@ -26,7 +26,8 @@ class Classifier(torch.nn.Module):
         config = json.loads(adapter.read_text()) if adapter.exists() else {}
         self.base = str(base or config.get("base_model_name_or_path") or config.get("model_name") or folder)
         self.encoder = AutoModel.from_pretrained(self.base)
-        self.virtual = config.get("num_virtual_tokens", 0)
+        # Rows that PEFT puts before the text's (a prefix has none).
+        self.virtual = 0 if config.get("peft_type") == "PREFIX_TUNING" else config.get("num_virtual_tokens", 0)
         if "peft_type" in config:
             from peft import PeftModel
 

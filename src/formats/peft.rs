@@ -30,28 +30,53 @@ const EMBEDDINGS: &str = "prompt_embeddings";
 /// One PEFT type and one of our methods.
 struct Mapping {
     peft_type: &'static str,
+    method: &'static str,
     read: fn(&mut Reading<'_>) -> Result<Method>,
 }
 
 const READ: &[Mapping] = &[
     Mapping {
         peft_type: "LORA",
+        method: "lora",
         read: read_lora,
     },
     Mapping {
         peft_type: "PROMPT_TUNING",
+        method: "prompt_tuning",
         read: read_prompt,
     },
     // What its encoder computed is saved, not the encoder: virtual tokens as those of prompt tuning.
     Mapping {
         peft_type: "P_TUNING",
+        method: "prompt_tuning",
         read: read_prompt,
+    },
+    Mapping {
+        peft_type: "PREFIX_TUNING",
+        method: "prefix_tuning",
+        read: read_prefix,
+    },
+    Mapping {
+        peft_type: "IA3",
+        method: "ia3",
+        read: read_ia3,
     },
 ];
 
+/// Whether a method is in the registry.
+fn exists(method: &str) -> bool {
+    methods::registry::entry(method).is_ok()
+}
+
 /// Our methods that can be written.
-const WRITE: &[(&str, fn(&Writing<'_>) -> Result<Written>)] =
-    &[("lora", write_lora), ("prompt_tuning", write_prompt)];
+const WRITE: &[(&str, fn(&Writing<'_>) -> Result<Written>)] = &[
+    ("lora", write_lora),
+    ("dora", write_lora),
+    ("prompt_tuning", write_prompt),
+    ("p_tuning", write_prompt),
+    ("prefix_tuning", write_prefix),
+    ("ia3", write_ia3),
+];
 
 /// Keys that change nothing when weights are read, whatever the type.
 const WITHOUT_EFFECT: &[&str] = &[
@@ -85,8 +110,9 @@ pub(super) fn read(
     loaded: Option<&LoadedBackbone>,
 ) -> Result<Saved> {
     let peft_type: String = keys.take("peft_type")?.context("peft_type is null")?;
-    let Some(mapping) = READ.iter().find(|m| m.peft_type == peft_type) else {
-        let known: Vec<_> = READ.iter().map(|m| m.peft_type).collect();
+    let supported = || READ.iter().filter(|m| exists(m.method));
+    let Some(mapping) = supported().find(|m| m.peft_type == peft_type) else {
+        let known: Vec<_> = supported().map(|m| m.peft_type).collect();
         bail!(
             "peft_type '{peft_type}' is not supported; supported: {}",
             known.join(", ")
@@ -443,6 +469,10 @@ fn read_lora(reading: &mut Reading<'_>) -> Result<Method> {
     let alpha: f64 = keys.take("lora_alpha")?.unwrap_or(8.0);
     let dropout: f64 = keys.take("lora_dropout")?.unwrap_or(0.0);
     let rslora: bool = keys.take("use_rslora")?.unwrap_or(false);
+    if !exists("dora") {
+        keys.only("use_dora", &[false.into()])?;
+    }
+    let dora: bool = keys.take("use_dora")?.unwrap_or(false);
     let ranks: Patterns<usize> = Patterns::read(keys, "rank_pattern")?;
     let alphas: Patterns<f64> = Patterns::read(keys, "alpha_pattern")?;
     let rules = Rules::read(keys, &reading.modules_to_save)?;
@@ -451,6 +481,15 @@ fn read_lora(reading: &mut Reading<'_>) -> Result<Method> {
     let mut b = reading.take_by_path("lora_B.weight");
     reading.check_targets(&rules, a.keys())?;
     let (mut tensors, mut sites) = (Tensors::new(), Vec::new());
+    let magnitudes = match dora {
+        true => reading.take_by_path("lora_magnitude_vector"),
+        false => Tensors::new(),
+    };
+    for (path, magnitude) in magnitudes {
+        let site = reading.site(&path);
+        let site = site.with_context(|| format!("module '{path}' is no site of the backbone"))?;
+        tensors.insert(format!("{site}.magnitude"), magnitude);
+    }
     let (mut rank_pattern, mut alpha_pattern) = (Map::new(), Map::new());
     for (path, a) in a {
         let b = b
@@ -465,6 +504,7 @@ fn read_lora(reading: &mut Reading<'_>) -> Result<Method> {
             b.dims()
         );
         let Some(site) = reading.site(&path) else {
+            ensure!(!dora, "module '{path}' is no site of the backbone");
             // A layer of the head: it is trained as a whole here, so its change becomes part of it.
             let scaling = s / if rslora { (r as f64).sqrt() } else { r as f64 };
             let delta = (b.matmul(&a)? * scaling)?;
@@ -485,6 +525,26 @@ fn read_lora(reading: &mut Reading<'_>) -> Result<Method> {
         bail!("tensor '{path}.lora_A.weight' is missing");
     }
     ensure!(!sites.is_empty(), "{WEIGHTS} has no LoRA weights");
+    if dora {
+        ensure!(
+            rank_pattern.is_empty() && alpha_pattern.is_empty(),
+            "ranks or alphas by pattern are not supported with use_dora"
+        );
+        let (target_modules, layers) = every_module_in_every_layer(&sites, reading.loaded)?;
+        let alpha = if rslora {
+            alpha * (rank as f64).sqrt()
+        } else {
+            alpha
+        };
+        let config = json!({
+            "rank": rank, "alpha": alpha, "target_modules": target_modules, "layers": layers,
+        });
+        return Ok(Method {
+            name: "dora",
+            config: object(config),
+            tensors,
+        });
+    }
     let (target_modules, layers) = our_targets(&sites, reading.loaded);
     let config = json!({
         "rank": rank, "alpha": alpha, "target_modules": target_modules, "layers": layers,
@@ -510,6 +570,20 @@ fn our_targets(sites: &[Site], loaded: Option<&LoadedBackbone>) -> (Value, Value
     let all = loaded.is_some_and(|l| l.backbone.config().layers == layers.len());
     let layers = if all { json!("all") } else { json!(layers) };
     (json!(names), layers)
+}
+
+/// As [`our_targets`], for methods that do not name single sites.
+fn every_module_in_every_layer(
+    sites: &[Site],
+    loaded: Option<&LoadedBackbone>,
+) -> Result<(Value, Value)> {
+    let (modules, layers) = our_targets(sites, loaded);
+    let single = modules.as_array().into_iter().flatten();
+    ensure!(
+        !single.filter_map(Value::as_str).any(|m| m.contains('.')),
+        "target modules that differ between layers are not supported for this method"
+    );
+    Ok((modules, layers))
 }
 
 fn object(value: Value) -> Map<String, Value> {
@@ -559,6 +633,65 @@ fn read_prompt(reading: &mut Reading<'_>) -> Result<Method> {
     })
 }
 
+fn read_prefix(reading: &mut Reading<'_>) -> Result<Method> {
+    // What made the rows in training is not saved.
+    let what_made_them = ["prefix_projection", "encoder_hidden_size", "init_weights"];
+    reading.keys.without_effect(&what_made_them);
+    let prompt = read_prompt(reading)?;
+    Ok(Method {
+        name: "prefix_tuning",
+        config: object(json!({
+            "virtual_tokens": reading.virtual_tokens, "reparametrisation": "none", "positions": "shifted",
+        })),
+        tensors: prompt
+            .tensors
+            .into_values()
+            .map(|rows| ("prefix".to_owned(), rows))
+            .collect(),
+    })
+}
+
+fn read_ia3(reading: &mut Reading<'_>) -> Result<Method> {
+    let keys = &mut reading.keys;
+    keys.only("fan_in_fan_out", &[false.into()])?;
+    keys.without_effect(&["init_ia3_weights"]);
+    let feedforward: Option<OneOrMany<String>> = keys.take("feedforward_modules")?;
+    let feedforward = feedforward.map(Modules::new).transpose()?;
+    let rules = Rules::read(keys, &reading.modules_to_save)?;
+    let scales = reading.take_by_path("ia3_l");
+    reading.check_targets(&rules, scales.keys())?;
+    let (mut tensors, mut sites) = (Tensors::new(), Vec::new());
+    let (mut of_input, mut of_output) = (BTreeSet::new(), BTreeSet::new());
+    for (path, scale) in scales {
+        let site = reading.site(&path);
+        let site = site.with_context(|| format!("module '{path}' is no site of the backbone"))?;
+        let scales_input = match &feedforward {
+            Some(modules) => modules.matches(&path)?,
+            None => false,
+        };
+        let part = if scales_input {
+            &mut of_input
+        } else {
+            &mut of_output
+        };
+        part.insert(site.projection.name());
+        tensors.insert(format!("{site}.ia3"), scale);
+        sites.push(site);
+    }
+    ensure!(!sites.is_empty(), "{WEIGHTS} has no IA3 weights");
+    if let Some(module) = of_input.intersection(&of_output).next() {
+        bail!("feedforward_modules names '{module}' in some layers only, which is not supported");
+    }
+    let (target_modules, layers) = every_module_in_every_layer(&sites, reading.loaded)?;
+    Ok(Method {
+        name: "ia3",
+        config: object(json!({
+            "target_modules": target_modules, "feedforward_modules": of_input, "layers": layers,
+        })),
+        tensors,
+    })
+}
+
 /// A task on its way out.
 struct Writing<'a> {
     export: &'a Export<'a>,
@@ -581,7 +714,8 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
     let loaded = export.loaded;
     let name = task.config.method.as_str();
     let Some((_, write)) = WRITE.iter().find(|(method, _)| *method == name) else {
-        let known: Vec<_> = WRITE.iter().map(|(method, _)| *method).collect();
+        let known = WRITE.iter().map(|(method, _)| *method);
+        let known: Vec<_> = known.filter(|method| exists(method)).collect();
         bail!(
             "method '{name}' cannot be written in the format of Hugging Face PEFT; methods that can: {}",
             known.join(", ")
@@ -591,7 +725,7 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
     let (pooling, head) = (loaded.backbone.pooling(), task.config.head);
     let tokens = task.method.virtual_tokens();
     // The library's class reads row 0, which is a virtual token where there are any.
-    let row_0 = tokens == 0 || export.key("pooling") == "first";
+    let row_0 = tokens == 0 || name == "prefix_tuning" || export.key("pooling") == "first";
     let layers = layout::head_layers(architecture, pooling, head).filter(|_| row_0);
     let layers = match layers {
         Some(layers) if !export.separate_head => Some(layers),
@@ -674,6 +808,7 @@ fn write_lora(writing: &Writing<'_>) -> Result<Written> {
                 "lora_A.weight"
             }
             "lora_b" => "lora_B.weight",
+            "magnitude" => "lora_magnitude_vector",
             other => bail!("variable '{site}.{other}' has no place in PEFT's LoRA"),
         };
         tensors.insert(format!("{path}.{part}"), tensor.clone());
@@ -695,10 +830,10 @@ fn write_lora(writing: &Writing<'_>) -> Result<Written> {
         .collect::<Result<_>>()?;
     let (targets, layers) = writing.their_targets(&sites)?;
     let config = json!({
-        "r": rank, "lora_alpha": alpha, "lora_dropout": export.key("dropout"),
-        "use_rslora": export.key("rslora"), "rank_pattern": rank_pattern, "alpha_pattern": alpha_pattern,
+        "r": rank, "lora_alpha": alpha, "lora_dropout": export.key("dropout").as_f64().unwrap_or(0.0),
+        "use_rslora": export.key("rslora") == true, "rank_pattern": rank_pattern, "alpha_pattern": alpha_pattern,
         "target_modules": targets, "layers_to_transform": layers, "bias": "none", "fan_in_fan_out": false,
-        "init_lora_weights": true, "use_dora": false,
+        "init_lora_weights": true, "use_dora": export.task.config.method == "dora",
     });
     Ok(Written {
         peft_type: "LORA",
@@ -755,20 +890,69 @@ impl Writing<'_> {
     }
 }
 
-fn write_prompt(writing: &Writing<'_>) -> Result<Written> {
-    let prompt: &Tensor = writing
-        .tensors
-        .get("prompt")
-        .context("the prompt is missing")?;
-    let (tokens, hidden) = prompt.dims2()?;
+fn write_ia3(writing: &Writing<'_>) -> Result<Written> {
+    let mut tensors = Tensors::new();
+    let (mut sites, mut of_input) = (BTreeSet::new(), BTreeSet::new());
+    for (name, tensor) in &writing.tensors {
+        let site = name.strip_suffix(".ia3");
+        let site = site.with_context(|| format!("variable '{name}' has no place in IA3"))?;
+        let path = writing.path(site)?;
+        let site: Site = site.parse().map_err(anyhow::Error::msg)?;
+        sites.insert(site);
+        let scaled = writing.export.key("feedforward_modules").as_array();
+        if scaled.is_some_and(|m| m.iter().any(|m| m == site.projection.name())) {
+            of_input.insert(path.clone());
+        }
+        tensors.insert(format!("{path}.ia3_l"), tensor.clone());
+    }
+    // (IA3 knows no layers_to_transform.)
+    let paths: Vec<_> = sites
+        .iter()
+        .map(|site| writing.path(&site.to_string()))
+        .collect::<Result<_>>()?;
+    Ok(Written {
+        peft_type: "IA3",
+        config: object(json!({
+            "target_modules": paths, "feedforward_modules": of_input, "fan_in_fan_out": false,
+            "init_ia3_weights": true,
+        })),
+        tensors,
+    })
+}
+
+/// The keys of all methods of virtual tokens.
+fn prompt_config(writing: &Writing<'_>, tokens: usize) -> Map<String, Value> {
     let backbone = writing.export.loaded.backbone.config();
-    let config = json!({
-        "num_virtual_tokens": tokens, "token_dim": hidden, "num_transformer_submodules": 1,
-        "num_attention_heads": backbone.heads, "num_layers": backbone.layers, "prompt_tuning_init": "RANDOM",
-    });
+    object(json!({
+        "num_virtual_tokens": tokens, "token_dim": backbone.hidden, "num_transformer_submodules": 1,
+        "num_attention_heads": backbone.heads, "num_layers": backbone.layers,
+    }))
+}
+
+fn write_prefix(writing: &Writing<'_>) -> Result<Written> {
+    ensure!(
+        writing.export.key("positions") == "shifted",
+        "PEFT's positions begin behind the prefix; a prefix trained with 'positions: kept' cannot be written"
+    );
+    let rows = writing.tensors.get("prefix");
+    let rows = rows.context("the prefix is missing")?;
+    let mut config = prompt_config(writing, rows.dims()[0]);
+    config.insert("prefix_projection".into(), false.into());
+    Ok(Written {
+        peft_type: "PREFIX_TUNING",
+        config,
+        tensors: [(EMBEDDINGS.to_owned(), rows.clone())].into(),
+    })
+}
+
+fn write_prompt(writing: &Writing<'_>) -> Result<Written> {
+    let prompt = writing.tensors.get("prompt");
+    let prompt: &Tensor = prompt.context("the prompt is missing")?;
+    let mut config = prompt_config(writing, prompt.dims()[0]);
+    config.insert("prompt_tuning_init".into(), "RANDOM".into());
     Ok(Written {
         peft_type: "PROMPT_TUNING",
-        config: object(config),
+        config,
         tensors: [(EMBEDDINGS.to_owned(), prompt.clone())].into(),
     })
 }

@@ -83,6 +83,8 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<String> {
     }
     let rows_from = match export.key("pooling").as_str() {
         Some("first") => 0,
+        // A prefix has no rows of its own.
+        _ if config.method == "prefix_tuning" => 0,
         _ => export.task.method.virtual_tokens(),
     };
     let metadata = [

@@ -74,11 +74,12 @@ class Tool:
         out = self.run("predict", "--weights", weights, "--offline", *more, stdin=rows)
         return [json.loads(line)["logits"] for line in out.splitlines()]
 
-    def train(self, name, method, backbone, *settings, data=None, columns=("review", "stars")):
+    def train(self, name, method, backbone, *settings, data=None):
         arguments = ["train", data or self.data(), "--method", method, "--seed", "3", "--backbone", backbone,
                      "--out", self.place / name, "--offline", "--budget", "quick"]
-        if columns:
-            arguments += ["--text-column", columns[0], "--label-column", columns[1]]
+        if not data:
+            arguments += ["--text-column", "review", "--label-column", "stars"]
+            settings += ("recipe.steps=20", "recipe.evaluations=1")
         for setting in settings:
             arguments += ["--set", setting]
         return self.run(*arguments).strip()
@@ -161,7 +162,9 @@ def peft_configs():
         return make
 
     def save(arch):
-        return {"modules_to_save": ["pre_classifier"]} if arch == "distilbert" else {}
+        # PEFT does not find DistilBERT's sizes, which have other names.
+        sizes = {"token_dim": 32, "num_layers": 2, "num_attention_heads": 4}
+        return {"modules_to_save": ["pre_classifier"], **sizes} if arch == "distilbert" else {}
 
     return [
         ("LoRA", TINY, lora()),
@@ -351,7 +354,7 @@ def sst2(tool, folder, validation, training):
           f"{evaluated['examples']} examples")
     assert abs(accuracy(theirs) - evaluated["metrics"]["accuracy"]) < 1e-9 and ok
 
-    weights = tool.train("sst2-ours", "lora", "minilm", "backbone.pooling=pooler", data="sst2", columns=None)
+    weights = tool.train("sst2-ours", "lora", "minilm", "backbone.pooling=pooler", data="sst2")
     ours = tool.predict(weights, texts)
     back = PeftModel.from_pretrained(classifier(folder), tool.export(weights, "peft", "sst2-ours-peft"))
     got = logits(back, tokenizer, texts)
