@@ -65,4 +65,4 @@ check:
     cargo run --quiet -- check
 
 # Everything that must be green before a change lands.
-ci: lint test test-reference docs check
+ci: lint test test-reference interop docs check
