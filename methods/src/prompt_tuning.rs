@@ -139,6 +139,7 @@ impl Hooks for PromptTuning {
             embeddings,
             spans,
             virtual_tokens: vec![p; examples],
+            first_position: input.first_position,
             read_from: vec![skip; examples],
         })
     }
