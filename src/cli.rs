@@ -85,7 +85,7 @@ pub struct Compare {
     /// What every run shares.
     #[command(flatten)]
     pub run: RunArguments,
-    /// Methods to compare, separated by commas; all by default.
+    /// Methods to compare, separated by commas, or all [default: the standard ones].
     #[arg(long, value_delimiter = ',')]
     pub methods: Vec<String>,
     /// Number of seeds [default: the budget's].

@@ -293,12 +293,13 @@ pub fn summary(record: &RunRecord) -> String {
             } else {
                 format!(", INVALID: {failed} checks failed")
             };
-            format!(
-                "{name} {:.1} % in {:.0} s ({:.0} examples/s){invalid}",
-                value * 100.0,
-                cost.training_seconds,
-                cost.examples as f64 / cost.training_seconds
-            )
+            let how = if cost.examples == 0 {
+                ", nothing trained".to_owned()
+            } else {
+                let rate = cost.examples as f64 / cost.training_seconds;
+                format!(" in {:.0} s ({rate:.0} examples/s)", cost.training_seconds)
+            };
+            format!("{name} {:.1} %{how}{invalid}", value * 100.0)
         }
         (Status::Diverged { step, reason }, ..) => format!("diverged at step {step}: {reason}"),
         (Status::Failed { error }, ..) => format!("failed: {error}"),

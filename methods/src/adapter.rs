@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use backbone::{Activation, Hooks, LayerNorm, Linear, Pass, Sublayer};
+use backbone::{Activation, Backbone, Hooks, LayerNorm, Linear, Pass, Sublayer};
 use candle_core::{Tensor, Var};
 use serde::Deserialize;
 
@@ -18,7 +18,9 @@ use crate::{
 };
 
 pub(crate) const ENTRY: Entry =
-    Entry::of::<Config>("adapter", include_str!("../configs/adapter.yaml"));
+    Entry::of::<Config>("adapter", include_str!("../configs/adapter.yaml"))
+        .standard()
+        .parameters("2 · L · (2 · H · b + b + H)");
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -171,7 +173,7 @@ impl PeftMethod for Adapter {
         Err("its weights start near zero, not at zero")
     }
 
-    fn merge(&self) -> std::result::Result<Vec<(backbone::Site, Tensor)>, NotMergeable> {
+    fn merge(&self, _: &Backbone) -> std::result::Result<Backbone, NotMergeable> {
         Err(NotMergeable(
             "an adapter is not linear: it cannot become part of a weight matrix".into(),
         ))

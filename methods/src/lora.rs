@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use backbone::{Hooks, Pass, Projection, Site};
+use backbone::{Backbone, Hooks, Pass, Projection, Site};
 use candle_core::{Tensor, Var};
 use serde::Deserialize;
 
@@ -16,7 +16,9 @@ use crate::{
     registry::{Entry, MethodConfig},
 };
 
-pub(crate) const ENTRY: Entry = Entry::of::<Config>("lora", include_str!("../configs/lora.yaml"));
+pub(crate) const ENTRY: Entry = Entry::of::<Config>("lora", include_str!("../configs/lora.yaml"))
+    .standard()
+    .parameters("L · target_modules · 2 · rank · H");
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -180,15 +182,16 @@ impl PeftMethod for Lora {
             .collect()
     }
 
-    fn merge(&self) -> std::result::Result<Vec<(Site, Tensor)>, NotMergeable> {
-        self.updates
+    fn merge(&self, backbone: &Backbone) -> std::result::Result<Backbone, NotMergeable> {
+        let deltas = self
+            .updates
             .iter()
             .map(|(site, Update { a, b })| {
-                Ok((
-                    *site,
-                    (b.as_detached_tensor().matmul(&a.as_detached_tensor())? * self.scaling)?,
-                ))
+                let product = b.as_detached_tensor().matmul(&a.as_detached_tensor())?;
+                Ok((*site, (product * self.scaling)?))
             })
-            .collect()
+            .collect::<Result<Vec<_>>>()
+            .map_err(|e| NotMergeable(e.to_string()))?;
+        Ok(backbone.merged(&deltas)?)
     }
 }

@@ -23,6 +23,10 @@ pub struct Entry {
     pub name: &'static str,
     /// Default configuration with comments.
     pub yaml: &'static str,
+    /// Whether it is among the methods that a comparison trains unless others are named.
+    pub standard: bool,
+    /// Number of trained parameters: see [`Entry::parameters`].
+    pub parameters: &'static str,
     pub(crate) parse: fn(Value) -> std::result::Result<(), String>,
     pub(crate) check: fn(Value, &backbone::Config) -> std::result::Result<(), String>,
     pub(crate) build: fn(Value, &mut Context<'_>) -> Result<Box<dyn PeftMethod>>,
@@ -43,6 +47,8 @@ impl Entry {
         Self {
             name,
             yaml,
+            standard: false,
+            parameters: "0",
             parse: |value| parse::<C>(value).map(drop),
             check: |value, backbone| parse::<C>(value)?.check(backbone),
             build: |value, context| {
@@ -53,6 +59,21 @@ impl Entry {
                 parse::<C>(value).map_err(bad)?.build(context)
             },
         }
+    }
+
+    /// Puts it among the methods that a comparison trains unless others are named.
+    pub(crate) const fn standard(mut self) -> Self {
+        self.standard = true;
+        self
+    }
+
+    /// The number of trained parameters as a formula of H, I (intermediate size), L, the method's own keys (of a
+    /// list: its length), `b` (bottleneck, H / reduction_factor), `w` (width, H where it is null) and `backbone` (all
+    /// weights that the pooled vector depends on). It holds for the default choices of everything else; the
+    /// contract tests evaluate it.
+    pub(crate) const fn parameters(mut self, formula: &'static str) -> Self {
+        self.parameters = formula;
+        self
     }
 }
 
