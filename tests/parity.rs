@@ -46,7 +46,15 @@ const METHODS: [Case; 6] = [
 ];
 
 /// Fixtures of BERT only.
-const MORE: &[Case] = &[("rslora", "lora", "{rank: 3, alpha: 6, rslora: true}")];
+const MORE: &[Case] = &[
+    ("rslora", "lora", "{rank: 3, alpha: 6, rslora: true}"),
+    ("ia3", "ia3", "{}"),
+    (
+        "ia3_paper",
+        "ia3",
+        "{target_modules: [key, value, output], feedforward_modules: [output]}",
+    ),
+];
 
 type Case = (&'static str, &'static str, &'static str);
 

@@ -11,10 +11,12 @@ mod adapter;
 mod config;
 mod full;
 mod head_only;
+mod ia3;
 mod init;
 mod lora;
 mod prompt_tuning;
 pub mod registry;
+mod targets;
 
 use std::collections::BTreeMap;
 

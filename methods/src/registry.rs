@@ -4,7 +4,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    Context, Error, PeftMethod, Resolved, Result, adapter, full, head_only, lora, prompt_tuning,
+    Context, Error, PeftMethod, Resolved, Result, adapter, full, head_only, ia3, lora,
+    prompt_tuning,
 };
 
 /// All methods, in the order in which reports list equals.
@@ -12,6 +13,7 @@ pub const ALL: &[Entry] = &[
     prompt_tuning::ENTRY,
     lora::ENTRY,
     adapter::ENTRY,
+    ia3::ENTRY,
     head_only::ENTRY,
     full::ENTRY,
 ];

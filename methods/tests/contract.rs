@@ -99,6 +99,13 @@ fn cases() -> Vec<(String, Resolved)> {
         ("lora", ("layers", "[2]")),
         ("adapter", ("placement", "pfeiffer")),
         ("adapter", ("activation", "gelu")),
+        (
+            "ia3",
+            (
+                "target_modules",
+                "[query, attention_output, intermediate, output]",
+            ),
+        ),
     ] {
         cases.push((
             format!("{name} {}={}", more.0, more.1),
@@ -630,6 +637,12 @@ fn bad_values_are_refused_with_key_value_and_what_is_accepted() {
         ("adapter", "reduction_factor", "17", "16"),
         ("adapter", "placement", "middle", "houlsby"),
         ("adapter", "activation", "selu", "relu"),
+        (
+            "ia3",
+            "feedforward_modules",
+            "[query]",
+            "not among target_modules",
+        ),
         ("prompt_tuning", "virtual_tokens", "0", "1 … 45"),
         ("prompt_tuning", "virtual_tokens", "46", "1 … 45"),
         ("prompt_tuning", "init", "zeros", "sampled_vocab"),
