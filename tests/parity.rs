@@ -54,6 +54,7 @@ const MORE: &[Case] = &[
         "ia3",
         "{target_modules: [key, value, output], feedforward_modules: [output]}",
     ),
+    ("bitfit", "bitfit", "{}"),
 ];
 
 type Case = (&'static str, &'static str, &'static str);

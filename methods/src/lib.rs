@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod adapter;
+mod bitfit;
 mod config;
 mod full;
 mod head_only;

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    Context, Error, PeftMethod, Resolved, Result, adapter, full, head_only, ia3, lora,
+    Context, Error, PeftMethod, Resolved, Result, adapter, bitfit, full, head_only, ia3, lora,
     prompt_tuning,
 };
 
@@ -14,6 +14,7 @@ pub const ALL: &[Entry] = &[
     lora::ENTRY,
     adapter::ENTRY,
     ia3::ENTRY,
+    bitfit::ENTRY,
     head_only::ENTRY,
     full::ENTRY,
 ];
