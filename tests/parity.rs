@@ -55,6 +55,7 @@ const MORE: &[Case] = &[
         "{target_modules: [key, value, output], feedforward_modules: [output]}",
     ),
     ("bitfit", "bitfit", "{}"),
+    ("layer_norm", "layer_norm", "{}"),
 ];
 
 type Case = (&'static str, &'static str, &'static str);

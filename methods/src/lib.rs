@@ -14,6 +14,7 @@ mod full;
 mod head_only;
 mod ia3;
 mod init;
+mod layer_norm;
 mod lora;
 mod prompt_tuning;
 pub mod registry;

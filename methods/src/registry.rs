@@ -4,8 +4,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    Context, Error, PeftMethod, Resolved, Result, adapter, bitfit, full, head_only, ia3, lora,
-    prompt_tuning,
+    Context, Error, PeftMethod, Resolved, Result, adapter, bitfit, full, head_only, ia3,
+    layer_norm, lora, prompt_tuning,
 };
 
 /// All methods, in the order in which reports list equals.
@@ -15,6 +15,7 @@ pub const ALL: &[Entry] = &[
     adapter::ENTRY,
     ia3::ENTRY,
     bitfit::ENTRY,
+    layer_norm::ENTRY,
     head_only::ENTRY,
     full::ENTRY,
 ];
