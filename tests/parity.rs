@@ -56,6 +56,22 @@ const MORE: &[Case] = &[
     ),
     ("bitfit", "bitfit", "{}"),
     ("layer_norm", "layer_norm", "{}"),
+    ("prefix_tuning", "prefix_tuning", "{virtual_tokens: 4}"),
+    (
+        "prefix_tuning_mlp",
+        "prefix_tuning",
+        "{virtual_tokens: 4, reparametrisation: mlp, width: 6}",
+    ),
+    (
+        "prefix_tuning_adapters",
+        "prefix_tuning",
+        "{virtual_tokens: 4, positions: kept}",
+    ),
+    (
+        "prefix_tuning_adapters_mlp",
+        "prefix_tuning",
+        "{virtual_tokens: 4, positions: kept, reparametrisation: mlp, width: 6}",
+    ),
 ];
 
 type Case = (&'static str, &'static str, &'static str);
@@ -476,6 +492,23 @@ fn ten_steps_of_adamw_with_clipping_and_schedule_lose_what_torch_loses() {
     println!(
         "{compared} variables; largest differences over ten steps: losses {losses:.1e}, weights {weights:.1e}"
     );
+}
+
+#[test]
+fn what_a_reparametrisation_ships_is_what_peft_makes_of_it() {
+    let mut count = 0;
+    for_every_fixture(|fixture| {
+        let backbone = fixture.backbone(Pooling::Cls);
+        let (method, _) = fixture.build(&backbone, "cls");
+        for (name, got) in method.shipped().unwrap() {
+            if let Some(expected) = fixture.tensors.get(&name) {
+                fixture.close(&name, &got, expected, FORWARD);
+                assert_eq!(got.dims(), expected.dims(), "{}", fixture.what);
+                count += 1;
+            }
+        }
+    });
+    assert_eq!(count, 1);
 }
 
 fn encoded(batch: &Batch, labels: &[u32]) -> datasets::Encoded {

@@ -1,6 +1,6 @@
 //! Random tensors from a seeded stream, and seeded dropout.
 
-use backbone::Phase;
+use backbone::{Linear, Phase};
 use candle_core::{DType, Device, Tensor, Var};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -43,6 +43,40 @@ pub fn normal(
 /// A variable of zeros.
 pub(crate) fn zeros(shape: &[usize], dtype: DType) -> candle_core::Result<Var> {
     Var::zeros(shape, dtype, &Device::Cpu)
+}
+
+/// A trained linear layer that starts as torch's: weight and bias from U(±1/√in).
+pub(crate) struct Dense {
+    weight: Var,
+    bias: Var,
+    /// The layer.
+    pub(crate) linear: Linear,
+}
+
+impl Dense {
+    /// A layer from rows of `i` values to rows of `o`.
+    pub(crate) fn new(
+        rng: &mut ChaCha8Rng,
+        o: usize,
+        i: usize,
+        dtype: DType,
+    ) -> candle_core::Result<Self> {
+        let bound = 1.0 / (i as f64).sqrt();
+        let weight = uniform(rng, &[o, i], bound, dtype)?;
+        let bias = uniform(rng, &[o], bound, dtype)?;
+        let (w, b) = (weight.as_tensor().clone(), bias.as_tensor().clone());
+        Ok(Self {
+            linear: Linear::new(w, Some(b))?,
+            weight,
+            bias,
+        })
+    }
+
+    /// Its variables, `NAME.weightPIECE` and `NAME.biasPIECE`.
+    pub(crate) fn vars(&self, name: &str, piece: &str) -> [(String, Var); 2] {
+        [("weight", &self.weight), ("bias", &self.bias)]
+            .map(|(part, var)| (format!("{name}.{part}{piece}"), var.clone()))
+    }
 }
 
 fn variable(values: Vec<f64>, shape: &[usize], dtype: DType) -> candle_core::Result<Var> {

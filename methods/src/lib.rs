@@ -16,6 +16,7 @@ mod ia3;
 mod init;
 mod layer_norm;
 mod lora;
+mod prefix_tuning;
 mod prompt_tuning;
 pub mod registry;
 mod targets;

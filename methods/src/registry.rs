@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::{
     Context, Error, PeftMethod, Resolved, Result, adapter, bitfit, full, head_only, ia3,
-    layer_norm, lora, prompt_tuning,
+    layer_norm, lora, prefix_tuning, prompt_tuning,
 };
 
 /// All methods, in the order in which reports list equals.
@@ -16,6 +16,7 @@ pub const ALL: &[Entry] = &[
     ia3::ENTRY,
     bitfit::ENTRY,
     layer_norm::ENTRY,
+    prefix_tuning::ENTRY,
     head_only::ENTRY,
     full::ENTRY,
 ];

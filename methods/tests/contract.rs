@@ -57,6 +57,7 @@ fn resolve(name: &str, more: &[(&str, &str)]) -> Resolved {
         "prompt_tuning" => &[("virtual_tokens", "5")],
         "lora" => &[("rank", "3")],
         "adapter" => &[("reduction_factor", "4")],
+        "prefix_tuning" => &[("virtual_tokens", "5"), ("width", "6")],
         _ => &[],
     };
     let overrides: BTreeMap<_, _> = small
@@ -106,6 +107,8 @@ fn cases() -> Vec<(String, Resolved)> {
                 "[query, attention_output, intermediate, output]",
             ),
         ),
+        ("prefix_tuning", ("positions", "kept")),
+        ("prefix_tuning", ("reparametrisation", "mlp")),
     ] {
         cases.push((
             format!("{name} {}={}", more.0, more.1),
@@ -643,6 +646,8 @@ fn bad_values_are_refused_with_key_value_and_what_is_accepted() {
             "[query]",
             "not among target_modules",
         ),
+        ("prefix_tuning", "virtual_tokens", "46", "1 … 45"),
+        ("prefix_tuning", "positions", "moved", "shifted"),
         ("prompt_tuning", "virtual_tokens", "0", "1 … 45"),
         ("prompt_tuning", "virtual_tokens", "46", "1 … 45"),
         ("prompt_tuning", "init", "zeros", "sampled_vocab"),
