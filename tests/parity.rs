@@ -72,6 +72,7 @@ const MORE: &[Case] = &[
         "prefix_tuning",
         "{virtual_tokens: 4, positions: kept, reparametrisation: mlp, width: 6}",
     ),
+    ("dora", "dora", "{rank: 3, alpha: 6}"),
 ];
 
 type Case = (&'static str, &'static str, &'static str);

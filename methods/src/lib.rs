@@ -10,6 +10,7 @@
 mod adapter;
 mod bitfit;
 mod config;
+mod dora;
 mod full;
 mod head_only;
 mod ia3;

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    Context, Error, PeftMethod, Resolved, Result, adapter, bitfit, full, head_only, ia3,
+    Context, Error, PeftMethod, Resolved, Result, adapter, bitfit, dora, full, head_only, ia3,
     layer_norm, lora, prefix_tuning, prompt_tuning,
 };
 
@@ -17,6 +17,7 @@ pub const ALL: &[Entry] = &[
     bitfit::ENTRY,
     layer_norm::ENTRY,
     prefix_tuning::ENTRY,
+    dora::ENTRY,
     head_only::ENTRY,
     full::ENTRY,
 ];

@@ -58,6 +58,7 @@ fn resolve(name: &str, more: &[(&str, &str)]) -> Resolved {
         "lora" => &[("rank", "3")],
         "adapter" => &[("reduction_factor", "4")],
         "prefix_tuning" => &[("virtual_tokens", "5"), ("width", "6")],
+        "dora" => &[("rank", "3")],
         _ => &[],
     };
     let overrides: BTreeMap<_, _> = small
@@ -648,6 +649,7 @@ fn bad_values_are_refused_with_key_value_and_what_is_accepted() {
         ),
         ("prefix_tuning", "virtual_tokens", "46", "1 … 45"),
         ("prefix_tuning", "positions", "moved", "shifted"),
+        ("dora", "rank", "17", "1 … 16"),
         ("prompt_tuning", "virtual_tokens", "0", "1 … 45"),
         ("prompt_tuning", "virtual_tokens", "46", "1 … 45"),
         ("prompt_tuning", "init", "zeros", "sampled_vocab"),
