@@ -73,6 +73,13 @@ const MORE: &[Case] = &[
         "{virtual_tokens: 4, positions: kept, reparametrisation: mlp, width: 6}",
     ),
     ("dora", "dora", "{rank: 3, alpha: 6}"),
+    ("pissa", "lora", "{rank: 3, alpha: 6, init: pissa}"),
+    ("olora", "lora", "{rank: 3, alpha: 6, init: olora}"),
+    (
+        "lora_plus",
+        "lora",
+        "{rank: 3, alpha: 6, b_learning_rate_ratio: 16}",
+    ),
 ];
 
 type Case = (&'static str, &'static str, &'static str);
@@ -510,6 +517,39 @@ fn what_a_reparametrisation_ships_is_what_peft_makes_of_it() {
         }
     });
     assert_eq!(count, 1);
+}
+
+#[test]
+fn starts_from_singular_values_and_qr_take_out_of_the_weight_what_peft_takes_out() {
+    for name in ["pissa", "olora"] {
+        let case = MORE.iter().find(|case| case.0 == name).unwrap();
+        let fixture = Fixture::load("bert", *case);
+        let backbone = fixture.backbone(Pooling::Cls);
+        let config: serde_json::Map<String, Value> = serde_yaml::from_str(case.2).unwrap();
+        let method = methods::resolve_values(case.1, config)
+            .unwrap()
+            .build(&mut Context {
+                backbone: &backbone,
+                rng: &mut datasets::stream(0, "unused"),
+                words: &NoWords,
+            })
+            .unwrap();
+        let vars: BTreeMap<_, _> = method.vars().into_iter().collect();
+        let mut count = 0;
+        for site in backbone.sites() {
+            let module = fixture.config.tensor_name(site);
+            let key = format!("base.base_model.model.bert.{module}.base_layer.weight");
+            let Some(expected) = fixture.tensors.get(&key) else {
+                continue;
+            };
+            let of = |part: &str| vars[&format!("{site}.{part}")].as_detached_tensor();
+            let product = (of("lora_b").matmul(&of("lora_a")).unwrap() * 2.0).unwrap();
+            let base = (backbone.linear(site).weight() - product).unwrap();
+            fixture.close(&key, &base, expected, FORWARD);
+            count += 1;
+        }
+        assert_eq!(count, 4);
+    }
 }
 
 fn encoded(batch: &Batch, labels: &[u32]) -> datasets::Encoded {

@@ -110,6 +110,9 @@ fn cases() -> Vec<(String, Resolved)> {
         ),
         ("prefix_tuning", ("positions", "kept")),
         ("prefix_tuning", ("reparametrisation", "mlp")),
+        ("lora", ("init", "gaussian")),
+        ("lora", ("init", "pissa")),
+        ("lora", ("init", "olora")),
     ] {
         cases.push((
             format!("{name} {}={}", more.0, more.1),
@@ -650,6 +653,8 @@ fn bad_values_are_refused_with_key_value_and_what_is_accepted() {
         ("prefix_tuning", "virtual_tokens", "46", "1 … 45"),
         ("prefix_tuning", "positions", "moved", "shifted"),
         ("dora", "rank", "17", "1 … 16"),
+        ("lora", "init", "zeros", "pissa"),
+        ("lora", "b_learning_rate_ratio", "0", "above 0"),
         ("prompt_tuning", "virtual_tokens", "0", "1 … 45"),
         ("prompt_tuning", "virtual_tokens", "46", "1 … 45"),
         ("prompt_tuning", "init", "zeros", "sampled_vocab"),
