@@ -80,6 +80,21 @@ const MORE: &[Case] = &[
         "lora",
         "{rank: 3, alpha: 6, b_learning_rate_ratio: 16}",
     ),
+    (
+        "parallel",
+        "adapter",
+        "{placement: parallel, reduction_factor: 8}",
+    ),
+    (
+        "scaled_parallel",
+        "adapter",
+        "{placement: scaled_parallel, reduction_factor: 8}",
+    ),
+    (
+        "adapter_drop",
+        "adapter",
+        "{reduction_factor: 8, drop_layers: 1}",
+    ),
 ];
 
 type Case = (&'static str, &'static str, &'static str);

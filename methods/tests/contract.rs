@@ -113,6 +113,9 @@ fn cases() -> Vec<(String, Resolved)> {
         ("lora", ("init", "gaussian")),
         ("lora", ("init", "pissa")),
         ("lora", ("init", "olora")),
+        ("adapter", ("placement", "parallel")),
+        ("adapter", ("placement", "scaled_parallel")),
+        ("adapter", ("drop_layers", "1")),
     ] {
         cases.push((
             format!("{name} {}={}", more.0, more.1),
@@ -579,6 +582,32 @@ fn a_packed_batch_equals_one_example_at_a_time_in_any_order() {
 }
 
 #[test]
+fn adapters_dropped_for_inference_are_trained_and_not_evaluated() {
+    let frozen = backbone();
+    let method = |drop: &str| {
+        let keys = [("drop_layers", "2"), ("drop", drop)];
+        let method = build(&resolve("adapter", &keys), &frozen, 1);
+        perturb(&*method);
+        method
+    };
+    let (dropped, always) = (method("inference"), method("always"));
+    let all = method("inference").vars();
+    assert_eq!((dropped.vars().len(), always.vars().len()), (24, 8));
+    let rng = RefCell::new(ChaCha8Rng::seed_from_u64(0));
+    let training = pooled(&*dropped, &frozen, &packed(&examples()), Phase::Train(&rng));
+    let evaluation = evaluated(&*dropped, &frozen, &examples());
+    assert!(largest_difference(&training.to_vec2().unwrap(), &evaluation) > 1e-3);
+    // In evaluation only the last layer's adapters are left.
+    let upper: BTreeMap<_, _> = all
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("encoder.2"))
+        .map(|(name, var)| (name, var.as_detached_tensor()))
+        .collect();
+    methods::restore(&always.vars(), &upper).unwrap();
+    assert_eq!(evaluated(&*always, &frozen, &examples()), evaluation);
+}
+
+#[test]
 fn dropout_acts_in_training_only() {
     let frozen = backbone();
     let mut with_dropout = 0;
@@ -644,6 +673,8 @@ fn bad_values_are_refused_with_key_value_and_what_is_accepted() {
         ("adapter", "reduction_factor", "17", "16"),
         ("adapter", "placement", "middle", "houlsby"),
         ("adapter", "activation", "selu", "relu"),
+        ("adapter", "drop_layers", "3", "no layer"),
+        ("adapter", "scaling", "0", "other than 0"),
         (
             "ia3",
             "feedforward_modules",
