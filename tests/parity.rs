@@ -95,6 +95,12 @@ const MORE: &[Case] = &[
         "adapter",
         "{reduction_factor: 8, drop_layers: 1}",
     ),
+    ("p_tuning_mlp", "p_tuning", "{virtual_tokens: 4, width: 12}"),
+    (
+        "p_tuning_lstm",
+        "p_tuning",
+        "{virtual_tokens: 4, encoder: lstm, width: 4}",
+    ),
 ];
 
 type Case = (&'static str, &'static str, &'static str);
@@ -531,7 +537,7 @@ fn what_a_reparametrisation_ships_is_what_peft_makes_of_it() {
             }
         }
     });
-    assert_eq!(count, 1);
+    assert_eq!(count, 3);
 }
 
 #[test]

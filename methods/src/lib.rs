@@ -17,6 +17,7 @@ mod ia3;
 mod init;
 mod layer_norm;
 mod lora;
+mod p_tuning;
 mod prefix_tuning;
 mod prompt_tuning;
 pub mod registry;

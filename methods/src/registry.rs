@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::{
     Context, Error, PeftMethod, Resolved, Result, adapter, bitfit, dora, full, head_only, ia3,
-    layer_norm, lora, prefix_tuning, prompt_tuning,
+    layer_norm, lora, p_tuning, prefix_tuning, prompt_tuning,
 };
 
 /// All methods, in the order in which reports list equals.
@@ -18,6 +18,7 @@ pub const ALL: &[Entry] = &[
     layer_norm::ENTRY,
     prefix_tuning::ENTRY,
     dora::ENTRY,
+    p_tuning::ENTRY,
     head_only::ENTRY,
     full::ENTRY,
 ];

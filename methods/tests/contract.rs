@@ -59,6 +59,7 @@ fn resolve(name: &str, more: &[(&str, &str)]) -> Resolved {
         "adapter" => &[("reduction_factor", "4")],
         "prefix_tuning" => &[("virtual_tokens", "5"), ("width", "6")],
         "dora" => &[("rank", "3")],
+        "p_tuning" => &[("virtual_tokens", "5"), ("width", "6")],
         _ => &[],
     };
     let overrides: BTreeMap<_, _> = small
@@ -116,6 +117,8 @@ fn cases() -> Vec<(String, Resolved)> {
         ("adapter", ("placement", "parallel")),
         ("adapter", ("placement", "scaled_parallel")),
         ("adapter", ("drop_layers", "1")),
+        ("p_tuning", ("encoder", "lstm")),
+        ("p_tuning", ("pooling", "first")),
     ] {
         cases.push((
             format!("{name} {}={}", more.0, more.1),
@@ -686,6 +689,7 @@ fn bad_values_are_refused_with_key_value_and_what_is_accepted() {
         ("dora", "rank", "17", "1 … 16"),
         ("lora", "init", "zeros", "pissa"),
         ("lora", "b_learning_rate_ratio", "0", "above 0"),
+        ("p_tuning", "encoder", "gru", "lstm"),
         ("prompt_tuning", "virtual_tokens", "0", "1 … 45"),
         ("prompt_tuning", "virtual_tokens", "46", "1 … 45"),
         ("prompt_tuning", "init", "zeros", "sampled_vocab"),
