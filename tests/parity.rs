@@ -101,6 +101,7 @@ const MORE: &[Case] = &[
         "p_tuning",
         "{virtual_tokens: 4, encoder: lstm, width: 4}",
     ),
+    ("compacter", "compacter", "{reduction_factor: 8}"),
 ];
 
 type Case = (&'static str, &'static str, &'static str);

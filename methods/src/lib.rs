@@ -9,6 +9,7 @@
 
 mod adapter;
 mod bitfit;
+mod compacter;
 mod config;
 mod dora;
 mod full;

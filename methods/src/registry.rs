@@ -4,8 +4,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    Context, Error, PeftMethod, Resolved, Result, adapter, bitfit, dora, full, head_only, ia3,
-    layer_norm, lora, p_tuning, prefix_tuning, prompt_tuning,
+    Context, Error, PeftMethod, Resolved, Result, adapter, bitfit, compacter, dora, full,
+    head_only, ia3, layer_norm, lora, p_tuning, prefix_tuning, prompt_tuning,
 };
 
 /// All methods, in the order in which reports list equals.
@@ -19,6 +19,7 @@ pub const ALL: &[Entry] = &[
     prefix_tuning::ENTRY,
     dora::ENTRY,
     p_tuning::ENTRY,
+    compacter::ENTRY,
     head_only::ENTRY,
     full::ENTRY,
 ];

@@ -60,6 +60,7 @@ fn resolve(name: &str, more: &[(&str, &str)]) -> Resolved {
         "prefix_tuning" => &[("virtual_tokens", "5"), ("width", "6")],
         "dora" => &[("rank", "3")],
         "p_tuning" => &[("virtual_tokens", "5"), ("width", "6")],
+        "compacter" => &[("phm_dim", "2"), ("reduction_factor", "4")],
         _ => &[],
     };
     let overrides: BTreeMap<_, _> = small
@@ -690,6 +691,7 @@ fn bad_values_are_refused_with_key_value_and_what_is_accepted() {
         ("lora", "init", "zeros", "pissa"),
         ("lora", "b_learning_rate_ratio", "0", "above 0"),
         ("p_tuning", "encoder", "gru", "lstm"),
+        ("compacter", "reduction_factor", "5", "must divide"),
         ("prompt_tuning", "virtual_tokens", "0", "1 … 45"),
         ("prompt_tuning", "virtual_tokens", "46", "1 … 45"),
         ("prompt_tuning", "init", "zeros", "sampled_vocab"),
