@@ -102,6 +102,11 @@ const MORE: &[Case] = &[
         "{virtual_tokens: 4, encoder: lstm, width: 4}",
     ),
     ("compacter", "compacter", "{reduction_factor: 8}"),
+    (
+        "mam",
+        "mam",
+        "{prefix_tuning.virtual_tokens: 4, adapter.reduction_factor: 8}",
+    ),
 ];
 
 type Case = (&'static str, &'static str, &'static str);
@@ -325,6 +330,22 @@ fn for_every_fixture(mut f: impl FnMut(&Fixture)) {
     for case in MORE {
         f(&Fixture::load("bert", *case));
     }
+}
+
+/// As many fixtures as there are files.
+#[test]
+fn no_fixture_is_left_out() {
+    let files = ["bert", "roberta", "distilbert"].map(|architecture| {
+        let folder = std::fs::read_dir(fixtures().join(architecture)).unwrap();
+        let paths = folder.map(|entry| entry.unwrap().path());
+        paths
+            .filter(|p| p.extension().is_some_and(|e| e == "safetensors"))
+            .filter(|p| !p.ends_with("model.safetensors"))
+            .count()
+    });
+    let mut count = 0;
+    for_every_fixture(|_| count += 1);
+    assert_eq!(count, files.iter().sum::<usize>());
 }
 
 #[test]

@@ -9,6 +9,7 @@
 
 mod adapter;
 mod bitfit;
+mod combine;
 mod compacter;
 mod config;
 mod dora;

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    Context, Error, PeftMethod, Resolved, Result, adapter, bitfit, compacter, dora, full,
+    Context, Error, PeftMethod, Resolved, Result, adapter, bitfit, combine, compacter, dora, full,
     head_only, ia3, layer_norm, lora, p_tuning, prefix_tuning, prompt_tuning,
 };
 
@@ -20,6 +20,7 @@ pub const ALL: &[Entry] = &[
     dora::ENTRY,
     p_tuning::ENTRY,
     compacter::ENTRY,
+    combine::MAM,
     head_only::ENTRY,
     full::ENTRY,
 ];

@@ -61,6 +61,7 @@ fn resolve(name: &str, more: &[(&str, &str)]) -> Resolved {
         "dora" => &[("rank", "3")],
         "p_tuning" => &[("virtual_tokens", "5"), ("width", "6")],
         "compacter" => &[("phm_dim", "2"), ("reduction_factor", "4")],
+        "mam" => &[("prefix_tuning.virtual_tokens", "5")],
         _ => &[],
     };
     let overrides: BTreeMap<_, _> = small
@@ -120,6 +121,7 @@ fn cases() -> Vec<(String, Resolved)> {
         ("adapter", ("drop_layers", "1")),
         ("p_tuning", ("encoder", "lstm")),
         ("p_tuning", ("pooling", "first")),
+        ("mam", ("prefix_tuning.reparametrisation", "mlp")),
     ] {
         cases.push((
             format!("{name} {}={}", more.0, more.1),
@@ -612,6 +614,53 @@ fn adapters_dropped_for_inference_are_trained_and_not_evaluated() {
 }
 
 #[test]
+fn methods_combine_in_the_order_in_which_they_are_named() {
+    let frozen = backbone();
+    let combined = |parts: &str| {
+        let overrides = BTreeMap::from([("combine", parts)]);
+        let mut values: serde_json::Map<_, _> = serde_json::Map::new();
+        for (key, text) in overrides {
+            values.insert(key.into(), serde_json::from_str(text).unwrap());
+        }
+        methods::resolve_values("mam", values)
+    };
+    // The YAML's own keys are for its own parts.
+    let refused = |parts: &str| {
+        combined(parts)
+            .and_then(|r| r.check(frozen.config()))
+            .unwrap_err()
+            .to_string()
+    };
+    for (parts, says) in [
+        (r#"["prefix_tuning"]"#, "at least two"),
+        (r#"["prefix_tuning", "adapter", "adapter"]"#, "named twice"),
+        (r#"["prefix_tuning", "adapters"]"#, "'adapter' is not among"),
+        (
+            r#"["prefix_tuning", "adapter", "lorra"]"#,
+            "unknown method 'lorra'",
+        ),
+    ] {
+        let message = refused(parts);
+        assert!(message.contains(says), "{parts}: {message}");
+    }
+    let three = combined(r#"["prefix_tuning", "adapter", "lora", "ia3"]"#).unwrap();
+    let method = build(&three, &frozen, 1);
+    let names: Vec<_> = method.vars().into_iter().map(|(name, _)| name).collect();
+    for part in ["prefix", "feed_forward.adapter", "lora_a", "ia3"] {
+        assert!(names.iter().any(|n| n.contains(part)), "{part}: {names:?}");
+    }
+    let double = combined(r#"["prefix_tuning", "adapter", "bitfit", "layer_norm"]"#).unwrap();
+    let rng = &mut ChaCha8Rng::seed_from_u64(0);
+    let context = &mut Context {
+        backbone: &frozen,
+        rng,
+        words: &Letters,
+    };
+    let message = double.build(context).err().unwrap().to_string();
+    assert!(message.contains("LayerNorm.bias"), "{message}");
+}
+
+#[test]
 fn dropout_acts_in_training_only() {
     let frozen = backbone();
     let mut with_dropout = 0;
@@ -692,6 +741,13 @@ fn bad_values_are_refused_with_key_value_and_what_is_accepted() {
         ("lora", "b_learning_rate_ratio", "0", "above 0"),
         ("p_tuning", "encoder", "gru", "lstm"),
         ("compacter", "reduction_factor", "5", "must divide"),
+        (
+            "mam",
+            "adapter.reduction_factor",
+            "many",
+            "reduction_factor: many",
+        ),
+        ("mam", "adapter.placement", "middle", "houlsby"),
         ("prompt_tuning", "virtual_tokens", "0", "1 … 45"),
         ("prompt_tuning", "virtual_tokens", "46", "1 … 45"),
         ("prompt_tuning", "init", "zeros", "sampled_vocab"),
