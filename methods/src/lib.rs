@@ -19,9 +19,11 @@ mod ia3;
 mod init;
 mod layer_norm;
 mod lora;
+mod majority;
 mod p_tuning;
 mod prefix_tuning;
 mod prompt_tuning;
+mod random_features;
 pub mod registry;
 mod targets;
 

@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use crate::{
     Context, Error, PeftMethod, Resolved, Result, adapter, bitfit, combine, compacter, dora, full,
-    head_only, ia3, layer_norm, lora, p_tuning, prefix_tuning, prompt_tuning,
+    head_only, ia3, layer_norm, lora, majority, p_tuning, prefix_tuning, prompt_tuning,
+    random_features,
 };
 
 /// All methods, in the order in which reports list equals.
@@ -21,6 +22,8 @@ pub const ALL: &[Entry] = &[
     p_tuning::ENTRY,
     compacter::ENTRY,
     combine::MAM,
+    majority::ENTRY,
+    random_features::ENTRY,
     head_only::ENTRY,
     full::ENTRY,
 ];
