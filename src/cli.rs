@@ -200,7 +200,7 @@ pub struct Report {
 /// What can be listed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Kind {
-    /// Methods with their defaults.
+    /// Methods with what each can do (found out by trying it); as JSON with their defaults too.
     Methods,
     /// Data sets.
     Datasets,

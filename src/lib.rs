@@ -4,6 +4,7 @@
 //! head, loss, step) → [`run`] (record) → the reports crate.
 #![forbid(unsafe_code)]
 
+pub mod capabilities;
 pub mod cli;
 pub mod commands;
 pub mod compare;

@@ -9,6 +9,7 @@
 
 mod adapter;
 mod bitfit;
+mod capabilities;
 mod combine;
 mod compacter;
 mod config;
@@ -33,6 +34,7 @@ use backbone::{Backbone, Hooks};
 use candle_core::{Tensor, Var};
 use rand_chacha::ChaCha8Rng;
 
+pub use capabilities::{Capabilities, capabilities};
 pub use config::{Optimiser, Resolved, resolve, resolve_values};
 pub use head_only::HeadOnly;
 pub use init::normal;

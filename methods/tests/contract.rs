@@ -323,7 +323,7 @@ fn merged_weights_give_what_the_unmerged_method_gives() {
             Err(why) => assert!(!why.to_string().is_empty(), "{case}"),
         }
     }
-    assert!(merged_cases >= 4, "{merged_cases}");
+    assert!(merged_cases >= 12, "{merged_cases}");
 }
 
 #[test]
@@ -658,6 +658,39 @@ fn methods_combine_in_the_order_in_which_they_are_named() {
     };
     let message = double.build(context).err().unwrap().to_string();
     assert!(message.contains("LayerNorm.bias"), "{message}");
+}
+
+#[test]
+fn capabilities_are_what_the_papers_say() {
+    let of = |name: &str| methods::capabilities(registry::entry(name).unwrap()).unwrap();
+    for (name, acts_on, mergeable) in [
+        ("prompt_tuning", vec!["input"], false),
+        ("lora", vec!["query", "value"], true),
+        (
+            "adapter",
+            vec!["after attention", "after feed_forward"],
+            false,
+        ),
+        (
+            "ia3",
+            vec!["key", "value", "attention_output", "output"],
+            true,
+        ),
+        ("layer_norm", vec!["norms"], true),
+        ("prefix_tuning", vec!["positions", "keys and values"], false),
+        ("mam", vec!["keys and values", "after feed_forward"], false),
+        ("head_only", vec![], false),
+        ("full", vec!["own backbone"], false),
+    ] {
+        let found = of(name);
+        assert_eq!(
+            (found.acts_on, found.mergeable),
+            (acts_on.iter().map(|p| p.to_string()).collect(), mergeable),
+            "{name}"
+        );
+    }
+    assert!(of("p_tuning").ships_less && !of("lora").ships_less);
+    assert!(of("ia3").mixed_batches && !of("full").mixed_batches);
 }
 
 #[test]
