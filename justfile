@@ -12,13 +12,21 @@ compare dataset *flags:
 quick dataset *flags:
     cargo run --release --quiet -- compare {{ dataset }} --budget quick {{ flags }}
 
+# Vary one thing and draw the curve: just sweep sst2 --study prompt_length (peftbench list studies).
+sweep dataset *flags:
+    cargo run --release --quiet -- sweep {{ dataset }} {{ flags }}
+
+# Search each method's settings with the same number of trials, then train the best over fresh seeds.
+tune dataset *flags:
+    cargo run --release --quiet -- tune {{ dataset }} {{ flags }}
+
 # Make the report again from the records that exist.
 report *flags:
     cargo run --release --quiet -- report {{ flags }}
 
-# Time the operations, a training step and the latency of each method.
-bench *flags:
-    cargo bench --workspace {{ flags }}
+# Time all operations, a training step and the latency of each method; or: just bench roofline | scale | peer.
+bench *what:
+    cargo bench --bench bench -- {{ what }}
 
 # Test everything.
 test *flags:
@@ -27,6 +35,21 @@ test *flags:
 # Test what computes on the plain reference path of every operation.
 test-reference:
     PEFTBENCH_REFERENCE=1 cargo test --no-fail-fast -p peftbench-backbone -p peftbench-methods -p peftbench
+
+# Weights back and forth with the real Python libraries; PEFTBENCH_PYTHON names a Python that has them.
+interop *flags:
+    tests/interop/run.sh {{ flags }}
+
+# Read damaged files of every kind, each property with this many cases.
+fuzz cases="5000":
+    PROPTEST_CASES={{ cases }} cargo test --no-fail-fast --test main fuzz::
+
+# Test the report's page in headless Chromium, where there is one; screenshots into target/page/shots.
+page-test:
+    cargo run --quiet -p peftbench-reports --example sample_report -- target/page
+    test -d target/page/venv || python3 -m venv target/page/venv
+    target/page/venv/bin/pip install --quiet --requirement reports/tests/requirements.txt
+    target/page/venv/bin/python reports/tests/page.py target/page target/page/shots
 
 # Format, then let the linters speak.
 lint:

@@ -4,11 +4,14 @@ use anyhow::Result;
 use methods::{Capabilities, capabilities, registry};
 use serde_json::{Value, json};
 
-const HEADER: [&str; 6] = [
+use crate::formats;
+
+const HEADER: [&str; 7] = [
     "method",
     "acts on",
     "mergeable",
     "mixed batches",
+    "written as",
     "trained parameters",
     "in a comparison",
 ];
@@ -48,7 +51,7 @@ pub fn table() -> Result<String> {
     Ok(table)
 }
 
-fn row(found: &Capabilities) -> [String; 6] {
+fn row(found: &Capabilities) -> [String; 7] {
     let yes = |is: bool| if is { "yes" } else { "no" }.to_owned();
     let acts_on = if found.acts_on.is_empty() {
         "nothing".to_owned()
@@ -61,6 +64,12 @@ fn row(found: &Capabilities) -> [String; 6] {
         acts_on,
         yes(found.mergeable),
         yes(found.mixed_batches),
+        [
+            &["own"],
+            formats::of(found.method, found.mergeable).as_slice(),
+        ]
+        .concat()
+        .join(", "),
         format!("{}{star}", found.parameters),
         if found.standard {
             "standard"
@@ -83,7 +92,11 @@ pub fn json() -> Result<Vec<(String, Value)>> {
             let found = capabilities(entry)?;
             Ok((
                 entry.name.to_owned(),
-                json!({ "capabilities": found, "config": config }),
+                json!({
+                    "formats": formats::of(found.method, found.mergeable),
+                    "capabilities": found,
+                    "config": config,
+                }),
             ))
         })
         .collect()

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::{formats::Format, recommend};
+
 /// Which parameter-efficient fine-tuning method should I use, and how sure can I be?
 #[derive(Debug, Parser)]
 #[command(name = "peftbench", version, about, max_term_width = 100)]
@@ -21,14 +23,30 @@ pub struct Cli {
 pub enum Command {
     /// Train every method on a data set over one frozen backbone, and report.
     Compare(Compare),
+    /// Vary one thing, such as the prompt's length or the size of the training set, and draw the curve.
+    Sweep(Sweep),
+    /// Search each method's settings with the same number of trials, then train the best over fresh seeds.
+    Tune(Tune),
     /// Train one method with one seed; saves its weights.
     Train(Train),
     /// Metrics of saved weights on a split of a data set.
     Evaluate(Evaluate),
     /// Predict rows of JSON with saved weights: {"text": …, "pair": …} in, label, probabilities and logits out.
     Predict(Predict),
+    /// List the tasks of a folder: method, data set, labels, metric, file size and resident size.
+    Tasks(Tasks),
+    /// Time saved weights side by side, without training: alone, merged, and mixed with other tasks.
+    Latency(Latency),
+    /// Train own weights per domain and one set for all, try every set on every domain: what isolation costs and gives.
+    Domains(Domains),
+    /// Write saved weights in the format of another library.
+    Export(Export),
+    /// Turn a folder of Hugging Face PEFT or AdapterHub into one of our own.
+    Import(Import),
     /// Make tables, plots and the page from records.
     Report(Report),
+    /// Which method fits these limits, by the records that there are.
+    Recommend(Recommend),
     /// List what there is.
     List(List),
     /// Fetch backbones and data sets into the cache.
@@ -91,7 +109,53 @@ pub struct Compare {
     /// Number of seeds [default: the budget's].
     #[arg(long)]
     pub seeds: Option<usize>,
-    /// Print the comparison as JSON.
+    /// Print events, and at the end the comparison, as JSON lines.
+    #[arg(long)]
+    pub json: bool,
+    /// Say nothing on standard error but errors.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// `sweep`.
+#[derive(Debug, Args)]
+pub struct Sweep {
+    /// What every run shares.
+    #[command(flatten)]
+    pub run: RunArguments,
+    /// A study's name (peftbench list studies), or the path of a YAML.
+    #[arg(long)]
+    pub study: String,
+    /// Number of seeds [default: the budget's].
+    #[arg(long)]
+    pub seeds: Option<usize>,
+    /// Print events, and at the end the study, as JSON lines.
+    #[arg(long)]
+    pub json: bool,
+    /// Say nothing on standard error but errors.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// `tune`.
+#[derive(Debug, Args)]
+pub struct Tune {
+    /// What every run shares.
+    #[command(flatten)]
+    pub run: RunArguments,
+    /// Methods to tune, separated by commas; by default all that declare ranges.
+    #[arg(long, value_delimiter = ',')]
+    pub methods: Vec<String>,
+    /// Configurations to try of each method.
+    #[arg(long, default_value_t = 8)]
+    pub trials: usize,
+    /// Share of the training split that is held out to judge the trials.
+    #[arg(long, default_value_t = 0.1)]
+    pub held_out: f64,
+    /// Number of seeds of the winners [default: the budget's].
+    #[arg(long)]
+    pub seeds: Option<usize>,
+    /// Print events, and at the end the result, as JSON lines.
     #[arg(long)]
     pub json: bool,
     /// Say nothing on standard error but errors.
@@ -119,7 +183,7 @@ pub struct Train {
 /// `evaluate`.
 #[derive(Debug, Args)]
 pub struct Evaluate {
-    /// Folder of saved weights.
+    /// Folder of saved weights: ours, or of Hugging Face PEFT or AdapterHub.
     #[arg(long)]
     pub weights: PathBuf,
     /// A data set's name or file.
@@ -168,13 +232,150 @@ impl From<SplitName> for datasets::Split {
 
 /// `predict`.
 #[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["weights", "tasks"])))]
 pub struct Predict {
-    /// Folder of saved weights.
+    /// Folder of saved weights: ours, or of Hugging Face PEFT or AdapterHub.
     #[arg(long)]
-    pub weights: PathBuf,
+    pub weights: Option<PathBuf>,
+    /// Folder of folders of saved weights; each row then names its task by the folder's name.
+    #[arg(long, value_name = "DIR")]
+    pub tasks: Option<PathBuf>,
     /// JSONL file, or - for standard input.
     #[arg(long, default_value = "-")]
     pub input: PathBuf,
+    /// The backbone; by default the one that the weights name.
+    #[arg(long)]
+    pub backbone: Option<String>,
+    /// Do not use the network.
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// `tasks`.
+#[derive(Debug, Args)]
+pub struct Tasks {
+    /// Folder of folders of saved weights.
+    pub folder: PathBuf,
+    /// The backbone; by default the one that the first task names.
+    #[arg(long)]
+    pub backbone: Option<String>,
+    /// Do not use the network.
+    #[arg(long)]
+    pub offline: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `latency`.
+#[derive(Debug, Args)]
+pub struct Latency {
+    /// Folders of saved weights over one backbone.
+    #[arg(long, required = true, num_args = 1.., value_name = "DIR")]
+    pub weights: Vec<PathBuf>,
+    /// Batch sizes.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32])]
+    pub batches: Vec<usize>,
+    /// Lengths in tokens.
+    #[arg(long, value_delimiter = ',', default_values_t = [16, 64, 128])]
+    pub lengths: Vec<usize>,
+    /// Data set or file whose validation sentences are timed too [default: the one of the first weights].
+    #[arg(long)]
+    pub dataset: Option<String>,
+    /// Text column of a file; twice for sentence pairs.
+    #[arg(long = "text-column", value_name = "COLUMN")]
+    pub text_columns: Vec<String>,
+    /// Label column of a file.
+    #[arg(long, value_name = "COLUMN")]
+    pub label_column: Option<String>,
+    /// Time texts of fixed length only, no real sentences.
+    #[arg(long)]
+    pub no_sentences: bool,
+    /// Seconds for each setting (batch size × length), all weights together; at least five passes each are made.
+    #[arg(long, default_value_t = 3.0)]
+    pub seconds: f64,
+    /// The backbone; by default the one that the first weights name.
+    #[arg(long)]
+    pub backbone: Option<String>,
+    /// Do not use the network.
+    #[arg(long)]
+    pub offline: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `domains`.
+#[derive(Debug, Args)]
+pub struct Domains {
+    /// The domains: data sets with the same labels.
+    #[arg(long, value_delimiter = ',', default_values_t = ["movie_snippets", "amazon_snippets", "nyt_snippets", "tweets"].map(str::to_owned))]
+    pub datasets: Vec<String>,
+    /// Methods, separated by commas.
+    #[arg(long, value_delimiter = ',', default_values_t = ["prompt_tuning", "lora", "adapter"].map(str::to_owned))]
+    pub methods: Vec<String>,
+    /// How long to train each set of weights.
+    #[arg(long, default_value = "quick")]
+    pub budget: String,
+    /// Number of seeds.
+    #[arg(long, default_value_t = 1)]
+    pub seeds: usize,
+    /// A backbone's name or folder.
+    #[arg(long, default_value = "minilm")]
+    pub backbone: String,
+    /// Override a default: method.key=value, recipe.key=value or backbone.key=value.
+    #[arg(long = "set", value_name = "NAME.KEY=VALUE")]
+    pub settings: Vec<String>,
+    /// Folder of records, weights and tables.
+    #[arg(long, default_value = "reports/out/domains")]
+    pub out: PathBuf,
+    /// Do not use the network.
+    #[arg(long)]
+    pub offline: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Say nothing on standard error but errors.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// `export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// Folder of saved weights.
+    #[arg(long)]
+    pub weights: PathBuf,
+    /// Which format.
+    #[arg(long, value_enum)]
+    pub format: Format,
+    /// Folder to write; it must not exist yet, or be empty.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Write the classifier into a file of its own with the few lines of Python that read it; for heads that the
+    /// library's classes cannot hold (those that read the mean).
+    #[arg(long)]
+    pub separate_head: bool,
+    /// The backbone; by default the one that the weights name.
+    #[arg(long)]
+    pub backbone: Option<String>,
+    /// Do not use the network.
+    #[arg(long)]
+    pub offline: bool,
+}
+
+/// `import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// Folder of Hugging Face PEFT or AdapterHub.
+    #[arg(long)]
+    pub weights: PathBuf,
+    /// Folder to write; it must not exist yet, or be empty.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Names of the classes in their order, separated by commas; by default those of the folder.
+    #[arg(long, value_delimiter = ',')]
+    pub labels: Option<Vec<String>>,
     /// The backbone; by default the one that the weights name.
     #[arg(long)]
     pub backbone: Option<String>,
@@ -189,10 +390,48 @@ pub struct Report {
     /// Folder of records, or a comparison's folder.
     #[arg(long, default_value = "reports/out")]
     pub records: PathBuf,
+    /// Instead of a report: what changed from one folder of records to another, and what of it exceeds the noise.
+    #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"])]
+    pub compare: Option<Vec<PathBuf>>,
     /// Folder of the report [default: the records' own].
     #[arg(long)]
     pub out: Option<PathBuf>,
     /// Print the comparisons as JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `recommend`.
+#[derive(Debug, Args)]
+pub struct Recommend {
+    /// The data set.
+    #[arg(long)]
+    pub dataset: String,
+    /// Examples that there are to train on.
+    #[arg(long, value_name = "EXAMPLES")]
+    pub train_size: Option<usize>,
+    /// Largest size of the saved weights, head included, e.g. 100KB.
+    #[arg(long, value_name = "SIZE", value_parser = recommend::size)]
+    pub max_size: Option<f64>,
+    /// Largest latency over the bare backbone's, e.g. 5%.
+    #[arg(long, value_name = "SHARE", value_parser = recommend::share)]
+    pub max_latency_overhead: Option<f64>,
+    /// Most trained parameters, head apart, e.g. 100k.
+    #[arg(long, value_name = "COUNT", value_parser = recommend::count)]
+    pub max_parameters: Option<f64>,
+    /// Largest peak memory of training, e.g. 500MB.
+    #[arg(long, value_name = "SIZE", value_parser = recommend::size)]
+    pub max_memory: Option<f64>,
+    /// Longest training, e.g. 5min.
+    #[arg(long, value_name = "TIME", value_parser = recommend::time)]
+    pub max_training_time: Option<f64>,
+    /// Smallest main metric, e.g. 80%.
+    #[arg(long, value_name = "SHARE", value_parser = recommend::share)]
+    pub min_metric: Option<f64>,
+    /// Folder of records, or a comparison's folder.
+    #[arg(long, default_value = "reports/out")]
+    pub records: PathBuf,
+    /// Print JSON.
     #[arg(long)]
     pub json: bool,
 }
@@ -206,6 +445,8 @@ pub enum Kind {
     Datasets,
     /// Backbones.
     Backbones,
+    /// Studies for sweep.
+    Studies,
     /// Runs that have a record.
     Runs,
 }

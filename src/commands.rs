@@ -1,8 +1,7 @@
 //! What each command does.
 
 use std::{
-    fs::File,
-    io::{BufRead, BufReader, IsTerminal, Read, Write},
+    io::{IsTerminal, Read, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{
@@ -13,37 +12,37 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use datasets::Example;
 use reports::{
-    Comparison,
+    Comparison, changes, claims,
     record::{RunRecord, Status},
     store, tables,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::{
+    board::{self, Board, Telling},
     cli::{self, Kind},
-    compare::{self, Telling},
+    compare,
     plan::{self, DataChoice, RunPlan, Trial},
     prepare::{self, Files},
     recipe,
     run::{self, Setting},
-    trainer::{Event, Model},
+    sweep,
+    trainer::Event,
     weights,
 };
 
 /// Exit code of bad input: nothing was lost.
 pub const BAD_INPUT: u8 = 2;
 /// Exit code after ctrl-C.
-const INTERRUPTED: u8 = 130;
-/// Exit code when runs failed.
-const RUNS_FAILED: u8 = 1;
+pub const INTERRUPTED: u8 = 130;
+/// Exit code when some of the work could not be done.
+pub const SOME_FAILED: u8 = 1;
 
 /// A flag that ctrl-C (or a request to terminate) sets.
 ///
 /// # Errors
 /// If the handler cannot be set.
-fn stop_flag() -> Result<Arc<AtomicBool>> {
+pub fn stop_flag() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     ctrlc::set_handler(move || {
@@ -66,7 +65,10 @@ fn choice(data: &cli::DataArguments) -> DataChoice {
 }
 
 /// The plan that all runs share, and the overrides of methods.
-fn base_plan(run: &cli::RunArguments) -> Result<(RunPlan, plan::Overrides)> {
+///
+/// # Errors
+/// If a setting is not valid.
+pub fn base_plan(run: &cli::RunArguments) -> Result<(RunPlan, plan::Overrides)> {
     let mut overrides = plan::parse_settings(&run.settings)?;
     let recipe = overrides.remove("recipe").unwrap_or_default();
     let backbone_overrides = overrides.remove("backbone").unwrap_or_default();
@@ -78,6 +80,7 @@ fn base_plan(run: &cli::RunArguments) -> Result<(RunPlan, plan::Overrides)> {
         trial: Trial {
             method: String::new(),
             overrides: Default::default(),
+            tuned: None,
         },
         recipe,
         budget: run.budget.clone(),
@@ -87,6 +90,7 @@ fn base_plan(run: &cli::RunArguments) -> Result<(RunPlan, plan::Overrides)> {
             .out
             .clone()
             .unwrap_or_else(|| compare::default_out(&run.data.dataset)),
+        keep_weights: true,
     };
     Ok((plan, overrides))
 }
@@ -98,49 +102,58 @@ fn base_plan(run: &cli::RunArguments) -> Result<(RunPlan, plan::Overrides)> {
 pub fn compare(arguments: &cli::Compare) -> Result<ExitCode> {
     let (base, overrides) = base_plan(&arguments.run)?;
     let trials = plan::trials(&arguments.methods, &overrides)?;
-    let budgets = recipe::budgets()?;
-    let seeds = arguments
-        .seeds
-        .or_else(|| budgets.get(&base.budget).copied())
-        .unwrap_or(1);
-    ensure!(seeds >= 1, "--seeds 0: at least one is needed");
+    let seeds = seeds(arguments.seeds, &base.budget)?;
     let stop = stop_flag()?;
-    let telling = if arguments.quiet {
-        Telling::Quiet
+    let telling = Telling::of(arguments.quiet, arguments.json);
+    let ended = compare::compare(&base, &trials, &seeds, telling, &stop)?;
+    if let Some(code) = said(&ended, trials.len() * seeds.len(), telling) {
+        return Ok(code);
+    }
+    if arguments.json {
+        let comparisons = Comparison::from_records(&ended.records);
+        reports::write_report(&ended.records, &base.out)?;
+        let all: Vec<_> = comparisons.iter().map(tables::json).collect();
+        let event = serde_json::json!({ "event": "compared", "comparisons": all });
+        println!("{event}");
     } else {
-        Telling::Normal
-    };
-    let ended = compare::compare(&base, &trials, &compare::seeds(seeds), telling, &stop)?;
-    if ended.reused > 0 && telling == Telling::Normal {
-        eprintln!(
-            "{} of {} runs had a record already",
-            ended.reused,
-            trials.len() * seeds
-        );
+        show(&ended.records, &base.out, false, telling)?;
     }
-    if ended.interrupted {
-        eprintln!(
-            "interrupted: {} of {} runs have ended; the same command goes on with the rest",
-            ended
-                .records
-                .iter()
-                .filter(|r| r.status != Status::Interrupted)
-                .count(),
-            trials.len() * seeds
-        );
-        return Ok(ExitCode::from(INTERRUPTED));
-    }
-    show(&ended.records, &base.out, arguments.json)?;
-    let failed = ended.records.iter().any(|r| r.status != Status::Ok);
-    Ok(if failed {
-        ExitCode::from(RUNS_FAILED)
+    Ok(code(ended.records.iter().any(|r| r.status != Status::Ok)))
+}
+
+/// The seeds 0 … n-1: as many as asked for, or as the budget has.
+pub(crate) fn seeds(asked: Option<usize>, budget: &str) -> Result<Vec<u64>> {
+    let budgets = recipe::budgets()?;
+    let n = asked.or_else(|| budgets.get(budget).copied()).unwrap_or(1);
+    ensure!(n >= 1, "--seeds 0: at least one is needed");
+    Ok((0..n as u64).collect())
+}
+
+/// The exit code of runs.
+pub(crate) fn code(failed: bool) -> ExitCode {
+    if failed {
+        ExitCode::from(SOME_FAILED)
     } else {
         ExitCode::SUCCESS
+    }
+}
+
+/// Says what was reused and what is left; the exit code if the user stopped the runs.
+pub(crate) fn said(ended: &compare::Ended, all: usize, telling: Telling) -> Option<ExitCode> {
+    if ended.reused > 0 && telling == Telling::Normal {
+        eprintln!("{} of {all} runs had a record already", ended.reused);
+    }
+    ended.interrupted.then(|| {
+        eprintln!(
+            "interrupted: {} of {all} runs have ended; the same command goes on with the rest",
+            ended.whole()
+        );
+        ExitCode::from(INTERRUPTED)
     })
 }
 
 /// Prints the comparisons of records and writes the report.
-fn show(records: &[RunRecord], out: &Path, json: bool) -> Result<()> {
+fn show(records: &[RunRecord], out: &Path, json: bool, telling: Telling) -> Result<()> {
     let comparisons = Comparison::from_records(records);
     let written = reports::write_report(records, out)?;
     let mut stdout = std::io::stdout().lock();
@@ -151,17 +164,55 @@ fn show(records: &[RunRecord], out: &Path, json: bool) -> Result<()> {
         return Ok(());
     }
     let width = terminal_width();
-    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let colour = colour();
     for comparison in &comparisons {
         writeln!(stdout, "{}", tables::terminal(comparison, width, colour))?;
     }
-    for file in written.files {
+    if telling == Telling::Normal {
+        for file in written.files {
+            eprintln!("wrote {}", file.display());
+        }
+    }
+    Ok(())
+}
+
+/// Whether standard output takes colours: a terminal, and NO_COLOR is not set (no-color.org).
+pub(crate) fn colour() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
+/// Studies, searches and claims: files beside the report, and the claims' verdicts in the terminal.
+fn show_more(records: &[RunRecord], folder: &Path, out: &Path, json: bool) -> Result<()> {
+    let mut files = Vec::new();
+    let studies = reports::studies::read_all(folder)?;
+    for study in &studies {
+        files.extend(reports::studies::write(study, out)?);
+    }
+    for tuning in reports::tuning::read_all(folder)? {
+        files.extend(reports::tuning::write(&tuning, out)?);
+    }
+    let claims = claims::judge_all(&Comparison::from_records(records), &studies)?;
+    for (name, content) in [
+        ("claims.md", claims::markdown(&claims)),
+        ("claims.json", serde_json::to_string_pretty(&claims)?),
+    ] {
+        let path = out.join(name);
+        std::fs::write(&path, content).with_context(|| path.display().to_string())?;
+        files.push(path);
+    }
+    if !json {
+        println!("Claims, tested here (claims.md has the evidence):");
+        for claim in &claims {
+            println!("  {:<14} {}", claim.verdict.words(), claim.claim);
+        }
+    }
+    for file in files {
         eprintln!("wrote {}", file.display());
     }
     Ok(())
 }
 
-fn terminal_width() -> usize {
+pub(crate) fn terminal_width() -> usize {
     let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
     columns.unwrap_or_else(|| {
         console::Term::stdout()
@@ -181,9 +232,11 @@ pub fn train(arguments: &cli::Train, started: Instant) -> Result<ExitCode> {
     plan.seed = arguments.seed;
     let stop = stop_flag()?;
     run::check_writable(&run::records_folder(&plan.out))?;
-    let line = compare::Line::new(&plan, 1, 1, Telling::Normal);
-    let record = run::run(&plan, started, &stop, &mut |event| line.tell(&event))?;
-    line.close(&record);
+    let mut board = Board::new(vec![plan.trial.method.clone()], Telling::Normal);
+    board.start(0, plan.seed, "");
+    let record = run::run(&plan, started, &stop, &mut |event| board.tell(&event))?;
+    board.finish(&record);
+    board.close();
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&record)?);
     } else if record.status == Status::Ok {
@@ -196,7 +249,7 @@ fn code_of(record: &RunRecord) -> ExitCode {
     match record.status {
         Status::Ok => ExitCode::SUCCESS,
         Status::Interrupted => ExitCode::from(INTERRUPTED),
-        Status::Diverged { .. } | Status::Failed { .. } => ExitCode::from(RUNS_FAILED),
+        Status::Diverged { .. } | Status::Failed { .. } => ExitCode::from(SOME_FAILED),
     }
 }
 
@@ -256,11 +309,16 @@ pub fn evaluate(arguments: &cli::Evaluate) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn task_backbone(
+/// The backbone that saved weights name, or the one that the user names, read as they ask for.
+///
+/// # Errors
+/// If it cannot be had.
+pub fn task_backbone(
     files: &Files,
     config: &weights::SavedConfig,
     named: Option<&str>,
 ) -> Result<prepare::LoadedBackbone> {
+    let choice = named.unwrap_or(&config.backbone);
     let overrides = [
         ("pooling".to_owned(), config.pooling.name().to_owned()),
         (
@@ -268,117 +326,36 @@ fn task_backbone(
             serde_yaml::to_string(&config.head)?.trim().to_owned(),
         ),
     ];
-    files
-        .backbone(named.unwrap_or(&config.backbone), &overrides.into())?
-        .load()
-}
-
-/// A row to predict.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Row {
-    text: String,
-    pair: Option<String>,
-}
-
-/// A predicted row.
-#[derive(Serialize)]
-struct Prediction<'a> {
-    label: &'a str,
-    probabilities: Vec<f32>,
-    logits: Vec<f32>,
-}
-
-/// Rows that share a forward pass.
-const ROWS: usize = 32;
-
-/// `predict`.
-///
-/// # Errors
-/// On bad input, naming the line.
-pub fn predict(arguments: &cli::Predict) -> Result<ExitCode> {
-    let config = weights::read_config(&arguments.weights)?;
-    let files = Files::new(arguments.offline)?;
-    let loaded = task_backbone(&files, &config, arguments.backbone.as_deref())?;
-    let task = weights::load(&arguments.weights, &loaded)?;
-    let model = Model {
-        backbone: &loaded.backbone,
-        method: &*task.method,
-        head: &task.head,
-    };
-    let name = arguments.input.display().to_string();
-    let input: Box<dyn BufRead> = if name == "-" {
-        Box::new(std::io::stdin().lock())
-    } else {
-        Box::new(BufReader::new(
-            File::open(&arguments.input).with_context(|| name.clone())?,
-        ))
-    };
-    let mut out = std::io::stdout().lock();
-    let mut lines = input.split(b'\n').enumerate();
-    loop {
-        let mut examples = Vec::new();
-        for (number, line) in lines.by_ref() {
-            let line = line.with_context(|| name.clone())?;
-            if line.iter().all(u8::is_ascii_whitespace) {
-                continue;
-            }
-            let row: Row = serde_json::from_slice(&line).with_context(|| {
-                format!(
-                    "{name}: line {}: expected {{\"text\": …, \"pair\": … (optional)}}",
-                    number + 1
-                )
-            })?;
-            examples.push(Example {
-                text: row.text,
-                pair: row.pair,
-                label: None,
-            });
-            if examples.len() == ROWS {
-                break;
-            }
-        }
-        if examples.is_empty() {
-            return Ok(ExitCode::SUCCESS);
-        }
-        let encoded = loaded.tokenizer.encode(&examples, config.max_tokens)?;
-        for logits in model.all_logits(&encoded)? {
-            let best = crate::trainer::argmax(&logits) as usize;
-            let prediction = Prediction {
-                label: &config.labels[best],
-                probabilities: softmax(&logits),
-                logits,
-            };
-            serde_json::to_writer(&mut out, &prediction)?;
-            writeln!(out)?;
-        }
-        out.flush()?;
-    }
-}
-
-fn softmax(logits: &[f32]) -> Vec<f32> {
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exp: Vec<f32> = logits.iter().map(|v| (v - max).exp()).collect();
-    let sum: f32 = exp.iter().sum();
-    exp.into_iter().map(|e| e / sum).collect()
+    let found = files.backbone(choice, &overrides.into());
+    match named {
+        Some(_) => found,
+        None => found.context("the backbone that the weights name; --backbone names another place"),
+    }?
+    .load()
 }
 
 /// Reads the records of a folder, or of a comparison's folder, or of all comparisons below it.
-fn read_records(folder: &Path) -> Result<Vec<RunRecord>> {
+pub(crate) fn read_records(folder: &Path) -> Result<Vec<RunRecord>> {
     ensure!(
         folder.is_dir(),
         "{}: no such folder; run peftbench compare first, or name --records",
         folder.display()
     );
-    let mut folders: Vec<PathBuf> = vec![folder.to_owned(), folder.join("records")];
-    for entry in std::fs::read_dir(folder)
+    let below = std::fs::read_dir(folder)
         .with_context(|| folder.display().to_string())?
         .flatten()
-    {
-        folders.push(entry.path().join("records"));
+        .map(|entry| entry.path().join("records"));
+    let mut folders: Vec<PathBuf> = std::iter::once(folder.join("records"))
+        .chain(below)
+        .filter(|f| f.is_dir())
+        .collect();
+    folders.sort();
+    // Only a folder of records itself: a comparison's own folder holds other JSON files.
+    if folders.is_empty() {
+        folders.push(folder.to_owned());
     }
     let mut records = Vec::new();
-    for folder in folders.iter().filter(|f| f.is_dir()) {
+    for folder in &folders {
         let read = store::read_dir(folder)?;
         for problem in &read.damaged {
             eprintln!("note: {problem}");
@@ -393,17 +370,24 @@ fn read_records(folder: &Path) -> Result<Vec<RunRecord>> {
 /// # Errors
 /// If there are no records or the report cannot be written.
 pub fn report(arguments: &cli::Report) -> Result<ExitCode> {
+    if let Some([before, after]) = arguments.compare.as_deref() {
+        let changes = changes::changes(&read_records(before)?, &read_records(after)?);
+        if arguments.json {
+            println!("{}", serde_json::to_string_pretty(&changes)?);
+        } else {
+            print!("{}", changes::terminal(&changes));
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let records = read_records(&arguments.records)?;
     ensure!(
         !records.is_empty(),
         "{}: no records there; run peftbench compare first",
         arguments.records.display()
     );
-    show(
-        &records,
-        arguments.out.as_ref().unwrap_or(&arguments.records),
-        arguments.json,
-    )?;
+    let out = arguments.out.as_ref().unwrap_or(&arguments.records);
+    show(&records, out, arguments.json, Telling::Normal)?;
+    show_more(&records, &arguments.records, out, arguments.json)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -436,13 +420,21 @@ pub fn list(arguments: &cli::List) -> Result<ExitCode> {
                 Ok((spec.name, value, spec.about))
             })
             .collect::<Result<_>>()?,
+        Kind::Studies => sweep::names()
+            .map(|name| {
+                let spec = sweep::study(name)?;
+                let value = serde_json::json!({ "title": spec.title, "question": spec.question, "runs_per_seed": spec.runs(1) });
+                let about = format!("{} ({} runs per seed)", spec.question, spec.runs(1));
+                Ok((spec.name, value, about))
+            })
+            .collect::<Result<_>>()?,
         Kind::Runs => read_records(&arguments.records)?
             .iter()
             .map(|record| {
                 let asked = &record.asked;
                 let about = format!(
                     "{} {} {} seed {}: {}",
-                    asked.dataset.name, asked.method.name, asked.method.variant, asked.seed, compare::summary(record)
+                    asked.dataset.name, asked.method.name, asked.method.variant, asked.seed, board::summary(record)
                 );
                 Ok((record.id.clone(), serde_json::json!({ "dataset": asked.dataset.name, "method": asked.method.name, "variant": asked.method.variant, "seed": asked.seed, "status": record.status }), about))
             })
@@ -518,6 +510,7 @@ pub fn check(arguments: &cli::Check) -> Result<ExitCode> {
         one(
             format!("method {}", entry.name),
             methods::resolve(entry.name, &Default::default())
+                .and_then(|_| methods::search(entry.name))
                 .map(drop)
                 .map_err(Into::into),
         );
@@ -533,6 +526,9 @@ pub fn check(arguments: &cli::Check) -> Result<ExitCode> {
             format!("data set {name}"),
             datasets::spec(name).map(drop).map_err(Into::into),
         );
+    }
+    for name in sweep::names() {
+        one(format!("study {name}"), sweep::study(name).map(drop));
     }
     if let Some(dataset) = &arguments.dataset {
         let overrides = plan::parse_settings(&arguments.settings);

@@ -3,26 +3,25 @@
 //! A process per run starts with fresh memory and thread pools, and a crash costs one record.
 
 use std::{
-    collections::VecDeque,
-    io::{BufRead, BufReader, IsTerminal, Write},
-    path::Path,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
-    time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressDrawTarget};
+use anyhow::{Context, Result, anyhow};
 use reports::{
-    record::{FORMAT, RunRecord, Status},
+    comparison::method_label,
+    record::{Asked, FORMAT, RunRecord, Status},
     store,
 };
 
 use crate::{
+    board::{Board, Telling},
     measure,
     plan::{RunPlan, Trial},
-    progress,
     run::{self, Setting},
     trainer::Event,
 };
@@ -37,13 +36,26 @@ pub struct Ended {
     pub interrupted: bool,
 }
 
-/// How much the comparison tells on standard error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Telling {
-    /// A live line on a terminal, a line per run elsewhere.
-    Normal,
-    /// Nothing but errors.
-    Quiet,
+impl Ended {
+    /// Runs that were not interrupted.
+    pub fn whole(&self) -> usize {
+        self.records
+            .iter()
+            .filter(|r| r.status != Status::Interrupted)
+            .count()
+    }
+}
+
+/// A run that has been checked and is ready to start.
+pub struct Planned {
+    /// Its plan.
+    pub plan: RunPlan,
+    /// What determines it.
+    pub asked: Asked,
+    /// Its name.
+    pub id: String,
+    /// What people call it: the method with what distinguishes it.
+    pub label: String,
 }
 
 /// Makes the missing runs of a comparison. `base` gives everything but method and seed.
@@ -58,44 +70,75 @@ pub fn compare(
     telling: Telling,
     stop: &AtomicBool,
 ) -> Result<Ended> {
-    let records = run::records_folder(&base.out);
-    run::check_writable(&records)?;
-    let setting = Setting::load(base)?;
-    let mut base = base.clone();
-    if let Some(asked_for) = &setting.data.stand_in_for {
-        base.data.stand_in_for = Some(asked_for.clone());
-        base.data.name = setting.data.dataset.name.clone();
-    }
-    let plans: Vec<RunPlan> = seeds
-        .iter()
-        .flat_map(|seed| {
-            trials.iter().map(|trial| RunPlan {
-                trial: trial.clone(),
-                seed: *seed,
-                ..base.clone()
+    run::check_writable(&run::records_folder(&base.out))?;
+    let plans = seeds.iter().flat_map(|seed| {
+        trials.iter().map(|trial| RunPlan {
+            trial: trial.clone(),
+            seed: *seed,
+            ..base.clone()
+        })
+    });
+    let planned = plan_all(plans).into_iter().collect::<Result<Vec<_>>>()?;
+    run_all(&planned, &[], telling, stop)
+}
+
+/// Checks every plan before the first run starts.
+pub fn plan_all(plans: impl Iterator<Item = RunPlan>) -> Vec<Result<Planned>> {
+    // Runs over the same data and backbone share what is in memory, or why it cannot be had.
+    let mut settings: BTreeMap<String, Result<Setting, String>> = BTreeMap::new();
+    plans
+        .map(|mut plan| {
+            let key = format!(
+                "{:?} {} {:?}",
+                plan.data, plan.backbone, plan.backbone_overrides
+            );
+            let setting = settings
+                .entry(key)
+                .or_insert_with(|| Setting::load(&plan).map_err(|e| format!("{e:#}")))
+                .as_ref()
+                .map_err(|e| anyhow!("{e}"))?;
+            if let Some(asked_for) = &setting.data.stand_in_for {
+                plan.data.stand_in_for = Some(asked_for.clone());
+                plan.data.name = setting.data.dataset.name.clone();
+            }
+            let (asked, resolved, _) = setting.asked(&plan)?;
+            Ok(Planned {
+                id: run::id_of(&asked)?,
+                label: method_label(resolved.entry.name, &resolved.variant),
+                plan,
+                asked,
             })
         })
-        .collect();
-    // Every plan is checked before the first run starts.
-    let asked = plans
-        .iter()
-        .map(|plan| Ok(setting.asked(plan)?.0))
-        .collect::<Result<Vec<_>>>()?;
-    drop(setting);
+        .collect()
+}
 
+/// Makes the runs that have no record yet, neither in their own folder nor in one of `elsewhere`.
+///
+/// # Errors
+/// If records cannot be read or written, or no process can be started.
+pub fn run_all(
+    planned: &[Planned],
+    elsewhere: &[PathBuf],
+    telling: Telling,
+    stop: &AtomicBool,
+) -> Result<Ended> {
     let mut ended = Ended {
         records: Vec::new(),
         reused: 0,
         interrupted: false,
     };
-    let begun = Instant::now();
-    let mut made = 0;
-    for (i, (plan, asked)) in plans.iter().zip(asked).enumerate() {
-        let id = run::id_of(&asked)?;
-        if let Some(record) = find(&records, &id)?
-            && matches!(record.status, Status::Ok | Status::Diverged { .. })
-        {
+    let mut board = Board::new(planned.iter().map(|p| p.label.clone()).collect(), telling);
+    let mut seen = BTreeSet::new();
+    for (i, run) in planned.iter().enumerate() {
+        // Two plans can ask for the same run.
+        if !seen.insert(&run.id) {
+            board.skip(i, None);
+            continue;
+        }
+        let records = run::records_folder(&run.plan.out);
+        if let Some(record) = finished(&records, elsewhere, &run.id)? {
             ended.reused += 1;
+            board.skip(i, Some(&record));
             ended.records.push(record);
             continue;
         }
@@ -103,10 +146,10 @@ pub fn compare(
             ended.interrupted = true;
             break;
         }
-        let line = Line::new(plan, i + 1, plans.len(), telling);
+        board.start(i, run.plan.seed, &run.id);
         let circumstances = measure::circumstances();
-        let error = spawn(plan, &line)?;
-        let record = match find(&records, &id)? {
+        let error = spawn(&run.plan, &mut board)?;
+        let record = match store::find(&records, &run.id)? {
             Some(record) if record.circumstances.started >= circumstances.started => record,
             // The process ended without a record of its own.
             _ => {
@@ -119,8 +162,8 @@ pub fn compare(
                 };
                 let record = RunRecord {
                     format: FORMAT,
-                    id,
-                    asked,
+                    id: run.id.clone(),
+                    asked: run.asked.clone(),
                     status,
                     outcome: None,
                     cost: None,
@@ -130,9 +173,7 @@ pub fn compare(
                 record
             }
         };
-        made += 1;
-        let left = plans.len() - i - 1;
-        line.finish(&record, begun.elapsed() / made * left as u32, left);
+        board.finish(&record);
         let interrupted = record.status == Status::Interrupted;
         ended.records.push(record);
         if interrupted {
@@ -140,19 +181,27 @@ pub fn compare(
             break;
         }
     }
+    board.close();
     Ok(ended)
 }
 
-/// The record of a run, if there is a sound one.
-fn find(records: &Path, id: &str) -> Result<Option<RunRecord>> {
-    Ok(store::read_dir(records)?
-        .records
-        .into_iter()
-        .find(|record| record.id == id))
+/// The record of a run that need not be made again. One from elsewhere is copied.
+fn finished(own: &Path, elsewhere: &[PathBuf], id: &str) -> Result<Option<RunRecord>> {
+    let whole = |r: &RunRecord| matches!(r.status, Status::Ok | Status::Diverged { .. });
+    if let Some(record) = store::find(own, id)?.filter(whole) {
+        return Ok(Some(record));
+    }
+    for folder in elsewhere {
+        if let Some(record) = store::find(folder, id)?.filter(whole) {
+            store::write(own, &record)?;
+            return Ok(Some(record));
+        }
+    }
+    Ok(None)
 }
 
 /// Runs a plan in a process of its own; returns what it said when it failed.
-fn spawn(plan: &RunPlan, line: &Line) -> Result<Option<String>> {
+fn spawn(plan: &RunPlan, board: &mut Board) -> Result<Option<String>> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let mut child = Command::new(program)
         .arg("run-plan")
@@ -179,7 +228,7 @@ fn spawn(plan: &RunPlan, line: &Line) -> Result<Option<String>> {
     if let Some(stdout) = child.stdout.take() {
         for text in BufReader::new(stdout).lines().map_while(Result::ok) {
             if let Ok(event) = serde_json::from_str::<Event>(&text) {
-                line.tell(&event);
+                board.tell(&event);
             }
         }
     }
@@ -189,7 +238,7 @@ fn spawn(plan: &RunPlan, line: &Line) -> Result<Option<String>> {
         .unwrap_or_default()
         .into();
     for note in said.iter().filter(|l| l.starts_with("note: ")) {
-        line.note(note);
+        board.note(note);
     }
     Ok((!status.success()).then(|| {
         format!(
@@ -197,124 +246,6 @@ fn spawn(plan: &RunPlan, line: &Line) -> Result<Option<String>> {
             said.join(" / ")
         )
     }))
-}
-
-/// The live line of one run.
-pub struct Line {
-    bar: ProgressBar,
-    title: String,
-    plain: bool,
-}
-
-impl Line {
-    /// A line for run `number` of `all`.
-    pub fn new(plan: &RunPlan, number: usize, all: usize, telling: Telling) -> Self {
-        let width = all.to_string().len();
-        let title = format!(
-            "[{number:width$}/{all}] {:<14} seed {}",
-            plan.trial.method, plan.seed
-        );
-        let terminal = std::io::stderr().is_terminal();
-        let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::hidden());
-        if terminal && telling == Telling::Normal {
-            bar.set_draw_target(ProgressDrawTarget::stderr());
-            bar.enable_steady_tick(Duration::from_millis(200));
-        }
-        bar.set_style(progress::style("{prefix} {bar:20} {msg}"));
-        bar.set_prefix(title.clone());
-        bar.set_message("starting");
-        Self {
-            bar,
-            title,
-            plain: !terminal && telling == Telling::Normal,
-        }
-    }
-
-    /// Shows what the run tells.
-    pub fn tell(&self, event: &Event) {
-        match event {
-            Event::Stage { name } => self.bar.set_message(name.clone()),
-            Event::Step {
-                step,
-                steps,
-                loss,
-                examples_per_second,
-            } => {
-                self.bar.set_length(*steps as u64);
-                self.bar.set_position(*step as u64);
-                let eta = self.bar.eta().as_secs();
-                let message = format!(
-                    "{step}/{steps} loss {loss:.3} {examples_per_second:.0} examples/s, {} left",
-                    duration(eta)
-                );
-                self.bar.set_message(message);
-            }
-            Event::Evaluated { .. } => {}
-        }
-    }
-
-    fn note(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
-    }
-
-    fn finish(self, record: &RunRecord, remaining: Duration, left: usize) {
-        self.bar.finish_and_clear();
-        let result = summary(record);
-        let eta = if left == 0 {
-            String::new()
-        } else {
-            format!("; {left} to go, about {}", duration(remaining.as_secs()))
-        };
-        if self.plain || !self.bar.is_hidden() {
-            eprintln!("{} {result}{eta}", self.title);
-        }
-    }
-
-    /// Ends the line and says how the run ended.
-    pub fn close(self, record: &RunRecord) {
-        self.finish(record, Duration::ZERO, 0);
-    }
-}
-
-/// One line about a record.
-pub fn summary(record: &RunRecord) -> String {
-    match (&record.status, &record.outcome, &record.cost) {
-        (Status::Ok, Some(outcome), Some(cost)) => {
-            let name = &record.asked.dataset.main_metric;
-            let value = outcome
-                .evaluations
-                .last()
-                .and_then(|e| e.metrics.get(name))
-                .copied()
-                .unwrap_or_default();
-            let failed = outcome.checks.iter().filter(|c| !c.passed).count();
-            let invalid = if failed == 0 {
-                String::new()
-            } else {
-                format!(", INVALID: {failed} checks failed")
-            };
-            let how = if cost.examples == 0 {
-                ", nothing trained".to_owned()
-            } else {
-                let rate = cost.examples as f64 / cost.training_seconds;
-                format!(" in {:.0} s ({rate:.0} examples/s)", cost.training_seconds)
-            };
-            format!("{name} {:.1} %{how}{invalid}", value * 100.0)
-        }
-        (Status::Diverged { step, reason }, ..) => format!("diverged at step {step}: {reason}"),
-        (Status::Failed { error }, ..) => format!("failed: {error}"),
-        (Status::Interrupted, ..) => "interrupted".to_owned(),
-        (Status::Ok, ..) => "ended without an outcome".to_owned(),
-    }
-}
-
-fn duration(seconds: u64) -> String {
-    humantime::format_duration(Duration::from_secs(seconds)).to_string()
-}
-
-/// The seeds 0 … n-1.
-pub fn seeds(n: usize) -> Vec<u64> {
-    (0..n as u64).collect()
 }
 
 /// The default folder of a data set's comparison.

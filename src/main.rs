@@ -6,7 +6,7 @@ use std::{process::ExitCode, time::Instant};
 use clap::Parser;
 use peftbench::{
     cli::{Cli, Command},
-    commands,
+    commands, domains, exchange, latency, recommend, serve, sweep, tune,
 };
 
 fn main() -> ExitCode {
@@ -15,10 +15,18 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = set_threads(cli.threads).and_then(|()| match &cli.command {
         Command::Compare(arguments) => commands::compare(arguments),
+        Command::Sweep(arguments) => sweep::sweep(arguments),
+        Command::Tune(arguments) => tune::tune(arguments),
         Command::Train(arguments) => commands::train(arguments, started),
         Command::Evaluate(arguments) => commands::evaluate(arguments),
-        Command::Predict(arguments) => commands::predict(arguments),
+        Command::Predict(arguments) => serve::predict(arguments),
+        Command::Tasks(arguments) => serve::tasks(arguments),
+        Command::Domains(arguments) => domains::command(arguments),
+        Command::Latency(arguments) => latency::command(arguments),
+        Command::Export(arguments) => exchange::export(arguments),
+        Command::Import(arguments) => exchange::import(arguments),
         Command::Report(arguments) => commands::report(arguments),
+        Command::Recommend(arguments) => recommend::recommend(arguments),
         Command::List(arguments) => commands::list(arguments),
         Command::Fetch(arguments) => commands::fetch(arguments),
         Command::Check(arguments) => commands::check(arguments),

@@ -1,66 +1,8 @@
-//! Measuring latency and memory, and describing the machine.
+//! Measuring memory, and describing the machine.
 
-use std::{
-    collections::BTreeMap,
-    time::{Instant, SystemTime},
-};
+use std::{collections::BTreeMap, time::SystemTime};
 
-use datasets::Encoded;
-use reports::record::{Circumstances, Latency};
-
-use crate::trainer::{Model, batch_of};
-
-/// Real sentences that are timed one by one.
-const SENTENCES: usize = 256;
-/// Times that each batch of 32 is run.
-const REPEATS: usize = 3;
-
-/// Latency of a model over real sentences: batch 1 and batch 32. The first eighth of the passes is warm-up.
-///
-/// # Errors
-/// If a forward pass fails.
-pub fn latency(
-    model: Model<'_>,
-    examples: &Encoded,
-    variant: &str,
-) -> backbone::Result<Vec<Latency>> {
-    let n = examples.len().min(SENTENCES);
-    let single: Vec<Vec<u32>> = (0..n as u32).map(|i| vec![i]).collect();
-    let all: Vec<u32> = (0..n as u32).collect();
-    let batches: Vec<Vec<u32>> = (0..REPEATS)
-        .flat_map(|_| {
-            all.chunks(32)
-                .filter(|c| c.len() == 32)
-                .map(<[u32]>::to_vec)
-        })
-        .collect();
-    let mut out = Vec::new();
-    for (batch, groups) in [(1, single), (32, batches)] {
-        if groups.is_empty() {
-            continue;
-        }
-        let mut milliseconds = Vec::with_capacity(groups.len());
-        for indices in &groups {
-            let batch = batch_of(examples, indices)?;
-            let clock = Instant::now();
-            model.logits(&batch)?;
-            milliseconds.push(clock.elapsed().as_secs_f64() * 1e3);
-        }
-        let mut timed = milliseconds.split_off(milliseconds.len() / 8);
-        timed.sort_by(f64::total_cmp);
-        let at = |p: f64| timed[((timed.len() as f64 * p) as usize).min(timed.len() - 1)];
-        out.push(Latency {
-            variant: variant.to_owned(),
-            batch,
-            length: None,
-            samples: timed.len(),
-            p50_ms: at(0.5),
-            p90_ms: at(0.9),
-            p99_ms: at(0.99),
-        });
-    }
-    Ok(out)
-}
+use reports::record::Circumstances;
 
 /// Peak resident memory of this process in bytes, where the system tells (Linux).
 pub fn peak_memory() -> Option<u64> {

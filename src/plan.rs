@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Result, bail, ensure};
+use reports::record::Tuned;
 use serde::{Deserialize, Serialize};
 
 /// Overrides by owner (a method's name, `recipe` or `backbone`), then by key; values as written.
@@ -30,6 +31,9 @@ pub struct Trial {
     pub method: String,
     /// Overrides of its defaults; values as written.
     pub overrides: BTreeMap<String, String>,
+    /// How the overrides were found, where a search found them.
+    #[serde(default)]
+    pub tuned: Option<Tuned>,
 }
 
 /// What determines a run, as the user asked for it.
@@ -53,6 +57,8 @@ pub struct RunPlan {
     pub offline: bool,
     /// Folder of records and weights.
     pub out: PathBuf,
+    /// Whether the trained weights stay there.
+    pub keep_weights: bool,
 }
 
 /// Parses `owner.key=value` settings. The owner is one of `methods`, `recipe` or `backbone`.
@@ -110,6 +116,7 @@ pub fn trials(names: &[String], overrides: &Overrides) -> Result<Vec<Trial>> {
             Ok(Trial {
                 method: entry.name.to_owned(),
                 overrides,
+                tuned: None,
             })
         })
         .collect::<Result<Vec<_>>>()?;

@@ -8,12 +8,12 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use backbone::{Backbone, BackboneSpec, Config, HeadKind, Pooling};
-use datasets::{Dataset, DatasetSpec, Encoded, Split, TextTokenizer};
+use datasets::{Dataset, DatasetSpec, Encoded, Example, Split, TextTokenizer};
 use reports::record::{BackboneFacts, DatasetFacts};
 use serde::de::DeserializeOwned;
 use sources::{Fetcher, Progress};
 
-use crate::{plan::DataChoice, progress};
+use crate::{plan::DataChoice, progress, recipe::Recipe};
 
 /// Fetches files and knows whether the network may be used.
 pub struct Files {
@@ -151,6 +151,8 @@ impl Files {
                 .and_then(|p| Some(p.file_name()?.to_string_lossy().into_owned()));
             BackboneFiles {
                 name: name.unwrap_or_else(|| choice.to_owned()),
+                folder: Some(folder.to_owned()),
+                config_file: file("config.json")?,
                 tokenizer: file("tokenizer.json")?,
                 weights: file("model.safetensors")?,
                 config,
@@ -168,6 +170,8 @@ impl Files {
             };
             BackboneFiles {
                 name: spec.name.clone(),
+                folder: None,
+                config_file: file("config")?,
                 config: Config::read(&file("config")?)?,
                 tokenizer: file("tokenizer")?,
                 weights: file("weights")?,
@@ -204,8 +208,12 @@ fn pickle_hint(folder: &Path) -> &'static str {
 pub struct BackboneFiles {
     /// Its name.
     pub name: String,
+    /// Its folder, where it was named by one.
+    pub folder: Option<PathBuf>,
     /// Sizes and constants.
     pub config: Config,
+    /// Their file.
+    pub config_file: PathBuf,
     /// The tokenizer's file.
     pub tokenizer: PathBuf,
     /// The weights' file.
@@ -230,6 +238,10 @@ pub struct LoadedBackbone {
     pub head: HeadKind,
     /// Its name.
     pub name: String,
+    /// Its folder, where it was named by one.
+    pub folder: Option<PathBuf>,
+    /// The files of configuration, tokenizer and weights.
+    pub files: [PathBuf; 3],
 }
 
 impl BackboneFiles {
@@ -257,6 +269,8 @@ impl BackboneFiles {
             tokenizer,
             head: self.head,
             name: self.name,
+            folder: self.folder,
+            files: [self.config_file, self.tokenizer, self.weights],
         })
     }
 }
@@ -301,22 +315,59 @@ pub struct EncodedData {
 }
 
 impl EncodedData {
-    /// Tokenises the splits, or reads them from the cache.
+    /// Tokenises the examples that the recipe and the seed choose, or reads them from the cache.
     ///
     /// # Errors
-    /// If the tokenizer fails.
+    /// If the recipe asks for more examples than there are, or the tokenizer fails.
     pub fn new(
         data: &Dataset,
+        recipe: &Recipe,
+        seed: u64,
         tokenizer: &TextTokenizer,
         max_tokens: usize,
         cache: &Path,
     ) -> Result<Self> {
-        let encode = |split| tokenizer.encode_cached(data.split(split), max_tokens, cache);
+        let encode = |examples: &[_]| tokenizer.encode_cached(examples, max_tokens, cache);
+        let (mut train, mut validation) = (data.split(Split::Train), data.split(Split::Validation));
+        let parts;
+        if recipe.held_out > 0.0 {
+            parts = hold_out(train, recipe.held_out, &data.name)?;
+            (train, validation) = (&parts.0, &parts.1);
+        }
+        let train = match recipe.train_examples {
+            None => encode(train)?,
+            // Another set for every seed: not worth a file of the cache.
+            Some(n) => {
+                ensure!(
+                    n <= train.len() && n >= data.labels.len(),
+                    "recipe: train_examples: {n} is not between the {} classes and the {} training \
+                     examples of '{}'",
+                    data.labels.len(),
+                    train.len(),
+                    data.name
+                );
+                let chosen = datasets::subset(train, n, seed);
+                let chosen: Vec<_> = chosen.iter().map(|i| train[*i as usize].clone()).collect();
+                tokenizer.encode(&chosen, max_tokens)?
+            }
+        };
         Ok(Self {
-            train: encode(Split::Train)?,
-            validation: encode(Split::Validation)?,
+            train,
+            validation: encode(validation)?,
         })
     }
+}
+
+/// The training examples that are left, and those held out of them.
+fn hold_out(train: &[Example], share: f64, name: &str) -> Result<(Vec<Example>, Vec<Example>)> {
+    let (kept, held) = datasets::hold_out(train, share);
+    ensure!(
+        !kept.is_empty() && !held.is_empty(),
+        "recipe: held_out: {share} of the {} training examples of '{name}' leaves nothing to train on or to judge by",
+        train.len()
+    );
+    let take = |indices: Vec<u32>| indices.iter().map(|i| train[*i as usize].clone()).collect();
+    Ok((take(kept), take(held)))
 }
 
 /// What a record says about the data.

@@ -6,7 +6,13 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// More than anybody waits for; below it no arithmetic with steps overflows.
+const MOST_STEPS: usize = 1_000_000_000;
+
 const YAML: &str = include_str!("../recipe.yaml");
+
+/// The largest share of the training split that may be held out.
+const MOST_HELD_OUT: f64 = 0.9;
 
 /// What every method shares, resolved for a budget and a training split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +40,23 @@ pub struct Recipe {
     pub head_learning_rate: Option<f64>,
     /// Evaluations on the way.
     pub evaluations: usize,
+    /// Training examples to draw; all where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_examples: Option<usize>,
+    /// Share of the training split that stands in for the validation split.
+    // These three are not written while they do nothing, so that they change no other run's name.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held_out: f64,
+    /// Probability that a token of a training example is dropped.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub token_drop: f32,
+    /// Probability that a token of a training example changes places with the next one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub token_swap: f32,
+}
+
+fn is_zero<T: PartialEq + Default>(value: &T) -> bool {
+    *value == T::default()
 }
 
 #[derive(Deserialize)]
@@ -48,6 +71,10 @@ struct File {
     warmup: f64,
     head_learning_rate: Option<f64>,
     evaluations: usize,
+    train_examples: Option<usize>,
+    held_out: f64,
+    token_drop: f32,
+    token_swap: f32,
     budgets: BTreeMap<String, Budget>,
 }
 
@@ -121,7 +148,10 @@ impl Recipe {
             (None, Some(steps), _) => steps,
             (None, None, epochs) => epochs.unwrap_or(1) * train_examples.div_ceil(file.batch),
         };
-        ensure!(steps >= 1, "recipe: steps: {steps} must be at least 1");
+        ensure!(
+            (1..=MOST_STEPS).contains(&steps),
+            "recipe: steps: {steps} must be in 1 … {MOST_STEPS}"
+        );
         ensure!(
             file.max_tokens >= 3,
             "recipe: max_tokens: {} must be at least 3",
@@ -131,6 +161,11 @@ impl Recipe {
             (0.0..=1.0).contains(&file.warmup),
             "recipe: warmup: {} must be in 0 … 1",
             file.warmup
+        );
+        ensure!(
+            file.epsilon > 0.0 && file.epsilon.is_finite(),
+            "recipe: epsilon: {} must be above 0",
+            file.epsilon
         );
         ensure!(
             file.clip > 0.0,
@@ -145,6 +180,24 @@ impl Recipe {
             ensure!(
                 (0.0..1.0).contains(&beta),
                 "recipe: {key}: {beta} must be at least 0 and below 1"
+            );
+        }
+        ensure!(
+            file.train_examples != Some(0),
+            "recipe: train_examples: 0 must be at least 1, or null for all"
+        );
+        ensure!(
+            (0.0..=MOST_HELD_OUT).contains(&file.held_out),
+            "recipe: held_out: {} must be in 0 … {MOST_HELD_OUT}",
+            file.held_out
+        );
+        for (key, p) in [
+            ("token_drop", file.token_drop),
+            ("token_swap", file.token_swap),
+        ] {
+            ensure!(
+                (0.0..1.0).contains(&p),
+                "recipe: {key}: {p} must be at least 0 and below 1"
             );
         }
         if let Some(rate) = file.head_learning_rate {
@@ -165,6 +218,10 @@ impl Recipe {
             warmup: file.warmup,
             head_learning_rate: file.head_learning_rate,
             evaluations: file.evaluations,
+            train_examples: file.train_examples,
+            held_out: file.held_out,
+            token_drop: file.token_drop,
+            token_swap: file.token_swap,
         })
     }
 
@@ -176,6 +233,14 @@ impl Recipe {
             step as f64 / warmup as f64
         } else {
             (self.steps - step.min(self.steps)) as f64 / (self.steps - warmup).max(1) as f64
+        }
+    }
+
+    /// How training examples are changed each time they are seen.
+    pub fn augmentation(&self) -> datasets::Augmentation {
+        datasets::Augmentation {
+            drop: self.token_drop,
+            swap: self.token_swap,
         }
     }
 
@@ -239,6 +304,36 @@ mod tests {
                 .evaluation_steps(),
             [1, 2]
         );
+    }
+
+    #[test]
+    fn keys_that_do_nothing_are_not_part_of_what_names_a_run() {
+        let named = |overrides: &[(&str, &str)]| {
+            serde_json::to_value(with(overrides).unwrap())
+                .unwrap()
+                .as_object()
+                .unwrap()
+                .keys()
+                .filter(|k| ["train_examples", "held_out", "token_drop"].contains(&k.as_str()))
+                .count()
+        };
+        assert_eq!(named(&[]), 0);
+        assert_eq!(named(&[("train_examples", "null"), ("held_out", "0")]), 0);
+        assert_eq!(named(&[("train_examples", "16"), ("token_drop", "0.1")]), 2);
+    }
+
+    #[test]
+    fn sizes_and_probabilities_out_of_range_are_refused_with_their_key() {
+        for (key, value) in [
+            ("train_examples", "0"),
+            ("train_examples", "-3"),
+            ("held_out", "1.0"),
+            ("token_drop", "1.5"),
+            ("token_swap", "-0.1"),
+        ] {
+            let message = format!("{:#}", with(&[(key, value)]).unwrap_err());
+            assert!(message.contains(key), "{message}");
+        }
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! One run: from a plan to a record.
 
 use std::{
+    cell::RefCell,
+    collections::BTreeMap,
     path::{Path, PathBuf},
+    rc::Rc,
     sync::atomic::AtomicBool,
     time::Instant,
 };
@@ -18,11 +21,13 @@ use reports::{
 use sha2::{Digest, Sha256};
 
 use crate::{
+    augmenter::Augmenter,
     head::Head,
-    measure,
+    latency, measure,
     plan::RunPlan,
     prepare::{EncodedData, Files, LoadedBackbone, LoadedData, Vocabulary, data_facts},
     recipe::Recipe,
+    task_library::resident_bytes,
     trainer::{Event, Model, Stop, Trained, Training, batch_of, metrics_of},
     weights::{self, SavedConfig},
 };
@@ -38,10 +43,14 @@ pub struct Setting {
     pub data: LoadedData,
     /// The backbone with its tokenizer.
     pub backbone: LoadedBackbone,
-    /// Token ids of the splits.
-    pub encoded: EncodedData,
+    /// Token ids of the examples that each choice of the recipe and seed takes, made when first asked for.
+    encoded: RefCell<BTreeMap<Chosen, Rc<EncodedData>>>,
     files: Files,
 }
+
+/// What decides which examples are taken, and how long they may be: training examples, share held out (as
+/// bits), seed where it matters, tokens.
+type Chosen = (Option<usize>, u64, u64, usize);
 
 impl Setting {
     /// Loads what a plan names.
@@ -50,19 +59,57 @@ impl Setting {
     /// If data or backbone cannot be had or are not valid.
     pub fn load(plan: &RunPlan) -> Result<Self> {
         let files = Files::new(plan.offline)?;
-        let data = files.data(&plan.data)?;
-        let backbone = files
-            .backbone(&plan.backbone, &plan.backbone_overrides)?
-            .load()?;
-        let recipe = Recipe::resolve(&plan.budget, &plan.recipe, 1)?;
-        let max = backbone.max_tokens(recipe.max_tokens, 0);
-        let encoded = EncodedData::new(&data.dataset, &backbone.tokenizer, max, files.cache())?;
+        // Reading the texts and reading the weights take about as long, and neither needs the other.
+        let (data, backbone) = std::thread::scope(|scope| {
+            let backbone = scope.spawn(|| {
+                files
+                    .backbone(&plan.backbone, &plan.backbone_overrides)?
+                    .load()
+            });
+            let data = files.data(&plan.data);
+            let backbone = match backbone.join() {
+                Ok(backbone) => backbone,
+                Err(panic) => std::panic::resume_unwind(panic),
+            };
+            (data, backbone)
+        });
+        let (data, backbone) = (data?, backbone?);
         Ok(Self {
             data,
             backbone,
-            encoded,
+            encoded: RefCell::default(),
             files,
         })
+    }
+
+    /// Token ids of the examples that the recipe and the seed choose, cut where `virtual_tokens` leave no room.
+    ///
+    /// # Errors
+    /// As [`EncodedData::new`].
+    pub fn encoded(
+        &self,
+        recipe: &Recipe,
+        seed: u64,
+        virtual_tokens: usize,
+    ) -> Result<Rc<EncodedData>> {
+        let max = self.backbone.max_tokens(recipe.max_tokens, virtual_tokens);
+        let drawn = recipe.train_examples.map_or(0, |_| seed);
+        let chosen = (recipe.train_examples, recipe.held_out.to_bits(), drawn, max);
+        if let Some(encoded) = self.encoded.borrow().get(&chosen) {
+            return Ok(Rc::clone(encoded));
+        }
+        let encoded = Rc::new(EncodedData::new(
+            &self.data.dataset,
+            recipe,
+            seed,
+            &self.backbone.tokenizer,
+            max,
+            self.files.cache(),
+        )?);
+        self.encoded
+            .borrow_mut()
+            .insert(chosen, Rc::clone(&encoded));
+        Ok(encoded)
     }
 
     /// What determines a planned run.
@@ -72,14 +119,18 @@ impl Setting {
     pub fn asked(&self, plan: &RunPlan) -> Result<(Asked, Resolved, Recipe)> {
         let resolved = methods::resolve(&plan.trial.method, &plan.trial.overrides)?;
         resolved.check(self.backbone.backbone.config())?;
-        let recipe = Recipe::resolve(&plan.budget, &plan.recipe, self.encoded.train.len())?;
+        // The steps of a budget in epochs depend on the examples, which depend on the recipe's other keys.
+        let recipe = Recipe::resolve(&plan.budget, &plan.recipe, 1)?;
+        let encoded = self.encoded(&recipe, plan.seed, 0)?;
+        let recipe = Recipe::resolve(&plan.budget, &plan.recipe, encoded.train.len())?;
         let asked = Asked {
-            dataset: data_facts(&self.data, &self.encoded),
+            dataset: data_facts(&self.data, &encoded),
             backbone: self.backbone.facts(),
             method: MethodFacts {
                 name: resolved.entry.name.to_owned(),
                 variant: resolved.variant.clone(),
                 config: resolved.config.clone(),
+                tuned: plan.trial.tuned.clone(),
             },
             recipe: serde_json::to_value(&recipe)?,
             seed: plan.seed,
@@ -168,6 +219,10 @@ pub fn run(
             }
         }
     }
+    if !plan.keep_weights {
+        // They were saved and read again for the run's own check.
+        std::fs::remove_dir_all(weights_folder(&plan.out, &record.id)).ok();
+    }
     store::write(&records_folder(&plan.out), &record)?;
     Ok(record)
 }
@@ -192,40 +247,41 @@ fn execute(
     let dataset = &setting.data.dataset;
     let classes = dataset.labels.len();
     let anyhow = |e: methods::Error| Stop::Failed(e.into());
-    let method = resolved
-        .build(&mut Context {
-            backbone,
-            rng: &mut datasets::stream(seed, "method"),
-            words: &Vocabulary(&loaded.tokenizer),
-        })
-        .map_err(anyhow)?;
-    let hidden = backbone.config().hidden;
-    let head = Head::new(
-        loaded.head,
-        hidden,
-        classes,
-        &mut datasets::stream(seed, "head"),
-        backbone.dtype(),
-    )?;
+    let fresh_method = || {
+        resolved
+            .build(&mut Context {
+                backbone,
+                rng: &mut datasets::stream(seed, "method"),
+                words: &Vocabulary(&loaded.tokenizer),
+            })
+            .map_err(anyhow)
+    };
+    let fresh_head = || {
+        Head::new(
+            loaded.head,
+            backbone.config().hidden,
+            classes,
+            &mut datasets::stream(seed, "head"),
+            backbone.dtype(),
+        )
+    };
+    let (method, head) = (fresh_method()?, fresh_head()?);
     let head_digest = backbone::digest_of(head.vars().iter().map(|(_, v)| v.as_tensor()))?;
 
     // Virtual tokens can leave less room for the text than the recipe allows.
-    let shorter;
     let max = loaded.max_tokens(recipe.max_tokens, method.virtual_tokens());
-    let encoded = if max < loaded.max_tokens(recipe.max_tokens, 0) {
-        shorter = EncodedData::new(dataset, &loaded.tokenizer, max, setting.files.cache())?;
+    let whole = setting.encoded(recipe, seed, 0)?;
+    let encoded = setting.encoded(recipe, seed, method.virtual_tokens())?;
+    let cut = encoded.train.truncated + encoded.validation.truncated;
+    if max < loaded.max_tokens(recipe.max_tokens, 0) && cut > 0 {
         eprintln!(
-            "note: {} texts are cut to {max} tokens: {} virtual tokens take the rest of the position table",
-            shorter.train.truncated + shorter.validation.truncated,
+            "note: {cut} texts are cut to {max} tokens: {} virtual tokens take the rest of the position table",
             method.virtual_tokens()
         );
-        &shorter
-    } else {
-        &setting.encoded
-    };
+    }
 
     // The order depends on the recipe's lengths, not on the method.
-    let all = &setting.encoded.train;
+    let all = &whole.train;
     let lengths: Vec<usize> = (0..all.len()).map(|i| all.length(i)).collect();
     let order = datasets::batch_order(&lengths, recipe.batch, recipe.steps, seed);
 
@@ -234,15 +290,6 @@ fn execute(
         method: &*method,
         head: &head,
     };
-    let bare = Model {
-        backbone,
-        method: &HeadOnly,
-        head: &head,
-    };
-    let sample: Vec<u32> = (0..encoded.validation.len().min(CHECKED) as u32).collect();
-    let sample = batch_of(&encoded.validation, &sample)?;
-    let start = difference(&model.logits(&sample)?, &bare.logits(&sample)?);
-
     let training = Training {
         train: &encoded.train,
         validation: &encoded.validation,
@@ -252,6 +299,7 @@ fn execute(
         recipe,
         optimiser: resolved.optimiser(),
         dropout: datasets::stream(seed, "dropout"),
+        augmenter: Augmenter::new(recipe, &loaded.tokenizer, seed),
         stop,
     };
     let (trained, peak_memory_bytes) = if method.reads_text() {
@@ -283,7 +331,22 @@ fn execute(
     let folder = weights_folder(&plan.out, &record.id);
     let file_bytes = weights::save(&folder, &config, &*method, &head)?;
 
+    let sample: Vec<u32> = (0..encoded.validation.len().min(CHECKED) as u32).collect();
+    let sample = batch_of(&encoded.validation, &sample)?;
     let trained_logits = model.logits(&sample)?;
+    // The start is made again from its seed: checking it before training would keep the first step waiting.
+    let start = {
+        let (method, head) = (fresh_method()?, fresh_head()?);
+        let at_start = |method| Model {
+            backbone,
+            method,
+            head: &head,
+        };
+        difference(
+            &at_start(&*method).logits(&sample)?,
+            &at_start(&HeadOnly).logits(&sample)?,
+        )
+    };
     let mut checks = vec![gradients_check(&trained), start_check(&*method, start)];
     let unchanged = backbone.digest()? == loaded.digest;
     checks.push(check(
@@ -308,15 +371,10 @@ fn execute(
         &detail,
     ));
 
-    // What is shipped is what will run: without a reparametrisation that only training needs.
-    let mut latency = Vec::new();
-    if method.reads_text() {
-        latency.extend(measure::latency(shipped, &encoded.validation, "unmerged")?);
-        latency.extend(measure::latency(bare, &encoded.validation, "backbone")?);
-    }
-    if let Ok(merged) = method.merge(backbone) {
+    let merged = method.merge(backbone).ok();
+    if let Some(merged) = &merged {
         let merged = Model {
-            backbone: &merged,
+            backbone: merged,
             method: &HeadOnly,
             head: &head,
         };
@@ -326,8 +384,17 @@ fn execute(
             d <= 10.0 * FORWARD_TOLERANCE,
             &format!("largest relative difference of logits {d:.1e}"),
         ));
-        latency.extend(measure::latency(merged, &encoded.validation, "merged")?);
     }
+    // What is shipped is what will run, so what was read back is timed: without a reparametrisation that only
+    // training needs.
+    let latency = if method.reads_text() {
+        let copies = latency::copies(&folder, loaded, &*method)?;
+        let contenders = latency::contenders(backbone, &reloaded, &copies, merged.as_ref());
+        let cells = latency::sentence_cells(&encoded.validation, &latency::RECORDED)?;
+        latency::measure(&contenders, &cells)?
+    } else {
+        Vec::new()
+    };
 
     let count = |vars: &[(String, candle_core::Var)]| {
         vars.iter().map(|(_, v)| v.elem_count()).sum::<usize>()
@@ -368,6 +435,7 @@ fn execute(
             .map_or(0.0, |ended| ended.duration_since(started).as_secs_f64()),
         peak_memory_bytes,
         file_bytes,
+        resident_bytes: Some(resident_bytes(&*method, &head)),
         latency,
     };
     Ok((outcome, cost))
@@ -433,11 +501,23 @@ pub fn evaluate(
     split: datasets::Split,
     loaded: &LoadedBackbone,
     cache: &Path,
-) -> Result<(std::collections::BTreeMap<String, f64>, usize)> {
+) -> Result<(BTreeMap<String, f64>, usize)> {
     let task = weights::load(folder, loaded)?;
     let dataset = &data.dataset;
+    // Foreign folders often have numbers only: then the data set's order is the meaning.
+    let numbered = crate::formats::are_anonymous(&task.config.labels)
+        && task.config.labels.len() == dataset.labels.len();
+    if numbered && dataset.labels != task.config.labels {
+        eprintln!(
+            "note: {} has no names for its {} classes; taken in the order of '{}': {}",
+            folder.display(),
+            dataset.labels.len(),
+            dataset.name,
+            dataset.labels.join(", ")
+        );
+    }
     anyhow::ensure!(
-        dataset.labels == task.config.labels,
+        numbered || dataset.labels == task.config.labels,
         "{}: trained for the labels {}, but '{}' has {}",
         folder.display(),
         task.config.labels.join(", "),

@@ -18,6 +18,7 @@ use rand_chacha::ChaCha8Rng;
 use reports::record::Evaluation;
 
 use crate::{
+    augmenter::Augmenter,
     head::Head,
     optimiser::{Optimiser, StepError},
     recipe::Recipe,
@@ -214,6 +215,8 @@ pub struct Training<'a> {
     pub optimiser: methods::Optimiser,
     /// The stream that dropout draws from.
     pub dropout: ChaCha8Rng,
+    /// What changes training examples each time they are seen, if anything does.
+    pub augmenter: Option<Augmenter>,
     /// Set when the user wants to stop.
     pub stop: &'a AtomicBool,
 }
@@ -247,7 +250,8 @@ impl Training<'_> {
     /// [`Stop`] when training ended early.
     pub fn run(self, model: Model<'_>, tell: &mut dyn FnMut(Event)) -> Result<Trained, Stop> {
         let vars = model.method.vars();
-        let mut features = vars.is_empty().then(Features::default);
+        let mut augmenter = self.augmenter.clone();
+        let mut features = (vars.is_empty() && augmenter.is_none()).then(Features::default);
         let mut validation_features = vars.is_empty().then(Features::default);
         let mut optimiser = Optimiser::new(self.recipe);
         let own = self.optimiser;
@@ -275,7 +279,13 @@ impl Training<'_> {
             let clock = Instant::now();
             let pooled = match &mut features {
                 Some(features) => features.pooled(model, self.train, indices)?,
-                None => model.pooled(&batch_of(self.train, indices)?, Phase::Train(&dropout))?,
+                None => {
+                    let batch = match &mut augmenter {
+                        Some(augmenter) => augmenter.batch(self.train, indices)?,
+                        None => batch_of(self.train, indices)?,
+                    };
+                    model.pooled(&batch, Phase::Train(&dropout))?
+                }
             };
             let labels: Vec<u32> = indices
                 .iter()

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
+    formats::{self, Saved, Tensors},
     head::Head,
     prepare::{LoadedBackbone, Vocabulary},
 };
@@ -94,15 +95,18 @@ pub fn save(
     Ok(fs::metadata(&path)?.len())
 }
 
-/// Reads the configuration of saved weights.
+/// Reads the configuration of saved weights: a folder of our own, of Hugging Face PEFT or of AdapterHub.
 ///
 /// # Errors
 /// If it is missing, damaged or of another format.
 pub fn read_config(folder: &Path) -> Result<SavedConfig> {
+    if let Some(saved) = formats::read(folder, None)? {
+        return Ok(saved.config);
+    }
     let path = folder.join(CONFIG);
     let text = fs::read_to_string(&path).with_context(|| {
         format!(
-            "{}: cannot be read; is this a folder written by peftbench train?",
+            "{}: cannot be read; is this a folder written by peftbench train, Hugging Face PEFT or AdapterHub?",
             path.display()
         )
     })?;
@@ -122,12 +126,15 @@ pub fn read_config(folder: &Path) -> Result<SavedConfig> {
     Ok(config)
 }
 
-/// Loads saved weights over their backbone.
+/// Loads saved weights, ours or foreign, over their backbone.
 ///
 /// # Errors
 /// If the backbone is another one, or a tensor is missing or misshapen.
 pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
-    let config = read_config(folder)?;
+    let Saved { config, tensors } = match formats::read(folder, Some(loaded))? {
+        Some(saved) => saved,
+        None => read_own(folder)?,
+    };
     ensure!(
         config.backbone_digest == loaded.digest,
         "{}: trained over backbone '{}' (digest {}…), but this one is '{}' (digest {}…)",
@@ -137,18 +144,11 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
         loaded.name,
         short(&loaded.digest)
     );
-    let file = TensorFile::open(&folder.join(WEIGHTS))?;
-    let (mut of_method, mut of_head) = (BTreeMap::new(), BTreeMap::new());
-    for name in file.names() {
-        let tensor = file.read(&name, None)?;
-        if name.starts_with("head.") {
-            of_head.insert(name, tensor)
-        } else {
-            of_method.insert(name, tensor)
-        };
-    }
+    let (of_head, of_method): (Tensors, Tensors) = tensors
+        .into_iter()
+        .partition(|(name, _)| name.starts_with("head."));
     let resolved = methods::resolve_values(&config.method, config.config.clone())
-        .with_context(|| folder.join(CONFIG).display().to_string())?;
+        .with_context(|| folder.display().to_string())?;
     // The start is overwritten, so any stream will do.
     let mut rng = datasets::stream(0, "overwritten");
     let rng: &mut ChaCha8Rng = &mut rng;
@@ -165,7 +165,7 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
         rng,
         loaded.backbone.dtype(),
     )?;
-    let at = || file.path().display().to_string();
+    let at = || folder.display().to_string();
     method.load(&of_method).with_context(at)?;
     methods::restore(head.vars(), &of_head).with_context(at)?;
     Ok(Task {
@@ -175,11 +175,22 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
     })
 }
 
+fn read_own(folder: &Path) -> Result<Saved> {
+    let config = read_config(folder)?;
+    let file = TensorFile::open(&folder.join(WEIGHTS))?;
+    let names = file.names().into_iter();
+    let tensors = names.map(|name| Ok((name.clone(), file.read(&name, None)?)));
+    Ok(Saved {
+        config,
+        tensors: tensors.collect::<Result<_>>()?,
+    })
+}
+
 /// The current format's number.
 pub const fn format() -> u32 {
     FORMAT
 }
 
-fn short(digest: &str) -> &str {
-    &digest[..digest.len().min(12)]
+fn short(digest: &str) -> String {
+    digest.chars().take(12).collect()
 }

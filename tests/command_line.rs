@@ -449,6 +449,53 @@ fn an_output_folder_that_cannot_be_written_is_refused_before_any_work() {
     );
 }
 
+/// A limit on the size of files fails a write in the middle, as a full disk does.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_fails_the_run_with_the_files_name_and_costs_no_finished_record() {
+    let place = Place::new();
+    let (data, backbone) = (place.reviews(), tiny_backbone());
+    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
+    let arguments = tiny(
+        "compare",
+        data,
+        backbone,
+        &["--methods", "lora", "--seeds", "1"],
+    );
+    place.ok(&arguments);
+    let finished = records(&place);
+
+    let more = tiny(
+        "compare",
+        data,
+        backbone,
+        &["--methods", "lora,full", "--seeds", "1"],
+    );
+    let quoted: Vec<_> = more.iter().map(|a| format!("'{a}'")).collect();
+    // Records stay below 64 blocks of 512 bytes, the weights of `full` do not.
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 64; exec '{}' {}",
+        env!("CARGO_BIN_EXE_peftbench"),
+        quoted.join(" ")
+    );
+    let output = place
+        .in_place(std::process::Command::new("sh").args(["-c", &script]))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let after = records(&place);
+    assert_eq!(after.len(), 2);
+    assert!(after.contains(&finished[0]));
+    let failed = after.iter().find(|r| **r != finished[0]).unwrap();
+    assert_eq!(failed["status"]["is"], "failed");
+    let error = failed["status"]["error"].as_str().unwrap();
+    assert!(
+        error.contains("weights.safetensors") && error.contains("written"),
+        "{error}"
+    );
+}
+
 #[test]
 fn data_that_cannot_be_had_offline_is_refused_with_the_places_that_were_tried() {
     let place = Place::new();
@@ -526,6 +573,7 @@ fn everything_that_can_be_listed_is_listed_in_words_and_as_json() {
         ("methods", "lora"),
         ("datasets", "sst2"),
         ("backbones", "minilm"),
+        ("studies", "prompt_length"),
     ] {
         assert!(place.ok(&["list", what]).contains(expected));
         let json: Value = serde_json::from_str(&place.ok(&["list", what, "--json"])).unwrap();
@@ -537,8 +585,11 @@ fn everything_that_can_be_listed_is_listed_in_words_and_as_json() {
 fn every_yaml_is_checked_and_all_problems_are_said_at_once() {
     let place = Place::new();
     let printed = place.ok(&["check"]);
-    let count =
-        1 + methods::registry::ALL.len() + backbone::names().count() + datasets::names().count();
+    let count = 1
+        + methods::registry::ALL.len()
+        + backbone::names().count()
+        + datasets::names().count()
+        + peftbench::sweep::names().count();
     assert!(
         printed.contains(&format!("{count} checked, 0 with problems")),
         "{printed}"

@@ -2,5 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod command_line;
+mod formats;
+mod fuzz;
+mod latency_and_domains;
 mod parity;
+mod real;
+mod studies;
 mod support;
+mod task_library;

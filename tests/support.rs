@@ -47,14 +47,18 @@ impl Place {
     /// The command, offline and with the test's own cache and folder.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_peftbench"));
+        self.in_place(command.args(arguments));
+        command
+    }
+
+    /// Makes a command run offline and with the test's own cache and folder.
+    pub fn in_place<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command
             .current_dir(self.path())
             .env("PEFTBENCH_CACHE", self.path().join("cache"))
             .env("HF_HOME", self.path().join("hf"))
             .env("HF_HUB_OFFLINE", "1")
             .env("COLUMNS", "100")
-            .args(arguments);
-        command
     }
 
     pub fn run(&self, arguments: &[&str]) -> Output {

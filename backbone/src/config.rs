@@ -85,6 +85,9 @@ impl Config {
         })?;
         let content = |e: serde_json::Error| Error::content(path, e.to_string());
         let json: serde_json::Value = serde_json::from_slice(&bytes).map_err(content)?;
+        if !json.is_object() {
+            return Err(Error::content(path, "is not a JSON object"));
+        }
         let model_type = json
             .get("model_type")
             .and_then(|v| v.as_str())
@@ -129,7 +132,7 @@ impl Config {
             json["hidden_act"] = "gelu".into();
             let c: bert::Config = serde_json::from_value(json).map_err(content)?;
             let position_offset = match architecture {
-                Architecture::Roberta => c.pad_token_id + 1,
+                Architecture::Roberta => c.pad_token_id.saturating_add(1),
                 _ => 0,
             };
             Self {

@@ -139,7 +139,8 @@ impl Backbone {
             n => Some(need("embeddings.token_type_embeddings.weight", &[n, h])?),
         };
         let embedding_norm = norm(&mut need, "embeddings.LayerNorm")?;
-        let mut layers = Vec::with_capacity(c.layers);
+        // (A damaged configuration may name any number of layers: the first that is missing ends it.)
+        let mut layers = Vec::new();
         for layer in 0..c.layers {
             let mut projections = Vec::with_capacity(6);
             for projection in Projection::ALL {
@@ -705,7 +706,7 @@ impl Names {
 impl Config {
     /// The name of the weight's tensor at a site, as transformers writes it, without a prefix.
     pub fn tensor_name(&self, site: Site) -> String {
-        Names(self.architecture).linear(site)
+        self.architecture.module(site)
     }
 
     /// The name of a layer norm, as transformers writes it, without a prefix.
@@ -714,5 +715,12 @@ impl Config {
             Norm::Embeddings => "embeddings.LayerNorm".to_owned(),
             Norm::Layer(layer, which) => Names(self.architecture).norm(layer, which),
         }
+    }
+}
+
+impl Architecture {
+    /// The path of the linear layer at a site inside the transformers model, without the architecture's prefix.
+    pub fn module(self, site: Site) -> String {
+        Names(self).linear(site)
     }
 }

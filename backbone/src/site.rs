@@ -81,6 +81,27 @@ impl fmt::Display for Site {
     }
 }
 
+impl FromStr for Site {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        s.strip_prefix("encoder.")
+            .and_then(|rest| rest.split_once('.'))
+            .and_then(|(layer, projection)| {
+                Some(Self {
+                    layer: layer.parse().ok()?,
+                    projection: projection.parse().ok()?,
+                })
+            })
+            .ok_or_else(|| {
+                let known = Projection::ALL.map(Projection::name).join(", ");
+                format!(
+                    "unknown site '{s}'; expected encoder.LAYER.MODULE with a module of {known}"
+                )
+            })
+    }
+}
+
 /// One of the two sublayers of an encoder layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Sublayer {

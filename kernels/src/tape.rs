@@ -5,6 +5,10 @@
 //! contribution to a gradient in three passes over fresh memory (zeros, the contribution, their sum), which costs a
 //! third of a LoRA step; here the first contribution is the gradient, a product adds to it as it stores its result,
 //! and nothing is kept but gradients of `Var`s.
+//!
+//! Between ops run *handles*: tensors with the shape of a result but without its numbers. The graph is made of handles,
+//! the result itself hangs on the last one, and an op keeps alive what its own backward reads and no more. So the
+//! numbers of a result go when its last reader lets go of it, not when the graph does.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
@@ -37,6 +41,11 @@ struct Slot<T> {
 }
 
 impl<T: Element> Gradients<T> {
+    /// Number of inputs.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Whether input `i` is trained or leads to something trained.
     pub(crate) fn wants(&self, i: usize) -> bool {
         self.slots[i].wanted
@@ -94,7 +103,7 @@ fn sum<T: Element>(a: Arc<Vec<T>>, b: Arc<Vec<T>>) -> Arc<Vec<T>> {
     a
 }
 
-/// One applied op: its tracked inputs (`None` for the others) and its node.
+/// One applied op: the handles of its tracked inputs (`None` for the others) and its node.
 pub(crate) struct Entry<T> {
     inputs: Vec<Option<Tensor>>,
     node: Box<dyn Node<T>>,
@@ -132,7 +141,10 @@ impl<T: Element> Entry<T> {
 
 /// The ops applied in this thread whose results are alive.
 pub(crate) struct Registry<T> {
+    /// By the handle of the result.
     entries: HashMap<TensorId, Weak<Entry<T>>>,
+    /// The handle of each result.
+    handles: HashMap<TensorId, Weak<Tensor>>,
     sweep_at: usize,
 }
 
@@ -140,18 +152,27 @@ impl<T> Default for Registry<T> {
     fn default() -> Self {
         Self {
             entries: HashMap::new(),
+            handles: HashMap::new(),
             sweep_at: 1024,
         }
     }
 }
 
 impl<T> Registry<T> {
-    fn insert(&mut self, id: TensorId, entry: &Arc<Entry<T>>) {
+    fn insert(&mut self, result: &Tensor, handle: &Arc<Tensor>, entry: &Arc<Entry<T>>) {
         if self.entries.len() >= self.sweep_at {
             self.entries.retain(|_, entry| entry.strong_count() > 0);
+            self.handles.retain(|_, handle| handle.strong_count() > 0);
             self.sweep_at = (2 * self.entries.len()).max(1024);
         }
-        self.entries.insert(id, Arc::downgrade(entry));
+        self.entries.insert(handle.id(), Arc::downgrade(entry));
+        self.handles.insert(result.id(), Arc::downgrade(handle));
+    }
+
+    /// The handle of a result of one of our ops; any other tensor is its own.
+    fn handle(&self, tensor: &Tensor) -> Tensor {
+        let handle = self.handles.get(&tensor.id()).and_then(Weak::upgrade);
+        handle.map_or_else(|| tensor.clone(), |handle| (*handle).clone())
     }
 
     fn get(&self, id: TensorId) -> Option<Arc<Entry<T>>> {
@@ -175,19 +196,15 @@ pub(crate) fn record<T: Element>(
     if !tracked(inputs) {
         return Tensor::from_vec(data, shape, &Device::Cpu);
     }
-    let kept = inputs
-        .iter()
-        .map(|input| input.track_op().then(|| (*input).clone()))
-        .collect();
+    let handles: Vec<Option<Tensor>> = T::with_registry(|registry| {
+        let handle = |input: &&Tensor| input.track_op().then(|| registry.handle(input));
+        inputs.iter().map(handle).collect()
+    });
     let entry = Arc::new(Entry {
-        inputs: kept,
+        inputs: handles,
         node: Box::new(node),
     });
-    let arguments: Vec<&Tensor> = inputs
-        .iter()
-        .copied()
-        .filter(|input| input.track_op())
-        .collect();
+    let arguments: Vec<&Tensor> = entry.inputs.iter().flatten().collect();
     // candle's ops have three arguments at most: any more are put into one.
     let (arguments, packed) = match arguments[..] {
         [a, b, c, ref rest @ ..] if !rest.is_empty() => {
@@ -200,31 +217,54 @@ pub(crate) fn record<T: Element>(
     };
     let op = Recorded {
         entry: entry.clone(),
-        result: Mutex::new(Some((T::to_cpu_storage_owned(data), shape))),
+        shape: shape.clone(),
     };
-    let result = match (&arguments[..], &packed) {
+    let handle = match (&arguments[..], &packed) {
         (&[a], _) => a.apply_op1(op),
         (&[a, b], None) => a.apply_op2(b, op),
         (&[a, b], Some(packed)) => a.apply_op3(b, packed, op),
         (&[a, b, c], _) => a.apply_op3(b, c, op),
         _ => bail!("{}: no tracked input", entry.node.name()),
     }?;
-    T::with_registry(|registry| registry.insert(result.id(), &entry));
+    let handle = Arc::new(handle);
+    let result = handle.apply_op1(Numbers {
+        handle: handle.clone(),
+        result: Mutex::new(Some((T::to_cpu_storage_owned(data), shape))),
+    })?;
+    T::with_registry(|registry| registry.insert(&result, &handle, &entry));
     Ok(result)
 }
 
-/// An op as candle sees it: the result is there already, the backward is the node's.
+/// The numbers of a result on its handle.
+struct Numbers {
+    handle: Arc<Tensor>,
+    result: Mutex<Option<(CpuStorage, Shape)>>,
+}
+
+impl CustomOp1 for Numbers {
+    fn name(&self) -> &'static str {
+        "numbers"
+    }
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        match self.result.lock().ok().and_then(|mut result| result.take()) {
+            Some(result) => Ok(result),
+            None => bail!("a result of {:?} was taken twice", self.handle.shape()),
+        }
+    }
+    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(grad.clone()))
+    }
+}
+
+/// An op as candle sees it: from handles to a handle; the backward is the node's.
 struct Recorded<T> {
     entry: Arc<Entry<T>>,
-    result: Mutex<Option<(CpuStorage, Shape)>>,
+    shape: Shape,
 }
 
 impl<T: Element> Recorded<T> {
     fn result(&self) -> Result<(CpuStorage, Shape)> {
-        match self.result.lock().ok().and_then(|mut result| result.take()) {
-            Some(result) => Ok(result),
-            None => bail!("{}: applied twice", self.entry.node.name()),
-        }
+        Ok((T::to_cpu_storage_owned(Vec::new()), self.shape.clone()))
     }
 
     /// One gradient per tracked input.
@@ -342,11 +382,11 @@ impl CustomOp2 for Join {
         b_at: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let len = at.shape().elem_count() + b_at.shape().elem_count();
-        let zeros = match a {
-            CpuStorage::F64(_) => CpuStorage::F64(vec![0.0; len]),
-            _ => CpuStorage::F32(vec![0.0; len]),
+        let nothing = match a {
+            CpuStorage::F64(_) => CpuStorage::F64(Vec::new()),
+            _ => CpuStorage::F32(Vec::new()),
         };
-        Ok((zeros, len.into()))
+        Ok((nothing, len.into()))
     }
     fn bwd(
         &self,
@@ -393,7 +433,8 @@ fn order<T: Element>(loss: &Tensor) -> Option<Vec<(Tensor, Arc<Entry<T>>)>> {
     let mut sorted = Vec::new();
     let mut seen = HashSet::new();
     // Depth first without recursion: a tensor comes up twice, to visit its inputs and then to be put down.
-    let mut stack: Vec<(Tensor, Option<Arc<Entry<T>>>)> = vec![(loss.clone(), None)];
+    let loss = T::with_registry(|registry| registry.handle(loss));
+    let mut stack: Vec<(Tensor, Option<Arc<Entry<T>>>)> = vec![(loss, None)];
     while let Some((tensor, entry)) = stack.pop() {
         if let Some(entry) = entry {
             sorted.push((tensor, entry));
@@ -423,6 +464,7 @@ fn own_backward<T: Element>(loss: &Tensor) -> Result<Option<GradStore>> {
     let Some(order) = order::<T>(loss) else {
         return Ok(None);
     };
+    let loss = T::with_registry(|registry| registry.handle(loss));
     let mut gradients = HashMap::from([(loss.id(), Arc::new(vec![T::from_f64(1.0)]))]);
     let mut variables = Vec::new();
     for (tensor, entry) in order {

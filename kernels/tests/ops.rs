@@ -253,7 +253,9 @@ fn linear_layers_train_what_is_a_var_and_nothing_else() {
 fn linear_layers_with_an_activation_are_the_two_in_a_row() {
     for f in ACTIVATIONS {
         for (m, n, k) in LINEAR_SHAPES {
-            let inputs = seeded(&[&[m, k], &[n, k], &[n]]);
+            let mut inputs = seeded(&[&[m, k], &[n, k], &[n]]);
+            // Sums of order 1: the rounding of larger ones would show where the activation does not grow with them.
+            inputs[1] = (&inputs[1] / (k as f64).sqrt()).unwrap();
             let op = |t: &[Tensor]| {
                 Linear::new(t[1].clone(), Some(t[2].clone()))?.forward_activated(&t[0], f)
             };
@@ -590,4 +592,55 @@ fn wrong_shapes_are_refused_in_words() {
             .to_string();
         assert!(text.contains(':'), "case {i}: {text}");
     }
+}
+
+/// Starts of methods are exact zeros (LoRA's B, an adapter's biases), and so are masked values.
+#[test]
+fn exact_zeros_are_inputs_like_any_other() {
+    let zero = |t: &Tensor| t.zeros_like().unwrap();
+    let t = seeded(&[&[7, 6], &[7, 5], &[3, 5], &[6, 3], &[6, 5], &[6]]);
+    let low_rank = |t: &[Tensor]| low_rank_add(&t[0], &t[1], &t[2], &t[3], 0.7);
+    let all: &[&[usize]] = &[&[], &[2, 3], &[0, 1, 2, 3]];
+    let at_start = [t[0].clone(), t[1].clone(), t[2].clone(), zero(&t[3])];
+    check(&low_rank, &at_start, all);
+    check(
+        &low_rank,
+        &[zero(&t[0]), zero(&t[1]), zero(&t[2]), zero(&t[3])],
+        all,
+    );
+    let linear = |t: &[Tensor]| Linear::new(t[1].clone(), Some(t[2].clone()))?.forward(&t[0]);
+    check(
+        &linear,
+        &[zero(&t[1]), t[4].clone(), zero(&t[5])],
+        &[&[0], &[0, 1, 2]],
+    );
+    // (ReLU has no slope at zero; which one it takes is another test's matter.)
+    for f in [
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::Swish,
+        Activation::Tanh,
+    ] {
+        check(&|t| activate(&t[0], f), &[zero(&t[0])], &[&[0]]);
+    }
+    // A row of equal values: its variance is zero, and only epsilon keeps the norm finite.
+    let norm = |t: &[Tensor]| LayerNorm::new(t[1].clone(), t[2].clone(), 1.0)?.forward(&t[0]);
+    let inputs = [zero(&t[0]), t[5].clone(), t[5].clone()];
+    check(&norm, &inputs, &[&[0], &[0, 1, 2]]);
+    let spans = Spans::from_lengths(&[1, 6]).unwrap();
+    let attend = |t: &[Tensor]| attention(&t[0], &t[1], &t[2], &spans, &spans, 2);
+    for inputs in [
+        [zero(&t[0]), zero(&t[0]), t[0].clone()],
+        [t[0].clone(), zero(&t[0]), zero(&t[0])],
+    ] {
+        check(&attend, &inputs, &[&[2], &[0, 1, 2]]);
+    }
+    let labels = [0, 5, 1, 1, 2, 3, 4];
+    check(&|t| cross_entropy(&t[0], &labels), &[zero(&t[0])], &[&[0]]);
+    check(
+        &|t| add(&t[0], &t[1]),
+        &[zero(&t[0]), t[0].clone()],
+        &[&[0, 1]],
+    );
+    check(&|t| mean_spans(&t[0], &spans, 0), &[zero(&t[0])], &[&[0]]);
 }

@@ -153,7 +153,8 @@ impl Probe<'_> {
     }
 
     fn compare(&self, place: Place, before: &Tensor, after: &Tensor) -> backbone::Result<()> {
-        let same = before.dims() == after.dims() && before.to_vec2::<f32>()? == after.to_vec2::<f32>()?;
+        let same =
+            before.dims() == after.dims() && before.to_vec2::<f32>()? == after.to_vec2::<f32>()?;
         if !same {
             self.saw(place);
         }

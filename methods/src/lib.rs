@@ -35,7 +35,7 @@ use candle_core::{Tensor, Var};
 use rand_chacha::ChaCha8Rng;
 
 pub use capabilities::{Capabilities, capabilities};
-pub use config::{Optimiser, Resolved, resolve, resolve_values};
+pub use config::{Optimiser, Range, Resolved, resolve, resolve_values, search};
 pub use head_only::HeadOnly;
 pub use init::normal;
 
@@ -73,7 +73,7 @@ pub enum Error {
 }
 
 /// A way to adapt a frozen backbone to a task.
-pub trait PeftMethod: Hooks {
+pub trait PeftMethod: Hooks + Send + Sync {
     /// The trainable variables in a fixed order, named by site. Counting, the optimiser and the gradient audit
     /// read this and nothing else.
     fn vars(&self) -> Vec<(String, Var)>;

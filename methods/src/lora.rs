@@ -35,6 +35,8 @@ struct Config {
     alpha: f64,
     target_modules: Vec<String>,
     layers: Layers,
+    rank_pattern: BTreeMap<String, usize>,
+    alpha_pattern: BTreeMap<String, f64>,
     dropout: f64,
     rslora: bool,
     init: Start,
@@ -79,11 +81,17 @@ impl Start {
                 return Ok(Update {
                     a: Var::from_tensor(&a)?,
                     b: Var::from_tensor(&b)?,
+                    scaling,
                     start: Some((a, b)),
                 });
             }
         };
-        Ok(Update { a, b, start: None })
+        Ok(Update {
+            a,
+            b,
+            scaling,
+            start: None,
+        })
     }
 }
 
@@ -121,69 +129,97 @@ impl Layers {
     }
 }
 
+/// The rank and the alpha of a site.
+#[derive(Clone, Copy)]
+struct Strength {
+    rank: usize,
+    alpha: f64,
+}
+
 impl Config {
-    fn sites(&self, backbone: &backbone::Config) -> std::result::Result<Vec<Site>, String> {
+    fn sites(
+        &self,
+        backbone: &backbone::Config,
+    ) -> std::result::Result<BTreeMap<Site, Strength>, String> {
         if self.target_modules.is_empty() {
             return Err("target_modules: name at least one".into());
         }
-        let projections = self
-            .target_modules
-            .iter()
-            .map(|m| m.parse())
-            .collect::<std::result::Result<Vec<Projection>, _>>()?;
-        let mut sites: Vec<Site> = self
-            .layers
-            .resolve(backbone.layers)?
-            .into_iter()
-            .flat_map(|layer| {
-                projections
-                    .iter()
-                    .map(move |&projection| Site { layer, projection })
-            })
-            .collect();
-        sites.sort();
-        sites.dedup();
+        let strength = Strength {
+            rank: self.rank,
+            alpha: self.alpha,
+        };
+        let layers = self.layers.resolve(backbone.layers)?;
+        let mut sites = BTreeMap::new();
+        for module in &self.target_modules {
+            if module.contains('.') {
+                let site: Site = module.parse()?;
+                if site.layer >= backbone.layers {
+                    return Err(format!(
+                        "target_modules: {site} does not exist; the backbone has layers 0 … {}",
+                        backbone.layers - 1
+                    ));
+                }
+                sites.insert(site, strength);
+            } else {
+                let projection: Projection = module.parse()?;
+                let all = layers.iter().map(|&layer| Site { layer, projection });
+                sites.extend(all.map(|site| (site, strength)));
+            }
+        }
+        let mut of = |key: &str, name: &str, set: &dyn Fn(&mut Strength)| {
+            match sites.get_mut(&name.parse::<Site>()?) {
+                Some(strength) => set(strength),
+                None => return Err(format!("{key}: {name} is not among the target modules")),
+            }
+            Ok(())
+        };
+        for (name, &rank) in &self.rank_pattern {
+            of("rank_pattern", name, &|s| s.rank = rank)?;
+        }
+        for (name, &alpha) in &self.alpha_pattern {
+            of("alpha_pattern", name, &|s| s.alpha = alpha)?;
+        }
         Ok(sites)
     }
 }
 
 impl MethodConfig for Config {
     fn check(&self, backbone: &backbone::Config) -> std::result::Result<(), String> {
-        if self.rank == 0 || self.rank > backbone.hidden {
-            return Err(format!(
-                "rank {} must be in 1 … {} (the hidden size)",
-                self.rank, backbone.hidden
-            ));
+        for Strength { rank, alpha } in self.sites(backbone)?.values() {
+            if !(1..=backbone.hidden).contains(rank) {
+                return Err(format!(
+                    "rank {rank} must be in 1 … {} (the hidden size)",
+                    backbone.hidden
+                ));
+            }
+            if !alpha.is_finite() || *alpha <= 0.0 {
+                return Err(format!("alpha {alpha} must be above 0"));
+            }
         }
-        if !self.alpha.is_finite() || self.alpha <= 0.0 {
-            return Err(format!("alpha {} must be above 0", self.alpha));
-        }
-        init::check_dropout(self.dropout)?;
         let ratio = self.b_learning_rate_ratio;
         if !ratio.is_finite() || ratio <= 0.0 {
             return Err(format!("b_learning_rate_ratio {ratio} must be above 0"));
         }
-        self.sites(backbone).map(drop)
+        init::check_dropout(self.dropout)
     }
 
     fn build(self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
         let backbone = context.backbone;
-        let r = self.rank;
-        let scaling = self.alpha
-            / if self.rslora {
+        let mut updates = BTreeMap::new();
+        for (site, Strength { rank: r, alpha }) in self.sites(backbone.config()).unwrap_or_default()
+        {
+            let divisor = if self.rslora {
                 (r as f64).sqrt()
             } else {
                 r as f64
             };
-        let mut updates = BTreeMap::new();
-        for site in self.sites(backbone.config()).unwrap_or_default() {
+            let scaling = alpha / divisor;
             let weight = backbone.linear(site).weight();
             let update = self.init.update(context.rng, weight, r, scaling)?;
             updates.insert(site, update);
         }
         Ok(Box::new(Lora {
             updates,
-            scaling,
             dropout: self.dropout,
             b_learning_rate_ratio: self.b_learning_rate_ratio,
         }))
@@ -193,13 +229,13 @@ impl MethodConfig for Config {
 struct Update {
     a: Var,
     b: Var,
+    scaling: f64,
     /// What A and B were at the start, where that was taken out of W.
     start: Option<(Tensor, Tensor)>,
 }
 
 struct Lora {
     updates: BTreeMap<Site, Update>,
-    scaling: f64,
     dropout: f64,
     b_learning_rate_ratio: f64,
 }
@@ -218,13 +254,18 @@ impl Hooks for Lora {
     ) -> backbone::Result<Tensor> {
         match self.updates.get(&site) {
             None => Ok(y),
-            Some(Update { a, b, start }) => {
+            Some(Update {
+                a,
+                b,
+                scaling,
+                start,
+            }) => {
                 let y = match start {
-                    Some((a, b)) => kernels::low_rank_add(&y, x, a, b, -self.scaling)?,
+                    Some((a, b)) => kernels::low_rank_add(&y, x, a, b, -scaling)?,
                     None => y,
                 };
                 let x = init::dropout(x, self.dropout, pass.phase)?;
-                Ok(kernels::low_rank_add(&y, &x, a, b, self.scaling)?)
+                Ok(kernels::low_rank_add(&y, &x, a, b, *scaling)?)
             }
         }
     }
@@ -255,12 +296,12 @@ impl PeftMethod for Lora {
         let deltas = self
             .updates
             .iter()
-            .map(|(site, Update { a, b, start })| {
-                let mut product = b.as_detached_tensor().matmul(&a.as_detached_tensor())?;
-                if let Some((a, b)) = start {
+            .map(|(site, u)| {
+                let mut product = u.b.as_detached_tensor().matmul(&u.a.as_detached_tensor())?;
+                if let Some((a, b)) = &u.start {
                     product = (product - b.matmul(a)?)?;
                 }
-                Ok((*site, (product * self.scaling)?))
+                Ok((*site, (product * u.scaling)?))
             })
             .collect::<Result<Vec<_>>>()
             .map_err(|e| NotMergeable(e.to_string()))?;

@@ -3,7 +3,9 @@
 
 use std::{cell::RefCell, collections::BTreeMap};
 
-use backbone::{Activation, Architecture, Backbone, Batch, Config, NoHooks, Phase, Pooling};
+use backbone::{
+    Activation, Architecture, Backbone, Batch, Config, Hooks, Mixed, NoHooks, Phase, Pooling,
+};
 use candle_core::{Tensor, Var, backprop::GradStore};
 use kernels::{AdamWStep, Moments};
 use methods::{Context, HeadOnly, PeftMethod, Resolved, Words, registry};
@@ -102,6 +104,9 @@ fn cases() -> Vec<(String, Resolved)> {
             ),
         ),
         ("lora", ("layers", "[2]")),
+        ("lora", ("rank_pattern", "{encoder.1.value: 2}")),
+        ("lora", ("alpha_pattern", "{encoder.0.query: 3}")),
+        ("lora", ("target_modules", "[encoder.0.query, value]")),
         ("adapter", ("placement", "pfeiffer")),
         ("adapter", ("activation", "gelu")),
         (
@@ -474,6 +479,8 @@ fn parameter_counts_of_variants_equal_their_closed_forms() {
         };
         let expected = match (method, variant) {
             ("lora", "layers=[2]") => 2 * 3 * 2 * h,
+            ("lora", v) if v.starts_with("rank_pattern") => (l * 2 * 3 - 1) * 2 * h,
+            ("lora", v) if v.starts_with("target_modules=[encoder") => (l + 1) * 3 * 2 * h,
             ("lora", v) if v.starts_with("target_modules") => l * 3 * (4 * 2 * h + 2 * (h + i)),
             ("lora", _) => l * 2 * 3 * 2 * h,
             ("prompt_tuning", _) => 5 * h,
@@ -803,4 +810,221 @@ fn bad_values_are_refused_with_key_value_and_what_is_accepted() {
             .to_string()
             .contains("prompt_tuning, lora")
     );
+}
+
+/// All methods that share the frozen backbone, each moved away from its start, with a few examples each.
+fn neighbours(frozen: &Backbone) -> Vec<(String, Box<dyn PeftMethod>, Vec<Vec<u32>>)> {
+    let mut all = cases();
+    all.push((
+        "prompt_tuning of another length".into(),
+        resolve("prompt_tuning", &[("virtual_tokens", "9")]),
+    ));
+    all.into_iter()
+        .enumerate()
+        .map(|(i, (case, resolved))| {
+            let method = build(&resolved, frozen, i as u64);
+            perturb(&*method);
+            let own = (0..1 + i % 3)
+                .map(|j| {
+                    let length = 2 + (7 * i + 5 * j) as u32 % 23;
+                    (0..length).map(|t| (t * 11 + i as u32) % 40).collect()
+                })
+                .collect();
+            (case, method, own)
+        })
+        .filter(|(_, method, _)| method.backbone().is_none())
+        .collect()
+}
+
+fn mixed(
+    frozen: &Backbone,
+    all: &[&(String, Box<dyn PeftMethod>, Vec<Vec<u32>>)],
+) -> Vec<Vec<f32>> {
+    let hooks = Mixed::new(
+        all.iter()
+            .map(|(_, method, own)| (&**method as &dyn Hooks, own.len())),
+    );
+    let examples: Vec<Vec<u32>> = all.iter().flat_map(|(.., own)| own.clone()).collect();
+    let rows =
+        kernels::without_gradients(|| frozen.pooled(&packed(&examples), &hooks, Phase::Eval));
+    rows.unwrap().to_vec2().unwrap()
+}
+
+#[test]
+fn examples_of_all_methods_in_one_batch_get_what_they_get_alone() {
+    for pooling in [Pooling::Mean, Pooling::Cls] {
+        let frozen = backbone().with_pooling(pooling).unwrap();
+        let all = neighbours(&frozen);
+        assert!(all.len() + 1 >= registry::ALL.len());
+        let together = mixed(&frozen, &all.iter().collect::<Vec<_>>());
+        let mut first = 0;
+        for (case, method, own) in &all {
+            let alone = evaluated(&**method, &frozen, own);
+            let rows = &together[first..first + own.len()];
+            let difference = largest_difference(rows, &alone);
+            assert!(
+                difference <= 1e-6,
+                "{case}, {}: {difference}",
+                pooling.name()
+            );
+            if !kernels::reference_path() {
+                assert_eq!(rows, alone, "{case}, {}: other bits", pooling.name());
+            }
+            first += own.len();
+        }
+        assert_eq!(together.len(), first);
+    }
+}
+
+#[test]
+fn a_neighbour_in_the_batch_changes_no_bit() {
+    kernels::with_reference_path(false, || {
+        let frozen = backbone();
+        let all = neighbours(&frozen);
+        let of = |all: &[&(String, Box<dyn PeftMethod>, Vec<Vec<u32>>)], case: &str| {
+            let before = all.iter().take_while(|(name, ..)| name != case);
+            let first: usize = before.map(|(.., own)| own.len()).sum();
+            let own = all.iter().find(|(name, ..)| name == case).unwrap().2.len();
+            mixed(&frozen, all)[first..first + own].to_vec()
+        };
+        for (left_out, case) in [
+            ("lora", "adapter"),
+            ("prompt_tuning", "lora"),
+            ("head_only", "prompt_tuning"),
+        ] {
+            let with: Vec<_> = all.iter().collect();
+            let without: Vec<_> = all.iter().filter(|(name, ..)| name != left_out).collect();
+            let reversed: Vec<_> = all.iter().rev().collect();
+            assert_eq!(
+                of(&with, case),
+                of(&without, case),
+                "{case} without {left_out}"
+            );
+            assert_eq!(
+                of(&with, case),
+                of(&reversed, case),
+                "{case} in another order"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_mixed_batch_is_refused_in_training_and_when_its_groups_do_not_fit() {
+    let frozen = backbone();
+    let hooks = |n: usize| Mixed::new([(&HeadOnly as &dyn Hooks, 1), (&HeadOnly as &dyn Hooks, n)]);
+    let batch = packed(&examples());
+    let rng = RefCell::new(ChaCha8Rng::seed_from_u64(9));
+    let training = frozen
+        .pooled(&batch, &hooks(3), Phase::Train(&rng))
+        .unwrap_err();
+    assert!(training.to_string().contains("not trained"), "{training}");
+    let short = frozen.pooled(&batch, &hooks(2), Phase::Eval).unwrap_err();
+    assert!(
+        short.to_string().contains("3 examples but the batch has 4"),
+        "{short}"
+    );
+    assert!(frozen.pooled(&batch, &hooks(3), Phase::Eval).is_ok());
+}
+/// A backbone in f64 with room for examples whose lengths differ a hundredfold.
+fn precise() -> Backbone {
+    let config = Config {
+        positions: 112,
+        ..backbone().config().clone()
+    };
+    let random = Backbone::random(config, &mut ChaCha8Rng::seed_from_u64(4)).unwrap();
+    let larger = random.map(&mut |name, t| {
+        let t = t.to_dtype(candle_core::DType::F64)?;
+        Ok(if name.contains("LayerNorm") {
+            t
+        } else {
+            ((t * 10.0)? + 0.01)?
+        })
+    });
+    larger.unwrap().with_pooling(Pooling::Cls).unwrap()
+}
+
+/// Gradients against finite differences in f64, at the start (LoRA's B and all biases are exactly zero there) and away
+/// from it; for one example of one token, and for lengths that differ a hundredfold.
+#[test]
+fn gradients_are_the_slopes_of_the_loss() {
+    let long: Vec<u32> = (0..100).map(|i| i * 7 % 40).collect();
+    let batches: [(Vec<Vec<u32>>, &[u32]); 2] = [
+        (vec![vec![7]], &[2]),
+        (vec![vec![5], long, vec![2, 9, 31]], &[0, 15, 3]),
+    ];
+    let frozen = precise();
+    let mut compared = 0;
+    for (case, resolved) in cases() {
+        for (away, (examples, labels)) in [false, true].into_iter().zip(&batches) {
+            let method = build(&resolved, &frozen, 1);
+            if away {
+                perturb_precisely(&*method);
+            }
+            let batch = packed(examples);
+            let loss = || {
+                let rows = pooled(&*method, &frozen, &batch, Phase::Eval);
+                kernels::cross_entropy(&rows, labels).unwrap()
+            };
+            let vars = method.vars();
+            if vars.is_empty() {
+                continue;
+            }
+            let grads = kernels::backward(&loss()).unwrap();
+            let grads: Vec<Vec<f64>> = vars
+                .iter()
+                .map(|(_, v)| flat(grads.get(v).unwrap()))
+                .collect();
+            let largest = grads.iter().flatten().fold(1e-9f64, |m, g| m.max(g.abs()));
+            for (i, ((name, var), grad)) in vars.iter().zip(&grads).enumerate() {
+                // DoRA's norm counts as a constant, so for A and B its gradient is not the slope, by design.
+                if case == "dora" && !name.ends_with("magnitude") {
+                    continue;
+                }
+                // The steepest element of every other variable, and one anywhere of the rest.
+                let steepest = (0..grad.len())
+                    .max_by(|a, b| grad[*a].abs().total_cmp(&grad[*b].abs()))
+                    .unwrap();
+                let index = match i % 2 {
+                    0 => steepest,
+                    _ => (i * 131 + 17) % grad.len(),
+                };
+                let start = flat(var.as_tensor());
+                let at = |step: f64| {
+                    let mut moved = start.clone();
+                    moved[index] += step;
+                    let moved = Tensor::from_vec(moved, var.shape(), var.device());
+                    var.set(&moved.unwrap()).unwrap();
+                    loss().to_scalar::<f64>().unwrap()
+                };
+                // So small that no ReLU is crossed on the way, and far above the rounding of f64.
+                let h = 1e-6;
+                let slope = (at(h) - at(-h)) / (2.0 * h);
+                at(0.0);
+                let d = (slope - grad[index]).abs() / largest;
+                assert!(
+                    d < 1e-6,
+                    "{case}: {name}[{index}]: {} but the slope is {slope}",
+                    grad[index]
+                );
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 200, "{compared}");
+}
+
+fn flat(t: &Tensor) -> Vec<f64> {
+    t.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn perturb_precisely(method: &dyn PeftMethod) {
+    for (i, (_, var)) in method.vars().iter().enumerate() {
+        let noise: Vec<f64> = (0..var.elem_count())
+            .map(|j| 0.1 * ((i * 31 + j * 7) as f64).sin())
+            .collect();
+        let noise = Tensor::from_vec(noise, var.shape(), var.device()).unwrap();
+        var.set(&(var.as_tensor() + noise).unwrap().detach())
+            .unwrap();
+    }
 }

@@ -11,13 +11,16 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::format;
-use crate::record::{BackboneFacts, DatasetFacts, Parameters, RunRecord, Status};
+use crate::latency::{self, LatencyCell};
+use crate::record::{BackboneFacts, DatasetFacts, Parameters, RunRecord, Status, Tuned};
 use crate::statistics::{
     self, ALPHA, Calibration, Difference, Metric, Resampled, Resamples, Summary,
 };
 
 /// Relative distance of a stored metric from the one that its predictions give that rounding explains.
 const METRIC_TOLERANCE: f64 = 1e-9;
+/// Name of the check that the report makes itself.
+pub(crate) const METRIC_CHECK: &str = "metric_follows_from_predictions";
 
 /// The trials of one data set over one backbone under one recipe.
 #[derive(Clone, Debug, Serialize)]
@@ -44,6 +47,9 @@ pub struct Comparison {
     /// The smallest true difference of the main metric that this comparison would have detected
     /// between two typical methods (median over pairs) with probability 0.8.
     pub smallest_detectable: Option<f64>,
+    /// Relative difference of latencies that is noise: what two measurements of the bare backbone differ by in 19 of 20
+    /// settings; absent where it was measured once only.
+    pub latency_noise: Option<f64>,
     /// What a reader has to know before believing the numbers.
     pub notes: Vec<String>,
     /// The records behind it, in the order of the rows and seeds.
@@ -62,6 +68,8 @@ pub struct Row {
     pub variant: String,
     /// The resolved configuration.
     pub config: Value,
+    /// The search that found the configuration; absent for one that was given.
+    pub tuned: Option<Tuned>,
     /// Whether it takes part in the ranking.
     pub standing: Standing,
     /// Letters of its tie groups: rows that share one can't be told apart. Empty unless ranked.
@@ -90,8 +98,12 @@ pub struct Row {
     pub peak_memory_bytes: Option<Summary>,
     /// Saved weights, head included, bytes.
     pub file_bytes: Option<Summary>,
-    /// Latency of one real sentence (batch 1) by variant: `unmerged`, `merged`, `backbone`.
+    /// Latency of one real sentence (batch 1) by variant: `unmerged`, `merged`, `backbone`, `backbone_again`.
     pub latency: BTreeMap<String, RowLatency>,
+    /// Latency in every setting that was measured: batch sizes, lengths, and mixed with other tasks.
+    pub latency_cells: Vec<LatencyCell>,
+    /// Memory that the loaded task takes beside the backbone, head included, bytes.
+    pub resident_bytes: Option<Summary>,
 }
 
 /// Latency over seeds, in milliseconds.
@@ -223,12 +235,14 @@ impl Comparison {
 
     /// The comparison of records that share their conditions.
     fn of_group(group: &[&RunRecord], apart: &[String]) -> Self {
-        let mut trials: BTreeMap<(String, String, String), Vec<&RunRecord>> = BTreeMap::new();
+        type Key = (String, String, Option<Tuned>, String);
+        let mut trials: BTreeMap<Key, Vec<&RunRecord>> = BTreeMap::new();
         for record in group {
             let m = &record.asked.method;
             let key = (
                 m.name.clone(),
                 m.variant.clone(),
+                m.tuned.clone(),
                 format!("{:?}", flat(&m.config)),
             );
             trials.entry(key).or_default().push(record);
@@ -318,6 +332,12 @@ impl Comparison {
             rows: Vec::new(),
             pairs,
             smallest_detectable,
+            latency_noise: latency::noise_floor(
+                &group
+                    .iter()
+                    .filter_map(|r| Some(&*r.cost.as_ref()?.latency))
+                    .collect::<Vec<_>>(),
+            ),
             notes: Vec::new(),
             records: Vec::new(),
         };
@@ -495,7 +515,7 @@ impl Row {
                 .filter(|l| l.batch == 1 && l.length.is_none())
         };
         let variants: BTreeSet<&String> = latencies().map(|l| &l.variant).collect();
-        let latency = variants
+        let of_one_sentence = variants
             .into_iter()
             .filter_map(|variant| {
                 let of = || latencies().filter(|l| l.variant == *variant);
@@ -507,7 +527,12 @@ impl Row {
         let per_second = |n: usize, seconds: f64| (seconds > 0.0).then(|| n as f64 / seconds);
 
         Self {
-            label: method_label(&method.name, &method.variant),
+            label: match &method.tuned {
+                None => method_label(&method.name, &method.variant),
+                // What was found is in the configuration; all of it would be a long name.
+                Some(_) => format!("{} (tuned)", method.name),
+            },
+            tuned: method.tuned.clone(),
             method: method.name.clone(),
             variant: method.variant.clone(),
             config: method.config.clone(),
@@ -537,7 +562,14 @@ impl Row {
                     .map(|b| b as f64),
             ),
             file_bytes: Summary::of(costs.iter().map(|c| c.file_bytes as f64)),
-            latency,
+            latency: of_one_sentence,
+            latency_cells: latency::cells(&costs.iter().map(|c| &*c.latency).collect::<Vec<_>>()),
+            resident_bytes: Summary::of(
+                costs
+                    .iter()
+                    .filter_map(|c| c.resident_bytes)
+                    .map(|b| b as f64),
+            ),
             runs,
         }
     }
@@ -551,8 +583,7 @@ impl Row {
     /// Median latency of this variant over the bare backbone's, minus 1.
     pub fn latency_overhead(&self, variant: &str) -> Option<f64> {
         let own = self.latency.get(variant)?.p50_ms.mean;
-        let backbone = self.latency.get("backbone")?.p50_ms.mean;
-        (backbone > 0.0).then(|| own / backbone - 1.0)
+        latency::overhead(own, self.latency.get(latency::BACKBONE)?.p50_ms.mean)
     }
 
     /// Runs that ended well, and all runs.
@@ -579,7 +610,8 @@ impl Row {
 }
 
 impl Run {
-    fn of(record: &RunRecord) -> Self {
+    /// Of a record, with the report's own check of its metric.
+    pub(crate) fn of(record: &RunRecord) -> Self {
         let main = &record.asked.dataset.main_metric;
         let outcome = record.outcome.as_ref();
         let metric = outcome.and_then(|o| o.evaluations.last()?.metrics.get(main).copied());
@@ -601,7 +633,7 @@ impl Run {
             let computed = statistics::metric(kind, &o.predictions.labels, &predicted, classes);
             if (computed - stored).abs() > METRIC_TOLERANCE {
                 failed_checks.push(format!(
-                    "metric_follows_from_predictions ({main} is stored as {stored}, the predictions give {computed})"
+                    "{METRIC_CHECK} ({main} is stored as {stored}, the predictions give {computed})"
                 ));
             }
         }
@@ -616,7 +648,7 @@ impl Run {
 }
 
 /// What must be equal for a fair comparison.
-fn conditions(record: &RunRecord) -> Value {
+pub(crate) fn conditions(record: &RunRecord) -> Value {
     let asked = &record.asked;
     let (d, b) = (&asked.dataset, &asked.backbone);
     // `truncated` is left out: it depends on the method (virtual tokens take room).

@@ -34,6 +34,14 @@ pub enum Error {
         /// The format found in it.
         found: String,
     },
+    /// What a study or a search was asked cannot be read.
+    #[error("{}: {problem}; run the command again that wrote it", .path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A record cannot be stored because it contradicts itself.
     #[error("record {id} cannot be stored: {problem}")]
     Inconsistent {
@@ -42,6 +50,9 @@ pub enum Error {
         /// Field and problem.
         problem: String,
     },
+    /// The claims' YAML is not valid.
+    #[error("claims: {0}")]
+    Claims(String),
     /// No record at all where at least one is needed.
     #[error(
         "there are no records to report; run `peftbench compare DATASET` first, or name their folder with --records"

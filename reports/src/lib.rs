@@ -6,14 +6,22 @@
 #[cfg(test)]
 extern crate self as peftbench_reports;
 
+pub mod changes;
+pub mod claims;
 pub mod comparison;
 pub mod error;
 pub mod format;
+pub mod latency;
+pub mod page;
+pub mod plots;
 pub mod quantity;
+pub mod recommend;
 pub mod record;
 pub mod statistics;
 pub mod store;
+pub mod studies;
 pub mod tables;
+pub mod tuning;
 
 #[cfg(test)]
 #[path = "../tests/support/sample.rs"]
@@ -31,13 +39,14 @@ pub struct Written {
     pub files: Vec<PathBuf>,
 }
 
-/// Writes tables (Markdown, CSV, JSON) of every comparison in `records`, and `report.html` with all of them.
+/// Writes tables (Markdown, CSV, JSON) and plots (PNG) of every comparison in `records`, and
+/// `report.html` with all of them.
 ///
 /// # Errors
-/// If a file cannot be written.
+/// If a file cannot be written, or a plot or the page cannot be made.
 pub fn write_report(records: &[record::RunRecord], out: &Path) -> Result<Written> {
     let mut files = Vec::new();
-    let mut write = |name: String, content: String| {
+    let mut write = |name: String, content: &[u8]| {
         let path = out.join(name);
         let written = std::fs::create_dir_all(out).and_then(|()| std::fs::write(&path, content));
         written.map_err(|source| Error::Write {
@@ -47,36 +56,21 @@ pub fn write_report(records: &[record::RunRecord], out: &Path) -> Result<Written
         files.push(path);
         Ok::<_, Error>(())
     };
-    let mut sections = String::new();
-    for comparison in Comparison::from_records(records) {
+    let comparisons = Comparison::from_records(records);
+    for comparison in &comparisons {
+        let slug = &comparison.slug;
         write(
-            format!("{}.md", comparison.slug),
-            tables::markdown(&comparison),
+            format!("{slug}.md"),
+            tables::markdown(comparison).as_bytes(),
         )?;
-        write(
-            format!("{}.csv", comparison.slug),
-            tables::csv(&comparison)?,
-        )?;
-        write(
-            format!("{}.json", comparison.slug),
-            serde_json::to_string_pretty(&tables::json(&comparison))?,
-        )?;
-        sections += &format!("<h2>{}</h2>\n", escape(&comparison.name));
-        for sentence in comparison.answer() {
-            sections += &format!("<p>{}</p>\n", escape(&sentence));
+        write(format!("{slug}.csv"), tables::csv(comparison)?.as_bytes())?;
+        let json = serde_json::to_string_pretty(&tables::json(comparison))?;
+        write(format!("{slug}.json"), json.as_bytes())?;
+        for plot in plots::plots(comparison) {
+            write(format!("{slug}-{}.png", plot.name), &plot.png()?)?;
         }
-        sections += &format!(
-            "<pre>{}</pre>\n",
-            escape(&tables::terminal(&comparison, 140, false))
-        );
     }
-    let page = include_str!("../templates/report.html").replace("{{ sections }}", &sections);
-    write("report.html".to_owned(), page)?;
+    let page = page::render(&comparisons, &page::Extras::default())?;
+    write("report.html".to_owned(), page.as_bytes())?;
     Ok(Written { files })
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }

@@ -124,6 +124,19 @@ pub struct MethodFacts {
     pub variant: String,
     /// The resolved configuration.
     pub config: serde_json::Value,
+    /// The search that found the configuration; absent for one that was given (defaults or overrides).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuned: Option<Tuned>,
+}
+
+/// The search that found a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tuned {
+    /// Configurations that were tried, the same number for every method.
+    pub trials: usize,
+    /// What they were judged by, in words, e.g. `10 % of the training split`. Never the validation split.
+    pub judged_by: String,
 }
 
 /// What came out of a run, equal bit for bit when the run is repeated.
@@ -214,6 +227,9 @@ pub struct Cost {
     pub peak_memory_bytes: Option<u64>,
     /// Size of the method's saved weights (head included), in bytes.
     pub file_bytes: u64,
+    /// Memory that the loaded weights take beside the backbone, head included, in bytes; absent in older records.
+    #[serde(default)]
+    pub resident_bytes: Option<u64>,
     /// Inference latencies.
     pub latency: Vec<Latency>,
 }
@@ -222,7 +238,8 @@ pub struct Cost {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Latency {
-    /// `unmerged`, `merged`, or `backbone` (no method at all).
+    /// `unmerged`; `merged`; `mixed_4` or `mixed_16` (the batch belongs to so many tasks of this method); `backbone` (no
+    /// method at all) and `backbone_again` (the same once more: what the two differ by is noise).
     pub variant: String,
     /// Examples in the batch.
     pub batch: usize,

@@ -120,6 +120,14 @@ pub fn read_dir(dir: &Path) -> Result<Records> {
     Ok(found)
 }
 
+/// The sound record with this id in a folder, if there is one.
+///
+/// # Errors
+/// When it has another [`FORMAT`].
+pub fn find(dir: &Path, id: &str) -> Result<Option<RunRecord>> {
+    Ok(read(&path_of(dir, id))?.ok())
+}
+
 /// The record in a file, or the reason why there is none.
 fn read(path: &Path) -> Result<std::result::Result<RunRecord, String>> {
     let json = match fs::read(path) {

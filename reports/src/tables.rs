@@ -13,23 +13,26 @@ use crate::statistics::Summary;
 const ABSENT: &str = "–";
 
 /// A column of the table for people.
-struct TableColumn {
+pub(crate) struct TableColumn {
     title: &'static str,
-    /// Title in Markdown, where there is room.
-    long: String,
+    /// Title in Markdown and on the page, where there is room.
+    pub(crate) long: String,
     /// Columns with a larger number are left out first where the width does not suffice.
     rank: u8,
-    left: bool,
-    cell: fn(&Comparison, &Row) -> String,
+    pub(crate) left: bool,
+    pub(crate) cell: fn(&Comparison, &Row) -> String,
+    /// What the page sorts by.
+    pub(crate) key: fn(&Row) -> Option<Value>,
 }
 
-fn columns(comparison: &Comparison) -> Vec<TableColumn> {
-    let column = |title, long: &str, rank, cell| TableColumn {
+pub(crate) fn columns(comparison: &Comparison) -> Vec<TableColumn> {
+    let column = |title, long: &str, rank, cell, key| TableColumn {
         title,
         long: long.to_owned(),
         rank,
         left: false,
         cell,
+        key,
     };
     let left = |c: TableColumn| TableColumn { left: true, ..c };
     let metric = match comparison.metric() {
@@ -40,57 +43,143 @@ fn columns(comparison: &Comparison) -> Vec<TableColumn> {
     };
     let spread = format!("{} ± sd", format::metric_title(comparison.metric()));
     vec![
-        left(column("method", "method", 0, |_, r| r.label.clone())),
-        left(column("tie", "tie group", 0, |_, r| match &r.standing {
-            Standing::Ranked => r.tie.clone(),
-            Standing::Invalid { .. } => "invalid".into(),
-            Standing::Unfinished => ABSENT.into(),
-        })),
-        column(metric, &spread, 0, |c, r| match &r.metric {
-            Some(m) => format::metric_spread(c.metric(), m.mean, m.sd),
-            None => ABSENT.into(),
-        }),
-        column("95 % interval", "95 % interval", 9, |c, r| {
-            match r.metric.as_ref().and_then(|m| m.interval) {
+        left(column(
+            "method",
+            "method",
+            0,
+            |_, r| r.label.clone(),
+            |r| Some(json!(r.label)),
+        )),
+        left(column(
+            "tie",
+            "tie group",
+            0,
+            |_, r| match &r.standing {
+                Standing::Ranked => r.tie.clone(),
+                Standing::Invalid { .. } => "invalid".into(),
+                Standing::Unfinished => ABSENT.into(),
+            },
+            |r| (!r.tie.is_empty()).then(|| json!(r.tie)),
+        )),
+        column(
+            metric,
+            &spread,
+            0,
+            |c, r| match &r.metric {
+                Some(m) => format::metric_spread(c.metric(), m.mean, m.sd),
+                None => ABSENT.into(),
+            },
+            |r| mean(&r.metric),
+        ),
+        column(
+            "95 % interval",
+            "95 % interval",
+            9,
+            |c, r| match r.metric.as_ref().and_then(|m| m.interval) {
                 Some([low, high]) => format!(
                     "{} – {}",
                     format::metric_spread(c.metric(), low, None),
                     format::metric_spread(c.metric(), high, None)
                 ),
                 None => ABSENT.into(),
-            }
-        }),
-        column("params", "trained parameters", 0, |_, r| {
-            r.parameters
-                .map_or(ABSENT.into(), |p| format::count_short(p.method as f64))
-        }),
-        column("of bb.", "of the backbone", 3, |_, r| {
-            r.share_of_backbone().map_or(ABSENT.into(), format::share)
-        }),
-        column("head", "head", 8, |_, r| {
-            r.parameters
-                .map_or(ABSENT.into(), |p| format::count_short(p.head as f64))
-        }),
-        column("training", "training time", 1, |_, r| {
-            shown(&r.training_seconds, format::seconds)
-        }),
-        column("memory", "peak memory", 2, |_, r| {
-            shown(&r.peak_memory_bytes, format::bytes)
-        }),
-        column("p50/p99 ms", "latency p50/p99 (ms)", 1, |_, r| {
-            latency(r, "unmerged")
-        }),
-        column("merged ms", "merged p50/p99 (ms)", 5, |_, r| {
-            latency(r, "merged")
-        }),
-        column("file", "file", 4, |_, r| {
-            shown(&r.file_bytes, format::bytes)
-        }),
-        column("seeds", "seeds ok", 6, |_, r| {
-            let (well, all) = r.ended_well();
-            format!("{well}/{all}")
-        }),
+            },
+            |r| Some(json!(r.metric.as_ref()?.interval?[0])),
+        ),
+        column(
+            "params",
+            "trained parameters",
+            0,
+            |_, r| {
+                r.parameters
+                    .map_or(ABSENT.into(), |p| format::count_short(p.method as f64))
+            },
+            |r| Some(json!(r.parameters?.method)),
+        ),
+        column(
+            "of bb.",
+            "of the backbone",
+            3,
+            |_, r| r.share_of_backbone().map_or(ABSENT.into(), format::share),
+            |r| Some(json!(r.share_of_backbone()?)),
+        ),
+        column(
+            "head",
+            "head",
+            8,
+            |_, r| {
+                r.parameters
+                    .map_or(ABSENT.into(), |p| format::count_short(p.head as f64))
+            },
+            |r| Some(json!(r.parameters?.head)),
+        ),
+        column(
+            "training",
+            "training time",
+            1,
+            |_, r| shown(&r.training_seconds, format::seconds),
+            |r| mean(&r.training_seconds),
+        ),
+        column(
+            "memory",
+            "peak memory",
+            2,
+            |_, r| shown(&r.peak_memory_bytes, format::bytes),
+            |r| mean(&r.peak_memory_bytes),
+        ),
+        column(
+            "p50/p99 ms",
+            "latency p50/p99 (ms)",
+            1,
+            |_, r| latency(r, "unmerged"),
+            |r| Some(json!(r.latency.get("unmerged")?.p50_ms.mean)),
+        ),
+        column(
+            "over bb.",
+            "latency over the backbone",
+            6,
+            |c, r| {
+                r.latency_overhead("unmerged").map_or(ABSENT.into(), |o| {
+                    crate::latency::overhead_text(o, c.latency_noise)
+                })
+            },
+            |r| Some(json!(r.latency_overhead("unmerged")?)),
+        ),
+        column(
+            "merged ms",
+            "merged p50/p99 (ms)",
+            5,
+            |_, r| latency(r, "merged"),
+            |r| Some(json!(r.latency.get("merged")?.p50_ms.mean)),
+        ),
+        column(
+            "file",
+            "file",
+            4,
+            |_, r| shown(&r.file_bytes, format::bytes),
+            |r| mean(&r.file_bytes),
+        ),
+        column(
+            "loaded",
+            "loaded beside the backbone",
+            7,
+            |_, r| shown(&r.resident_bytes, format::bytes),
+            |r| mean(&r.resident_bytes),
+        ),
+        column(
+            "seeds",
+            "seeds ok",
+            6,
+            |_, r| {
+                let (well, all) = r.ended_well();
+                format!("{well}/{all}")
+            },
+            |r| Some(json!(r.ended_well().0)),
+        ),
     ]
+}
+
+fn mean(summary: &Option<Summary>) -> Option<Value> {
+    summary.as_ref().map(|s| json!(s.mean))
 }
 
 fn shown(summary: &Option<Summary>, show: fn(f64) -> String) -> String {
@@ -220,7 +309,7 @@ pub fn terminal(comparison: &Comparison, width: usize, colour: bool) -> String {
 }
 
 /// Breaks lines at spaces.
-fn wrap(text: &str, width: usize) -> String {
+pub(crate) fn wrap(text: &str, width: usize) -> String {
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {
         let Some(line) = lines.last_mut() else { break };
@@ -345,7 +434,11 @@ pub fn csv(comparison: &Comparison) -> Result<String> {
         latency("merged_latency_p50_ms", "merged", |l| &l.p50_ms),
         latency("merged_latency_p99_ms", "merged", |l| &l.p99_ms),
         latency("backbone_latency_p50_ms", "backbone", |l| &l.p50_ms),
+        number("latency_overhead", &|r| r.latency_overhead("unmerged")),
+        number("merged_latency_overhead", &|r| r.latency_overhead("merged")),
+        number("latency_noise", &|_| comparison.latency_noise),
         number("file_bytes", &|r| mean(&r.file_bytes)),
+        number("resident_bytes", &|r| mean(&r.resident_bytes)),
         number("ece", &|r| r.calibration.map(|c| c.ece)),
         number("brier", &|r| r.calibration.map(|c| c.brier)),
         number("nll", &|r| r.calibration.map(|c| c.nll)),

@@ -82,11 +82,11 @@ impl<T: Element> Kernel<T> for Activate<T> {
         // SAFETY: passed on.
         unsafe {
             match self.f {
-                Activation::Gelu => self.each::<V>(gelu),
-                Activation::GeluTanh => self.each::<V>(gelu_tanh),
-                Activation::Relu => self.each::<V>(relu),
-                Activation::Swish => self.each::<V>(swish),
-                Activation::Tanh => self.each::<V>(tanh),
+                Activation::Gelu => self.each::<V, Gelu>(),
+                Activation::GeluTanh => self.each::<V, GeluTanh>(),
+                Activation::Relu => self.each::<V, Relu>(),
+                Activation::Swish => self.each::<V, Swish>(),
+                Activation::Tanh => self.each::<V, Tanh>(),
             }
         }
     }
@@ -94,20 +94,20 @@ impl<T: Element> Kernel<T> for Activate<T> {
 
 impl<T: Element> Activate<T> {
     #[inline(always)]
-    unsafe fn each<V: Vector<Scalar = T>>(&self, f: impl Fn(V) -> (V, V)) {
+    unsafe fn each<V: Vector<Scalar = T>, F: Formula>(&self) {
         // SAFETY: the maker of the kernel promises the rows at each pointer.
         unsafe {
             for row in 0..self.rows {
                 for i in (0..self.width).step_by(V::LANES) {
                     let (at, n) = (row * self.step + i, self.width - i);
                     if n >= V::LANES {
-                        let (y, slope) = f(V::load(self.from.add(at)));
+                        let (y, slope) = F::at(V::load(self.from.add(at)));
                         y.store(self.to.add(at));
                         if let Some(to) = self.slope {
                             slope.store(to.add(at));
                         }
                     } else {
-                        let (y, slope) = f(V::load_part(self.from.add(at), n));
+                        let (y, slope) = F::at(V::load_part(self.from.add(at), n));
                         y.store_part(self.to.add(at), n);
                         if let Some(to) = self.slope {
                             slope.store_part(to.add(at), n);
@@ -119,49 +119,75 @@ impl<T: Element> Activate<T> {
     }
 }
 
+/// `f(x)` and `f'(x)`. A trait and not a function passed on: the call of a function value is not always inlined, and then
+/// its arithmetic is compiled without the level's instructions, each of them a call.
+trait Formula {
+    fn at<V: Vector>(x: V) -> (V, V);
+}
+
 #[inline(always)]
 fn constant<V: Vector>(x: f64) -> V {
     V::splat(<V::Scalar as candle_core::WithDType>::from_f64(x))
 }
 
 /// `Φ(x) + x φ(x)`
-#[inline(always)]
-fn gelu<V: Vector>(x: V) -> (V, V) {
-    let (cdf, bell) = x.normal_cdf();
-    let density = bell.mul(constant(0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2));
-    (x.mul(cdf), x.fma(density, cdf))
+struct Gelu;
+
+impl Formula for Gelu {
+    #[inline(always)]
+    fn at<V: Vector>(x: V) -> (V, V) {
+        let (cdf, bell) = x.normal_cdf();
+        let density = bell.mul(constant(0.5 * FRAC_2_SQRT_PI * FRAC_1_SQRT_2));
+        (x.mul(cdf), x.fma(density, cdf))
+    }
 }
 
 /// With `u = c (x + 0.044715 x³)`, `t = tanh u`: `(1 + t) / 2 + x (1 − t²) / 2 · c (1 + 3 · 0.044715 x²)`
-#[inline(always)]
-fn gelu_tanh<V: Vector>(x: V) -> (V, V) {
-    const C: f64 = FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
-    let (one, half, square) = (constant::<V>(1.0), constant::<V>(0.5), x.mul(x));
-    let t = x
-        .mul(square.fma(constant(C * 0.044715), constant(C)))
-        .tanh();
-    let half_sum = t.fma(half, half);
-    let inner = square.fma(constant(C * 3.0 * 0.044715), constant(C));
-    let outer = one.sub(t.mul(t)).mul(half).mul(x);
-    (x.mul(half_sum), outer.fma(inner, half_sum))
+struct GeluTanh;
+
+impl Formula for GeluTanh {
+    #[inline(always)]
+    fn at<V: Vector>(x: V) -> (V, V) {
+        const C: f64 = FRAC_2_SQRT_PI * FRAC_1_SQRT_2;
+        let (one, half, square) = (constant::<V>(1.0), constant::<V>(0.5), x.mul(x));
+        let t = x
+            .mul(square.fma(constant(C * 0.044715), constant(C)))
+            .tanh();
+        let half_sum = t.fma(half, half);
+        let inner = square.fma(constant(C * 3.0 * 0.044715), constant(C));
+        let outer = one.sub(t.mul(t)).mul(half).mul(x);
+        (x.mul(half_sum), outer.fma(inner, half_sum))
+    }
 }
 
-#[inline(always)]
-fn relu<V: Vector>(x: V) -> (V, V) {
-    let (zero, one) = (constant::<V>(0.0), constant(1.0));
-    (zero.max(x), zero.select_below(x, one, zero))
+struct Relu;
+
+impl Formula for Relu {
+    #[inline(always)]
+    fn at<V: Vector>(x: V) -> (V, V) {
+        let (zero, one) = (constant::<V>(0.0), constant(1.0));
+        (zero.max(x), zero.select_below(x, one, zero))
+    }
 }
 
 /// `σ(x) (1 + x (1 − σ(x)))`
-#[inline(always)]
-fn swish<V: Vector>(x: V) -> (V, V) {
-    let one = constant::<V>(1.0);
-    let sigmoid = one.div(one.add(constant::<V>(0.0).sub(x).exp()));
-    (x.mul(sigmoid), sigmoid.mul(x.fma(one.sub(sigmoid), one)))
+struct Swish;
+
+impl Formula for Swish {
+    #[inline(always)]
+    fn at<V: Vector>(x: V) -> (V, V) {
+        let one = constant::<V>(1.0);
+        let sigmoid = one.div(one.add(constant::<V>(0.0).sub(x).exp()));
+        (x.mul(sigmoid), sigmoid.mul(x.fma(one.sub(sigmoid), one)))
+    }
 }
 
-#[inline(always)]
-fn tanh<V: Vector>(x: V) -> (V, V) {
-    let y = x.tanh();
-    (y, constant::<V>(1.0).sub(y.mul(y)))
+struct Tanh;
+
+impl Formula for Tanh {
+    #[inline(always)]
+    fn at<V: Vector>(x: V) -> (V, V) {
+        let y = x.tanh();
+        (y, constant::<V>(1.0).sub(y.mul(y)))
+    }
 }

@@ -1,4 +1,4 @@
-//! Layer normalisation on vectors, a row at a time; the row's mean and 1/√(σ² + ε) are kept for the backward.
+//! Layer normalisation on vectors, a row at a time; the normed rows and their 1/√(σ² + ε) are kept for the backward.
 
 use std::sync::Arc;
 
@@ -25,7 +25,12 @@ pub(super) fn layer_norm<T: Element>(
     let mut inputs = vec![&x, &norm.gamma, &norm.beta];
     inputs.extend(&residual);
     let keep = tracked(&inputs);
-    let (mut y, mut statistics) = (Output::new(rows * width), Output::new(2 * rows));
+    let kept = if keep { rows } else { 0 };
+    let (mut y, mut normed, mut scales) = (
+        Output::new(rows * width),
+        Output::new(kept * width),
+        Output::new(kept),
+    );
     {
         let (x, gamma, beta) = (
             view::<T>(&x)?,
@@ -35,7 +40,7 @@ pub(super) fn layer_norm<T: Element>(
         let residual = residual.as_ref().map(view::<T>).transpose()?;
         let (x, gamma, beta): (&[T], &[T], &[T]) = (&x, &gamma, &beta);
         let residual: Option<&[T]> = residual.as_deref();
-        let (to, statistics, level) = (y.ptr(), statistics.ptr(), level());
+        let (to, normed, scales, level) = (y.ptr(), normed.ptr(), scales.ptr(), level());
         parallel_ranges(rows, LEAST / width, |range| {
             with_scratch(width, |scratch| {
                 let start = range.start * width;
@@ -50,7 +55,7 @@ pub(super) fn layer_norm<T: Element>(
                         rows: range.len(),
                         width,
                         y: to.add(start),
-                        statistics: statistics.add(2 * range.start),
+                        kept: keep.then(|| (normed.add(start), scales.add(range.start))),
                         scratch,
                     };
                     T::run(level, forward);
@@ -59,22 +64,21 @@ pub(super) fn layer_norm<T: Element>(
         });
     }
     // SAFETY: every row has been written.
-    let (y, statistics) = unsafe { (y.finish(), statistics.finish()) };
+    let (y, normed, scales) = unsafe { (y.finish(), normed.finish(), scales.finish()) };
     let node = Normed {
-        x: x.detach(),
-        residual: residual.as_ref().map(Tensor::detach),
+        normed,
+        scales,
         gamma: norm.gamma.detach(),
-        statistics: if keep { statistics } else { Vec::new() },
     };
     record(&inputs, y, (rows, width), node)
 }
 
 struct Normed<T> {
-    x: Tensor,
-    residual: Option<Tensor>,
+    /// x̂
+    normed: Vec<T>,
+    /// 1/√(σ² + ε) of each row.
+    scales: Vec<T>,
     gamma: Tensor,
-    /// Mean and 1/√(σ² + ε) of each row.
-    statistics: Vec<T>,
 }
 
 impl<T: Element> Node<T> for Normed<T> {
@@ -83,10 +87,9 @@ impl<T: Element> Node<T> for Normed<T> {
     }
 
     fn backward(&self, grad: &Arc<Vec<T>>, into: &mut Gradients<T>) -> Result<()> {
-        let (rows, width) = self.x.dims2()?;
-        let (x, gamma) = (view::<T>(&self.x)?, view::<T>(&self.gamma)?);
-        let residual = self.residual.as_ref().map(view::<T>).transpose()?;
-        let (x, gamma, residual): (&[T], &[T], Option<&[T]>) = (&x, &gamma, residual.as_deref());
+        let gamma = view::<T>(&self.gamma)?;
+        let gamma: &[T] = &gamma;
+        let (rows, width) = (self.scales.len(), gamma.len());
         let trained = into.wants(1) || into.wants(2);
         // Sums over rows go by fixed groups, so that they are the same on any number of threads.
         let groups = rows.div_ceil(GROUP);
@@ -104,11 +107,10 @@ impl<T: Element> Node<T> for Normed<T> {
                 // SAFETY: groups are disjoint, and all buffers hold all rows.
                 unsafe {
                     let backward = Backward {
-                        x: x.as_ptr().add(start),
-                        residual: residual.map(|r| r.as_ptr().add(start)),
+                        normed: self.normed.as_ptr().add(start),
+                        scales: self.scales.as_ptr().add(first),
                         gamma: gamma.as_ptr(),
                         grad: grad.as_ptr().add(start),
-                        statistics: self.statistics.as_ptr().add(2 * first),
                         rows: GROUP.min(rows - first),
                         width,
                         dx: to.add(start),
@@ -123,7 +125,7 @@ impl<T: Element> Node<T> for Normed<T> {
         if into.wants(0) {
             into.add_shared(0, dx.clone());
         }
-        if self.residual.is_some() && into.wants(3) {
+        if into.len() > 3 && into.wants(3) {
             into.add_shared(3, dx);
         }
         if trained {
@@ -149,7 +151,8 @@ struct Forward<T> {
     rows: usize,
     width: usize,
     y: *mut T,
-    statistics: *mut T,
+    /// Where x̂ and 1/√(σ² + ε) go, if they are kept.
+    kept: Option<(*mut T, *mut T)>,
     /// One row.
     scratch: *mut T,
 }
@@ -193,22 +196,25 @@ impl<T: Element> Kernel<T> for Forward<T> {
                 for i in (0..width).step_by(V::LANES) {
                     let n = width - i;
                     let normed = load::<V>(self.scratch.add(i), n).mul(V::splat(scale));
+                    if let Some((to, _)) = self.kept {
+                        store(normed, to.add(at + i), n);
+                    }
                     let y = normed.fma(load(self.gamma.add(i), n), load(self.beta.add(i), n));
                     store(y, self.y.add(at + i), n);
                 }
-                *self.statistics.add(2 * row) = mean;
-                *self.statistics.add(2 * row + 1) = scale;
+                if let Some((_, scales)) = self.kept {
+                    *scales.add(row) = scale;
+                }
             }
         }
     }
 }
 
 struct Backward<T> {
-    x: *const T,
-    residual: Option<*const T>,
+    normed: *const T,
+    scales: *const T,
     gamma: *const T,
     grad: *const T,
-    statistics: *const T,
     rows: usize,
     width: usize,
     dx: *mut T,
@@ -226,24 +232,16 @@ impl<T: Element> Kernel<T> for Backward<T> {
         unsafe {
             for row in 0..self.rows {
                 let at = row * width;
-                let (mean, scale) = (
-                    *self.statistics.add(2 * row),
-                    *self.statistics.add(2 * row + 1),
-                );
+                let scale = *self.scales.add(row);
                 let (mut sum, mut product) = (V::splat(T::default()), V::splat(T::default()));
                 for i in (0..width).step_by(V::LANES) {
                     let n = width - i;
-                    let mut s = load::<V>(self.x.add(at + i), n);
-                    if let Some(residual) = self.residual {
-                        s = s.add(load(residual.add(at + i), n));
-                    }
-                    let normed = s.sub(V::splat(mean)).mul(V::splat(scale));
+                    let normed = load::<V>(self.normed.add(at + i), n);
                     let g = load::<V>(self.grad.add(at + i), n);
                     // Lanes past the end: g is zero there.
                     let a = g.mul(load(self.gamma.add(i), n));
                     sum = sum.add(a);
                     product = a.fma(normed, product);
-                    store(normed, self.dx.add(at + i), n);
                     if let Some(sums) = self.sums {
                         let (gamma, beta) = (sums.add(i), sums.add(width + i));
                         store(g.fma(normed, load(gamma, n)), gamma, n);
@@ -256,7 +254,7 @@ impl<T: Element> Kernel<T> for Backward<T> {
                 );
                 for i in (0..width).step_by(V::LANES) {
                     let n = width - i;
-                    let normed = load::<V>(self.dx.add(at + i), n);
+                    let normed = load::<V>(self.normed.add(at + i), n);
                     let a = load::<V>(self.grad.add(at + i), n).mul(load(self.gamma.add(i), n));
                     let dx = a.sub(sum).sub(normed.mul(product)).mul(V::splat(scale));
                     store(dx, self.dx.add(at + i), n);

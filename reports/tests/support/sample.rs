@@ -44,6 +44,7 @@ impl Sample {
                     name: method.into(),
                     variant: String::new(),
                     config: json!({}),
+                    tuned: None,
                 },
                 recipe: json!({"batch": 32, "steps": 500, "schedule": {"warmup": 0.1}}),
                 seed: 0,
@@ -80,6 +81,7 @@ impl Sample {
                 seconds_to_first_step: 1.5,
                 peak_memory_bytes: Some(500_000_000),
                 file_bytes: 300_000,
+                resident_bytes: Some(297_000),
                 latency: vec![],
             }),
             circumstances: Circumstances {
@@ -217,13 +219,244 @@ impl Sample {
     }
 
     /// The record. Its id is a digest of what was asked, as in real ones, though a simpler digest.
-    pub fn record(mut self) -> RunRecord {
-        let asked = serde_json::to_vec(&self.record.asked).unwrap();
-        // FNV-1a, 64 bits.
-        let digest = asked.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, &b| {
-            (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
-        });
-        self.record.id = format!("{digest:016x}");
-        self.record
+    pub fn record(self) -> RunRecord {
+        identified(self.record)
     }
+}
+
+/// The record with the id that follows from what was asked.
+fn identified(mut record: RunRecord) -> RunRecord {
+    let asked = serde_json::to_vec(&record.asked).unwrap();
+    // FNV-1a, 64 bits.
+    let digest = asked.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, &b| {
+        (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
+    });
+    record.id = format!("{digest:016x}");
+    record
+}
+
+/// The same runs on another data set, which stands in for `asked` where that is given.
+pub fn on_data(records: Vec<RunRecord>, name: &str, asked: Option<&str>) -> Vec<RunRecord> {
+    let rename = |mut record: RunRecord| {
+        record.asked.dataset.name = name.into();
+        record.asked.dataset.stand_in_for = asked.map(Into::into);
+        identified(record)
+    };
+    records.into_iter().map(rename).collect()
+}
+
+/// What a method reaches and costs in [`realistic`].
+struct Facts {
+    accuracy: f64,
+    parameters: usize,
+    seconds: f64,
+    memory: f64,
+    /// Median latency as a multiple of the backbone's, and after merging.
+    latency: (f64, Option<f64>),
+}
+
+fn facts(method: &str) -> Facts {
+    let facts = |accuracy, parameters, seconds, memory, unmerged, merged| Facts {
+        accuracy,
+        parameters,
+        seconds,
+        memory,
+        latency: (unmerged, merged),
+    };
+    match method {
+        "full" => facts(0.866, 22_713_216, 182.0, 682e6, 1.0, None),
+        "lora" => facts(0.851, 73_728, 96.0, 391e6, 1.16, Some(1.0)),
+        "adapter" => facts(0.849, 226_080, 88.0, 402e6, 1.12, None),
+        "prompt_tuning" => facts(0.817, 7_680, 131.0, 455e6, 1.58, None),
+        "head_only" => facts(0.802, 0, 9.5, 301e6, 1.0, None),
+        "dora" => facts(0.852, 78_336, 118.0, 420e6, 1.31, Some(1.01)),
+        "bitfit" => facts(0.838, 20_736, 71.0, 371e6, 1.0, Some(1.0)),
+        "ia3" => facts(0.829, 13_824, 77.0, 377e6, 1.05, Some(1.0)),
+        "layer_norm" => facts(0.831, 9_984, 74.0, 371e6, 1.0, Some(1.0)),
+        "prefix_tuning" => facts(0.836, 92_160, 101.0, 405e6, 1.22, None),
+        "p_tuning" => facts(0.814, 231_552, 137.0, 460e6, 1.58, None),
+        "pissa" => facts(0.854, 73_728, 97.0, 391e6, 1.16, Some(1.0)),
+        "olora" => facts(0.853, 73_728, 97.5, 391e6, 1.16, Some(1.0)),
+        "lora_plus" => facts(0.855, 73_728, 96.5, 391e6, 1.16, Some(1.0)),
+        "parallel_adapter" => facts(0.848, 115_200, 84.0, 396e6, 1.09, None),
+        "compacter" => facts(0.835, 9_408, 99.0, 398e6, 1.18, None),
+        "adapter_drop" => facts(0.842, 113_040, 61.0, 350e6, 1.06, None),
+        "mam" => facts(0.853, 207_360, 121.0, 431e6, 1.29, None),
+        "majority" => facts(0.509, 0, 0.2, 290e6, 1.0, None),
+        "random_features" => facts(0.583, 0, 9.6, 301e6, 1.0, None),
+        _ => facts(0.84, 50_000, 90.0, 400e6, 1.1, None),
+    }
+}
+
+/// A number in [0, 1) that depends on these words and numbers only.
+fn chance(what: &str, numbers: &[u64]) -> f64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let bytes = what.bytes().map(u64::from).chain(numbers.iter().copied());
+    for b in bytes {
+        hash = (hash ^ b).wrapping_mul(0x100_0000_01b3);
+        hash ^= hash >> 29;
+    }
+    (hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// One run with numbers as a small transformer has them on SST-2: 872 validation examples, 500 steps.
+/// Invented, for looking at pages and plots; nothing here was measured.
+pub fn realistic(method: &str, seed: u64) -> Sample {
+    const EXAMPLES: usize = 872;
+    const STEPS: usize = 500;
+    let f = facts(method);
+    let wobble = |what: &str, size: f64| {
+        1.0 + size * (2.0 * chance(what, &[seed, method.len() as u64]) - 1.0)
+    };
+    let labels: Vec<u32> = (0..EXAMPLES as u64)
+        .map(|i| u32::from(chance("label", &[i]) < 0.509))
+        .collect();
+    // Methods fail on the same hard examples, mostly.
+    let hard: Vec<f64> = (0..EXAMPLES as u64)
+        .map(|i| chance("hard", &[i]) + 0.35 * chance(method, &[seed, i]))
+        .collect();
+    let accuracy = f.accuracy * wobble("accuracy", 0.006);
+    let mut sorted = hard.clone();
+    sorted.sort_by(f64::total_cmp);
+    let limit = sorted[((accuracy * EXAMPLES as f64) as usize).min(EXAMPLES - 1)];
+    let losses: Vec<f32> = (0..STEPS)
+        .map(|step| {
+            let floor = 0.75 * (1.0 - f.accuracy) + 0.24;
+            let start = 0.69 - floor;
+            let speed = 40.0 * wobble("speed", 0.3) + 120.0 * (0.87 - f.accuracy) * 10.0;
+            let noise = 0.16 * (chance(method, &[seed, step as u64, 7]) - 0.5);
+            (floor + start * (-(step as f64) / speed).exp() + noise) as f32
+        })
+        .collect();
+    let s = Sample::new(method)
+        .seed(seed)
+        .predictions(&labels, |i| hard[i] < limit)
+        .parameters(f.parameters)
+        .training_seconds(f.seconds * wobble("seconds", 0.05))
+        .memory(Some((f.memory * wobble("memory", 0.02)) as u64))
+        .file_bytes(4 * (f.parameters as u64 + 770) + 600)
+        .latency(
+            "backbone",
+            4.1 * wobble("backbone", 0.02),
+            6.2 * wobble("tail", 0.08),
+        )
+        .latency(
+            "unmerged",
+            4.1 * f.latency.0 * wobble("unmerged", 0.02),
+            6.3 * f.latency.0 * wobble("tail", 0.08),
+        )
+        .check("gradients_reach_every_variable", true, "12 of 12 variables")
+        .check(
+            "order_is_shared",
+            true,
+            "the digest of the order is the recipe's",
+        );
+    let s = match f.latency.1 {
+        Some(merged) => s
+            .latency(
+                "merged",
+                4.1 * merged * wobble("merged", 0.02),
+                6.2 * merged * wobble("tail", 0.08),
+            )
+            .check(
+                "merged_equals_unmerged",
+                true,
+                "largest difference of logits 3.1e-7",
+            ),
+        None => s,
+    };
+    s.with(|r| {
+        r.asked.method.config = match method {
+            "lora" => json!({"rank": 8, "alpha": 16.0, "target_modules": ["query", "value"], "dropout": 0.0, "learning_rate": 1e-3, "weight_decay": 0.01}),
+            "prompt_tuning" => json!({"virtual_tokens": 20, "init": "sampled_vocab", "learning_rate": 1e-2, "weight_decay": 0.0}),
+            "adapter" => json!({"placement": "houlsby", "reduction_factor": 16, "activation": "relu", "learning_rate": 1e-3, "weight_decay": 0.01}),
+            _ => json!({"learning_rate": 5e-5, "weight_decay": 0.01}),
+        };
+        r.asked.recipe = json!({"budget": "standard", "batch": 32, "steps": STEPS, "max_tokens": 128, "beta1": 0.9, "beta2": 0.999, "clip": 1.0, "warmup": 0.06, "evaluations": 5});
+        r.asked.dataset.train_examples = 67_349;
+        r.circumstances.started = format!("2026-01-02T03:{:02}:05Z", (seed * 17 + method.len() as u64) % 60);
+        let o = r.outcome.as_mut().unwrap();
+        o.loss = losses;
+        let last = o.evaluations.last().unwrap().metrics["accuracy"];
+        o.evaluations = (1..=5)
+            .map(|k| {
+                let step = k * STEPS / 5;
+                let missing = (last - 0.52) * 0.35 * (-(k as f64 - 1.0) / 1.3).exp();
+                let value = match k {
+                    5 => last,
+                    _ => last - missing * wobble(&format!("evaluation {k}"), 0.5) ,
+                };
+                Evaluation {
+                    step,
+                    loss: 0.75 * (1.0 - value) + 0.27,
+                    metrics: BTreeMap::from([("accuracy".into(), value)]),
+                }
+            })
+            .collect();
+        let c = r.cost.as_mut().unwrap();
+        c.step_seconds = vec![(c.training_seconds / STEPS as f64) as f32; STEPS];
+        c.tokens = 402_113;
+    })
+}
+
+/// Every method with the seeds 0 … n-1.
+pub fn realistic_comparison(methods: &[&str], seeds: u64) -> Vec<RunRecord> {
+    let runs = methods
+        .iter()
+        .flat_map(|m| (0..seeds).map(|s| realistic(m, s)));
+    runs.map(Sample::record).collect()
+}
+
+/// The five methods that every comparison has.
+pub const FIVE: [&str; 5] = ["prompt_tuning", "lora", "adapter", "head_only", "full"];
+
+/// Twenty methods.
+pub const TWENTY: [&str; 20] = [
+    "prompt_tuning",
+    "lora",
+    "adapter",
+    "head_only",
+    "full",
+    "dora",
+    "bitfit",
+    "ia3",
+    "layer_norm",
+    "prefix_tuning",
+    "p_tuning",
+    "pissa",
+    "olora",
+    "lora_plus",
+    "parallel_adapter",
+    "compacter",
+    "adapter_drop",
+    "mam",
+    "majority",
+    "random_features",
+];
+
+/// A comparison with something of everything: a failed run, a diverged and an invalid method.
+pub fn troubled_comparison(seeds: u64) -> Vec<RunRecord> {
+    let mut records = realistic_comparison(&FIVE, seeds);
+    let failed = Status::Failed {
+        error: "cannot allocate 2.1 GB".into(),
+    };
+    records.push(realistic("prefix_tuning", 0).ended(failed).record());
+    records.push(
+        realistic("ia3", 0)
+            .ended(Status::Diverged {
+                step: 12,
+                reason: "gradient of encoder.3.key.ia3 is not finite".into(),
+            })
+            .record(),
+    );
+    records.push(
+        realistic("bitfit", 0)
+            .check(
+                "frozen_unchanged",
+                false,
+                "the digest of encoder.0.query.weight changed",
+            )
+            .record(),
+    );
+    records
 }

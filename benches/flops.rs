@@ -1,0 +1,180 @@
+//! Floating-point operations that a pass *needs*, counted from the lengths of the examples: the yardstick's numerator.
+//!
+//! A product of `[m, k]` and `[k, n]` needs `2 m k n`. A frozen product is needed twice in a step, forward and for the
+//! gradient of its input; a trained one three times. Not needed, and not counted although some of it is computed: scores
+//! made again in the backward, norms, activations, the optimiser; below the first trainable everything of the backward;
+//! in the last layer all rows but the one that is read. A method that is not known here counts as its backbone's share
+//! only, with nothing in the backward of its lowest layer: a lower bound, which makes its ratio look worse, not better.
+
+use backbone::Config;
+use methods::{PeftMethod, Resolved};
+
+/// The shapes that enter the count.
+pub struct Work<'a> {
+    pub config: &'a Config,
+    /// Tokens per example, virtual ones included.
+    pub lengths: Vec<usize>,
+}
+
+/// What one layer's parts need, in operations.
+struct Layer {
+    query: f64,
+    key: f64,
+    value: f64,
+    attention: f64,
+    /// The projection after attention and the feed-forward network.
+    after: f64,
+    /// Rows of the query side.
+    rows: f64,
+    /// Rows of keys and values.
+    all: f64,
+}
+
+impl Work<'_> {
+    pub fn new<'a>(config: &'a Config, lengths: &[usize], virtual_tokens: usize) -> Work<'a> {
+        let lengths = lengths.iter().map(|l| l + virtual_tokens).collect();
+        Work { config, lengths }
+    }
+
+    fn layer(&self, index: usize) -> Layer {
+        let (h, i) = (self.config.hidden as f64, self.config.intermediate as f64);
+        let all = self.lengths.iter().sum::<usize>() as f64;
+        let last = index + 1 == self.config.layers;
+        let rows = if last { self.lengths.len() as f64 } else { all };
+        let scores: f64 = self
+            .lengths
+            .iter()
+            .map(|l| if last { *l } else { l * l } as f64)
+            .sum();
+        Layer {
+            query: 2.0 * rows * h * h,
+            key: 2.0 * all * h * h,
+            value: 2.0 * all * h * h,
+            attention: 4.0 * scores * h,
+            after: 2.0 * rows * (h * h + 2.0 * h * i),
+            rows,
+            all,
+        }
+    }
+
+    /// A forward pass of the bare backbone.
+    pub fn forward(&self) -> f64 {
+        (0..self.config.layers)
+            .map(|index| {
+                let l = self.layer(index);
+                l.query + l.key + l.value + l.attention + l.after
+            })
+            .sum()
+    }
+
+    /// A forward pass with a method whose own operations are known.
+    pub fn forward_with(&self, resolved: &Resolved) -> f64 {
+        self.forward() + self.own(resolved)
+    }
+
+    /// The method's own operations in a forward pass.
+    fn own(&self, resolved: &Resolved) -> f64 {
+        let h = self.config.hidden as f64;
+        let number = |key: &str| resolved.config[key].as_f64().unwrap_or_default();
+        (0..self.config.layers)
+            .filter(|index| acts_on(resolved, *index))
+            .map(|index| {
+                let l = self.layer(index);
+                match resolved.entry.name {
+                    "lora" => {
+                        let r = number("rank");
+                        targets(resolved)
+                            .map(|(target, i, o)| {
+                                let rows = if matches!(target, "key" | "value") {
+                                    l.all
+                                } else {
+                                    l.rows
+                                };
+                                2.0 * rows * r * (i + o) * h
+                            })
+                            .sum()
+                    }
+                    "adapter" => {
+                        let places = if resolved.config["placement"] == "houlsby" {
+                            2.0
+                        } else {
+                            1.0
+                        };
+                        places * 4.0 * l.rows * h * (h / number("reduction_factor")).floor()
+                    }
+                    _ => 0.0,
+                }
+            })
+            .sum()
+    }
+
+    /// A training step.
+    pub fn step(&self, resolved: &Resolved, method: &dyn PeftMethod) -> f64 {
+        let forward = self.forward_with(resolved);
+        match resolved.entry.name {
+            "head_only" => forward,
+            // Every product three times, but nothing needs the gradient of the embeddings' lookup as a product.
+            "full" => 3.0 * forward,
+            "prompt_tuning" => 2.0 * forward,
+            name => {
+                let lowest = lowest_layer(method);
+                let mut backward = 0.0;
+                for index in lowest..self.config.layers {
+                    let l = self.layer(index);
+                    let whole = 2.0 * l.attention + l.query + l.key + l.value + l.after;
+                    backward += match name {
+                        _ if index > lowest => whole,
+                        // Query and value get gradients, their inputs and the keys do not.
+                        "lora" => l.after + 1.5 * l.attention,
+                        "adapter" if resolved.config["placement"] == "houlsby" => {
+                            let h = self.config.hidden as f64;
+                            l.after - 2.0 * l.rows * h * h
+                        }
+                        _ => 0.0,
+                    };
+                }
+                // The method's own products are trained: their input's gradient and their weight's.
+                forward + backward + 2.0 * self.own(resolved)
+            }
+        }
+    }
+}
+
+fn acts_on(resolved: &Resolved, layer: usize) -> bool {
+    match resolved.config["layers"].as_array() {
+        Some(these) => these.iter().any(|l| l.as_u64() == Some(layer as u64)),
+        None => true,
+    }
+}
+
+/// LoRA's targets with the sizes of input and output in units of H (the feed-forward network has 4 H inside).
+fn targets(resolved: &Resolved) -> impl Iterator<Item = (&str, f64, f64)> {
+    let names = resolved.config["target_modules"]
+        .as_array()
+        .into_iter()
+        .flatten();
+    names.filter_map(|name| {
+        let name = name.as_str()?;
+        Some(match name {
+            "intermediate" => (name, 1.0, 4.0),
+            "output" => (name, 4.0, 1.0),
+            _ => (name, 1.0, 1.0),
+        })
+    })
+}
+
+/// The lowest layer with a variable, from the names `encoder.N.…`; 0 if one lies elsewhere.
+fn lowest_layer(method: &dyn PeftMethod) -> usize {
+    let layer = |name: &str| {
+        name.strip_prefix("encoder.")?
+            .split('.')
+            .next()?
+            .parse()
+            .ok()
+    };
+    let vars = method.vars();
+    vars.iter()
+        .map(|(name, _)| layer(name).unwrap_or(0))
+        .min()
+        .unwrap_or(0)
+}

@@ -1,0 +1,293 @@
+//! The Python libraries (`peer.py`) beside ours, in turn, each run in a process of its own, on the same token ids in the
+//! same batches; then the ratios of the medians.
+//!
+//! `PEFTBENCH_PYTHON` names a Python that can import torch, transformers, peft and adapters; without it, a virtual
+//! environment is made in `reports/out/bench/venv` and they are installed there.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+use peftbench::run::Setting;
+use reports::record::RunRecord;
+use serde::Deserialize;
+
+use crate::{
+    common::{self, median},
+    roofline,
+};
+
+/// Steps that are timed, after [`WARM_UP`] others.
+const STEPS: usize = 60;
+const WARM_UP: usize = 5;
+/// Of one process of each side.
+const REPEATS: usize = 3;
+
+const PACKAGES: [&str; 4] = ["torch", "transformers<4.58", "peft", "adapters"];
+
+/// Our name, the script's name.
+const METHODS: [(&str, &str); 5] = [
+    ("lora", "lora"),
+    ("prompt_tuning", "prompt"),
+    ("adapter", "adapter"),
+    ("full", "full"),
+    ("head_only", "head"),
+];
+
+/// What one run of either side gives.
+#[derive(Clone, Deserialize)]
+struct Figures {
+    examples_per_second: f64,
+    /// From the second epoch on, where it differs.
+    #[serde(default)]
+    later_examples_per_second: f64,
+    peak_mb: f64,
+    seconds_to_first_step: f64,
+    /// Median latency of one sentence, in ms.
+    latency_ms: f64,
+    /// The same, merged.
+    #[serde(default)]
+    merged_ms: f64,
+}
+
+pub fn main(arguments: &[&str]) -> Result<()> {
+    let mut repeats = REPEATS;
+    let mut names = Vec::new();
+    for argument in arguments {
+        match argument.strip_prefix("--repeats=") {
+            Some(n) => repeats = n.parse().context("--repeats=N")?,
+            None => names.push(*argument),
+        }
+    }
+    for name in &names {
+        ensure!(
+            METHODS.iter().any(|(ours, _)| ours == name),
+            "peer: '{name}' has no counterpart; known: {METHODS:?}"
+        );
+    }
+    let out = common::out()?;
+    let python = python(&out)?;
+    let setting = roofline::setting()?;
+    let work = out.join("peer-batches.json");
+    write_batches(&setting, &work)?;
+    let model = peer_model(&setting, &out)?;
+
+    let mut table =
+        String::from("| method | figure | ours | peer | ratio |\n|---|---|---:|---:|---:|\n");
+    for (ours, theirs) in METHODS {
+        if !names.is_empty() && !names.contains(&ours) {
+            continue;
+        }
+        let (mut own, mut peer) = (Vec::new(), Vec::new());
+        for _ in 0..repeats {
+            peer.push(run_peer(&python, theirs, &model, &work)?);
+            own.push(run_own(ours, &setting, &out)?);
+        }
+        rows(&mut table, ours, &own, &peer)?;
+    }
+    println!("{table}");
+    let path = out.join("peer.md");
+    fs::write(&path, &table)?;
+    eprintln!("wrote {}", path.display());
+    Ok(())
+}
+
+fn rows(table: &mut String, name: &str, own: &[Figures], peer: &[Figures]) -> Result<()> {
+    let of = |figures: &[Figures], f: fn(&Figures) -> f64| {
+        median(&figures.iter().map(f).collect::<Vec<_>>())
+    };
+    let mut row = |what: &str, ours: f64, theirs: f64| {
+        writeln!(
+            table,
+            "| {name} | {what} | {ours:.2} | {theirs:.2} | {:.3} |",
+            ours / theirs
+        )
+    };
+    let theirs = of(peer, |f| f.examples_per_second);
+    row(
+        "training, examples/s",
+        of(own, |f| f.examples_per_second),
+        theirs,
+    )?;
+    let later = of(own, |f| f.later_examples_per_second);
+    if later > 0.0 {
+        row(
+            "training from the second epoch on, examples/s",
+            later,
+            theirs,
+        )?;
+    }
+    row(
+        "latency of one sentence, p50 ms",
+        of(own, |f| f.latency_ms),
+        of(peer, |f| f.latency_ms),
+    )?;
+    let merged = of(peer, |f| f.merged_ms);
+    if merged > 0.0 {
+        row("the same, merged", of(own, |f| f.merged_ms), merged)?;
+    }
+    row(
+        "peak resident memory, MB",
+        of(own, |f| f.peak_mb),
+        of(peer, |f| f.peak_mb),
+    )?;
+    row(
+        "process start to first step, s",
+        of(own, |f| f.seconds_to_first_step),
+        of(peer, |f| f.seconds_to_first_step),
+    )?;
+    Ok(())
+}
+
+/// The Python to use, with its packages installed if it is ours.
+fn python(out: &Path) -> Result<PathBuf> {
+    if let Some(python) = std::env::var_os("PEFTBENCH_PYTHON") {
+        return Ok(python.into());
+    }
+    let folder = out.join("venv");
+    let python = folder.join("bin/python");
+    if !python.exists() {
+        eprintln!(
+            "making {} with {}; set PEFTBENCH_PYTHON to use a Python that has them",
+            folder.display(),
+            PACKAGES.join(", ")
+        );
+        done(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+        done(
+            Command::new(&python)
+                .args(["-m", "pip", "install", "--quiet"])
+                .args(PACKAGES),
+        )?;
+    }
+    Ok(python)
+}
+
+fn done(command: &mut Command) -> Result<Vec<u8>> {
+    command.stderr(std::process::Stdio::inherit());
+    let output = command.output().with_context(|| format!("{command:?}"))?;
+    ensure!(output.status.success(), "{command:?} failed");
+    Ok(output.stdout)
+}
+
+/// Token ids and labels of the batches, and validation sentences, as both sides use them.
+fn write_batches(setting: &Setting, path: &Path) -> Result<()> {
+    let encoded = roofline::encoded(setting)?;
+    let train = &encoded.train;
+    let batches: Vec<_> = roofline::order(&encoded, WARM_UP + STEPS)
+        .iter()
+        .map(|batch| {
+            let ids: Vec<_> = batch.iter().map(|i| train.example(*i as usize).0).collect();
+            let labels: Vec<_> = batch.iter().map(|i| train.label(*i as usize)).collect();
+            serde_json::json!({ "ids": ids, "labels": labels })
+        })
+        .collect();
+    let validation = &encoded.validation;
+    let sentences: Vec<_> = (0..validation.len().min(256))
+        .map(|i| validation.example(i).0)
+        .collect();
+    let all = serde_json::json!({ "warm_up": WARM_UP, "batches": batches, "sentences": sentences });
+    fs::write(path, serde_json::to_vec(&all)?)?;
+    Ok(())
+}
+
+/// A folder with the backbone's configuration and weights as transformers reads them.
+fn peer_model(setting: &Setting, out: &Path) -> Result<PathBuf> {
+    let folder = out.join("peer-model");
+    fs::create_dir_all(&folder)?;
+    let c = setting.backbone.backbone.config();
+    let config = serde_json::json!({
+        "model_type": "bert", "architectures": ["BertModel"], "hidden_size": c.hidden, "num_hidden_layers": c.layers,
+        "num_attention_heads": c.heads, "intermediate_size": c.intermediate, "vocab_size": c.vocabulary,
+        "max_position_embeddings": c.positions, "type_vocab_size": c.token_types, "hidden_act": "gelu",
+        "layer_norm_eps": c.epsilon, "pad_token_id": 0,
+    });
+    fs::write(folder.join("config.json"), serde_json::to_vec(&config)?)?;
+    let tensors: BTreeMap<String, _> = setting.backbone.backbone.tensors().into_iter().collect();
+    let format = [("format".to_owned(), "pt".to_owned())].into();
+    safetensors::serialize_to_file(tensors, Some(format), &folder.join("model.safetensors"))?;
+    Ok(folder)
+}
+
+fn run_peer(python: &Path, method: &str, model: &Path, work: &Path) -> Result<Figures> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peer/peer.py");
+    let output = done(
+        Command::new(python)
+            .arg(script)
+            .args(["--method", method])
+            .arg("--model")
+            .arg(model)
+            .arg("--batches")
+            .arg(work)
+            .env("THREADS", kernels::threads().to_string())
+            .env("TOKENIZERS_PARALLELISM", "false"),
+    )?;
+    let text = String::from_utf8(output)?;
+    serde_json::from_str(text.lines().last().unwrap_or_default())
+        .with_context(|| format!("peer.py said: {text}"))
+}
+
+/// The command itself, as a user runs it.
+fn run_own(method: &str, setting: &Setting, out: &Path) -> Result<Figures> {
+    let folder = tempfile::tempdir_in(out)?;
+    let steps = format!("recipe.steps={}", WARM_UP + STEPS);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_peftbench"));
+    command
+        .args([
+            "train",
+            "sst2",
+            "--method",
+            method,
+            "--json",
+            "--set",
+            "backbone.pooling=pooler",
+            "--set",
+            &steps,
+        ])
+        .args(["--set", "recipe.evaluations=1"])
+        .arg("--out")
+        .arg(folder.path());
+    if method == "prompt_tuning" {
+        command.args(["--set", "prompt_tuning.pooling=first"]);
+    }
+    let record: RunRecord = serde_json::from_slice(&done(&mut command)?)?;
+    let cost = record.cost.context("the run has no cost")?;
+    let timed: f64 = cost.step_seconds[WARM_UP..]
+        .iter()
+        .map(|s| f64::from(*s))
+        .sum();
+    let latency = |variant: &str| {
+        let one = cost
+            .latency
+            .iter()
+            .find(|l| l.batch == 1 && l.variant == variant);
+        one.map_or(0.0, |l| l.p50_ms)
+    };
+    let later = if method == "head_only" {
+        later_epochs(setting)?
+    } else {
+        0.0
+    };
+    Ok(Figures {
+        examples_per_second: (32 * STEPS) as f64 / timed,
+        later_examples_per_second: later,
+        peak_mb: cost.peak_memory_bytes.unwrap_or_default() as f64 / (1 << 20) as f64,
+        seconds_to_first_step: cost.seconds_to_first_step,
+        latency_ms: latency("unmerged"),
+        merged_ms: latency("merged"),
+    })
+}
+
+/// Examples per second of the second and third epoch over some batches, for a method whose features are constant.
+fn later_epochs(setting: &Setting) -> Result<f64> {
+    let epoch = roofline::order(&*roofline::encoded(setting)?, STEPS);
+    let order = [epoch.clone(), epoch.clone(), epoch].concat();
+    let resolved = methods::resolve("head_only", &Default::default())?;
+    let method = common::build(&resolved, &setting.backbone.backbone)?;
+    let seconds = roofline::train(setting, &resolved, &*method, &order)?;
+    Ok((2 * 32 * STEPS) as f64 / seconds[STEPS..].iter().sum::<f64>())
+}

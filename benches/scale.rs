@@ -1,0 +1,171 @@
+//! Time and memory of LoRA training as batch, length and number of steps grow: `scale.csv` and `scale.png`.
+//!
+//! Every point is a process of its own, so that its peak memory is its own.
+
+use std::{fmt::Write as _, fs, process::Command, time::Instant};
+
+use anyhow::{Context, Result, bail};
+use peftbench::{measure, trainer::Model};
+use plotters::prelude::*;
+
+use crate::common::{self, Steps, median};
+
+/// One measured point.
+struct Point {
+    series: &'static str,
+    batch: usize,
+    length: usize,
+    steps: usize,
+    /// Milliseconds of a step, the median.
+    milliseconds: f64,
+    /// Peak resident memory in MB.
+    peak: f64,
+}
+
+fn points() -> Vec<(&'static str, usize, usize, usize)> {
+    let mut all = Vec::new();
+    all.extend([8, 16, 32, 64, 128, 256].map(|batch| ("batch", batch, 32, 5)));
+    all.extend([16, 32, 64, 128, 256, 512].map(|length| ("length", 8, length, 5)));
+    all.extend([10, 100, 1_000, 10_000].map(|steps| ("steps", 4, 8, steps)));
+    all
+}
+
+/// `scale-point SERIES BATCH LENGTH STEPS`: prints the median milliseconds and the peak in MB.
+pub fn point(arguments: &[&str]) -> Result<()> {
+    let [series, batch, length, steps] = arguments[..] else {
+        bail!("scale-point SERIES BATCH LENGTH STEPS")
+    };
+    let (batch, length, steps): (usize, usize, usize) =
+        (batch.parse()?, length.parse()?, steps.parse()?);
+    let mut config = common::minilm_config();
+    if series == "steps" {
+        // Small, so that ten thousand steps take seconds.
+        (
+            config.layers,
+            config.hidden,
+            config.intermediate,
+            config.vocabulary,
+        ) = (2, 96, 384, 2_000);
+    }
+    let backbone = common::random_backbone(config)?;
+    let resolved = methods::resolve("lora", &Default::default())?;
+    let method = common::build(&resolved, &backbone)?;
+    let head = common::head(&backbone)?;
+    let mut training = Steps::new(
+        Model {
+            backbone: &backbone,
+            method: &*method,
+            head: &head,
+        },
+        &resolved,
+    )?;
+    let batch = common::batch(&vec![length; batch])?;
+    let mut seconds = Vec::with_capacity(steps);
+    training.step(&batch)?;
+    for _ in 0..steps {
+        let clock = Instant::now();
+        training.step(&batch)?;
+        seconds.push(clock.elapsed().as_secs_f64());
+    }
+    let peak = measure::peak_memory().context("this system does not tell the peak memory")?;
+    println!(
+        "{} {}",
+        median(&seconds) * 1e3,
+        peak as f64 / f64::from(1 << 20)
+    );
+    Ok(())
+}
+
+pub fn main() -> Result<()> {
+    let mut measured = Vec::new();
+    for (series, batch, length, steps) in points() {
+        let output = Command::new(std::env::current_exe()?)
+            .args(["--bench", "scale-point", series])
+            .args([batch, length, steps].map(|n| n.to_string()))
+            .output()?;
+        let text = String::from_utf8(output.stdout)?;
+        let numbers: Vec<f64> = text
+            .split_whitespace()
+            .filter_map(|n| n.parse().ok())
+            .collect();
+        let [milliseconds, peak] = numbers[..] else {
+            bail!(
+                "a point failed: {}",
+                String::from_utf8_lossy(&output.stderr)
+            )
+        };
+        eprintln!(
+            "{series}: batch {batch}, length {length}, {steps} steps: {milliseconds:.2} ms, {peak:.0} MB"
+        );
+        measured.push(Point {
+            series,
+            batch,
+            length,
+            steps,
+            milliseconds,
+            peak,
+        });
+    }
+    let mut csv = String::from("series,batch,length,steps,step_ms,peak_mb\n");
+    for p in &measured {
+        writeln!(
+            csv,
+            "{},{},{},{},{:.3},{:.1}",
+            p.series, p.batch, p.length, p.steps, p.milliseconds, p.peak
+        )?;
+    }
+    let out = common::out()?;
+    fs::write(out.join("scale.csv"), &csv)?;
+    plot(&measured, &out.join("scale.png"))?;
+    println!("{csv}");
+    eprintln!(
+        "wrote {} and scale.png beside it",
+        out.join("scale.csv").display()
+    );
+    Ok(())
+}
+
+/// What grows along the axis of a series.
+fn growing(p: &Point) -> f64 {
+    match p.series {
+        "batch" => p.batch as f64,
+        "length" => p.length as f64,
+        _ => p.steps as f64,
+    }
+}
+
+/// A column per series: time above, memory below, all axes logarithmic but that of memory.
+fn plot(points: &[Point], path: &std::path::Path) -> Result<()> {
+    let font =
+        plotters::style::register_font("sans-serif", FontStyle::Normal, notosans::REGULAR_TTF);
+    if font.is_err() {
+        bail!("the font cannot be read");
+    }
+    let area = BitMapBackend::new(path, (1200, 700)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let cells = area.split_evenly((2, 3));
+    for (column, series) in ["batch", "length", "steps"].into_iter().enumerate() {
+        let these: Vec<&Point> = points.iter().filter(|p| p.series == series).collect();
+        let label = match series {
+            "batch" => "examples in a batch (32 tokens each)",
+            "length" => "tokens per example (8 examples)",
+            _ => "steps made (small backbone)",
+        };
+        let value = |row: usize, p: &Point| if row == 0 { p.milliseconds } else { p.peak };
+        for (row, what) in ["ms per step", "peak memory, MB"].into_iter().enumerate() {
+            let most = these.iter().map(|p| value(row, p)).fold(0.0, f64::max);
+            let (first, last) = (growing(these[0]), growing(these[these.len() - 1]));
+            let mut chart = ChartBuilder::on(&cells[3 * row + column])
+                .margin(12)
+                .x_label_area_size(40)
+                .y_label_area_size(60)
+                .build_cartesian_2d((first..last).log_scale(), 0.0..most * 1.1)?;
+            chart.configure_mesh().x_desc(label).y_desc(what).draw()?;
+            let line = these.iter().map(|p| (growing(p), value(row, p)));
+            chart.draw_series(LineSeries::new(line.clone(), &BLUE))?;
+            chart.draw_series(line.map(|at| Circle::new(at, 4, BLUE.filled())))?;
+        }
+    }
+    area.present()?;
+    Ok(())
+}

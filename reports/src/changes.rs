@@ -1,0 +1,407 @@
+//! What changed between two sets of records, and which changes exceed the noise.
+//!
+//! Rows are matched by their conditions and configuration. The metric is compared on the same examples and seeds
+//! (paired bootstrap); times, memory and latency by the t-test of Welch (1947) over seeds,
+//!
+//! `t = (m₁ − m₂) / √(s₁²/n₁ + s₂²/n₂)`, degrees of freedom after Satterthwaite (1946),
+//!
+//! which needs two seeds on both sides; sizes are exact, so every change of one is a change. All p-values are
+//! corrected together (Holm).
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+use crate::{
+    Comparison,
+    comparison::{Row, conditions, flat},
+    format,
+    quantity::Quantity,
+    record::RunRecord,
+    statistics::{self, ALPHA, Summary},
+    studies::Paired,
+};
+
+/// What changed between two sets of records.
+#[derive(Clone, Debug, Serialize)]
+pub struct Changes {
+    /// One entry per comparison, method and quantity that both sets have.
+    pub changes: Vec<Change>,
+    /// What only one of the sets has, and conditions that differ.
+    pub notes: Vec<String>,
+}
+
+/// One quantity of one method, before and after.
+#[derive(Clone, Debug, Serialize)]
+pub struct Change {
+    /// Name of the comparison.
+    pub comparison: String,
+    /// Method and variant.
+    pub label: String,
+    /// What.
+    pub quantity: Quantity,
+    /// Name of the main metric.
+    pub metric: String,
+    /// In the first set.
+    pub before: Summary,
+    /// In the second set.
+    pub after: Summary,
+    /// Mean after minus mean before.
+    pub difference: f64,
+    /// p-value corrected for all tests of the report (Holm); absent where no test is possible or needed.
+    pub p_holm: Option<f64>,
+    /// What it amounts to.
+    pub verdict: ChangeVerdict,
+}
+
+/// What a change amounts to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeVerdict {
+    /// Nothing changed at all.
+    Same,
+    /// Better, by more than noise explains.
+    Better,
+    /// Worse, by more than noise explains.
+    Worse,
+    /// Noise explains it.
+    Noise,
+    /// One seed on a side: there is no knowing.
+    Unknown,
+}
+
+impl ChangeVerdict {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Same => "same",
+            Self::Better => "better",
+            Self::Worse => "WORSE",
+            Self::Noise => "within noise",
+            Self::Unknown => "unknown (one seed)",
+        }
+    }
+}
+
+/// Two-sided p-value of Welch's t-test; `None` unless both have two values.
+pub fn welch(a: &[f64], b: &[f64]) -> Option<f64> {
+    let (ma, mb) = (statistics::mean(a)?, statistics::mean(b)?);
+    let part = |values: &[f64]| {
+        let sd = statistics::standard_deviation(values)?;
+        Some(sd * sd / values.len() as f64)
+    };
+    let (va, vb) = (part(a)?, part(b)?);
+    let error = (va + vb).sqrt();
+    if error == 0.0 {
+        return Some(if ma == mb { 1.0 } else { 0.0 });
+    }
+    let freedom =
+        (va + vb).powi(2) / (va * va / (a.len() - 1) as f64 + vb * vb / (b.len() - 1) as f64);
+    let t = StudentsT::new(0.0, 1.0, freedom).ok()?;
+    Some(2.0 * t.sf(((ma - mb) / error).abs()))
+}
+
+/// Compares two sets of records.
+pub fn changes(before: &[RunRecord], after: &[RunRecord]) -> Changes {
+    let (a, b) = (
+        Comparison::from_records(before),
+        Comparison::from_records(after),
+    );
+    let (matched, mut notes) = matches(&a, &b);
+    let mut paired = Paired::default();
+    let mut found: Vec<(Change, Option<f64>)> = Vec::new();
+    for (a, b) in matched {
+        for old in a.ranked() {
+            let same = |new: &&Row| {
+                (&new.method, &new.variant, &new.tuned) == (&old.method, &old.variant, &old.tuned)
+            };
+            let Some(new) = b.ranked().iter().find(same) else {
+                notes.push(format!(
+                    "{}: {} is in the first set only.",
+                    a.name, old.label
+                ));
+                continue;
+            };
+            if flat(&old.config) != flat(&new.config) {
+                notes.push(format!(
+                    "{}: the defaults of {} differ between the sets.",
+                    a.name, old.label
+                ));
+            }
+            for quantity in Quantity::ALL {
+                if let (Some(before), Some(after)) = (quantity.of(old), quantity.of(new)) {
+                    let p = match quantity {
+                        Quantity::Metric => paired_p(&mut paired, (a, old), (b, new))
+                            .or_else(|| welch(&before.values, &after.values)),
+                        Quantity::Parameters | Quantity::FileSize => None,
+                        _ => welch(&before.values, &after.values),
+                    };
+                    let change = Change {
+                        comparison: b.name.clone(),
+                        label: new.label.clone(),
+                        quantity,
+                        metric: b.metric().to_owned(),
+                        difference: after.mean - before.mean,
+                        before,
+                        after,
+                        p_holm: None,
+                        verdict: ChangeVerdict::Unknown,
+                    };
+                    found.push((change, p));
+                }
+            }
+        }
+        for new in b.ranked() {
+            if !a.ranked().iter().any(|old| old.label == new.label) {
+                notes.push(format!(
+                    "{}: {} is in the second set only.",
+                    b.name, new.label
+                ));
+            }
+        }
+    }
+    let tested: Vec<f64> = found.iter().filter_map(|(_, p)| *p).collect();
+    let mut adjusted = statistics::holm(&tested).into_iter();
+    let changes = found
+        .into_iter()
+        .map(|(mut change, p)| {
+            change.p_holm = p.and_then(|_| adjusted.next());
+            change.verdict = verdict(&change);
+            change
+        })
+        .collect();
+    Changes { changes, notes }
+}
+
+/// p-value of the metric's change on the same examples and seeds.
+fn paired_p(
+    paired: &mut Paired,
+    (a, old): (&Comparison, &Row),
+    (b, new): (&Comparison, &Row),
+) -> Option<f64> {
+    let old: Vec<&RunRecord> = old.runs.iter().filter_map(|r| a.record(&r.id)).collect();
+    let new: Vec<&RunRecord> = new.runs.iter().filter_map(|r| b.record(&r.id)).collect();
+    Some(paired.difference(&new, &old)?.p)
+}
+
+fn verdict(change: &Change) -> ChangeVerdict {
+    if change.before.values == change.after.values {
+        return ChangeVerdict::Same;
+    }
+    let real = match (change.quantity, change.p_holm) {
+        (Quantity::Parameters | Quantity::FileSize, _) => true,
+        (_, Some(p)) => p < ALPHA,
+        (_, None) => return ChangeVerdict::Unknown,
+    };
+    let better = (change.difference > 0.0) == change.quantity.higher_is_better();
+    match (real, better) {
+        (false, _) => ChangeVerdict::Noise,
+        (true, true) => ChangeVerdict::Better,
+        (true, false) => ChangeVerdict::Worse,
+    }
+}
+
+type Matched<'a> = Vec<(&'a Comparison, &'a Comparison)>;
+
+/// Comparisons under the same conditions, then single ones of the same data set and backbone whose conditions differ.
+fn matches<'a>(a: &'a [Comparison], b: &'a [Comparison]) -> (Matched<'a>, Vec<String>) {
+    let key = |c: &Comparison| -> BTreeMap<String, Value> {
+        c.records
+            .first()
+            .map(conditions)
+            .map_or_else(BTreeMap::new, |v| flat(&v))
+    };
+    let place = |c: &Comparison| {
+        (
+            c.dataset.name.clone(),
+            c.dataset.stand_in_for.clone(),
+            c.backbone.name.clone(),
+        )
+    };
+    let (mut matched, mut notes): (Matched, Vec<String>) = Default::default();
+    let taken = |matched: &Matched, c: &Comparison| {
+        matched
+            .iter()
+            .any(|(x, y)| std::ptr::eq(*x, c) || std::ptr::eq(*y, c))
+    };
+    for x in a {
+        if let Some(y) = b.iter().find(|y| key(x) == key(y)) {
+            matched.push((x, y));
+        }
+    }
+    for x in a {
+        if taken(&matched, x) {
+            continue;
+        }
+        let same = |c: &&Comparison| place(c) == place(x) && !taken(&matched, c);
+        let alone = a.iter().filter(same).count() == 1;
+        let mut others = b.iter().filter(same);
+        match (others.next(), others.next()) {
+            (Some(y), None) if alone => {
+                let (old, new) = (key(x), key(y));
+                let differ: Vec<String> = old
+                    .keys()
+                    .chain(new.keys().filter(|k| !old.contains_key(*k)))
+                    .filter(|k| old.get(*k) != new.get(*k))
+                    .cloned()
+                    .collect();
+                notes.push(format!(
+                    "{} was made under other conditions: {} differ.",
+                    y.name,
+                    differ.join(", ")
+                ));
+                matched.push((x, y));
+            }
+            _ => notes.push(format!("{} is in the first set only.", x.name)),
+        }
+    }
+    for y in b {
+        if !taken(&matched, y) {
+            notes.push(format!("{} is in the second set only.", y.name));
+        }
+    }
+    (matched, notes)
+}
+
+/// The changes for a terminal; those within the noise are counted only.
+pub fn terminal(changes: &Changes) -> String {
+    let mut text = String::new();
+    let shown = |v: ChangeVerdict| !matches!(v, ChangeVerdict::Same | ChangeVerdict::Noise);
+    let mut last = "";
+    for c in changes.changes.iter().filter(|c| shown(c.verdict)) {
+        if c.comparison != last {
+            text += &format!("{}\n", c.comparison);
+            last = &c.comparison;
+        }
+        let show = |x| c.quantity.show(&c.metric, x);
+        let name = match c.quantity {
+            Quantity::Metric => c.metric.clone(),
+            q => q.key().replace('_', " "),
+        };
+        let relative = match c.quantity {
+            Quantity::Metric => format::metric_difference(&c.metric, c.difference),
+            _ if c.before.mean != 0.0 => {
+                format!("{:+.1} %", 100.0 * c.difference / c.before.mean)
+            }
+            _ => String::new(),
+        };
+        let p = c
+            .p_holm
+            .map_or_else(String::new, |p| format!(", {}", format::p_value(p)));
+        text += &format!(
+            "  {:<20} {name:<14} {} → {} ({relative}{p}) {}\n",
+            c.label,
+            show(c.before.mean),
+            show(c.after.mean),
+            c.verdict.words()
+        );
+    }
+    let count = |v| changes.changes.iter().filter(|c| c.verdict == v).count();
+    text += &format!(
+        "{} better, {} worse, {} within noise, {} the same, {} unknown\n",
+        count(ChangeVerdict::Better),
+        count(ChangeVerdict::Worse),
+        count(ChangeVerdict::Noise),
+        count(ChangeVerdict::Same),
+        count(ChangeVerdict::Unknown)
+    );
+    for note in &changes.notes {
+        text += &format!("! {note}\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::sample::Sample;
+
+    #[test]
+    fn welchs_test_equals_scipy() {
+        // scipy.stats.ttest_ind([10, 11, 12.5], [12, 13.5, 15.1, 13], equal_var=False).pvalue
+        let p = welch(&[10.0, 11.0, 12.5], &[12.0, 13.5, 15.1, 13.0]).unwrap();
+        assert!((p - 0.075_574_665_758_561_44).abs() < 1e-9, "{p}");
+        assert_eq!(welch(&[1.0], &[2.0, 3.0]), None);
+        assert_eq!(welch(&[2.0, 2.0], &[2.0, 2.0]), Some(1.0));
+        assert_eq!(welch(&[2.0, 2.0], &[3.0, 3.0]), Some(0.0));
+    }
+
+    fn set(wrong: usize, seconds: f64, bytes: u64, seeds: u64) -> Vec<RunRecord> {
+        let labels: Vec<u32> = (0..500).map(|i| i % 2).collect();
+        (0..seeds)
+            .map(|seed| {
+                Sample::new("lora")
+                    .seed(seed)
+                    .training_seconds(seconds + seed as f64)
+                    .file_bytes(bytes)
+                    .predictions(&labels, move |i| i >= wrong)
+                    .record()
+            })
+            .collect()
+    }
+
+    fn verdicts(before: &[RunRecord], after: &[RunRecord]) -> BTreeMap<Quantity, ChangeVerdict> {
+        let found = changes(before, after);
+        found
+            .changes
+            .iter()
+            .map(|c| (c.quantity, c.verdict))
+            .collect()
+    }
+
+    #[test]
+    fn a_set_compared_with_itself_has_not_changed() {
+        let records = set(50, 60.0, 300_000, 3);
+        assert!(
+            verdicts(&records, &records)
+                .values()
+                .all(|v| *v == ChangeVerdict::Same)
+        );
+    }
+
+    #[test]
+    fn changes_beyond_the_noise_are_told_from_those_within_it() {
+        let found = verdicts(&set(50, 60.0, 300_000, 4), &set(150, 30.0, 310_000, 4));
+        assert_eq!(found[&Quantity::Metric], ChangeVerdict::Worse);
+        assert_eq!(found[&Quantity::TrainingTime], ChangeVerdict::Better);
+        assert_eq!(found[&Quantity::FileSize], ChangeVerdict::Worse);
+        assert_eq!(found[&Quantity::Parameters], ChangeVerdict::Same);
+        let found = verdicts(&set(50, 60.0, 1, 4), &set(52, 60.5, 1, 4));
+        assert_eq!(found[&Quantity::Metric], ChangeVerdict::Noise);
+        assert_eq!(found[&Quantity::TrainingTime], ChangeVerdict::Noise);
+    }
+
+    #[test]
+    fn one_seed_tells_nothing_about_times() {
+        let found = verdicts(&set(50, 60.0, 1, 1), &set(50, 30.0, 1, 1));
+        assert_eq!(found[&Quantity::TrainingTime], ChangeVerdict::Unknown);
+        assert_eq!(found[&Quantity::Metric], ChangeVerdict::Same);
+    }
+
+    #[test]
+    fn what_only_one_set_has_and_other_conditions_are_said() {
+        let mut after = set(50, 60.0, 1, 2);
+        for record in &mut after {
+            record.asked.recipe["steps"] = serde_json::json!(150);
+        }
+        after.push(
+            Sample::new("full")
+                .with(|r| r.asked.recipe["steps"] = 150.into())
+                .with(|r| r.asked.dataset.validation_examples = 500)
+                .record(),
+        );
+        let found = changes(&set(50, 60.0, 1, 2), &after);
+        assert!(
+            found
+                .notes
+                .iter()
+                .any(|n| n.contains("recipe.steps differ")),
+            "{:?}",
+            found.notes
+        );
+        let text = terminal(&found);
+        assert!(text.contains("the same"), "{text}");
+    }
+}

@@ -1,0 +1,1012 @@
+//! The HTML page: one file with everything in it.
+//!
+//! One serialisable context ([`Page`]) goes into one template (`templates/report.html`, which includes
+//! `templates/sections/`); what a reader may rearrange (axes, examples) lies in the page as JSON, and a
+//! small script draws it. Without the script the page is complete but for that. A policy in the page
+//! forbids it to load anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::comparison::{self, Comparison, Row, Standing};
+use crate::plots::style::{Ink, style};
+use crate::plots::{self, Plot};
+use crate::quantity::Quantity;
+use crate::record::{Circumstances, RunRecord, Status};
+use crate::statistics::{self, Summary};
+use crate::{Result, format, tables};
+
+/// The templates, compiled into the program.
+const TEMPLATES: &[(&str, &str)] = &[
+    ("report.html", include_str!("../templates/report.html")),
+    ("style.css", include_str!("../templates/style.css")),
+    ("page.js", include_str!("../templates/page.js")),
+    ("macros.html", include_str!("../templates/macros.html")),
+    (
+        "sections/answer.html",
+        include_str!("../templates/sections/answer.html"),
+    ),
+    (
+        "sections/table.html",
+        include_str!("../templates/sections/table.html"),
+    ),
+    (
+        "sections/trade_off.html",
+        include_str!("../templates/sections/trade_off.html"),
+    ),
+    (
+        "sections/plots.html",
+        include_str!("../templates/sections/plots.html"),
+    ),
+    (
+        "sections/pairs.html",
+        include_str!("../templates/sections/pairs.html"),
+    ),
+    (
+        "sections/examples.html",
+        include_str!("../templates/sections/examples.html"),
+    ),
+    (
+        "sections/gate.html",
+        include_str!("../templates/sections/gate.html"),
+    ),
+    (
+        "sections/runs.html",
+        include_str!("../templates/sections/runs.html"),
+    ),
+    (
+        "sections/conditions.html",
+        include_str!("../templates/sections/conditions.html"),
+    ),
+    (
+        "sections/recommend.html",
+        include_str!("../templates/sections/recommend.html"),
+    ),
+    (
+        "sections/claims.html",
+        include_str!("../templates/sections/claims.html"),
+    ),
+    (
+        "sections/studies.html",
+        include_str!("../templates/sections/studies.html"),
+    ),
+];
+
+/// What other parts of the report give to the page, as the templates of their sections expect it.
+/// A section without data is left out.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Extras {
+    /// For `sections/claims.html`.
+    pub claims: Option<Value>,
+    /// For `sections/studies.html`.
+    pub studies: Option<Value>,
+}
+
+/// Everything the template is given.
+#[derive(Serialize)]
+struct Page<'a> {
+    title: String,
+    inks: Vec<(&'static str, String)>,
+    comparisons: Vec<Section<'a>>,
+    environment: Vec<Setting>,
+    extras: &'a Extras,
+    /// For the script.
+    data: Value,
+}
+
+/// A comparison.
+#[derive(Serialize)]
+struct Section<'a> {
+    id: String,
+    name: &'a str,
+    stand_in: Option<StandIn<'a>>,
+    answer: Vec<String>,
+    counts: String,
+    notes: &'a [String],
+    metric: String,
+    columns: Vec<Column>,
+    rows: Vec<RowView<'a>>,
+    ties: bool,
+    quantities: Vec<QuantityView>,
+    plots: BTreeMap<&'static str, Vec<PlotView>>,
+    pairs: Vec<PairView>,
+    smallest_detectable: Option<String>,
+    checks: Vec<String>,
+    gate_summary: String,
+    troubles: bool,
+    examples: bool,
+    conditions: Vec<(&'static str, Vec<(String, String)>)>,
+}
+
+#[derive(Serialize)]
+struct StandIn<'a> {
+    asked: &'a str,
+    used: &'a str,
+}
+
+#[derive(Serialize)]
+struct Column {
+    title: String,
+    /// Whether it is a number.
+    number: bool,
+}
+
+#[derive(Serialize)]
+struct RowView<'a> {
+    id: String,
+    label: &'a str,
+    method: &'a str,
+    variant: &'a str,
+    mark: Mark,
+    standing: &'static str,
+    tie: &'a str,
+    cells: Vec<Cell>,
+    troubles: Vec<String>,
+    facts: Vec<Fact>,
+    config: Vec<(String, String)>,
+    runs: Vec<RunView>,
+}
+
+#[derive(Serialize)]
+struct Mark {
+    ink: &'static str,
+    /// Points of a polygon.
+    points: String,
+}
+
+#[derive(Serialize)]
+struct Cell {
+    text: String,
+    /// What it is sorted by; absent values come last.
+    key: Option<Value>,
+}
+
+/// A number with its spread.
+#[derive(Serialize)]
+struct Fact {
+    name: String,
+    mean: String,
+    sd: Option<String>,
+    interval: Option<String>,
+    seeds: usize,
+}
+
+#[derive(Serialize)]
+struct RunView {
+    id: String,
+    seed: u64,
+    status: String,
+    ok: bool,
+    valid: bool,
+    metric: Option<String>,
+    training_time: Option<String>,
+    memory: Option<String>,
+    latency: Option<String>,
+    file: Option<String>,
+    started: String,
+    /// By the section's list of checks.
+    checks: Vec<Option<CheckView>>,
+    /// The record without its long lists.
+    record: String,
+}
+
+#[derive(Clone, Serialize)]
+struct CheckView {
+    name: String,
+    passed: bool,
+    detail: String,
+}
+
+#[derive(Serialize)]
+struct QuantityView {
+    key: &'static str,
+    title: String,
+}
+
+#[derive(Serialize)]
+struct PlotView {
+    name: String,
+    title: String,
+    wide: String,
+    narrow: String,
+}
+
+#[derive(Serialize)]
+struct PairView {
+    first: String,
+    second: String,
+    difference: String,
+    interval: String,
+    p: String,
+    p_value: f64,
+    told_apart: bool,
+    mcnemar: String,
+}
+
+/// A machine and program that made runs.
+#[derive(Serialize, PartialEq)]
+struct Setting {
+    facts: Vec<(String, String)>,
+    runs: usize,
+}
+
+/// The page of these comparisons.
+///
+/// # Errors
+/// If a plot or the template fails; not expected.
+pub fn render(comparisons: &[Comparison], extras: &Extras) -> Result<String> {
+    let mut sections = Vec::new();
+    let mut data = Vec::new();
+    for (i, comparison) in comparisons.iter().enumerate() {
+        let id = format!("c{i}");
+        data.push(script_data(comparison, &id));
+        sections.push(section(comparison, id)?);
+    }
+    let title = match comparisons {
+        [one] => one.name.clone(),
+        many => format::plural(many.len(), "comparison"),
+    };
+    let page = Page {
+        title,
+        inks: Ink::ALL.map(|ink| (ink.key(), ink.hex())).to_vec(),
+        comparisons: sections,
+        environment: environment(comparisons),
+        extras,
+        data: json!({ "comparisons": data }),
+    };
+    let mut environment = Environment::new();
+    // Style and script are our own text; everything else is escaped.
+    environment.set_auto_escape_callback(|name| match name.ends_with(".html") {
+        true => AutoEscape::Html,
+        false => AutoEscape::None,
+    });
+    let mut syntax = SyntaxConfig::builder();
+    environment.set_syntax(syntax.trim_blocks(true).lstrip_blocks(true).build()?);
+    for (name, source) in TEMPLATES {
+        environment.add_template(name, source)?;
+    }
+    Ok(environment
+        .get_template("report.html")?
+        .render(Serde(page))?)
+}
+
+fn section(comparison: &Comparison, id: String) -> Result<Section<'_>> {
+    let metric = comparison.metric();
+    let columns = tables::columns(comparison);
+    let checks = check_names(comparison);
+    let rows: Vec<RowView> = comparison
+        .rows
+        .iter()
+        .enumerate()
+        .map(|(i, row)| {
+            let cells = columns.iter().map(|c| Cell {
+                text: (c.cell)(comparison, row),
+                key: (c.key)(row),
+            });
+            RowView {
+                id: format!("{id}-r{i}"),
+                label: &row.label,
+                method: &row.method,
+                variant: &row.variant,
+                mark: mark(row),
+                standing: standing(row),
+                tie: &row.tie,
+                cells: cells.collect(),
+                troubles: row.troubles(),
+                facts: facts(comparison, row),
+                config: leaves(&row.config),
+                runs: runs(comparison, row, &checks),
+            }
+        })
+        .collect();
+    let columns = columns
+        .into_iter()
+        .map(|c| Column {
+            title: c.long,
+            number: !c.left,
+        })
+        .collect();
+    let runs = || rows.iter().flat_map(|r| &r.runs);
+    let made = runs().flat_map(|r| r.checks.iter().flatten()).count();
+    let failed = runs()
+        .flat_map(|r| r.checks.iter().flatten())
+        .filter(|c| !c.passed)
+        .count();
+    let gate_summary = match failed {
+        0 => format!("{} made, all passed.", format::plural(made, "check")),
+        n => format!(
+            "{} made, {n} failed: the numbers of these methods mean nothing and they are not ranked.",
+            format::plural(made, "check")
+        ),
+    };
+    let quantities = Quantity::ALL
+        .into_iter()
+        .filter(|q| comparison.ranked().iter().any(|r| q.of(r).is_some()))
+        .map(|q| QuantityView {
+            key: q.key(),
+            title: q.title(metric),
+        })
+        .collect();
+    let mut grouped: BTreeMap<&'static str, Vec<PlotView>> = BTreeMap::new();
+    for plot in plots::plots(comparison) {
+        grouped.entry(place(&plot)).or_default().push(PlotView {
+            wide: plot.svg()?,
+            narrow: plot.narrow_svg()?,
+            name: plot.name,
+            title: plot.title,
+        });
+    }
+    Ok(Section {
+        name: &comparison.name,
+        stand_in: comparison
+            .dataset
+            .stand_in_for
+            .as_deref()
+            .map(|asked| StandIn {
+                asked,
+                used: &comparison.dataset.name,
+            }),
+        answer: comparison.answer(),
+        counts: tables::status_counts(comparison),
+        notes: &comparison.notes,
+        metric: format::metric_title(metric),
+        columns,
+        ties: !comparison.pairs.is_empty(),
+        quantities,
+        plots: grouped,
+        pairs: pairs(comparison),
+        smallest_detectable: comparison
+            .smallest_detectable
+            .map(|d| format::metric_difference(metric, d)),
+        checks,
+        gate_summary,
+        troubles: rows.iter().any(|r| !r.troubles.is_empty()),
+        examples: rows
+            .iter()
+            .any(|r| r.standing == "ranked" && r.runs.iter().any(|run| run.ok)),
+        conditions: conditions(comparison),
+        rows,
+        id,
+    })
+}
+
+/// The part of the page that a plot belongs to.
+fn place(plot: &Plot) -> &'static str {
+    match plot.name.as_str() {
+        name if name.ends_with("-ranking") => "ranking",
+        name if name.ends_with("-parameters") => "trade_off",
+        "training-loss" => "curves",
+        name if name.starts_with("validation-") => "curves",
+        _ => "costs",
+    }
+}
+
+fn standing(row: &Row) -> &'static str {
+    match row.standing {
+        Standing::Ranked => "ranked",
+        Standing::Invalid { .. } => "invalid",
+        Standing::Unfinished => "unfinished",
+    }
+}
+
+fn mark(row: &Row) -> Mark {
+    let s = style(&row.method);
+    let points: Vec<String> = s
+        .marker
+        .outline()
+        .iter()
+        .map(|[x, y]| format!("{x:.2},{y:.2}"))
+        .collect();
+    Mark {
+        ink: s.ink.key(),
+        points: points.join(" "),
+    }
+}
+
+/// Everything that was measured of a method, for its own table.
+fn facts(comparison: &Comparison, row: &Row) -> Vec<Fact> {
+    let main = comparison.metric();
+    let mut facts = Vec::new();
+    let mut push = |name: String, summary: &Option<Summary>, show: &dyn Fn(f64) -> String| {
+        if let Some(s) = summary {
+            facts.push(Fact {
+                name,
+                mean: show(s.mean),
+                sd: s.sd.map(show),
+                interval: s
+                    .interval
+                    .map(|[low, high]| format!("{} – {}", show(low), show(high))),
+                seeds: s.values.len(),
+            });
+        }
+    };
+    for (name, summary) in &row.metrics {
+        let title = match name == main {
+            true => format!("{name} (ranks the methods)"),
+            false => name.clone(),
+        };
+        push(title, &Some(summary.clone()), &|v| format::metric(name, v));
+    }
+    let nats = |v: f64| format!("{v:.3}");
+    push("validation loss (nats)".into(), &row.validation_loss, &nats);
+    if let Some(c) = row.calibration {
+        for (name, value) in [
+            ("expected calibration error", c.ece),
+            ("Brier score", c.brier),
+            ("negative log-likelihood (nats)", c.nll),
+        ] {
+            // Means over seeds; their spread is not kept.
+            facts.push(Fact {
+                name: name.into(),
+                mean: nats(value),
+                sd: None,
+                interval: None,
+                seeds: row.ended_well().0,
+            });
+        }
+    }
+    let mut push = |name: &str, summary: &Option<Summary>, show: &dyn Fn(f64) -> String| {
+        if let Some(s) = summary {
+            facts.push(Fact {
+                name: name.into(),
+                mean: show(s.mean),
+                sd: s.sd.map(show),
+                interval: s
+                    .interval
+                    .map(|[low, high]| format!("{} – {}", show(low), show(high))),
+                seeds: s.values.len(),
+            });
+        }
+    };
+    let rate = |unit: &'static str| move |v: f64| format!("{} {unit}", format::count_short(v));
+    push("training time", &row.training_seconds, &format::seconds);
+    push(
+        "training speed",
+        &row.examples_per_second,
+        &rate("examples/s"),
+    );
+    push(
+        "training speed in real tokens",
+        &row.tokens_per_second,
+        &rate("tokens/s"),
+    );
+    push(
+        "time to the first step",
+        &row.seconds_to_first_step,
+        &format::seconds,
+    );
+    push("peak memory", &row.peak_memory_bytes, &format::bytes);
+    push("file, head included", &row.file_bytes, &format::bytes);
+    let ms = |v: f64| format!("{} ms", format::ms(v));
+    for (variant, l) in &row.latency {
+        push(
+            &format!("latency p50, {variant}"),
+            &Some(l.p50_ms.clone()),
+            &ms,
+        );
+        push(
+            &format!("latency p99, {variant}"),
+            &Some(l.p99_ms.clone()),
+            &ms,
+        );
+    }
+    facts
+}
+
+/// Names of all checks that any run made, in order of appearance, the report's own last.
+fn check_names(comparison: &Comparison) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    let checks = comparison
+        .records
+        .iter()
+        .filter_map(|r| r.outcome.as_ref())
+        .flat_map(|o| &o.checks);
+    for check in checks {
+        if !names.contains(&check.name) {
+            names.push(check.name.clone());
+        }
+    }
+    if comparison.records.iter().any(|r| r.outcome.is_some()) {
+        names.push(comparison::METRIC_CHECK.to_owned());
+    }
+    names
+}
+
+fn runs(comparison: &Comparison, row: &Row, names: &[String]) -> Vec<RunView> {
+    row.runs
+        .iter()
+        .filter_map(|run| {
+            let record = comparison.record(&run.id)?;
+            let cost = record.cost.as_ref();
+            let own_failed = run
+                .failed_checks
+                .iter()
+                .find(|c| c.starts_with(comparison::METRIC_CHECK));
+            let checks = names
+                .iter()
+                .map(|name| {
+                    let outcome = record.outcome.as_ref()?;
+                    if name == comparison::METRIC_CHECK {
+                        return Some(CheckView {
+                            name: name.clone(),
+                            passed: own_failed.is_none(),
+                            detail: own_failed.cloned().unwrap_or_else(|| {
+                                "the stored predictions give the stored metric".into()
+                            }),
+                        });
+                    }
+                    // Should a check be made twice, the failed one counts.
+                    let mut named = outcome.checks.iter().filter(|c| c.name == *name);
+                    let check = named.clone().find(|c| !c.passed).or(named.next())?;
+                    Some(CheckView {
+                        name: name.clone(),
+                        passed: check.passed,
+                        detail: check.detail.clone(),
+                    })
+                })
+                .collect();
+            let latency = cost.and_then(|c| {
+                let one = |l: &&crate::record::Latency| {
+                    l.batch == 1 && l.length.is_none() && l.variant == "unmerged"
+                };
+                c.latency.iter().find(one)
+            });
+            Some(RunView {
+                id: run.id.clone(),
+                seed: run.seed,
+                status: comparison::status_text(&run.status),
+                ok: run.status == Status::Ok,
+                valid: run.failed_checks.is_empty(),
+                metric: run.metric.map(|m| format::metric(comparison.metric(), m)),
+                training_time: cost.map(|c| format::seconds(c.training_seconds)),
+                memory: cost
+                    .and_then(|c| c.peak_memory_bytes)
+                    .map(|b| format::bytes(b as f64)),
+                latency: latency
+                    .map(|l| format!("{} / {}", format::ms(l.p50_ms), format::ms(l.p99_ms))),
+                file: cost.map(|c| format::bytes(c.file_bytes as f64)),
+                started: record.circumstances.started.clone(),
+                checks,
+                record: shortened(record),
+            })
+        })
+        .collect()
+}
+
+/// The record as JSON; lists that only a program reads are counted instead of printed.
+fn shortened(record: &RunRecord) -> String {
+    const LONG: usize = 24;
+    fn shorten(value: &mut Value) {
+        match value {
+            Value::Array(list) if list.len() > LONG => {
+                *value = json!(format!(
+                    "… {} values, in the record's file",
+                    format::count(list.len())
+                ));
+            }
+            Value::Array(list) => list.iter_mut().for_each(shorten),
+            Value::Object(map) => map.values_mut().for_each(shorten),
+            _ => {}
+        }
+    }
+    let mut value = serde_json::to_value(record).unwrap_or_default();
+    shorten(&mut value);
+    serde_json::to_string_pretty(&value).unwrap_or_default()
+}
+
+fn pairs(comparison: &Comparison) -> Vec<PairView> {
+    let metric = comparison.metric();
+    let label = |i: usize| {
+        comparison
+            .rows
+            .get(i)
+            .map_or(String::new(), |r| r.label.clone())
+    };
+    comparison
+        .pairs
+        .iter()
+        .map(|pair| {
+            let [low, high] = pair.bootstrap.interval;
+            let short = |v| {
+                format::metric_difference(metric, v)
+                    .trim_end_matches(" points")
+                    .to_owned()
+            };
+            let mcnemar: Vec<String> = pair
+                .mcnemar
+                .iter()
+                .map(|m| {
+                    format!(
+                        "seed {}: {} : {}, {}",
+                        m.seed,
+                        m.only_first,
+                        m.only_second,
+                        format::p_value(m.p)
+                    )
+                })
+                .collect();
+            PairView {
+                first: label(pair.first),
+                second: label(pair.second),
+                difference: format::metric_difference(metric, pair.bootstrap.difference),
+                interval: format!("{} to {}", short(low), short(high)),
+                p: format::p_value(pair.p_holm),
+                p_value: pair.p_holm,
+                told_apart: pair.told_apart,
+                mcnemar: mcnemar.join("; "),
+            }
+        })
+        .collect()
+}
+
+/// Leaves of a JSON value by path, as text.
+fn leaves(value: &Value) -> Vec<(String, String)> {
+    comparison::flat(value)
+        .into_iter()
+        .map(|(key, value)| {
+            let text = match value {
+                Value::String(s) => s,
+                other => other.to_string(),
+            };
+            (key, text)
+        })
+        .filter(|(key, _)| !key.is_empty())
+        .collect()
+}
+
+/// What all runs of a comparison share.
+fn conditions(comparison: &Comparison) -> Vec<(&'static str, Vec<(String, String)>)> {
+    let row = |name: &str, value: String| (name.to_owned(), value);
+    let (d, b) = (&comparison.dataset, &comparison.backbone);
+    let mut data = vec![row("name", d.name.clone())];
+    if let Some(asked) = &d.stand_in_for {
+        data.push(row("stands in for", asked.clone()));
+    }
+    data.extend([
+        row("training examples", format::count(d.train_examples)),
+        row("validation examples", format::count(d.validation_examples)),
+        row("labels", d.labels.join(", ")),
+        row("metric", d.main_metric.clone()),
+        row("digest of texts and labels", d.digest.clone()),
+    ]);
+    let backbone = vec![
+        row("name", b.name.clone()),
+        row("architecture", b.architecture.clone()),
+        row("layers L", b.layers.to_string()),
+        row("hidden size H", b.hidden.to_string()),
+        row("parameters", format::count(b.parameters)),
+        row("pooling", b.pooling.clone()),
+        row("digest of the weights", b.digest.clone()),
+    ];
+    let mut recipe = leaves(&comparison.recipe);
+    let seeds: Vec<String> = comparison.seeds.iter().map(u64::to_string).collect();
+    recipe.push(row("seeds", seeds.join(", ")));
+    recipe.push(row("operations", comparison.op_path.clone()));
+    vec![
+        ("Data set", data),
+        ("Backbone", backbone),
+        ("Recipe", recipe),
+    ]
+}
+
+/// The machines and programs, with the number of their runs.
+fn environment(comparisons: &[Comparison]) -> Vec<Setting> {
+    let facts = |c: &Circumstances| {
+        let mut facts = vec![
+            ("peftbench".to_owned(), c.version.clone()),
+            (
+                "revision".to_owned(),
+                c.revision.clone().unwrap_or_else(|| "unknown".into()),
+            ),
+            ("processor".to_owned(), c.processor.clone()),
+            ("threads".to_owned(), c.threads.to_string()),
+            ("system".to_owned(), c.system.clone()),
+        ];
+        facts.extend(c.libraries.iter().map(|(k, v)| (k.clone(), v.clone())));
+        facts
+    };
+    let records: Vec<&RunRecord> = comparisons.iter().flat_map(|c| &c.records).collect();
+    let mut settings: Vec<Setting> = Vec::new();
+    for record in &records {
+        let facts = facts(&record.circumstances);
+        match settings.iter_mut().find(|s| s.facts == facts) {
+            Some(setting) => setting.runs += 1,
+            None => settings.push(Setting { facts, runs: 1 }),
+        }
+    }
+    settings.sort_by(|a, b| b.runs.cmp(&a.runs));
+    settings
+}
+
+/// What the script draws: quantities of the ranked rows, and predictions.
+fn script_data(comparison: &Comparison, id: &str) -> Value {
+    let metric = comparison.metric();
+    let quantities: Vec<Value> = Quantity::ALL
+        .into_iter()
+        .map(|q| {
+            json!({
+                "key": q.key(),
+                "title": q.title(metric),
+                "higher": q.higher_is_better(),
+                "log": q.logarithmic(),
+            })
+        })
+        .collect();
+    let points: Vec<Value> = comparison
+        .ranked()
+        .iter()
+        .enumerate()
+        .map(|(i, row)| {
+            let values: serde_json::Map<String, Value> = Quantity::ALL
+                .into_iter()
+                .filter_map(|q| {
+                    let s = q.of(row)?;
+                    let factor = q.axis_factor(metric);
+                    let value = json!({
+                        "mean": s.mean * factor,
+                        "sd": s.sd.map(|sd| sd * factor),
+                        "interval": s.interval.map(|i| i.map(|v| v * factor)),
+                        "text": q.show(metric, s.mean),
+                    });
+                    Some((q.key().to_owned(), value))
+                })
+                .collect();
+            json!({
+                "row": format!("{id}-r{i}"),
+                "label": row.label,
+                "ink": style(&row.method).ink.key(),
+                "outline": style(&row.method).marker.outline(),
+                "values": values,
+                "overhead": overhead(row),
+            })
+        })
+        .collect();
+    let apart: Vec<[usize; 2]> = comparison
+        .pairs
+        .iter()
+        .filter(|p| p.told_apart)
+        .map(|p| [p.first, p.second])
+        .collect();
+    json!({
+        "id": id,
+        "quantities": quantities,
+        "points": points,
+        "apart": apart,
+        "limit": plots::scale_limit(comparison) * Quantity::Metric.axis_factor(metric),
+        "examples": examples(comparison),
+    })
+}
+
+/// Latency over the bare backbone's, minus 1, in percent; merged where the method merges. Paired by
+/// seed: the mean of the logarithms and its t-interval.
+fn overhead(row: &Row) -> Option<Value> {
+    let own = row.latency.get("merged").or(row.latency.get("unmerged"))?;
+    let (own, bare) = (
+        &own.p50_ms.values,
+        &row.latency.get("backbone")?.p50_ms.values,
+    );
+    if own.len() != bare.len() || own.iter().chain(bare).any(|ms| *ms <= 0.0) {
+        return None;
+    }
+    let ratios = Summary::of(own.iter().zip(bare).map(|(a, b)| (a / b).ln()))?;
+    let percent = |log: f64| 100.0 * (log.exp() - 1.0);
+    Some(json!({
+        "mean": percent(ratios.mean),
+        "interval": ratios.interval.map(|i| i.map(percent)),
+    }))
+}
+
+/// True labels and the predictions of each ranked run; runs whose examples differ are left out.
+fn examples(comparison: &Comparison) -> Value {
+    let outcomes = comparison.ranked().iter().enumerate().flat_map(|(i, row)| {
+        row.runs.iter().filter_map(move |run| {
+            let record = comparison.record(&run.id)?;
+            Some((i, run.seed, &record.outcome.as_ref()?.predictions))
+        })
+    });
+    let mut truth: Option<&Vec<u32>> = None;
+    let mut runs = Vec::new();
+    let mut seeds = BTreeSet::new();
+    for (row, seed, predictions) in outcomes {
+        if **truth.get_or_insert(&predictions.labels) != predictions.labels {
+            continue;
+        }
+        let predicted: Vec<u32> = predictions
+            .logits
+            .iter()
+            .map(|l| statistics::predicted(l))
+            .collect();
+        seeds.insert(seed);
+        runs.push(json!({ "row": row, "seed": seed, "predicted": predicted }));
+    }
+    json!({
+        "labels": comparison.dataset.labels,
+        "truth": truth.cloned().unwrap_or_default(),
+        "seeds": seeds,
+        "runs": runs,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::sample::{self, Sample};
+
+    fn page(records: &[RunRecord]) -> String {
+        render(&Comparison::from_records(records), &Extras::default()).unwrap()
+    }
+
+    /// The values of an attribute.
+    fn attributes<'a>(page: &'a str, name: &str) -> Vec<&'a str> {
+        let start = format!(" {name}=\"");
+        page.split(&start)
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .collect()
+    }
+
+    fn script_data_of(page: &str) -> Value {
+        let start = page.find("id=\"data\">").unwrap() + "id=\"data\">".len();
+        let end = start + page[start..].find("</script>").unwrap();
+        serde_json::from_str(&page[start..end]).unwrap()
+    }
+
+    fn everything() -> Vec<RunRecord> {
+        let mut records = sample::troubled_comparison(3);
+        let other = sample::realistic_comparison(&["lora"], 1);
+        records.extend(sample::on_data(other, "rte", None));
+        records
+    }
+
+    #[test]
+    fn every_link_leads_to_a_place_in_the_page_and_ids_are_unique() {
+        let page = page(&everything());
+        let ids = attributes(&page, "id");
+        let unique: BTreeSet<&str> = ids.iter().copied().collect();
+        assert_eq!(ids.len(), unique.len());
+        let links = attributes(&page, "href");
+        assert!(links.len() > 100);
+        for link in links {
+            match link.strip_prefix('#') {
+                Some(id) => assert!(unique.contains(id), "{link}"),
+                None => assert_eq!(link, "data:,"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_page_names_no_address_and_forbids_loading() {
+        let page = page(&everything());
+        let addresses = page.replace("http://www.w3.org/2000/svg", "");
+        assert!(!addresses.contains("http://") && !addresses.contains("https://"));
+        assert!(page.contains("default-src 'none'") && attributes(&page, "src").is_empty());
+    }
+
+    #[test]
+    fn each_run_shows_its_record_with_config_and_digests() {
+        let records = everything();
+        let page = page(&records);
+        for record in &records {
+            assert!(
+                page.contains(&format!("id=\"run-{}\"", record.id)),
+                "{}",
+                record.id
+            );
+        }
+        assert!(page.contains("target_modules") && page.contains(&"b".repeat(64)));
+        // Long lists are counted, not printed.
+        assert!(page.contains("500 values"));
+    }
+
+    #[test]
+    fn invalid_methods_are_shown_as_invalid_and_failures_are_rows() {
+        let page = page(&sample::troubled_comparison(2));
+        assert!(
+            page.contains("<tr class=\"invalid\" data-standing=\"invalid\" data-label=\"bitfit\">")
+        );
+        assert!(
+            page.contains(
+                "<tr class=\"unfinished\" data-standing=\"unfinished\" data-label=\"ia3\">"
+            )
+        );
+        assert!(page.contains("diverged at step 12: gradient of encoder.3.key.ia3 is not finite"));
+        assert!(page.contains("the digest of encoder.0.query.weight changed"));
+        assert!(page.contains("1 failed: the numbers of these methods mean nothing"));
+        let data = script_data_of(&page);
+        let points = data["comparisons"][0]["points"].as_array().unwrap();
+        assert!(
+            points
+                .iter()
+                .all(|p| p["label"] != "bitfit" && p["label"] != "ia3")
+        );
+        assert_eq!(points.len(), 5);
+    }
+
+    #[test]
+    fn a_stand_in_is_said_in_the_title_and_above_the_numbers() {
+        let page = page(&[Sample::new("lora").stand_in_for("sst2").record()]);
+        assert!(page.contains("<title>sst2 → movie_snippets (stand-in) · minilm"));
+        assert!(page.contains("<strong>Stand-in data.</strong> sst2 could not be had."));
+    }
+
+    #[test]
+    fn the_script_is_given_predictions_and_quantities() {
+        let page = page(&sample::realistic_comparison(&sample::FIVE, 2));
+        let data = script_data_of(&page);
+        let c = &data["comparisons"][0];
+        assert_eq!(c["examples"]["truth"].as_array().unwrap().len(), 872);
+        assert_eq!(c["examples"]["runs"].as_array().unwrap().len(), 10);
+        assert_eq!(c["examples"]["seeds"], json!([0, 1]));
+        let lora = c["points"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|p| p["label"] == "lora")
+            .unwrap();
+        assert_eq!(lora["values"]["parameters"]["mean"], json!(73_728.0));
+        assert_eq!(lora["values"]["parameters"]["text"], json!("73,728"));
+        assert_eq!(lora["ink"], json!("blue"));
+        let right = |run: &Value| {
+            let predicted = run["predicted"].as_array().unwrap();
+            let truth = c["examples"]["truth"].as_array().unwrap();
+            predicted.iter().zip(truth).filter(|(a, b)| a == b).count() as f64 / 872.0
+        };
+        let values = &lora["values"]["metric"];
+        let of_lora: Vec<f64> = c["examples"]["runs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|r| c["points"][r["row"].as_u64().unwrap() as usize]["label"] == "lora")
+            .map(right)
+            .collect();
+        let mean = 100.0 * of_lora.iter().sum::<f64>() / of_lora.len() as f64;
+        assert!((values["mean"].as_f64().unwrap() - mean).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_users_named_is_text_and_never_markup() {
+        let evil = "</script><img src=x onerror=alert(1)>";
+        let record = Sample::new("lora")
+            .variant(evil, json!({ "init_text": evil }))
+            .record();
+        let page = page(&[record]);
+        assert!(!page.contains("<img"));
+        assert_eq!(page.matches("</script>").count(), 2);
+        assert_eq!(
+            script_data_of(&page)["comparisons"][0]["points"][0]["label"],
+            json!(format!("lora {evil}"))
+        );
+    }
+
+    #[test]
+    fn a_page_can_be_made_of_little_or_nothing() {
+        assert!(page(&[]).contains("There are no records."));
+        let unfinished = page(&[Sample::new("lora").ended(Status::Interrupted).record()]);
+        assert!(
+            unfinished.contains("No method has a valid result.")
+                && !unfinished.contains("class=\"axis-x\"")
+        );
+        let single = page(&sample::realistic_comparison(&["head_only"], 1));
+        assert!(single.contains("One seed only") && single.contains("class=\"axis-x\""));
+    }
+
+    #[test]
+    fn sections_of_others_are_left_out_without_data() {
+        let page = page(&sample::realistic_comparison(&["lora"], 1));
+        for id in ["claims", "studies"] {
+            assert!(!page.contains(&format!("id=\"{id}\"")));
+        }
+    }
+
+    #[test]
+    fn the_same_records_give_the_same_page() {
+        let records = everything();
+        assert_eq!(page(&records), page(&records));
+    }
+}

@@ -1,0 +1,290 @@
+//! Colour and marker of a method: the same in every plot, and not moved by methods that come later.
+//!
+//! Twenty methods cannot have twenty colours that everybody can tell apart. So the colour says the
+//! family (prompts, LoRA, adapters …) and the marker says the member. Colours are those of Okabe and
+//! Ito (2008), which stay apart under the common colour blindnesses; the three palest are darkened
+//! to a contrast of 3 : 1 on white.
+
+use serde::Serialize;
+
+/// A colour by its role, so that the page can replace it on a dark background.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ink {
+    /// Text, and the baseline that trains everything.
+    Text,
+    /// Secondary text and axes.
+    Muted,
+    /// Grid lines.
+    Grid,
+    /// Background.
+    Paper,
+    /// Prompts.
+    Vermilion,
+    /// LoRA and its kin.
+    Blue,
+    /// Adapters.
+    Green,
+    /// Methods that rescale or select what is there.
+    Purple,
+    /// Compositions.
+    Orange,
+    /// Methods without a family here.
+    Sky,
+    /// Floors: nothing of the backbone is adapted.
+    Grey,
+}
+
+impl Ink {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Text,
+        Self::Muted,
+        Self::Grid,
+        Self::Paper,
+        Self::Vermilion,
+        Self::Blue,
+        Self::Green,
+        Self::Purple,
+        Self::Orange,
+        Self::Sky,
+        Self::Grey,
+    ];
+
+    /// Name of the style sheet's variable.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Muted => "muted",
+            Self::Grid => "grid",
+            Self::Paper => "paper",
+            Self::Vermilion => "vermilion",
+            Self::Blue => "blue",
+            Self::Green => "green",
+            Self::Purple => "purple",
+            Self::Orange => "orange",
+            Self::Sky => "sky",
+            Self::Grey => "grey",
+        }
+    }
+
+    /// On a light background.
+    pub fn rgb(self) -> [u8; 3] {
+        match self {
+            Self::Text => [0x1B, 0x1F, 0x24],
+            Self::Muted => [0x57, 0x60, 0x6A],
+            Self::Grid => [0xE3, 0xE6, 0xEA],
+            Self::Paper => [0xFF, 0xFF, 0xFF],
+            Self::Vermilion => [0xD5, 0x5E, 0x00],
+            Self::Blue => [0x00, 0x72, 0xB2],
+            Self::Green => [0x00, 0x8F, 0x69],
+            Self::Purple => [0xB5, 0x60, 0x8F],
+            Self::Orange => [0xBF, 0x7C, 0x00],
+            Self::Sky => [0x2A, 0x8B, 0xC4],
+            Self::Grey => [0x6E, 0x77, 0x81],
+        }
+    }
+
+    /// The same as the drawing library writes it, e.g. `#0072B2`.
+    pub fn hex(self) -> String {
+        let [r, g, b] = self.rgb();
+        format!("#{r:02X}{g:02X}{b:02X}")
+    }
+}
+
+/// Shape of a marker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Marker {
+    /// ●
+    Circle,
+    /// ■
+    Square,
+    /// ◆
+    Diamond,
+    /// ▲
+    Up,
+    /// ▼
+    Down,
+    /// ★
+    Star,
+    /// ✚
+    Plus,
+    /// ✖
+    Cross,
+    /// ⬟
+    Pentagon,
+}
+
+impl Marker {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Circle,
+        Self::Square,
+        Self::Diamond,
+        Self::Up,
+        Self::Down,
+        Self::Star,
+        Self::Plus,
+        Self::Cross,
+        Self::Pentagon,
+    ];
+
+    /// Its outline around the origin, about as large as a circle of radius 1.
+    pub fn outline(self) -> Vec<[f64; 2]> {
+        use std::f64::consts::{FRAC_PI_2, PI};
+        let polar = |r: f64, turn: f64| [r * turn.cos(), r * turn.sin()];
+        let regular = |n: usize, r: f64, start: f64| {
+            (0..n)
+                .map(|i| polar(r, start + 2.0 * PI * i as f64 / n as f64))
+                .collect::<Vec<_>>()
+        };
+        // Up is negative, as on the screen.
+        let arms = |start: f64| {
+            let (long, thin) = (1.15_f64, 0.38_f64);
+            let radius = long.hypot(thin);
+            let half = (thin / long).atan();
+            (0..4)
+                .flat_map(|i| {
+                    let turn = start + FRAC_PI_2 * i as f64;
+                    [
+                        polar(radius, turn - half),
+                        polar(radius, turn + half),
+                        polar(thin * 2f64.sqrt(), turn + FRAC_PI_2 / 2.0),
+                    ]
+                })
+                .collect()
+        };
+        match self {
+            Self::Circle => regular(24, 1.0, 0.0),
+            Self::Square => regular(4, 1.25, FRAC_PI_2 / 2.0),
+            Self::Diamond => regular(4, 1.3, 0.0),
+            Self::Up => regular(3, 1.4, -FRAC_PI_2),
+            Self::Down => regular(3, 1.4, FRAC_PI_2),
+            Self::Pentagon => regular(5, 1.15, -FRAC_PI_2),
+            Self::Star => (0..10)
+                .map(|i| {
+                    let r = if i % 2 == 0 { 1.5 } else { 0.68 };
+                    polar(r, -FRAC_PI_2 + PI * i as f64 / 5.0)
+                })
+                .collect(),
+            Self::Plus => arms(0.0),
+            Self::Cross => arms(FRAC_PI_2 / 2.0),
+        }
+    }
+}
+
+/// How a method is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Style {
+    /// Colour: the family.
+    pub ink: Ink,
+    /// Marker: the member.
+    pub marker: Marker,
+}
+
+/// Methods with a fixed style. Others get one from their name, so an entry here is not needed to add
+/// a method; it keeps families together. Never change an entry: people remember colours.
+const STYLES: &[(&str, Ink, Marker)] = &[
+    ("full", Ink::Text, Marker::Square),
+    ("head_only", Ink::Grey, Marker::Circle),
+    ("majority", Ink::Grey, Marker::Cross),
+    ("random_features", Ink::Grey, Marker::Plus),
+    ("prompt_tuning", Ink::Vermilion, Marker::Circle),
+    ("prefix_tuning", Ink::Vermilion, Marker::Square),
+    ("p_tuning", Ink::Vermilion, Marker::Diamond),
+    ("lora", Ink::Blue, Marker::Diamond),
+    ("rslora", Ink::Blue, Marker::Square),
+    ("dora", Ink::Blue, Marker::Up),
+    ("pissa", Ink::Blue, Marker::Down),
+    ("olora", Ink::Blue, Marker::Star),
+    ("lora_plus", Ink::Blue, Marker::Plus),
+    ("adalora", Ink::Blue, Marker::Circle),
+    ("vera", Ink::Blue, Marker::Pentagon),
+    ("adapter", Ink::Green, Marker::Up),
+    ("parallel_adapter", Ink::Green, Marker::Square),
+    ("parallel", Ink::Green, Marker::Square),
+    ("scaled_parallel", Ink::Green, Marker::Diamond),
+    ("compacter", Ink::Green, Marker::Star),
+    ("adapter_drop", Ink::Green, Marker::Down),
+    ("adapterdrop", Ink::Green, Marker::Down),
+    ("bitfit", Ink::Purple, Marker::Circle),
+    ("ia3", Ink::Purple, Marker::Down),
+    ("layer_norm", Ink::Purple, Marker::Square),
+    ("mam", Ink::Orange, Marker::Star),
+    ("unipelt", Ink::Orange, Marker::Diamond),
+];
+
+/// The style of a method. It depends on the name alone.
+pub fn style(method: &str) -> Style {
+    if let Some(&(_, ink, marker)) = STYLES.iter().find(|(name, ..)| *name == method) {
+        return Style { ink, marker };
+    }
+    // FNV-1a: the same on every machine and in every version.
+    let hash = method.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
+    });
+    Style {
+        ink: Ink::Sky,
+        marker: Marker::ALL[(hash % Marker::ALL.len() as u64) as usize],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_two_methods_of_the_list_look_the_same_but_spellings_of_one() {
+        let same = [
+            ["parallel", "parallel_adapter"],
+            ["adapterdrop", "adapter_drop"],
+        ];
+        let aliases: Vec<&str> = same.iter().map(|s| s[0]).collect();
+        let styles: Vec<Style> = STYLES
+            .iter()
+            .filter(|(name, ..)| !aliases.contains(name))
+            .map(|(name, ..)| style(name))
+            .collect();
+        assert_eq!(styles.iter().collect::<BTreeSet<_>>().len(), styles.len());
+        for [a, b] in same {
+            assert_eq!(style(a), style(b));
+        }
+    }
+
+    #[test]
+    fn a_method_without_an_entry_has_a_style_that_no_listed_method_has() {
+        assert_eq!(style("brand_new").ink, Ink::Sky);
+        assert!(STYLES.iter().all(|(_, ink, _)| *ink != Ink::Sky));
+    }
+
+    /// Relative luminance and contrast after WCAG 2.2.
+    fn contrast(a: [u8; 3], b: [u8; 3]) -> f64 {
+        let light = |rgb: [u8; 3]| {
+            let [r, g, b] = rgb.map(|c| {
+                let c = f64::from(c) / 255.0;
+                match c <= 0.04045 {
+                    true => c / 12.92,
+                    false => ((c + 0.055) / 1.055).powf(2.4),
+                }
+            });
+            0.2126 * r + 0.7152 * g + 0.0722 * b
+        };
+        let (a, b) = (light(a).max(light(b)), light(a).min(light(b)));
+        (a + 0.05) / (b + 0.05)
+    }
+
+    #[test]
+    fn marks_and_text_stand_out_from_the_paper() {
+        for ink in Ink::ALL {
+            let needed = match ink {
+                Ink::Text | Ink::Muted => 4.5,
+                Ink::Grid | Ink::Paper => 1.0,
+                _ => 3.0,
+            };
+            let found = contrast(ink.rgb(), Ink::Paper.rgb());
+            assert!(found >= needed, "{ink:?} {found:.2}");
+        }
+    }
+}

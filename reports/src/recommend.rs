@@ -1,0 +1,536 @@
+//! Which method for me? What fits the constraints, by records, with evidence and uncertainty.
+//!
+//! The records of the data set whose training-set size is nearest (by ratio) to the one asked for decide. Every
+//! method stands against each constraint with its 95 % interval; the recommendation is the cheapest of those
+//! that fit and can't be told apart from the best that fits.
+
+use serde::Serialize;
+
+use crate::{
+    Comparison,
+    claims::{Verdict, paired_ratio},
+    comparison::Row,
+    format,
+    quantity::Quantity,
+    statistics::Summary,
+};
+
+/// What is asked for. Every limit is optional.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Wishes {
+    /// Name of the data set.
+    pub dataset: String,
+    /// Examples to train on.
+    pub train_size: Option<usize>,
+    /// Largest size of the saved weights, head included, in bytes.
+    pub max_size: Option<f64>,
+    /// Largest latency over the bare backbone's, minus 1.
+    pub max_latency_overhead: Option<f64>,
+    /// Most parameters that the method trains, head apart.
+    pub max_parameters: Option<f64>,
+    /// Largest peak memory of training, in bytes.
+    pub max_memory: Option<f64>,
+    /// Longest training, in seconds.
+    pub max_training_seconds: Option<f64>,
+    /// Smallest main metric, as a fraction.
+    pub min_metric: Option<f64>,
+}
+
+/// An answer with its evidence.
+#[derive(Clone, Debug, Serialize)]
+pub struct Recommendation {
+    /// What was asked for.
+    pub wishes: Wishes,
+    /// The comparison that decides.
+    pub comparison: String,
+    /// Name of its main metric.
+    pub metric: String,
+    /// Training examples in it.
+    pub train_examples: usize,
+    /// Label of the recommended row; absent if nothing fits.
+    pub recommended: Option<String>,
+    /// The answer in words, a sentence per entry.
+    pub answer: Vec<String>,
+    /// Every method: those that fit first, best first.
+    pub candidates: Vec<Candidate>,
+    /// What a reader has to know before believing it.
+    pub notes: Vec<String>,
+}
+
+/// One method against the constraints.
+#[derive(Clone, Debug, Serialize)]
+pub struct Candidate {
+    /// Method and variant.
+    pub label: String,
+    /// Main metric over seeds.
+    pub metric: Summary,
+    /// Letters of its tie groups.
+    pub tie: String,
+    /// Whether it fits all constraints; undecided where an interval lies across a limit.
+    pub fits: Verdict,
+    /// The constraints.
+    pub constraints: Vec<Constraint>,
+    /// Ids of the records behind it.
+    pub records: Vec<String>,
+}
+
+/// One constraint on one method.
+#[derive(Clone, Debug, Serialize)]
+pub struct Constraint {
+    /// What is limited.
+    pub what: String,
+    /// The value; absent where it was not measured.
+    pub value: Option<f64>,
+    /// Its 95 % interval; absent with one seed.
+    pub interval: Option<[f64; 2]>,
+    /// The limit.
+    pub limit: f64,
+    /// Whether it holds.
+    pub verdict: Verdict,
+    /// All of it as people read it.
+    pub text: String,
+}
+
+/// The comparison that decides: of the data set, nearest in training examples, then with the most valid runs.
+fn nearest<'a>(comparisons: &'a [Comparison], wishes: &Wishes) -> Option<&'a Comparison> {
+    let of_data = |c: &&Comparison| {
+        let d = &c.dataset;
+        // Trials of a search are judged on examples that others train on.
+        (d.name == wishes.dataset || d.stand_in_for.as_ref() == Some(&wishes.dataset))
+            && c.recipe.get("held_out").is_none()
+            && !c.ranked().is_empty()
+    };
+    let distance = |c: &Comparison| {
+        let n = c.dataset.train_examples as f64;
+        // Without a size: the more the better.
+        wishes
+            .train_size
+            .map_or(-n, |size| (n / size as f64).ln().abs())
+    };
+    let methods = |c: &Comparison| {
+        let names: std::collections::BTreeSet<&str> =
+            c.ranked().iter().map(|r| r.method.as_str()).collect();
+        names.len()
+    };
+    let runs = |c: &Comparison| -> usize { c.ranked().iter().map(|r| r.ended_well().0).sum() };
+    comparisons.iter().filter(of_data).min_by(|a, b| {
+        distance(a)
+            .total_cmp(&distance(b))
+            .then(methods(b).cmp(&methods(a)))
+            .then(runs(b).cmp(&runs(a)))
+    })
+}
+
+/// Recommends a method; `None` if there are no valid records of the data set.
+pub fn recommend(comparisons: &[Comparison], wishes: &Wishes) -> Option<Recommendation> {
+    let comparison = nearest(comparisons, wishes)?;
+    let rows = comparison.ranked();
+    let metric = comparison.metric();
+    let judged: Vec<(usize, Candidate)> = rows
+        .iter()
+        .enumerate()
+        .filter_map(|(i, row)| Some((i, candidate(row, wishes, metric)?)))
+        .collect();
+    let fitting: Vec<usize> = judged
+        .iter()
+        .filter(|(_, c)| c.fits != Verdict::DoesNotHold)
+        .map(|(i, _)| *i)
+        .collect();
+    let best = fitting.first().copied();
+    let like: Vec<usize> = fitting
+        .iter()
+        .copied()
+        .filter(|&i| {
+            Some(i) == best
+                || best.is_some_and(|b| comparison.pair(b, i).is_some_and(|p| !p.told_apart))
+        })
+        .collect();
+    let parameters = |i: &usize| rows[*i].parameters.map_or(usize::MAX, |p| p.method);
+    let chosen = like.iter().copied().min_by_key(parameters);
+
+    let mut answer = Vec::new();
+    match (chosen, best) {
+        (Some(chosen), Some(best)) => {
+            let row = &rows[chosen];
+            let mut text = format!(
+                "{}: {} {metric}",
+                row.label,
+                row.metric
+                    .as_ref()
+                    .map_or_else(String::new, |m| shown_metric(metric, m))
+            );
+            if let Some(p) = row.parameters {
+                text += &format!(", {} trained parameters", format::count(p.method));
+            }
+            answer.push(text + ".");
+            if like.len() > 1 {
+                let others: Vec<&str> = like
+                    .iter()
+                    .filter(|i| **i != chosen)
+                    .map(|&i| rows[i].label.as_str())
+                    .collect();
+                answer.push(format!(
+                    "{} {} too and can't be told apart from {}, but {} more parameters.",
+                    format::list(&others),
+                    if others.len() == 1 { "fits" } else { "fit" },
+                    if chosen == best {
+                        "it".to_owned()
+                    } else {
+                        format!("the best, {}", rows[best].label)
+                    },
+                    if others.len() == 1 { "trains" } else { "train" },
+                ));
+            }
+            if let Some((_, c)) = judged.iter().find(|(i, _)| *i == chosen)
+                && c.fits == Verdict::Undecided
+            {
+                let open: Vec<&str> = c
+                    .constraints
+                    .iter()
+                    .filter(|c| c.verdict == Verdict::Undecided)
+                    .map(|c| c.what.as_str())
+                    .collect();
+                answer.push(format!(
+                    "Whether it keeps the limit of {} is within the noise: measure it with more seeds.",
+                    format::list(&open)
+                ));
+            }
+            let better: Vec<&str> = (0..best)
+                .filter(|i| !fitting.contains(i))
+                .map(|i| rows[i].label.as_str())
+                .collect();
+            if !better.is_empty() {
+                answer.push(format!(
+                    "Without the limits, {} would be ahead of {}.",
+                    format::list(&better),
+                    rows[best].label
+                ));
+            }
+        }
+        _ => answer.push("No method fits all of these limits.".to_owned()),
+    }
+
+    let mut notes = Vec::new();
+    let trained = comparison.dataset.train_examples;
+    if let Some(asked) = &comparison.dataset.stand_in_for {
+        notes.push(format!(
+            "{asked} could not be had; this is from {}, which stands in for it.",
+            comparison.dataset.name
+        ));
+    }
+    if let Some(size) = wishes.train_size
+        && !(0.5..=2.0).contains(&(trained as f64 / size as f64))
+    {
+        notes.push(format!(
+            "The nearest records train on {} examples, not {}: run `peftbench sweep {} --study train_size`, or \
+             `peftbench compare {} --set recipe.train_examples={size}`.",
+            format::count(trained),
+            format::count(size),
+            wishes.dataset,
+            wishes.dataset
+        ));
+    }
+    if comparison.seeds.len() == 1 {
+        notes.push("One seed only: another seed may give another answer.".to_owned());
+    }
+    let mut candidates: Vec<Candidate> = judged.into_iter().map(|(_, c)| c).collect();
+    candidates.sort_by_key(|c| c.fits == Verdict::DoesNotHold);
+    Some(Recommendation {
+        wishes: wishes.clone(),
+        comparison: comparison.name.clone(),
+        metric: metric.to_owned(),
+        train_examples: trained,
+        recommended: chosen.map(|i| rows[i].label.clone()),
+        answer,
+        candidates,
+        notes,
+    })
+}
+
+fn shown_metric(name: &str, summary: &Summary) -> String {
+    match summary.interval {
+        None => format::metric(name, summary.mean),
+        Some([low, high]) => format!(
+            "{} (95 % interval {} … {})",
+            format::metric(name, summary.mean),
+            format::metric_spread(name, low, None),
+            format::metric(name, high)
+        ),
+    }
+}
+
+fn candidate(row: &Row, wishes: &Wishes, metric: &str) -> Option<Candidate> {
+    let limits = [
+        (wishes.min_metric, Quantity::Metric),
+        (wishes.max_parameters, Quantity::Parameters),
+        (wishes.max_size, Quantity::FileSize),
+        (wishes.max_memory, Quantity::PeakMemory),
+        (wishes.max_training_seconds, Quantity::TrainingTime),
+    ];
+    let mut constraints: Vec<Constraint> = limits
+        .into_iter()
+        .filter_map(|(limit, quantity)| {
+            let found = quantity.of(row).map(|s| (s.mean, s.interval));
+            let title = match quantity {
+                Quantity::Metric => metric.to_owned(),
+                Quantity::Parameters => "parameters".to_owned(),
+                Quantity::FileSize => "size".to_owned(),
+                Quantity::PeakMemory => "memory".to_owned(),
+                _ => "training time".to_owned(),
+            };
+            let show = |x: f64| quantity.show(metric, x);
+            Some(constraint(
+                title,
+                found,
+                limit?,
+                quantity.higher_is_better(),
+                &show,
+            ))
+        })
+        .collect();
+    if let Some(limit) = wishes.max_latency_overhead {
+        // A method that merges can be merged before it serves.
+        let variant = if row.latency.contains_key("merged") {
+            "merged"
+        } else {
+            "unmerged"
+        };
+        let found = row.latency.get(variant).and_then(|own| {
+            let backbone = row.latency.get("backbone")?;
+            paired_ratio(&own.p50_ms.values, &backbone.p50_ms.values)
+        });
+        let found =
+            found.map(|(ratio, interval)| (ratio - 1.0, interval.map(|i| i.map(|x| x - 1.0))));
+        let title = match variant {
+            "merged" => "latency overhead, merged",
+            _ => "latency overhead",
+        };
+        let show = |x: f64| format!("{:.1} %", 100.0 * x);
+        constraints.push(constraint(title.to_owned(), found, limit, false, &show));
+    }
+    let any = |v| constraints.iter().any(|c| c.verdict == v);
+    Some(Candidate {
+        label: row.label.clone(),
+        metric: row.metric.clone()?,
+        tie: row.tie.clone(),
+        fits: if any(Verdict::DoesNotHold) {
+            Verdict::DoesNotHold
+        } else if any(Verdict::Undecided) {
+            Verdict::Undecided
+        } else {
+            Verdict::Holds
+        },
+        constraints,
+        records: row.runs.iter().map(|r| r.id.clone()).collect(),
+    })
+}
+
+fn constraint(
+    what: String,
+    found: Option<(f64, Option<[f64; 2]>)>,
+    limit: f64,
+    at_least: bool,
+    show: &dyn Fn(f64) -> String,
+) -> Constraint {
+    let keeps = |x: f64| if at_least { x >= limit } else { x <= limit };
+    let (verdict, measured) = match found {
+        None => (Verdict::Undecided, "not measured".to_owned()),
+        Some((value, interval)) => {
+            let [low, high] = interval.unwrap_or([value, value]);
+            let verdict = match (keeps(low), keeps(high)) {
+                (true, true) => Verdict::Holds,
+                (false, false) => Verdict::DoesNotHold,
+                _ => Verdict::Undecided,
+            };
+            let interval = match interval {
+                Some([l, h]) if l < h => format!(" ({} … {})", show(l), show(h)),
+                _ => String::new(),
+            };
+            (verdict, format!("{}{interval}", show(value)))
+        }
+    };
+    Constraint {
+        text: format!(
+            "{what} {measured}, {} {}",
+            if at_least { "at least" } else { "at most" },
+            show(limit)
+        ),
+        what,
+        value: found.map(|f| f.0),
+        interval: found.and_then(|f| f.1),
+        limit,
+        verdict,
+    }
+}
+
+/// The recommendation for a terminal.
+pub fn terminal(recommendation: &Recommendation) -> String {
+    let mut text = String::new();
+    for sentence in &recommendation.answer {
+        text += &format!("{sentence}\n");
+    }
+    text += &format!("\nEvidence: {}\n", recommendation.comparison);
+    let width = recommendation
+        .candidates
+        .iter()
+        .map(|c| c.label.chars().count())
+        .max()
+        .unwrap_or(0);
+    for c in &recommendation.candidates {
+        let fits = match c.fits {
+            Verdict::Holds => "fits",
+            Verdict::Undecided => "may fit",
+            Verdict::DoesNotHold => "does not fit",
+        };
+        text += &format!(
+            "  {:width$}  {fits:12}  {}\n",
+            c.label,
+            shown_metric(&recommendation.metric, &c.metric)
+        );
+        for constraint in &c.constraints {
+            text += &format!("  {:width$}    {}\n", "", constraint.text);
+        }
+    }
+    for note in &recommendation.notes {
+        text += &format!("! {note}\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::{record::RunRecord, sample::Sample};
+
+    /// Three seeds of full (best, large), lora and adapter (like it), head_only (worse, smallest).
+    fn records(train: usize) -> Vec<RunRecord> {
+        let labels: Vec<u32> = (0..1000).map(|i| i % 2).collect();
+        let mut all = Vec::new();
+        for seed in 0..3 {
+            for (method, parameters, bytes, wrong, latency) in [
+                ("full", 22_713_216, 90_000_000, 100, 4.0),
+                ("lora", 73_728, 300_000, 103, 4.8),
+                ("adapter", 226_080, 900_000, 101, 4.6),
+                ("head_only", 0, 3_300, 300, 4.0),
+            ] {
+                let mut sample = Sample::new(method)
+                    .seed(seed)
+                    .parameters(parameters)
+                    .file_bytes(bytes)
+                    .predictions(&labels, move |i| i >= wrong)
+                    .latency("backbone", 4.0, 6.0)
+                    .latency("unmerged", latency + 0.01 * seed as f64, 7.0)
+                    .with(|r| r.asked.dataset.train_examples = train);
+                if method == "lora" {
+                    sample = sample.latency("merged", 4.0, 6.0);
+                }
+                all.push(sample.record());
+            }
+        }
+        all
+    }
+
+    fn ask(wishes: Wishes) -> Recommendation {
+        let wishes = Wishes {
+            dataset: "sst2".into(),
+            ..wishes
+        };
+        recommend(&Comparison::from_records(&records(16_000)), &wishes).unwrap()
+    }
+
+    #[test]
+    fn without_limits_the_cheapest_of_those_like_the_best_is_recommended() {
+        let found = ask(Wishes::default());
+        assert_eq!(found.recommended.as_deref(), Some("lora"));
+        assert!(
+            found.answer[1].starts_with("full and adapter fit too"),
+            "{:?}",
+            found.answer
+        );
+    }
+
+    #[test]
+    fn limits_leave_out_what_does_not_keep_them_and_say_what_they_cost() {
+        let found = ask(Wishes {
+            max_size: Some(100_000.0),
+            ..Wishes::default()
+        });
+        assert_eq!(found.recommended.as_deref(), Some("head_only"));
+        assert!(
+            found
+                .answer
+                .iter()
+                .any(|a| a
+                    == "Without the limits, full, adapter and lora would be ahead of head_only."),
+            "{:?}",
+            found.answer
+        );
+        assert_eq!(found.candidates[0].label, "head_only");
+        assert_eq!(
+            found.candidates[1].constraints[0].text,
+            "size 90.0 MB, at most 100 kB"
+        );
+    }
+
+    #[test]
+    fn a_method_that_merges_is_judged_by_its_merged_latency() {
+        let found = ask(Wishes {
+            max_latency_overhead: Some(0.05),
+            max_size: Some(1e6),
+            ..Wishes::default()
+        });
+        assert_eq!(found.recommended.as_deref(), Some("lora"));
+        let adapter = found.candidates.iter().find(|c| c.label == "adapter");
+        assert_eq!(adapter.unwrap().fits, Verdict::DoesNotHold);
+    }
+
+    #[test]
+    fn a_limit_inside_the_interval_is_undecided_and_said() {
+        // 4.6, 4.61 and 4.62 ms over 4.0 ms: 15.25 % ± 0.6.
+        let found = ask(Wishes {
+            max_latency_overhead: Some(0.153),
+            max_size: Some(1e6),
+            min_metric: Some(0.898),
+            ..Wishes::default()
+        });
+        assert_eq!(found.recommended.as_deref(), Some("adapter"));
+        assert_eq!(found.candidates[0].fits, Verdict::Undecided);
+        assert!(found.answer.iter().any(|a| a.contains("within the noise")));
+        assert!(terminal(&found).contains("may fit"));
+    }
+
+    #[test]
+    fn nothing_fits_is_an_answer_and_another_data_set_has_none() {
+        let found = ask(Wishes {
+            min_metric: Some(0.99),
+            ..Wishes::default()
+        });
+        assert_eq!(found.recommended, None);
+        assert_eq!(found.answer, ["No method fits all of these limits."]);
+        let wishes = Wishes {
+            dataset: "cola".into(),
+            ..Wishes::default()
+        };
+        assert!(recommend(&Comparison::from_records(&records(16)), &wishes).is_none());
+    }
+
+    #[test]
+    fn the_nearest_training_set_size_decides_and_a_far_one_is_said() {
+        let mut all = records(16_000);
+        all.extend(records(64));
+        let comparisons = Comparison::from_records(&all);
+        let ask = |size| {
+            let wishes = Wishes {
+                dataset: "sst2".into(),
+                train_size: Some(size),
+                ..Wishes::default()
+            };
+            recommend(&comparisons, &wishes).unwrap()
+        };
+        assert_eq!(ask(100).train_examples, 64);
+        assert!(ask(100).notes.is_empty());
+        assert_eq!(ask(5_000).train_examples, 16_000);
+        assert!(ask(5_000).notes[0].contains("train_size"));
+    }
+}

@@ -1,0 +1,422 @@
+//! What a person or a program sees while runs go on: a row per finished run, the live line of the current
+//! one, and how long all of them will take.
+//!
+//! The time left is the sum over the runs to come, each expected to take as long as the finished runs of the
+//! same name did (or, before there is one, as all finished runs did on average).
+
+use std::{
+    collections::BTreeMap,
+    io::{IsTerminal, Write},
+    time::{Duration, Instant},
+};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
+use reports::{
+    format,
+    record::{RunRecord, Status},
+};
+use serde_json::{Value, json};
+
+use crate::{progress, trainer::Event};
+
+/// How much is told while runs go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Telling {
+    /// Rows of finished runs on standard error, with live lines under them on a terminal.
+    Normal,
+    /// Nothing but errors.
+    Quiet,
+    /// Events as JSON lines on standard output.
+    Json,
+}
+
+impl Telling {
+    /// The choice of `--quiet` and `--json`.
+    pub fn of(quiet: bool, json: bool) -> Self {
+        match (quiet, json) {
+            (_, true) => Self::Json,
+            (true, false) => Self::Quiet,
+            (false, false) => Self::Normal,
+        }
+    }
+}
+
+/// Seconds between two step events of the JSON stream.
+const EVENT_SECONDS: f64 = 1.0;
+
+/// The table of finished runs and the live lines under it.
+pub struct Board {
+    telling: Telling,
+    bars: MultiProgress,
+    /// The current run.
+    line: ProgressBar,
+    /// All runs.
+    total: ProgressBar,
+    labels: Vec<String>,
+    /// Whether a run is still to come.
+    waiting: Vec<bool>,
+    /// Seconds that finished runs of a label took.
+    took: BTreeMap<String, Vec<f64>>,
+    begun: Instant,
+    current: Option<Current>,
+    last_event: Option<Instant>,
+    header: bool,
+}
+
+struct Current {
+    run: usize,
+    seed: u64,
+    id: String,
+    begun: Instant,
+}
+
+impl Board {
+    /// A board for runs with these labels.
+    pub fn new(labels: Vec<String>, telling: Telling) -> Self {
+        let live = telling == Telling::Normal && std::io::stderr().is_terminal();
+        let bars = MultiProgress::with_draw_target(if live {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        });
+        let line = bars.add(ProgressBar::new(1));
+        line.set_style(progress::style("{prefix} {bar:12} {wide_msg}"));
+        let total = bars.add(ProgressBar::new(labels.len() as u64));
+        total.set_style(progress::style("{pos}/{len} runs {bar:12} {wide_msg}"));
+        let board = Self {
+            telling,
+            bars,
+            line,
+            total,
+            waiting: vec![true; labels.len()],
+            labels,
+            took: BTreeMap::new(),
+            begun: Instant::now(),
+            current: None,
+            last_event: None,
+            header: false,
+        };
+        board.event(json!({ "event": "planned", "runs": board.labels.len() }));
+        board
+    }
+
+    /// A run that is not made: it has this record already, or stands in the plan twice.
+    pub fn skip(&mut self, run: usize, record: Option<&RunRecord>) {
+        self.waiting[run] = false;
+        self.total.inc(1);
+        if let Some(record) = record {
+            if let Some(cost) = &record.cost {
+                // What a record tells of its run's time; checks and latencies come on top.
+                let seconds = cost.training_seconds + cost.evaluation_seconds;
+                self.took
+                    .entry(self.labels[run].clone())
+                    .or_default()
+                    .push(seconds);
+            }
+            self.event(json!({
+                "event": "reused", "run": run + 1, "label": self.labels[run], "id": record.id,
+                "seed": record.asked.seed,
+            }));
+        }
+    }
+
+    /// A run begins.
+    pub fn start(&mut self, run: usize, seed: u64, id: &str) {
+        self.waiting[run] = false;
+        self.current = Some(Current {
+            run,
+            seed,
+            id: id.to_owned(),
+            begun: Instant::now(),
+        });
+        self.line.reset();
+        self.line.set_length(1);
+        self.line.enable_steady_tick(Duration::from_millis(200));
+        self.line
+            .set_prefix(format!("{} seed {seed}", cut(&self.labels[run], 24)));
+        self.line.set_message("starting");
+        self.event(json!({
+            "event": "started", "run": run + 1, "label": self.labels[run], "seed": seed, "id": id,
+        }));
+        self.show_total(None);
+    }
+
+    /// Shows what the current run tells.
+    pub fn tell(&mut self, event: &Event) {
+        match event {
+            Event::Stage { name } => self.line.set_message(name.clone()),
+            Event::Step {
+                step,
+                steps,
+                loss,
+                examples_per_second,
+            } => {
+                self.line.set_length(*steps as u64);
+                self.line.set_position(*step as u64);
+                let left = self.current.as_ref().map(|c| {
+                    c.begun.elapsed().as_secs_f64() / *step as f64 * (steps - step) as f64
+                });
+                self.line.set_message(format!(
+                    "{step}/{steps} loss {loss:.3} {examples_per_second:.0} ex/s, {} left",
+                    format::seconds(left.unwrap_or_default().ceil())
+                ));
+                self.show_total(left);
+            }
+            Event::Evaluated { .. } => {}
+        }
+        if self.telling == Telling::Json {
+            let step = matches!(event, Event::Step { .. });
+            let soon = |t: &Instant| t.elapsed().as_secs_f64() < EVENT_SECONDS;
+            if step && self.last_event.as_ref().is_some_and(soon) {
+                return;
+            }
+            if step {
+                self.last_event = Some(Instant::now());
+            }
+            let mut value = serde_json::to_value(event).unwrap_or_default();
+            if let Some(current) = &self.current {
+                value["run"] = json!(current.run + 1);
+                value["id"] = json!(current.id);
+            }
+            self.event(value);
+        }
+    }
+
+    /// Something that the user has to know.
+    pub fn note(&self, text: &str) {
+        if self.telling == Telling::Normal {
+            self.print(text);
+        }
+    }
+
+    /// The current run has ended.
+    pub fn finish(&mut self, record: &RunRecord) {
+        let Some(current) = self.current.take() else {
+            return;
+        };
+        let seconds = current.begun.elapsed().as_secs_f64();
+        let label = self.labels[current.run].clone();
+        self.took.entry(label.clone()).or_default().push(seconds);
+        self.total.inc(1);
+        self.line.set_message("");
+        if self.telling == Telling::Normal {
+            if !self.header {
+                self.header = true;
+                self.print(&row(
+                    self.labels.len(),
+                    ["run", "method", "seed", "result", "training", "examples/s"],
+                ));
+            }
+            self.print(&finished_row(
+                self.labels.len(),
+                current.run,
+                &label,
+                current.seed,
+                record,
+            ));
+        }
+        let remaining = self.remaining();
+        self.event(json!({
+            "event": "finished", "run": current.run + 1, "label": label, "seed": current.seed, "id": current.id,
+            "status": record.status, "metric": final_metric(record).map(|(name, value)| json!({ name: value })),
+            "seconds": seconds, "remaining_seconds": remaining,
+        }));
+        self.show_total(None);
+    }
+
+    /// All runs have ended.
+    pub fn close(self) {
+        self.line.finish_and_clear();
+        self.total.finish_and_clear();
+        if self.header && self.labels.len() > 1 {
+            let time = format::seconds(self.begun.elapsed().as_secs_f64());
+            self.print(&format!(
+                "{} of {} runs in {time}",
+                self.total.position(),
+                self.labels.len()
+            ));
+        }
+    }
+
+    /// Expected seconds of the runs to come; `None` before anything is known.
+    pub fn remaining(&self) -> Option<f64> {
+        let labels = self.labels.iter().zip(&self.waiting);
+        remaining(
+            labels.filter(|(_, w)| **w).map(|(l, _)| l.as_str()),
+            &self.took,
+        )
+    }
+
+    fn show_total(&self, current: Option<f64>) {
+        let so_far = format::seconds(self.begun.elapsed().as_secs_f64().floor());
+        let left = match (self.remaining(), current) {
+            (None, None) => String::new(),
+            (rest, own) => format!(
+                ", about {} left",
+                format::seconds((rest.unwrap_or(0.0) + own.unwrap_or(0.0)).ceil())
+            ),
+        };
+        self.total.set_message(format!("{so_far} so far{left}"));
+    }
+
+    fn print(&self, text: &str) {
+        if self.total.is_hidden() {
+            eprintln!("{text}");
+        } else {
+            self.bars.println(text).ok();
+        }
+    }
+
+    fn event(&self, value: Value) {
+        if self.telling == Telling::Json {
+            // A reader that has gone away ends the program at the next write of a result.
+            writeln!(std::io::stdout(), "{value}").ok();
+        }
+    }
+}
+
+/// Expected seconds of runs with these labels, from what finished ones took.
+fn remaining<'a>(
+    labels: impl Iterator<Item = &'a str>,
+    took: &BTreeMap<String, Vec<f64>>,
+) -> Option<f64> {
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let all: Vec<f64> = took.values().flatten().copied().collect();
+    if all.is_empty() {
+        return None;
+    }
+    let overall = mean(&all);
+    Some(
+        labels
+            .map(|label| took.get(label).map_or(overall, |t| mean(t)))
+            .sum(),
+    )
+}
+
+/// A row of the table; fits 80 columns.
+fn row(runs: usize, [number, label, seed, result, time, speed]: [&str; 6]) -> String {
+    let width = 2 * runs.to_string().len() + 1;
+    format!(
+        "{number:>width$}  {:<30} {seed:>4}  {result:>8} {time:>12} {speed:>10}",
+        cut(label, 30)
+    )
+    .trim_end()
+    .to_owned()
+}
+
+fn finished_row(runs: usize, run: usize, label: &str, seed: u64, record: &RunRecord) -> String {
+    let number = format!("{}/{runs}", run + 1);
+    let seed = seed.to_string();
+    match (&record.status, &record.cost, final_metric(record)) {
+        (Status::Ok, Some(cost), Some((name, value))) => {
+            let mut text = row(
+                runs,
+                [
+                    &number,
+                    label,
+                    &seed,
+                    &format::metric(name, value),
+                    &format::seconds(cost.training_seconds),
+                    &rate(cost.examples, cost.training_seconds),
+                ],
+            );
+            let failed: Vec<&str> = record
+                .outcome
+                .iter()
+                .flat_map(|o| &o.checks)
+                .filter(|c| !c.passed)
+                .map(|c| c.name.as_str())
+                .collect();
+            if !failed.is_empty() {
+                text += &format!("\n    INVALID, failed its check of {}", failed.join(", "));
+            }
+            text
+        }
+        (status, ..) => {
+            let result = match status {
+                Status::Ok => "empty",
+                Status::Diverged { .. } => "diverged",
+                Status::Failed { .. } => "failed",
+                Status::Interrupted => "stopped",
+            };
+            let text = row(runs, [&number, label, &seed, result, "", ""]);
+            match status {
+                Status::Diverged { step, reason } => {
+                    format!("{text}\n    at step {step}: {reason}")
+                }
+                Status::Failed { error } => format!("{text}\n    {error}"),
+                _ => text,
+            }
+        }
+    }
+}
+
+/// How a run ended, in a few words.
+pub fn summary(record: &RunRecord) -> String {
+    match (&record.status, final_metric(record)) {
+        (Status::Ok, Some((name, value))) => format!("{name} {}", format::metric(name, value)),
+        (status, _) => reports::comparison::status_text(status),
+    }
+}
+
+/// Name and final value of the main metric.
+fn final_metric(record: &RunRecord) -> Option<(&str, f64)> {
+    let name = &record.asked.dataset.main_metric;
+    let last = record.outcome.as_ref()?.evaluations.last()?;
+    Some((name.as_str(), *last.metrics.get(name)?))
+}
+
+/// Examples per second; a dash where nothing was trained.
+fn rate(examples: usize, seconds: f64) -> String {
+    match examples {
+        0 => "–".to_owned(),
+        n => format!("{:.0}", n as f64 / seconds),
+    }
+}
+
+/// A text cut to `width` characters.
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    text.chars()
+        .take(width.saturating_sub(1))
+        .chain(['…'])
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_is_that_of_like_runs_and_of_all_where_there_is_none() {
+        let took = BTreeMap::from([
+            ("lora".to_owned(), vec![10.0, 20.0]),
+            ("full".to_owned(), vec![60.0]),
+        ]);
+        // 15 for lora, and 30, the mean of all, for the one that has not run yet.
+        assert_eq!(
+            remaining(["lora", "adapter"].into_iter(), &took),
+            Some(45.0)
+        );
+        assert_eq!(remaining(["lora"].into_iter(), &BTreeMap::new()), None);
+    }
+
+    #[test]
+    fn a_row_fits_80_columns_whatever_the_label() {
+        let long = row(
+            100,
+            [
+                "100/100",
+                &"virtual_tokens=".repeat(9),
+                "1000",
+                "84.2 %",
+                "59 min 59 s",
+                "12345",
+            ],
+        );
+        assert!(long.chars().count() <= 80, "{long}");
+        assert!(long.contains('…'));
+    }
+}

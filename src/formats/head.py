@@ -1,0 +1,75 @@
+"""Reads this folder: an encoder with what was trained in it, and the classifier of head.safetensors on top of it.
+
+    python head.py "A text" "Another text"
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from transformers import AutoModel, AutoTokenizer
+
+
+class Classifier(torch.nn.Module):
+    """Token ids and attention mask in, logits out. `base` is the backbone, where the folder's name for it is not yours."""
+
+    def __init__(self, folder=Path(__file__).parent, base=None):
+        super().__init__()
+        folder = Path(folder)
+        with safe_open(folder / "head.safetensors", "pt") as file:
+            self.how = file.metadata()
+            self.weights = {name: file.get_tensor(name) for name in file.keys()}
+        self.labels = json.loads(self.how["labels"])
+        adapter = folder / "adapter_config.json"
+        config = json.loads(adapter.read_text()) if adapter.exists() else {}
+        self.base = str(base or config.get("base_model_name_or_path") or config.get("model_name") or folder)
+        self.encoder = AutoModel.from_pretrained(self.base)
+        self.virtual = config.get("num_virtual_tokens", 0)
+        if "peft_type" in config:
+            from peft import PeftModel
+
+            self.encoder = PeftModel.from_pretrained(self.encoder, folder)
+        elif config:
+            import adapters
+
+            adapters.init(self.encoder)
+            self.encoder.load_adapter(str(folder), with_head=False, set_active=True, use_safetensors=True)
+        self.eval()
+
+    def linear(self, name, x):
+        return torch.nn.functional.linear(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"])
+
+    def forward(self, input_ids, attention_mask, token_type_ids=None):
+        inputs, mask = {"input_ids": input_ids}, attention_mask
+        if token_type_ids is not None:
+            inputs["token_type_ids"] = token_type_ids
+        encoder = self.encoder
+        if self.virtual:  # by hand, as PEFT drops token types where the head is not its own
+            front = torch.zeros(len(mask), self.virtual, dtype=mask.dtype)
+            mask = torch.cat([front + 1, mask], 1)
+            words = encoder.get_input_embeddings()(inputs.pop("input_ids"))
+            inputs["inputs_embeds"] = torch.cat([encoder.get_prompt(batch_size=len(mask)), words], 1)
+            if token_type_ids is not None:
+                inputs["token_type_ids"] = torch.cat([front, token_type_ids], 1)
+            encoder = encoder.base_model
+        rows = encoder(attention_mask=mask, **inputs).last_hidden_state
+        start = int(self.how["rows_from"])
+        rows, mask = rows[:, start:], mask[:, start:, None]
+        x = (rows * mask).sum(1) / mask.sum(1) if self.how["pooling"] == "mean" else rows[:, 0]
+        if self.how["pooling"] == "pooler":
+            x = self.linear("pooler", x).tanh()
+        if self.how["head"] == "dense_tanh":
+            x = self.linear("dense", x).tanh()
+        if self.how["head"] == "dense_relu":
+            x = self.linear("dense", x).relu()
+        return self.linear("output", x)
+
+
+if __name__ == "__main__":
+    model = Classifier()
+    inputs = AutoTokenizer.from_pretrained(model.base)(sys.argv[1:], padding=True, truncation=True, return_tensors="pt")
+    with torch.no_grad():
+        for text, row in zip(sys.argv[1:], model(**inputs).softmax(-1)):
+            print(model.labels[int(row.argmax())], [round(float(p), 4) for p in row], text)

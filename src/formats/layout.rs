@@ -1,0 +1,236 @@
+//! Where transformers' models keep the layers that we know by other names.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use backbone::{Architecture, HeadKind, Pooling, Projection, Site, TensorFile};
+use candle_core::Tensor;
+use sources::Place;
+
+use super::Tensors;
+use crate::prepare::LoadedBackbone;
+
+/// The families of backbones.
+pub(super) const ARCHITECTURES: [Architecture; 3] = [
+    Architecture::Bert,
+    Architecture::Roberta,
+    Architecture::DistilBert,
+];
+
+/// The layers of a head, ours and theirs, in a transformers class for sequence classification.
+pub(super) type HeadLayers = &'static [(&'static str, &'static str)];
+
+/// The layers of a head in `AutoModelForSequenceClassification`; nothing where that class cannot hold such a head.
+///
+/// | | reads | computes |
+/// |---|---|---|
+/// | BERT | row 0 | frozen or trained `bert.pooler` (dense, tanh), `classifier` |
+/// | RoBERTa | row 0 | `classifier.dense`, tanh, `classifier.out_proj` |
+/// | DistilBERT | row 0 | `pre_classifier`, ReLU, `classifier` |
+pub(super) fn head_layers(
+    architecture: Architecture,
+    pooling: Pooling,
+    head: HeadKind,
+) -> Option<HeadLayers> {
+    match (architecture, pooling, head) {
+        (Architecture::Bert, Pooling::Pooler, HeadKind::Linear) => {
+            Some(&[("head.output", "classifier")])
+        }
+        (Architecture::Bert, Pooling::Cls, HeadKind::DenseTanh) => Some(&[
+            ("head.dense", "bert.pooler.dense"),
+            ("head.output", "classifier"),
+        ]),
+        (Architecture::Roberta, Pooling::Cls, HeadKind::DenseTanh) => Some(&[
+            ("head.dense", "classifier.dense"),
+            ("head.output", "classifier.out_proj"),
+        ]),
+        (Architecture::DistilBert, Pooling::Cls, HeadKind::DenseRelu) => Some(&[
+            ("head.dense", "pre_classifier"),
+            ("head.output", "classifier"),
+        ]),
+        _ => None,
+    }
+}
+
+/// How `AutoModelForSequenceClassification` reads a backbone. BERT's pooler belongs to the head where it was trained.
+pub(super) fn reading(architecture: Architecture, trained_pooler: bool) -> (Pooling, HeadKind) {
+    match architecture {
+        Architecture::Bert if trained_pooler => (Pooling::Cls, HeadKind::DenseTanh),
+        Architecture::Bert => (Pooling::Pooler, HeadKind::Linear),
+        Architecture::Roberta => (Pooling::Cls, HeadKind::DenseTanh),
+        Architecture::DistilBert => (Pooling::Cls, HeadKind::DenseRelu),
+    }
+}
+
+/// What to do about a head that `AutoModelForSequenceClassification` cannot hold.
+pub(super) fn cannot_hold(
+    architecture: Architecture,
+    pooling: Pooling,
+    head: HeadKind,
+) -> anyhow::Error {
+    let fits: Vec<_> = [false, true]
+        .map(|trained| reading(architecture, trained))
+        .into_iter()
+        .map(|(p, h)| {
+            format!(
+                "backbone.pooling={} with backbone.head={}",
+                p.name(),
+                name_of(h)
+            )
+        })
+        .collect();
+    let fits = if fits[0] == fits[1] {
+        fits[0].clone()
+    } else {
+        fits.join(", or ")
+    };
+    anyhow::anyhow!(
+        "transformers' class for sequence classification over a {} cannot read by '{}' with the head '{}'; train with \
+         --set {fits}, or write the head into a file of its own, with the few lines of Python that read it: \
+         --separate-head",
+        architecture.name(),
+        pooling.name(),
+        name_of(head)
+    )
+}
+
+/// The name of a head in configurations.
+pub(super) fn name_of(head: HeadKind) -> String {
+    let value = serde_json::to_value(head).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// The architecture that a path inside a transformers model begins with, and the rest of the path.
+pub(super) fn split_prefix(path: &str) -> Option<(Architecture, &str)> {
+    ARCHITECTURES.into_iter().find_map(|a| {
+        let rest = path.strip_prefix(a.name())?.strip_prefix('.')?;
+        Some((a, rest))
+    })
+}
+
+/// The site of a path inside a transformers model, without the architecture's prefix.
+pub(super) fn site(architecture: Architecture, path: &str) -> Option<Site> {
+    let layer = path.split('.').find_map(|segment| segment.parse().ok())?;
+    Projection::ALL
+        .into_iter()
+        .map(|projection| Site { layer, projection })
+        .find(|site| architecture.module(*site) == path)
+}
+
+/// All linear layers of a transformers model for sequence classification, by their paths, with the site of those that
+/// have one.
+pub(super) fn linear_modules(
+    architecture: Architecture,
+    layers: usize,
+) -> BTreeMap<String, Option<Site>> {
+    let sites = (0..layers)
+        .flat_map(|layer| Projection::ALL.map(|projection| Site { layer, projection }))
+        .map(|site| {
+            let path = format!("{}.{}", architecture.name(), architecture.module(site));
+            (path, Some(site))
+        });
+    let (pooling, head) = reading(architecture, true);
+    let of_head = head_layers(architecture, pooling, head).unwrap_or_default();
+    sites
+        .chain(of_head.iter().map(|(_, path)| (path.to_string(), None)))
+        .collect()
+}
+
+/// Names that a user of the Python libraries writes for a backbone of ours: `owner/name` of the hub, or `name` alone as
+/// the hub's oldest models are known.
+pub(super) fn known_backbone(name: &str) -> Option<String> {
+    backbone::names()
+        .find(|ours| {
+            let hub = hub_repository(ours).map(|(repo, _)| repo);
+            *ours == name || hub.is_some_and(|repo| repo == name)
+        })
+        .map(str::to_owned)
+}
+
+/// The hub's repository and revision of a backbone of ours.
+pub(super) fn hub_repository(name: &str) -> Option<(String, String)> {
+    let spec = backbone::spec(name).ok()?;
+    spec.source.places.iter().find_map(|place| match place {
+        Place::Hub(hub) => Some((hub.repo.clone(), hub.revision.clone())),
+        _ => None,
+    })
+}
+
+/// How a user of the Python libraries names a backbone.
+pub(super) struct Base {
+    /// The hub's repository, or the whole path of a folder.
+    pub name: String,
+    /// The repository's revision.
+    pub revision: Option<String>,
+}
+
+pub(super) fn base(loaded: &LoadedBackbone) -> Base {
+    let repository = match &loaded.folder {
+        None => hub_repository(&loaded.name),
+        Some(_) => None,
+    };
+    match (repository, &loaded.folder) {
+        (Some((name, revision)), _) => Base {
+            name,
+            revision: Some(revision),
+        },
+        (None, folder) => {
+            let folder = folder.clone().unwrap_or_else(|| loaded.name.clone().into());
+            let whole = folder.canonicalize().unwrap_or(folder);
+            Base {
+                name: whole.display().to_string(),
+                revision: None,
+            }
+        }
+    }
+}
+
+/// A tensor of the checkpoint that a backbone was loaded from, which need not be one of the backbone's own.
+pub(super) fn checkpoint_tensor(loaded: &LoadedBackbone, name: &str) -> Result<Option<Tensor>> {
+    let [.., weights] = &loaded.files;
+    let file = TensorFile::open(weights)?;
+    let short = split_prefix(name).map(|(_, rest)| rest);
+    match [Some(name), short]
+        .into_iter()
+        .flatten()
+        .find(|n| file.contains(n))
+    {
+        Some(found) => Ok(Some(file.read(found, None)?)),
+        None => Ok(None),
+    }
+}
+
+/// Takes a head's tensors, under transformers' names, out of `tensors`; `deltas` are changes of a layer's weight.
+/// What is not there comes from the backbone's checkpoint, as in the Python libraries.
+pub(super) fn take_head(
+    tensors: &mut Tensors,
+    layers: HeadLayers,
+    deltas: &Tensors,
+    loaded: Option<&LoadedBackbone>,
+) -> Result<Tensors> {
+    let mut head = Tensors::new();
+    for (ours, theirs) in layers {
+        for part in ["weight", "bias"] {
+            let name = format!("{theirs}.{part}");
+            let tensor = match (tensors.remove(&name), loaded) {
+                (Some(tensor), _) => Some(tensor),
+                (None, Some(loaded)) => checkpoint_tensor(loaded, &name)?,
+                // It can wait for the backbone.
+                (None, None) => continue,
+            };
+            let Some(tensor) = tensor else {
+                bail!(
+                    "tensor '{name}' is missing: the folder was saved without this layer of the classifier, and the \
+                     backbone's checkpoint has none; save it with task_type SEQ_CLS or modules_to_save"
+                );
+            };
+            let tensor = match deltas.get(*theirs).filter(|_| part == "weight") {
+                Some(delta) => (&tensor + delta)
+                    .with_context(|| format!("tensor '{name}' and its low-rank change"))?,
+                None => tensor,
+            };
+            head.insert(format!("{ours}.{part}"), tensor);
+        }
+    }
+    Ok(head)
+}

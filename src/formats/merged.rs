@@ -1,0 +1,157 @@
+//! A plain transformers checkpoint: `config.json` with the labels, the tokenizer, `model.safetensors` with the classifier.
+//!
+//! The method's changes of weights are added to the backbone's, so that nothing but transformers is needed to read it.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result, bail};
+use backbone::{Architecture, Backbone};
+use serde_json::{Map, Value, json};
+
+use super::{Export, Tensors, layout, separate_head, write_json, write_tensors};
+
+pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
+    let (task, loaded) = (export.task, export.loaded);
+    let frozen = &loaded.backbone;
+    let architecture = frozen.config().architecture;
+    let backbone = merged(export)?;
+    let layers = match layout::head_layers(architecture, frozen.pooling(), task.config.head) {
+        _ if export.separate_head => None,
+        Some(layers) => Some(layers),
+        None => {
+            return Err(layout::cannot_hold(
+                architecture,
+                frozen.pooling(),
+                task.config.head,
+            ));
+        }
+    };
+    let prefix = match layers {
+        Some(_) => format!("{}.", architecture.name()),
+        None => String::new(),
+    };
+    let mut tensors: Tensors = backbone
+        .tensors()
+        .into_iter()
+        .map(|(name, t)| (format!("{prefix}{name}"), t.detach()))
+        .collect();
+    let said = match layers {
+        None => Some(separate_head::write(export, out)?),
+        Some(layers) => {
+            let (_, head) = export.tensors()?;
+            for (ours, theirs) in layers {
+                for part in ["weight", "bias"] {
+                    let name = format!("{ours}.{part}");
+                    let tensor = head
+                        .get(&name)
+                        .with_context(|| format!("{name} is missing"))?;
+                    tensors.insert(format!("{theirs}.{part}"), tensor.clone());
+                }
+            }
+            None
+        }
+    };
+    // Classes of transformers refuse or invent tensors: RoBERTa's has no pooler.
+    if architecture == Architecture::Roberta && layers.is_some() {
+        tensors.retain(|name, _| !name.starts_with("roberta.pooler."));
+    }
+    write_tensors(&out.join("model.safetensors"), tensors, &[])?;
+    write_json(&out.join("config.json"), &config(export, layers.is_some())?)?;
+    write_tokenizer(export, out)?;
+    Ok(said)
+}
+
+/// The backbone with the method in its weights.
+fn merged(export: &Export<'_>) -> Result<Backbone> {
+    let (method, frozen) = (&export.task.method, &export.loaded.backbone);
+    if let Some(own) = method.backbone() {
+        return Ok(own.clone());
+    }
+    if method.vars().is_empty() {
+        return Ok(frozen.clone());
+    }
+    match method.merge(frozen) {
+        Ok(merged) => Ok(merged),
+        Err(reason) => bail!(
+            "method '{}' cannot be merged: {reason}; write another format: --format peft or adapterhub",
+            export.task.config.method
+        ),
+    }
+}
+
+/// The backbone's configuration as it is, with the class that reads the checkpoint and the labels.
+fn config(export: &Export<'_>, with_head: bool) -> Result<Value> {
+    let [path, ..] = &export.loaded.files;
+    let text = fs::read(path).with_context(|| path.display().to_string())?;
+    let mut config: Map<String, Value> =
+        serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+    let architecture = export.loaded.backbone.config().architecture;
+    let xlm = config.get("model_type").is_some_and(|t| t == "xlm-roberta");
+    let family = match architecture {
+        Architecture::Bert => "Bert",
+        Architecture::Roberta if xlm => "XLMRoberta",
+        Architecture::Roberta => "Roberta",
+        Architecture::DistilBert => "DistilBert",
+    };
+    let class = if with_head {
+        "ForSequenceClassification"
+    } else {
+        "Model"
+    };
+    let labels = export.task.config.labels.iter().enumerate();
+    let by_index: Map<_, _> = labels
+        .clone()
+        .map(|(i, l)| (i.to_string(), json!(l)))
+        .collect();
+    let by_name: Map<_, _> = labels.map(|(i, l)| (l.clone(), json!(i))).collect();
+    config.insert("architectures".into(), json!([format!("{family}{class}")]));
+    config
+        .entry("model_type")
+        .or_insert(json!(architecture.name()));
+    config.insert("id2label".into(), by_index.into());
+    config.insert("label2id".into(), by_name.into());
+    config.insert("problem_type".into(), json!("single_label_classification"));
+    config.remove("_name_or_path");
+    Ok(config.into())
+}
+
+/// The tokenizer and, where the backbone's folder has none, a configuration that leaves it as it is.
+fn write_tokenizer(export: &Export<'_>, out: &Path) -> Result<()> {
+    let [_, tokenizer, _] = &export.loaded.files;
+    let copy = |from: &Path, name: &str| {
+        let to = out.join(name);
+        fs::copy(from, &to).with_context(|| format!("{}: cannot be written", to.display()))
+    };
+    copy(tokenizer, "tokenizer.json")?;
+    let beside = tokenizer.with_file_name("tokenizer_config.json");
+    if beside.exists() {
+        copy(&beside, "tokenizer_config.json")?;
+        return Ok(());
+    }
+    let config = export.loaded.backbone.config();
+    let (names, specials) = match config.architecture {
+        Architecture::Roberta => (2, ["<s>", "</s>", "<unk>", "<pad>", "<mask>"]),
+        Architecture::DistilBert => (2, ["[CLS]", "[SEP]", "[UNK]", "[PAD]", "[MASK]"]),
+        Architecture::Bert => (3, ["[CLS]", "[SEP]", "[UNK]", "[PAD]", "[MASK]"]),
+    };
+    let inputs = ["input_ids", "attention_mask", "token_type_ids"];
+    let mut json = json!({
+        // The class that takes tokenizer.json as it is.
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": config.max_tokens(),
+        "model_input_names": inputs[..names],
+    });
+    for (key, token) in [
+        "cls_token",
+        "sep_token",
+        "unk_token",
+        "pad_token",
+        "mask_token",
+    ]
+    .into_iter()
+    .zip(specials)
+    {
+        json[key] = token.into();
+    }
+    write_json(&out.join("tokenizer_config.json"), &json)
+}

@@ -1,0 +1,409 @@
+//! Many tasks over one backbone.
+//!
+//! A [`TaskLibrary`] holds one frozen backbone and any number of trained methods with their heads, a few kilobytes
+//! to megabytes each. Tasks are added and dropped while others predict, from any thread: whoever predicts holds the
+//! tasks of its rows until it is done. Rows of different tasks and methods share a forward pass ([`Mixed`]): the
+//! frozen products run once over all rows, and each task's rows see its own prompt, low-rank update or adapter.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use backbone::{Backbone, Batch, Hooks, Mixed, Phase};
+use datasets::{Encoded, Example};
+use methods::PeftMethod;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    head::Head,
+    prepare::LoadedBackbone,
+    trainer::argmax,
+    weights::{self, SavedConfig, Task},
+};
+
+/// Rows that share a forward pass.
+const PASS: usize = 32;
+
+/// A row to predict.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Row {
+    /// Name of the task.
+    pub task: String,
+    /// The text.
+    pub text: String,
+    /// The second text of a pair.
+    #[serde(default)]
+    pub pair: Option<String>,
+}
+
+/// What a task says about a row.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Prediction {
+    /// The label of the largest logit.
+    pub label: String,
+    /// Softmax of the logits, C values in the order of the task's labels.
+    pub probabilities: Vec<f32>,
+    /// C logits.
+    pub logits: Vec<f32>,
+}
+
+impl Prediction {
+    fn new(labels: &[String], logits: Vec<f32>) -> Self {
+        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let exp: Vec<f32> = logits.iter().map(|v| (v - max).exp()).collect();
+        let sum: f32 = exp.iter().sum();
+        Self {
+            label: labels[argmax(&logits) as usize].clone(),
+            probabilities: exp.into_iter().map(|e| e / sum).collect(),
+            logits,
+        }
+    }
+}
+
+/// Neighbouring examples of a batch that belong to one task.
+#[derive(Clone, Copy)]
+pub struct Part<'a> {
+    /// The task's method.
+    pub method: &'a dyn PeftMethod,
+    /// Its classifier.
+    pub head: &'a Head,
+    /// How many examples of the batch.
+    pub examples: usize,
+}
+
+/// Logits of a batch whose examples belong to `parts`, in order, in one pass without a gradient. Examples may have
+/// different numbers of classes.
+///
+/// # Errors
+/// As [`Backbone::pooled`], and if the parts do not add up to the batch.
+pub fn mixed_logits(
+    backbone: &Backbone,
+    batch: &Batch,
+    parts: &[Part<'_>],
+) -> backbone::Result<Vec<Vec<f32>>> {
+    kernels::without_gradients(|| {
+        let hooks = parts.iter().map(|p| (p.method as &dyn Hooks, p.examples));
+        let pooled = backbone.pooled(batch, &Mixed::new(hooks), Phase::Eval)?;
+        let mut logits = Vec::with_capacity(batch.spans().count());
+        for part in parts.iter().filter(|p| p.examples > 0) {
+            let rows = pooled.narrow(0, logits.len(), part.examples)?;
+            let of_part = part.head.forward(&rows)?;
+            logits.extend(
+                of_part
+                    .to_dtype(candle_core::DType::F32)?
+                    .to_vec2::<f32>()?,
+            );
+        }
+        Ok(logits)
+    })
+}
+
+/// A task in memory.
+pub struct LoadedTask {
+    task: Task,
+    /// The shared weights, read as this task reads them, or the task's own copy.
+    backbone: Backbone,
+    file_bytes: u64,
+}
+
+impl LoadedTask {
+    /// What its file says about it.
+    pub fn config(&self) -> &SavedConfig {
+        &self.task.config
+    }
+
+    /// Size of its weights on disk, head included.
+    pub fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// Memory that its weights take beside the backbone, head included.
+    pub fn resident_bytes(&self) -> u64 {
+        resident_bytes(&*self.task.method, &self.task.head)
+    }
+
+    /// The backbone it runs over: the shared weights, or its own copy for a method that trains the backbone itself.
+    pub fn backbone(&self) -> &Backbone {
+        &self.backbone
+    }
+
+    /// Its share of a batch.
+    pub fn part(&self, examples: usize) -> Part<'_> {
+        Part {
+            method: &*self.task.method,
+            head: &self.task.head,
+            examples,
+        }
+    }
+
+    /// Tasks with the same key can share a pass.
+    fn pass_key(&self, name: &str) -> String {
+        match self.task.method.backbone() {
+            Some(_) => format!("own {name}"),
+            None => self.backbone.pooling().name().to_owned(),
+        }
+    }
+}
+
+/// Memory in bytes that a method's and a head's variables take.
+pub fn resident_bytes(method: &dyn PeftMethod, head: &Head) -> u64 {
+    let of_method = method.vars();
+    let vars = of_method.iter().chain(head.vars());
+    vars.map(|(_, v)| (v.elem_count() * v.dtype().size_in_bytes()) as u64)
+        .sum()
+}
+
+/// One loaded backbone and any number of tasks over it. Share it behind an [`Arc`]: every function takes `&self`.
+pub struct TaskLibrary {
+    loaded: LoadedBackbone,
+    tasks: RwLock<BTreeMap<String, Arc<LoadedTask>>>,
+}
+
+impl TaskLibrary {
+    /// A library without tasks.
+    pub fn new(loaded: LoadedBackbone) -> Self {
+        Self {
+            loaded,
+            tasks: RwLock::default(),
+        }
+    }
+
+    /// The backbone that all tasks share.
+    pub fn loaded(&self) -> &LoadedBackbone {
+        &self.loaded
+    }
+
+    /// Loads the weights in `folder` as the task `name`; one that has this name already is replaced.
+    ///
+    /// # Errors
+    /// If the weights are damaged or were trained over another backbone. The library stays as it was.
+    pub fn add(&self, name: &str, folder: &Path) -> Result<()> {
+        let task = weights::load(folder, &self.loaded)?;
+        let backbone = match task.method.backbone() {
+            Some(own) => own.clone(),
+            None => self
+                .loaded
+                .backbone
+                .clone()
+                .with_pooling(task.config.pooling)
+                .with_context(|| folder.display().to_string())?,
+        };
+        let loaded = Arc::new(LoadedTask {
+            task,
+            backbone,
+            file_bytes: weights_bytes(folder)?,
+        });
+        let mut tasks = self.tasks.write().unwrap_or_else(PoisonError::into_inner);
+        tasks.insert(name.to_owned(), loaded);
+        Ok(())
+    }
+
+    /// Adds every folder in `folder` as a task of the folder's name; says for each whether it could be loaded.
+    ///
+    /// # Errors
+    /// If `folder` cannot be read or has no folders in it.
+    pub fn add_all(&self, folder: &Path) -> Result<BTreeMap<String, Result<()>>> {
+        let folders = task_folders(folder)?;
+        Ok(folders
+            .into_iter()
+            .map(|(name, path)| {
+                let added = self.add(&name, &path);
+                (name, added)
+            })
+            .collect())
+    }
+
+    /// Drops a task; returns whether there was one of this name. Predictions under way still finish.
+    pub fn remove(&self, name: &str) -> bool {
+        let mut tasks = self.tasks.write().unwrap_or_else(PoisonError::into_inner);
+        tasks.remove(name).is_some()
+    }
+
+    /// The task of this name.
+    pub fn get(&self, name: &str) -> Option<Arc<LoadedTask>> {
+        let tasks = self.tasks.read().unwrap_or_else(PoisonError::into_inner);
+        tasks.get(name).cloned()
+    }
+
+    /// Names of all tasks, sorted.
+    pub fn names(&self) -> Vec<String> {
+        let tasks = self.tasks.read().unwrap_or_else(PoisonError::into_inner);
+        tasks.keys().cloned().collect()
+    }
+
+    /// Predicts rows of any tasks; answers come in the order of the rows. A row that cannot be answered (its task is not
+    /// loaded, or its text cannot be tokenised) has its own error and does not touch the others.
+    pub fn predict(&self, rows: &[Row]) -> Vec<Result<Prediction>> {
+        let mut of_task: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (i, row) in rows.iter().enumerate() {
+            of_task.entry(&row.task).or_default().push(i);
+        }
+        let mut answers: BTreeMap<usize, Result<Prediction>> = BTreeMap::new();
+        let mut passes: BTreeMap<String, Vec<Share>> = BTreeMap::new();
+        for (name, indices) in of_task {
+            let Some(task) = self.get(name) else {
+                let known = self.names().join(", ");
+                answers.extend(indices.into_iter().map(|i| {
+                    let error = anyhow!("unknown task '{name}'; loaded: {known}");
+                    (i, Err(error))
+                }));
+                continue;
+            };
+            match self.encode(&task, rows, &indices) {
+                Ok(encoded) => passes.entry(task.pass_key(name)).or_default().push(Share {
+                    task,
+                    rows: indices,
+                    encoded,
+                }),
+                // One of them is at fault: each by itself, then.
+                Err(_) => {
+                    for i in indices {
+                        match self.encode(&task, rows, &[i]) {
+                            Ok(encoded) => {
+                                passes.entry(task.pass_key(name)).or_default().push(Share {
+                                    task: Arc::clone(&task),
+                                    rows: vec![i],
+                                    encoded,
+                                });
+                            }
+                            Err(error) => {
+                                answers.insert(i, Err(error));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        for shares in passes.values() {
+            // Rows of one task stay together, so that a pass has few groups.
+            let all: Vec<(&Share, usize)> = shares
+                .iter()
+                .flat_map(|share| (0..share.rows.len()).map(move |i| (share, i)))
+                .collect();
+            for rows in all.chunks(PASS) {
+                match pass(rows) {
+                    Ok(predicted) => answers.extend(predicted.into_iter().map(|(i, p)| (i, Ok(p)))),
+                    Err(_) => {
+                        for row in rows.chunks(1) {
+                            match pass(row) {
+                                Ok(p) => answers.extend(p.into_iter().map(|(i, p)| (i, Ok(p)))),
+                                Err(error) => {
+                                    answers.insert(row[0].0.rows[row[0].1], Err(error));
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        answers.into_values().collect()
+    }
+
+    fn encode(&self, task: &LoadedTask, rows: &[Row], indices: &[usize]) -> Result<Encoded> {
+        let examples: Vec<Example> = indices
+            .iter()
+            .map(|i| Example {
+                text: rows[*i].text.clone(),
+                pair: rows[*i].pair.clone(),
+                label: None,
+            })
+            .collect();
+        let max = task.task.config.max_tokens;
+        Ok(self.loaded.tokenizer.encode(&examples, max)?)
+    }
+}
+
+/// Rows of one task, tokenised.
+struct Share {
+    task: Arc<LoadedTask>,
+    /// Their places among all rows.
+    rows: Vec<usize>,
+    encoded: Encoded,
+}
+
+/// One forward pass over rows of tasks that can share it; rows of a task stand together.
+fn pass(rows: &[(&Share, usize)]) -> Result<Vec<(usize, Prediction)>> {
+    let (mut ids, mut types, mut offsets) = (Vec::new(), Vec::new(), vec![0]);
+    let mut parts: Vec<Part<'_>> = Vec::new();
+    let mut last: Option<&Share> = None;
+    for (share, i) in rows {
+        let (example_ids, example_types) = share.encoded.example(*i);
+        ids.extend_from_slice(example_ids);
+        types.extend(example_types.iter().map(|t| u32::from(*t)));
+        offsets.push(ids.len());
+        match parts.last_mut() {
+            Some(part) if last.is_some_and(|l| std::ptr::eq(l, *share)) => part.examples += 1,
+            _ => parts.push(share.task.part(1)),
+        }
+        last = Some(share);
+    }
+    let batch = Batch::new(ids, types, offsets)?;
+    let Some((first, _)) = rows.first() else {
+        return Ok(Vec::new());
+    };
+    let logits = mixed_logits(&first.task.backbone, &batch, &parts)?;
+    ensure!(logits.len() == rows.len(), "a row without logits");
+    Ok(rows
+        .iter()
+        .zip(logits)
+        .map(|((share, i), logits)| {
+            let labels = &share.task.task.config.labels;
+            (share.rows[*i], Prediction::new(labels, logits))
+        })
+        .collect())
+}
+
+/// The folders in `folder` by name, sorted.
+///
+/// # Errors
+/// If it cannot be read or has none.
+pub fn task_folders(folder: &Path) -> Result<BTreeMap<String, std::path::PathBuf>> {
+    let mut folders = BTreeMap::new();
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry.with_context(|| folder.display().to_string())?.path();
+        if path.is_dir()
+            && let Some(name) = path.file_name()
+        {
+            folders.insert(name.to_string_lossy().into_owned(), path);
+        }
+    }
+    if folders.is_empty() {
+        bail!(
+            "{}: no folders of saved weights there; each task is a folder written by peftbench train, \
+             and its name is the task's name",
+            folder.display()
+        );
+    }
+    Ok(folders)
+}
+
+/// Size of the safetensors files in a folder of weights.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn weights_bytes(folder: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "safetensors") {
+            bytes += fs::metadata(&path)?.len();
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_can_be_shared_by_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<TaskLibrary>();
+    }
+}

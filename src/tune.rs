@@ -1,0 +1,229 @@
+//! `tune`: the same number of random-search trials for every method, judged on examples held out of the training
+//! split; then the best configuration of each over fresh seeds, judged on the validation split.
+
+use std::{collections::BTreeMap, io::Write, process::ExitCode};
+
+use anyhow::{Context, Result, ensure};
+use reports::{
+    Comparison,
+    record::{Status, Tuned},
+    tables,
+    tuning::{self, Manifest, MethodTrials, Tuning},
+};
+use serde_json::Value;
+
+use crate::{
+    board::Telling,
+    cli, commands,
+    compare::{self, Planned},
+    plan::{self, RunPlan, Trial},
+    run, sweep,
+};
+
+/// Seed of every trial's run: none of those that the winners and comparisons use.
+const TRIAL_SEED: u64 = 1_000_000;
+
+/// The configurations that a method's search draws. The first ones do not depend on how many follow.
+///
+/// # Errors
+/// If the method's ranges are not valid.
+fn draw(
+    method: &str,
+    fixed: &BTreeMap<String, String>,
+    trials: usize,
+) -> Result<Vec<BTreeMap<String, Value>>> {
+    let mut ranges = methods::search(method)?;
+    // What the user sets is not searched.
+    ranges.retain(|key, _| !fixed.contains_key(key));
+    let mut rng = datasets::stream(0, &format!("search {method}"));
+    let one = |_| {
+        ranges
+            .iter()
+            .map(|(key, range)| (key.clone(), range.draw(&mut rng)))
+            .collect()
+    };
+    Ok((0..trials).map(one).collect())
+}
+
+/// `tune`.
+///
+/// # Errors
+/// On bad input.
+pub fn tune(arguments: &cli::Tune) -> Result<ExitCode> {
+    let (base, overrides) = commands::base_plan(&arguments.run)?;
+    ensure!(arguments.trials >= 1, "--trials 0: at least one is needed");
+    ensure!(
+        arguments.held_out > 0.0,
+        "--held-out {}: must be above 0 and at most 0.9",
+        arguments.held_out
+    );
+    ensure!(
+        !base.recipe.contains_key("held_out"),
+        "--set recipe.held_out: give --held-out"
+    );
+    let seeds = commands::seeds(arguments.seeds, &base.budget)?;
+    let (mut wanted, mut left_out) = (Vec::new(), Vec::new());
+    let named = !arguments.methods.is_empty();
+    for trial in plan::trials(&arguments.methods, &overrides)? {
+        if !methods::search(&trial.method)?.is_empty() {
+            wanted.push(trial);
+        } else {
+            ensure!(
+                !named,
+                "method {}: its YAML declares no ranges to search; add e.g. \
+                 search: {{ learning_rate: {{ log_uniform: [1.0e-4, 1.0e-2] }} }}",
+                trial.method
+            );
+            left_out.push(trial.method);
+        }
+    }
+    let folder = sweep::folder(&base.out, "tuning");
+    run::check_writable(&run::records_folder(&folder))?;
+    let stop = commands::stop_flag()?;
+    let telling = Telling::of(arguments.quiet, arguments.json);
+
+    // The trials, interleaved: the first of every method, then the second.
+    let mut recipe = base.recipe.clone();
+    recipe.insert("held_out".to_owned(), arguments.held_out.to_string());
+    let drawn = wanted
+        .iter()
+        .map(|t| draw(&t.method, &t.overrides, arguments.trials))
+        .collect::<Result<Vec<_>>>()?;
+    let configured = |trial: &Trial, values: &BTreeMap<String, Value>| {
+        let mut overrides = trial.overrides.clone();
+        overrides.extend(values.iter().map(|(k, v)| (k.clone(), v.to_string())));
+        overrides
+    };
+    let plans = (0..arguments.trials).flat_map(|i| {
+        let (base, recipe, folder) = (&base, &recipe, &folder);
+        wanted
+            .iter()
+            .zip(&drawn)
+            .map(move |(trial, drawn)| RunPlan {
+                trial: Trial {
+                    method: trial.method.clone(),
+                    overrides: configured(trial, &drawn[i]),
+                    tuned: None,
+                },
+                recipe: recipe.clone(),
+                seed: TRIAL_SEED,
+                out: folder.clone(),
+                keep_weights: false,
+                ..base.clone()
+            })
+    });
+    let planned = compare::plan_all(plans)
+        .into_iter()
+        .collect::<Result<Vec<Planned>>>()?;
+    let judged_by = format!(
+        "{} % of the training split, held out",
+        (1000.0 * arguments.held_out).round() / 10.0
+    );
+    let manifest = Manifest {
+        trials: arguments.trials,
+        judged_by: judged_by.clone(),
+        methods: wanted
+            .iter()
+            .zip(&drawn)
+            .enumerate()
+            .map(|(m, (trial, drawn))| MethodTrials {
+                method: trial.method.clone(),
+                drawn: drawn.clone(),
+                runs: planned
+                    .iter()
+                    .skip(m)
+                    .step_by(wanted.len())
+                    .map(|p| p.id.clone())
+                    .collect(),
+            })
+            .collect(),
+        left_out,
+    };
+    manifest.write(&folder)?;
+    let ended = compare::run_all(&planned, &[], telling, &stop)?;
+    if let Some(code) = commands::said(&ended, planned.len(), telling) {
+        return Ok(code);
+    }
+    let tuning = Tuning::new(&manifest, &ended.records).context("no trial has a record")?;
+    if telling == Telling::Normal {
+        for note in &tuning.notes {
+            eprintln!("note: {note}");
+        }
+        eprintln!("the best of each method over {} fresh seeds:", seeds.len());
+    }
+
+    // The winners, judged by the validation split, which no trial has seen.
+    let winners = wanted
+        .iter()
+        .zip(&tuning.searches)
+        .filter_map(|(trial, search)| {
+            Some(Trial {
+                method: trial.method.clone(),
+                overrides: configured(trial, &search.trials[search.best?].drawn),
+                tuned: Some(Tuned {
+                    trials: arguments.trials,
+                    judged_by: judged_by.clone(),
+                }),
+            })
+        });
+    let winners: Vec<Trial> = winners.collect();
+    ensure!(
+        !winners.is_empty(),
+        "no trial ended well; see {}",
+        run::records_folder(&folder).display()
+    );
+    let winning = compare::compare(&base, &winners, &seeds, telling, &stop)?;
+    if let Some(code) = commands::said(&winning, winners.len() * seeds.len(), telling) {
+        return Ok(code);
+    }
+
+    let files = tuning::write(&tuning, &folder)?;
+    // Rows with defaults that were made under the same conditions stand beside the tuned ones.
+    let comparisons: Vec<Comparison> =
+        Comparison::from_records(&commands::read_records(&base.out)?)
+            .into_iter()
+            .filter(|c| {
+                let tuned = |id: &str| winning.records.iter().any(|r| r.id == id);
+                c.records.iter().any(|r| tuned(&r.id))
+            })
+            .collect();
+    let mut stdout = std::io::stdout().lock();
+    if arguments.json {
+        let all: Vec<_> = comparisons.iter().map(tables::json).collect();
+        let event = serde_json::json!({ "event": "tuned", "tuning": tuning, "comparisons": all });
+        writeln!(stdout, "{event}")?;
+    } else {
+        writeln!(stdout, "{}", tuning::markdown(&tuning))?;
+        for comparison in &comparisons {
+            let width = commands::terminal_width();
+            writeln!(
+                stdout,
+                "{}",
+                tables::terminal(comparison, width, commands::colour())
+            )?;
+        }
+    }
+    if telling == Telling::Normal {
+        for file in files {
+            eprintln!("wrote {}", file.display());
+        }
+    }
+    let mut all = ended.records.iter().chain(&winning.records);
+    Ok(commands::code(all.any(|r| r.status != Status::Ok)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn fewer_trials_are_the_first_of_more_and_what_the_user_sets_is_not_drawn() {
+        let fixed = BTreeMap::from([("rank".to_owned(), "4".to_owned())]);
+        let many = draw("lora", &fixed, 8).unwrap();
+        assert_eq!(draw("lora", &fixed, 3).unwrap(), many[..3]);
+        assert!(many.iter().all(|d| !d.contains_key("rank")));
+        assert!(many.iter().all(|d| d.contains_key("learning_rate")));
+        assert_ne!(many[0], many[1]);
+    }
+}

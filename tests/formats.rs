@@ -1,0 +1,564 @@
+//! Folders of other libraries: read, they predict what the library predicted (`tests/fixtures/generate.py`); written and
+//! read again, they predict the same. What we do not compute is refused by its name.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use backbone::{Batch, TensorFile};
+use candle_core::{DType, Device, Tensor};
+use peftbench::{
+    commands::task_backbone,
+    formats::{self, Export, Format},
+    prepare::{Files, LoadedBackbone},
+    run::difference,
+    trainer::Model,
+    weights::{self, Task},
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::Place;
+
+/// Largest difference of logits in f32, relative to the largest: the same sums in another order.
+const FORWARD: f32 = 1e-5;
+
+fn fixture(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures")
+        .join(name)
+}
+
+fn open(folder: &Path) -> anyhow::Result<(LoadedBackbone, Task)> {
+    let config = weights::read_config(folder)?;
+    let loaded = task_backbone(&Files::new(true)?, &config, None)?;
+    let task = weights::load(folder, &loaded)?;
+    Ok((loaded, task))
+}
+
+fn error_of(folder: &Path) -> String {
+    match open(folder) {
+        Ok(_) => panic!("{}: was read", folder.display()),
+        Err(error) => format!("{error:#}"),
+    }
+}
+
+fn logits(loaded: &LoadedBackbone, task: &Task, batch: &Batch) -> Vec<Vec<f32>> {
+    let model = Model {
+        backbone: &loaded.backbone,
+        method: &*task.method,
+        head: &task.head,
+    };
+    model.logits(batch).unwrap()
+}
+
+/// The inputs of a fixture, and the logits that the library computed.
+fn expected(folder: &Path) -> (Batch, Vec<Vec<f32>>) {
+    let path = folder.join("expected.safetensors");
+    let tensors = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+    let numbers = |name: &str| tensors[name].to_vec1::<u32>().unwrap();
+    let offsets = numbers("input.offsets")
+        .iter()
+        .map(|o| *o as usize)
+        .collect();
+    let batch = Batch::new(numbers("input.ids"), numbers("input.types"), offsets).unwrap();
+    (batch, tensors["logits"].to_vec2().unwrap())
+}
+
+/// Folders of the fixtures below `kind` whose method we have.
+fn fixtures(kind: &str) -> Vec<PathBuf> {
+    let mut folders: Vec<_> = fs::read_dir(fixture(kind))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| !missing(path))
+        .collect();
+    folders.sort();
+    folders
+}
+
+/// Fixtures of methods that do not exist here: they must be refused.
+fn missing(folder: &Path) -> bool {
+    let name = folder.file_name().unwrap().to_str().unwrap();
+    ["dora", "ia3", "prefix_tuning", "parallel"].contains(&name)
+}
+
+/// A copy of a folder in which a test can change things.
+fn copy(folder: &Path) -> TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+    }
+    copy
+}
+
+/// A copy of a folder with one of its JSON files changed.
+fn changed(folder: &Path, file: &str, change: impl FnOnce(&mut Value)) -> TempDir {
+    let copy = copy(folder);
+    let path = copy.path().join(file);
+    let mut json: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    change(&mut json);
+    fs::write(path, json.to_string()).unwrap();
+    copy
+}
+
+/// A copy of a folder with the tensors of one of its files changed.
+fn with_tensors(
+    folder: &Path,
+    file: &str,
+    change: impl FnOnce(&mut std::collections::HashMap<String, Tensor>),
+) -> TempDir {
+    let copy = copy(folder);
+    let path = copy.path().join(file);
+    let mut tensors = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+    change(&mut tensors);
+    candle_core::safetensors::save(&tensors, &path).unwrap();
+    copy
+}
+
+#[test]
+fn folders_of_the_python_libraries_predict_what_the_libraries_predict() {
+    let (mut worst, mut count) = (0f32, 0);
+    for folder in fixtures("peft").into_iter().chain(fixtures("adapterhub")) {
+        let (batch, expected) = expected(&folder);
+        let (loaded, task) = open(&folder).unwrap_or_else(|e| panic!("{e:#}"));
+        let d = difference(&logits(&loaded, &task, &batch), &expected);
+        assert!(d < FORWARD, "{}: {d:e}", folder.display());
+        worst = worst.max(d);
+        count += 1;
+    }
+    println!("{count} folders; largest difference of logits {worst:.1e}");
+    assert_eq!(count, 12);
+}
+
+#[test]
+fn a_method_that_does_not_exist_here_is_refused_by_name() {
+    for (name, says) in [
+        ("peft/dora", vec!["use_dora"]),
+        ("peft/ia3", vec!["IA3", "LORA, PROMPT_TUNING"]),
+        ("peft/prefix_tuning", vec!["PREFIX_TUNING"]),
+        ("adapterhub/parallel", vec!["is_parallel", "SeqBnConfig"]),
+    ] {
+        let message = error_of(&fixture(name));
+        for part in says {
+            assert!(message.contains(part), "{name}: {message}");
+        }
+    }
+}
+
+/// Writes a task in a format and reads it again.
+fn round_trip(
+    loaded: &LoadedBackbone,
+    task: &Task,
+    format: Format,
+    separate_head: bool,
+) -> (TempDir, LoadedBackbone, Task) {
+    let out = tempfile::tempdir().unwrap();
+    let export = Export {
+        task,
+        loaded,
+        separate_head,
+    };
+    formats::export(&export, format, out.path()).unwrap();
+    let (loaded, task) = open(out.path()).unwrap_or_else(|e| panic!("{e:#}"));
+    (out, loaded, task)
+}
+
+#[test]
+fn what_is_written_for_a_library_is_read_back_with_the_same_bits() {
+    for (kind, format) in [("peft", Format::Peft), ("adapterhub", Format::Adapterhub)] {
+        for folder in fixtures(kind) {
+            for separate_head in [false, true] {
+                let (batch, _) = expected(&folder);
+                let (loaded, task) = open(&folder).unwrap();
+                let before = logits(&loaded, &task, &batch);
+                let (_out, loaded, again) = round_trip(&loaded, &task, format, separate_head);
+                let at = format!("{} {separate_head}", folder.display());
+                assert_eq!(logits(&loaded, &again, &batch), before, "{at}");
+                assert_eq!(again.config.config, task.config.config, "{at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_imported_folder_is_one_of_our_own() {
+    let place = Place::new();
+    let folder = fixture("peft/lora_patterns");
+    let base = fixture("bert");
+    let out = place.path().join("ours");
+    place.ok(&[
+        "import",
+        "--weights",
+        folder.to_str().unwrap(),
+        "--out",
+        out.to_str().unwrap(),
+        "--backbone",
+        base.to_str().unwrap(),
+        "--labels",
+        "bad,fine,good",
+    ]);
+    let (batch, expected) = expected(&folder);
+    let (loaded, task) = open(&out).unwrap();
+    assert!(difference(&logits(&loaded, &task, &batch), &expected) < FORWARD);
+    assert_eq!(task.config.labels, ["bad", "fine", "good"]);
+    assert_eq!(
+        task.config.config["rank_pattern"],
+        json!({ "encoder.1.value": 2 })
+    );
+    assert_eq!(
+        task.config.config["alpha_pattern"],
+        json!({ "encoder.1.query": 5.0 })
+    );
+    place.refused(
+        &[
+            "import",
+            "--weights",
+            folder.to_str().unwrap(),
+            "--out",
+            out.to_str().unwrap(),
+        ],
+        &["--out", "is there already"],
+    );
+}
+
+#[test]
+fn targets_are_found_by_pattern_by_all_linear_and_by_layer() {
+    let folder = fixture("peft/lora");
+    let (batch, expected) = expected(&folder);
+    for targets in [
+        json!(r"bert\.encoder\.layer\.\d+\.attention\.self\.(query|value)"),
+        json!(r".*(?<!key)\.(query|value)"),
+        json!([
+            "self.query",
+            "bert.encoder.layer.0.attention.self.value",
+            "layer.1.attention.self.value"
+        ]),
+    ] {
+        let same = changed(&folder, "adapter_config.json", |c| {
+            c["target_modules"] = targets
+        });
+        let (loaded, task) = open(same.path()).unwrap_or_else(|e| panic!("{e:#}"));
+        assert!(difference(&logits(&loaded, &task, &batch), &expected) < FORWARD);
+    }
+    // A rule that names other modules than the file has weights for.
+    for (targets, layers, says) in [
+        (
+            json!(["query"]),
+            Value::Null,
+            "layer.0.attention.self.value",
+        ),
+        (
+            json!("all-linear"),
+            Value::Null,
+            "layer.0.attention.output.dense",
+        ),
+        (
+            json!(["query", "value", "key"]),
+            Value::Null,
+            "layer.0.attention.self.key",
+        ),
+        (
+            json!(["query", "value"]),
+            json!([1]),
+            "layer.0.attention.self.query",
+        ),
+        (json!(".*("), Value::Null, ".*("),
+        (json!(".*query"), json!(0), "layers_to_transform"),
+    ] {
+        let other = changed(&folder, "adapter_config.json", |c| {
+            c["target_modules"] = targets.clone();
+            c["layers_to_transform"] = layers;
+        });
+        let message = error_of(other.path());
+        assert!(message.contains(says), "{targets}: {message}");
+    }
+}
+
+#[test]
+fn a_changed_pooler_becomes_the_first_layer_of_the_head() {
+    // What PEFT's all-linear does to BERT: the pooler between encoder and classifier is changed as well.
+    let lora = fixture("peft/lora");
+    let (batch, _) = expected(&lora);
+    let (loaded, plain) = open(&lora).unwrap();
+    let without = logits(&loaded, &plain, &batch);
+    let (a, b) = (
+        Tensor::rand(-0.3f32, 0.3, (3, 32), &Device::Cpu).unwrap(),
+        Tensor::rand(-0.3f32, 0.3, (32, 3), &Device::Cpu).unwrap(),
+    );
+    let folder = with_tensors(&lora, "adapter_model.safetensors", |t| {
+        let at = "base_model.model.bert.pooler.dense";
+        t.insert(format!("{at}.lora_A.weight"), a.clone());
+        t.insert(format!("{at}.lora_B.weight"), b.clone());
+    });
+    let folder = changed(folder.path(), "adapter_config.json", |c| {
+        c["target_modules"] = json!(["query", "value", "pooler.dense"]);
+    });
+    let (loaded, task) = open(folder.path()).unwrap_or_else(|e| panic!("{e:#}"));
+    let got = logits(&loaded, &task, &batch);
+    assert!(difference(&got, &without) > 1e-2);
+    let pooler = TensorFile::open(&fixture("bert/model.safetensors")).unwrap();
+    let pooler = pooler.read("bert.pooler.dense.weight", None).unwrap();
+    let expected = (pooler + (b.matmul(&a).unwrap() * 2.0).unwrap()).unwrap();
+    let (_, dense) = &task.head.vars()[0];
+    let d = (dense.as_tensor() - expected).unwrap().abs().unwrap();
+    assert!(d.max_all().unwrap().to_scalar::<f32>().unwrap() < 1e-6);
+    // Written again, the pooler is a module that is saved whole.
+    let (out, loaded, again) = round_trip(&loaded, &task, Format::Peft, false);
+    assert_eq!(logits(&loaded, &again, &batch), got);
+    let config = fs::read_to_string(out.path().join("adapter_config.json")).unwrap();
+    assert!(config.contains("\"pooler\""), "{config}");
+}
+
+#[test]
+fn keys_that_would_change_a_number_are_refused_by_name_and_neutral_ones_are_not() {
+    let lora = fixture("peft/lora");
+    for (key, value) in [
+        ("use_dora", json!(true)),
+        ("bias", json!("all")),
+        ("lora_bias", json!(true)),
+        ("init_lora_weights", json!("pissa")),
+        ("fan_in_fan_out", json!(true)),
+        ("layer_replication", json!([[0, 2]])),
+        ("trainable_token_indices", json!([1, 2])),
+        ("use_qalora", json!(true)),
+        ("alora_invocation_tokens", json!([7])),
+        ("task_type", json!("CAUSAL_LM")),
+        ("a_key_of_tomorrow", json!(3)),
+        ("r", json!("three")),
+        ("r", json!(4)),
+        ("peft_type", json!("VERA")),
+    ] {
+        let folder = changed(&lora, "adapter_config.json", |c| c[key] = value);
+        let message = error_of(folder.path());
+        let says = if key == "r" { "3" } else { key };
+        assert!(
+            message.contains(says) || message.contains("rank"),
+            "{key}: {message}"
+        );
+    }
+    let neutral = changed(&lora, "adapter_config.json", |c| {
+        c["a_key_of_tomorrow"] = json!(false);
+        c["another"] = json!([]);
+        c["init_lora_weights"] = json!("gaussian");
+    });
+    open(neutral.path()).unwrap();
+
+    let houlsby = fixture("adapterhub/houlsby");
+    for (key, value) in [
+        ("ln_before", json!(true)),
+        ("use_gating", json!(true)),
+        ("inv_adapter", json!("nice")),
+        ("original_ln_after", json!(false)),
+        ("residual_before_ln", json!("post_add")),
+        ("scaling", json!("learned")),
+        ("non_linearity", json!("leakyrelu")),
+        ("reduction_factor", json!({ "0": 4, "default": 8 })),
+        ("leave_out", json!([0])),
+        ("phm_layer", json!(true)),
+        ("a_key_of_tomorrow", json!(true)),
+    ] {
+        let folder = changed(&houlsby, "adapter_config.json", |c| {
+            c["config"][key] = value
+        });
+        let message = error_of(folder.path());
+        assert!(message.contains(key), "{key}: {message}");
+    }
+}
+
+#[test]
+fn tensors_that_are_too_many_missing_or_misshapen_are_refused_by_name() {
+    let lora = fixture("peft/lora");
+    let name = "bert.encoder.layer.1.attention.self.value";
+    let full = format!("base_model.model.{name}");
+    let file = "adapter_model.safetensors";
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
+    type Change<'a> = Box<dyn Fn(&mut std::collections::HashMap<String, Tensor>) + 'a>;
+    let cases: Vec<(Change<'_>, &str)> = vec![
+        (
+            Box::new(|t| drop(t.remove(&format!("{full}.lora_A.weight")))),
+            "value.lora_A.weight",
+        ),
+        (
+            Box::new(|t| drop(t.remove(&format!("{full}.lora_B.weight")))),
+            "value.lora_B.weight",
+        ),
+        (
+            Box::new(|t| {
+                t.remove(&format!("{full}.lora_A.weight"));
+                t.remove(&format!("{full}.lora_B.weight"));
+            }),
+            name,
+        ),
+        (
+            Box::new(|t| drop(t.insert(format!("{full}.lora_A.weight"), zeros(&[3, 31])))),
+            "[3, 31]",
+        ),
+        (
+            Box::new(|t| drop(t.insert(format!("{full}.lora_magnitude_vector"), zeros(&[32])))),
+            "lora_magnitude_vector",
+        ),
+        (
+            Box::new(|t| {
+                drop(t.insert("base_model.model.classifier.weight".into(), zeros(&[1, 32])))
+            }),
+            "1 output",
+        ),
+        (
+            Box::new(|t| drop(t.insert("base_model.model.score.weight".into(), zeros(&[3, 32])))),
+            "score.weight",
+        ),
+    ];
+    for (change, says) in cases {
+        let folder = with_tensors(&lora, file, change);
+        let message = error_of(folder.path());
+        assert!(message.contains(says), "{says}: {message}");
+    }
+    // The classifier of the backbone's own checkpoint serves where none was saved, as in the library.
+    let folder = with_tensors(&lora, file, |t| {
+        t.retain(|name, _| !name.contains("classifier"))
+    });
+    let (loaded, task) = open(folder.path()).unwrap_or_else(|e| panic!("{e:#}"));
+    let own = TensorFile::open(&loaded.files[2]).unwrap();
+    let own = own.read("classifier.weight", None).unwrap();
+    let (_, used) = &task.head.vars()[0];
+    assert_eq!(
+        used.as_tensor().to_vec2::<f32>().unwrap(),
+        own.to_vec2::<f32>().unwrap()
+    );
+}
+
+#[test]
+fn a_pickle_is_refused_with_the_line_of_python_that_converts_it() {
+    for (name, file, pickle) in [
+        (
+            "peft/lora",
+            "adapter_model.safetensors",
+            "adapter_model.bin",
+        ),
+        (
+            "adapterhub/houlsby",
+            "adapter.safetensors",
+            "pytorch_adapter.bin",
+        ),
+        (
+            "adapterhub/houlsby",
+            "model_head.safetensors",
+            "pytorch_model_head.bin",
+        ),
+    ] {
+        let folder = copy(&fixture(name));
+        fs::rename(folder.path().join(file), folder.path().join(pickle)).unwrap();
+        let message = error_of(folder.path());
+        for part in [pickle, "python -c", "weights_only=True", file] {
+            assert!(message.contains(part), "{name}: {message}");
+        }
+    }
+}
+
+#[test]
+fn a_backbone_that_nobody_knows_is_refused_with_what_to_do() {
+    let folder = changed(&fixture("peft/lora"), "adapter_config.json", |c| {
+        c["base_model_name_or_path"] = json!("somebody/some-bert");
+    });
+    let message = error_of(folder.path());
+    for part in ["somebody/some-bert", "minilm", "--backbone"] {
+        assert!(message.contains(part), "{message}");
+    }
+    for (theirs, ours) in [
+        ("sentence-transformers/all-MiniLM-L6-v2", "minilm"),
+        ("google-bert/bert-base-uncased", "bert-base-uncased"),
+        ("bert-base-uncased", "bert-base-uncased"),
+        ("FacebookAI/roberta-base", "roberta-base"),
+    ] {
+        let folder = changed(&fixture("peft/lora"), "adapter_config.json", |c| {
+            c["base_model_name_or_path"] = json!(theirs);
+        });
+        assert_eq!(weights::read_config(folder.path()).unwrap().backbone, ours);
+    }
+    let other = changed(&fixture("peft/lora"), "adapter_config.json", |c| {
+        c["base_model_name_or_path"] = json!(fixture("distilbert"));
+    });
+    assert!(error_of(other.path()).contains("distilbert"));
+}
+
+#[test]
+fn a_head_that_a_class_of_transformers_cannot_hold_is_refused_with_the_ways_out() {
+    let (mut loaded, mut task) = open(&fixture("peft/lora")).unwrap();
+    loaded.backbone = loaded
+        .backbone
+        .with_pooling(backbone::Pooling::Mean)
+        .unwrap();
+    task.config.pooling = backbone::Pooling::Mean;
+    let (batch, _) = expected(&fixture("peft/lora"));
+    let before = logits(&loaded, &task, &batch);
+    let out = tempfile::tempdir().unwrap();
+    for format in [Format::Peft, Format::Adapterhub, Format::Merged] {
+        let export = Export {
+            task: &task,
+            loaded: &loaded,
+            separate_head: false,
+        };
+        let message = formats::export(&export, format, out.path())
+            .unwrap_err()
+            .to_string();
+        if format != Format::Adapterhub {
+            assert!(message.contains("--separate-head"), "{message}");
+            assert!(message.contains("backbone.pooling=pooler"), "{message}");
+        }
+    }
+    let (out, loaded, again) = round_trip(&loaded, &task, Format::Peft, true);
+    assert_eq!(logits(&loaded, &again, &batch), before);
+    assert!(out.path().join("head.py").exists());
+}
+
+#[test]
+fn a_merged_checkpoint_is_a_backbone_with_the_method_in_its_weights() {
+    for name in ["peft/lora", "peft/lora_roberta", "peft/lora_distilbert"] {
+        let folder = fixture(name);
+        let (batch, expected) = expected(&folder);
+        let (loaded, task) = open(&folder).unwrap();
+        let out = tempfile::tempdir().unwrap();
+        let export = Export {
+            task: &task,
+            loaded: &loaded,
+            separate_head: false,
+        };
+        formats::export(&export, Format::Merged, out.path()).unwrap();
+        let overrides = [("pooling".to_owned(), task.config.pooling.name().to_owned())];
+        let files = Files::new(true).unwrap();
+        let merged = files
+            .backbone(out.path().to_str().unwrap(), &overrides.into())
+            .unwrap()
+            .load()
+            .unwrap();
+        let model = Model {
+            backbone: &merged.backbone,
+            method: &methods::HeadOnly,
+            head: &task.head,
+        };
+        let d = difference(&model.logits(&batch).unwrap(), &expected);
+        assert!(d < FORWARD, "{name}: {d:e}");
+        // The classifier is in the file under transformers' names.
+        let file = TensorFile::open(&out.path().join("model.safetensors")).unwrap();
+        assert!(file.names().iter().any(|n| n.starts_with("classifier.")));
+        let config = fs::read_to_string(out.path().join("config.json")).unwrap();
+        let config: Value = serde_json::from_str(&config).unwrap();
+        assert_eq!(config["id2label"]["2"], "LABEL_2");
+        assert!(
+            config["architectures"][0]
+                .as_str()
+                .unwrap()
+                .ends_with("ForSequenceClassification")
+        );
+    }
+    let (loaded, task) = open(&fixture("peft/prompt_tuning")).unwrap();
+    let export = Export {
+        task: &task,
+        loaded: &loaded,
+        separate_head: false,
+    };
+    let message = formats::export(&export, Format::Merged, tempfile::tempdir().unwrap().path());
+    assert!(message.unwrap_err().to_string().contains("virtual tokens"));
+}

@@ -1,0 +1,412 @@
+"""Weights back and forth between peftbench and the Python libraries, compared number by number.
+
+Called by run.sh. Writes what it found as a table (--table), prints each case, and fails if one differs.
+"""
+
+import argparse
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import numpy as np
+import torch
+import transformers
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+ROOT = Path(__file__).resolve().parents[2]
+FIXTURES = ROOT / "tests" / "fixtures"
+TINY = ["bert", "roberta", "distilbert"]
+TOLERANCE = 1e-4  # of logits, relative to the largest
+TEXTS = [
+    "a very good story",
+    "this film is bad and dull",
+    "it was not that long",
+    "great",
+    "the movie was too long but the story is good in that it is short",
+    "no",
+    "with a very dull story and an odd voice, this was not for him",
+]
+LABELS = ["bad", "good"]
+
+
+class Case:
+    """One row of the table."""
+
+    rows = []
+
+    def __init__(self, what, model, way, reader):
+        self.what, self.model, self.way, self.reader = what, model, way, reader
+
+    def compare(self, got, expected, texts=None):
+        got, expected = np.asarray(got, dtype=np.float64), np.asarray(expected, dtype=np.float64)
+        assert got.shape == expected.shape, (self.what, got.shape, expected.shape)
+        difference = np.abs(got - expected).max() / np.abs(expected).max()
+        same = int((got.argmax(1) == expected.argmax(1)).sum())
+        ok = bool(difference <= TOLERANCE and same == len(got))
+        Case.rows.append((self.what, self.model, self.way, self.reader, difference, same, len(got), ok))
+        print(f"{'ok  ' if ok else 'FAIL'} {self.way} {self.model} {self.what} [{self.reader}]: "
+              f"{difference:.1e}, {same} of {len(got)} predictions equal", flush=True)
+        return ok
+
+
+class Tool:
+    """The command under test."""
+
+    def __init__(self, binary, place):
+        self.binary, self.place = binary, place
+
+    def run(self, *arguments, stdin=None):
+        done = subprocess.run([self.binary, *map(str, arguments)], input=stdin, capture_output=True, text=True, cwd=ROOT)
+        assert done.returncode == 0, f"{arguments}: {done.stderr}"
+        return done.stdout
+
+    def predict(self, weights, texts, backbone=None):
+        rows = "\n".join(json.dumps({"text": t}) for t in texts)
+        more = ["--backbone", backbone] if backbone else []
+        out = self.run("predict", "--weights", weights, "--offline", *more, stdin=rows)
+        return [json.loads(line)["logits"] for line in out.splitlines()]
+
+    def train(self, name, method, backbone, *settings, data=None, columns=("review", "stars")):
+        arguments = ["train", data or self.data(), "--method", method, "--seed", "3", "--backbone", backbone,
+                     "--out", self.place / name, "--offline", "--budget", "quick"]
+        if columns:
+            arguments += ["--text-column", columns[0], "--label-column", columns[1]]
+        for setting in settings:
+            arguments += ["--set", setting]
+        return self.run(*arguments).strip()
+
+    def data(self):
+        path = self.place / "reviews.csv"
+        if not path.exists():
+            rows = ["review,stars"]
+            for i in range(240):
+                words = "good great and very short" if i % 2 else "bad dull or too long"
+                rows.append(f"the film {i % 7} was {words} {i},{LABELS[i % 2]}")
+            path.write_text("\n".join(rows) + "\n")
+        return path
+
+    def export(self, weights, form, name, *more):
+        out = self.place / name
+        self.run("export", "--weights", weights, "--format", form, "--out", out, "--offline", *more)
+        return out
+
+
+def tokenise(tokenizer, texts, model=None):
+    batch = tokenizer(texts, padding=True, truncation=True, max_length=64, return_tensors="pt")
+    if getattr(getattr(model, "config", None), "model_type", "") == "distilbert":
+        batch.pop("token_type_ids", None)
+    return batch
+
+
+def logits(model, tokenizer, texts, size=64):
+    model.eval()
+    out = []
+    with torch.no_grad():
+        for start in range(0, len(texts), size):
+            got = model(**tokenise(tokenizer, texts[start:start + size], model))
+            out.append(got.logits if hasattr(got, "logits") else got)
+    return torch.cat(out).numpy()
+
+
+def classifier(folder, labels=2):
+    """A transformers classifier with a seeded head over a checkpoint."""
+    torch.manual_seed(5)
+    return AutoModelForSequenceClassification.from_pretrained(folder, num_labels=labels, ignore_mismatched_sizes=True)
+
+
+def train(model, tokenizer, texts, labels, steps=12, batch=16, rate=1e-2):
+    """A few steps, so that nothing is at its start any more."""
+    model.train()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=rate)
+    order = torch.Generator().manual_seed(11)
+    for _ in range(steps):
+        which = torch.randint(len(texts), (batch,), generator=order).tolist()
+        batch_of = tokenise(tokenizer, [texts[i] for i in which], model)
+        loss = torch.nn.functional.cross_entropy(model(**batch_of).logits, torch.tensor([labels[i] for i in which]))
+        loss.backward()
+        optimiser.step()
+        optimiser.zero_grad()
+    return model
+
+
+def examples(tool):
+    rows = [line.rsplit(",", 1) for line in tool.data().read_text().splitlines()[1:]]
+    return [text for text, _ in rows], [LABELS.index(label) for _, label in rows]
+
+
+# Configurations of PEFT: a name, the architectures it is tried on, and how it is made.
+def peft_configs():
+    from peft import LoraConfig, PromptEncoderConfig, PromptTuningConfig, TaskType
+
+    task = TaskType.SEQ_CLS
+
+    def names(arch):
+        return ["q_lin", "v_lin"] if arch == "distilbert" else ["query", "value"]
+
+    def lora(**more):
+        def make(arch):
+            options = {"r": 3, "lora_alpha": 6, "target_modules": names(arch), **more}
+            if arch == "distilbert":
+                options["modules_to_save"] = ["pre_classifier"]
+            return LoraConfig(task_type=task, **options)
+        return make
+
+    def save(arch):
+        return {"modules_to_save": ["pre_classifier"]} if arch == "distilbert" else {}
+
+    return [
+        ("LoRA", TINY, lora()),
+        ("LoRA, rsLoRA scaling", ["bert"], lora(use_rslora=True)),
+        ("LoRA, rank and alpha by pattern", ["bert"],
+         lora(rank_pattern={"layer.1.attention.self.value": 2, "query": 4}, alpha_pattern={r"layer\.1\..*query": 5})),
+        ("LoRA, targets by regular expression", ["bert"], lora(target_modules=r".*layer\.[01]\.(?!attention\.output).*dense")),
+        ("LoRA, one layer", ["bert", "roberta"], lora(layers_to_transform=[1])),
+        ("LoRA, all-linear", ["bert", "roberta"], lora(target_modules="all-linear")),
+        ("LoRA, pooler saved whole", ["bert"], lora(modules_to_save=["pooler"])),
+        ("prompt tuning", TINY, lambda a: PromptTuningConfig(task_type=task, num_virtual_tokens=5, **save(a))),
+        ("P-tuning (encoder MLP)", ["bert"], lambda a: PromptEncoderConfig(
+            task_type=task, num_virtual_tokens=4, encoder_hidden_size=16, **save(a))),
+        ("P-tuning (encoder LSTM)", ["bert"], lambda a: PromptEncoderConfig(
+            task_type=task, num_virtual_tokens=4, encoder_hidden_size=16, encoder_reparameterization_type="LSTM")),
+    ]
+
+
+def from_peft(tool):
+    from peft import PeftModel, get_peft_model
+
+    texts, labels = examples(tool)
+    for what, archs, make in peft_configs():
+        for arch in archs:
+            base = FIXTURES / arch
+            tokenizer = AutoTokenizer.from_pretrained(base)
+            model = train(get_peft_model(classifier(base), make(arch)), tokenizer, texts, labels)
+            folder = tool.place / re.sub(r"\W+", "-", f"peft {arch} {what}")
+            model.save_pretrained(folder)
+            # What the library computes from its own folder: P-tuning ships tokens, not their encoder.
+            again = PeftModel.from_pretrained(classifier(base), folder)
+            expected = logits(again, tokenizer, TEXTS)
+            Case(what, arch, "PEFT → peftbench", "PEFT").compare(tool.predict(folder, TEXTS, base), expected)
+
+
+def from_adapters(tool):
+    import adapters
+    from adapters import AutoAdapterModel, DoubleSeqBnConfig, SeqBnConfig
+
+    texts, labels = examples(tool)
+    for what, config in [("Houlsby", DoubleSeqBnConfig(reduction_factor=8)), ("Pfeiffer", SeqBnConfig(reduction_factor=8)),
+                         ("Houlsby, a layer left out", DoubleSeqBnConfig(reduction_factor=4, leave_out=[0]))]:
+        for arch in TINY:
+            base = FIXTURES / arch
+            tokenizer = AutoTokenizer.from_pretrained(base)
+            for head in ["transformers' head", "AdapterHub's head"]:
+                if head.startswith("t"):
+                    model = classifier(base)
+                    adapters.init(model)
+                    model.add_adapter("task", config=config)
+                else:
+                    torch.manual_seed(5)
+                    model = AutoAdapterModel.from_pretrained(base)
+                    model.add_adapter("task", config=config)
+                    model.add_classification_head("task", num_labels=2, id2label=dict(enumerate(LABELS)))
+                model.train_adapter("task")
+                train(model, tokenizer, texts, labels)
+                folder = tool.place / re.sub(r"\W+", "-", f"hub {arch} {what} {head}")
+                folder.mkdir()
+                model.save_adapter(str(folder), "task", with_head=True, use_safetensors=True)
+                Case(f"{what}, {head}", arch, "AdapterHub → peftbench", "adapters").compare(
+                    tool.predict(folder, TEXTS, base), logits(model, tokenizer, TEXTS))
+
+
+def separate(folder, base):
+    spec = importlib.util.spec_from_file_location("head", folder / "head.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Classifier(folder, base)
+
+
+# How a backbone must be read so that a class of transformers can hold the classifier.
+READINGS = {
+    "bert": [("pooler", "linear"), ("cls", "dense_tanh")],
+    "roberta": [("cls", "dense_tanh")],
+    "distilbert": [("cls", "dense_relu")],
+}
+
+
+def to_python(tool):
+    from peft import PeftModel
+
+    peft_methods = [
+        ("LoRA", "lora", ["lora.rank=3"]),
+        ("rsLoRA, all modules", "lora", ["lora.rank=2", "lora.rslora=true",
+         "lora.target_modules=[query, key, value, attention_output, intermediate, output]"]),
+        ("LoRA, feed-forward only", "lora", ["lora.rank=2", "lora.target_modules=[output]"]),
+        ("LoRA, one layer, ranks by site", "lora", ["lora.rank=2", "lora.layers=[1]",
+         "lora.rank_pattern={encoder.1.value: 4}", "lora.alpha_pattern={encoder.1.query: 3}"]),
+        ("prompt tuning", "prompt_tuning", ["prompt_tuning.virtual_tokens=5", "prompt_tuning.pooling=first"]),
+    ]
+    for arch in TINY:
+        base = FIXTURES / arch
+        tokenizer = AutoTokenizer.from_pretrained(base)
+        for pooling, head in READINGS[arch]:
+            reading = [f"backbone.pooling={pooling}", f"backbone.head={head}"]
+            for what, method, settings in peft_methods:
+                name = re.sub(r"\W+", "-", f"ours {arch} {pooling} {what}")
+                weights = tool.train(name, method, base, *reading, *settings)
+                expected = tool.predict(weights, TEXTS)
+                folder = tool.export(weights, "peft", name + "-peft")
+                model = PeftModel.from_pretrained(classifier(base), folder)
+                Case(f"{what} ({pooling}, {head})", arch, "peftbench → PEFT", "PeftModel.from_pretrained").compare(
+                    logits(model, tokenizer, TEXTS), expected)
+                if method == "lora":
+                    folder = tool.export(weights, "merged", name + "-merged")
+                    merged(tool, folder, f"{what}, merged ({pooling}, {head})", arch, expected)
+        weights = tool.train(f"full-{arch}", "full", base, *reading)
+        folder = tool.export(weights, "merged", f"full-{arch}-merged")
+        merged(tool, folder, f"full ({pooling}, {head})", arch, tool.predict(weights, TEXTS))
+
+        # Heads that no class holds: with a reader of their own.
+        for what, method, form, settings in [
+            ("LoRA", "lora", "peft", ["lora.rank=3"]),
+            ("prompt tuning", "prompt_tuning", "peft", ["prompt_tuning.virtual_tokens=5"]),
+            ("Houlsby", "adapter", "adapterhub", ["adapter.reduction_factor=8"]),
+            ("LoRA, merged", "lora", "merged", ["lora.rank=3"]),
+        ]:
+            name = re.sub(r"\W+", "-", f"mean {arch} {what}")
+            weights = tool.train(name, method, base, "backbone.pooling=mean", *settings)
+            folder = tool.export(weights, form, name + "-out", "--separate-head")
+            Case(f"{what} (mean, head apart)", arch, f"peftbench → {form}", "head.py of the folder").compare(
+                logits(separate(folder, None), tokenizer_of(arch), TEXTS), tool.predict(weights, TEXTS))
+
+
+def tokenizer_of(arch):
+    tokenizer = AutoTokenizer.from_pretrained(FIXTURES / arch)
+    if arch == "distilbert":
+        tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    return tokenizer
+
+
+def merged(tool, folder, what, arch, expected):
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    assert [model.config.id2label[i] for i in range(2)] == LABELS, model.config.id2label
+    Case(what, arch, "peftbench → transformers", "AutoModelForSequenceClassification").compare(
+        logits(model, AutoTokenizer.from_pretrained(folder), TEXTS), expected)
+
+
+def to_adapters(tool):
+    from adapters import AutoAdapterModel
+
+    for arch in TINY:
+        base = FIXTURES / arch
+        tokenizer = AutoTokenizer.from_pretrained(base)
+        for placement, pooling, head in [("houlsby", "cls", "dense_tanh"), ("pfeiffer", "cls", "linear"),
+                                         ("houlsby", "cls", "dense_relu"), ("pfeiffer", "pooler", "linear")]:
+            if pooling == "pooler" and arch != "bert":
+                continue
+            for more in [[], ["adapter.layers=[1]", "adapter.activation=gelu_tanh"]]:
+                name = re.sub(r"\W+", "-", f"ours {arch} {placement} {pooling} {head} {len(more)}")
+                weights = tool.train(name, "adapter", base, f"backbone.pooling={pooling}", f"backbone.head={head}",
+                                     f"adapter.placement={placement}", "adapter.reduction_factor=8", *more)
+                folder = tool.export(weights, "adapterhub", name + "-out")
+                model = AutoAdapterModel.from_pretrained(base)
+                model.load_adapter(str(folder), set_active=True, use_safetensors=True)
+                what = f"{placement}{', one layer, gelu_new' if more else ''} ({pooling}, {head})"
+                Case(what, arch, "peftbench → AdapterHub", "AutoAdapterModel.load_adapter").compare(
+                    logits(model, tokenizer, TEXTS), tool.predict(weights, TEXTS))
+
+
+def sst2(tool, folder, validation, training):
+    """The real thing: minilm on SST-2, both ways, all 872 validation sentences."""
+    import pyarrow.parquet as parquet
+    from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+
+    def table(path):
+        rows = parquet.read_table(path).to_pydict()
+        return rows["sentence"], rows["label"]
+
+    texts, labels = table(validation)
+    train_texts, train_labels = table(training)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    train_texts, train_labels = train_texts[:4000], train_labels[:4000]
+    accuracy = lambda rows: float((np.asarray(rows).argmax(1) == np.array(labels)).mean())
+
+    config = LoraConfig(task_type=TaskType.SEQ_CLS, r=8, lora_alpha=16, target_modules=["query", "value"])
+    model = get_peft_model(classifier(folder), config)
+    train(model, tokenizer, train_texts, train_labels, steps=100, batch=32, rate=1e-3)
+    model.peft_config["default"].base_model_name_or_path = "sentence-transformers/all-MiniLM-L6-v2"
+    out = tool.place / "sst2-peft"
+    model.save_pretrained(out)
+    theirs = logits(model, tokenizer, texts)
+    ok = Case("LoRA on SST-2", "minilm", "PEFT → peftbench", "PEFT").compare(tool.predict(out, texts), theirs)
+    evaluated = json.loads(tool.run("evaluate", "--weights", out, "--dataset", "sst2", "--offline", "--json"))
+    print(f"  trained by PEFT: accuracy {accuracy(theirs):.4f} in PEFT, {evaluated['metrics']['accuracy']:.4f} here, "
+          f"{evaluated['examples']} examples")
+    assert abs(accuracy(theirs) - evaluated["metrics"]["accuracy"]) < 1e-9 and ok
+
+    weights = tool.train("sst2-ours", "lora", "minilm", "backbone.pooling=pooler", data="sst2", columns=None)
+    ours = tool.predict(weights, texts)
+    back = PeftModel.from_pretrained(classifier(folder), tool.export(weights, "peft", "sst2-ours-peft"))
+    got = logits(back, tokenizer, texts)
+    Case("LoRA on SST-2", "minilm", "peftbench → PEFT", "PeftModel.from_pretrained").compare(got, ours)
+    evaluated = json.loads(tool.run("evaluate", "--weights", weights, "--dataset", "sst2", "--offline", "--json"))
+    print(f"  trained here: accuracy {evaluated['metrics']['accuracy']:.4f} here, {accuracy(got):.4f} in PEFT")
+    assert abs(accuracy(got) - evaluated["metrics"]["accuracy"]) < 1e-9
+
+
+def versions():
+    import adapters
+    import peft
+
+    return ", ".join(f"{m.__name__} {m.__version__}" for m in (torch, transformers, peft, adapters))
+
+
+def write_table(path):
+    """The table between two marks of a Markdown file; what stands around it stays."""
+    lines = ["| what | model | way | read by | largest difference of logits | equal predictions |", "|---|---|---|---|---|---|"]
+    for what, model, way, reader, difference, same, count, _ in Case.rows:
+        lines.append(f"| {what} | {model} | {way} | {reader} | {difference:.0e} | {same} of {count} |")
+    lines += ["", f"Found by `just interop` with {versions()}. Differences are relative to the largest logit."]
+    begin, end = "<!-- found by just interop -->", "<!-- end -->"
+    text = path.read_text()
+    head, rest = text.split(begin)
+    _, tail = rest.split(end)
+    path.write_text(f"{head}{begin}\n" + "\n".join(lines) + f"\n{end}{tail}")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--binary", required=True)
+    parser.add_argument("--table", type=Path, help="a Markdown file with the marks")
+    parser.add_argument("--minilm", type=Path, help="folder of minilm's files; with SST-2's, the large case is run too")
+    parser.add_argument("--sst2", type=Path, help="folder of SST-2's parquet files")
+    parser.add_argument("--only", default="", help="parts to run, by their names")
+    args = parser.parse_args()
+    transformers.logging.set_verbosity_error()
+    torch.set_num_threads(2)
+    with tempfile.TemporaryDirectory() as place:
+        tool = Tool(args.binary, Path(place))
+        for part in (from_peft, from_adapters, to_python, to_adapters):
+            if args.only in part.__name__:
+                part(tool)
+        if args.minilm and args.sst2 and args.only in "sst2":
+            sst2(tool, args.minilm, next(args.sst2.glob("validation*")), next(args.sst2.glob("train*")))
+        else:
+            print("minilm on SST-2: skipped: not on this machine (peftbench fetch minilm sst2)")
+    failed = [row for row in Case.rows if not row[-1]]
+    print(f"{len(Case.rows)} cases, {len(failed)} failed; largest difference {max(r[4] for r in Case.rows):.1e}")
+    if failed:
+        sys.exit(1)
+    if args.table:
+        write_table(args.table)
+
+
+if __name__ == "__main__":
+    main()

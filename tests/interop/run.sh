@@ -1,0 +1,41 @@
+#!/bin/sh
+# Runs interop.py against the real Python libraries.
+#
+# PEFTBENCH_PYTHON names a Python that has them (tests/fixtures/requirements.txt); without it they are installed into a
+# throw-away environment, a download of 2.5 GB. Where they cannot be had, the reason is printed and the run is skipped;
+# with PEFTBENCH_INTEROP=required that is a failure. Further arguments go to interop.py.
+set -eu
+cd "$(dirname "$0")/../.."
+
+skip() {
+    echo "interop: skipped: $1"
+    [ "${PEFTBENCH_INTEROP:-}" != required ]
+    exit
+}
+
+if [ -n "${PEFTBENCH_PYTHON:-}" ]; then
+    python=$PEFTBENCH_PYTHON
+else
+    command -v python3 >/dev/null || skip "there is no python3"
+    venv=$(mktemp -d)
+    trap 'rm -rf "$venv"' EXIT
+    python3 -m venv "$venv" || skip "python3 cannot make an environment"
+    "$venv/bin/pip" install --quiet --requirement tests/fixtures/requirements.txt ||
+        skip "the libraries of tests/fixtures/requirements.txt cannot be installed"
+    python=$venv/bin/python
+fi
+"$python" -c 'import torch, transformers, peft, adapters' 2>/dev/null ||
+    skip "$python has no torch, transformers, peft and adapters"
+
+cargo build --quiet
+binary=${CARGO_TARGET_DIR:-target}/debug/peftbench
+
+# The large case needs files that are large: only where they are already here.
+set -- --binary "$binary" --table docs/COMPATIBILITY.md "$@"
+cache=${PEFTBENCH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/peftbench}
+minilm=$(find "$cache/packages" -path '*minilm*' -name model.safetensors 2>/dev/null | head -n 1)
+sst2=$(find "${HF_HOME:-$HOME/.cache/huggingface}/hub" -path '*glue*/sst2/train*' 2>/dev/null | head -n 1)
+if [ -n "$minilm" ] && [ -n "$sst2" ]; then
+    set -- --minilm "$(dirname "$minilm")" --sst2 "$(dirname "$sst2")" "$@"
+fi
+"$python" tests/interop/interop.py "$@"

@@ -1,0 +1,386 @@
+//! Studies, equal tuning budgets, claims and recommendations, as a user types them and as the library gives them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+};
+
+use peftbench::{
+    plan::DataChoice,
+    prepare::{EncodedData, Files},
+    recipe::Recipe,
+};
+use serde_json::Value;
+
+use crate::support::{Place, tiny_backbone};
+
+/// Rows of two classes, each text unlike all others in the words of the tiny vocabulary.
+fn letters(place: &Place, rows: usize) -> String {
+    let letter = |i: usize| char::from(b'a' + (i % 26) as u8);
+    let mut text = String::from("review,stars\n");
+    for i in 0..rows {
+        let (word, label) = if i % 2 == 0 {
+            ("good", "up")
+        } else {
+            ("bad", "down")
+        };
+        let (a, b, c) = (letter(i), letter(i / 26), letter(i / 676));
+        text += &format!("{word} film {a} {b} {c},{label}\n");
+    }
+    let path = place.file("letters.csv", text);
+    path.to_str().unwrap().to_owned()
+}
+
+/// Arguments of a command over the tiny backbone, a few steps long.
+fn tiny(command: &str, data: &str, more: &[&str]) -> Vec<String> {
+    let backbone = tiny_backbone();
+    let fixed = [
+        command,
+        data,
+        "--text-column",
+        "review",
+        "--label-column",
+        "stars",
+        "--backbone",
+        backbone.to_str().unwrap(),
+        "--budget",
+        "quick",
+        "--set",
+        "recipe.steps=4",
+        "--set",
+        "recipe.evaluations=2",
+        "--set",
+        "recipe.batch=8",
+        "--out",
+        "out",
+    ];
+    fixed.iter().chain(more).map(|s| (*s).to_owned()).collect()
+}
+
+fn ok(place: &Place, arguments: &[String]) -> String {
+    place.ok(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn said(place: &Place, arguments: &[String]) -> String {
+    let output = place.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn refused(place: &Place, arguments: &[String], says: &[&str]) {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    place.refused(&arguments, says);
+}
+
+fn records(place: &Place, folder: &str) -> Vec<Value> {
+    let folder = place.path().join(folder);
+    let mut paths: Vec<_> = fs::read_dir(&folder)
+        .unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
+        .map(|e| e.unwrap().path())
+        .collect();
+    paths.sort();
+    paths
+        .iter()
+        .map(|p| serde_json::from_slice(&fs::read(p).unwrap()).unwrap())
+        .collect()
+}
+
+#[test]
+fn training_sets_are_nested_and_held_out_examples_are_neither_trained_on_nor_validation() {
+    let place = Place::new();
+    let choice = DataChoice {
+        name: letters(&place, 400),
+        text_columns: vec!["review".into()],
+        label_column: Some("stars".into()),
+        stand_in: false,
+        stand_in_for: None,
+    };
+    let files = Files::new(true).unwrap();
+    let data = files.data(&choice).unwrap().dataset;
+    let backbone = tiny_backbone();
+    let loaded = files
+        .backbone(backbone.to_str().unwrap(), &BTreeMap::new())
+        .unwrap()
+        .load()
+        .unwrap();
+    let encoded = |settings: &[(&str, &str)], seed| {
+        let settings = settings
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect();
+        let recipe = Recipe::resolve("quick", &settings, 1).unwrap();
+        EncodedData::new(&data, &recipe, seed, &loaded.tokenizer, 64, place.path())
+    };
+    let texts = |e: &datasets::Encoded| -> BTreeSet<Vec<u32>> {
+        let all: BTreeSet<_> = (0..e.len()).map(|i| e.example(i).0.to_vec()).collect();
+        assert_eq!(all.len(), e.len());
+        all
+    };
+    let whole = encoded(&[], 0).unwrap();
+    let all = texts(&whole.train);
+    let few = encoded(&[("train_examples", "16")], 3).unwrap();
+    let more = encoded(&[("train_examples", "64")], 3).unwrap();
+    assert_eq!((few.train.len(), more.train.len()), (16, 64));
+    assert!(texts(&few.train).is_subset(&texts(&more.train)));
+    assert!(texts(&more.train).is_subset(&all));
+    assert_eq!(few.validation, whole.validation);
+    let ones = (0..16).filter(|i| few.train.label(*i) == 1).count();
+    assert!((7..=9).contains(&ones), "{ones} of 16");
+    let other_seed = encoded(&[("train_examples", "16")], 4).unwrap();
+    assert_ne!(texts(&other_seed.train), texts(&few.train));
+
+    let held = encoded(&[("held_out", "0.2")], 0).unwrap();
+    let (train, judged) = (texts(&held.train), texts(&held.validation));
+    assert!(train.is_disjoint(&judged) && !judged.is_empty());
+    assert!(judged.is_disjoint(&texts(&whole.validation)));
+    assert_eq!(train.union(&judged).cloned().collect::<BTreeSet<_>>(), all);
+    // The held-out part does not depend on the seed.
+    assert_eq!(
+        texts(&encoded(&[("held_out", "0.2")], 9).unwrap().validation),
+        judged
+    );
+
+    let message = encoded(&[("train_examples", "4000")], 0)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(message.contains("train_examples: 4000"), "{message}");
+}
+
+#[test]
+fn a_study_runs_every_point_over_seeds_leaves_out_what_cannot_be_and_goes_on_where_it_stopped() {
+    let place = Place::new();
+    let data = letters(&place, 240);
+    let study = place.file(
+        "length.yaml",
+        "{title: Length, question: How long?, x: {title: virtual tokens, key: method.virtual_tokens, \
+         values: [2, 4, 500]}, series: [{method: prompt_tuning}]}",
+    );
+    let study = study.to_str().unwrap();
+    let arguments = tiny("sweep", &data, &["--study", study, "--seeds", "2"]);
+    let table = ok(&place, &arguments);
+    assert!(
+        table.contains("virtual tokens") && table.contains("prompt_tuning"),
+        "{table}"
+    );
+    assert!(table.contains("Left out: prompt_tuning at 500"), "{table}");
+    let folder = "out/studies/length";
+    let found = records(&place, &format!("{folder}/records"));
+    assert_eq!(found.len(), 4);
+    assert!(found.iter().all(|r| r["status"]["is"] == "ok"));
+    // The weights of a study's runs are not kept.
+    let weights = place.path().join(folder).join("weights");
+    assert!(!weights.exists() || fs::read_dir(&weights).unwrap().next().is_none());
+    for ending in ["md", "csv", "json"] {
+        let written = fs::read_dir(place.path().join(folder)).unwrap().any(|e| {
+            let name = e.unwrap().file_name().into_string().unwrap();
+            name.starts_with("study-length-letters") && name.ends_with(ending)
+        });
+        assert!(written, "{ending}");
+    }
+
+    // Started again, nothing is trained.
+    assert!(said(&place, &arguments).contains("4 of 4 runs had a record"));
+
+    // What the study varies cannot be set.
+    let mut fixed = arguments.clone();
+    fixed.extend(["--set".into(), "prompt_tuning.virtual_tokens=3".into()]);
+    refused(&place, &fixed, &["virtual_tokens", "what the study varies"]);
+    let other = tiny("sweep", &data, &["--study", study, "--set", "lora.rank=4"]);
+    refused(&place, &other, &["lora", "not among the methods"]);
+    refused(
+        &place,
+        &tiny("sweep", &data, &["--study", "promt_length"]),
+        &["promt_length", "prompt_length"],
+    );
+}
+
+#[test]
+fn a_study_varies_the_training_set_and_its_augmentation_the_same_for_all_methods() {
+    let place = Place::new();
+    let data = letters(&place, 240);
+    let study = place.file(
+        "size.yaml",
+        "{title: Size, question: How many?, x: {title: examples, position: train_examples}, points: [\
+         {label: 16, set: {recipe.train_examples: 16}},\
+         {label: 16 dropped, set: {recipe.train_examples: 16, recipe.token_drop: 0.3}},\
+         {label: all, set: {}}], series: [{method: lora}, {method: head_only}]}",
+    );
+    let events = ok(
+        &place,
+        &tiny(
+            "sweep",
+            &data,
+            &["--study", study.to_str().unwrap(), "--seeds", "1", "--json"],
+        ),
+    );
+    let events: Vec<Value> = events
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    assert_eq!(events[0]["event"], "planned");
+    assert_eq!(events[0]["runs"], 6);
+    let finished: Vec<_> = events.iter().filter(|e| e["event"] == "finished").collect();
+    assert_eq!(finished.len(), 6);
+    assert!(finished.iter().all(|e| e["metric"]["accuracy"].is_f64()));
+    let last = events.last().unwrap();
+    assert_eq!(last["event"], "study");
+    let x: Vec<f64> = last["study"]["series"][0]["points"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["x"].as_f64().unwrap())
+        .collect();
+    assert_eq!(x[..2], [16.0, 16.0]);
+    assert!(x[2] > 150.0, "{x:?}");
+    let found = records(&place, "out/studies/size/records");
+    // The losses tell whether the tokens were changed; evaluation examples never are.
+    let loss = |dropped: bool, method: &str| {
+        let of: Vec<&Value> = found
+            .iter()
+            .filter(|r| {
+                r["asked"]["method"]["name"] == method
+                    && r["asked"]["recipe"]["train_examples"] == 16
+                    && r["asked"]["recipe"].get("token_drop").is_some() == dropped
+            })
+            .collect();
+        assert_eq!(of.len(), 1);
+        of[0]["outcome"].clone()
+    };
+    for method in ["lora", "head_only"] {
+        let (plain, dropped) = (loss(false, method), loss(true, method));
+        assert_ne!(plain["loss"], dropped["loss"], "{method}");
+        assert_eq!(plain["order_digest"], dropped["order_digest"]);
+        assert_eq!(
+            plain["predictions"]["labels"],
+            dropped["predictions"]["labels"]
+        );
+    }
+}
+
+#[test]
+fn tuning_gives_every_method_the_same_trials_off_the_validation_split_and_marks_the_winners() {
+    let place = Place::new();
+    let data = letters(&place, 240);
+    let methods = ["--methods", "lora,head_only", "--seeds", "2"];
+    // The defaults first: they stand beside the tuned rows.
+    ok(&place, &tiny("compare", &data, &methods));
+    let arguments = tiny(
+        "tune",
+        &data,
+        &[&methods[..], &["--trials", "3", "--set", "lora.rank=2"]].concat(),
+    );
+    // Under the same conditions but with a fixed rank.
+    let printed = ok(&place, &arguments);
+    for part in [
+        "lora (tuned)",
+        "head_only (tuned)",
+        "learning_rate=",
+        "Dodge",
+    ] {
+        assert!(printed.contains(part), "{part}: {printed}");
+    }
+    assert!(printed.contains("head_only  "), "{printed}");
+    let trials = records(&place, "out/studies/tuning/records");
+    assert_eq!(trials.len(), 6);
+    for trial in &trials {
+        assert_eq!(trial["asked"]["recipe"]["held_out"], 0.1);
+        assert!(trial["asked"]["method"].get("tuned").is_none());
+        if trial["asked"]["method"]["name"] == "lora" {
+            assert_eq!(trial["asked"]["method"]["config"]["rank"], 2);
+        }
+    }
+    let runs = records(&place, "out/records");
+    let tuned: Vec<&Value> = runs
+        .iter()
+        .filter(|r| r["asked"]["method"].get("tuned").is_some())
+        .collect();
+    assert_eq!(tuned.len(), 4);
+    for run in &tuned {
+        assert_eq!(run["asked"]["method"]["tuned"]["trials"], 3);
+        assert!(run["asked"]["recipe"].get("held_out").is_none());
+        assert!(run["asked"]["seed"].as_u64().unwrap() < 2);
+        // The winner is one of its method's trials.
+        let same = |t: &&Value| t["asked"]["method"]["config"] == run["asked"]["method"]["config"];
+        assert!(trials.iter().any(|t| same(&t)));
+    }
+    refused(
+        &place,
+        &tiny("tune", &data, &["--trials", "0"]),
+        &["--trials 0"],
+    );
+    refused(
+        &place,
+        &tiny("tune", &data, &["--set", "recipe.held_out=0.2"]),
+        &["--held-out"],
+    );
+
+    // A recommendation and the claims come from what there is.
+    let ask = |more: &[&str]| {
+        let fixed = ["recommend", "--dataset", "letters", "--records", "out"];
+        place.ok(&[&fixed[..], more].concat())
+    };
+    let json: Value = serde_json::from_str(&ask(&["--max-size", "10MB", "--json"])).unwrap();
+    assert!(json["recommended"].is_string(), "{json}");
+    assert!(json["candidates"].as_array().unwrap().len() >= 3);
+    let text = ask(&["--max-size", "1B"]);
+    assert!(
+        text.contains("No method fits all of these limits."),
+        "{text}"
+    );
+    place.refused(
+        &["recommend", "--dataset", "sst9", "--records", "out"],
+        &["sst9", "letters", "peftbench compare"],
+    );
+    place.refused(
+        &["recommend", "--dataset", "letters", "--max-size", "100"],
+        &["100KB"],
+    );
+
+    let report = place.ok(&["report", "--records", "out"]);
+    assert!(report.contains("LoRA trains 0.1 to 1 %"), "{report}");
+    assert!(place.path().join("out/claims.json").is_file());
+
+    // A set compared with itself has not changed.
+    let changes = place.ok(&["report", "--compare", "out", "out"]);
+    assert!(
+        changes.contains("0 better, 0 worse, 0 within noise"),
+        "{changes}"
+    );
+}
+
+#[test]
+fn a_quiet_comparison_says_nothing_and_a_json_one_prints_events_only() {
+    let place = Place::new();
+    let data = letters(&place, 120);
+    let arguments = tiny(
+        "compare",
+        &data,
+        &["--methods", "head_only", "--seeds", "1", "--quiet"],
+    );
+    let loud = said(
+        &place,
+        &tiny("compare", &data, &["--methods", "lora", "--seeds", "1"]),
+    );
+    assert!(loud.contains("1/1") && loud.contains("lora"), "{loud}");
+    assert!(
+        loud.lines()
+            .all(|l| l.starts_with("wrote") || l.chars().count() <= 80),
+        "{loud}"
+    );
+    let quiet = said(&place, &arguments);
+    assert!(quiet.is_empty(), "{quiet}");
+    let json = ok(
+        &place,
+        &tiny(
+            "compare",
+            &data,
+            &["--methods", "head_only", "--seeds", "1", "--json"],
+        ),
+    );
+    let events: Vec<Value> = json
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    assert_eq!(events[1]["event"], "reused");
+    assert_eq!(events.last().unwrap()["event"], "compared");
+}
