@@ -38,10 +38,7 @@ pub fn define(c: &mut Criterion) -> Result<()> {
             },
             &format!("{name} unmerged"),
         )?;
-        if let Ok(deltas) = method.merge()
-            && !deltas.is_empty()
-        {
-            let merged = backbone.merged(&deltas)?;
+        if let Ok(merged) = method.merge(&backbone) {
             bench(
                 Model {
                     backbone: &merged,

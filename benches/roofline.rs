@@ -202,10 +202,8 @@ pub fn main(names: &[&str]) -> Result<()> {
             },
         )];
         let merged;
-        if let Ok(deltas) = method.merge()
-            && !deltas.is_empty()
-        {
-            merged = backbone.merged(&deltas)?;
+        if let Ok(found) = method.merge(backbone) {
+            merged = found;
             passes.push((
                 "one sentence, merged",
                 Model {

@@ -317,7 +317,7 @@ fn finished_row(runs: usize, run: usize, label: &str, seed: u64, record: &RunRec
                     &seed,
                     &format::metric(name, value),
                     &format::seconds(cost.training_seconds),
-                    &format!("{:.0}", cost.examples as f64 / cost.training_seconds),
+                    &rate(cost.examples, cost.training_seconds),
                 ],
             );
             let failed: Vec<&str> = record
@@ -364,6 +364,14 @@ fn final_metric(record: &RunRecord) -> Option<(&str, f64)> {
     let name = &record.asked.dataset.main_metric;
     let last = record.outcome.as_ref()?.evaluations.last()?;
     Some((name.as_str(), *last.metrics.get(name)?))
+}
+
+/// Examples per second; a dash where nothing was trained.
+fn rate(examples: usize, seconds: f64) -> String {
+    match examples {
+        0 => "–".to_owned(),
+        n => format!("{:.0}", n as f64 / seconds),
+    }
 }
 
 /// A text cut to `width` characters.

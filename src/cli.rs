@@ -103,7 +103,7 @@ pub struct Compare {
     /// What every run shares.
     #[command(flatten)]
     pub run: RunArguments,
-    /// Methods to compare, separated by commas; all by default.
+    /// Methods to compare, separated by commas, or all [default: the standard ones].
     #[arg(long, value_delimiter = ',')]
     pub methods: Vec<String>,
     /// Number of seeds [default: the budget's].
@@ -439,7 +439,7 @@ pub struct Recommend {
 /// What can be listed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Kind {
-    /// Methods with their defaults.
+    /// Methods with what each can do (found out by trying it); as JSON with their defaults too.
     Methods,
     /// Data sets.
     Datasets,

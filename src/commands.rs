@@ -397,15 +397,14 @@ pub fn report(arguments: &cli::Report) -> Result<ExitCode> {
 /// If a YAML is not valid or records cannot be read.
 pub fn list(arguments: &cli::List) -> Result<ExitCode> {
     let rows: Vec<(String, serde_json::Value, String)> = match arguments.what {
-        Kind::Methods => methods::registry::ALL
-            .iter()
-            .map(|entry| {
-                let resolved = methods::resolve(entry.name, &Default::default())?;
-                let keys = resolved.config.as_object().into_iter().flatten();
-                let about = keys.map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(" ");
-                Ok((entry.name.to_owned(), resolved.config, about))
-            })
-            .collect::<Result<_>>()?,
+        Kind::Methods if !arguments.json => {
+            print!("{}", crate::capabilities::table()?);
+            return Ok(ExitCode::SUCCESS);
+        }
+        Kind::Methods => crate::capabilities::json()?
+            .into_iter()
+            .map(|(name, value)| (name, value, String::new()))
+            .collect(),
         Kind::Datasets => datasets::names()
             .map(|name| {
                 let spec = datasets::spec(name)?;

@@ -59,6 +59,28 @@ impl Head {
         }
     }
 
+    /// Makes the head say the same of every vector: zero weights, and as bias the log frequencies of labels that were
+    /// seen so often (one is added to each count, so that no class is impossible).
+    ///
+    /// # Errors
+    /// If a tensor cannot be set.
+    pub fn predict_frequencies(&self, counts: &[usize]) -> Result<()> {
+        let total = counts.iter().sum::<usize>() + counts.len();
+        let logs: Vec<f64> = counts
+            .iter()
+            .map(|n| ((n + 1) as f64 / total as f64).ln())
+            .collect();
+        let logs = Tensor::new(logs, &Device::Cpu)?;
+        for (name, var) in &self.vars {
+            match name.as_str() {
+                "head.output.weight" => var.set(&var.zeros_like()?)?,
+                "head.output.bias" => var.set(&logs.to_dtype(var.dtype())?)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// The trainable variables, named `head.…`.
     pub fn vars(&self) -> &[(String, Var)] {
         &self.vars

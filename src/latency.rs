@@ -337,12 +337,7 @@ pub fn command(arguments: &cli::Latency) -> Result<ExitCode> {
         all.push(Measured {
             name: name_of(folder, &arguments.weights, &task),
             copies: copies(folder, &loaded, &*task.method)?,
-            merged: task
-                .method
-                .merge()
-                .ok()
-                .map(|d| backbone.merged(&d))
-                .transpose()?,
+            merged: task.method.merge(&backbone).ok(),
             folder: folder.clone(),
             backbone,
             task,

@@ -6,6 +6,7 @@
 
 pub mod augmenter;
 pub mod board;
+pub mod capabilities;
 pub mod cli;
 pub mod commands;
 pub mod compare;

@@ -48,15 +48,22 @@ impl Optimiser {
 
     /// Adds variables with a peak learning rate and a weight decay, which biases and norms (rank 1) are spared.
     pub fn add(&mut self, vars: &[(String, Var)], learning_rate: f64, weight_decay: f64) {
-        self.parameters
-            .extend(vars.iter().map(|(name, var)| Parameter {
-                name: name.clone(),
-                var: var.clone(),
-                learning_rate,
-                weight_decay: if var.rank() <= 1 { 0.0 } else { weight_decay },
-                moments: Moments::zeros(var.elem_count()),
-                moved: false,
-            }));
+        for (name, var) in vars {
+            let decay = if var.rank() <= 1 { 0.0 } else { weight_decay };
+            self.add_one(name, var, learning_rate, decay);
+        }
+    }
+
+    /// Adds a variable with a peak learning rate and a weight decay of its own.
+    pub fn add_one(&mut self, name: &str, var: &Var, learning_rate: f64, weight_decay: f64) {
+        self.parameters.push(Parameter {
+            name: name.to_owned(),
+            var: var.clone(),
+            learning_rate,
+            weight_decay,
+            moments: Moments::zeros(var.elem_count()),
+            moved: false,
+        });
     }
 
     /// One step: audits the gradients, clips their global norm, updates every variable. Returns the norm before clipping.

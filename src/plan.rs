@@ -86,14 +86,18 @@ pub fn parse_settings(settings: &[String]) -> Result<Overrides> {
     Ok(overrides)
 }
 
-/// The methods to compare: those named, or the standard five.
+/// The methods to compare: those named, `all`, or the standard ones.
 ///
 /// # Errors
 /// If a name is unknown.
 pub fn trials(names: &[String], overrides: &Overrides) -> Result<Vec<Trial>> {
-    let all = names.is_empty() || names == ["all"];
-    let names: Vec<&str> = if all {
-        methods::registry::ALL.iter().map(|e| e.name).collect()
+    let all = names == ["all"];
+    let names: Vec<&str> = if all || names.is_empty() {
+        methods::registry::ALL
+            .iter()
+            .filter(|e| all || e.standard)
+            .map(|e| e.name)
+            .collect()
     } else {
         names.iter().map(String::as_str).collect()
     };

@@ -302,8 +302,11 @@ fn execute(
         augmenter: Augmenter::new(recipe, &loaded.tokenizer, seed),
         stop,
     };
-    let trained = training.run(model, tell)?;
-    let peak_memory_bytes = measure::peak_memory();
+    let (trained, peak_memory_bytes) = if method.reads_text() {
+        (training.run(model, tell)?, measure::peak_memory())
+    } else {
+        (training.without_text(model)?, None)
+    };
 
     tell(Event::Stage {
         name: "checking and measuring".into(),
@@ -352,12 +355,12 @@ fn execute(
         "SHA-256 of the frozen weights before and after training",
     ));
     let reloaded = weights::load(&folder, loaded)?;
-    let again = Model {
+    let shipped = Model {
         backbone,
         method: &*reloaded.method,
         head: &reloaded.head,
-    }
-    .logits(&sample)?;
+    };
+    let again = shipped.logits(&sample)?;
     let detail = format!(
         "predictions of the saved weights on {} validation examples, bit for bit",
         again.len()
@@ -368,10 +371,7 @@ fn execute(
         &detail,
     ));
 
-    let merged = match method.merge() {
-        Ok(deltas) => Some(backbone.merged(&deltas)?),
-        Err(_) => None,
-    };
+    let merged = method.merge(backbone).ok();
     if let Some(merged) = &merged {
         let merged = Model {
             backbone: merged,
@@ -385,24 +385,34 @@ fn execute(
             &format!("largest relative difference of logits {d:.1e}"),
         ));
     }
-    let copies = latency::copies(&folder, loaded, &*method)?;
-    let contenders = latency::contenders(backbone, &reloaded, &copies, merged.as_ref());
-    let cells = latency::sentence_cells(&encoded.validation, &latency::RECORDED)?;
-    let latency = latency::measure(&contenders, &cells)?;
+    // What is shipped is what will run, so what was read back is timed: without a reparametrisation that only
+    // training needs.
+    let latency = if method.reads_text() {
+        let copies = latency::copies(&folder, loaded, &*method)?;
+        let contenders = latency::contenders(backbone, &reloaded, &copies, merged.as_ref());
+        let cells = latency::sentence_cells(&encoded.validation, &latency::RECORDED)?;
+        latency::measure(&contenders, &cells)?
+    } else {
+        Vec::new()
+    };
 
     let count = |vars: &[(String, candle_core::Var)]| {
         vars.iter().map(|(_, v)| v.elem_count()).sum::<usize>()
     };
-    let method_parameters = count(&method.vars());
+    let shipped = method.shipped().map_err(anyhow)?;
     let labels: Vec<u32> = (0..encoded.validation.len())
         .map(|i| encoded.validation.label(i))
         .collect();
     let outcome = Outcome {
         parameters: Parameters {
-            method: method_parameters,
-            head: count(head.vars()),
+            method: count(&method.vars()),
+            head: if method.reads_text() {
+                count(head.vars())
+            } else {
+                0
+            },
             backbone: backbone.parameters(),
-            shipped: method_parameters,
+            shipped: shipped.iter().map(|(_, t)| t.elem_count()).sum(),
         },
         order_digest: datasets::order_digest(&order),
         head_digest,
@@ -420,7 +430,9 @@ fn execute(
         examples: trained.examples,
         tokens: trained.tokens,
         evaluation_seconds: trained.evaluation_seconds,
-        seconds_to_first_step: trained.first_step.duration_since(started).as_secs_f64(),
+        seconds_to_first_step: trained
+            .first_step
+            .map_or(0.0, |ended| ended.duration_since(started).as_secs_f64()),
         peak_memory_bytes,
         file_bytes,
         resident_bytes: Some(resident_bytes(&*method, &head)),
@@ -439,6 +451,7 @@ fn check(name: &str, passed: bool, detail: &str) -> Check {
 
 fn gradients_check(trained: &Trained) -> Check {
     let detail = match trained.never_moved.as_slice() {
+        [] if trained.loss.is_empty() => "nothing is trained".to_owned(),
         [] => "every trainable variable got a finite gradient other than zero".to_owned(),
         names => format!("no gradient other than zero for {}", names.join(", ")),
     };

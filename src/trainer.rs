@@ -227,8 +227,8 @@ pub struct Trained {
     pub loss: Vec<f32>,
     /// Seconds of every step.
     pub step_seconds: Vec<f32>,
-    /// When the first step ended.
-    pub first_step: Instant,
+    /// When the first step ended; absent where nothing is trained.
+    pub first_step: Option<Instant>,
     /// Examples trained on.
     pub examples: usize,
     /// Tokens trained on.
@@ -254,11 +254,11 @@ impl Training<'_> {
         let mut features = (vars.is_empty() && augmenter.is_none()).then(Features::default);
         let mut validation_features = vars.is_empty().then(Features::default);
         let mut optimiser = Optimiser::new(self.recipe);
-        optimiser.add(
-            &vars,
-            self.optimiser.learning_rate,
-            self.optimiser.weight_decay,
-        );
+        let own = self.optimiser;
+        for var in &vars {
+            let rate = own.learning_rate * model.method.learning_rate_factor(&var.0);
+            optimiser.add(std::slice::from_ref(var), rate, own.weight_decay);
+        }
         let head_rate = self
             .recipe
             .head_learning_rate
@@ -358,13 +358,45 @@ impl Training<'_> {
         Ok(Trained {
             loss,
             step_seconds,
-            first_step: first_step.unwrap_or_else(Instant::now),
+            first_step,
             examples,
             tokens,
             evaluations,
             evaluation_seconds,
             logits,
             never_moved,
+        })
+    }
+
+    /// What a method that reads no text does instead of training: the head gets the frequencies of the training
+    /// labels. No step is made, and nothing is timed.
+    ///
+    /// # Errors
+    /// [`Stop`] if the head cannot be set or applied.
+    pub fn without_text(self, model: Model<'_>) -> Result<Trained, Stop> {
+        let mut counts = vec![0; self.classes];
+        for i in 0..self.train.len() {
+            counts[self.train.label(i) as usize] += 1;
+        }
+        model.head.predict_frequencies(&counts)?;
+        let any = Tensor::zeros(
+            (1, model.backbone.config().hidden),
+            model.backbone.dtype(),
+            &Device::Cpu,
+        )?;
+        let row = model.head.forward(&any)?;
+        let row = row.to_dtype(candle_core::DType::F32)?.squeeze(0)?;
+        let logits = vec![row.to_vec1()?; self.validation.len()];
+        Ok(Trained {
+            loss: Vec::new(),
+            step_seconds: Vec::new(),
+            first_step: None,
+            examples: 0,
+            tokens: 0,
+            evaluations: vec![self.evaluation(0, &logits)],
+            evaluation_seconds: 0.0,
+            logits,
+            never_moved: Vec::new(),
         })
     }
 

@@ -73,10 +73,13 @@ pub fn save(
 ) -> Result<u64> {
     fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
     let tensors: BTreeMap<String, Tensor> = method
-        .vars()
+        .shipped()?
         .into_iter()
-        .chain(head.vars().iter().cloned())
-        .map(|(name, var)| (name, var.as_detached_tensor()))
+        .chain(
+            head.vars()
+                .iter()
+                .map(|(name, var)| (name.clone(), var.as_detached_tensor())),
+        )
         .collect();
     let path = folder.join(WEIGHTS);
     let partial = folder.join(format!("{WEIGHTS}.partial"));
@@ -149,7 +152,7 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
     // The start is overwritten, so any stream will do.
     let mut rng = datasets::stream(0, "overwritten");
     let rng: &mut ChaCha8Rng = &mut rng;
-    let method = resolved.build(&mut methods::Context {
+    let mut method = resolved.build(&mut methods::Context {
         backbone: &loaded.backbone,
         rng: &mut *rng,
         words: &Vocabulary(&loaded.tokenizer),
@@ -163,7 +166,7 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
         loaded.backbone.dtype(),
     )?;
     let at = || folder.display().to_string();
-    methods::restore(&method.vars(), &of_method).with_context(at)?;
+    method.load(&of_method).with_context(at)?;
     methods::restore(head.vars(), &of_head).with_context(at)?;
     Ok(Task {
         config,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use backbone::{Backbone, Batch, Config, HeadKind, Phase, Pooling, TensorFile};
-use candle_core::{Device, Tensor};
+use candle_core::{Device, Tensor, Var};
 use methods::{Context, PeftMethod};
 use peftbench::{
     head::Head,
@@ -22,15 +22,94 @@ use serde_json::{Value, json};
 const FORWARD: f32 = 1e-5;
 const GRADIENT: f32 = 1e-4;
 const TEN_STEPS: f32 = 1e-4;
-const METHODS: [&str; 7] = [
-    "head_only",
-    "full",
-    "prompt_tuning",
-    "lora",
-    "rslora",
-    "houlsby",
-    "pfeiffer",
+
+/// Fixtures of every architecture: their name, our method and its configuration.
+const METHODS: [Case; 6] = [
+    ("head_only", "head_only", "{}"),
+    ("full", "full", "{}"),
+    (
+        "prompt_tuning",
+        "prompt_tuning",
+        "{virtual_tokens: 4, init: random}",
+    ),
+    ("lora", "lora", "{rank: 3, alpha: 6}"),
+    (
+        "houlsby",
+        "adapter",
+        "{placement: houlsby, reduction_factor: 8}",
+    ),
+    (
+        "pfeiffer",
+        "adapter",
+        "{placement: pfeiffer, reduction_factor: 8}",
+    ),
 ];
+
+/// Fixtures of BERT only.
+const MORE: &[Case] = &[
+    ("rslora", "lora", "{rank: 3, alpha: 6, rslora: true}"),
+    ("ia3", "ia3", "{}"),
+    (
+        "ia3_paper",
+        "ia3",
+        "{target_modules: [key, value, output], feedforward_modules: [output]}",
+    ),
+    ("bitfit", "bitfit", "{}"),
+    ("layer_norm", "layer_norm", "{}"),
+    ("prefix_tuning", "prefix_tuning", "{virtual_tokens: 4}"),
+    (
+        "prefix_tuning_mlp",
+        "prefix_tuning",
+        "{virtual_tokens: 4, reparametrisation: mlp, width: 6}",
+    ),
+    (
+        "prefix_tuning_adapters",
+        "prefix_tuning",
+        "{virtual_tokens: 4, positions: kept}",
+    ),
+    (
+        "prefix_tuning_adapters_mlp",
+        "prefix_tuning",
+        "{virtual_tokens: 4, positions: kept, reparametrisation: mlp, width: 6}",
+    ),
+    ("dora", "dora", "{rank: 3, alpha: 6}"),
+    ("pissa", "lora", "{rank: 3, alpha: 6, init: pissa}"),
+    ("olora", "lora", "{rank: 3, alpha: 6, init: olora}"),
+    (
+        "lora_plus",
+        "lora",
+        "{rank: 3, alpha: 6, b_learning_rate_ratio: 16}",
+    ),
+    (
+        "parallel",
+        "adapter",
+        "{placement: parallel, reduction_factor: 8}",
+    ),
+    (
+        "scaled_parallel",
+        "adapter",
+        "{placement: scaled_parallel, reduction_factor: 8}",
+    ),
+    (
+        "adapter_drop",
+        "adapter",
+        "{reduction_factor: 8, drop_layers: 1}",
+    ),
+    ("p_tuning_mlp", "p_tuning", "{virtual_tokens: 4, width: 12}"),
+    (
+        "p_tuning_lstm",
+        "p_tuning",
+        "{virtual_tokens: 4, encoder: lstm, width: 4}",
+    ),
+    ("compacter", "compacter", "{reduction_factor: 8}"),
+    (
+        "mam",
+        "mam",
+        "{prefix_tuning.virtual_tokens: 4, adapter.reduction_factor: 8}",
+    ),
+];
+
+type Case = (&'static str, &'static str, &'static str);
 
 fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
@@ -44,20 +123,22 @@ struct Fixture {
     config: Config,
     weights: PathBuf,
     method: &'static str,
+    overrides: &'static str,
 }
 
 impl Fixture {
-    fn load(architecture: &str, method: &'static str) -> Self {
+    fn load(architecture: &str, (name, method, overrides): Case) -> Self {
         let folder = fixtures().join(architecture);
-        let path = folder.join(format!("{method}.safetensors"));
+        let path = folder.join(format!("{name}.safetensors"));
         let file = TensorFile::open(&path).unwrap();
         Self {
-            what: format!("{architecture}/{method}"),
+            what: format!("{architecture}/{name}"),
             tensors: candle_core::safetensors::load(&path, &Device::Cpu).unwrap(),
             meta: serde_json::from_str(&file.metadata().unwrap()["meta"]).unwrap(),
             config: Config::read(&folder.join("config.json")).unwrap(),
             weights: folder.join("model.safetensors"),
             method,
+            overrides,
         }
     }
 
@@ -65,8 +146,16 @@ impl Fixture {
         self.tensors[name].flatten_all().unwrap().to_vec1().unwrap()
     }
 
+    /// Our name for each of their variables.
     fn names(&self) -> BTreeMap<String, String> {
-        serde_json::from_value(self.meta["names"].clone()).unwrap()
+        let names: BTreeMap<String, String> =
+            serde_json::from_value(self.meta["names"].clone()).unwrap();
+        let ours = |name: String| {
+            name.replace("prefix.wte", "encoder.embedding")
+                .replace("prefix.control_trans", "encoder.transform")
+                .replace("shared_parameters.task.", "")
+        };
+        names.into_iter().map(|(k, v)| (k, ours(v))).collect()
     }
 
     fn backbone(&self, pooling: Pooling) -> Backbone {
@@ -95,20 +184,12 @@ impl Fixture {
 
     /// Method and head at the fixture's start.
     fn build(&self, backbone: &Backbone, first_row: &str) -> (Box<dyn PeftMethod>, Head) {
-        let (name, config) = match self.method {
-            "prompt_tuning" => (
-                "prompt_tuning",
-                json!({ "virtual_tokens": 4, "init": "random", "pooling": first_row }),
-            ),
-            "lora" => ("lora", json!({ "rank": 3, "alpha": 6 })),
-            "rslora" => ("lora", json!({ "rank": 3, "alpha": 6, "rslora": true })),
-            placement @ ("houlsby" | "pfeiffer") => (
-                "adapter",
-                json!({ "placement": placement, "reduction_factor": 8 }),
-            ),
-            baseline => (baseline, json!({})),
-        };
-        let resolved = methods::resolve_values(name, config.as_object().unwrap().clone()).unwrap();
+        let mut config: serde_json::Map<String, Value> =
+            serde_yaml::from_str(self.overrides).unwrap();
+        if self.meta["virtual_tokens"] != 0 {
+            config.insert("pooling".into(), first_row.into());
+        }
+        let resolved = methods::resolve_values(self.method, config).unwrap();
         let rng = &mut datasets::stream(0, "overwritten");
         let method = resolved
             .build(&mut Context {
@@ -118,6 +199,7 @@ impl Fixture {
             })
             .unwrap();
         let head = self.head();
+        let vars: Vec<_> = method.vars();
         let mut start = BTreeMap::new();
         let file = TensorFile::open(&self.weights).unwrap();
         for (theirs, ours) in self.names() {
@@ -125,7 +207,20 @@ impl Fixture {
                 Some(tensor) => tensor.clone(),
                 None => file.read(&theirs, None).unwrap(),
             };
-            start.insert(ours, tensor);
+            let pieces = pieces(&vars, &ours);
+            if pieces.is_empty() {
+                start.insert(ours, tensor);
+                continue;
+            }
+            // The same numbers, in one variable of another shape or in several.
+            let flat = tensor.flatten_all().unwrap();
+            let mut from = 0;
+            for (name, var) in pieces {
+                let piece = flat.narrow(0, from, var.elem_count()).unwrap();
+                start.insert(name.clone(), piece.reshape(var.dims()).unwrap());
+                from += var.elem_count();
+            }
+            assert_eq!(from, flat.elem_count(), "{}: {ours}", self.what);
         }
         if backbone.pooling() != Pooling::Pooler {
             start.retain(|name, _| !name.starts_with("pooler."));
@@ -175,6 +270,31 @@ impl Fixture {
     }
 }
 
+/// The variable of this name, or the pieces NAME.0, NAME.1, … that it is kept in.
+fn pieces<'a>(vars: &'a [(String, Var)], name: &str) -> Vec<&'a (String, Var)> {
+    if let Some(whole) = vars.iter().find(|(n, _)| n == name) {
+        return vec![whole];
+    }
+    let number = |n: &str| {
+        n.strip_prefix(name)?
+            .strip_prefix('.')?
+            .parse::<usize>()
+            .ok()
+    };
+    let mut pieces: Vec<_> = vars.iter().filter(|(n, _)| number(n).is_some()).collect();
+    pieces.sort_by_key(|(n, _)| number(n));
+    pieces
+}
+
+/// Tensors end to end.
+fn joined<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Tensor {
+    let flat: Vec<_> = tensors
+        .into_iter()
+        .map(|t| t.flatten_all().unwrap())
+        .collect();
+    Tensor::cat(&flat, 0).unwrap()
+}
+
 struct NoWords;
 
 impl methods::Words for NoWords {
@@ -202,17 +322,30 @@ fn pooling(name: &str) -> (Pooling, &'static str) {
 
 /// Runs `f` for every fixture and checks that there were as many as expected.
 fn for_every_fixture(mut f: impl FnMut(&Fixture)) {
-    let mut count = 0;
     for architecture in ["bert", "roberta", "distilbert"] {
-        for method in METHODS {
-            // Scaling is arithmetic: rsLoRA's fixture exists for one architecture.
-            if method != "rslora" || architecture == "bert" {
-                f(&Fixture::load(architecture, method));
-                count += 1;
-            }
+        for case in METHODS {
+            f(&Fixture::load(architecture, case));
         }
     }
-    assert_eq!(count, 19);
+    for case in MORE {
+        f(&Fixture::load("bert", *case));
+    }
+}
+
+/// As many fixtures as there are files.
+#[test]
+fn no_fixture_is_left_out() {
+    let files = ["bert", "roberta", "distilbert"].map(|architecture| {
+        let folder = std::fs::read_dir(fixtures().join(architecture)).unwrap();
+        let paths = folder.map(|entry| entry.unwrap().path());
+        paths
+            .filter(|p| p.extension().is_some_and(|e| e == "safetensors"))
+            .filter(|p| !p.ends_with("model.safetensors"))
+            .count()
+    });
+    let mut count = 0;
+    for_every_fixture(|_| count += 1);
+    assert_eq!(count, files.iter().sum::<usize>());
 }
 
 #[test]
@@ -220,7 +353,7 @@ fn hidden_states_after_every_layer_equal_those_of_transformers() {
     let (mut worst, mut count) = (0f32, 0);
     for_every_fixture(|fixture| {
         // Those of `full` are those of `head_only`.
-        if !fixture.tensors.contains_key("hidden.0") {
+        if !fixture.tensors.contains_key("hidden.2") {
             return;
         }
         count += 1;
@@ -232,11 +365,13 @@ fn hidden_states_after_every_layer_equal_those_of_transformers() {
         assert_eq!(states.len(), 3);
         for (i, state) in states.iter().enumerate() {
             let name = format!("hidden.{i}");
-            worst = worst.max(fixture.close(&name, state, &fixture.tensors[&name], FORWARD));
+            if let Some(expected) = fixture.tensors.get(&name) {
+                worst = worst.max(fixture.close(&name, state, expected, FORWARD));
+            }
         }
     });
     println!("{count} fixtures; largest difference of hidden states: {worst:.1e}");
-    assert_eq!(count, 16);
+    assert_eq!(count, 15 + MORE.len());
 }
 
 #[test]
@@ -276,7 +411,7 @@ fn pooled_vectors_logits_losses_and_gradients_equal_those_of_the_python_librarie
                 forward = forward.max(fixture.close(&what, got, &fixture.tensors[&what], FORWARD));
             }
             let grads = kernels::backward(&loss).unwrap();
-            let vars: BTreeMap<_, _> = method
+            let vars: Vec<_> = method
                 .vars()
                 .into_iter()
                 .chain(head.vars().iter().cloned())
@@ -292,10 +427,12 @@ fn pooled_vectors_logits_losses_and_gradients_equal_those_of_the_python_librarie
                 if ours.ends_with("key.bias") || ours.ends_with("k_lin.bias") {
                     continue;
                 }
-                let got = grads
-                    .get(&vars[&ours])
-                    .unwrap_or_else(|| panic!("{}: no gradient for {ours}", fixture.what));
-                backward = backward.max(fixture.close(&name, got, expected, GRADIENT));
+                let got = pieces(&vars, &ours).into_iter().map(|(name, var)| {
+                    grads
+                        .get(var)
+                        .unwrap_or_else(|| panic!("{}: no gradient for {name}", fixture.what))
+                });
+                backward = backward.max(fixture.close(&name, &joined(got), expected, GRADIENT));
             }
             assert!(
                 compared > 0 || fixture.method == "full",
@@ -327,8 +464,27 @@ fn ten_steps_of_adamw_with_clipping_and_schedule_lose_what_torch_loses() {
         ];
         let recipe = Recipe::resolve("quick", &overrides.into(), 1).unwrap();
         let mut optimiser = Optimiser::new(&recipe);
-        optimiser.add(&method.vars(), number("lr"), number("weight_decay"));
-        optimiser.add(head.vars(), number("lr"), number("weight_decay"));
+        let vars: Vec<_> = method
+            .vars()
+            .into_iter()
+            .chain(head.vars().iter().cloned())
+            .collect();
+        let not_decayed = meta["no_decay"].as_array().unwrap();
+        for (theirs, ours) in fixture.names() {
+            let decay = if not_decayed.contains(&json!(theirs)) {
+                0.0
+            } else {
+                number("weight_decay")
+            };
+            // PEFT's LoRA+ optimiser counts the head's bias, as every vector, among the variables with B's rate.
+            let factor = match ours.as_str() {
+                "head.output.bias" if fixture.what == "bert/lora_plus" => 16.0,
+                name => method.learning_rate_factor(name),
+            };
+            for (name, var) in pieces(&vars, &ours) {
+                optimiser.add_one(name, var, number("lr") * factor, decay);
+            }
+        }
         let batch = fixture.batch();
         let labels = fixture.numbers("input.labels");
         let examples: Vec<Vec<u32>> = fixture.tensors["step.examples"].to_vec2().unwrap();
@@ -364,11 +520,6 @@ fn ten_steps_of_adamw_with_clipping_and_schedule_lose_what_torch_loses() {
             &fixture.tensors["step.grad_norms"],
             GRADIENT,
         );
-        let vars: BTreeMap<_, _> = method
-            .vars()
-            .into_iter()
-            .chain(head.vars().iter().cloned())
-            .collect();
         for (theirs, ours) in fixture.names() {
             if ours.ends_with("key.bias") || ours.ends_with("k_lin.bias") {
                 continue;
@@ -377,18 +528,71 @@ fn ten_steps_of_adamw_with_clipping_and_schedule_lose_what_torch_loses() {
                 continue;
             };
             compared += 1;
-            weights = weights.max(fixture.close(
-                &theirs,
-                vars[&ours].as_tensor(),
-                expected,
-                TEN_STEPS * 10.0,
-            ));
+            let got = joined(pieces(&vars, &ours).iter().map(|(_, var)| var.as_tensor()));
+            weights = weights.max(fixture.close(&theirs, &got, expected, TEN_STEPS * 10.0));
+        }
+        // What a reparametrisation makes and ships.
+        for (name, got) in method.shipped().unwrap() {
+            if let Some(expected) = fixture.tensors.get(&format!("step.final_{name}")) {
+                compared += 1;
+                weights = weights.max(fixture.close(&name, &got, expected, TEN_STEPS * 10.0));
+            }
         }
     });
     assert!(compared > 50, "{compared}");
     println!(
         "{compared} variables; largest differences over ten steps: losses {losses:.1e}, weights {weights:.1e}"
     );
+}
+
+#[test]
+fn what_a_reparametrisation_ships_is_what_peft_makes_of_it() {
+    let mut count = 0;
+    for_every_fixture(|fixture| {
+        let backbone = fixture.backbone(Pooling::Cls);
+        let (method, _) = fixture.build(&backbone, "cls");
+        for (name, got) in method.shipped().unwrap() {
+            if let Some(expected) = fixture.tensors.get(&name) {
+                fixture.close(&name, &got, expected, FORWARD);
+                assert_eq!(got.dims(), expected.dims(), "{}", fixture.what);
+                count += 1;
+            }
+        }
+    });
+    assert_eq!(count, 3);
+}
+
+#[test]
+fn starts_from_singular_values_and_qr_take_out_of_the_weight_what_peft_takes_out() {
+    for name in ["pissa", "olora"] {
+        let case = MORE.iter().find(|case| case.0 == name).unwrap();
+        let fixture = Fixture::load("bert", *case);
+        let backbone = fixture.backbone(Pooling::Cls);
+        let config: serde_json::Map<String, Value> = serde_yaml::from_str(case.2).unwrap();
+        let method = methods::resolve_values(case.1, config)
+            .unwrap()
+            .build(&mut Context {
+                backbone: &backbone,
+                rng: &mut datasets::stream(0, "unused"),
+                words: &NoWords,
+            })
+            .unwrap();
+        let vars: BTreeMap<_, _> = method.vars().into_iter().collect();
+        let mut count = 0;
+        for site in backbone.sites() {
+            let module = fixture.config.tensor_name(site);
+            let key = format!("base.base_model.model.bert.{module}.base_layer.weight");
+            let Some(expected) = fixture.tensors.get(&key) else {
+                continue;
+            };
+            let of = |part: &str| vars[&format!("{site}.{part}")].as_detached_tensor();
+            let product = (of("lora_b").matmul(&of("lora_a")).unwrap() * 2.0).unwrap();
+            let base = (backbone.linear(site).weight() - product).unwrap();
+            fixture.close(&key, &base, expected, FORWARD);
+            count += 1;
+        }
+        assert_eq!(count, 4);
+    }
 }
 
 fn encoded(batch: &Batch, labels: &[u32]) -> datasets::Encoded {

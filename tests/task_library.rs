@@ -16,7 +16,14 @@ fn tasks(place: &Place) -> PathBuf {
     let backbone = tiny_backbone();
     let folder = place.path().join("tasks");
     fs::create_dir(&folder).unwrap();
-    let methods = methods::registry::ALL.iter().map(|e| (e.name, e.name, ""));
+    let methods = methods::registry::ALL.iter().map(|e| {
+        // A bottleneck of one does not divide into its four parts.
+        let setting = match e.name {
+            "compacter" => "compacter.reduction_factor=8",
+            _ => "",
+        };
+        (e.name, e.name, setting)
+    });
     let more = [
         (
             "other_prompt",

@@ -57,6 +57,8 @@ pub struct Input {
     pub spans: Spans,
     /// Virtual tokens before the text of each example, `[B]`.
     pub virtual_tokens: Vec<usize>,
+    /// Position of each example's first row, `[B]`: 0 unless something that has no row stands before it.
+    pub first_position: Vec<usize>,
     /// First row of each example that pooling reads, counted from the example's first row, `[B]`:
     /// the number of virtual tokens to read the text only, 0 to read the virtual tokens too.
     pub read_from: Vec<usize>,

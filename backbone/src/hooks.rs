@@ -9,7 +9,7 @@ use candle_core::Tensor;
 use kernels::{LayerNorm, Spans};
 use rand_chacha::ChaCha8Rng;
 
-use crate::{Input, Result, Site, Sublayer};
+use crate::{Input, Norm, Result, Site, Sublayer};
 
 /// Training or evaluation. Dropout exists in training only and draws from the run's own stream.
 #[derive(Clone, Copy)]
@@ -30,6 +30,17 @@ pub struct Pass<'a> {
     pub spans: &'a Spans,
 }
 
+/// What the queries of a layer attend to.
+#[derive(Clone, Debug)]
+pub struct KeyValues {
+    /// `[N, H]`, heads side by side.
+    pub keys: Tensor,
+    /// `[N, H]`, heads side by side.
+    pub values: Tensor,
+    /// The rows of each example.
+    pub spans: Spans,
+}
+
 /// The places where a method may act.
 pub trait Hooks {
     /// At the input: embeddings in, embeddings out; examples may grow at their front.
@@ -40,10 +51,18 @@ pub trait Hooks {
         Ok(input)
     }
 
-    /// Whether [`Hooks::linear`] changes anything at this site. Where it does not, the backbone uses its
-    /// fused operations and does not call the hook.
+    /// Whether [`Hooks::linear_input`] or [`Hooks::linear`] changes anything at this site. Where they do not,
+    /// the backbone uses its fused operations and does not call them.
     fn acts_on(&self, _site: Site) -> bool {
         false
+    }
+
+    /// At a linear site, before it: what the frozen layer reads instead of its input `x` `[N, in]`.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    fn linear_input(&self, _site: Site, x: &Tensor, _pass: Pass<'_>) -> Result<Tensor> {
+        Ok(x.clone())
     }
 
     /// At a linear site: its input `x` `[N, in]` and output `y` `[N, out]` give the new output.
@@ -52,6 +71,15 @@ pub trait Hooks {
     /// If a tensor operation fails.
     fn linear(&self, _site: Site, _x: &Tensor, y: Tensor, _pass: Pass<'_>) -> Result<Tensor> {
         Ok(y)
+    }
+
+    /// At a layer's attention: its keys and values, after their projections, give those that the queries attend
+    /// to. An example may get rows before its own; rows beyond the queries' are read and never returned.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    fn keys_values(&self, _layer: usize, own: KeyValues, _phase: Phase<'_>) -> Result<KeyValues> {
+        Ok(own)
     }
 
     /// At a sublayer's output `h` `[N, H]`, before `residual` `[N, H]` (the sublayer's input) is added and
@@ -69,6 +97,27 @@ pub trait Hooks {
         _pass: Pass<'_>,
     ) -> Result<Tensor> {
         Ok(h)
+    }
+
+    /// At a layer norm: the one to apply instead of the frozen one.
+    fn norm<'a>(&'a self, _at: Norm, frozen: &'a LayerNorm) -> &'a LayerNorm {
+        frozen
+    }
+
+    /// `LN(h + residual)`, both `[N, H]`, with the norm that [`Hooks::norm`] names. Over the embeddings, `residual`
+    /// is the sum of positions and token types. Only hooks that serve different rows by different norms override it.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    fn apply_norm(
+        &self,
+        at: Norm,
+        h: &Tensor,
+        residual: &Tensor,
+        frozen: &LayerNorm,
+        _pass: Pass<'_>,
+    ) -> Result<Tensor> {
+        Ok(self.norm(at, frozen).forward_residual(h, residual)?)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The frozen transformer.
 //!
 //! A [`Backbone`] turns a packed [`Batch`] of token ids into one vector per example. Methods act on it
-//! through [`Hooks`]: at the input embeddings, at each [`Site`] (a linear layer), and at the output of
-//! each sublayer. Nothing in here knows any method.
+//! through [`Hooks`]: at the input embeddings, at each [`Site`] (a linear layer), at the keys and values of
+//! attention, at the output of each sublayer and at each [`Norm`]. Nothing in here knows any method.
 //!
 //! Letters in shapes: B examples, N tokens in the batch, H hidden size, P virtual tokens, L layers.
 #![forbid(unsafe_code)]
@@ -20,10 +20,10 @@ mod weights;
 pub use batch::{Batch, Input};
 pub use config::{Architecture, Config};
 pub use error::{Error, Result};
-pub use hooks::{Hooks, NoHooks, Pass, Phase};
+pub use hooks::{Hooks, KeyValues, NoHooks, Pass, Phase};
 pub use kernels::{Activation, LayerNorm, Linear, Spans};
 pub use mixed::Mixed;
 pub use model::{Backbone, Pooling, TensorSource};
-pub use site::{Projection, Site, Sublayer};
+pub use site::{Norm, Projection, Site, Sublayer};
 pub use spec::{BackboneSpec, HeadKind, names, spec};
 pub use weights::{TensorFile, digest_of};

@@ -9,7 +9,7 @@
 use candle_core::Tensor;
 use kernels::{LayerNorm, Spans};
 
-use crate::{Error, Hooks, Input, Pass, Phase, Result, Site, Sublayer};
+use crate::{Error, Hooks, Input, KeyValues, Norm, Pass, Phase, Result, Site, Sublayer};
 
 /// Hooks that give each group of examples to its own hooks. For evaluation only: results are put in place, which no
 /// gradient passes.
@@ -122,6 +122,7 @@ impl Hooks for Mixed<'_> {
                     embeddings: group.rows(&input.embeddings)?,
                     spans: group.spans,
                     virtual_tokens: input.virtual_tokens[examples.clone()].to_vec(),
+                    first_position: input.first_position[examples.clone()].to_vec(),
                     read_from: input.read_from[examples].to_vec(),
                 },
                 phase,
@@ -140,12 +141,102 @@ impl Hooks for Mixed<'_> {
                 .iter()
                 .flat_map(|p| p.virtual_tokens.clone())
                 .collect(),
+            first_position: parts
+                .iter()
+                .flat_map(|p| p.first_position.clone())
+                .collect(),
             read_from: parts.iter().flat_map(|p| p.read_from.clone()).collect(),
         })
     }
 
     fn acts_on(&self, site: Site) -> bool {
         self.groups.iter().any(|(hooks, _)| hooks.acts_on(site))
+    }
+
+    fn linear_input(&self, site: Site, x: &Tensor, pass: Pass<'_>) -> Result<Tensor> {
+        if let [(only, _)] = self.groups[..] {
+            return only.linear_input(site, x, pass);
+        }
+        let (mut parts, mut changed) = (Vec::new(), false);
+        self.each(pass.spans, pass.phase, |hooks, group| {
+            let old = group.rows(x)?;
+            let pass = Pass {
+                spans: &group.spans,
+                ..pass
+            };
+            let new = if hooks.acts_on(site) {
+                hooks.linear_input(site, &old, pass)?
+            } else {
+                old.clone()
+            };
+            changed |= new.id() != old.id();
+            parts.push(new.detach());
+            Ok(())
+        })?;
+        Ok(if changed {
+            Tensor::cat(&parts, 0)?
+        } else {
+            x.clone()
+        })
+    }
+
+    fn keys_values(&self, layer: usize, own: KeyValues, phase: Phase<'_>) -> Result<KeyValues> {
+        if let [(only, _)] = self.groups[..] {
+            return only.keys_values(layer, own, phase);
+        }
+        let (mut keys, mut values, mut lengths) = (Vec::new(), Vec::new(), Vec::new());
+        let mut changed = false;
+        self.each(&own.spans, phase, |hooks, group| {
+            let old = KeyValues {
+                keys: group.rows(&own.keys)?,
+                values: group.rows(&own.values)?,
+                spans: group.spans,
+            };
+            let ids = (old.keys.id(), old.values.id());
+            let new = hooks.keys_values(layer, old, phase)?;
+            changed |= (new.keys.id(), new.values.id()) != ids;
+            lengths.extend(new.spans.iter().map(|span| span.len()));
+            keys.push(new.keys.detach());
+            values.push(new.values.detach());
+            Ok(())
+        })?;
+        if !changed {
+            return Ok(own);
+        }
+        Ok(KeyValues {
+            keys: Tensor::cat(&keys, 0)?,
+            values: Tensor::cat(&values, 0)?,
+            spans: Spans::from_lengths(&lengths)?,
+        })
+    }
+
+    fn apply_norm(
+        &self,
+        at: Norm,
+        h: &Tensor,
+        residual: &Tensor,
+        frozen: &LayerNorm,
+        pass: Pass<'_>,
+    ) -> Result<Tensor> {
+        let all_frozen = self
+            .groups
+            .iter()
+            .all(|(hooks, _)| std::ptr::eq(hooks.norm(at, frozen), frozen));
+        if all_frozen {
+            return Ok(frozen.forward_residual(h, residual)?);
+        }
+        let mut parts = Vec::new();
+        self.each(pass.spans, pass.phase, |hooks, group| {
+            let pass = Pass {
+                spans: &group.spans,
+                ..pass
+            };
+            let (h, residual) = (group.rows(h)?, group.rows(residual)?);
+            let new = hooks.apply_norm(at, &h, &residual, frozen, pass)?;
+            parts.push(new.detach());
+            Ok(())
+        })?;
+        Ok(Tensor::cat(&parts, 0)?)
     }
 
     fn linear(&self, site: Site, x: &Tensor, y: Tensor, pass: Pass<'_>) -> Result<Tensor> {

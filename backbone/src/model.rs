@@ -12,8 +12,8 @@ use kernels::{Activation, LayerNorm, Linear, Spans};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Architecture, Batch, Config, Error, Hooks, Input, Pass, Phase, Projection, Result, Site,
-    Sublayer, TensorFile,
+    Architecture, Batch, Config, Error, Hooks, Input, KeyValues, Norm, Pass, Phase, Projection,
+    Result, Site, Sublayer, TensorFile,
 };
 
 /// How the vector of an example is read from its rows.
@@ -224,6 +224,23 @@ impl Backbone {
         self.layers[site.layer].linear(site.projection)
     }
 
+    /// One of its layer norms.
+    pub fn norm(&self, at: Norm) -> &LayerNorm {
+        match at {
+            Norm::Embeddings => &self.norm,
+            Norm::Layer(layer, Sublayer::Attention) => &self.layers[layer].attention_norm,
+            Norm::Layer(layer, Sublayer::FeedForward) => &self.layers[layer].output_norm,
+        }
+    }
+
+    /// All layer norms, from the input upwards.
+    pub fn norms(&self) -> impl Iterator<Item = Norm> + use<> {
+        let of_layer = |layer| {
+            [Sublayer::Attention, Sublayer::FeedForward].map(|which| Norm::Layer(layer, which))
+        };
+        std::iter::once(Norm::Embeddings).chain((0..self.config.layers).flat_map(of_layer))
+    }
+
     /// Whether the checkpoint has a pooler.
     pub fn has_pooler(&self) -> bool {
         self.pooler.is_some()
@@ -345,13 +362,49 @@ impl Backbone {
     /// # Errors
     /// If a delta has another shape than its site.
     pub fn merged(&self, deltas: &[(Site, Tensor)]) -> Result<Self> {
-        let mut merged = self.clone();
-        for (site, delta) in deltas {
-            let linear = self.linear(*site);
-            merged.layers[site.layer].projections[site.projection as usize] =
-                Linear::new((linear.weight() + delta)?, linear.bias().cloned())?;
+        deltas
+            .iter()
+            .try_fold(self.clone(), |merged, (site, delta)| {
+                let linear = merged.linear(*site);
+                let weight = (linear.weight() + delta)?;
+                let linear = Linear::new(weight, linear.bias().cloned())?;
+                merged.with_linear(*site, linear)
+            })
+    }
+
+    /// The same backbone with another linear layer at a site; the rest is shared.
+    ///
+    /// # Errors
+    /// If it has another shape.
+    pub fn with_linear(mut self, site: Site, linear: Linear) -> Result<Self> {
+        let (new, old) = (linear.weight().dims(), self.linear(site).weight().dims());
+        if new != old {
+            return Err(Error::Unsupported(format!(
+                "{site}: a weight of shape {new:?} instead of {old:?}"
+            )));
         }
-        Ok(merged)
+        self.layers[site.layer].projections[site.projection as usize] = linear;
+        Ok(self)
+    }
+
+    /// The same backbone with another layer norm; the rest is shared.
+    ///
+    /// # Errors
+    /// If it is for rows of another length.
+    pub fn with_norm(mut self, at: Norm, norm: LayerNorm) -> Result<Self> {
+        if norm.gamma().dims() != [self.config.hidden] {
+            return Err(Error::Unsupported(format!(
+                "{at:?}: a layer norm for {:?} instead of {} values",
+                norm.gamma().dims(),
+                self.config.hidden
+            )));
+        }
+        match at {
+            Norm::Embeddings => self.norm = norm,
+            Norm::Layer(layer, Sublayer::Attention) => self.layers[layer].attention_norm = norm,
+            Norm::Layer(layer, Sublayer::FeedForward) => self.layers[layer].output_norm = norm,
+        }
+        Ok(self)
     }
 
     /// The vector of each example, `[B, H]`.
@@ -367,7 +420,7 @@ impl Backbone {
     ) -> Result<Tensor> {
         let pooling = self.pooling;
         let input = hooks.input(self.input(batch)?, phase)?;
-        let mut x = self.embed(&input, batch)?;
+        let mut x = self.embed(&input, batch, hooks, phase)?;
         let spans = &input.spans;
         let first: Vec<u32> = spans
             .offsets()
@@ -401,7 +454,7 @@ impl Backbone {
         phase: Phase<'_>,
     ) -> Result<Vec<Tensor>> {
         let input = hooks.input(self.input(batch)?, phase)?;
-        let mut states = vec![self.embed(&input, batch)?];
+        let mut states = vec![self.embed(&input, batch, hooks, phase)?];
         for layer in 0..self.layers.len() {
             let next = self.layer(layer, &states[layer], &input.spans, None, hooks, phase)?;
             states.push(next);
@@ -421,24 +474,37 @@ impl Backbone {
             embeddings: kernels::embed(&self.words, batch.ids())?,
             spans: batch.spans().clone(),
             virtual_tokens: vec![0; examples],
+            first_position: vec![0; examples],
             read_from: vec![0; examples],
         })
     }
 
     /// Adds positions and token types and applies the norm. Virtual tokens have token type 0.
-    fn embed(&self, input: &Input, batch: &Batch) -> Result<Tensor> {
+    fn embed<H: Hooks + ?Sized>(
+        &self,
+        input: &Input,
+        batch: &Batch,
+        hooks: &H,
+        phase: Phase<'_>,
+    ) -> Result<Tensor> {
         let rows = input.spans.rows();
         let mut positions = Vec::with_capacity(rows);
         let mut types = Vec::with_capacity(rows);
         let max = self.config.max_tokens();
         for (i, virtual_tokens) in input.virtual_tokens.iter().enumerate() {
+            let first = input.first_position[i];
             let length = input.spans.span(i).len();
-            if length > max {
+            if first + length > max {
+                let before = match first {
+                    0 => String::new(),
+                    n => format!(" behind {n} positions that are taken"),
+                };
                 return Err(Error::Unsupported(format!(
-                    "an example of {length} tokens ({virtual_tokens} of them virtual) does not fit the {max} positions"
+                    "an example of {length} tokens ({virtual_tokens} of them virtual){before} does not fit the {max} positions"
                 )));
             }
-            positions.extend((0..length).map(|p| (p + self.config.position_offset) as u32));
+            let offset = first + self.config.position_offset;
+            positions.extend((0..length).map(|p| (p + offset) as u32));
             types.extend(std::iter::repeat_n(0, *virtual_tokens));
             types.extend_from_slice(&batch.types()[batch.spans().span(i)]);
         }
@@ -450,7 +516,17 @@ impl Backbone {
                 .collect();
             fixed = kernels::add(&fixed, &kernels::embed(table, &types)?)?;
         }
-        Ok(self.norm.forward_residual(&input.embeddings, &fixed)?)
+        let pass = Pass {
+            phase,
+            spans: &input.spans,
+        };
+        hooks.apply_norm(
+            Norm::Embeddings,
+            &input.embeddings,
+            &fixed,
+            &self.norm,
+            pass,
+        )
     }
 
     /// One encoder layer. With `read`, only those rows go through the query side and the feed-forward
@@ -471,12 +547,12 @@ impl Backbone {
                 layer: index,
                 projection,
             };
-            let y = layer.linear(projection).forward(x)?;
-            if hooks.acts_on(site) {
-                hooks.linear(site, x, y, pass)
-            } else {
-                Ok(y)
+            if !hooks.acts_on(site) {
+                return Ok(layer.linear(projection).forward(x)?);
             }
+            let x = hooks.linear_input(site, x, pass)?;
+            let y = layer.linear(projection).forward(&x)?;
+            hooks.linear(site, &x, y, pass)
         };
         let single;
         let selected;
@@ -495,13 +571,22 @@ impl Backbone {
             }
         };
         let query = project(Projection::Query, rows, pass)?;
-        let key = project(Projection::Key, x, all)?;
-        let value = project(Projection::Value, x, all)?;
-        let mixed = kernels::attention(&query, &key, &value, pass.spans, spans, self.config.heads)?;
+        let own = KeyValues {
+            keys: project(Projection::Key, x, all)?,
+            values: project(Projection::Value, x, all)?,
+            spans: spans.clone(),
+        };
+        let KeyValues {
+            keys,
+            values,
+            spans: key_spans,
+        } = hooks.keys_values(index, own, phase)?;
+        let heads = self.config.heads;
+        let mixed = kernels::attention(&query, &keys, &values, pass.spans, &key_spans, heads)?;
         let h = project(Projection::AttentionOutput, &mixed, pass)?;
-        let norm = &layer.attention_norm;
-        let h = hooks.sublayer(index, Sublayer::Attention, h, rows, norm, pass)?;
-        let x = norm.forward_residual(&h, rows)?;
+        let (norm, which) = (&layer.attention_norm, Sublayer::Attention);
+        let h = hooks.sublayer(index, which, h, rows, norm, pass)?;
+        let x = hooks.apply_norm(Norm::Layer(index, which), &h, rows, norm, pass)?;
 
         let site = Site {
             layer: index,
@@ -518,9 +603,9 @@ impl Backbone {
                 .forward_activated(&x, self.config.activation)?
         };
         let h = project(Projection::Output, &inner, pass)?;
-        let norm = &layer.output_norm;
-        let h = hooks.sublayer(index, Sublayer::FeedForward, h, &x, norm, pass)?;
-        Ok(norm.forward_residual(&h, &x)?)
+        let (norm, which) = (&layer.output_norm, Sublayer::FeedForward);
+        let h = hooks.sublayer(index, which, h, &x, norm, pass)?;
+        hooks.apply_norm(Norm::Layer(index, which), &h, &x, norm, pass)
     }
 
     /// A small backbone with seeded random weights, for tests and as the floor of a comparison.
@@ -622,6 +707,14 @@ impl Config {
     /// The name of the weight's tensor at a site, as transformers writes it, without a prefix.
     pub fn tensor_name(&self, site: Site) -> String {
         self.architecture.module(site)
+    }
+
+    /// The name of a layer norm, as transformers writes it, without a prefix.
+    pub fn norm_name(&self, at: Norm) -> String {
+        match at {
+            Norm::Embeddings => "embeddings.LayerNorm".to_owned(),
+            Norm::Layer(layer, which) => Names(self.architecture).norm(layer, which),
+        }
     }
 }
 

@@ -120,3 +120,12 @@ impl Sublayer {
         }
     }
 }
+
+/// A layer norm of the backbone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Norm {
+    /// Over the embeddings, before the first layer.
+    Embeddings,
+    /// Over a sublayer's output plus its residual, in this encoder layer counted from 0.
+    Layer(usize, Sublayer),
+}

@@ -415,6 +415,47 @@ fn rows_are_taken_put_in_front_and_averaged() {
 }
 
 #[test]
+fn a_scale_and_a_shift_per_column_match_for_all_three_operands() {
+    for (n, width) in [(1, 1), (5, 33), (300, 130)] {
+        let inputs = seeded(&[&[n, width], &[1, width], &[width]]);
+        let both = |t: &[Tensor]| scale_shift(&t[0], Some(&t[1]), Some(&t[2]));
+        check(&both, &inputs, &[&[], &[0], &[1], &[2], &[0, 1, 2]]);
+        check(
+            &|t| scale_shift(&t[0], Some(&t[1]), None),
+            &inputs[..2],
+            &[&[0], &[0, 1]],
+        );
+        let shifted = [inputs[0].clone(), inputs[2].clone()];
+        check(
+            &|t| scale_shift(&t[0], None, Some(&t[1])),
+            &shifted,
+            &[&[1], &[0, 1]],
+        );
+    }
+    let t = |n: usize| Tensor::zeros(n, DType::F32, &Device::Cpu).unwrap();
+    assert!(scale_shift(&t(4), Some(&t(3)), None).is_err());
+}
+
+#[test]
+fn the_sum_of_kronecker_products_matches_for_all_three_factors() {
+    for (n, u, v) in [(1, 3, 2), (2, 1, 1), (4, 8, 3)] {
+        let inputs = seeded(&[&[n, n, n], &[n, u, 1], &[n, 1, v]]);
+        let op = |t: &[Tensor]| kronecker_sum(&t[0], &t[1], &t[2]);
+        check(&op, &inputs, &[&[], &[0], &[1], &[2], &[0, 1, 2]]);
+    }
+    // (A ⊗ B)ᵀ by hand: A = [[1, 2], [3, 4]] first and zero second, B = l rᵀ = [[5, 6]].
+    let t = |v: &[f32], shape: &[usize]| Tensor::from_slice(v, shape, &Device::Cpu).unwrap();
+    let a = t(&[1.0, 2.0, 3.0, 4.0, 0.0, 0.0, 0.0, 0.0], &[2, 2, 2]);
+    let weight = kronecker_sum(
+        &a,
+        &t(&[1.0; 2], &[2, 1, 1]),
+        &t(&[5.0, 6.0, 1.0, 1.0], &[2, 1, 2]),
+    );
+    let expected = [5.0, 15.0, 6.0, 18.0, 10.0, 20.0, 12.0, 24.0];
+    assert_eq!(values(&weight.unwrap()), expected);
+}
+
+#[test]
 fn the_low_rank_update_matches_for_all_four_operands() {
     for (n, width, out, rank) in [
         (1, 3, 2, 1),

@@ -1,14 +1,20 @@
-//! Bottleneck adapters (Houlsby et al. 2019, arXiv:1902.00751; Pfeiffer et al. 2020, arXiv:2005.00247).
+//! Bottleneck adapters (Houlsby et al. 2019, arXiv:1902.00751; Pfeiffer et al. 2020, arXiv:2005.00247; He et al. 2021,
+//! arXiv:2110.04366).
 //!
-//! `h' = h + f(x D ᵀ + d) Uᵀ + u` with D `[H/r, H]` and U `[H, H/r]`, r the reduction factor. `houlsby` puts
+//! `h' = h + s · (f(x D ᵀ + d) Uᵀ + u)` with D `[H/r, H]` and U `[H, H/r]`, r the reduction factor. `houlsby` puts
 //! one after each of the two sublayers, with x = h. `pfeiffer` puts one after the feed-forward network
 //! only, with x = LN(h + residual), the residual around it taken before that norm: the arrangement of
-//! AdapterHub's `seq_bn`. Weights start at N(0, 0.02²) and biases at zero, so the start is near the backbone.
+//! AdapterHub's `seq_bn`. `parallel` and `scaled_parallel` put one beside the feed-forward network: x is its input.
+//! s is 1 but for the last one. The first two start at N(0, 0.02²), so near the backbone; the parallel ones with
+//! D from U(±1/√H) and U at zero, so equal to it; biases at zero.
+//!
+//! AdapterDrop (Rücklé et al. 2021, arXiv:2010.11918) leaves out the adapters of the lowest layers, always or, for faster
+//! inference, in evaluation only.
 
 use std::collections::BTreeMap;
 
-use backbone::{Activation, Hooks, LayerNorm, Linear, Pass, Sublayer};
-use candle_core::{Tensor, Var};
+use backbone::{Activation, Backbone, Hooks, LayerNorm, Linear, Pass, Phase, Sublayer};
+use candle_core::{Device, Tensor, Var};
 use serde::Deserialize;
 
 use crate::{
@@ -18,22 +24,38 @@ use crate::{
 };
 
 pub(crate) const ENTRY: Entry =
-    Entry::of::<Config>("adapter", include_str!("../configs/adapter.yaml"));
+    Entry::of::<Config>("adapter", include_str!("../configs/adapter.yaml"))
+        .standard()
+        .parameters("2 · L · (2 · H · b + b + H)");
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Placement {
     Houlsby,
     Pfeiffer,
+    Parallel,
+    ScaledParallel,
 }
 
 impl Placement {
     fn sublayers(self) -> &'static [Sublayer] {
         match self {
             Self::Houlsby => &[Sublayer::Attention, Sublayer::FeedForward],
-            Self::Pfeiffer => &[Sublayer::FeedForward],
+            Self::Pfeiffer | Self::Parallel | Self::ScaledParallel => &[Sublayer::FeedForward],
         }
     }
+
+    fn is_parallel(self) -> bool {
+        matches!(self, Self::Parallel | Self::ScaledParallel)
+    }
+}
+
+/// When the lowest layers do without their adapters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Drop {
+    Always,
+    Inference,
 }
 
 #[derive(Deserialize)]
@@ -42,7 +64,10 @@ struct Config {
     placement: Placement,
     reduction_factor: f64,
     activation: Option<Activation>,
+    scaling: Option<f64>,
     layers: Layers,
+    drop_layers: usize,
+    drop: Drop,
     dropout: f64,
 }
 
@@ -61,8 +86,22 @@ impl MethodConfig for Config {
                 self.reduction_factor
             ));
         }
+        if let Some(scaling) = self.scaling.filter(|s| !s.is_finite() || *s == 0.0) {
+            return Err(format!("scaling {scaling} must be a number other than 0"));
+        }
         init::check_dropout(self.dropout)?;
-        self.layers.resolve(backbone.layers).map(drop)
+        if self
+            .layers
+            .resolve(backbone.layers)?
+            .iter()
+            .all(|l| *l < self.drop_layers)
+        {
+            return Err(format!(
+                "drop_layers {} leaves no layer with an adapter",
+                self.drop_layers
+            ));
+        }
+        Ok(())
     }
 
     fn build(self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
@@ -71,7 +110,11 @@ impl MethodConfig for Config {
         let b = self.bottleneck(h);
         let activation = self.activation.unwrap_or(match self.placement {
             Placement::Houlsby => Activation::Swish,
-            Placement::Pfeiffer => Activation::Relu,
+            _ => Activation::Relu,
+        });
+        let scaling = self.scaling.unwrap_or(match self.placement {
+            Placement::ScaledParallel => 4.0,
+            _ => 1.0,
         });
         let mut bottlenecks = BTreeMap::new();
         for layer in self
@@ -79,17 +122,24 @@ impl MethodConfig for Config {
             .resolve(backbone.config().layers)
             .unwrap_or_default()
         {
+            if layer < self.drop_layers && self.drop == Drop::Always {
+                continue;
+            }
             for &sublayer in self.placement.sublayers() {
-                let vars = [
+                let (down, up) = if self.placement.is_parallel() {
+                    let bound = 1.0 / (h as f64).sqrt();
+                    let down = init::uniform(context.rng, &[b, h], bound, dtype)?;
+                    (down, init::zeros(&[h, b], dtype)?)
+                } else {
                     (
-                        "down.weight",
                         init::normal(context.rng, &[b, h], 0.02, dtype)?,
-                    ),
-                    ("down.bias", init::zeros(&[b], dtype)?),
-                    (
-                        "up.weight",
                         init::normal(context.rng, &[h, b], 0.02, dtype)?,
-                    ),
+                    )
+                };
+                let vars = [
+                    ("down.weight", down),
+                    ("down.bias", init::zeros(&[b], dtype)?),
+                    ("up.weight", up),
                     ("up.bias", init::zeros(&[h], dtype)?),
                 ];
                 let linear = |w: usize| {
@@ -112,6 +162,10 @@ impl MethodConfig for Config {
             bottlenecks,
             placement: self.placement,
             activation,
+            scale: (scaling != 1.0)
+                .then(|| Tensor::full(scaling, h, &Device::Cpu)?.to_dtype(dtype))
+                .transpose()?,
+            without_in_evaluation: self.drop_layers,
             dropout: self.dropout,
         }))
     }
@@ -127,6 +181,10 @@ struct Adapter {
     bottlenecks: BTreeMap<(usize, Sublayer), Bottleneck>,
     placement: Placement,
     activation: Activation,
+    /// The scaling for every column, `[H]`, where it is not 1.
+    scale: Option<Tensor>,
+    /// The lowest layers, whose adapters evaluation leaves out.
+    without_in_evaluation: usize,
     dropout: f64,
 }
 
@@ -143,13 +201,21 @@ impl Hooks for Adapter {
         let Some(bottleneck) = self.bottlenecks.get(&(layer, which)) else {
             return Ok(h);
         };
+        if layer < self.without_in_evaluation && matches!(pass.phase, Phase::Eval) {
+            return Ok(h);
+        }
         let x = match self.placement {
             Placement::Houlsby => h.clone(),
             Placement::Pfeiffer => norm.forward_residual(&h, residual)?,
+            Placement::Parallel | Placement::ScaledParallel => residual.clone(),
         };
         let x = init::dropout(&x, self.dropout, pass.phase)?;
         let inner = bottleneck.down.forward_activated(&x, self.activation)?;
-        Ok(kernels::add(&h, &bottleneck.up.forward(&inner)?)?)
+        let mut change = bottleneck.up.forward(&inner)?;
+        if let Some(scale) = &self.scale {
+            change = kernels::scale_shift(&change, Some(scale), None)?;
+        }
+        Ok(kernels::add(&h, &change)?)
     }
 }
 
@@ -168,10 +234,13 @@ impl PeftMethod for Adapter {
     }
 
     fn starts_as_backbone(&self) -> std::result::Result<(), &'static str> {
+        if self.placement.is_parallel() {
+            return Ok(());
+        }
         Err("its weights start near zero, not at zero")
     }
 
-    fn merge(&self) -> std::result::Result<Vec<(backbone::Site, Tensor)>, NotMergeable> {
+    fn merge(&self, _: &Backbone) -> std::result::Result<Backbone, NotMergeable> {
         Err(NotMergeable(
             "an adapter is not linear: it cannot become part of a weight matrix".into(),
         ))

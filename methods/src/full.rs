@@ -2,8 +2,8 @@
 //!
 //! The method owns a trainable copy of the backbone; the frozen one stays as it is.
 
-use backbone::{Backbone, Hooks, Site};
-use candle_core::{Tensor, Var};
+use backbone::{Backbone, Hooks};
+use candle_core::Var;
 use serde::Deserialize;
 
 use crate::{
@@ -11,7 +11,9 @@ use crate::{
     registry::{Entry, MethodConfig},
 };
 
-pub(crate) const ENTRY: Entry = Entry::of::<Config>("full", include_str!("../configs/full.yaml"));
+pub(crate) const ENTRY: Entry = Entry::of::<Config>("full", include_str!("../configs/full.yaml"))
+    .standard()
+    .parameters("backbone");
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,7 +46,7 @@ impl PeftMethod for Full {
         Some(&self.backbone)
     }
 
-    fn merge(&self) -> std::result::Result<Vec<(Site, Tensor)>, NotMergeable> {
+    fn merge(&self, _: &Backbone) -> std::result::Result<Backbone, NotMergeable> {
         Err(NotMergeable(
             "full fine-tuning is a backbone of its own already".into(),
         ))

@@ -3,8 +3,8 @@
 //! The backbone's vectors never change, so they are computed once per example and not once per step
 //! (a linear probe: Alain and Bengio 2017, arXiv:1610.01644).
 
-use backbone::{Hooks, Site};
-use candle_core::{Tensor, Var};
+use backbone::{Backbone, Hooks};
+use candle_core::Var;
 use serde::Deserialize;
 
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 };
 
 pub(crate) const ENTRY: Entry =
-    Entry::of::<Config>("head_only", include_str!("../configs/head_only.yaml"));
+    Entry::of::<Config>("head_only", include_str!("../configs/head_only.yaml")).standard();
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,7 +40,7 @@ impl PeftMethod for HeadOnly {
         Vec::new()
     }
 
-    fn merge(&self) -> std::result::Result<Vec<(Site, Tensor)>, NotMergeable> {
+    fn merge(&self, _: &Backbone) -> std::result::Result<Backbone, NotMergeable> {
         Err(NotMergeable("there is nothing to merge".into()))
     }
 }

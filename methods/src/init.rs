@@ -1,7 +1,8 @@
 //! Random tensors from a seeded stream, and seeded dropout.
 
-use backbone::Phase;
+use backbone::{Linear, Phase};
 use candle_core::{DType, Device, Tensor, Var};
+use nalgebra::DMatrix;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
@@ -45,8 +46,88 @@ pub(crate) fn zeros(shape: &[usize], dtype: DType) -> candle_core::Result<Var> {
     Var::zeros(shape, dtype, &Device::Cpu)
 }
 
+/// A trained linear layer that starts as torch's: weight and bias from U(±1/√in).
+pub(crate) struct Dense {
+    weight: Var,
+    bias: Var,
+    /// The layer.
+    pub(crate) linear: Linear,
+}
+
+impl Dense {
+    /// A layer from rows of `i` values to rows of `o`.
+    pub(crate) fn new(
+        rng: &mut ChaCha8Rng,
+        o: usize,
+        i: usize,
+        dtype: DType,
+    ) -> candle_core::Result<Self> {
+        let bound = 1.0 / (i as f64).sqrt();
+        let weight = uniform(rng, &[o, i], bound, dtype)?;
+        let bias = uniform(rng, &[o], bound, dtype)?;
+        let (w, b) = (weight.as_tensor().clone(), bias.as_tensor().clone());
+        Ok(Self {
+            linear: Linear::new(w, Some(b))?,
+            weight,
+            bias,
+        })
+    }
+
+    /// Its variables, `NAME.weightPIECE` and `NAME.biasPIECE`.
+    pub(crate) fn vars(&self, name: &str, piece: &str) -> [(String, Var); 2] {
+        [("weight", &self.weight), ("bias", &self.bias)]
+            .map(|(part, var)| (format!("{name}.{part}{piece}"), var.clone()))
+    }
+}
+
 fn variable(values: Vec<f64>, shape: &[usize], dtype: DType) -> candle_core::Result<Var> {
     Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?)
+}
+
+fn as_matrix(weight: &Tensor) -> candle_core::Result<DMatrix<f64>> {
+    let (o, i) = weight.dims2()?;
+    let values = weight.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
+    Ok(DMatrix::from_row_slice(o, i, &values))
+}
+
+fn from_matrix(matrix: &DMatrix<f64>, dtype: DType) -> candle_core::Result<Tensor> {
+    // Its columns are stored one after the other.
+    let transposed = Tensor::from_slice(
+        matrix.as_slice(),
+        (matrix.ncols(), matrix.nrows()),
+        &Device::Cpu,
+    )?;
+    transposed.t()?.contiguous()?.to_dtype(dtype)
+}
+
+/// `A [r, in]` and `B [out, r]` with `s · B A` the best approximation of rank r to `weight` `[out, in]`: of its singular
+/// values Σ, `A = √(Σ/s) Vᵀ` and `B = U √(Σ/s)`. Computed in f64.
+pub(crate) fn singular_factors(
+    weight: &Tensor,
+    r: usize,
+    scaling: f64,
+) -> candle_core::Result<(Tensor, Tensor)> {
+    let svd = as_matrix(weight)?.svd(true, true);
+    let (Some(u), Some(v_t)) = (svd.u, svd.v_t) else {
+        candle_core::bail!("the singular vectors were not computed");
+    };
+    let roots = svd.singular_values.rows(0, r).map(|v| (v / scaling).sqrt());
+    let diagonal = DMatrix::from_diagonal(&roots);
+    let (a, b) = (&diagonal * v_t.rows(0, r), u.columns(0, r) * &diagonal);
+    Ok((
+        from_matrix(&a, weight.dtype())?,
+        from_matrix(&b, weight.dtype())?,
+    ))
+}
+
+/// With `weight = Q R`: R's first r rows `[r, in]` and Q's first r columns `[out, r]`. Computed in f64.
+pub(crate) fn qr_factors(weight: &Tensor, r: usize) -> candle_core::Result<(Tensor, Tensor)> {
+    let (q, upper) = as_matrix(weight)?.qr().unpack();
+    let (a, b) = (upper.rows(0, r).into_owned(), q.columns(0, r).into_owned());
+    Ok((
+        from_matrix(&a, weight.dtype())?,
+        from_matrix(&b, weight.dtype())?,
+    ))
 }
 
 /// Dropout (Srivastava et al. 2014) with probability `p` in training, the identity in evaluation.

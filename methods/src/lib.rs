@@ -8,20 +8,33 @@
 #![forbid(unsafe_code)]
 
 mod adapter;
+mod bitfit;
+mod capabilities;
+mod combine;
+mod compacter;
 mod config;
+mod dora;
 mod full;
 mod head_only;
+mod ia3;
 mod init;
+mod layer_norm;
 mod lora;
+mod majority;
+mod p_tuning;
+mod prefix_tuning;
 mod prompt_tuning;
+mod random_features;
 pub mod registry;
+mod targets;
 
 use std::collections::BTreeMap;
 
-use backbone::{Backbone, Hooks, Site};
+use backbone::{Backbone, Hooks};
 use candle_core::{Tensor, Var};
 use rand_chacha::ChaCha8Rng;
 
+pub use capabilities::{Capabilities, capabilities};
 pub use config::{Optimiser, Range, Resolved, resolve, resolve_values, search};
 pub use head_only::HeadOnly;
 pub use init::normal;
@@ -61,16 +74,45 @@ pub enum Error {
 
 /// A way to adapt a frozen backbone to a task.
 pub trait PeftMethod: Hooks + Send + Sync {
-    /// The trainable variables in a fixed order, named by site. Counting, saving, the optimiser and the
-    /// gradient audit read this and nothing else.
+    /// The trainable variables in a fixed order, named by site. Counting, the optimiser and the gradient audit
+    /// read this and nothing else.
     fn vars(&self) -> Vec<(String, Var)>;
+
+    /// What the method's file holds: the trainable variables, unless they only make what the backbone sees
+    /// (a reparametrisation), which is what is shipped then.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    fn shipped(&self) -> Result<Vec<(String, Tensor)>> {
+        let detached = |(name, var): (String, Var)| (name, var.as_detached_tensor());
+        Ok(self.vars().into_iter().map(detached).collect())
+    }
+
+    /// Takes over what [`PeftMethod::shipped`] gave.
+    ///
+    /// # Errors
+    /// As [`restore`].
+    fn load(&mut self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        restore(&self.vars(), tensors)
+    }
+
+    /// A variable's share of the method's learning rate.
+    fn learning_rate_factor(&self, _variable: &str) -> f64 {
+        1.0
+    }
 
     /// The method's own copy of the backbone, for a method that trains the backbone itself.
     fn backbone(&self) -> Option<&Backbone> {
         None
     }
 
-    /// Tokens that the method puts before every example.
+    /// Whether what is predicted depends on the text at all. Where it does not, the head becomes the training labels'
+    /// frequencies and nothing is trained.
+    fn reads_text(&self) -> bool {
+        true
+    }
+
+    /// Positions that the method takes before the text of every example.
     fn virtual_tokens(&self) -> usize {
         0
     }
@@ -83,11 +125,12 @@ pub trait PeftMethod: Hooks + Send + Sync {
         Ok(())
     }
 
-    /// Changes of frozen weights `[out, in]` by site that make the method vanish from the forward pass.
+    /// A copy of `backbone` with changed weights, over which the method vanishes from the forward pass; what is
+    /// not changed is shared.
     ///
     /// # Errors
     /// [`NotMergeable`] with the reason.
-    fn merge(&self) -> std::result::Result<Vec<(Site, Tensor)>, NotMergeable>;
+    fn merge(&self, backbone: &Backbone) -> std::result::Result<Backbone, NotMergeable>;
 }
 
 /// Why a method cannot be merged into the backbone's weights.
@@ -97,6 +140,12 @@ pub struct NotMergeable(pub String);
 
 impl From<candle_core::Error> for NotMergeable {
     fn from(e: candle_core::Error) -> Self {
+        Self(e.to_string())
+    }
+}
+
+impl From<backbone::Error> for NotMergeable {
+    fn from(e: backbone::Error) -> Self {
         Self(e.to_string())
     }
 }

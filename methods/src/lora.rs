@@ -1,14 +1,22 @@
 //! LoRA: low-rank adaptation (Hu et al. 2021, arXiv:2106.09685).
 //!
 //! `y = x Wᵀ + b + s · (x Aᵀ) Bᵀ` with W `[out, in]` frozen, A `[R, in]` and B `[out, R]` trained, and
-//! `s = alpha / R`, or `alpha / √R` with `rslora` (Kalajdzievski 2023, arXiv:2312.03732). A starts
-//! Kaiming-uniform with a = √5, which is U(±1/√in); B starts at zero, so the start equals the backbone.
-//! Merging adds `s · B A` to W.
+//! `s = alpha / R`, or `alpha / √R` with `rslora` (Kalajdzievski 2023, arXiv:2312.03732). Starts:
+//! - `kaiming`: A from U(±1/√in), which is Kaiming-uniform with a = √5, and B zero;
+//! - `gaussian`: A from N(0, 1/R²) and B zero;
+//! - `pissa` (Meng et al. 2024, arXiv:2404.02948): A = √(Σ/s) Vᵀ and B = U √(Σ/s) of W's R largest singular values;
+//! - `olora` (Büyükakyüz 2024, arXiv:2406.01775): with W = Q·R, B is Q's first R columns and A is R's first R rows.
+//!
+//! The last two take `s · B₀ A₀` of the start out of W, so that every start equals the backbone. W itself is never
+//! touched: `y = x Wᵀ + b + s · (x Aᵀ) Bᵀ − s · (x A₀ᵀ) B₀ᵀ`. Merging adds `s · (B A − B₀ A₀)` to W.
+//!
+//! LoRA+ (Hayou et al. 2024, arXiv:2402.12354) gives B a learning rate of its own, `b_learning_rate_ratio` times A's.
 
 use std::collections::BTreeMap;
 
-use backbone::{Hooks, Pass, Projection, Site};
+use backbone::{Backbone, Hooks, Pass, Projection, Site};
 use candle_core::{Tensor, Var};
+use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
 
 use crate::{
@@ -16,7 +24,9 @@ use crate::{
     registry::{Entry, MethodConfig},
 };
 
-pub(crate) const ENTRY: Entry = Entry::of::<Config>("lora", include_str!("../configs/lora.yaml"));
+pub(crate) const ENTRY: Entry = Entry::of::<Config>("lora", include_str!("../configs/lora.yaml"))
+    .standard()
+    .parameters("L · target_modules · 2 · rank · H");
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +39,60 @@ struct Config {
     alpha_pattern: BTreeMap<String, f64>,
     dropout: f64,
     rslora: bool,
+    init: Start,
+    b_learning_rate_ratio: f64,
+}
+
+/// Where A and B start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Start {
+    Kaiming,
+    Gaussian,
+    Pissa,
+    Olora,
+}
+
+impl Start {
+    /// The update `s · B A` of a site with this weight.
+    fn update(
+        self,
+        rng: &mut ChaCha8Rng,
+        weight: &Tensor,
+        r: usize,
+        scaling: f64,
+    ) -> candle_core::Result<Update> {
+        let ((o, i), dtype) = (weight.dims2()?, weight.dtype());
+        let (a, b) = match self {
+            Self::Kaiming => {
+                let a = init::uniform(rng, &[r, i], 1.0 / (i as f64).sqrt(), dtype)?;
+                (a, init::zeros(&[o, r], dtype)?)
+            }
+            Self::Gaussian => {
+                let a = init::normal(rng, &[r, i], 1.0 / r as f64, dtype)?;
+                (a, init::zeros(&[o, r], dtype)?)
+            }
+            Self::Pissa | Self::Olora => {
+                let (a, b) = if self == Self::Pissa {
+                    init::singular_factors(weight, r, scaling)?
+                } else {
+                    init::qr_factors(weight, r)?
+                };
+                return Ok(Update {
+                    a: Var::from_tensor(&a)?,
+                    b: Var::from_tensor(&b)?,
+                    scaling,
+                    start: Some((a, b)),
+                });
+            }
+        };
+        Ok(Update {
+            a,
+            b,
+            scaling,
+            start: None,
+        })
+    }
 }
 
 /// Which encoder layers a method acts on.
@@ -132,34 +196,32 @@ impl MethodConfig for Config {
                 return Err(format!("alpha {alpha} must be above 0"));
             }
         }
+        let ratio = self.b_learning_rate_ratio;
+        if !ratio.is_finite() || ratio <= 0.0 {
+            return Err(format!("b_learning_rate_ratio {ratio} must be above 0"));
+        }
         init::check_dropout(self.dropout)
     }
 
     fn build(self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
         let backbone = context.backbone;
-        let dtype = backbone.dtype();
         let mut updates = BTreeMap::new();
         for (site, Strength { rank: r, alpha }) in self.sites(backbone.config()).unwrap_or_default()
         {
-            let (o, i) = backbone.shape(site);
             let divisor = if self.rslora {
                 (r as f64).sqrt()
             } else {
                 r as f64
             };
-            let a = init::uniform(context.rng, &[r, i], 1.0 / (i as f64).sqrt(), dtype)?;
-            updates.insert(
-                site,
-                Update {
-                    a,
-                    b: init::zeros(&[o, r], dtype)?,
-                    scaling: alpha / divisor,
-                },
-            );
+            let scaling = alpha / divisor;
+            let weight = backbone.linear(site).weight();
+            let update = self.init.update(context.rng, weight, r, scaling)?;
+            updates.insert(site, update);
         }
         Ok(Box::new(Lora {
             updates,
             dropout: self.dropout,
+            b_learning_rate_ratio: self.b_learning_rate_ratio,
         }))
     }
 }
@@ -168,11 +230,14 @@ struct Update {
     a: Var,
     b: Var,
     scaling: f64,
+    /// What A and B were at the start, where that was taken out of W.
+    start: Option<(Tensor, Tensor)>,
 }
 
 struct Lora {
     updates: BTreeMap<Site, Update>,
     dropout: f64,
+    b_learning_rate_ratio: f64,
 }
 
 impl Hooks for Lora {
@@ -189,7 +254,16 @@ impl Hooks for Lora {
     ) -> backbone::Result<Tensor> {
         match self.updates.get(&site) {
             None => Ok(y),
-            Some(Update { a, b, scaling }) => {
+            Some(Update {
+                a,
+                b,
+                scaling,
+                start,
+            }) => {
+                let y = match start {
+                    Some((a, b)) => kernels::low_rank_add(&y, x, a, b, -scaling)?,
+                    None => y,
+                };
                 let x = init::dropout(x, self.dropout, pass.phase)?;
                 Ok(kernels::low_rank_add(&y, &x, a, b, *scaling)?)
             }
@@ -210,15 +284,27 @@ impl PeftMethod for Lora {
             .collect()
     }
 
-    fn merge(&self) -> std::result::Result<Vec<(Site, Tensor)>, NotMergeable> {
-        self.updates
+    fn learning_rate_factor(&self, variable: &str) -> f64 {
+        if variable.ends_with(".lora_b") {
+            self.b_learning_rate_ratio
+        } else {
+            1.0
+        }
+    }
+
+    fn merge(&self, backbone: &Backbone) -> std::result::Result<Backbone, NotMergeable> {
+        let deltas = self
+            .updates
             .iter()
-            .map(|(site, Update { a, b, scaling })| {
-                Ok((
-                    *site,
-                    (b.as_detached_tensor().matmul(&a.as_detached_tensor())? * *scaling)?,
-                ))
+            .map(|(site, u)| {
+                let mut product = u.b.as_detached_tensor().matmul(&u.a.as_detached_tensor())?;
+                if let Some((a, b)) = &u.start {
+                    product = (product - b.matmul(a)?)?;
+                }
+                Ok((*site, (product * u.scaling)?))
             })
-            .collect()
+            .collect::<Result<Vec<_>>>()
+            .map_err(|e| NotMergeable(e.to_string()))?;
+        Ok(backbone.merged(&deltas)?)
     }
 }

@@ -4,7 +4,7 @@
 //! input, and everything else is frozen. Positions continue through them: virtual tokens take the first P
 //! positions, the text the following ones. They get token type 0.
 
-use backbone::{Hooks, Input, Phase, Site};
+use backbone::{Backbone, Hooks, Input, Phase};
 use candle_core::{Tensor, Var};
 use rand::seq::index;
 use serde::Deserialize;
@@ -17,7 +17,9 @@ use crate::{
 pub(crate) const ENTRY: Entry = Entry::of::<Config>(
     "prompt_tuning",
     include_str!("../configs/prompt_tuning.yaml"),
-);
+)
+.standard()
+.parameters("virtual_tokens · H");
 
 /// Sampled-vocabulary starts draw from this many ordinary tokens, as in Lester et al., section 3.2.
 const COMMON: usize = 5_000;
@@ -32,7 +34,7 @@ enum Init {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum FirstRow {
+pub(crate) enum FirstRow {
     Cls,
     First,
 }
@@ -130,18 +132,23 @@ struct PromptTuning {
 
 impl Hooks for PromptTuning {
     fn input(&self, input: Input, phase: Phase<'_>) -> backbone::Result<Input> {
-        let p = self.virtual_tokens();
         let prompt = init::dropout(&self.prompt, self.dropout, phase)?;
-        let (embeddings, spans) = kernels::prepend_rows(&prompt, &input.embeddings, &input.spans)?;
-        let skip = if self.pooling == FirstRow::Cls { p } else { 0 };
-        let examples = spans.count();
-        Ok(Input {
-            embeddings,
-            spans,
-            virtual_tokens: vec![p; examples],
-            read_from: vec![skip; examples],
-        })
+        prepend(&prompt, input, self.pooling)
     }
+}
+
+/// The input with the virtual tokens `prompt` `[P, H]` before every example.
+pub(crate) fn prepend(prompt: &Tensor, input: Input, pooling: FirstRow) -> backbone::Result<Input> {
+    let p = prompt.dim(0)?;
+    let (embeddings, spans) = kernels::prepend_rows(prompt, &input.embeddings, &input.spans)?;
+    let skip = if pooling == FirstRow::Cls { p } else { 0 };
+    Ok(Input {
+        embeddings,
+        spans,
+        virtual_tokens: input.virtual_tokens.iter().map(|n| n + p).collect(),
+        first_position: input.first_position,
+        read_from: input.read_from.iter().map(|n| n + skip).collect(),
+    })
 }
 
 impl PeftMethod for PromptTuning {
@@ -157,7 +164,7 @@ impl PeftMethod for PromptTuning {
         Err("the text attends to the virtual tokens and moves to later positions")
     }
 
-    fn merge(&self) -> std::result::Result<Vec<(Site, Tensor)>, NotMergeable> {
+    fn merge(&self, _: &Backbone) -> std::result::Result<Backbone, NotMergeable> {
         Err(NotMergeable(
             "virtual tokens are rows of the input, not a change of weights".into(),
         ))

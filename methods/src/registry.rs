@@ -4,7 +4,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
-    Context, Error, PeftMethod, Resolved, Result, adapter, full, head_only, lora, prompt_tuning,
+    Context, Error, PeftMethod, Resolved, Result, adapter, bitfit, combine, compacter, dora, full,
+    head_only, ia3, layer_norm, lora, majority, p_tuning, prefix_tuning, prompt_tuning,
+    random_features,
 };
 
 /// All methods, in the order in which reports list equals.
@@ -12,6 +14,16 @@ pub const ALL: &[Entry] = &[
     prompt_tuning::ENTRY,
     lora::ENTRY,
     adapter::ENTRY,
+    ia3::ENTRY,
+    bitfit::ENTRY,
+    layer_norm::ENTRY,
+    prefix_tuning::ENTRY,
+    dora::ENTRY,
+    p_tuning::ENTRY,
+    compacter::ENTRY,
+    combine::MAM,
+    majority::ENTRY,
+    random_features::ENTRY,
     head_only::ENTRY,
     full::ENTRY,
 ];
@@ -23,6 +35,10 @@ pub struct Entry {
     pub name: &'static str,
     /// Default configuration with comments.
     pub yaml: &'static str,
+    /// Whether it is among the methods that a comparison trains unless others are named.
+    pub standard: bool,
+    /// Number of trained parameters: see [`Entry::parameters`].
+    pub parameters: &'static str,
     pub(crate) parse: fn(Value) -> std::result::Result<(), String>,
     pub(crate) check: fn(Value, &backbone::Config) -> std::result::Result<(), String>,
     pub(crate) build: fn(Value, &mut Context<'_>) -> Result<Box<dyn PeftMethod>>,
@@ -43,6 +59,8 @@ impl Entry {
         Self {
             name,
             yaml,
+            standard: false,
+            parameters: "0",
             parse: |value| parse::<C>(value).map(drop),
             check: |value, backbone| parse::<C>(value)?.check(backbone),
             build: |value, context| {
@@ -53,6 +71,21 @@ impl Entry {
                 parse::<C>(value).map_err(bad)?.build(context)
             },
         }
+    }
+
+    /// Puts it among the methods that a comparison trains unless others are named.
+    pub(crate) const fn standard(mut self) -> Self {
+        self.standard = true;
+        self
+    }
+
+    /// The number of trained parameters as a formula of H, I (intermediate size), L, the method's own keys (of a
+    /// list: its length), `b` (bottleneck, H / reduction_factor), `w` (width, H where it is null) and `backbone` (all
+    /// weights that the pooled vector depends on). It holds for the default choices of everything else; the
+    /// contract tests evaluate it.
+    pub(crate) const fn parameters(mut self, formula: &'static str) -> Self {
+        self.parameters = formula;
+        self
     }
 }
 

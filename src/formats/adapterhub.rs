@@ -17,6 +17,9 @@ const WEIGHTS: &str = "adapter.safetensors";
 const HEAD_CONFIG: &str = "head_config.json";
 const HEAD: &str = "model_head.safetensors";
 
+/// Our method that the format holds.
+pub(super) const METHOD: &str = "adapter";
+
 /// Keys of a bottleneck's configuration that say where adapters are and how they are wired, by our placement.
 const PLACEMENTS: [(&str, [(&str, bool); 8]); 3] = [
     (
@@ -382,7 +385,7 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
     let (task, loaded) = (export.task, export.loaded);
     let method = task.config.method.as_str();
     ensure!(
-        method == "adapter",
+        method == METHOD,
         "method '{method}' cannot be written in the format of AdapterHub; methods that can: adapter"
     );
     let architecture = loaded.backbone.config().architecture;
@@ -393,7 +396,14 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
          the head into a file of its own, with the few lines of Python that read it: --separate-head"
     );
     const NAME: &str = "task";
-    let (ours, head_tensors) = export.tensors();
+    let (ours, head_tensors) = export.tensors()?;
+    for (key, plain) in [("drop_layers", json!(0)), ("scaling", Value::Null)] {
+        ensure!(
+            *export.key(key) == plain,
+            "{key} {} cannot be written in the format of AdapterHub; only {plain} can",
+            export.key(key)
+        );
+    }
     let prefix = match export.separate_head {
         false => format!("{}.", architecture.name()),
         true => String::new(),

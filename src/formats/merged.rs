@@ -38,7 +38,7 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
     let said = match layers {
         None => Some(separate_head::write(export, out)?),
         Some(layers) => {
-            let (_, head) = export.tensors();
+            let (_, head) = export.tensors()?;
             for (ours, theirs) in layers {
                 for part in ["weight", "bias"] {
                     let name = format!("{ours}.{part}");
@@ -70,8 +70,8 @@ fn merged(export: &Export<'_>) -> Result<Backbone> {
     if method.vars().is_empty() {
         return Ok(frozen.clone());
     }
-    match method.merge() {
-        Ok(deltas) => Ok(frozen.merged(&deltas)?),
+    match method.merge(frozen) {
+        Ok(merged) => Ok(merged),
         Err(reason) => bail!(
             "method '{}' cannot be merged: {reason}; write another format: --format peft or adapterhub",
             export.task.config.method

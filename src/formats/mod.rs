@@ -44,6 +44,17 @@ pub enum Format {
     Merged,
 }
 
+/// The formats other than our own in which a method that is trained with its defaults can be written, by name.
+pub fn of(method: &str, mergeable: bool) -> Vec<&'static str> {
+    let formats = [
+        ("peft", peft::writes(method)),
+        ("adapterhub", method == adapterhub::METHOD),
+        ("merged", mergeable),
+    ];
+    let can = formats.into_iter().filter(|(_, can)| *can);
+    can.map(|(name, _)| name).collect()
+}
+
 /// What a folder of weights holds.
 pub struct Saved {
     /// Our configuration of it.
@@ -238,17 +249,14 @@ pub fn export(export: &Export<'_>, format: Format, out: &Path) -> Result<Option<
 }
 
 impl Export<'_> {
-    /// Values of the method's and the head's variables, by our names.
-    fn tensors(&self) -> (Tensors, Tensors) {
-        let values = |vars: Vec<(String, candle_core::Var)>| {
-            vars.into_iter()
-                .map(|(name, var)| (name, var.as_detached_tensor()))
-                .collect()
-        };
-        (
-            values(self.task.method.vars()),
-            values(self.task.head.vars().to_vec()),
-        )
+    /// What the method ships and the head's variables, by our names.
+    fn tensors(&self) -> Result<(Tensors, Tensors)> {
+        let head = self.task.head.vars().iter();
+        Ok((
+            self.task.method.shipped()?.into_iter().collect(),
+            head.map(|(name, var)| (name.clone(), var.as_detached_tensor()))
+                .collect(),
+        ))
     }
 
     /// A key of the method's resolved configuration.

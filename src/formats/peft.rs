@@ -73,10 +73,16 @@ const WRITE: &[(&str, fn(&Writing<'_>) -> Result<Written>)] = &[
     ("lora", write_lora),
     ("dora", write_lora),
     ("prompt_tuning", write_prompt),
+    // What is shipped are the virtual tokens: a prompt as any other.
     ("p_tuning", write_prompt),
     ("prefix_tuning", write_prefix),
     ("ia3", write_ia3),
 ];
+
+/// Whether a method can be written.
+pub(super) fn writes(method: &str) -> bool {
+    WRITE.iter().any(|(name, _)| *name == method)
+}
 
 /// Keys that change nothing when weights are read, whatever the type.
 const WITHOUT_EFFECT: &[&str] = &[
@@ -737,7 +743,7 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
         ),
         _ => return Err(layout::cannot_hold(architecture, pooling, head)),
     };
-    let (tensors, head_tensors) = export.tensors();
+    let (tensors, head_tensors) = export.tensors()?;
     let written = write(&Writing {
         export,
         tensors,
@@ -797,6 +803,12 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
 
 fn write_lora(writing: &Writing<'_>) -> Result<Written> {
     let export = writing.export;
+    let init = export.key("init").as_str().unwrap_or_default();
+    ensure!(
+        !["pissa", "olora"].contains(&init),
+        "init {init} takes its start out of the backbone's weights, which PEFT's file of A and B alone does not say; write \
+         --format merged"
+    );
     let mut tensors = Tensors::new();
     let mut sites = BTreeMap::new();
     for (name, tensor) in &writing.tensors {

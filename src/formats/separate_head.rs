@@ -69,7 +69,7 @@ fn parsed<T: DeserializeOwned>(file: &File, key: &str) -> Result<T> {
 pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<String> {
     let config = &export.task.config;
     let backbone = &export.loaded.backbone;
-    let (_, head) = export.tensors();
+    let (_, head) = export.tensors()?;
     let mut tensors: Tensors = head
         .into_iter()
         .map(|(name, t)| (name.trim_start_matches("head.").to_owned(), t))

@@ -1,0 +1,120 @@
+//! IA3: infused adapter by inhibiting and amplifying inner activations (Liu et al. 2022, arXiv:2205.05638).
+//!
+//! `y = l ∘ (x Wᵀ + b)` at keys and values, l `[out, 1]`; `y = (l ∘ x) Wᵀ + b` at a feed-forward layer, l `[1, in]`,
+//! which scales the activation's output. Everything starts at 1, so the start equals the backbone. Merging
+//! multiplies rows (and the bias) or columns of W.
+
+use std::collections::BTreeMap;
+
+use backbone::{Backbone, Hooks, Linear, Pass, Site};
+use candle_core::{Device, Tensor, Var};
+use serde::Deserialize;
+
+use crate::{
+    Context, NotMergeable, PeftMethod, Result,
+    lora::Layers,
+    registry::{Entry, MethodConfig},
+    targets,
+};
+
+pub(crate) const ENTRY: Entry =
+    Entry::of::<Config>("ia3", include_str!("../configs/ia3.yaml")).parameters("L · (3 · H + I)");
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    target_modules: Vec<String>,
+    feedforward_modules: Vec<String>,
+    layers: Layers,
+}
+
+impl MethodConfig for Config {
+    fn check(&self, backbone: &backbone::Config) -> std::result::Result<(), String> {
+        if let Some(other) = self
+            .feedforward_modules
+            .iter()
+            .find(|m| !self.target_modules.contains(m))
+        {
+            return Err(format!(
+                "feedforward_modules: '{other}' is not among target_modules ({})",
+                self.target_modules.join(", ")
+            ));
+        }
+        targets::sites(&self.target_modules, &self.layers, backbone).map(drop)
+    }
+
+    fn build(self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
+        let backbone = context.backbone;
+        let sites = targets::sites(&self.target_modules, &self.layers, backbone.config());
+        let mut scales = BTreeMap::new();
+        for site in sites.unwrap_or_default() {
+            let (o, i) = backbone.shape(site);
+            let of_input = self
+                .feedforward_modules
+                .iter()
+                .any(|m| m == site.projection.name());
+            let shape = if of_input { (1, i) } else { (o, 1) };
+            let values = Var::ones(shape, backbone.dtype(), &Device::Cpu)?;
+            scales.insert(site, Scale { of_input, values });
+        }
+        Ok(Box::new(Ia3 { scales }))
+    }
+}
+
+struct Scale {
+    /// Whether it scales the layer's input and not its output.
+    of_input: bool,
+    values: Var,
+}
+
+struct Ia3 {
+    scales: BTreeMap<Site, Scale>,
+}
+
+impl Ia3 {
+    fn scaled(&self, site: Site, rows: &Tensor, of_input: bool) -> backbone::Result<Tensor> {
+        Ok(match self.scales.get(&site) {
+            Some(scale) if scale.of_input == of_input => {
+                kernels::scale_shift(rows, Some(&scale.values), None)?
+            }
+            _ => rows.clone(),
+        })
+    }
+}
+
+impl Hooks for Ia3 {
+    fn acts_on(&self, site: Site) -> bool {
+        self.scales.contains_key(&site)
+    }
+
+    fn linear_input(&self, site: Site, x: &Tensor, _: Pass<'_>) -> backbone::Result<Tensor> {
+        self.scaled(site, x, true)
+    }
+
+    fn linear(&self, site: Site, _: &Tensor, y: Tensor, _: Pass<'_>) -> backbone::Result<Tensor> {
+        self.scaled(site, &y, false)
+    }
+}
+
+impl PeftMethod for Ia3 {
+    fn vars(&self) -> Vec<(String, Var)> {
+        self.scales
+            .iter()
+            .map(|(site, scale)| (format!("{site}.ia3"), scale.values.clone()))
+            .collect()
+    }
+
+    fn merge(&self, backbone: &Backbone) -> std::result::Result<Backbone, NotMergeable> {
+        let mut merged = backbone.clone();
+        for (site, Scale { of_input, values }) in &self.scales {
+            let (linear, values) = (merged.linear(*site).clone(), values.as_detached_tensor());
+            let weight = linear.weight().broadcast_mul(&values)?;
+            let bias = match linear.bias() {
+                Some(bias) if !of_input => Some((bias * values.flatten_all()?)?),
+                bias => bias.cloned(),
+            };
+            merged = merged.with_linear(*site, Linear::new(weight, bias)?)?;
+        }
+        Ok(merged)
+    }
+}
