@@ -101,7 +101,7 @@ class Tool:
 
 
 def tokenise(tokenizer, texts, model=None):
-    batch = tokenizer(texts, padding=True, truncation=True, max_length=64, return_tensors="pt")
+    batch = tokenizer(texts, padding=True, truncation=True, max_length=128, return_tensors="pt")
     if getattr(getattr(model, "config", None), "model_type", "") == "distilbert":
         batch.pop("token_type_ids", None)
     return batch
