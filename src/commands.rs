@@ -15,7 +15,9 @@ use anyhow::{Context, Result, bail, ensure};
 use reports::{
     Comparison, changes, claims,
     record::{RunRecord, Status},
-    store, tables,
+    store,
+    studies::Study,
+    tables,
 };
 
 use crate::{
@@ -111,12 +113,14 @@ pub fn compare(arguments: &cli::Compare) -> Result<ExitCode> {
     }
     if arguments.json {
         let comparisons = Comparison::from_records(&ended.records);
-        reports::write_report(&ended.records, &base.out)?;
+        let studies = reports::studies::read_all(&base.out)?;
+        reports::write_report(&ended.records, &studies, &base.out)?;
         let all: Vec<_> = comparisons.iter().map(tables::json).collect();
         let event = serde_json::json!({ "event": "compared", "comparisons": all });
         println!("{event}");
     } else {
-        show(&ended.records, &base.out, false, telling)?;
+        let studies = reports::studies::read_all(&base.out)?;
+        show(&ended.records, &studies, &base.out, false, telling)?;
     }
     Ok(code(ended.records.iter().any(|r| r.status != Status::Ok)))
 }
@@ -153,9 +157,15 @@ pub(crate) fn said(ended: &compare::Ended, all: usize, telling: Telling) -> Opti
 }
 
 /// Prints the comparisons of records and writes the report.
-fn show(records: &[RunRecord], out: &Path, json: bool, telling: Telling) -> Result<()> {
+fn show(
+    records: &[RunRecord],
+    studies: &[Study],
+    out: &Path,
+    json: bool,
+    telling: Telling,
+) -> Result<()> {
     let comparisons = Comparison::from_records(records);
-    let written = reports::write_report(records, out)?;
+    let written = reports::write_report(records, studies, out)?;
     let mut stdout = std::io::stdout().lock();
     if json {
         let all: Vec<_> = comparisons.iter().map(tables::json).collect();
@@ -182,16 +192,21 @@ pub(crate) fn colour() -> bool {
 }
 
 /// Studies, searches and claims: files beside the report, and the claims' verdicts in the terminal.
-fn show_more(records: &[RunRecord], folder: &Path, out: &Path, json: bool) -> Result<()> {
+fn show_more(
+    records: &[RunRecord],
+    studies: &[Study],
+    folder: &Path,
+    out: &Path,
+    json: bool,
+) -> Result<()> {
     let mut files = Vec::new();
-    let studies = reports::studies::read_all(folder)?;
-    for study in &studies {
+    for study in studies {
         files.extend(reports::studies::write(study, out)?);
     }
     for tuning in reports::tuning::read_all(folder)? {
         files.extend(reports::tuning::write(&tuning, out)?);
     }
-    let claims = claims::judge_all(&Comparison::from_records(records), &studies)?;
+    let claims = claims::judge_all(&Comparison::from_records(records), studies)?;
     for (name, content) in [
         ("claims.md", claims::markdown(&claims)),
         ("claims.json", serde_json::to_string_pretty(&claims)?),
@@ -386,8 +401,9 @@ pub fn report(arguments: &cli::Report) -> Result<ExitCode> {
         arguments.records.display()
     );
     let out = arguments.out.as_ref().unwrap_or(&arguments.records);
-    show(&records, out, arguments.json, Telling::Normal)?;
-    show_more(&records, &arguments.records, out, arguments.json)?;
+    let studies = reports::studies::read_all(&arguments.records)?;
+    show(&records, &studies, out, arguments.json, Telling::Normal)?;
+    show_more(&records, &studies, &arguments.records, out, arguments.json)?;
     Ok(ExitCode::SUCCESS)
 }
 

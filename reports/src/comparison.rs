@@ -733,7 +733,7 @@ fn distinctions(groups: &[Vec<&RunRecord>]) -> Vec<Vec<String>> {
 }
 
 /// Letters, digits, `-`, `_` and `.` only.
-fn slug(text: &str) -> String {
+pub(crate) fn slug(text: &str) -> String {
     let keep = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
     let slug: String = text
         .chars()

@@ -40,10 +40,11 @@ pub struct Written {
 }
 
 /// Writes tables (Markdown, CSV, JSON) and plots (PNG) of every comparison in `records`, and
-/// `report.html` with all of them.
+/// `report.html` with all of them, the studies and the judged claims.
 ///
 /// # Errors
 /// If a file cannot be written, or a plot or the page cannot be made.
+<<<<<<< ours
 pub fn write_report(records: &[record::RunRecord], out: &Path) -> Result<Written> {
     write_report_with(records, out, &page::Extras::default())
 }
@@ -56,6 +57,12 @@ pub fn write_report_with(
     records: &[record::RunRecord],
     out: &Path,
     extras: &page::Extras,
+=======
+pub fn write_report(
+    records: &[record::RunRecord],
+    studies: &[studies::Study],
+    out: &Path,
+>>>>>>> theirs
 ) -> Result<Written> {
     let mut files = Vec::new();
     let mut write = |name: String, content: &[u8]| {
@@ -82,7 +89,20 @@ pub fn write_report_with(
             write(format!("{slug}-{}.png", plot.name), &plot.png()?)?;
         }
     }
+<<<<<<< ours
     let page = page::render(&comparisons, extras)?;
+=======
+    let claims = claims::judge_all(&comparisons, studies)?;
+    let views = studies
+        .iter()
+        .map(studies::page_view)
+        .collect::<Result<Vec<_>>>()?;
+    let extras = page::Extras {
+        claims: Some(serde_json::to_value(claims)?),
+        studies: (!views.is_empty()).then(|| views.into()),
+    };
+    let page = page::render(&comparisons, &extras)?;
+>>>>>>> theirs
     write("report.html".to_owned(), page.as_bytes())?;
     Ok(Written { files })
 }

@@ -9,6 +9,7 @@
 mod axis;
 mod labels;
 mod scene;
+mod study;
 pub mod style;
 
 use std::collections::BTreeMap;
@@ -24,7 +25,13 @@ use labels::Wanting;
 use scene::{Anchor, Area, Scene, fit, text_width, wrap};
 use style::{Ink, style};
 
+<<<<<<< ours
 /// Widths of the layouts, in CSS pixels.
+=======
+pub use study::study_plots;
+
+/// Widths of the two layouts, in CSS pixels.
+>>>>>>> theirs
 const WIDE: f64 = 800.0;
 const PAGE: f64 = 640.0;
 const NARROW: f64 = 360.0;
@@ -167,7 +174,6 @@ struct Sheet {
 
 impl Sheet {
     fn new(comparison: &Comparison, title: &str, width: f64, notes: &[String]) -> Self {
-        let room = width - 2.0 * MARGIN;
         let seeds = format::plural(comparison.seeds.len(), "seed");
         let left_out: Vec<String> = comparison
             .rows
@@ -182,12 +188,22 @@ impl Sheet {
         if !left_out.is_empty() {
             notes += &format!(" Not shown: {}.", format::list(&left_out));
         }
+        Self::of(
+            width,
+            title,
+            &format!("{} · {seeds}", comparison.name),
+            &notes,
+        )
+    }
+
+    fn of(width: f64, title: &str, subtitle: &str, notes: &str) -> Self {
+        let room = width - 2.0 * MARGIN;
         Self {
             width,
             // Bold is about a tenth wider than what `wrap` measures.
             title: wrap(title, 1.1 * TITLE, room),
-            subtitle: wrap(&format!("{} · {seeds}", comparison.name), BODY, room),
-            notes: wrap(&notes, SMALL, room),
+            subtitle: wrap(subtitle, BODY, room),
+            notes: wrap(notes, SMALL, room),
         }
     }
 

@@ -13,11 +13,12 @@ use std::{
 
 use polars::prelude::{Column, CsvWriter, DataFrame, SerWriter};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::{
     Error, Result,
     comparison::{Run, dataset_label},
-    format,
+    format, plots,
     record::{DatasetFacts, RunRecord, Status},
     statistics::{self, ALPHA, Difference, Metric, Resamples, Summary},
     store,
@@ -813,7 +814,26 @@ pub fn write(study: &Study, out: &Path) -> Result<Vec<PathBuf>> {
         fs::write(&path, content).map_err(|e| failed(&path, e))?;
         files.push(path);
     }
+    for plot in plots::study_plots(study) {
+        let path = out.join(format!("{}-{}.png", study.slug, plot.name));
+        fs::write(&path, plot.png()?).map_err(|e| failed(&path, e))?;
+        files.push(path);
+    }
     Ok(files)
+}
+
+/// The study with its plots as SVG, as the page shows it.
+///
+/// # Errors
+/// If a plot cannot be drawn; not expected.
+pub fn page_view(study: &Study) -> Result<Value> {
+    let mut view = serde_json::to_value(study)?;
+    let plots = plots::study_plots(study)
+        .iter()
+        .map(|plot| Ok(json!({ "wide": plot.svg()?, "narrow": plot.narrow_svg()? })))
+        .collect::<Result<Vec<_>>>()?;
+    view["plots"] = plots.into();
+    Ok(view)
 }
 
 #[cfg(test)]
@@ -821,7 +841,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::sample::Sample;
-    use serde_json::json;
 
     fn labels(n: u32) -> Vec<u32> {
         (0..n).map(|i| i % 2).collect()
@@ -948,6 +967,31 @@ mod tests {
             text.contains("| prompt_tuning | 100 | 89.0 ± 0.3 = |"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_study_is_plotted_with_its_stand_in_and_curves_where_they_are_asked_for() {
+        let (mut manifest, mut records) = example();
+        let metric = &plots::study_plots(&Study::new(&manifest, records.clone()).unwrap())[0];
+        assert!(
+            metric.description.contains("89.7 % at 10"),
+            "{}",
+            metric.description
+        );
+        assert_eq!(&metric.png().unwrap()[1..4], b"PNG");
+        manifest.curves = true;
+        for record in &mut records {
+            record.asked.dataset.stand_in_for = Some("sst2".into());
+            record.asked.dataset.name = "movie_snippets".into();
+        }
+        let study = Study::new(&manifest, records).unwrap();
+        let view = page_view(&study).unwrap();
+        // The metric over x, and a curve for each of three points.
+        assert_eq!(view["plots"].as_array().unwrap().len(), 4);
+        for plot in view["plots"].as_array().unwrap() {
+            let svg = plot["narrow"].as_str().unwrap();
+            assert!(svg.contains("stand-in"), "{svg}");
+        }
     }
 
     #[test]
