@@ -45,6 +45,8 @@ const SMALL: f64 = 12.0;
 const MARK: f64 = 5.5;
 /// With more methods than this, curves get a panel each.
 const OVERLAID: usize = 7;
+/// The machine was steady if the slowest of the backbone's medians is at most this times the fastest.
+const STEADY: f64 = 1.1;
 /// A curve of training losses is drawn with at most this many points.
 const CURVE_POINTS: usize = 160;
 
@@ -823,8 +825,12 @@ fn latency(comparison: &Comparison, title: &str, width: f64) -> Option<(Scene, S
     if rows.is_empty() {
         return None;
     }
-    let bare: Vec<f64> = rows.iter().filter_map(|r| p50(r, "backbone")).collect();
-    let bare = statistics::mean(&bare);
+    let bares: Vec<f64> = rows.iter().filter_map(|r| p50(r, "backbone")).collect();
+    // Each run times the bare backbone too. Where these times differ, so did the machine, and one
+    // common line would be wrong for every method.
+    let [fastest, slowest] = range(bares.iter().copied());
+    let steady = slowest <= STEADY * fastest;
+    let bare = statistics::mean(&bares).filter(|_| steady);
     let merges = rows
         .iter()
         .any(|r| r.latency.contains_key("merged") && r.latency.contains_key("unmerged"));
@@ -836,6 +842,13 @@ fn latency(comparison: &Comparison, title: &str, width: f64) -> Option<(Scene, S
     }
     if bare.is_some() {
         notes.push("Dashed line: the bare backbone's median.".into());
+    } else if !bares.is_empty() {
+        notes.push(format!(
+            "Upright lines: the bare backbone's median in the same runs. It ranged from {} to {} ms: the machine \
+             was not steady, so compare a method with its own line only.",
+            format::ms(fastest),
+            format::ms(slowest)
+        ));
     }
     let sheet = Sheet::new(comparison, title, width, &notes);
     let line = if merges { 40.0 } else { 32.0 };
@@ -887,7 +900,7 @@ fn latency(comparison: &Comparison, title: &str, width: f64) -> Option<(Scene, S
         .iter()
         .flatten()
         .map(|m| m.p99.max(m.p50))
-        .chain(bare)
+        .chain(bares.iter().copied())
         .fold(0.0, f64::max);
     let ticks = if width < 500.0 { 3 } else { 6 };
     let mut axis = Axis::linear([area.left, area.right], [0.0, most], 0.02, ticks);
@@ -918,6 +931,11 @@ fn latency(comparison: &Comparison, title: &str, width: f64) -> Option<(Scene, S
     for ((row, marks), middle) in rows.iter().zip(&marks).zip(&lines.middles) {
         let s = style(&row.method);
         let apart = if marks.len() > 1 { 9.0 } else { 0.0 };
+        if let Some(own) = p50(row, "backbone").filter(|_| !steady) {
+            let x = axis.at(own);
+            let half = line / 2.0 - 4.0;
+            scene.line([[x, middle - half], [x, middle + half]], Ink::Text, 1.6);
+        }
         for (i, m) in marks.iter().enumerate() {
             let y = middle + if i == 0 { -apart } else { apart };
             let (a, b) = (axis.at(m.p50), axis.at(m.p99));
@@ -1076,6 +1094,10 @@ fn curves(
     width: f64,
 ) -> Option<(Scene, String)> {
     let first = curves.first()?;
+    // Single points are no curves; the ranking shows them.
+    if curves.iter().all(|c| c.points.len() < 2) {
+        return None;
+    }
     let metric = comparison.metric();
     let y_title = match loss {
         true => "training loss (cross-entropy, nats)".to_owned(),
@@ -1453,6 +1475,35 @@ mod tests {
         ));
         assert!(svg.contains("prompt_tuning: 8") && svg.trim_end().ends_with("</svg>"));
         assert!(plot.narrow_svg().unwrap().contains("viewBox=\"0 0 720 "));
+    }
+
+    #[test]
+    fn on_an_unsteady_machine_each_method_has_its_own_backbone_as_reference() {
+        let timed = |method: &str, slower: f64| {
+            let run = Sample::new(method).latency("backbone", 4.0 * slower, 6.0 * slower);
+            run.latency("unmerged", 5.0 * slower, 7.0 * slower).record()
+        };
+        let of = |slower: f64| {
+            let plots = plots(&comparison(&[timed("lora", 1.0), timed("adapter", slower)]));
+            texts(named(&plots, "latency")).join(" ")
+        };
+        assert!(of(1.05).contains("Dashed line: the bare backbone's median."));
+        let unsteady = of(2.0);
+        assert!(
+            unsteady.contains("It ranged from 4.00 to 8.00 ms"),
+            "{unsteady}"
+        );
+        assert!(!unsteady.contains("Dashed line"));
+    }
+
+    #[test]
+    fn a_single_evaluation_is_no_curve() {
+        let run = Sample::new("lora").with(|r| {
+            r.outcome.as_mut().unwrap().evaluations.remove(0);
+        });
+        let plots = plots(&comparison(&[run.record()]));
+        assert!(plots.iter().all(|p| p.name != "validation-accuracy"));
+        assert!(plots.iter().any(|p| p.name == "training-loss"));
     }
 
     #[test]
