@@ -78,7 +78,17 @@ fn all_methods_are_compared_reported_and_not_trained_twice() {
         if record["asked"]["method"]["name"] == "majority" {
             // Nothing is trained, so nothing is timed.
             assert_eq!((length(loss), length(evaluations)), (0, 1));
-            assert_eq!(evaluations[0]["metrics"]["accuracy"], 0.5);
+            let labels = record["outcome"]["predictions"]["labels"]
+                .as_array()
+                .unwrap();
+            let share = |class: u64| {
+                labels.iter().filter(|l| **l == class).count() as f64 / labels.len() as f64
+            };
+            let accuracy = &evaluations[0]["metrics"]["accuracy"];
+            assert!(
+                [share(0), share(1)].contains(&accuracy.as_f64().unwrap()),
+                "{accuracy}"
+            );
             assert_eq!(record["cost"]["training_seconds"], 0.0);
             assert_eq!(length(&record["cost"]["latency"]), 0);
             continue;
@@ -483,7 +493,9 @@ fn a_full_disk_fails_the_run_with_the_files_name_and_costs_no_finished_record() 
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    // The report does not fit either, which is said; what was finished is not lost.
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("cannot write out/"), "{said}");
     let after = records(&place);
     assert_eq!(after.len(), 2);
     assert!(after.contains(&finished[0]));

@@ -44,25 +44,10 @@ pub struct Written {
 ///
 /// # Errors
 /// If a file cannot be written, or a plot or the page cannot be made.
-<<<<<<< ours
-pub fn write_report(records: &[record::RunRecord], out: &Path) -> Result<Written> {
-    write_report_with(records, out, &page::Extras::default())
-}
-
-/// [`write_report`] with more sections in the page.
-///
-/// # Errors
-/// As [`write_report`].
-pub fn write_report_with(
-    records: &[record::RunRecord],
-    out: &Path,
-    extras: &page::Extras,
-=======
 pub fn write_report(
     records: &[record::RunRecord],
     studies: &[studies::Study],
     out: &Path,
->>>>>>> theirs
 ) -> Result<Written> {
     let mut files = Vec::new();
     let mut write = |name: String, content: &[u8]| {
@@ -89,9 +74,6 @@ pub fn write_report(
             write(format!("{slug}-{}.png", plot.name), &plot.png()?)?;
         }
     }
-<<<<<<< ours
-    let page = page::render(&comparisons, extras)?;
-=======
     let claims = claims::judge_all(&comparisons, studies)?;
     let views = studies
         .iter()
@@ -102,7 +84,6 @@ pub fn write_report(
         studies: (!views.is_empty()).then(|| views.into()),
     };
     let page = page::render(&comparisons, &extras)?;
->>>>>>> theirs
     write("report.html".to_owned(), page.as_bytes())?;
     Ok(Written { files })
 }

@@ -25,13 +25,9 @@ use labels::Wanting;
 use scene::{Anchor, Area, Scene, fit, text_width, wrap};
 use style::{Ink, style};
 
-<<<<<<< ours
-/// Widths of the layouts, in CSS pixels.
-=======
 pub use study::study_plots;
 
-/// Widths of the two layouts, in CSS pixels.
->>>>>>> theirs
+/// Widths of the layouts, in CSS pixels.
 const WIDE: f64 = 800.0;
 const PAGE: f64 = 640.0;
 const NARROW: f64 = 360.0;

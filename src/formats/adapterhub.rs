@@ -397,10 +397,14 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
     );
     const NAME: &str = "task";
     let (ours, head_tensors) = export.tensors()?;
-    for (key, plain) in [("drop_layers", json!(0)), ("scaling", Value::Null)] {
+    let placement = export.key("placement").as_str().unwrap_or_default();
+    for (key, plain, free) in [
+        ("drop_layers", json!(0), false),
+        ("scaling", Value::Null, placement.ends_with("parallel")),
+    ] {
         ensure!(
-            *export.key(key) == plain,
-            "{key} {} cannot be written in the format of AdapterHub; only {plain} can",
+            free || *export.key(key) == plain,
+            "{key} {} cannot be written in the format of AdapterHub for placement '{placement}'; only {plain} can",
             export.key(key)
         );
     }
@@ -431,7 +435,6 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
             .with_context(|| format!("variable '{name}' has no place in AdapterHub's adapters"))?;
         tensors.insert(their_name, tensor);
     }
-    let placement = export.key("placement").as_str().unwrap_or_default();
     let (_, wiring) = PLACEMENTS
         .iter()
         .find(|(ours, _)| *ours == placement.trim_start_matches("scaled_"))

@@ -5,7 +5,7 @@ use super::labels;
 use super::scene::{Anchor, Area, Scene, fit, text_width};
 use super::style::{Ink, Marker, Style, style};
 use super::{
-    AXIS_ROOM, BODY, MARGIN, MARK, NARROW, Plot, SMALL, Sheet, WIDE, draw_horizontal_axis,
+    AXIS_ROOM, BODY, MARGIN, MARK, NARROW, PAGE, Plot, SMALL, Sheet, WIDE, draw_horizontal_axis,
     draw_vertical_axis, range, tick_room,
 };
 use crate::comparison::slug;
@@ -186,6 +186,7 @@ fn plot(study: &Study, name: &str, title: &str, lines: &[Line], across: &Across)
         title: title.to_owned(),
         description: format!("{title}, {}. {}", study.title, described.join("; ")),
         wide: draw(study, title, &lines, across, WIDE),
+        page: draw(study, title, &lines, across, PAGE),
         narrow: draw(study, title, &lines, across, NARROW),
     })
 }
