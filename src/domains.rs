@@ -339,6 +339,9 @@ const OWN: &str = "own";
 const OTHERS: &str = "other domains'";
 const ONE: &str = "one for all";
 
+/// Tells whether a result belongs to a kind of weights.
+type IsKind = fn(&Crossed) -> bool;
+
 impl Summarised {
     fn of(crossed: &[Crossed], domains: &[String]) -> Self {
         let mut methods: Vec<&String> = Vec::new();
@@ -350,7 +353,7 @@ impl Summarised {
         let mut lines = Vec::new();
         for method in methods {
             let of_method = || crossed.iter().filter(|c| c.method == *method);
-            let kinds: [(&'static str, fn(&Crossed) -> bool); 3] = [
+            let kinds: [(&str, IsKind); 3] = [
                 (OWN, |c| c.trained_on == c.evaluated_on),
                 (OTHERS, |c| {
                     c.trained_on != c.evaluated_on && c.trained_on != ALL

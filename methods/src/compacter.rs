@@ -47,7 +47,7 @@ impl MethodConfig for Config {
             ));
         }
         let (n, b) = (self.phm_dim, self.bottleneck(h));
-        if n == 0 || h % n != 0 || b % n != 0 {
+        if n == 0 || !h.is_multiple_of(n) || !b.is_multiple_of(n) {
             return Err(format!(
                 "phm_dim {n} must divide the hidden size {h} and the bottleneck {b} (hidden size / reduction_factor)"
             ));

@@ -812,8 +812,11 @@ fn bad_values_are_refused_with_key_value_and_what_is_accepted() {
     );
 }
 
+/// A case's name, its method, and the examples that are its own.
+type Neighbour = (String, Box<dyn PeftMethod>, Vec<Vec<u32>>);
+
 /// All methods that share the frozen backbone, each moved away from its start, with a few examples each.
-fn neighbours(frozen: &Backbone) -> Vec<(String, Box<dyn PeftMethod>, Vec<Vec<u32>>)> {
+fn neighbours(frozen: &Backbone) -> Vec<Neighbour> {
     let mut all = cases();
     all.push((
         "prompt_tuning of another length".into(),
@@ -836,10 +839,7 @@ fn neighbours(frozen: &Backbone) -> Vec<(String, Box<dyn PeftMethod>, Vec<Vec<u3
         .collect()
 }
 
-fn mixed(
-    frozen: &Backbone,
-    all: &[&(String, Box<dyn PeftMethod>, Vec<Vec<u32>>)],
-) -> Vec<Vec<f32>> {
+fn mixed(frozen: &Backbone, all: &[&Neighbour]) -> Vec<Vec<f32>> {
     let hooks = Mixed::new(
         all.iter()
             .map(|(_, method, own)| (&**method as &dyn Hooks, own.len())),
@@ -881,7 +881,7 @@ fn a_neighbour_in_the_batch_changes_no_bit() {
     kernels::with_reference_path(false, || {
         let frozen = backbone();
         let all = neighbours(&frozen);
-        let of = |all: &[&(String, Box<dyn PeftMethod>, Vec<Vec<u32>>)], case: &str| {
+        let of = |all: &[&Neighbour], case: &str| {
             let before = all.iter().take_while(|(name, ..)| name != case);
             let first: usize = before.map(|(.., own)| own.len()).sum();
             let own = all.iter().find(|(name, ..)| name == case).unwrap().2.len();

@@ -719,7 +719,7 @@ fn environment(comparisons: &[Comparison]) -> Vec<Setting> {
             None => settings.push(Setting { facts, runs: 1 }),
         }
     }
-    settings.sort_by(|a, b| b.runs.cmp(&a.runs));
+    settings.sort_by_key(|s| std::cmp::Reverse(s.runs));
     settings
 }
 

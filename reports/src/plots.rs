@@ -46,6 +46,9 @@ const STEADY: f64 = 1.1;
 /// A curve of training losses is drawn with at most this many points.
 const CURVE_POINTS: usize = 160;
 
+/// Draws a plot with a title at a width; `None` if there is nothing to show. With its description.
+type Draw<'a> = dyn Fn(&str, f64) -> Option<(Scene, String)> + 'a;
+
 /// A plot of a comparison.
 #[derive(Clone, Debug)]
 pub struct Plot {
@@ -92,20 +95,19 @@ pub fn plots(comparison: &Comparison) -> Vec<Plot> {
     let metric = comparison.metric();
     let title = format::metric_title(metric);
     let name = title.trim_end_matches(" (%)");
-    let both =
-        |name: String, title: String, draw: &dyn Fn(&str, f64) -> Option<(Scene, String)>| {
-            let (wide, description) = draw(&title, WIDE)?;
-            let (page, _) = draw(&title, PAGE)?;
-            let (narrow, _) = draw(&title, NARROW)?;
-            Some(Plot {
-                name,
-                description: format!("{title}, {}. {description}", comparison.name),
-                title,
-                wide,
-                page,
-                narrow,
-            })
-        };
+    let both = |name: String, title: String, draw: &Draw<'_>| {
+        let (wide, description) = draw(&title, WIDE)?;
+        let (page, _) = draw(&title, PAGE)?;
+        let (narrow, _) = draw(&title, NARROW)?;
+        Some(Plot {
+            name,
+            description: format!("{title}, {}. {description}", comparison.name),
+            title,
+            wide,
+            page,
+            narrow,
+        })
+    };
     let bars = |quantity: Quantity, name: &str, title: &str| {
         both(name.into(), title.into(), &|title, width| {
             bar_chart(comparison, quantity, title, width)

@@ -68,8 +68,11 @@ fn exists(method: &str) -> bool {
     methods::registry::entry(method).is_ok()
 }
 
+/// Makes the keys and tensors of one method.
+type Writer = fn(&Writing<'_>) -> Result<Written>;
+
 /// Our methods that can be written.
-const WRITE: &[(&str, fn(&Writing<'_>) -> Result<Written>)] = &[
+const WRITE: &[(&str, Writer)] = &[
     ("lora", write_lora),
     ("dora", write_lora),
     ("prompt_tuning", write_prompt),
