@@ -425,7 +425,13 @@ fn execute(
         checks,
     };
     let cost = Cost {
-        training_seconds: trained.step_seconds.iter().map(|s| f64::from(*s)).sum(),
+        // The sum of nothing is −0.0.
+        training_seconds: 0.0
+            + trained
+                .step_seconds
+                .iter()
+                .map(|s| f64::from(*s))
+                .sum::<f64>(),
         step_seconds: trained.step_seconds,
         examples: trained.examples,
         tokens: trained.tokens,

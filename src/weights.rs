@@ -152,8 +152,14 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
     // The start is overwritten, so any stream will do.
     let mut rng = datasets::stream(0, "overwritten");
     let rng: &mut ChaCha8Rng = &mut rng;
+    // A method with a backbone of its own makes it from this one: it is read as it was trained.
+    let backbone = loaded
+        .backbone
+        .clone()
+        .with_pooling(config.pooling)
+        .with_context(|| folder.display().to_string())?;
     let mut method = resolved.build(&mut methods::Context {
-        backbone: &loaded.backbone,
+        backbone: &backbone,
         rng: &mut *rng,
         words: &Vocabulary(&loaded.tokenizer),
     })?;

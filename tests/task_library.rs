@@ -60,16 +60,20 @@ fn tasks(place: &Place) -> PathBuf {
     folder
 }
 
-fn library(place: &Place) -> TaskLibrary {
+fn empty_library(overrides: &BTreeMap<String, String>) -> TaskLibrary {
     // Nothing is fetched: the backbone is a folder.
     let files = Files::new(true).unwrap();
     let backbone = tiny_backbone();
     let loaded = files
-        .backbone(backbone.to_str().unwrap(), &BTreeMap::new())
+        .backbone(backbone.to_str().unwrap(), overrides)
         .unwrap()
         .load()
         .unwrap();
-    let library = TaskLibrary::new(loaded);
+    TaskLibrary::new(loaded)
+}
+
+fn library(place: &Place) -> TaskLibrary {
+    let library = empty_library(&BTreeMap::new());
     for (name, folder) in task_folders(&place.path().join("tasks")).unwrap() {
         library.add(&name, &folder).unwrap();
     }
@@ -98,6 +102,41 @@ fn logits(library: &TaskLibrary, rows: &[Row]) -> Vec<Vec<f32>> {
         .map(Result::unwrap)
         .collect();
     answers.into_iter().map(|p| p.logits).collect()
+}
+
+#[test]
+fn a_task_with_a_backbone_of_its_own_is_read_as_it_was_trained() {
+    let place = Place::new();
+    let data = place.reviews();
+    let backbone = tiny_backbone();
+    let printed = place.ok(&[
+        "train",
+        data.to_str().unwrap(),
+        "--text-column=review",
+        "--label-column=stars",
+        "--backbone",
+        backbone.to_str().unwrap(),
+        "--budget=quick",
+        "--set=recipe.steps=3",
+        "--set=recipe.evaluations=1",
+        "--set=backbone.pooling=cls",
+        "--out=out",
+        "--method=full",
+    ]);
+    let row = Row {
+        task: "full".into(),
+        text: "good fine number".into(),
+        pair: None,
+    };
+    let predicted = |pooling: &str| {
+        let library = empty_library(&[("pooling".to_owned(), pooling.to_owned())].into());
+        library
+            .add("full", &place.path().join(printed.trim()))
+            .unwrap();
+        logits(&library, std::slice::from_ref(&row))
+    };
+    assert_eq!(predicted("mean"), predicted("cls"));
+    assert_eq!(predicted("pooler"), predicted("cls"));
 }
 
 #[test]

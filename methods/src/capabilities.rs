@@ -29,7 +29,7 @@ pub struct Capabilities {
     pub mergeable: bool,
     /// Whether its examples can share a batch with those of other tasks over one backbone.
     pub mixed_batches: bool,
-    /// Number of trained parameters, as a formula: see [`Entry::parameters`].
+    /// Number of trained parameters, as a formula in the sizes of the backbone and the keys of the configuration.
     pub parameters: &'static str,
     /// Whether what it ships has another number of parameters than what it trains.
     pub ships_less: bool,

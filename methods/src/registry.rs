@@ -37,7 +37,7 @@ pub struct Entry {
     pub yaml: &'static str,
     /// Whether it is among the methods that a comparison trains unless others are named.
     pub standard: bool,
-    /// Number of trained parameters: see [`Entry::parameters`].
+    /// Number of trained parameters as a formula; `Entry::parameters` sets it.
     pub parameters: &'static str,
     pub(crate) parse: fn(Value) -> std::result::Result<(), String>,
     pub(crate) check: fn(Value, &backbone::Config) -> std::result::Result<(), String>,
