@@ -36,7 +36,7 @@ test *flags:
 test-reference:
     PEFTBENCH_REFERENCE=1 cargo test --no-fail-fast -p peftbench-backbone -p peftbench-methods -p peftbench
 
-# Weights back and forth with the real Python libraries; PEFTBENCH_PYTHON names a Python that has them.
+# Weights back and forth with the real Python libraries (PEFTBENCH_PYTHON names a Python that has them); with PEFTBENCH_INTEROP_SST2=1 also on minilm and SST-2.
 interop *flags:
     tests/interop/run.sh {{ flags }}
 

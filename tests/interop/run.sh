@@ -30,12 +30,12 @@ fi
 cargo build --quiet
 binary=${CARGO_TARGET_DIR:-target}/debug/peftbench
 
-# The large case needs files that are large: only where they are already here.
+# The large case takes minutes and needs files that are large: only where it is asked for and they are already here.
 set -- --binary "$binary" --table docs/COMPATIBILITY.md "$@"
 cache=${PEFTBENCH_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/peftbench}
 minilm=$(find "$cache/packages" -path '*minilm*' -name model.safetensors 2>/dev/null | head -n 1)
 sst2=$(find "${HF_HOME:-$HOME/.cache/huggingface}/hub" -path '*glue*/sst2/train*' 2>/dev/null | head -n 1)
-if [ -n "$minilm" ] && [ -n "$sst2" ]; then
+if [ -n "${PEFTBENCH_INTEROP_SST2:-}" ] && [ -n "$minilm" ] && [ -n "$sst2" ]; then
     set -- --minilm "$(dirname "$minilm")" --sst2 "$(dirname "$sst2")" "$@"
 fi
 "$python" tests/interop/interop.py "$@"
