@@ -141,3 +141,11 @@ pub fn out() -> Result<PathBuf> {
     std::fs::create_dir_all(&folder)?;
     Ok(folder)
 }
+
+/// A method as it is when its weights have been saved and loaded: what is timed at inference.
+pub fn shipped(resolved: &Resolved, backbone: &Backbone) -> Result<Box<dyn PeftMethod>> {
+    let saved = build(resolved, backbone)?.shipped()?;
+    let mut method = build(resolved, backbone)?;
+    method.load(&saved.into_iter().collect())?;
+    Ok(method)
+}

@@ -6,7 +6,7 @@
 
 use std::{
     collections::BTreeMap,
-    io::{IsTerminal, Write},
+    io::IsTerminal,
     time::{Duration, Instant},
 };
 
@@ -269,8 +269,8 @@ impl Board {
 
     fn event(&self, value: Value) {
         if self.telling == Telling::Json {
-            // A reader that has gone away ends the program at the next write of a result.
-            writeln!(std::io::stdout(), "{value}").ok();
+            // What cannot be written now shows at the next write of a result.
+            say!("{value}").ok();
         }
     }
 }

@@ -13,11 +13,9 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use reports::{
-    Comparison, changes, claims,
+    Comparison, Findings, changes, claims,
     record::{RunRecord, Status},
-    store,
-    studies::Study,
-    tables,
+    store, tables,
 };
 
 use crate::{
@@ -113,14 +111,13 @@ pub fn compare(arguments: &cli::Compare) -> Result<ExitCode> {
     }
     if arguments.json {
         let comparisons = Comparison::from_records(&ended.records);
-        let studies = reports::studies::read_all(&base.out)?;
-        reports::write_report(&ended.records, &studies, &base.out)?;
+        reports::write_report(&ended.records, &Findings::read(&base.out)?, &base.out)?;
         let all: Vec<_> = comparisons.iter().map(tables::json).collect();
         let event = serde_json::json!({ "event": "compared", "comparisons": all });
-        println!("{event}");
+        say!("{event}")?;
     } else {
-        let studies = reports::studies::read_all(&base.out)?;
-        show(&ended.records, &studies, &base.out, false, telling)?;
+        let findings = Findings::read(&base.out)?;
+        show(&ended.records, &findings, &base.out, false, telling)?;
     }
     Ok(code(ended.records.iter().any(|r| r.status != Status::Ok)))
 }
@@ -159,24 +156,22 @@ pub(crate) fn said(ended: &compare::Ended, all: usize, telling: Telling) -> Opti
 /// Prints the comparisons of records and writes the report.
 fn show(
     records: &[RunRecord],
-    studies: &[Study],
+    findings: &Findings,
     out: &Path,
     json: bool,
     telling: Telling,
 ) -> Result<()> {
     let comparisons = Comparison::from_records(records);
-    let written = reports::write_report(records, studies, out)?;
-    let mut stdout = std::io::stdout().lock();
+    let written = reports::write_report(records, findings, out)?;
     if json {
         let all: Vec<_> = comparisons.iter().map(tables::json).collect();
-        serde_json::to_writer_pretty(&mut stdout, &all)?;
-        writeln!(stdout)?;
+        say!("{}", serde_json::to_string_pretty(&all)?)?;
         return Ok(());
     }
     let width = terminal_width();
     let colour = colour();
     for comparison in &comparisons {
-        writeln!(stdout, "{}", tables::terminal(comparison, width, colour))?;
+        say!("{}", tables::terminal(comparison, width, colour))?;
     }
     if telling == Telling::Normal {
         for file in written.files {
@@ -192,21 +187,15 @@ pub(crate) fn colour() -> bool {
 }
 
 /// Studies, searches and claims: files beside the report, and the claims' verdicts in the terminal.
-fn show_more(
-    records: &[RunRecord],
-    studies: &[Study],
-    folder: &Path,
-    out: &Path,
-    json: bool,
-) -> Result<()> {
+fn show_more(records: &[RunRecord], findings: &Findings, out: &Path, json: bool) -> Result<()> {
     let mut files = Vec::new();
-    for study in studies {
+    for study in &findings.studies {
         files.extend(reports::studies::write(study, out)?);
     }
-    for tuning in reports::tuning::read_all(folder)? {
-        files.extend(reports::tuning::write(&tuning, out)?);
+    for tuning in &findings.tunings {
+        files.extend(reports::tuning::write(tuning, out)?);
     }
-    let claims = claims::judge_all(&Comparison::from_records(records), studies)?;
+    let claims = claims::judge_all(&Comparison::from_records(records), &findings.studies)?;
     for (name, content) in [
         ("claims.md", claims::markdown(&claims)),
         ("claims.json", serde_json::to_string_pretty(&claims)?),
@@ -216,9 +205,9 @@ fn show_more(
         files.push(path);
     }
     if !json {
-        println!("Claims, tested here (claims.md has the evidence):");
+        say!("Claims, tested here (claims.md has the evidence):")?;
         for claim in &claims {
-            println!("  {:<14} {}", claim.verdict.words(), claim.claim);
+            say!("  {:<14} {}", claim.verdict.words(), claim.claim)?;
         }
     }
     for file in files {
@@ -253,9 +242,9 @@ pub fn train(arguments: &cli::Train, started: Instant) -> Result<ExitCode> {
     board.finish(&record);
     board.close();
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&record)?);
+        say!("{}", serde_json::to_string_pretty(&record)?)?;
     } else if record.status == Status::Ok {
-        println!("{}", run::weights_folder(&plan.out, &record.id).display());
+        say!("{}", run::weights_folder(&plan.out, &record.id).display())?;
     }
     Ok(code_of(&record))
 }
@@ -308,17 +297,17 @@ pub fn evaluate(arguments: &cli::Evaluate) -> Result<ExitCode> {
     let (metrics, examples) =
         run::evaluate(&arguments.weights, &data, split, &loaded, files.cache())?;
     if arguments.json {
-        println!(
+        say!(
             "{}",
             serde_json::json!({ "dataset": data.dataset.name, "split": split.name(), "examples": examples, "metrics": metrics })
-        );
+        )?;
     } else {
         for (name, value) in metrics {
-            println!(
+            say!(
                 "{name} {value:.4} ({examples} examples of {}, {})",
                 data.dataset.name,
                 split.name()
-            );
+            )?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -388,9 +377,9 @@ pub fn report(arguments: &cli::Report) -> Result<ExitCode> {
     if let Some([before, after]) = arguments.compare.as_deref() {
         let changes = changes::changes(&read_records(before)?, &read_records(after)?);
         if arguments.json {
-            println!("{}", serde_json::to_string_pretty(&changes)?);
+            say!("{}", serde_json::to_string_pretty(&changes)?)?;
         } else {
-            print!("{}", changes::terminal(&changes));
+            say!("{}", changes::terminal(&changes).trim_end())?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -401,9 +390,9 @@ pub fn report(arguments: &cli::Report) -> Result<ExitCode> {
         arguments.records.display()
     );
     let out = arguments.out.as_ref().unwrap_or(&arguments.records);
-    let studies = reports::studies::read_all(&arguments.records)?;
-    show(&records, &studies, out, arguments.json, Telling::Normal)?;
-    show_more(&records, &studies, &arguments.records, out, arguments.json)?;
+    let findings = Findings::read(&arguments.records)?;
+    show(&records, &findings, out, arguments.json, Telling::Normal)?;
+    show_more(&records, &findings, out, arguments.json)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -414,7 +403,7 @@ pub fn report(arguments: &cli::Report) -> Result<ExitCode> {
 pub fn list(arguments: &cli::List) -> Result<ExitCode> {
     let rows: Vec<(String, serde_json::Value, String)> = match arguments.what {
         Kind::Methods if !arguments.json => {
-            print!("{}", crate::capabilities::table()?);
+            say!("{}", crate::capabilities::table()?.trim_end())?;
             return Ok(ExitCode::SUCCESS);
         }
         Kind::Methods => crate::capabilities::json()?
@@ -461,11 +450,11 @@ pub fn list(arguments: &cli::List) -> Result<ExitCode> {
             .into_iter()
             .map(|(name, value, _)| (name, value))
             .collect();
-        println!("{}", serde_json::to_string_pretty(&map)?);
+        say!("{}", serde_json::to_string_pretty(&map)?)?;
     } else {
         let width = rows.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
         for (name, _, about) in rows {
-            println!("{name:width$}  {about}");
+            say!("{name:width$}  {about}")?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -495,7 +484,7 @@ pub fn fetch(arguments: &cli::Fetch) -> Result<ExitCode> {
         } else {
             files.fetch_data(name)?
         };
-        println!("{name}: {place}");
+        say!("{name}: {place}")?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -503,14 +492,19 @@ pub fn fetch(arguments: &cli::Fetch) -> Result<ExitCode> {
 /// `check`.
 ///
 /// # Errors
-/// Never: problems are printed, all of them, and the exit code says whether there were any.
+/// If standard output cannot be written. Problems are printed, all of them, and the exit code says whether there were any.
 pub fn check(arguments: &cli::Check) -> Result<ExitCode> {
     let mut problems = Vec::new();
+    let mut said = Ok(());
     let mut count = 0;
     let mut one = |what: String, result: Result<()>| {
         count += 1;
         match result {
-            Ok(()) => println!("ok  {what}"),
+            Ok(()) => {
+                if let Err(e) = say!("ok  {what}") {
+                    said = Err(e);
+                }
+            }
             Err(e) => problems.push(format!("{what}: {e:#}")),
         }
     };
@@ -581,7 +575,8 @@ pub fn check(arguments: &cli::Check) -> Result<ExitCode> {
             }
         }
     }
-    println!("{count} checked, {} with problems", problems.len());
+    said?;
+    say!("{count} checked, {} with problems", problems.len())?;
     for problem in &problems {
         eprintln!("error: {problem}");
     }

@@ -204,7 +204,7 @@ fn finished(own: &Path, elsewhere: &[PathBuf], id: &str) -> Result<Option<RunRec
 fn spawn(plan: &RunPlan, board: &mut Board) -> Result<Option<String>> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let mut child = Command::new(program)
-        .arg("run-plan")
+        .args(["run-plan", "--threads", &kernels::threads().to_string()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -107,9 +107,9 @@ pub fn command(arguments: &cli::Domains) -> Result<ExitCode> {
     let summary = Summarised::of(&crossed, domains);
     let written = write(out, &crossed, &summary)?;
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&summary.json(&crossed))?);
+        say!("{}", serde_json::to_string_pretty(&summary.json(&crossed))?)?;
     } else {
-        print!("{}", summary.terminal());
+        say!("{}", summary.terminal().trim_end())?;
         for path in written {
             eprintln!("wrote {}", path.display());
         }

@@ -30,7 +30,7 @@ pub fn export(arguments: &cli::Export) -> Result<ExitCode> {
     if let Some(note) = formats::export(&export, arguments.format, &arguments.out)? {
         eprintln!("note: {note}");
     }
-    println!("{}", arguments.out.display());
+    say!("{}", arguments.out.display())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -57,7 +57,7 @@ pub fn import(arguments: &cli::Import) -> Result<ExitCode> {
         task.config.labels = labels.clone();
     }
     weights::save(&arguments.out, &task.config, &*task.method, &task.head)?;
-    println!("{}", arguments.out.display());
+    say!("{}", arguments.out.display())?;
     Ok(ExitCode::SUCCESS)
 }
 

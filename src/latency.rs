@@ -490,7 +490,7 @@ fn show(
             "noise_floor": noise, "circumstances": crate::measure::circumstances(),
             "cells": cells, "weights": weights,
         });
-        println!("{}", serde_json::to_string_pretty(&value)?);
+        say!("{}", serde_json::to_string_pretty(&value)?)?;
         return Ok(());
     }
     let mut settings: Vec<(usize, Option<usize>)> = Vec::new();
@@ -542,8 +542,8 @@ fn show(
                 table.push(line);
             }
         }
-        println!("batch {batch}: p50/p99 in ms, and p50 over the backbone's");
-        println!("{}", columns(&table));
+        say!("batch {batch}: p50/p99 in ms, and p50 over the backbone's")?;
+        say!("{}", columns(&table))?;
     }
     let mut table = vec![["weights", "file", "loaded"].map(str::to_owned).to_vec()];
     for m in all {
@@ -551,13 +551,13 @@ fn show(
         let bytes = |n: u64| reports::format::bytes(n as f64);
         table.push(vec![m.name.clone(), bytes(file), bytes(resident)]);
     }
-    println!("{}", columns(&table));
+    say!("{}", columns(&table))?;
     match noise {
-        Some(noise) => println!(
+        Some(noise) => say!(
             "≈: below the noise floor of {:.1} %, which two measurements of the backbone keep below in 19 of 20 settings",
             100.0 * noise
-        ),
-        None => println!("no noise floor: no setting was measured"),
+        )?,
+        None => say!("no noise floor: no setting was measured")?,
     }
     Ok(())
 }

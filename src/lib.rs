@@ -4,6 +4,10 @@
 //! head, loss, step) → [`run`] (record) → the reports crate.
 #![forbid(unsafe_code)]
 
+// First: the others use its macro.
+#[macro_use]
+pub mod output;
+
 pub mod augmenter;
 pub mod board;
 pub mod capabilities;

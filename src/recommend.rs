@@ -51,9 +51,9 @@ pub fn recommend(arguments: &cli::Recommend) -> Result<ExitCode> {
         );
     };
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&found)?);
+        say!("{}", serde_json::to_string_pretty(&found)?)?;
     } else {
-        print!("{}", recommend::terminal(&found));
+        say!("{}", recommend::terminal(&found).trim_end())?;
     }
     Ok(ExitCode::SUCCESS)
 }

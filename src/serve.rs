@@ -268,7 +268,7 @@ pub fn tasks(arguments: &cli::Tasks) -> Result<ExitCode> {
                 .iter()
                 .map(|(name, error)| json!({ "name": name, "error": error })),
         );
-        println!("{}", serde_json::to_string_pretty(&all)?);
+        say!("{}", serde_json::to_string_pretty(&all)?)?;
     } else {
         let bytes = |n: u64| reports::format::bytes(n as f64);
         let mut rows = vec![
@@ -292,7 +292,7 @@ pub fn tasks(arguments: &cli::Tasks) -> Result<ExitCode> {
                 bytes(task.resident_bytes()),
             ]
         }));
-        print!("{}", columns(&rows));
+        say!("{}", columns(&rows).trim_end())?;
         for (name, error) in &unusable {
             eprintln!("error: task '{name}': {error}");
         }

@@ -5,7 +5,6 @@
 
 use std::{
     collections::BTreeMap,
-    io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -434,16 +433,12 @@ pub fn sweep(arguments: &cli::Sweep) -> Result<ExitCode> {
 
 fn show(study: &Study, out: &Path, telling: Telling, json: bool) -> Result<()> {
     let files = studies::write(study, out)?;
-    let mut stdout = std::io::stdout().lock();
     if json {
         let event = serde_json::json!({ "event": "study", "study": study });
-        writeln!(stdout, "{event}")?;
+        say!("{event}")?;
     } else {
-        write!(
-            stdout,
-            "{}",
-            studies::terminal(study, commands::terminal_width())
-        )?;
+        let table = studies::terminal(study, commands::terminal_width());
+        say!("{}", table.trim_end())?;
     }
     if telling == Telling::Normal {
         for file in files {

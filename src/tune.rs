@@ -1,11 +1,11 @@
 //! `tune`: the same number of random-search trials for every method, judged on examples held out of the training
 //! split; then the best configuration of each over fresh seeds, judged on the validation split.
 
-use std::{collections::BTreeMap, io::Write, process::ExitCode};
+use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use reports::{
-    Comparison,
+    Comparison, Findings,
     record::{Status, Tuned},
     tables,
     tuning::{self, Manifest, MethodTrials, Tuning},
@@ -177,27 +177,26 @@ pub fn tune(arguments: &cli::Tune) -> Result<ExitCode> {
         return Ok(code);
     }
 
-    let files = tuning::write(&tuning, &folder)?;
+    let mut files = tuning::write(&tuning, &folder)?;
     // Rows with defaults that were made under the same conditions stand beside the tuned ones.
-    let comparisons: Vec<Comparison> =
-        Comparison::from_records(&commands::read_records(&base.out)?)
-            .into_iter()
-            .filter(|c| {
-                let tuned = |id: &str| winning.records.iter().any(|r| r.id == id);
-                c.records.iter().any(|r| tuned(&r.id))
-            })
-            .collect();
-    let mut stdout = std::io::stdout().lock();
+    let records = commands::read_records(&base.out)?;
+    files.extend(reports::write_report(&records, &Findings::read(&base.out)?, &base.out)?.files);
+    let comparisons: Vec<Comparison> = Comparison::from_records(&records)
+        .into_iter()
+        .filter(|c| {
+            let tuned = |id: &str| winning.records.iter().any(|r| r.id == id);
+            c.records.iter().any(|r| tuned(&r.id))
+        })
+        .collect();
     if arguments.json {
         let all: Vec<_> = comparisons.iter().map(tables::json).collect();
         let event = serde_json::json!({ "event": "tuned", "tuning": tuning, "comparisons": all });
-        writeln!(stdout, "{event}")?;
+        say!("{event}")?;
     } else {
-        writeln!(stdout, "{}", tuning::markdown(&tuning))?;
+        say!("{}", tuning::markdown(&tuning))?;
         for comparison in &comparisons {
             let width = commands::terminal_width();
-            writeln!(
-                stdout,
+            say!(
                 "{}",
                 tables::terminal(comparison, width, commands::colour())
             )?;

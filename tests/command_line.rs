@@ -1,6 +1,12 @@
 //! The commands as a user types them, on a tiny backbone and tiny data.
 
-use std::fs;
+#[cfg(unix)]
+use std::os::unix::process::CommandExt;
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    process::Stdio,
+};
 
 use serde_json::Value;
 
@@ -545,22 +551,23 @@ fn ctrl_c_ends_a_comparison_with_a_record_and_exit_code_130_and_it_goes_on_later
         "compare",
         data,
         backbone,
-        &["--methods", "lora", "--seeds", "1"],
+        &["--methods", "lora", "--seeds", "1", "--json"],
     );
     let steps = arguments
         .iter()
         .position(|a| *a == "recipe.steps=6")
         .unwrap();
     arguments[steps] = "recipe.steps=100000";
-    use std::os::unix::process::CommandExt;
-    let child = place
+    let mut child = place
         .command(&arguments)
         .process_group(0)
-        .stderr(std::process::Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // Until the run has begun to train there is nothing to interrupt: wait for its process.
-    std::thread::sleep(std::time::Duration::from_secs(4));
+    // Until the run has begun to train there is nothing to interrupt.
+    let mut events = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(events.any(|line| line.unwrap().contains("\"step\"")));
     let group = format!("-{}", child.id());
     assert!(
         std::process::Command::new("kill")
@@ -569,6 +576,7 @@ fn ctrl_c_ends_a_comparison_with_a_record_and_exit_code_130_and_it_goes_on_later
             .unwrap()
             .success()
     );
+    assert!(events.all(|line| line.is_ok()));
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(130), "{said}");
@@ -576,6 +584,35 @@ fn ctrl_c_ends_a_comparison_with_a_record_and_exit_code_130_and_it_goes_on_later
     let interrupted = records(&place);
     assert_eq!(interrupted.len(), 1);
     assert_eq!(interrupted[0]["status"]["is"], "interrupted");
+}
+
+#[test]
+fn a_reader_that_leaves_early_costs_nothing() {
+    let place = Place::new();
+    let (data, backbone) = (place.reviews(), tiny_backbone());
+    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
+    let more = ["--method", "lora", "--json"];
+    let mut child = place
+        .command(&tiny("train", data, backbone, &more))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert_eq!(records(&place)[0]["status"]["is"], "ok");
+}
+
+#[test]
+fn the_threads_that_are_asked_for_compute_the_runs_of_a_comparison() {
+    let place = Place::new();
+    let (data, backbone) = (place.reviews(), tiny_backbone());
+    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
+    let more = ["--methods", "lora", "--seeds", "1", "--threads", "3"];
+    place.ok(&tiny("compare", data, backbone, &more));
+    assert_eq!(records(&place)[0]["circumstances"]["threads"], 3);
 }
 
 #[test]

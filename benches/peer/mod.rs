@@ -10,10 +10,16 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    time::Instant,
 };
 
 use anyhow::{Context, Result, ensure};
-use peftbench::run::Setting;
+use backbone::Backbone;
+use methods::{HeadOnly, PeftMethod};
+use peftbench::{
+    run::Setting,
+    trainer::{Model, batch_of},
+};
 use reports::record::RunRecord;
 use serde::Deserialize;
 
@@ -25,6 +31,8 @@ use crate::{
 /// Steps that are timed, after [`WARM_UP`] others.
 const STEPS: usize = 60;
 const WARM_UP: usize = 5;
+/// Sentences whose latency is taken, the first eighth for warm-up.
+const SENTENCES: usize = 256;
 /// Of one process of each side.
 const REPEATS: usize = 3;
 
@@ -84,7 +92,8 @@ pub fn main(arguments: &[&str]) -> Result<()> {
             continue;
         }
         let (mut own, mut peer) = (Vec::new(), Vec::new());
-        for _ in 0..repeats {
+        for round in 1..=repeats {
+            eprintln!("{ours}: {round} of {repeats}");
             peer.push(run_peer(&python, theirs, &model, &work)?);
             own.push(run_own(ours, &setting, &out)?);
         }
@@ -187,7 +196,7 @@ fn write_batches(setting: &Setting, path: &Path) -> Result<()> {
         })
         .collect();
     let validation = &encoded.validation;
-    let sentences: Vec<_> = (0..validation.len().min(256))
+    let sentences: Vec<_> = (0..validation.len().min(SENTENCES))
         .map(|i| validation.example(i).0)
         .collect();
     let all = serde_json::json!({ "warm_up": WARM_UP, "batches": batches, "sentences": sentences });
@@ -260,26 +269,50 @@ fn run_own(method: &str, setting: &Setting, out: &Path) -> Result<Figures> {
         .iter()
         .map(|s| f64::from(*s))
         .sum();
-    let latency = |variant: &str| {
-        let one = cost
-            .latency
-            .iter()
-            .find(|l| l.batch == 1 && l.variant == variant);
-        one.map_or(0.0, |l| l.p50_ms)
-    };
     let later = if method == "head_only" {
         later_epochs(setting)?
     } else {
         0.0
     };
+    let [latency_ms, merged_ms] = latencies(setting, method)?;
     Ok(Figures {
         examples_per_second: (32 * STEPS) as f64 / timed,
         later_examples_per_second: later,
         peak_mb: cost.peak_memory_bytes.unwrap_or_default() as f64 / (1 << 20) as f64,
         seconds_to_first_step: cost.seconds_to_first_step,
-        latency_ms: latency("unmerged"),
-        merged_ms: latency("merged"),
+        latency_ms,
+        merged_ms,
     })
+}
+
+/// Median latency of one sentence in ms, unmerged and (0 where it cannot be) merged: the loop of `peer.py`, one variant
+/// after the other. (A record's latencies are taken in turn with others, so that each pass finds the cache cold.)
+fn latencies(setting: &Setting, method: &str) -> Result<[f64; 2]> {
+    let backbone = &setting.backbone.backbone;
+    let resolved = methods::resolve(method, &Default::default())?;
+    let method = common::shipped(&resolved, backbone)?;
+    let head = common::head(backbone)?;
+    let examples = &roofline::encoded(setting)?.validation;
+    let time = |backbone: &Backbone, method: &dyn PeftMethod| -> Result<f64> {
+        let model = Model {
+            backbone,
+            method,
+            head: &head,
+        };
+        let mut times = Vec::new();
+        for i in 0..SENTENCES.min(examples.len()) {
+            let batch = batch_of(examples, &[i as u32])?;
+            let clock = Instant::now();
+            model.logits(&batch)?;
+            times.push(1e3 * clock.elapsed().as_secs_f64());
+        }
+        Ok(median(&times[times.len() / 8..]))
+    };
+    let merged = match method.merge(backbone) {
+        Ok(merged) => time(&merged, &HeadOnly)?,
+        Err(_) => 0.0,
+    };
+    Ok([time(backbone, &*method)?, merged])
 }
 
 /// Examples per second of the second and third epoch over some batches, for a method whose features are constant.

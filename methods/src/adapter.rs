@@ -18,7 +18,7 @@ use candle_core::{Device, Tensor, Var};
 use serde::Deserialize;
 
 use crate::{
-    Context, NotMergeable, PeftMethod, Result, init,
+    Context, Error, NotMergeable, PeftMethod, Result, init,
     lora::Layers,
     registry::{Entry, MethodConfig},
 };
@@ -71,21 +71,9 @@ struct Config {
     dropout: f64,
 }
 
-impl Config {
-    fn bottleneck(&self, hidden: usize) -> usize {
-        (hidden as f64 / self.reduction_factor) as usize
-    }
-}
-
 impl MethodConfig for Config {
     fn check(&self, backbone: &backbone::Config) -> std::result::Result<(), String> {
-        let h = backbone.hidden;
-        if !(self.reduction_factor > 0.0 && self.bottleneck(h) >= 1) {
-            return Err(format!(
-                "reduction_factor {} must be above 0 and at most {h} (the hidden size)",
-                self.reduction_factor
-            ));
-        }
+        init::bottleneck(backbone.hidden, self.reduction_factor)?;
         if let Some(scaling) = self.scaling.filter(|s| !s.is_finite() || *s == 0.0) {
             return Err(format!("scaling {scaling} must be a number other than 0"));
         }
@@ -107,7 +95,10 @@ impl MethodConfig for Config {
     fn build(self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
         let backbone = context.backbone;
         let (h, dtype) = (backbone.config().hidden, backbone.dtype());
-        let b = self.bottleneck(h);
+        let b = init::bottleneck(h, self.reduction_factor).map_err(|what| Error::Config {
+            method: ENTRY.name.to_owned(),
+            what,
+        })?;
         let activation = self.activation.unwrap_or(match self.placement {
             Placement::Houlsby => Activation::Swish,
             _ => Activation::Relu,

@@ -2,13 +2,16 @@
 //!
 //! The method owns a trainable copy of the backbone; the frozen one stays as it is.
 
+use std::collections::BTreeMap;
+
 use backbone::{Backbone, Hooks};
-use candle_core::Var;
+use candle_core::{Tensor, Var};
 use serde::Deserialize;
 
 use crate::{
     Context, NotMergeable, PeftMethod, Result,
     registry::{Entry, MethodConfig},
+    restore,
 };
 
 pub(crate) const ENTRY: Entry = Entry::of::<Config>("full", include_str!("../configs/full.yaml"))
@@ -40,6 +43,13 @@ impl Hooks for Full {}
 impl PeftMethod for Full {
     fn vars(&self) -> Vec<(String, Var)> {
         self.vars.clone()
+    }
+
+    /// What was trained is a frozen backbone from now on, whose weights are packed once and not in every pass.
+    fn load(&mut self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
+        restore(&self.vars, tensors)?;
+        self.backbone = self.backbone.map(&mut |_, weight| Ok(weight.detach()))?;
+        Ok(())
     }
 
     fn backbone(&self) -> Option<&Backbone> {

@@ -88,7 +88,7 @@ pub trait PeftMethod: Hooks + Send + Sync {
         Ok(self.vars().into_iter().map(detached).collect())
     }
 
-    /// Takes over what [`PeftMethod::shipped`] gave.
+    /// Takes over what [`PeftMethod::shipped`] gave, to predict with it: it need not be trainable afterwards.
     ///
     /// # Errors
     /// As [`restore`].

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use peftbench_reports::{record::RunRecord, store, write_report};
+use peftbench_reports::{Findings, record::RunRecord, store, write_report};
 
 #[path = "../tests/support/sample.rs"]
 mod sample;
@@ -15,7 +15,7 @@ fn main() -> peftbench_reports::Result<()> {
     match arguments.as_slice() {
         [out, records] => {
             let read = store::read_dir(Path::new(records))?;
-            write_report(&read.records, &[], Path::new(out))?;
+            write_report(&read.records, &Findings::default(), Path::new(out))?;
         }
         [out] => {
             let five = || sample::realistic_comparison(&sample::FIVE, 3);
@@ -33,7 +33,7 @@ fn main() -> peftbench_reports::Result<()> {
                 ),
                 ("unfinished", unfinished()),
             ] {
-                write_report(&records, &[], &Path::new(out).join(name))?;
+                write_report(&records, &Findings::default(), &Path::new(out).join(name))?;
             }
         }
         _ => eprintln!("usage: sample_report DIR [RECORDS]"),

@@ -45,7 +45,7 @@ pub struct Comparison {
     /// Every pair of ranked rows.
     pub pairs: Vec<Pair>,
     /// The smallest true difference of the main metric that this comparison would have detected
-    /// between two typical methods (median over pairs) with probability 0.8.
+    /// between neighbours of the table (median over them) with probability 0.8.
     pub smallest_detectable: Option<f64>,
     /// Relative difference of latencies that is noise: what two measurements of the bare backbone differ by in 19 of 20
     /// settings; absent where it was measured once only.
@@ -284,7 +284,13 @@ impl Comparison {
             asked.dataset.labels.len(),
             &asked.dataset.main_metric,
         );
-        let errors: Vec<f64> = pairs.iter().map(|p| p.bootstrap.standard_error).collect();
+        // Of neighbours: their differences are what a reader has to decide on, and a floor far below is noisier than
+        // any of them.
+        let errors: Vec<f64> = pairs
+            .iter()
+            .filter(|p| p.second == p.first + 1)
+            .map(|p| p.bootstrap.standard_error)
+            .collect();
         let smallest_detectable = statistics::percentile(&errors, 50.0)
             .map(|se| statistics::smallest_detectable(se, pairs.len()));
 
@@ -449,7 +455,7 @@ impl Comparison {
         }
         if let Some(d) = self.smallest_detectable {
             text.push(format!(
-                "With {} and {}, differences below about {} stay undetected.",
+                "With {} and {}, differences between neighbours below about {} stay undetected.",
                 format::plural(self.seeds.len(), "seed"),
                 format::plural(self.dataset.validation_examples, "validation example"),
                 format::metric_difference(metric, d)

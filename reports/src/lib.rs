@@ -32,6 +32,28 @@ pub use error::{Error, Result};
 
 use std::path::{Path, PathBuf};
 
+/// What was found out beside comparisons.
+#[derive(Clone, Debug, Default)]
+pub struct Findings {
+    /// Studies, each of one thing that is varied.
+    pub studies: Vec<studies::Study>,
+    /// Searches with equal budgets.
+    pub tunings: Vec<tuning::Tuning>,
+}
+
+impl Findings {
+    /// What lies below a comparison's folder, or below a folder of comparisons.
+    ///
+    /// # Errors
+    /// If a manifest or a folder cannot be read.
+    pub fn read(folder: &Path) -> Result<Self> {
+        Ok(Self {
+            studies: studies::read_all(folder)?,
+            tunings: tuning::read_all(folder)?,
+        })
+    }
+}
+
 /// The files of a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
@@ -40,13 +62,13 @@ pub struct Written {
 }
 
 /// Writes tables (Markdown, CSV, JSON) and plots (PNG) of every comparison in `records`, and
-/// `report.html` with all of them, the studies and the judged claims.
+/// `report.html` with all of them, the studies, the searches and the judged claims.
 ///
 /// # Errors
 /// If a file cannot be written, or a plot or the page cannot be made.
 pub fn write_report(
     records: &[record::RunRecord],
-    studies: &[studies::Study],
+    findings: &Findings,
     out: &Path,
 ) -> Result<Written> {
     let mut files = Vec::new();
@@ -74,14 +96,21 @@ pub fn write_report(
             write(format!("{slug}-{}.png", plot.name), &plot.png()?)?;
         }
     }
-    let claims = claims::judge_all(&comparisons, studies)?;
-    let views = studies
+    let claims = claims::judge_all(&comparisons, &findings.studies)?;
+    let views = findings
+        .studies
         .iter()
         .map(studies::page_view)
+        .collect::<Result<Vec<_>>>()?;
+    let searches = findings
+        .tunings
+        .iter()
+        .map(tuning::page_view)
         .collect::<Result<Vec<_>>>()?;
     let extras = page::Extras {
         claims: Some(serde_json::to_value(claims)?),
         studies: (!views.is_empty()).then(|| views.into()),
+        tuning: (!searches.is_empty()).then(|| searches.into()),
     };
     let page = page::render(&comparisons, &extras)?;
     write("report.html".to_owned(), page.as_bytes())?;

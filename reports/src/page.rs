@@ -75,6 +75,10 @@ const TEMPLATES: &[(&str, &str)] = &[
         "sections/studies.html",
         include_str!("../templates/sections/studies.html"),
     ),
+    (
+        "sections/tuning.html",
+        include_str!("../templates/sections/tuning.html"),
+    ),
 ];
 
 /// What other parts of the report give to the page, as the templates of their sections expect it.
@@ -85,6 +89,8 @@ pub struct Extras {
     pub claims: Option<Value>,
     /// For `sections/studies.html`.
     pub studies: Option<Value>,
+    /// For `sections/tuning.html`.
+    pub tuning: Option<Value>,
 }
 
 /// Everything the template is given.
@@ -999,13 +1005,13 @@ mod tests {
     #[test]
     fn sections_of_others_are_left_out_without_data() {
         let page = page(&sample::realistic_comparison(&["lora"], 1));
-        for id in ["claims", "studies"] {
+        for id in ["claims", "studies", "tuning"] {
             assert!(!page.contains(&format!("id=\"{id}\"")));
         }
     }
 
     #[test]
-    fn claims_and_studies_are_sections_of_their_own() {
+    fn claims_studies_and_searches_are_sections_of_their_own() {
         let extras = Extras {
             claims: Some(json!([{
                 "claim": "Prompt tuning trains the fewest parameters.",
@@ -1027,6 +1033,16 @@ mod tests {
                 "findings": ["Twenty are enough."],
                 "notes": ["Three seeds."],
             }])),
+            tuning: Some(json!([{
+                "title": "Equal tuning budget",
+                "metric": "accuracy",
+                "judged_by": "a tenth of the training split",
+                "explanation": "",
+                "trials": [1, 2],
+                "rows": [["lora", "80.0", "81.0", "rank=4"]],
+                "notes": [],
+                "plot": null,
+            }])),
         };
         let comparisons = Comparison::from_records(&sample::realistic_comparison(&["lora"], 1));
         let page = render(&comparisons, &extras).unwrap();
@@ -1038,6 +1054,8 @@ mod tests {
             "<section id=\"studies\"",
             "Twenty are enough.",
             "href=\"#claims\"",
+            "<section id=\"tuning\"",
+            "<td>rank=4</td>",
         ] {
             assert!(page.contains(text), "{text}");
         }

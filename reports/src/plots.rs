@@ -25,7 +25,7 @@ use labels::Wanting;
 use scene::{Anchor, Area, Scene, fit, text_width, wrap};
 use style::{Ink, style};
 
-pub use study::study_plots;
+pub use study::{study_plots, tuning_plot};
 
 /// Widths of the layouts, in CSS pixels.
 const WIDE: f64 = 800.0;

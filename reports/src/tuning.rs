@@ -15,12 +15,12 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     Error, Result,
     comparison::{Run, dataset_label},
-    format,
+    format, plots,
     record::{DatasetFacts, RunRecord, Status},
     store,
     studies::{folders_with, write_json},
@@ -276,19 +276,61 @@ pub fn drawn_text(drawn: &BTreeMap<String, Value>) -> String {
         .join(", ")
 }
 
+/// Numbers of trials that tables show: 1, 2, 4, … and all.
+fn shown(trials: usize) -> Vec<usize> {
+    let mut shown: Vec<usize> = (0..).map(|i| 1 << i).take_while(|n| *n < trials).collect();
+    shown.push(trials);
+    shown
+}
+
+/// Rows of the table: method, the expected best of each number of trials that is shown, best configuration.
+fn cells(tuning: &Tuning) -> Vec<Vec<String>> {
+    let metric = &tuning.dataset.main_metric;
+    let none = || "–".to_owned();
+    let row = |search: &Search| {
+        let expected = shown(tuning.trials).into_iter().map(|n| {
+            let found = search.expected.iter().find(|e| e.trials == n);
+            found.map_or_else(none, |e| format::metric_spread(metric, e.mean, Some(e.sd)))
+        });
+        let best = search.best.map(|i| drawn_text(&search.trials[i].drawn));
+        std::iter::once(search.method.clone())
+            .chain(expected)
+            .chain([best.unwrap_or_else(none)])
+            .collect()
+    };
+    tuning.searches.iter().map(row).collect()
+}
+
+const EXPLANATION: &str = "It says how much tuning a method needs, not how good it is: for that see the rows marked as tuned.";
+
+/// The search with its plot as SVG and its table's cells, as the page shows it.
+///
+/// # Errors
+/// If the plot cannot be drawn; not expected.
+pub fn page_view(tuning: &Tuning) -> Result<Value> {
+    let plot = match plots::tuning_plot(tuning) {
+        Some(plot) => json!({ "wide": plot.svg()?, "narrow": plot.narrow_svg()? }),
+        None => Value::Null,
+    };
+    Ok(json!({
+        "title": tuning.title,
+        "metric": tuning.dataset.main_metric,
+        "judged_by": tuning.judged_by,
+        "explanation": EXPLANATION,
+        "trials": shown(tuning.trials),
+        "rows": cells(tuning),
+        "notes": tuning.notes,
+        "plot": plot,
+    }))
+}
+
 /// A Markdown section: the expected best by number of trials, and the winners. Readable in a terminal too.
 pub fn markdown(tuning: &Tuning) -> String {
-    let metric = &tuning.dataset.main_metric;
-    // 1, 2, 4, … and all.
-    let mut shown: Vec<usize> = (0..)
-        .map(|i| 1 << i)
-        .take_while(|n| *n < tuning.trials)
-        .collect();
-    shown.push(tuning.trials);
+    let shown = shown(tuning.trials);
     let mut text = format!(
-        "## {}\n\nExpected best {metric} on {} by number of trials (Dodge et al. 2019), and the best configuration. \
-         It says how much tuning a method needs, not how good it is: for that see the rows marked as tuned.\n\n| method |",
-        tuning.title, tuning.judged_by
+        "## {}\n\nExpected best {} on {} by number of trials (Dodge et al. 2019), and the best configuration. \
+         {EXPLANATION}\n\n| method |",
+        tuning.title, tuning.dataset.main_metric, tuning.judged_by
     );
     for n in &shown {
         text += &format!(" {n} |");
@@ -296,17 +338,8 @@ pub fn markdown(tuning: &Tuning) -> String {
     text += " best configuration |\n| :-- |";
     text += &" --: |".repeat(shown.len());
     text += " :-- |\n";
-    for search in &tuning.searches {
-        text += &format!("| {} |", search.method);
-        for n in &shown {
-            let expected = search.expected.iter().find(|e| e.trials == *n);
-            text += &match expected {
-                Some(e) => format!(" {} |", format::metric_spread(metric, e.mean, Some(e.sd))),
-                None => " – |".to_owned(),
-            };
-        }
-        let best = search.best.map(|i| drawn_text(&search.trials[i].drawn));
-        text += &format!(" {} |\n", best.unwrap_or_else(|| "–".to_owned()));
+    for row in cells(tuning) {
+        text += &format!("| {} |\n", row.join(" | "));
     }
     text.push('\n');
     for note in &tuning.notes {
@@ -315,20 +348,29 @@ pub fn markdown(tuning: &Tuning) -> String {
     text
 }
 
-/// Writes Markdown and JSON of a search into a folder; returns the files.
+/// Writes Markdown, JSON and plot of a search into a folder; returns the files.
 ///
 /// # Errors
-/// If a file cannot be written.
+/// If a file cannot be written or the plot cannot be made.
 pub fn write(tuning: &Tuning, out: &Path) -> Result<Vec<PathBuf>> {
-    let path = out.join(format!("{}.md", tuning.slug));
-    fs::create_dir_all(out)
-        .and_then(|()| fs::write(&path, markdown(tuning)))
-        .map_err(|source| Error::Write {
-            path: path.clone(),
-            source,
-        })?;
-    let json = write_json(out, &format!("{}.json", tuning.slug), tuning)?;
-    Ok(vec![path, json])
+    let mut files = Vec::new();
+    let mut write = |name: String, content: &[u8]| {
+        let path = out.join(name);
+        fs::create_dir_all(out)
+            .and_then(|()| fs::write(&path, content))
+            .map_err(|source| Error::Write {
+                path: path.clone(),
+                source,
+            })?;
+        files.push(path);
+        Ok::<_, Error>(())
+    };
+    write(format!("{}.md", tuning.slug), markdown(tuning).as_bytes())?;
+    if let Some(plot) = plots::tuning_plot(tuning) {
+        write(format!("{}-{}.png", tuning.slug, plot.name), &plot.png()?)?;
+    }
+    files.push(write_json(out, &format!("{}.json", tuning.slug), tuning)?);
+    Ok(files)
 }
 
 #[cfg(test)]
@@ -336,7 +378,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::sample::Sample;
-    use serde_json::json;
 
     #[test]
     fn the_expected_best_of_n_is_the_mean_over_all_draws_of_n() {
@@ -416,6 +457,10 @@ mod tests {
         assert!(tuning.notes[1].contains("odd"));
         let text = markdown(&tuning);
         assert!(text.contains("learning_rate=0.01"), "{text}");
+        let view = page_view(&tuning).unwrap();
+        assert_eq!(view["trials"], json!([1, 2, 4]));
+        assert_eq!(view["rows"][0][0], "lora");
+        assert!(view["plot"]["wide"].as_str().unwrap().contains("<svg"));
         assert!(Tuning::new(&manifest, &[]).is_none());
     }
 }

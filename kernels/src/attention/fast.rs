@@ -186,6 +186,7 @@ impl Heads {
             unsafe {
                 let (keys_t, scores) = (scratch, scratch.add(d * step));
                 transpose(
+                    self.level,
                     &k[keys.start * width + column..],
                     length,
                     width,
@@ -263,8 +264,8 @@ impl Heads {
                     scratch.add((2 * d + most) * step),
                 );
                 let key_rows = keys.start * width + column;
-                transpose(&k[key_rows..], length, width, d, keys_t, step);
-                transpose(&v[key_rows..], length, width, d, values_t, step);
+                transpose(self.level, &k[key_rows..], length, width, d, keys_t, step);
+                transpose(self.level, &v[key_rows..], length, width, d, values_t, step);
                 for rows in Self::blocks(queries) {
                     let at = rows.start * width + column;
                     let n = rows.len();

@@ -48,10 +48,15 @@ pub(crate) struct Tile<T> {
 
 type TileFn<T> = unsafe fn(&Tile<T>);
 
+/// Transposes a square of as many rows and columns as a vector has lanes, or a part of one: see
+/// [`transpose16`](crate::simd::transpose16).
+type SquareFn<T> = unsafe fn(*const T, [usize; 2], usize, *mut T, usize);
+
 /// The tile functions of a level: by rows − 1, vectors − 1, and whether the last vector is partial.
 pub(crate) struct Tiles<T: 'static> {
     pub(crate) lanes: usize,
     by_shape: &'static [[[TileFn<T>; 2]; VECTORS]],
+    square: Option<SquareFn<T>>,
 }
 
 impl<T> Tiles<T> {
@@ -122,7 +127,7 @@ unsafe fn tile<V: Vector, const ROWS: usize, const COLS: usize, const PARTIAL: b
 }
 
 macro_rules! tiles {
-    ($table:ident, $entry:ident, $vector:ty, $scalar:ty, [$($rows:literal)*], $(#[$feature:meta])*) => {
+    ($table:ident, $entry:ident, $vector:ty, $scalar:ty, [$($rows:literal)*], $square:expr, $(#[$feature:meta])*) => {
         $(#[$feature])*
         unsafe fn $entry<const ROWS: usize, const COLS: usize, const PARTIAL: bool>(t: &Tile<$scalar>) {
             // SAFETY: passed on; the table is only reached through the level that has the instructions.
@@ -134,16 +139,17 @@ macro_rules! tiles {
                 [$entry::<$rows, 1, false>, $entry::<$rows, 1, true>],
                 [$entry::<$rows, 2, false>, $entry::<$rows, 2, true>],
             ]),*],
+            square: $square,
         };
     };
 }
 
 #[cfg(target_arch = "x86_64")]
-tiles!(AVX512, avx512, Avx512, f32, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], #[target_feature(enable = "avx512f")]);
+tiles!(AVX512, avx512, Avx512, f32, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], Some(crate::simd::transpose16), #[target_feature(enable = "avx512f")]);
 #[cfg(target_arch = "x86_64")]
-tiles!(AVX2, avx2, Avx2, f32, [1 2 3 4 5 6], #[target_feature(enable = "avx2,fma")]);
-tiles!(PORTABLE, portable, Lanes4, f32, [1 2 3 4 5 6],);
-tiles!(DOUBLE, double, Double, f64, [1 2 3 4],);
+tiles!(AVX2, avx2, Avx2, f32, [1 2 3 4 5 6], None, #[target_feature(enable = "avx2,fma")]);
+tiles!(PORTABLE, portable, Lanes4, f32, [1 2 3 4 5 6], None,);
+tiles!(DOUBLE, double, Double, f64, [1 2 3 4], None,);
 
 /// The left operand: `a[i, k]` at `ptr + i · row + k · step`.
 #[derive(Clone, Copy)]
@@ -222,6 +228,7 @@ impl<T: Element> Packed<T> {
             // SAFETY: each task writes its own panel; the columns of the panel are rows of the matrix.
             unsafe {
                 transpose(
+                    level,
                     &matrix[columns.start * k..],
                     columns.len(),
                     k,
@@ -240,6 +247,7 @@ impl<T: Element> Packed<T> {
 /// # Safety
 /// All of `to` can be written, and `rows ≤ to_row`.
 pub(crate) unsafe fn transpose<T: Element>(
+    level: Level,
     from: &[T],
     rows: usize,
     step: usize,
@@ -247,6 +255,32 @@ pub(crate) unsafe fn transpose<T: Element>(
     to: *mut T,
     to_row: usize,
 ) {
+    let tiles = T::tiles(level);
+    let side = tiles.lanes;
+    if let Some(square) = tiles.square
+        && to_row.is_multiple_of(side)
+    {
+        for i in (0..to_row).step_by(side) {
+            let some = rows.saturating_sub(i).min(side);
+            for j in (0..cols).step_by(side) {
+                let from = match some {
+                    0 => from.as_ptr(),
+                    _ => from[i * step + j..].as_ptr(),
+                };
+                // SAFETY: the level has the square's instructions; `to` as the caller promises.
+                unsafe {
+                    square(
+                        from,
+                        [some, side.min(cols - j)],
+                        step,
+                        to.add(j * to_row + i),
+                        to_row,
+                    )
+                }
+            }
+        }
+        return;
+    }
     // In strips of sixteen columns: the reads of a strip share cache lines, and its writes do.
     for strip in (0..cols).step_by(16) {
         let end = cols.min(strip + 16);
@@ -444,6 +478,40 @@ impl<'a, T: Element> Product<'a, T> {
             }
             if let Some(done) = done {
                 done(rows.clone(), columns);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::levels;
+
+    #[test]
+    fn a_transpose_has_every_value_in_its_place_and_zeros_behind() {
+        for &level in levels() {
+            for (rows, cols, to_row) in [
+                (1, 1, 16),
+                (13, 32, 16),
+                (16, 16, 16),
+                (17, 5, 32),
+                (32, 100, 32),
+                (3, 7, 5),
+            ] {
+                let step = cols + 3;
+                let from: Vec<f32> = (0..rows * step).map(|i| i as f32 + 1.0).collect();
+                let mut to = vec![f32::NAN; cols * to_row];
+                // SAFETY: `to` has the rows that are written.
+                unsafe { transpose(level, &from, rows, step, cols, to.as_mut_ptr(), to_row) }
+                for (i, &x) in to.iter().enumerate() {
+                    let (j, i) = (i / to_row, i % to_row);
+                    let expected = if i < rows { from[i * step + j] } else { 0.0 };
+                    assert_eq!(
+                        x, expected,
+                        "{level:?} {rows} x {cols}, row {j}, column {i}"
+                    );
+                }
             }
         }
     }

@@ -17,7 +17,7 @@ use candle_core::WithDType;
 
 pub(crate) use portable::{Double, Lanes4};
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86::{Avx2, Avx512};
+pub(crate) use x86::{Avx2, Avx512, transpose16};
 
 use crate::gemm::Tiles;
 use crate::tape::Registry;

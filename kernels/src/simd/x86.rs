@@ -17,6 +17,53 @@ pub(crate) struct Avx512(__m512);
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(__m256);
 
+/// Writes the transpose of `rows ≤ 16` rows of `cols ≤ 16` values, `step` apart, as `cols` rows of 16 values, `to_row`
+/// apart: zeros where there is no row.
+/// # Safety
+/// The machine has AVX-512F; the values can be read and written.
+#[target_feature(enable = "avx512f")]
+pub(crate) unsafe fn transpose16(
+    from: *const f32,
+    [rows, cols]: [usize; 2],
+    step: usize,
+    to: *mut f32,
+    to_row: usize,
+) {
+    let mut a = [_mm512_setzero_ps(); 16];
+    for (i, row) in a.iter_mut().enumerate().take(rows) {
+        *row = unsafe { _mm512_maskz_loadu_ps(mask16(cols), from.add(i * step)) };
+    }
+    let mut b = a;
+    // Pairs of rows, then groups of four: the 128 bits L of row 4 g + j hold column 4 L + j of the rows 4 g to 4 g + 3.
+    for i in (0..16).step_by(2) {
+        b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
+        b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
+    }
+    for g in (0..16).step_by(4) {
+        let pair = |i: usize| _mm512_castps_pd(b[g + i]);
+        a[g] = _mm512_castpd_ps(_mm512_unpacklo_pd(pair(0), pair(2)));
+        a[g + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(pair(0), pair(2)));
+        a[g + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(pair(1), pair(3)));
+        a[g + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(pair(1), pair(3)));
+    }
+    // The even and the odd 128 bits of two groups, and again.
+    for j in 0..4 {
+        for half in [0, 8] {
+            b[half + j] = _mm512_shuffle_f32x4::<0x88>(a[half + j], a[half + 4 + j]);
+            b[half + 4 + j] = _mm512_shuffle_f32x4::<0xdd>(a[half + j], a[half + 4 + j]);
+        }
+    }
+    for j in 0..4 {
+        a[j] = _mm512_shuffle_f32x4::<0x88>(b[j], b[8 + j]);
+        a[4 + j] = _mm512_shuffle_f32x4::<0x88>(b[4 + j], b[12 + j]);
+        a[8 + j] = _mm512_shuffle_f32x4::<0xdd>(b[j], b[8 + j]);
+        a[12 + j] = _mm512_shuffle_f32x4::<0xdd>(b[4 + j], b[12 + j]);
+    }
+    for (j, column) in a.into_iter().enumerate().take(cols) {
+        unsafe { _mm512_storeu_ps(to.add(j * to_row), column) };
+    }
+}
+
 impl Vector for Avx512 {
     type Scalar = f32;
     const LANES: usize = 16;

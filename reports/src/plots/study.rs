@@ -1,4 +1,5 @@
-//! Plots of a study: the main metric over what is varied, and the learning curves where the study asks for them.
+//! Plots of a study: the main metric over what is varied, and the learning curves where the study asks for them. And of
+//! a search: the expected best over the number of trials.
 
 use super::axis::{self, Axis};
 use super::labels;
@@ -13,6 +14,29 @@ use crate::format;
 use crate::quantity::Quantity;
 use crate::statistics::Summary;
 use crate::studies::{Position, Series, Study};
+use crate::tuning::Tuning;
+
+/// What a plot's lines have in common.
+struct Frame<'a> {
+    /// Name of the metric.
+    metric: &'a str,
+    /// What was studied.
+    heading: &'a str,
+    /// What line and band are.
+    legend: &'a str,
+    notes: &'a [String],
+}
+
+impl<'a> Frame<'a> {
+    fn of(study: &'a Study) -> Self {
+        Self {
+            metric: study.metric(),
+            heading: &study.title,
+            legend: "Line: mean over seeds. Band: least to greatest of the seeds.",
+            notes: &study.notes,
+        }
+    }
+}
 
 /// One drawn line: x, mean, and the ends of its band.
 struct Line {
@@ -43,8 +67,9 @@ pub fn study_plots(study: &Study) -> Vec<Plot> {
             _ => Vec::new(),
         },
     };
+    let frame = Frame::of(study);
     let mut all = vec![plot(
-        study,
+        &frame,
         "metric",
         &format!("Validation {name} by {}", study.axis.title),
         &lines(study),
@@ -62,7 +87,7 @@ pub fn study_plots(study: &Study) -> Vec<Plot> {
                 study.axis.title
             );
             all.push(plot(
-                study,
+                &frame,
                 &format!("curves-{}", slug(&label)),
                 &title,
                 &curves(study, &label),
@@ -71,6 +96,50 @@ pub fn study_plots(study: &Study) -> Vec<Plot> {
         }
     }
     all.into_iter().flatten().collect()
+}
+
+/// The expected best of a search over the number of trials; absent without a result.
+pub fn tuning_plot(tuning: &Tuning) -> Option<Plot> {
+    let metric = &tuning.dataset.main_metric;
+    let factor = Quantity::Metric.axis_factor(metric);
+    let lines: Vec<Line> = tuning
+        .searches
+        .iter()
+        .map(|search| Line {
+            label: search.method.clone(),
+            style: style(&search.method),
+            points: search
+                .expected
+                .iter()
+                .map(|e| [e.trials as f64, e.mean, e.mean - e.sd, e.mean + e.sd])
+                .map(|[n, values @ ..]| {
+                    let [mean, low, high] = values.map(|v| v * factor);
+                    [n, mean, low, high]
+                })
+                .collect(),
+            band: search.expected.len() > 1,
+        })
+        .collect();
+    let title = format::metric_title(metric);
+    plot(
+        &Frame {
+            metric,
+            heading: &tuning.title,
+            legend: "Line: expected best of so many random trials on held-out examples. Band: one standard deviation.",
+            notes: &tuning.notes,
+        },
+        "expected-best",
+        &format!(
+            "Expected best {} by number of trials",
+            title.trim_end_matches(" (%)")
+        ),
+        &lines,
+        &Across {
+            title: "trials".into(),
+            logarithmic: true,
+            categories: Vec::new(),
+        },
+    )
 }
 
 /// Labels of the series with the most points.
@@ -156,12 +225,12 @@ fn curves(study: &Study, label: &str) -> Vec<Line> {
         .collect()
 }
 
-fn plot(study: &Study, name: &str, title: &str, lines: &[Line], across: &Across) -> Option<Plot> {
+fn plot(frame: &Frame, name: &str, title: &str, lines: &[Line], across: &Across) -> Option<Plot> {
     let lines: Vec<&Line> = lines.iter().filter(|l| !l.points.is_empty()).collect();
     if lines.is_empty() {
         return None;
     }
-    let factor = Quantity::Metric.axis_factor(study.metric());
+    let factor = Quantity::Metric.axis_factor(frame.metric);
     let at = |x: f64| match across.categories.get(x as usize) {
         Some(text) => text.clone(),
         None => number(x),
@@ -173,7 +242,7 @@ fn plot(study: &Study, name: &str, title: &str, lines: &[Line], across: &Across)
             .map(|p| {
                 format!(
                     "{} at {}",
-                    format::metric(study.metric(), p[1] / factor),
+                    format::metric(frame.metric, p[1] / factor),
                     at(p[0])
                 )
             })
@@ -184,26 +253,26 @@ fn plot(study: &Study, name: &str, title: &str, lines: &[Line], across: &Across)
     Some(Plot {
         name: name.to_owned(),
         title: title.to_owned(),
-        description: format!("{title}, {}. {}", study.title, described.join("; ")),
-        wide: draw(study, title, &lines, across, WIDE),
-        page: draw(study, title, &lines, across, PAGE),
-        narrow: draw(study, title, &lines, across, NARROW),
+        description: format!("{title}, {}. {}", frame.heading, described.join("; ")),
+        wide: draw(frame, title, &lines, across, WIDE),
+        page: draw(frame, title, &lines, across, PAGE),
+        narrow: draw(frame, title, &lines, across, NARROW),
     })
 }
 
-fn draw(study: &Study, title: &str, lines: &[&Line], across: &Across, width: f64) -> Scene {
+fn draw(frame: &Frame, title: &str, lines: &[&Line], across: &Across, width: f64) -> Scene {
     let narrow = width < 500.0;
     let mut notes = vec![if lines.iter().any(|l| l.band) {
-        "Line: mean over seeds. Band: least to greatest of the seeds.".to_owned()
+        frame.legend.to_owned()
     } else {
         "One seed: no band.".to_owned()
     }];
-    notes.extend(study.notes.iter().cloned());
-    let sheet = Sheet::of(width, title, &study.title, &notes.join(" "));
+    notes.extend(frame.notes.iter().cloned());
+    let sheet = Sheet::of(width, title, frame.heading, &notes.join(" "));
     let height = if narrow { 260.0 } else { 330.0 };
     let (mut scene, room) = sheet.scene(24.0 + height + AXIS_ROOM);
     let at = [MARGIN, room.top + 6.0];
-    let metric = Quantity::Metric.title(study.metric());
+    let metric = Quantity::Metric.title(frame.metric);
     scene.text(at, &metric, BODY, Anchor::Start, Ink::Text);
 
     let points = || lines.iter().flat_map(|l| &l.points);
