@@ -300,6 +300,9 @@ pub struct Latency {
     /// Do not use the network.
     #[arg(long)]
     pub offline: bool,
+    /// Folder of a comparison, whose report shall show the tables too.
+    #[arg(long, value_name = "DIR", conflicts_with = "json")]
+    pub out: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -15,7 +15,12 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use datasets::Split;
-use reports::{format, record::Status, statistics::Summary};
+use reports::{
+    format,
+    measurement::{Measurement, Table},
+    record::Status,
+    statistics::Summary,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -335,6 +340,8 @@ struct Summarised {
     lines: Vec<Line>,
 }
 
+const METRIC: &str = "Main metric on each domain's validation split (%), mean over seeds.";
+const STEPS: &str = "Every set of weights was trained for the same number of steps.";
 const OWN: &str = "own";
 const OTHERS: &str = "other domains'";
 const ONE: &str = "one for all";
@@ -441,8 +448,7 @@ impl Summarised {
     fn markdown(&self) -> String {
         let cells = self.cells();
         let line = |row: &[String]| format!("| {} |\n", row.join(" | "));
-        let mut text =
-            "Main metric on each domain's validation split (%), mean over seeds.\n\n".to_owned();
+        let mut text = format!("{METRIC}\n\n");
         text += &line(&cells[0]);
         text += &format!("| :-- | :-- |{}\n", " --: |".repeat(cells[0].len() - 2));
         cells[1..].iter().for_each(|row| text += &line(row));
@@ -450,7 +456,7 @@ impl Summarised {
         self.sentences()
             .iter()
             .for_each(|s| text += &format!("- {s}\n"));
-        text + "\nEvery set of weights was trained for the same number of steps.\n"
+        text + &format!("\n{STEPS}\n")
     }
 
     fn json(&self, crossed: &[Crossed]) -> serde_json::Value {
@@ -467,6 +473,17 @@ fn write(out: &Path, crossed: &[Crossed], summary: &Summarised) -> Result<Vec<Pa
         );
     }
     let json = serde_json::to_string_pretty(&summary.json(crossed))?;
+    let measurement = Measurement {
+        title: "Domains".into(),
+        description: format!("{METRIC} {STEPS}"),
+        tables: vec![Table {
+            caption: String::new(),
+            names: 2,
+            cells: summary.cells(),
+        }],
+        sentences: summary.sentences(),
+    };
+    let shown = measurement.write(out)?;
     [
         ("domains.md", summary.markdown()),
         ("domains.csv", csv),
@@ -478,5 +495,6 @@ fn write(out: &Path, crossed: &[Crossed], summary: &Summarised) -> Result<Vec<Pa
         fs::write(&path, text).with_context(|| path.display().to_string())?;
         Ok(path)
     })
+    .chain([Ok(shown)])
     .collect()
 }

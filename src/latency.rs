@@ -7,6 +7,7 @@
 //! one) is warm-up.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, Instant},
@@ -18,7 +19,9 @@ use datasets::{Encoded, Split};
 use methods::{HeadOnly, PeftMethod};
 use rand::Rng;
 use reports::{
+    format,
     latency::{BACKBONE, BACKBONE_AGAIN, noise_floor, overhead, overhead_text},
+    measurement::{Measurement, Table},
     record::Latency,
 };
 use serde_json::json;
@@ -393,7 +396,14 @@ pub fn command(arguments: &cli::Latency) -> Result<ExitCode> {
         }
         rows.extend(measure_setting(&contenders, setting)?);
     }
-    show(&rows, &names, &contenders, &all, arguments.json)?;
+    show(
+        &rows,
+        &names,
+        &contenders,
+        &all,
+        arguments.json,
+        arguments.out.as_deref(),
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -448,23 +458,24 @@ fn show(
     contenders: &[Contender<'_>],
     all: &[Measured],
     as_json: bool,
+    out: Option<&Path>,
 ) -> Result<()> {
     let latencies: Vec<Latency> = rows.iter().map(|(_, l)| l.clone()).collect();
     let noise = noise_floor(&[&latencies]);
-    let backbone = |l: &Latency| {
-        let same =
-            |b: &&Latency| b.variant == BACKBONE && b.batch == l.batch && b.length == l.length;
-        latencies
-            .iter()
-            .find(same)
-            .and_then(|b| overhead(l.p50_ms, b.p50_ms))
-    };
+    let bytes = |n: u64| format::bytes(n as f64);
     let memory = |m: &Measured| -> Result<(u64, u64)> {
         Ok((
             crate::task_library::weights_bytes(&m.folder)?,
             resident_bytes(&*m.task.method, &m.task.head),
         ))
     };
+    let sizes = all
+        .iter()
+        .map(|m| {
+            let (file, resident) = memory(m)?;
+            Ok([m.name.clone(), bytes(file), bytes(resident)])
+        })
+        .collect::<Result<Vec<_>>>()?;
     if as_json {
         let cells: Vec<_> = rows
             .iter()
@@ -472,7 +483,7 @@ fn show(
                 json!({
                     "weights": names[*i], "variant": l.variant, "batch": l.batch, "length": l.length,
                     "samples": l.samples, "p50_ms": l.p50_ms, "p90_ms": l.p90_ms, "p99_ms": l.p99_ms,
-                    "rows_per_second": l.batch as f64 / l.p50_ms * 1e3, "overhead": backbone(l),
+                    "rows_per_second": l.batch as f64 / l.p50_ms * 1e3, "overhead": over_backbone(rows, l),
                 })
             })
             .collect();
@@ -493,24 +504,51 @@ fn show(
         say!("{}", serde_json::to_string_pretty(&value)?)?;
         return Ok(());
     }
-    let mut settings: Vec<(usize, Option<usize>)> = Vec::new();
-    for (_, l) in rows {
-        if !settings.contains(&(l.batch, l.length)) {
-            settings.push((l.batch, l.length));
+    let found = measurement(rows, names, contenders, &sizes, noise);
+    for table in &found.tables {
+        if !table.caption.is_empty() {
+            say!(
+                "{}: p50/p99 in ms, and p50 over the backbone's",
+                table.caption
+            )?;
         }
+        say!("{}", columns(&table.cells))?;
     }
-    let mut batches: Vec<usize> = settings.iter().map(|s| s.0).collect();
-    batches.dedup();
-    batches.sort_unstable();
-    batches.dedup();
+    for sentence in &found.sentences {
+        say!("{sentence}")?;
+    }
+    if let Some(out) = out {
+        let path = found.write(&out.join("latency"))?;
+        eprintln!(
+            "wrote {}; peftbench report --records {} shows it",
+            path.display(),
+            out.display()
+        );
+    }
+    Ok(())
+}
+
+/// What was measured as tables: one per batch size, and the sizes of the weights.
+fn measurement(
+    rows: &[(usize, Latency)],
+    names: &[String],
+    contenders: &[Contender<'_>],
+    sizes: &[[String; 3]],
+    noise: Option<f64>,
+) -> Measurement {
+    let batches: BTreeSet<usize> = rows.iter().map(|(_, l)| l.batch).collect();
+    let mut tables = Vec::new();
     for batch in batches {
-        let lengths: Vec<Option<usize>> = settings
-            .iter()
-            .filter(|s| s.0 == batch)
-            .map(|s| s.1)
-            .collect();
-        let mut table = vec![
-            ["weights".to_owned(), "variant".to_owned()]
+        // In the order of measurement.
+        let mut lengths: Vec<Option<usize>> = Vec::new();
+        for (_, l) in rows.iter().filter(|(_, l)| l.batch == batch) {
+            if !lengths.contains(&l.length) {
+                lengths.push(l.length);
+            }
+        }
+        let titles = ["weights".to_owned(), "variant".to_owned()];
+        let mut cells = vec![
+            titles
                 .into_iter()
                 .chain(lengths.iter().map(|l| length_name(*l)))
                 .collect::<Vec<_>>(),
@@ -523,41 +561,60 @@ fn show(
                 let Some((_, l)) = found else {
                     return "–".to_owned();
                 };
-                let over = match backbone(l) {
+                let over = match over_backbone(rows, l) {
                     Some(o) if contender.variant != BACKBONE => {
                         format!(" {}", overhead_text(o, noise))
                     }
                     _ => String::new(),
                 };
-                format!(
-                    "{}/{}{over}",
-                    reports::format::ms(l.p50_ms),
-                    reports::format::ms(l.p99_ms)
-                )
+                format!("{}/{}{over}", format::ms(l.p50_ms), format::ms(l.p99_ms))
             };
-            let cells: Vec<String> = lengths.iter().map(cell).collect();
-            if cells.iter().any(|c| c != "–") {
+            let measured: Vec<String> = lengths.iter().map(cell).collect();
+            if measured.iter().any(|c| c != "–") {
                 let mut line = vec![names[i].clone(), contender.variant.clone()];
-                line.extend(cells);
-                table.push(line);
+                line.extend(measured);
+                cells.push(line);
             }
         }
-        say!("batch {batch}: p50/p99 in ms, and p50 over the backbone's")?;
-        say!("{}", columns(&table))?;
+        tables.push(Table {
+            caption: format!("batch {batch}"),
+            names: 2,
+            cells,
+        });
     }
-    let mut table = vec![["weights", "file", "loaded"].map(str::to_owned).to_vec()];
-    for m in all {
-        let (file, resident) = memory(m)?;
-        let bytes = |n: u64| reports::format::bytes(n as f64);
-        table.push(vec![m.name.clone(), bytes(file), bytes(resident)]);
+    let titles = ["weights", "file", "loaded"].map(str::to_owned);
+    tables.push(Table {
+        caption: String::new(),
+        names: 1,
+        cells: std::iter::once(&titles)
+            .chain(sizes)
+            .map(|row| row.to_vec())
+            .collect(),
+    });
+    let machine = crate::measure::circumstances();
+    Measurement {
+        title: "Latency by batch and length".into(),
+        description: format!(
+            "p50/p99 in ms of one pass, and p50 over the backbone's, all variants in turn on {}, {}. mixed_N: the batch is \
+             divided among N tasks of the method. Below: what the weights take on disk and, loaded, beside the backbone.",
+            machine.processor,
+            format::plural(machine.threads, "thread")
+        ),
+        tables,
+        sentences: vec![match noise {
+            Some(noise) => format!(
+                "≈: below the noise floor of {:.1} %, which two measurements of the backbone keep below in 19 of 20 settings",
+                100.0 * noise
+            ),
+            None => "no noise floor: no setting was measured".to_owned(),
+        }],
     }
-    say!("{}", columns(&table))?;
-    match noise {
-        Some(noise) => say!(
-            "≈: below the noise floor of {:.1} %, which two measurements of the backbone keep below in 19 of 20 settings",
-            100.0 * noise
-        )?,
-        None => say!("no noise floor: no setting was measured")?,
-    }
-    Ok(())
+}
+
+/// Median over the backbone's in the same setting, minus 1.
+fn over_backbone(rows: &[(usize, Latency)], l: &Latency) -> Option<f64> {
+    let (_, backbone) = rows
+        .iter()
+        .find(|(_, b)| b.variant == BACKBONE && b.batch == l.batch && b.length == l.length)?;
+    overhead(l.p50_ms, backbone.p50_ms)
 }

@@ -68,11 +68,14 @@ fn saved_weights_are_timed_side_by_side_with_the_backbone_measured_twice() {
             weights["resident_bytes"].as_u64().unwrap() < weights["file_bytes"].as_u64().unwrap()
         );
     }
-    let table = place.ok(&arguments);
+    let table = place.ok(&[&arguments[..], &["--out=out"]].concat());
     assert!(
         table.contains("batch 5") && table.contains("noise floor"),
         "{table}"
     );
+    place.ok(&["report", "--records=out"]);
+    let page = fs::read_to_string(place.path().join("out/report.html")).unwrap();
+    assert!(page.contains("Latency by batch and length") && page.contains("mixed_4"));
     place.refused(
         &["latency", "--weights", &lora, "--batches=0"],
         &["--batches", "1 or more"],

@@ -5,7 +5,13 @@
 
 use std::path::Path;
 
-use peftbench_reports::{Findings, record::RunRecord, store, write_report};
+use peftbench_reports::{
+    Comparison, Findings,
+    recommend::{Wishes, recommend},
+    record::RunRecord,
+    store, write_report,
+};
+use serde_json::json;
 
 #[path = "../tests/support/sample.rs"]
 mod sample;
@@ -35,10 +41,53 @@ fn main() -> peftbench_reports::Result<()> {
             ] {
                 write_report(&records, &Findings::default(), &Path::new(out).join(name))?;
             }
+            std::fs::write(
+                Path::new(out).join("five/recommended.json"),
+                recommended(&five()).to_string(),
+            )
+            .map_err(|source| peftbench_reports::Error::Write {
+                path: out.into(),
+                source,
+            })?;
         }
         _ => eprintln!("usage: sample_report DIR [RECORDS]"),
     }
     Ok(())
+}
+
+/// What `peftbench recommend` answers to some limits, by the names and units of the page's controls: both must agree.
+fn recommended(records: &[RunRecord]) -> serde_json::Value {
+    let comparisons = Comparison::from_records(records);
+    let cases = [
+        json!({}),
+        json!({ "parameters": 10_000 }),
+        json!({ "parameters": 0 }),
+        json!({ "file_size": 100 }),
+        json!({ "file_size": 350, "overhead": 10 }),
+        json!({ "overhead": 10 }),
+        json!({ "overhead": 1 }),
+        json!({ "metric": 84 }),
+        json!({ "metric": 84, "parameters": 100_000 }),
+        json!({ "metric": 99 }),
+        json!({ "peak_memory": 400, "training_time": 60 }),
+        json!({ "training_time": 30 }),
+    ];
+    let answers = cases.map(|limits| {
+        let limit = |name: &str, factor: f64| limits[name].as_f64().map(|l| l * factor);
+        let wishes = Wishes {
+            dataset: comparisons[0].dataset.name.clone(),
+            train_size: None,
+            max_size: limit("file_size", 1e3),
+            max_latency_overhead: limit("overhead", 0.01),
+            max_parameters: limit("parameters", 1.0),
+            max_memory: limit("peak_memory", 1e6),
+            max_training_seconds: limit("training_time", 1.0),
+            min_metric: limit("metric", 0.01),
+        };
+        let answer = recommend(&comparisons, &wishes).and_then(|found| found.recommended);
+        json!({ "limits": limits, "recommended": answer })
+    });
+    answers.to_vec().into()
 }
 
 /// Nothing ended well.

@@ -12,6 +12,7 @@ pub mod comparison;
 pub mod error;
 pub mod format;
 pub mod latency;
+pub mod measurement;
 pub mod page;
 pub mod plots;
 pub mod quantity;
@@ -39,6 +40,8 @@ pub struct Findings {
     pub studies: Vec<studies::Study>,
     /// Searches with equal budgets.
     pub tunings: Vec<tuning::Tuning>,
+    /// Tables of other measurements.
+    pub measurements: Vec<measurement::Measurement>,
 }
 
 impl Findings {
@@ -50,6 +53,7 @@ impl Findings {
         Ok(Self {
             studies: studies::read_all(folder)?,
             tunings: tuning::read_all(folder)?,
+            measurements: measurement::read_all(folder)?,
         })
     }
 }
@@ -62,7 +66,7 @@ pub struct Written {
 }
 
 /// Writes tables (Markdown, CSV, JSON) and plots (PNG) of every comparison in `records`, and
-/// `report.html` with all of them, the studies, the searches and the judged claims.
+/// `report.html` with all of them, the studies, the searches, the measurements and the judged claims.
 ///
 /// # Errors
 /// If a file cannot be written, or a plot or the page cannot be made.
@@ -111,6 +115,9 @@ pub fn write_report(
         claims: Some(serde_json::to_value(claims)?),
         studies: (!views.is_empty()).then(|| views.into()),
         tuning: (!searches.is_empty()).then(|| searches.into()),
+        measurements: (!findings.measurements.is_empty())
+            .then(|| serde_json::to_value(&findings.measurements))
+            .transpose()?,
     };
     let page = page::render(&comparisons, &extras)?;
     write("report.html".to_owned(), page.as_bytes())?;

@@ -79,6 +79,10 @@ const TEMPLATES: &[(&str, &str)] = &[
         "sections/tuning.html",
         include_str!("../templates/sections/tuning.html"),
     ),
+    (
+        "sections/measurements.html",
+        include_str!("../templates/sections/measurements.html"),
+    ),
 ];
 
 /// What other parts of the report give to the page, as the templates of their sections expect it.
@@ -91,6 +95,8 @@ pub struct Extras {
     pub studies: Option<Value>,
     /// For `sections/tuning.html`.
     pub tuning: Option<Value>,
+    /// For `sections/measurements.html`.
+    pub measurements: Option<Value>,
 }
 
 /// Everything the template is given.
@@ -1005,13 +1011,13 @@ mod tests {
     #[test]
     fn sections_of_others_are_left_out_without_data() {
         let page = page(&sample::realistic_comparison(&["lora"], 1));
-        for id in ["claims", "studies", "tuning"] {
+        for id in ["claims", "studies", "tuning", "measurements"] {
             assert!(!page.contains(&format!("id=\"{id}\"")));
         }
     }
 
     #[test]
-    fn claims_studies_and_searches_are_sections_of_their_own() {
+    fn claims_studies_searches_and_measurements_are_sections_of_their_own() {
         let extras = Extras {
             claims: Some(json!([{
                 "claim": "Prompt tuning trains the fewest parameters.",
@@ -1043,6 +1049,16 @@ mod tests {
                 "notes": [],
                 "plot": null,
             }])),
+            measurements: Some(json!([{
+                "title": "Latency",
+                "description": "p50 in ms",
+                "tables": [{
+                    "caption": "batch 1",
+                    "names": 1,
+                    "cells": [["weights", "16 tokens"], ["lora", "3.14"]],
+                }],
+                "sentences": [],
+            }])),
         };
         let comparisons = Comparison::from_records(&sample::realistic_comparison(&["lora"], 1));
         let page = render(&comparisons, &extras).unwrap();
@@ -1056,6 +1072,8 @@ mod tests {
             "href=\"#claims\"",
             "<section id=\"tuning\"",
             "<td>rank=4</td>",
+            "<caption>batch 1</caption>",
+            "<td class=\"number\">3.14</td>",
         ] {
             assert!(page.contains(text), "{text}");
         }

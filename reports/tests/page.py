@@ -4,6 +4,7 @@ REPORTS_DIR is what `cargo run -p peftbench-reports --example sample_report -- D
 `playwright` package and Debian's `chromium`; where one is missing it says so and ends with 0.
 """
 
+import json
 import os
 import re
 import shutil
@@ -174,6 +175,18 @@ def recommending(page):
     assert fits["prompt_tuning"] == "does not fit" and fits["lora"].startswith("fits"), fits
 
 
+def recommending_as_the_command(page, answers):
+    part = page.locator(".recommend").first
+    verdict = part.locator(".verdict p").first
+    for answer in answers:
+        for name, limit in answer["limits"].items():
+            part.locator(f"input[name={name}]").fill(str(limit))
+        expected = f"{answer['recommended']}: " if answer["recommended"] else "No method keeps all of these limits."
+        assert verdict.inner_text().startswith(expected), (answer, verdict.inner_text())
+        for name in answer["limits"]:
+            part.locator(f"input[name={name}]").fill("")
+
+
 def no_sideways_scroll(page, width):
     wide = page.evaluate("document.documentElement.scrollWidth")
     assert wide <= width, f"the page is {wide} wide on a screen of {width}"
@@ -213,6 +226,10 @@ def main():
             act(opened.page)
             opened.close()
             print(f"ok: {act.__name__}")
+        opened = Page(browser, reports / "five" / "report.html", 1440)
+        recommending_as_the_command(opened.page, json.loads((reports / "five" / "recommended.json").read_text()))
+        opened.close()
+        print("ok: recommending_as_the_command")
         for path in sorted(reports.glob("*/report.html")):
             for width in [375, 1440]:
                 for scheme in ["light", "dark"]:

@@ -1,0 +1,104 @@
+//! Tables of what was measured beside comparisons (a grid of latencies, domains), kept in a file so that the page can show
+//! them: a [`Measurement`] in every folder that has a [`FILE`].
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, Result,
+    studies::{folders_with, write_json},
+};
+
+/// Name of the file in a measurement's folder.
+pub const FILE: &str = "measurement.json";
+
+/// What was measured, as people read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measurement {
+    /// Heading.
+    pub title: String,
+    /// What the cells are, on what machine.
+    pub description: String,
+    /// The tables.
+    pub tables: Vec<Table>,
+    /// What they say, a sentence each.
+    pub sentences: Vec<String>,
+}
+
+/// A table of texts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    /// What all its rows have in common; empty if there is one table only.
+    pub caption: String,
+    /// Columns that hold names; the others hold numbers.
+    pub names: usize,
+    /// Titles of the columns, then the rows.
+    pub cells: Vec<Vec<String>>,
+}
+
+impl Measurement {
+    /// Writes it into a folder.
+    ///
+    /// # Errors
+    /// If that cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<PathBuf> {
+        write_json(folder, FILE, self)
+    }
+}
+
+/// The measurements below a comparison's folder, or below a folder of comparisons.
+///
+/// # Errors
+/// If a file or a folder cannot be read.
+pub fn read_all(folder: &Path) -> Result<Vec<Measurement>> {
+    folders_with(folder, FILE)?
+        .into_iter()
+        .map(|found| {
+            let path = found.join(FILE);
+            let json = fs::read(&path).map_err(|source| Error::Read {
+                path: path.clone(),
+                source,
+            })?;
+            serde_json::from_slice(&json).map_err(|e| Error::Manifest {
+                path,
+                problem: e.to_string(),
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_found_below_and_a_damaged_file_is_named() {
+        let place = tempfile::tempdir().unwrap();
+        let measurement = Measurement {
+            title: "Latency".into(),
+            description: "p50 in ms".into(),
+            tables: vec![Table {
+                caption: "batch 1".into(),
+                names: 1,
+                cells: vec![
+                    vec!["weights".into(), "16 tokens".into()],
+                    vec!["lora".into(), "3.1".into()],
+                ],
+            }],
+            sentences: vec![],
+        };
+        let folder = place.path().join("sst2/latency");
+        let path = measurement.write(&folder).unwrap();
+        assert_eq!(read_all(place.path()).unwrap(), [measurement]);
+        fs::write(&path, "{\"title\": 1}").unwrap();
+        let message = read_all(place.path()).unwrap_err().to_string();
+        assert!(message.contains(FILE), "{message}");
+    }
+}
