@@ -46,7 +46,7 @@ fuzz cases="5000":
 
 # Test the report's page in headless Chromium, where there is one; screenshots into target/page/shots.
 page-test:
-    cargo run --quiet -p peftbench-reports --example sample_report -- target/page
+    cargo run --quiet --example sample_report -- target/page
     test -d target/page/venv || python3 -m venv target/page/venv
     target/page/venv/bin/pip install --quiet --requirement reports/tests/requirements.txt
     target/page/venv/bin/python reports/tests/page.py target/page target/page/shots

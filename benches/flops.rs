@@ -9,6 +9,14 @@
 use backbone::Config;
 use methods::{PeftMethod, Resolved};
 
+/// Virtual tokens that are rows of every layer; a prefix is keys and values only, and is not counted.
+pub fn virtual_rows(resolved: &Resolved, method: &dyn PeftMethod) -> usize {
+    match resolved.entry.name {
+        "prompt_tuning" | "p_tuning" => method.virtual_tokens(),
+        _ => 0,
+    }
+}
+
 /// The shapes that enter the count.
 pub struct Work<'a> {
     pub config: &'a Config,
@@ -31,8 +39,8 @@ struct Layer {
 }
 
 impl Work<'_> {
-    pub fn new<'a>(config: &'a Config, lengths: &[usize], virtual_tokens: usize) -> Work<'a> {
-        let lengths = lengths.iter().map(|l| l + virtual_tokens).collect();
+    pub fn new<'a>(config: &'a Config, lengths: &[usize], virtual_rows: usize) -> Work<'a> {
+        let lengths = lengths.iter().map(|l| l + virtual_rows).collect();
         Work { config, lengths }
     }
 
@@ -112,7 +120,7 @@ impl Work<'_> {
     pub fn step(&self, resolved: &Resolved, method: &dyn PeftMethod) -> f64 {
         let forward = self.forward_with(resolved);
         match resolved.entry.name {
-            "head_only" => forward,
+            "head_only" | "random_features" => forward,
             // Every product three times, but nothing needs the gradient of the embeddings' lookup as a product.
             "full" => 3.0 * forward,
             "prompt_tuning" => 2.0 * forward,

@@ -16,7 +16,7 @@ use peftbench::{
 
 use crate::{
     common::{self, median},
-    flops::Work,
+    flops::{Work, virtual_rows},
 };
 
 /// Steps that are timed, after [`WARM_UP`] others.
@@ -61,7 +61,8 @@ pub fn encoded(setting: &Setting) -> Result<Rc<EncodedData>> {
 pub fn cases(names: &[&str]) -> Result<Vec<Resolved>> {
     let mut cases = Vec::new();
     for entry in methods::registry::ALL {
-        if names.is_empty() || names.contains(&entry.name) {
+        // (The majority class reads no text.)
+        if entry.name != "majority" && names.is_empty() || names.contains(&entry.name) {
             let first = [("pooling".to_owned(), "first".to_owned())].into();
             let overrides = if entry.name == "prompt_tuning" {
                 first
@@ -177,8 +178,12 @@ pub fn main(names: &[&str]) -> Result<()> {
         let seconds = train(&setting, &resolved, &*method, &order)?.split_off(WARM_UP);
         let needed = order[WARM_UP..].iter().map(|batch| {
             let lengths: Vec<usize> = batch.iter().map(|i| train_lengths[*i as usize]).collect();
-            Work::new(backbone.config(), &lengths, method.virtual_tokens())
-                .step(&resolved, &*method)
+            Work::new(
+                backbone.config(),
+                &lengths,
+                virtual_rows(&resolved, &*method),
+            )
+            .step(&resolved, &*method)
         });
         let steps: Vec<(f64, f64)> = needed.zip(seconds).collect();
         let after = kernels::large_product_gflops()?;
@@ -218,7 +223,7 @@ pub fn main(names: &[&str]) -> Result<()> {
                     let work = Work::new(
                         backbone.config(),
                         &[batch.ids().len()],
-                        model.method.virtual_tokens(),
+                        virtual_rows(&resolved, model.method),
                     );
                     let needed = if pass.ends_with("merged") {
                         work.forward()

@@ -134,15 +134,20 @@ fn growing(p: &Point) -> f64 {
     }
 }
 
-/// A column per series: time above, memory below, all axes logarithmic but that of memory.
+/// A column per series: time above, memory below. The places that were measured stand side by side, a factor of 2 or 10 apart.
 fn plot(points: &[Point], path: &std::path::Path) -> Result<()> {
+    const INK: RGBColor = RGBColor(0x1b, 0x1f, 0x24);
+    const BLUE: RGBColor = RGBColor(0x00, 0x72, 0xb2);
+    const GRID: RGBColor = RGBColor(0xe1, 0xe4, 0xe8);
     let font =
         plotters::style::register_font("sans-serif", FontStyle::Normal, notosans::REGULAR_TTF);
     if font.is_err() {
         bail!("the font cannot be read");
     }
-    let area = BitMapBackend::new(path, (1200, 700)).into_drawing_area();
+    let text = |size: u32| ("sans-serif", size).into_font().color(&INK);
+    let area = BitMapBackend::new(path, (1800, 1050)).into_drawing_area();
     area.fill(&WHITE)?;
+    let area = area.titled("Training LoRA as the work grows", text(32))?;
     let cells = area.split_evenly((2, 3));
     for (column, series) in ["batch", "length", "steps"].into_iter().enumerate() {
         let these: Vec<&Point> = points.iter().filter(|p| p.series == series).collect();
@@ -152,18 +157,43 @@ fn plot(points: &[Point], path: &std::path::Path) -> Result<()> {
             _ => "steps made (small backbone)",
         };
         let value = |row: usize, p: &Point| if row == 0 { p.milliseconds } else { p.peak };
-        for (row, what) in ["ms per step", "peak memory, MB"].into_iter().enumerate() {
+        for (row, what) in ["ms per step", "peak memory (MB)"].into_iter().enumerate() {
             let most = these.iter().map(|p| value(row, p)).fold(0.0, f64::max);
-            let (first, last) = (growing(these[0]), growing(these[these.len() - 1]));
+            let places = 0..these.len() - 1;
             let mut chart = ChartBuilder::on(&cells[3 * row + column])
-                .margin(12)
-                .x_label_area_size(40)
-                .y_label_area_size(60)
-                .build_cartesian_2d((first..last).log_scale(), 0.0..most * 1.1)?;
-            chart.configure_mesh().x_desc(label).y_desc(what).draw()?;
-            let line = these.iter().map(|p| (growing(p), value(row, p)));
-            chart.draw_series(LineSeries::new(line.clone(), &BLUE))?;
-            chart.draw_series(line.map(|at| Circle::new(at, 4, BLUE.filled())))?;
+                .margin(18)
+                .margin_right(36)
+                .caption(what, text(24))
+                .x_label_area_size(64)
+                .y_label_area_size(72)
+                .build_cartesian_2d(places, 0.0..most * 1.1)?;
+            chart
+                .configure_mesh()
+                .disable_x_mesh()
+                .light_line_style(TRANSPARENT)
+                .bold_line_style(GRID)
+                .axis_style(INK)
+                .x_desc(label)
+                .x_labels(these.len())
+                .x_label_formatter(&|i| {
+                    these
+                        .get(*i)
+                        .map_or(String::new(), |p| format!("{}", growing(p)))
+                })
+                .y_labels(6)
+                .y_label_formatter(&|y| {
+                    if most < 2.0 {
+                        format!("{y:.1}")
+                    } else {
+                        format!("{y:.0}")
+                    }
+                })
+                .label_style(text(20))
+                .axis_desc_style(text(20))
+                .draw()?;
+            let line = || these.iter().enumerate().map(|(i, p)| (i, value(row, p)));
+            chart.draw_series(LineSeries::new(line(), BLUE.stroke_width(3)))?;
+            chart.draw_series(line().map(|at| Circle::new(at, 6, BLUE.filled())))?;
         }
     }
     area.present()?;

@@ -4,7 +4,7 @@
 mod counted;
 
 use backbone::{Activation, Architecture, Backbone, Config};
-use counted::Work;
+use counted::{Work, virtual_rows};
 use methods::Context;
 
 struct NoWords;
@@ -50,7 +50,7 @@ fn step(config: &Config, method: &str, overrides: &[(&str, &str)], lengths: &[us
             words: &NoWords,
         })
         .unwrap();
-    Work::new(config, lengths, method.virtual_tokens()).step(&resolved, &*method)
+    Work::new(config, lengths, virtual_rows(&resolved, &*method)).step(&resolved, &*method)
 }
 
 const H: f64 = 8.0;

@@ -1,6 +1,6 @@
 """Drives the report's page in headless Chromium: python page.py REPORTS_DIR [SCREENSHOTS_DIR]
 
-REPORTS_DIR is what `cargo run -p peftbench-reports --example sample_report -- DIR` wrote. Needs the
+REPORTS_DIR is what `cargo run --example sample_report -- DIR` wrote. Needs the
 `playwright` package and Debian's `chromium`; where one is missing it says so and ends with 0.
 """
 

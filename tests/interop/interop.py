@@ -146,7 +146,7 @@ def examples(tool):
 
 # Configurations of PEFT: a name, the architectures it is tried on, and how it is made.
 def peft_configs():
-    from peft import LoraConfig, PromptEncoderConfig, PromptTuningConfig, TaskType
+    from peft import IA3Config, LoraConfig, PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig, TaskType
 
     task = TaskType.SEQ_CLS
 
@@ -160,6 +160,12 @@ def peft_configs():
                 options["modules_to_save"] = ["pre_classifier"]
             return LoraConfig(task_type=task, **options)
         return make
+
+    def ia3(arch):
+        if arch == "distilbert":
+            return IA3Config(task_type=task, target_modules=["k_lin", "v_lin", "lin2"], feedforward_modules=["lin2"],
+                             modules_to_save=["pre_classifier"])
+        return IA3Config(task_type=task)  # the library's own targets
 
     def save(arch):
         # PEFT does not find DistilBERT's sizes, which have other names.
@@ -180,6 +186,11 @@ def peft_configs():
             task_type=task, num_virtual_tokens=4, encoder_hidden_size=16, **save(a))),
         ("P-tuning (encoder LSTM)", ["bert"], lambda a: PromptEncoderConfig(
             task_type=task, num_virtual_tokens=4, encoder_hidden_size=16, encoder_reparameterization_type="LSTM")),
+        ("DoRA", TINY, lora(use_dora=True)),
+        ("IA3", TINY, ia3),
+        ("prefix tuning", ["bert", "roberta"], lambda a: PrefixTuningConfig(task_type=task, num_virtual_tokens=4)),
+        ("prefix tuning (projection)", ["bert", "roberta"], lambda a: PrefixTuningConfig(
+            task_type=task, num_virtual_tokens=4, prefix_projection=True, encoder_hidden_size=16)),
     ]
 
 
@@ -202,11 +213,12 @@ def from_peft(tool):
 
 def from_adapters(tool):
     import adapters
-    from adapters import AutoAdapterModel, DoubleSeqBnConfig, SeqBnConfig
+    from adapters import AutoAdapterModel, DoubleSeqBnConfig, ParBnConfig, SeqBnConfig
 
     texts, labels = examples(tool)
     for what, config in [("Houlsby", DoubleSeqBnConfig(reduction_factor=8)), ("Pfeiffer", SeqBnConfig(reduction_factor=8)),
-                         ("Houlsby, a layer left out", DoubleSeqBnConfig(reduction_factor=4, leave_out=[0]))]:
+                         ("Houlsby, a layer left out", DoubleSeqBnConfig(reduction_factor=4, leave_out=[0])),
+                         ("parallel", ParBnConfig(reduction_factor=8))]:
         for arch in TINY:
             base = FIXTURES / arch
             tokenizer = AutoTokenizer.from_pretrained(base)
@@ -255,13 +267,23 @@ def to_python(tool):
         ("LoRA, one layer, ranks by site", "lora", ["lora.rank=2", "lora.layers=[1]",
          "lora.rank_pattern={encoder.1.value: 4}", "lora.alpha_pattern={encoder.1.query: 3}"]),
         ("prompt tuning", "prompt_tuning", ["prompt_tuning.virtual_tokens=5", "prompt_tuning.pooling=first"]),
+        ("P-tuning", "p_tuning", ["p_tuning.virtual_tokens=5", "p_tuning.pooling=first"]),
+        ("DoRA", "dora", ["dora.rank=3"]),
+        ("IA3", "ia3", []),
+        ("prefix tuning", "prefix_tuning", ["prefix_tuning.virtual_tokens=4"]),
+        ("prefix tuning from an MLP", "prefix_tuning",
+         ["prefix_tuning.virtual_tokens=4", "prefix_tuning.reparametrisation=mlp", "prefix_tuning.width=16"]),
     ]
+    # DistilBERT takes no keys and values from outside.
+    without_prefix = {"distilbert"}
     for arch in TINY:
         base = FIXTURES / arch
         tokenizer = AutoTokenizer.from_pretrained(base)
         for pooling, head in READINGS[arch]:
             reading = [f"backbone.pooling={pooling}", f"backbone.head={head}"]
             for what, method, settings in peft_methods:
+                if method == "prefix_tuning" and arch in without_prefix:
+                    continue
                 name = re.sub(r"\W+", "-", f"ours {arch} {pooling} {what}")
                 weights = tool.train(name, method, base, *reading, *settings)
                 expected = tool.predict(weights, TEXTS)
@@ -269,12 +291,13 @@ def to_python(tool):
                 model = PeftModel.from_pretrained(classifier(base), folder)
                 Case(f"{what} ({pooling}, {head})", arch, "peftbench → PEFT", "PeftModel.from_pretrained").compare(
                     logits(model, tokenizer, TEXTS), expected)
-                if method == "lora":
+                if method in ("lora", "dora", "ia3"):
                     folder = tool.export(weights, "merged", name + "-merged")
                     merged(tool, folder, f"{what}, merged ({pooling}, {head})", arch, expected)
-        weights = tool.train(f"full-{arch}", "full", base, *reading)
-        folder = tool.export(weights, "merged", f"full-{arch}-merged")
-        merged(tool, folder, f"full ({pooling}, {head})", arch, tool.predict(weights, TEXTS))
+        for method in ["full", "bitfit", "layer_norm"]:
+            weights = tool.train(f"{method}-{arch}", method, base, *reading)
+            folder = tool.export(weights, "merged", f"{method}-{arch}-merged")
+            merged(tool, folder, f"{method} ({pooling}, {head})", arch, tool.predict(weights, TEXTS))
 
         # Heads that no class holds: with a reader of their own.
         for what, method, form, settings in [
@@ -311,7 +334,8 @@ def to_adapters(tool):
         base = FIXTURES / arch
         tokenizer = AutoTokenizer.from_pretrained(base)
         for placement, pooling, head in [("houlsby", "cls", "dense_tanh"), ("pfeiffer", "cls", "linear"),
-                                         ("houlsby", "cls", "dense_relu"), ("pfeiffer", "pooler", "linear")]:
+                                         ("houlsby", "cls", "dense_relu"), ("pfeiffer", "pooler", "linear"),
+                                         ("parallel", "cls", "linear"), ("scaled_parallel", "cls", "linear")]:
             if pooling == "pooler" and arch != "bert":
                 continue
             for more in [[], ["adapter.layers=[1]", "adapter.activation=gelu_tanh"]]:

@@ -1,5 +1,5 @@
 //! Writes reports of invented runs, to look at pages and plots and to test them in a browser:
-//! `cargo run -p peftbench-reports --example sample_report -- DIR`.
+//! `cargo run --example sample_report -- DIR`.
 //!
 //! With a folder of records behind it, the report of these is written to DIR instead.
 
@@ -13,7 +13,10 @@ use peftbench_reports::{
 };
 use serde_json::json;
 
-#[path = "../tests/support/sample.rs"]
+// What the samples are written for.
+extern crate reports as peftbench_reports;
+
+#[path = "../reports/tests/support/sample.rs"]
 mod sample;
 
 fn main() -> peftbench_reports::Result<()> {
