@@ -197,7 +197,9 @@ impl Board {
         let seconds = current.begun.elapsed().as_secs_f64();
         let label = self.labels[current.run].clone();
         self.took.entry(label.clone()).or_default().push(seconds);
-        self.total.inc(1);
+        if record.status != Status::Interrupted {
+            self.total.inc(1);
+        }
         self.line.set_message("");
         if self.telling == Telling::Normal {
             if !self.header {
@@ -226,15 +228,13 @@ impl Board {
 
     /// All runs have ended.
     pub fn close(self) {
+        // Finishing the bar moves it to its end.
+        let ended = self.total.position();
         self.line.finish_and_clear();
         self.total.finish_and_clear();
         if self.header && self.labels.len() > 1 {
             let time = format::seconds(self.begun.elapsed().as_secs_f64());
-            self.print(&format!(
-                "{} of {} runs in {time}",
-                self.total.position(),
-                self.labels.len()
-            ));
+            self.print(&format!("{ended} of {} runs in {time}", self.labels.len()));
         }
     }
 

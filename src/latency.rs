@@ -462,20 +462,12 @@ fn show(
 ) -> Result<()> {
     let latencies: Vec<Latency> = rows.iter().map(|(_, l)| l.clone()).collect();
     let noise = noise_floor(&[&latencies]);
-    let bytes = |n: u64| format::bytes(n as f64);
     let memory = |m: &Measured| -> Result<(u64, u64)> {
         Ok((
             crate::task_library::weights_bytes(&m.folder)?,
             resident_bytes(&*m.task.method, &m.task.head),
         ))
     };
-    let sizes = all
-        .iter()
-        .map(|m| {
-            let (file, resident) = memory(m)?;
-            Ok([m.name.clone(), bytes(file), bytes(resident)])
-        })
-        .collect::<Result<Vec<_>>>()?;
     if as_json {
         let cells: Vec<_> = rows
             .iter()
@@ -504,6 +496,14 @@ fn show(
         say!("{}", serde_json::to_string_pretty(&value)?)?;
         return Ok(());
     }
+    let bytes = |n: u64| format::bytes(n as f64);
+    let sizes = all
+        .iter()
+        .map(|m| {
+            let (file, resident) = memory(m)?;
+            Ok([m.name.clone(), bytes(file), bytes(resident)])
+        })
+        .collect::<Result<Vec<_>>>()?;
     let found = measurement(rows, names, contenders, &sizes, noise);
     for table in &found.tables {
         if !table.caption.is_empty() {

@@ -18,7 +18,7 @@ use candle_core::{Device, Tensor, Var};
 use serde::Deserialize;
 
 use crate::{
-    Context, Error, NotMergeable, PeftMethod, Result, init,
+    Context, NotMergeable, PeftMethod, Result, init,
     lora::Layers,
     registry::{Entry, MethodConfig},
 };
@@ -73,7 +73,7 @@ struct Config {
 
 impl MethodConfig for Config {
     fn check(&self, backbone: &backbone::Config) -> std::result::Result<(), String> {
-        init::bottleneck(backbone.hidden, self.reduction_factor)?;
+        init::check_reduction_factor(backbone.hidden, self.reduction_factor)?;
         if let Some(scaling) = self.scaling.filter(|s| !s.is_finite() || *s == 0.0) {
             return Err(format!("scaling {scaling} must be a number other than 0"));
         }
@@ -95,10 +95,7 @@ impl MethodConfig for Config {
     fn build(self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
         let backbone = context.backbone;
         let (h, dtype) = (backbone.config().hidden, backbone.dtype());
-        let b = init::bottleneck(h, self.reduction_factor).map_err(|what| Error::Config {
-            method: ENTRY.name.to_owned(),
-            what,
-        })?;
+        let b = init::bottleneck(h, self.reduction_factor);
         let activation = self.activation.unwrap_or(match self.placement {
             Placement::Houlsby => Activation::Swish,
             _ => Activation::Relu,

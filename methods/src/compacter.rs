@@ -13,7 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
 
 use crate::{
-    Context, Error, NotMergeable, PeftMethod, Result, init,
+    Context, NotMergeable, PeftMethod, Result, init,
     lora::Layers,
     registry::{Entry, MethodConfig},
 };
@@ -34,7 +34,8 @@ struct Config {
 impl MethodConfig for Config {
     fn check(&self, backbone: &backbone::Config) -> std::result::Result<(), String> {
         let h = backbone.hidden;
-        let (n, b) = (self.phm_dim, init::bottleneck(h, self.reduction_factor)?);
+        init::check_reduction_factor(h, self.reduction_factor)?;
+        let (n, b) = (self.phm_dim, init::bottleneck(h, self.reduction_factor));
         if n == 0 || !h.is_multiple_of(n) || !b.is_multiple_of(n) {
             return Err(format!(
                 "phm_dim {n} must divide the hidden size {h} and the bottleneck {b} (hidden size / reduction_factor)"
@@ -46,10 +47,7 @@ impl MethodConfig for Config {
     fn build(self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
         let backbone = context.backbone;
         let (n, h, dtype) = (self.phm_dim, backbone.config().hidden, backbone.dtype());
-        let b = init::bottleneck(h, self.reduction_factor).map_err(|what| Error::Config {
-            method: ENTRY.name.to_owned(),
-            what,
-        })?;
+        let b = init::bottleneck(h, self.reduction_factor);
         let rule = init::normal(context.rng, &[n, n, n], 1e-4, dtype)?;
         let mut adapters = BTreeMap::new();
         let layers = self.layers.resolve(backbone.config().layers);

@@ -147,15 +147,19 @@ pub(crate) fn dropout(x: &Tensor, p: f64, phase: Phase<'_>) -> candle_core::Resu
 /// The largest bottleneck, in hidden sizes: more is a slip of the pen, and can take more memory than there is.
 const WIDEST: usize = 8;
 
-/// The width of an adapter's bottleneck, hidden size / `reduction_factor`.
-pub(crate) fn bottleneck(hidden: usize, reduction_factor: f64) -> Result<usize, String> {
-    let width = hidden as f64 / reduction_factor;
-    if width >= 1.0 && width <= (WIDEST * hidden) as f64 {
-        return Ok(width as usize);
+/// The width of an adapter's bottleneck.
+pub(crate) fn bottleneck(hidden: usize, reduction_factor: f64) -> usize {
+    (hidden as f64 / reduction_factor) as usize
+}
+
+/// Checks that a bottleneck has a width, and one that is meant.
+pub(crate) fn check_reduction_factor(hidden: usize, reduction_factor: f64) -> Result<(), String> {
+    let least = 1.0 / WIDEST as f64;
+    if (least..=hidden as f64).contains(&reduction_factor) {
+        return Ok(());
     }
     Err(format!(
-        "reduction_factor {reduction_factor} must be from {} to {hidden} (the hidden size)",
-        1.0 / WIDEST as f64
+        "reduction_factor {reduction_factor} must be from {least} to {hidden} (the hidden size)"
     ))
 }
 
