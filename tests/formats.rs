@@ -382,6 +382,74 @@ fn keys_that_would_change_a_number_are_refused_by_name_and_neutral_ones_are_not(
         let message = error_of(folder.path());
         assert!(message.contains(key), "{key}: {message}");
     }
+    let compacter = fixture("adapterhub/compacter");
+    for (key, value) in [
+        ("factorized_phm_W", json!(false)),
+        ("shared_W_phm", json!(true)),
+        ("shared_phm_rule", json!(false)),
+        ("phm_bias", json!(false)),
+        ("phm_rank", json!(2)),
+        ("is_parallel", json!(true)),
+    ] {
+        let folder = changed(&compacter, "adapter_config.json", |c| {
+            c["config"][key] = value
+        });
+        let message = error_of(folder.path());
+        assert!(message.contains(key), "{key}: {message}");
+    }
+    let mam = fixture("adapterhub/mam");
+    for (at, key, value, says) in [
+        (0, "use_gating", json!(true), "use_gating"),
+        (0, "encoder_prefix", json!(false), "encoder_prefix"),
+        (0, "leave_out", json!([1]), "leave_out"),
+        (0, "prefix_length", json!(7), "prefix_length is 7"),
+        (0, "architecture", json!("lora"), "'lora'"),
+        (1, "scaling", json!("learned"), "scaling"),
+    ] {
+        let folder = changed(&mam, "adapter_config.json", |c| {
+            c["config"]["configs"][at][key] = value
+        });
+        let message = error_of(folder.path());
+        assert!(message.contains(says), "{key}: {message}");
+    }
+    let alone = changed(&mam, "adapter_config.json", |c| {
+        c["config"]["configs"].as_array_mut().unwrap().truncate(1);
+    });
+    let message = error_of(alone.path());
+    assert!(message.contains("MAMConfig"), "{message}");
+    let norms = fixture("peft/layer_norm");
+    let fewer = changed(&norms, "adapter_config.json", |c| {
+        c["target_modules"] = json!(["attention.output.LayerNorm"]);
+    });
+    let message = error_of(fewer.path());
+    assert!(message.contains("embeddings.LayerNorm"), "{message}");
+}
+
+#[test]
+fn layer_norms_that_a_folder_leaves_out_stay_the_backbones() {
+    let norms = fixture("peft/layer_norm");
+    let name = "bert.encoder.layer.1.output.LayerNorm";
+    let file = "adapter_model.safetensors";
+    let without = with_tensors(&norms, file, |t| {
+        for part in ["weight", "bias"] {
+            t.remove(&format!("base_model.model.{name}.ln_tuning_layers.{part}"));
+        }
+    });
+    let message = error_of(without.path());
+    assert!(message.contains("encoder.layer.1.output"), "{message}");
+    let named = changed(without.path(), "adapter_config.json", |c| {
+        c["exclude_modules"] = json!([name]);
+    });
+    let (_, task) = open(named.path()).unwrap_or_else(|e| panic!("{e:#}"));
+    let shipped: std::collections::BTreeMap<_, _> =
+        task.method.shipped().unwrap().into_iter().collect();
+    let frozen = TensorFile::open(&fixture("bert/model.safetensors")).unwrap();
+    let frozen = frozen.read(&format!("{name}.weight"), None).unwrap();
+    let got = &shipped["encoder.layer.1.output.LayerNorm.weight"];
+    assert_eq!(
+        got.to_vec1::<f32>().unwrap(),
+        frozen.to_vec1::<f32>().unwrap()
+    );
 }
 
 #[test]

@@ -52,6 +52,16 @@ impl Keys {
         Ok(Self::of(&self.path, map))
     }
 
+    /// The keys of each map of a list.
+    pub fn list(&mut self, key: &str) -> Result<Vec<Self>> {
+        let maps: Option<Vec<Map<String, Value>>> = self.take(key)?;
+        let maps = maps.with_context(|| format!("{}: '{key}' is missing", self.path.display()))?;
+        Ok(maps
+            .into_iter()
+            .map(|map| Self::of(&self.path, map))
+            .collect())
+    }
+
     /// Refuses a key whose value is none of `accepted`.
     pub fn only(&mut self, key: &str, accepted: &[Value]) -> Result<()> {
         match self.map.shift_remove(key) {

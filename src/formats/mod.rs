@@ -48,7 +48,7 @@ pub enum Format {
 pub fn of(method: &str, mergeable: bool) -> Vec<&'static str> {
     let formats = [
         ("peft", peft::writes(method)),
-        ("adapterhub", method == adapterhub::METHOD),
+        ("adapterhub", adapterhub::writes(method)),
         ("merged", mergeable),
     ];
     let can = formats.into_iter().filter(|(_, can)| *can);
@@ -190,7 +190,7 @@ fn read_tensors(folder: &Path, file: &str, pickle: &str) -> Result<File> {
     if !path.exists() && folder.join(pickle).exists() {
         bail!(
             "{pickle} is a pickle, which can run code when it is read; convert it once with: python -c \"import torch, \
-             safetensors.torch as s; s.save_file({{k: v.contiguous() for k, v in torch.load('{}', \
+             safetensors.torch as s; s.save_file({{k: v.clone().contiguous() for k, v in torch.load('{}', \
              weights_only=True).items()}}, '{}')\"",
             folder.join(pickle).display(),
             path.display()
