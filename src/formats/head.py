@@ -25,7 +25,9 @@ class Classifier(torch.nn.Module):
         adapter = folder / "adapter_config.json"
         config = json.loads(adapter.read_text()) if adapter.exists() else {}
         self.base = str(base or config.get("base_model_name_or_path") or config.get("model_name") or folder)
-        self.encoder = AutoModel.from_pretrained(self.base)
+        # AdapterHub's prefixes are wrong with DistilBERT's scaled_dot_product_attention: their mask is added to the scores.
+        how = {"attn_implementation": "eager"} if "config" in config else {}
+        self.encoder = AutoModel.from_pretrained(self.base, **how)
         # Rows that PEFT puts before the text's (a prefix has none).
         self.virtual = 0 if config.get("peft_type") == "PREFIX_TUNING" else config.get("num_virtual_tokens", 0)
         if "peft_type" in config:

@@ -117,10 +117,15 @@ def logits(model, tokenizer, texts, size=64):
     return torch.cat(out).numpy()
 
 
+# DistilBERT's attention by scaled_dot_product_attention adds adapters' mask of prefixes, ones, to the scores.
+EAGER = {"attn_implementation": "eager"}
+
+
 def classifier(folder, labels=2):
     """A transformers classifier with a seeded head over a checkpoint."""
     torch.manual_seed(5)
-    return AutoModelForSequenceClassification.from_pretrained(folder, num_labels=labels, ignore_mismatched_sizes=True)
+    return AutoModelForSequenceClassification.from_pretrained(
+        folder, num_labels=labels, ignore_mismatched_sizes=True, **EAGER)
 
 
 def train(model, tokenizer, texts, labels, steps=12, batch=16, rate=1e-2):
@@ -244,7 +249,7 @@ def from_adapters(tool):
                     model.add_adapter("task", config=config)
                 else:
                     torch.manual_seed(5)
-                    model = AutoAdapterModel.from_pretrained(base)
+                    model = AutoAdapterModel.from_pretrained(base, **EAGER)
                     model.add_adapter("task", config=config)
                     model.add_classification_head("task", num_labels=2, id2label=dict(enumerate(LABELS)))
                 model.train_adapter("task")
@@ -377,7 +382,7 @@ def to_adapters(tool):
             name = re.sub(r"\W+", "-", f"ours {arch} {what} {pooling} {head}")
             weights = tool.train(name, method, base, f"backbone.pooling={pooling}", f"backbone.head={head}", *settings)
             folder = tool.export(weights, "adapterhub", name + "-out")
-            model = AutoAdapterModel.from_pretrained(base)
+            model = AutoAdapterModel.from_pretrained(base, **EAGER)
             model.load_adapter(str(folder), set_active=True, use_safetensors=True)
             Case(f"{what} ({pooling}, {head})", arch, "peftbench → AdapterHub", "AutoAdapterModel.load_adapter").compare(
                 logits(model, tokenizer, TEXTS), tool.predict(weights, TEXTS))

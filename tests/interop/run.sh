@@ -28,7 +28,8 @@ fi
     skip "$python has no torch, transformers, peft and adapters"
 
 cargo build --quiet
-binary=${CARGO_TARGET_DIR:-target}/debug/peftbench
+folder=$(cargo metadata --no-deps --format-version 1 | "$python" -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
+binary=$folder/debug/peftbench
 
 # The large case takes minutes and needs files that are large: only where it is asked for and they are already here.
 set -- --binary "$binary" --table docs/COMPATIBILITY.md "$@"
