@@ -40,6 +40,10 @@ test-reference:
 interop *flags:
     tests/interop/run.sh {{ flags }}
 
+# Compare with torch, transformers, peft and adapters by the committed fixtures, and print every largest difference.
+parity:
+    cargo test --test main parity:: -- --nocapture --test-threads 1
+
 # Read damaged files of every kind, each property with this many cases.
 fuzz cases="5000":
     PROPTEST_CASES={{ cases }} cargo test --no-fail-fast --test main fuzz::

@@ -9,12 +9,21 @@ use std::{fmt, io, io::Write};
 /// If standard output cannot be written, a full disk for example.
 pub fn line(text: fmt::Arguments<'_>) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(io::Error::new(
+    reader_left(writeln!(out, "{text}").and_then(|()| out.flush())).map(drop)
+}
+
+/// Whether the reader of standard output left early, by what writing to it gave.
+///
+/// # Errors
+/// If it cannot be written for another reason, a full disk for example.
+pub fn reader_left(written: io::Result<()>) -> io::Result<bool> {
+    match written {
+        Ok(()) => Ok(false),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(true),
+        Err(e) => Err(io::Error::new(
             e.kind(),
             format!("standard output cannot be written: {e}"),
         )),
-        _ => Ok(()),
     }
 }
 

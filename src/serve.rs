@@ -20,6 +20,7 @@ use serde_json::json;
 use crate::{
     cli,
     commands::SOME_FAILED,
+    output::reader_left,
     prepare::Files,
     task_library::{Prediction, Row, TaskLibrary, task_folders},
     weights::{self, SavedConfig},
@@ -133,10 +134,14 @@ pub fn predict(arguments: &cli::Predict) -> Result<ExitCode> {
             };
             answered += 1;
             let task = task.filter(|_| many.is_some());
-            serde_json::to_writer(&mut out, &Answer { task, said })?;
-            writeln!(out)?;
+            let answer = serde_json::to_string(&Answer { task, said })?;
+            if reader_left(writeln!(out, "{answer}"))? {
+                return Ok(ExitCode::SUCCESS);
+            }
         }
-        out.flush()?;
+        if reader_left(out.flush())? {
+            return Ok(ExitCode::SUCCESS);
+        }
     }
     let unusable = many.map_or(0, |unusable| unusable.len());
     if refused > 0 {

@@ -592,17 +592,26 @@ fn a_reader_that_leaves_early_costs_nothing() {
     let (data, backbone) = (place.reviews(), tiny_backbone());
     let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
     let more = ["--method", "lora", "--json"];
-    let mut child = place
-        .command(&tiny("train", data, backbone, &more))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
-    assert_eq!(records(&place)[0]["status"]["is"], "ok");
+    let leave = |arguments: &[&str]| {
+        let mut child = place
+            .command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        assert!(!said.contains("error"), "{said}");
+    };
+    leave(&tiny("train", data, backbone, &more));
+    let record = &records(&place)[0];
+    assert_eq!(record["status"]["is"], "ok");
+    let weights = format!("out/weights/{}", record["id"].as_str().unwrap());
+    let rows = place.file("rows.jsonl", "{\"text\": \"good\"}\n".repeat(3));
+    let rows = rows.to_str().unwrap();
+    leave(&["predict", "--weights", &weights, "--input", rows]);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::comparison::slug;
 use crate::format;
 use crate::quantity::Quantity;
 use crate::statistics::Summary;
-use crate::studies::{Position, Series, Study};
+use crate::studies::{CurvePoint, Position, Series, Study};
 use crate::tuning::Tuning;
 
 /// What a plot's lines have in common.
@@ -24,6 +24,8 @@ struct Frame<'a> {
     heading: &'a str,
     /// What line and band are.
     legend: &'a str,
+    /// Whether the points of a line are compared with its best one.
+    told_apart: bool,
     notes: &'a [String],
 }
 
@@ -33,18 +35,29 @@ impl<'a> Frame<'a> {
             metric: study.metric(),
             heading: &study.title,
             legend: "Line: mean over seeds. Band: least to greatest of the seeds.",
+            told_apart: true,
             notes: &study.notes,
         }
     }
 }
 
-/// One drawn line: x, mean, and the ends of its band.
+/// One drawn line.
 struct Line {
     label: String,
     style: Style,
-    points: Vec<[f64; 4]>,
+    points: Vec<Spot>,
     /// Whether the bands are over more than one seed.
     band: bool,
+}
+
+/// One point of a line.
+struct Spot {
+    x: f64,
+    mean: f64,
+    /// The ends of the band.
+    band: [f64; 2],
+    /// Whether it can be told apart from the best point of its line.
+    behind: bool,
 }
 
 /// What is on the horizontal axis.
@@ -81,9 +94,13 @@ pub fn study_plots(study: &Study) -> Vec<Plot> {
             logarithmic: false,
             categories: Vec::new(),
         };
+        let frame = Frame {
+            told_apart: false,
+            ..frame
+        };
         for label in longest(study) {
             let title = format!(
-                "Validation {name} while training, {} {label}",
+                "Validation {name} while training, {}: {label}",
                 study.axis.title
             );
             all.push(plot(
@@ -111,10 +128,11 @@ pub fn tuning_plot(tuning: &Tuning) -> Option<Plot> {
             points: search
                 .expected
                 .iter()
-                .map(|e| [e.trials as f64, e.mean, e.mean - e.sd, e.mean + e.sd])
-                .map(|[n, values @ ..]| {
-                    let [mean, low, high] = values.map(|v| v * factor);
-                    [n, mean, low, high]
+                .map(|e| Spot {
+                    x: e.trials as f64,
+                    mean: e.mean * factor,
+                    band: [(e.mean - e.sd) * factor, (e.mean + e.sd) * factor],
+                    behind: false,
                 })
                 .collect(),
             band: search.expected.len() > 1,
@@ -126,6 +144,7 @@ pub fn tuning_plot(tuning: &Tuning) -> Option<Plot> {
             metric,
             heading: &tuning.title,
             legend: "Line: expected best of so many random trials on held-out examples. Band: one standard deviation.",
+            told_apart: false,
             notes: &tuning.notes,
         },
         "expected-best",
@@ -172,16 +191,22 @@ fn style_of(study: &Study, series: &Series) -> Style {
     }
 }
 
-fn ends(summary: &Summary, factor: f64) -> [f64; 3] {
-    let [low, high] = range(summary.values.iter().copied());
-    [summary.mean * factor, low * factor, high * factor]
+impl Spot {
+    fn of(x: f64, summary: &Summary, factor: f64) -> Self {
+        Self {
+            x,
+            mean: summary.mean * factor,
+            band: range(summary.values.iter().copied()).map(|v| v * factor),
+            behind: false,
+        }
+    }
 }
 
 fn lines(study: &Study) -> Vec<Line> {
     let factor = Quantity::Metric.axis_factor(study.metric());
     let categories = longest(study);
     let line = |series: &Series| {
-        let mut points: Vec<[f64; 4]> = series
+        let mut points: Vec<Spot> = series
             .points
             .iter()
             .filter_map(|p| {
@@ -189,11 +214,13 @@ fn lines(study: &Study) -> Vec<Line> {
                     Position::Category => categories.iter().position(|c| *c == p.label)? as f64,
                     _ => p.x?,
                 };
-                let [mean, low, high] = ends(p.metric.as_ref()?, factor);
-                Some([x, mean, low, high])
+                Some(Spot {
+                    behind: p.told_apart,
+                    ..Spot::of(x, p.metric.as_ref()?, factor)
+                })
             })
             .collect();
-        points.sort_by(|a, b| a[0].total_cmp(&b[0]));
+        points.sort_by(|a, b| a.x.total_cmp(&b.x));
         Line {
             label: series.label.clone(),
             style: style_of(study, series),
@@ -211,14 +238,12 @@ fn curves(study: &Study, label: &str) -> Vec<Line> {
         .iter()
         .filter_map(|series| {
             let point = series.points.iter().find(|p| p.label == label)?;
-            let points = point.curve.iter().map(|c| {
-                let [mean, low, high] = ends(&c.metric, factor);
-                [c.step as f64, mean, low, high]
-            });
+            let points = point.curve.iter();
+            let spot = |c: &CurvePoint| Spot::of(c.step as f64, &c.metric, factor);
             Some(Line {
                 label: series.label.clone(),
                 style: style_of(study, series),
-                points: points.collect(),
+                points: points.map(spot).collect(),
                 band: point.seeds.len() > 1,
             })
         })
@@ -242,8 +267,8 @@ fn plot(frame: &Frame, name: &str, title: &str, lines: &[Line], across: &Across)
             .map(|p| {
                 format!(
                     "{} at {}",
-                    format::metric(frame.metric, p[1] / factor),
-                    at(p[0])
+                    format::metric(frame.metric, p.mean / factor),
+                    at(p.x)
                 )
             })
             .collect();
@@ -262,12 +287,19 @@ fn plot(frame: &Frame, name: &str, title: &str, lines: &[Line], across: &Across)
 
 fn draw(frame: &Frame, title: &str, lines: &[&Line], across: &Across, width: f64) -> Scene {
     let narrow = width < 500.0;
-    let mut notes = vec![if lines.iter().any(|l| l.band) {
-        frame.legend.to_owned()
-    } else {
-        "One seed: no band.".to_owned()
-    }];
-    notes.extend(frame.notes.iter().cloned());
+    let points = || lines.iter().flat_map(|l| &l.points);
+    let mut notes = Vec::new();
+    if lines.iter().any(|l| l.band) {
+        notes.push(frame.legend);
+    }
+    if points().any(|p| p.behind) {
+        notes.push("Hollow: behind the best of its line (paired bootstrap, Holm, 5 %).");
+    } else if frame.told_apart && points().count() > lines.len() {
+        notes.push(
+            "No point can be told apart from the best of its line (paired bootstrap, Holm, 5 %).",
+        );
+    }
+    notes.extend(frame.notes.iter().map(String::as_str));
     let sheet = Sheet::of(width, title, frame.heading, &notes.join(" "));
     let height = if narrow { 260.0 } else { 330.0 };
     let (mut scene, room) = sheet.scene(24.0 + height + AXIS_ROOM);
@@ -275,8 +307,7 @@ fn draw(frame: &Frame, title: &str, lines: &[&Line], across: &Across, width: f64
     let metric = Quantity::Metric.title(frame.metric);
     scene.text(at, &metric, BODY, Anchor::Start, Ink::Text);
 
-    let points = || lines.iter().flat_map(|l| &l.points);
-    let [low, high] = range(points().flat_map(|p| [p[2], p[3]]));
+    let [low, high] = range(points().flat_map(|p| p.band));
     let y_over = |from: f64, to: f64| Axis::linear([from, to], [low, high], 0.05, 6);
     let left = room.left + tick_room(&y_over(height, 0.0));
     let most = if narrow { 110.0 } else { 200.0 };
@@ -293,7 +324,7 @@ fn draw(frame: &Frame, title: &str, lines: &[&Line], across: &Across, width: f64
     };
     let y = y_over(area.bottom, area.top);
     let ends = [area.left + 8.0, area.right - 8.0];
-    let xs: Vec<f64> = points().map(|p| p[0]).collect();
+    let xs: Vec<f64> = points().map(|p| p.x).collect();
     let [first, last] = range(xs.iter().copied());
     let mut x = if !across.categories.is_empty() {
         let n = across.categories.len() as f64;
@@ -323,22 +354,27 @@ fn draw(frame: &Frame, title: &str, lines: &[&Line], across: &Across, width: f64
     draw_vertical_axis(&mut scene, &y, area);
     draw_horizontal_axis(&mut scene, &x, area, &across.title, false);
     for line in lines.iter().rev() {
-        let place = |p: &[f64; 4], v: usize| [x.at(p[0]), y.at(p[v])];
+        let place = |p: &Spot, value: f64| [x.at(p.x), y.at(value)];
         if line.band {
-            let there = line.points.iter().map(|p| place(p, 3));
-            let back = line.points.iter().rev().map(|p| place(p, 2));
+            let there = line.points.iter().map(|p| place(p, p.band[1]));
+            let back = line.points.iter().rev().map(|p| place(p, p.band[0]));
             scene.area(there.chain(back).collect(), line.style.ink, 0.16);
         }
-        let mean: Vec<[f64; 2]> = line.points.iter().map(|p| place(p, 1)).collect();
-        scene.line(mean.clone(), line.style.ink, 2.0);
-        for at in mean {
-            scene.marker(at, MARK - 1.0, line.style);
+        let mean: Vec<[f64; 2]> = line.points.iter().map(|p| place(p, p.mean)).collect();
+        scene.line(mean, line.style.ink, 2.0);
+        for p in &line.points {
+            let at = place(p, p.mean);
+            if p.behind {
+                scene.hollow_marker(at, MARK - 1.0, line.style);
+            } else {
+                scene.marker(at, MARK - 1.0, line.style);
+            }
         }
     }
     let ends: Vec<[f64; 2]> = lines
         .iter()
         .filter_map(|l| l.points.last())
-        .map(|p| [x.at(p[0]), y.at(p[1])])
+        .map(|p| [x.at(p.x), y.at(p.mean)])
         .collect();
     let wanted: Vec<f64> = ends.iter().map(|e| e[1]).collect();
     let places = labels::spread(&wanted, BODY + 4.0, [area.top, area.bottom]);
