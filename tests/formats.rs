@@ -426,6 +426,38 @@ fn keys_that_would_change_a_number_are_refused_by_name_and_neutral_ones_are_not(
 }
 
 #[test]
+fn a_prefix_with_tensors_of_other_shapes_is_refused_by_name() {
+    let prefix = fixture("adapterhub/prefix_tuning_mlp");
+    let file = "adapter.safetensors";
+    let at = "bert.prefix_tuning.prefix_tunings.task.self_prefix";
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
+    for (part, shape) in [
+        ("wte.weight", vec![4, 31]),
+        ("wte.weight", vec![0, 32]),
+        ("control_trans.0.weight", vec![6]),
+        ("control_trans.0.weight", vec![6, 31]),
+        ("control_trans.0.bias", vec![5]),
+        ("control_trans.2.weight", vec![100, 6]),
+        ("control_trans", vec![7]),
+    ] {
+        let folder = with_tensors(&prefix, file, |t| {
+            // Without the layers' copies, which would differ.
+            t.retain(|name, _| !name.contains(".pool."));
+            t.insert(format!("{at}.{part}"), zeros(&shape));
+        });
+        let message = error_of(folder.path());
+        assert!(!message.is_empty(), "{part} {shape:?}");
+    }
+    let differs = with_tensors(&prefix, file, |t| {
+        let copy = t.keys().find(|name| name.contains(".pool.")).unwrap();
+        let (copy, shape) = (copy.clone(), t[copy].dims().to_vec());
+        t.insert(copy, zeros(&shape));
+    });
+    let message = error_of(differs.path());
+    assert!(message.contains("differs"), "{message}");
+}
+
+#[test]
 fn layer_norms_that_a_folder_leaves_out_stay_the_backbones() {
     let norms = fixture("peft/layer_norm");
     let name = "bert.encoder.layer.1.output.LayerNorm";

@@ -330,6 +330,7 @@ fn folders_of_other_libraries() {
         ("peft/lora_patterns", "adapter_config.json"),
         ("peft/prompt_tuning", "adapter_config.json"),
         ("adapterhub/houlsby", "adapter_config.json"),
+        ("adapterhub/mam", "adapter_config.json"),
         ("adapterhub/pfeiffer_flexible_head", "head_config.json"),
     ] {
         let folder = copy(&place, &of.replace('/', "-"), of);

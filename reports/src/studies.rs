@@ -979,6 +979,8 @@ mod tests {
             metric.description
         );
         assert_eq!(&metric.png().unwrap()[1..4], b"PNG");
+        let says_what_is_behind = |svg: &str| svg.contains("Hollow: behind the best");
+        assert!(says_what_is_behind(&metric.svg().unwrap()));
         manifest.curves = true;
         for record in &mut records {
             record.asked.dataset.stand_in_for = Some("sst2".into());
@@ -988,6 +990,8 @@ mod tests {
         let view = page_view(&study).unwrap();
         // The metric over x, and a curve for each of three points.
         assert_eq!(view["plots"].as_array().unwrap().len(), 4);
+        let curve = view["plots"][1]["wide"].as_str().unwrap();
+        assert!(!says_what_is_behind(curve));
         for plot in view["plots"].as_array().unwrap() {
             let svg = plot["narrow"].as_str().unwrap();
             assert!(svg.contains("stand-in"), "{svg}");

@@ -14,7 +14,7 @@ use crate::format;
 use crate::quantity::Quantity;
 use crate::statistics::Summary;
 use crate::studies::{CurvePoint, Position, Series, Study};
-use crate::tuning::Tuning;
+use crate::tuning::{Expected, Tuning};
 
 /// What a plot's lines have in common.
 struct Frame<'a> {
@@ -122,20 +122,21 @@ pub fn tuning_plot(tuning: &Tuning) -> Option<Plot> {
     let lines: Vec<Line> = tuning
         .searches
         .iter()
-        .map(|search| Line {
-            label: search.method.clone(),
-            style: style(&search.method),
-            points: search
-                .expected
-                .iter()
-                .map(|e| Spot {
-                    x: e.trials as f64,
-                    mean: e.mean * factor,
-                    band: [(e.mean - e.sd) * factor, (e.mean + e.sd) * factor],
-                    behind: false,
-                })
-                .collect(),
-            band: search.expected.len() > 1,
+        .map(|search| {
+            // Few trials are far from normal: no expectation leaves what was found.
+            let [worst, best] = range(search.trials.iter().filter_map(|t| t.metric));
+            let spot = |e: &Expected| Spot {
+                x: e.trials as f64,
+                mean: e.mean * factor,
+                band: [e.mean - e.sd, e.mean + e.sd].map(|v| v.clamp(worst, best) * factor),
+                behind: false,
+            };
+            Line {
+                label: search.method.clone(),
+                style: style(&search.method),
+                points: search.expected.iter().map(spot).collect(),
+                band: search.expected.len() > 1,
+            }
         })
         .collect();
     let title = format::metric_title(metric);
@@ -143,7 +144,7 @@ pub fn tuning_plot(tuning: &Tuning) -> Option<Plot> {
         &Frame {
             metric,
             heading: &tuning.title,
-            legend: "Line: expected best of so many random trials on held-out examples. Band: one standard deviation.",
+            legend: "Line: expected best of so many random trials on held-out examples. Band: one standard deviation, within what was found.",
             told_apart: false,
             notes: &tuning.notes,
         },
