@@ -303,13 +303,16 @@ fn read_prefix(reading: &mut Reading<'_>, keys: &mut Keys) -> Result<Method> {
         Ok(flat) => flat,
         Err(_) => {
             let embedding = take("wte.weight")?;
-            let mut layer = |at: usize| -> Result<Linear> {
-                let weight = take(&format!("control_trans.{at}.weight"))?;
-                let bias = take(&format!("control_trans.{at}.bias"))?;
-                Ok(Linear::new(weight, Some(bias))?)
+            let mut layer = |i: usize| -> Result<Linear> {
+                let weight = take(&format!("control_trans.{i}.weight"))?;
+                let bias = take(&format!("control_trans.{i}.bias"))?;
+                Linear::new(weight, Some(bias))
+                    .with_context(|| format!("{WEIGHTS}: tensors '{at}control_trans.{i}.*'"))
             };
-            let inner = layer(0)?.forward_activated(&embedding, activation)?;
-            layer(2)?.forward(&inner)?
+            let (first, second) = (layer(0)?, layer(2)?);
+            let inner = first.forward_activated(&embedding, activation);
+            let rows = inner.and_then(|inner| second.forward(&inner));
+            rows.with_context(|| format!("{WEIGHTS}: the tensors '{at}*' do not fit together"))?
         }
     };
     if let Some(part) = own.keys().next() {
