@@ -41,15 +41,24 @@
 //! `hub/` (laid out as the Hugging Face cache), `packages/NAME-VERSION-HASH/` (unpacked), `verified/` (notes), `lock`.
 #![forbid(unsafe_code)]
 
+mod address;
+mod archive;
+mod download;
 mod error;
 mod fetch;
+mod http;
 mod hub;
+mod index;
 mod package;
+mod repository;
 mod settings;
 mod spec;
 mod verify;
 
 pub use error::{Error, Result};
 pub use fetch::{Fetched, Fetcher, Progress};
-pub use settings::Settings;
+pub use index::Index;
+pub use repository::{HubData, HubModel, Reference};
+pub use settings::{Patience, Settings};
 pub use spec::{FileSpec, Hub, HubKind, Package, PackageKind, PathPlace, Place, Source};
+pub use verify::{inside, read_whole, regular};
