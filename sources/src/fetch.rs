@@ -120,8 +120,7 @@ impl Fetcher {
             for place in &source.places {
                 match self.try_place(what, source, place, network) {
                     Ok(got) => {
-                        let notes = got.warnings.into_iter();
-                        warnings.extend(notes.map(|note| format!("{what}: {note}")));
+                        warnings.extend(got.warnings);
                         return Ok(Fetched {
                             files: got.files,
                             place: place.to_string(),
@@ -131,7 +130,7 @@ impl Fetcher {
                     }
                     Err(error) => {
                         if network == Network::Off && matches!(error, Error::Damaged { .. }) {
-                            warnings.push(format!("{what}: {error}"));
+                            warnings.push(error.to_string());
                         }
                         attempts.push((place.to_string(), error));
                     }

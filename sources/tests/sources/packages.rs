@@ -478,7 +478,7 @@ fn a_file_that_was_taken_back_comes_with_the_reason() {
             .unwrap();
         assert_eq!(
             fetched.warnings,
-            ["net: tiny-net 1.0 was taken back by its authors: it's broken"]
+            ["tiny-net 1.0 was taken back by its authors: it's broken"]
         );
     }
 }
