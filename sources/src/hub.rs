@@ -11,7 +11,6 @@
 //! what the file is now, as Python's huggingface_hub does: its answer names the commit and an entity tag. A copy counts
 //! if it lies under that commit in Python's cache, or came to ours with that tag. All files of a source are of one commit.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
