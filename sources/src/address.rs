@@ -29,6 +29,10 @@ impl Address {
         let rest = rest.split('#').next()?;
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
+        // Read in two ways by different programs, so by us in none.
+        if authority.contains('\\') {
+            return None;
+        }
         let (credentials, place) = match authority.rsplit_once('@') {
             Some((credentials, place)) => (Some(credentials.to_string()), place),
             None => (None, authority),

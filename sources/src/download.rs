@@ -164,17 +164,18 @@ impl Download<'_> {
             .to_ascii_lowercase();
         let facts = answer.facts;
         let mut body = answer.response.into_body().into_reader();
+        let mut pace = Pace::new(&self.client.patience, self.end);
         let mut first = Vec::new();
         if at == 0 {
-            let broken = body.by_ref().take(512).read_to_end(&mut first);
+            let broken = beginning(&mut body, &mut pace, &mut first);
             if self.expected.sha256.is_none() && is_web_page(&kind, &first, self.url) {
                 return Err(Error::WebPage { url });
             }
-            if let Err(error) = broken {
+            if let Err(reason) = broken {
                 return Err(Error::Interrupted {
                     url,
                     got: 0,
-                    reason: error.to_string(),
+                    reason,
                 });
             }
             match strong {
@@ -192,7 +193,6 @@ impl Download<'_> {
             .map_err(|reason| cannot_write(self.part, reason))?;
         let bar = bar.get_or_insert_with(|| fetcher.bar(self.label, known));
         bar.reach(at);
-        let mut pace = Pace::new(&self.client.patience, self.end);
         let broken = copy(
             &mut first.as_slice().chain(&mut body),
             &mut file,
@@ -289,6 +289,23 @@ fn is_web_page(kind: &str, beginning: &[u8], url: &Address) -> bool {
         .trim_start()
         .to_ascii_lowercase();
     kind.starts_with("text/html") || text.starts_with("<!doctype html") || text.starts_with("<html")
+}
+
+/// Reads as much as tells what it is.
+fn beginning(body: &mut impl Read, pace: &mut Pace<'_>, first: &mut Vec<u8>) -> Result<(), String> {
+    let mut buffer = [0; 512];
+    while first.len() < buffer.len() {
+        match body.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => {
+                first.extend_from_slice(&buffer[..n]);
+                pace.step(n as u64)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    Ok(())
 }
 
 enum Stop {

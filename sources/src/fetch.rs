@@ -204,7 +204,10 @@ impl Fetcher {
             let file = joined.join(wanted.expected.sha256.unwrap_or_default());
             let pieces = brought.iter().filter_map(|part| part.get(wanted.name));
             join(pieces, &file)?;
-            self.verify(&file, wanted.expected)?;
+            if let Err(error) = self.verify(&file, wanted.expected) {
+                crate::download::remove(&file)?;
+                return Err(error);
+            }
             got.files.insert(wanted.name.to_string(), file);
         }
         Ok(got)

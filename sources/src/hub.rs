@@ -65,6 +65,7 @@ impl Fetcher {
         let hub = Hubs::new(self)?;
         let mut got = Got::default();
         let mut at = repo.clone();
+        got.commit = is_hex(repo.revision(), 40).then(|| repo.revision().to_string());
         for wanted in wanted {
             match self.file_from_hub(&hub, what, &at, wanted) {
                 Err(Error::Http { status: 404, .. }) if wanted.optional => {}
@@ -125,8 +126,8 @@ impl Fetcher {
             };
             let facts = download.attempt(self, &mut bar)?;
             let at = match &facts.commit {
-                Some(commit) => &at_commit(repo, commit),
-                None => repo,
+                Some(commit) if !is_hex(repo.revision(), 40) => &at_commit(repo, commit),
+                _ => repo,
             };
             let file = self.own_file(at, wanted.path);
             download.finish(&file)?;

@@ -63,8 +63,9 @@ impl Index {
         let mut index = Self::from_list(found.as_ref().map_or("", |(_, list)| list.as_str()));
         if found.is_none() {
             // Without pip its variables still say what is meant.
-            let variable = |name: &str| variables.get(name).cloned().or(std::env::var(name).ok());
-            index.urls.extend(variable("PIP_INDEX_URL"));
+            let said = variables.get("PIP_INDEX_URL").cloned();
+            let said = said.or_else(|| std::env::var("PIP_INDEX_URL").ok());
+            index.urls.extend(said.filter(|url| !url.trim().is_empty()));
         }
         if index.urls.is_empty()
             && let Some((pip, list)) = &found
@@ -328,12 +329,17 @@ fn is_named(name: &str, package: &Package) -> bool {
             .find_map(|end| name.strip_suffix(end)),
     };
     let Some(stem) = stem else { return false };
-    let whole = normalised(&format!("{}-{}", package.name, package.version));
-    let stem = normalised(stem);
-    match package.kind {
-        PackageKind::Wheel => stem.starts_with(&format!("{whole}-")),
-        PackageKind::Sdist => stem == whole,
-    }
+    let named = match package.kind {
+        // name-version-python-abi-platform
+        PackageKind::Wheel => {
+            let mut parts = stem.split('-');
+            parts.next().zip(parts.next())
+        }
+        PackageKind::Sdist => stem.rsplit_once('-'),
+    };
+    named.is_some_and(|(name, version)| {
+        normalised(name) == normalised(&package.name) && version == package.version
+    })
 }
 
 /// PEP 503: `Foo._bar` and `foo-bar` are one name.
@@ -625,7 +631,7 @@ mod tests {
     #[test]
     fn attributes_are_read_in_all_their_spellings() {
         let html = "<A class=x HREF = 'a-1.zip#sha256=0&amp;x' data-yanked=\"it&#39;s\">a</A><a href=b.whl>b</a>\
-                    <abbr href=no.whl></abbr><a data-yanked href=\"c.whl\"/><a = href=d.whl><a href='unclosed";
+                    <abbr href=no.whl></abbr><a data-yanked href=\"c.whl\"/><a x = 1 href=d.whl><a href='unclosed";
         let seen: Vec<_> = anchors(html)
             .map(|tag| (tag.attribute("href"), tag.attribute("data-yanked")))
             .collect();

@@ -88,12 +88,14 @@ impl Fetcher {
                         end,
                     };
                     download.attempt(self, &mut bar)?;
-                    self.taken(package, &folder, Some(&part), wanted)?;
-                    if crate::download::length(&part) <= SMALL {
-                        download.finish(&kept)
-                    } else {
-                        remove(&part)
+                    let small = crate::download::length(&part) <= SMALL;
+                    if small {
+                        download.finish(&kept)?;
                     }
+                    let archive = if small { &kept } else { &part };
+                    let taken = self.taken(package, &folder, Some(archive), wanted);
+                    remove(&part)?;
+                    taken.map(drop)
                 })?;
                 got.files = here()?;
                 return Ok(got);

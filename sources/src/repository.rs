@@ -550,6 +550,8 @@ fn splits_of(tree: &Tree, subset: Option<&str>) -> Result<HubData, String> {
         let Some(parts) = splits.get(split) else {
             continue;
         };
+        let mut parts = parts.clone();
+        parts.sort_by(|a, b| a.path.cmp(&b.path));
         for (number, file) in parts.iter().enumerate() {
             let name = match parts.len() {
                 1 => split.to_string(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use peftbench_sources::{Error, Fetcher, Index, Settings, Source};
+use peftbench_sources::{Fetcher, Index, Settings, Source};
 use zip::write::SimpleFileOptions;
 
 use crate::spec::snippets;

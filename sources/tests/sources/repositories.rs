@@ -378,7 +378,7 @@ fn a_model_without_safe_weights_is_refused_with_what_helps() {
         ),
         (
             vec![("config.json", rows("{}")), ("a.gguf", rows("p"))],
-            "it has: config.json, a.gguf",
+            "it has: a.gguf, config.json",
         ),
         (vec![("model.safetensors", rows("n"))], "no config.json"),
         (vec![], "it has: nothing"),
