@@ -89,8 +89,8 @@ impl Take<'_> {
         let read = file.read(&mut magic).map_err(unreadable)?;
         io::Seek::rewind(&mut file).map_err(unreadable)?;
         match &magic[..read] {
-            b"PK" => self.from_zip(file, most, to),
-            [0x1f, 0x8b] => self.from_tar(file, most, to),
+            b"PK" => self.take_zip(file, most, to),
+            [0x1f, 0x8b] => self.take_tar(file, most, to),
             _ => Err(self.failed("it is neither a zip nor a tar.gz".into())),
         }
     }
@@ -102,7 +102,7 @@ impl Take<'_> {
         }
     }
 
-    fn from_zip(&self, file: File, most: u64, to: &mut tempfile::NamedTempFile) -> Result<bool> {
+    fn take_zip(&self, file: File, most: u64, to: &mut tempfile::NamedTempFile) -> Result<bool> {
         let refused = |error: zip::result::ZipError| self.failed(error.to_string());
         let mut zip = zip::ZipArchive::new(io::BufReader::new(file)).map_err(refused)?;
         let entry = match zip.by_name(self.path) {
@@ -121,7 +121,7 @@ impl Take<'_> {
         Ok(true)
     }
 
-    fn from_tar(&self, file: File, most: u64, to: &mut tempfile::NamedTempFile) -> Result<bool> {
+    fn take_tar(&self, file: File, most: u64, to: &mut tempfile::NamedTempFile) -> Result<bool> {
         // Everything before the wanted file has to be unpacked to find it, so the whole has a limit as well.
         let limited = Limited {
             from: GzDecoder::new(io::BufReader::new(file)),

@@ -40,13 +40,11 @@ impl Fetcher {
             Err(_damaged) => None,
         };
         match here {
-            Some(got) if pinned || self.settings.offline => return Ok(got),
-            None if network == Network::Off => {
-                return Err(Error::NotHere {
-                    looked: vec![self.settings.hub_cache.clone(), self.own_hub()],
-                });
-            }
-            Some(mut got) => match self.from_hub(what, &repo, wanted) {
+            Some(got) if pinned || self.settings.offline => Ok(got),
+            None if network == Network::Off => Err(Error::NotHere {
+                looked: vec![self.settings.hub_cache.clone(), self.own_hub()],
+            }),
+            Some(mut got) => match self.bring(what, &repo, wanted) {
                 // What is here is better than nothing, if it is said.
                 Err(error) if is_no_answer(&error) => {
                     got.warnings.push(format!(
@@ -56,12 +54,12 @@ impl Fetcher {
                 }
                 result => result,
             },
-            None => self.from_hub(what, &repo, wanted),
+            None => self.bring(what, &repo, wanted),
         }
     }
 
     /// All files as the hub has them now.
-    fn from_hub(&self, what: &str, repo: &Repo, wanted: &[Wanted<'_>]) -> Result<Got> {
+    fn bring(&self, what: &str, repo: &Repo, wanted: &[Wanted<'_>]) -> Result<Got> {
         let hub = Hubs::new(self)?;
         let mut got = Got::default();
         let mut at = repo.clone();

@@ -169,7 +169,7 @@ pub(crate) enum Found {
     /// A file of an index.
     There {
         url: Address,
-        client: Client,
+        client: Box<Client>,
         bytes: Option<u64>,
         /// Why the project took it back, if it did.
         yanked: Option<String>,
@@ -279,7 +279,7 @@ impl Fetcher {
                 match base.join(&file.link) {
                     Some(url) => Ok(Found::There {
                         url,
-                        client,
+                        client: Box::new(client),
                         bytes: file.bytes,
                         yanked: file.yanked.clone(),
                     }),

@@ -56,7 +56,7 @@ fn two_versions_are_never_mixed() {
     type Answer = Box<dyn Fn(&Request, &[u8]) -> Reply + Send>;
     let whole: Answer = Box::new(|_, new| file_whole(new, "b"));
     let ignores: Answer = Box::new(|request, new| file(request, new, NEW, "b"));
-    let untagged: Answer = Box::new(|request, new| Reply::file(request, new));
+    let untagged: Answer = Box::new(Reply::file);
     for (what, rest) in [
         ("If-Range is followed", whole),
         ("If-Range is ignored", ignores),
