@@ -182,7 +182,8 @@ fn model_type(json: &Map<String, Value>) -> std::result::Result<String, String> 
         None => Err(format!(
             "has no model_type{}; add \"model_type\" with one of: {SUPPORTED}",
             match classes().next() {
-                Some(class) => format!(", and architectures names '{class}', which is not supported"),
+                Some(class) =>
+                    format!(", and architectures names '{class}', which is not supported"),
                 None => " and no architectures".into(),
             }
         )),

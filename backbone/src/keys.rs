@@ -23,8 +23,9 @@ impl<'a> Keys<'a> {
 
     pub(crate) fn wrong(&mut self, key: &str, value: &Value, accepted: &str) {
         let value: String = value.to_string().chars().take(60).collect();
-        self.problems
-            .push(format!("{key}: {value} is not supported; accepted: {accepted}"));
+        self.problems.push(format!(
+            "{key}: {value} is not supported; accepted: {accepted}"
+        ));
     }
 
     /// Whether the key is there and null.
@@ -79,7 +80,8 @@ impl<'a> Keys<'a> {
         let known = match value.as_str() {
             Some("gelu" | "gelu_python") => Some(Activation::Gelu),
             Some(
-                "gelu_new" | "gelu_fast" | "gelu_accurate" | "gelu_pytorch_tanh" | "gelu_python_tanh",
+                "gelu_new" | "gelu_fast" | "gelu_accurate" | "gelu_pytorch_tanh"
+                | "gelu_python_tanh",
             ) => Some(Activation::GeluTanh),
             Some("relu") => Some(Activation::Relu),
             Some("silu" | "swish") => Some(Activation::Swish),

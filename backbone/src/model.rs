@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Batch, Config, Error, Hooks, Input, KeyValues, Norm, Pass, Phase, Projection,
-    Result, Site, Sublayer,
+    Batch, Config, Error, Hooks, Input, KeyValues, Norm, Pass, Phase, Projection, Result, Site,
+    Sublayer,
     weights::{Weights, hex},
 };
 
@@ -306,7 +306,11 @@ impl Backbone {
                 (Sublayer::Attention, &l.attention_norm),
                 (Sublayer::FeedForward, &l.output_norm),
             ] {
-                both(names.norm_module(layer, which), norm.gamma(), Some(norm.beta()));
+                both(
+                    names.norm_module(layer, which),
+                    norm.gamma(),
+                    Some(norm.beta()),
+                );
             }
         }
         if let Some(pooler) = &self.pooler {

@@ -210,8 +210,7 @@ fn place(mut at: usize, shape: &[usize]) -> Vec<usize> {
 }
 
 const LFS_POINTER: &[u8] = b"version https://git-lfs";
-const POINTER: &str =
-    "is a Git LFS pointer, not the file itself; run `git lfs pull` in its folder";
+const POINTER: &str = "is a Git LFS pointer, not the file itself; run `git lfs pull` in its folder";
 
 /// What to do with a pickle, in one line.
 fn conversion(path: &Path) -> String {
@@ -289,9 +288,11 @@ pub fn weights_file(folder: &Path) -> Result<PathBuf> {
                 _ => "",
             }
         ),
-        None => "missing; a backbone's folder needs config.json, a tokenizer and model.safetensors \
+        None => {
+            "missing; a backbone's folder needs config.json, a tokenizer and model.safetensors \
                  (or model.safetensors.index.json with its parts)"
-            .into(),
+                .into()
+        }
     };
     Err(Error::content(&folder.join("model.safetensors"), what))
 }
@@ -344,7 +345,10 @@ impl Weights {
                 }
                 parts.push((file, TensorFile::open(&folder.join(file))?));
             }
-            if parts.iter().any(|(name, part)| *name == file && !part.contains(tensor)) {
+            if parts
+                .iter()
+                .any(|(name, part)| *name == file && !part.contains(tensor))
+            {
                 return Err(bad(format!(
                     "'{tensor}' should be in '{file}', which has no such tensor"
                 )));

@@ -230,9 +230,11 @@ impl TextTokenizer {
         max_tokens: usize,
         cache: &Path,
     ) -> Result<Encoded> {
-        let path = cache
-            .join("tokens")
-            .join(cache::file_name(&self.digest, examples, self.limit(max_tokens)));
+        let path = cache.join("tokens").join(cache::file_name(
+            &self.digest,
+            examples,
+            self.limit(max_tokens),
+        ));
         if let Some(encoded) = cache::load(&path, examples.len()) {
             return Ok(Encoded {
                 labels: labels(examples),
@@ -256,7 +258,11 @@ impl TextTokenizer {
             processor.added_tokens(example.pair.is_some())
         });
         let Some(room) = limit.checked_sub(added).filter(|room| *room > 0) else {
-            let key = if limit < max_tokens { "model_max_length" } else { "max_tokens" };
+            let key = if limit < max_tokens {
+                "model_max_length"
+            } else {
+                "max_tokens"
+            };
             return Err(Error::Tokenizer {
                 path: self.path.clone(),
                 message: format!(
@@ -307,7 +313,9 @@ impl TextTokenizer {
         } else {
             text.into()
         };
-        let mut bytes = wanted.saturating_mul(BYTES_PER_TOKEN).saturating_add(8 * MARGIN);
+        let mut bytes = wanted
+            .saturating_mul(BYTES_PER_TOKEN)
+            .saturating_add(8 * MARGIN);
         while bytes < text.len() / 2 {
             let part = match self.files.truncation_side {
                 TruncationDirection::Right => self.front(&text, bytes)?,
@@ -340,13 +348,22 @@ impl TextTokenizer {
         let cut = floor(text, bytes);
         let mut sure = floor(text, cut - MARGIN);
         let blank = |c: Option<char>| c.is_none_or(char::is_whitespace);
-        while sure > 0 && (blank(text[..sure].chars().next_back()) || blank(text[sure..].chars().next())) {
+        while sure > 0
+            && (blank(text[..sure].chars().next_back()) || blank(text[sure..].chars().next()))
+        {
             sure = floor(text, sure - 1);
         }
         let mut encoding = self.encode_offsets(&text[..cut])?;
         let (offsets, words) = (encoding.get_offsets(), encoding.get_word_ids());
-        let mut keep = offsets.iter().position(|o| o.1 > sure).unwrap_or(offsets.len());
-        while keep > 0 && keep < words.len() && words[keep].is_some() && words[keep] == words[keep - 1] {
+        let mut keep = offsets
+            .iter()
+            .position(|o| o.1 > sure)
+            .unwrap_or(offsets.len());
+        while keep > 0
+            && keep < words.len()
+            && words[keep].is_some()
+            && words[keep] == words[keep - 1]
+        {
             keep -= 1;
         }
         encoding.truncate(keep, 0, TruncationDirection::Right);
@@ -370,8 +387,15 @@ impl TextTokenizer {
         let Some((at, _)) = sync else { return Ok(None) };
         let mut encoding = self.encode_offsets(tail)?;
         let (offsets, words) = (encoding.get_offsets(), encoding.get_word_ids());
-        let mut first = offsets.iter().position(|o| o.0 >= at - 1 && o.1 > at).unwrap_or(offsets.len());
-        while first > 0 && first < words.len() && words[first].is_some() && words[first] == words[first - 1] {
+        let mut first = offsets
+            .iter()
+            .position(|o| o.0 >= at - 1 && o.1 > at)
+            .unwrap_or(offsets.len());
+        while first > 0
+            && first < words.len()
+            && words[first].is_some()
+            && words[first] == words[first - 1]
+        {
             // The word began before the space: the tokenizer does not split there.
             first += 1;
         }

@@ -155,7 +155,11 @@ pub(crate) fn read(path: &Path) -> Result<TokenizerFiles> {
         _ => Value::Object(object()?),
     };
     if legacy {
-        let own: Vec<&Value> = file["added_tokens"].as_array().into_iter().flatten().collect();
+        let own: Vec<&Value> = file["added_tokens"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .collect();
         let specials: Vec<String> = special_tokens(class, &config, &[])?
             .into_iter()
             .map(|token| token.content)
@@ -204,8 +208,12 @@ pub(crate) fn read(path: &Path) -> Result<TokenizerFiles> {
     }
     follow(class, &config, &mut file)?;
 
-    let mut tokenizer = caught(|| Tokenizer::from_bytes(file.to_string()))
-        .map_err(|e| bad(path, format!("not a readable tokenizer.json: {e}; fetch or save it again")))?;
+    let mut tokenizer = caught(|| Tokenizer::from_bytes(file.to_string())).map_err(|e| {
+        bad(
+            path,
+            format!("not a readable tokenizer.json: {e}; fetch or save it again"),
+        )
+    })?;
     let vocabulary = |t: &Tokenizer| {
         let largest = t.get_vocab(true).into_values().max();
         largest.map_or(0, |id| id as usize + 1)
@@ -220,7 +228,10 @@ pub(crate) fn read(path: &Path) -> Result<TokenizerFiles> {
         caught(|| tokenizer.add_tokens(tokens.collect::<Vec<_>>()))
             .map_err(|e| bad(path, format!("its added tokens cannot be used: {e}")))
     };
-    add(&mut tokenizer, pending.into_iter().map(|(_, t)| t).collect())?;
+    add(
+        &mut tokenizer,
+        pending.into_iter().map(|(_, t)| t).collect(),
+    )?;
     let rows = vocabulary(&tokenizer);
     // A name alone changes nothing where the token is there already; a token with its flags replaces it.
     let present = tokenizer.get_added_tokens_decoder();
@@ -318,7 +329,10 @@ fn follow(class: &str, config: &Side, file: &mut Value) -> Result<()> {
         }
     }
     if class == "LlamaTokenizer"
-        && let Some(value) = config.values.get("add_prefix_space").filter(|v| !v.is_null())
+        && let Some(value) = config
+            .values
+            .get("add_prefix_space")
+            .filter(|v| !v.is_null())
     {
         return Err(config.wrong(
             "add_prefix_space",
@@ -371,7 +385,11 @@ fn llama_template(config: &Side, tokenizer: &mut Tokenizer) -> Result<()> {
         };
         let token = content.and_then(|c| Some((tokenizer.token_to_id(&c)?, c)));
         let Some((id, content)) = token else {
-            return Err(config.wrong(key, &true.into(), &format!("false, where there is no {name}")));
+            return Err(config.wrong(
+                key,
+                &true.into(),
+                &format!("false, where there is no {name}"),
+            ));
         };
         *part = content.clone();
         tokens.push((content, id));
@@ -462,12 +480,12 @@ fn added_tokens_decoder(config: &Side) -> Result<Vec<(u64, Pending)>> {
     let Some(value) = config.values.get(key) else {
         return Ok(Vec::new());
     };
-    let wrong = |value| config.wrong(key, value, "an object of tokens by their ids");
+    let wrong = |value: &Value| config.wrong(key, value, "an object of tokens by their ids");
     let tokens = value.as_object().ok_or_else(|| wrong(value))?;
     tokens
         .iter()
         .map(|(id, token)| {
-            let id = id.parse().map_err(|_| wrong(&id.as_str().into()))?;
+            let id = id.parse().map_err(|_| wrong(&Value::from(id.as_str())))?;
             Ok((id, Pending::parse(token).ok_or_else(|| wrong(token))?))
         })
         .collect()
@@ -579,9 +597,12 @@ fn word_piece(path: &Path, bytes: &[u8], config: &Side) -> Result<Value> {
     let (cls, sep) = (name("cls_token", "[CLS]"), name("sep_token", "[SEP]"));
     let mut special = Map::new();
     for token in [&cls, &sep] {
-        let id = vocabulary
-            .get(token)
-            .ok_or_else(|| bad(path, format!("has no line '{token}'; it is not BERT's vocabulary")))?;
+        let id = vocabulary.get(token).ok_or_else(|| {
+            bad(
+                path,
+                format!("has no line '{token}'; it is not BERT's vocabulary"),
+            )
+        })?;
         special.insert(
             token.clone(),
             json!({"id": token, "ids": [id], "tokens": [token]}),
@@ -651,7 +672,10 @@ fn byte_pairs(
     let (cls, sep) = (name("cls_token", "<s>"), name("sep_token", "</s>"));
     let id = |token: &str| {
         vocabulary.get(token).cloned().ok_or_else(|| {
-            bad(&folder.join("vocab.json"), format!("has no token '{token}'"))
+            bad(
+                &folder.join("vocab.json"),
+                format!("has no token '{token}'"),
+            )
         })
     };
     Ok(json!({
@@ -680,7 +704,10 @@ fn lines_of(path: &Path, bytes: &[u8]) -> Result<String> {
     let text = std::str::from_utf8(bytes).map_err(|e| {
         bad(
             path,
-            format!("is not UTF-8 at byte {}; fetch or save it again", e.valid_up_to()),
+            format!(
+                "is not UTF-8 at byte {}; fetch or save it again",
+                e.valid_up_to()
+            ),
         )
     })?;
     Ok(text.replace("\r\n", "\n").replace('\r', "\n"))
@@ -701,14 +728,21 @@ impl Side {
             });
         }
         let bytes = read_file(&path)?;
-        let values = serde_json::from_slice(&bytes)
-            .map_err(|e| bad(&path, format!("is not a JSON object: {e}; fetch or save it again")))?;
+        let values = serde_json::from_slice(&bytes).map_err(|e| {
+            bad(
+                &path,
+                format!("is not a JSON object: {e}; fetch or save it again"),
+            )
+        })?;
         Ok(Self { path, values })
     }
 
     fn wrong(&self, key: &str, value: &Value, accepted: &str) -> Error {
         let value: String = value.to_string().chars().take(80).collect();
-        bad(&self.path, format!("{key}: {value} is not understood; accepted: {accepted}"))
+        bad(
+            &self.path,
+            format!("{key}: {value} is not understood; accepted: {accepted}"),
+        )
     }
 
     fn boolean(&self, key: &str, default: bool) -> Result<bool> {

@@ -32,7 +32,11 @@ pub(crate) fn defaults(model_type: &str) -> Config {
     }
     Config {
         architecture: Architecture::Roberta,
-        vocabulary: if model_type == "roberta" { 50_265 } else { 30_522 },
+        vocabulary: if model_type == "roberta" {
+            50_265
+        } else {
+            30_522
+        },
         position_offset: 2,
         position_padding: Some(1),
         ..bert
@@ -57,8 +61,14 @@ pub(crate) fn read(keys: &mut Keys<'_>, defaults: Config) -> Config {
     keys.only("position_embedding_type", "absolute", |v| {
         v.is_null() || v == "absolute"
     });
-    keys.only("is_decoder", "false: an encoder sees the whole text", |v| !truthy(v));
-    keys.only("add_cross_attention", "false: there is no encoder beside it", |v| !truthy(v));
+    keys.only("is_decoder", "false: an encoder sees the whole text", |v| {
+        !truthy(v)
+    });
+    keys.only(
+        "add_cross_attention",
+        "false: there is no encoder beside it",
+        |v| !truthy(v),
+    );
     if config.architecture == Architecture::Roberta {
         match keys.integer("pad_token_id", 1) {
             Some(padding) if padding >= -1 => {

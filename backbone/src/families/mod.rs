@@ -4,7 +4,11 @@
 pub(crate) mod bert;
 pub(crate) mod distilbert;
 
-use crate::{Architecture, Config, keys::Keys, site::{Site, Sublayer}};
+use crate::{
+    Architecture, Config,
+    keys::Keys,
+    site::{Site, Sublayer},
+};
 
 impl Architecture {
     /// All of them.

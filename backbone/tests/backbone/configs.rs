@@ -30,7 +30,15 @@ fn may_be_refused(key: &str, value: &Value) -> bool {
     match key {
         "hidden_act" | "activation" => {
             let names = [
-                "gelu_10", "laplace", "leaky_relu", "linear", "mish", "quick_gelu", "relu2", "relu6", "sigmoid",
+                "gelu_10",
+                "laplace",
+                "leaky_relu",
+                "linear",
+                "mish",
+                "quick_gelu",
+                "relu2",
+                "relu6",
+                "sigmoid",
             ];
             names.contains(&value.as_str().unwrap())
         }
@@ -57,7 +65,11 @@ fn hidden_states_equal_those_of_transformers_key_by_key() {
                 let answer = &cases["answers"][answer.as_u64().unwrap() as usize];
                 let theirs: Vec<f32> = serde_json::from_value(answer.clone()).unwrap();
                 let scale = theirs.iter().fold(0f32, |m, v| m.max(v.abs()));
-                let gap = ours.iter().zip(&theirs).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / scale;
+                let gap = ours
+                    .iter()
+                    .zip(&theirs)
+                    .fold(0f32, |m, (a, b)| m.max((a - b).abs()))
+                    / scale;
                 if gap > 1e-5 || ours.len() != theirs.len() {
                     wrong.push(format!("{family} {change:?}: differs by {gap}"));
                 }
@@ -82,8 +94,16 @@ fn hidden_states_equal_those_of_transformers_key_by_key() {
             (Ok(_), None) => wrong.push(format!("{family} {change:?}: the library refuses it")),
         }
     }
-    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(equal > 180 && refused > 30, "{equal} equal, {refused} refused");
+    assert!(
+        wrong.is_empty(),
+        "{} wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+    assert!(
+        equal > 180 && refused > 30,
+        "{equal} equal, {refused} refused"
+    );
     println!("{equal} configurations equal, largest difference {largest:e}; {refused} refused");
 }
 
@@ -97,7 +117,10 @@ fn a_configuration_without_model_type_is_what_its_architectures_say() {
         ("DistilBertModel", Architecture::DistilBert),
     ] {
         assert_eq!(of(json!({"architectures": [class]})).unwrap(), architecture);
-        assert_eq!(of(json!({"architectures": [class], "model_type": null})).unwrap(), architecture);
+        assert_eq!(
+            of(json!({"architectures": [class], "model_type": null})).unwrap(),
+            architecture
+        );
     }
     for config in [
         json!({}),
@@ -106,7 +129,10 @@ fn a_configuration_without_model_type_is_what_its_architectures_say() {
         json!({"model_type": "", "hidden_size": 32}),
     ] {
         let message = of(config).unwrap_err().to_string();
-        assert!(message.contains("config.json") && message.contains("model_type"), "{message}");
+        assert!(
+            message.contains("config.json") && message.contains("model_type"),
+            "{message}"
+        );
         assert!(message.contains("roberta"), "{message}");
     }
 }
@@ -120,7 +146,13 @@ fn all_keys_that_cannot_be_followed_are_named_together() {
     .unwrap_err()
     .to_string();
     for key in [
-        "is_decoder", "hidden_act", "\"mish\"", "problem_type", "vocab_size", "layer_norm_eps", "position_embedding_type",
+        "is_decoder",
+        "hidden_act",
+        "\"mish\"",
+        "problem_type",
+        "vocab_size",
+        "layer_norm_eps",
+        "position_embedding_type",
         "relative_key",
     ] {
         assert!(message.contains(key), "{key}: {message}");
@@ -134,12 +166,24 @@ fn sizes_are_compared_with_the_file_before_anything_is_allocated() {
         "vocab_size": 20, "max_position_embeddings": 16
     });
     for key in [
-        "hidden_size", "num_hidden_layers", "intermediate_size", "vocab_size", "max_position_embeddings", "type_vocab_size",
+        "hidden_size",
+        "num_hidden_layers",
+        "intermediate_size",
+        "vocab_size",
+        "max_position_embeddings",
+        "type_vocab_size",
     ] {
-        for size in [json!(4_000_000_000u32), json!(1_000_000_000_000u64), json!(0)] {
+        for size in [
+            json!(4_000_000_000u32),
+            json!(1_000_000_000_000u64),
+            json!(0),
+        ] {
             let mut config = base.clone();
             config[key] = size;
-            let message = read(&config).and_then(|c| hidden(c, "bert", &[3])).unwrap_err().to_string();
+            let message = read(&config)
+                .and_then(|c| hidden(c, "bert", &[3]))
+                .unwrap_err()
+                .to_string();
             assert!(message.len() < 400, "{message}");
         }
     }

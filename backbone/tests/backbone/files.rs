@@ -27,7 +27,11 @@ fn sharded(folder: &Path) -> Value {
         map.extend(part.iter().map(|(name, _)| (name.clone(), file.clone())));
     }
     let index = json!({"metadata": {"total_size": 1}, "weight_map": map});
-    fs::write(folder.join("model.safetensors.index.json"), index.to_string()).unwrap();
+    fs::write(
+        folder.join("model.safetensors.index.json"),
+        index.to_string(),
+    )
+    .unwrap();
     index
 }
 
@@ -38,7 +42,10 @@ fn weights_in_several_files_are_those_of_one() {
     let path = weights_file(folder.path()).unwrap();
     assert!(path.ends_with("model.safetensors.index.json"));
     let loaded = load(&path).unwrap();
-    assert_eq!(loaded.weights_digest().unwrap(), random(config()).weights_digest().unwrap());
+    assert_eq!(
+        loaded.weights_digest().unwrap(),
+        random(config()).weights_digest().unwrap()
+    );
 }
 
 #[test]
@@ -54,9 +61,15 @@ fn an_index_that_does_not_fit_its_files_is_refused_with_what_is_wrong() {
     };
     let name = "encoder.layer.1.output.dense.weight";
     let outside = with(&|i| i["weight_map"][name] = "../model.safetensors".into());
-    assert!(outside.contains("../model.safetensors") && outside.contains(name), "{outside}");
+    assert!(
+        outside.contains("../model.safetensors") && outside.contains(name),
+        "{outside}"
+    );
     let missing = with(&|i| i["weight_map"][name] = "model-9.safetensors".into());
-    assert!(missing.contains("model-9.safetensors") && missing.contains("missing"), "{missing}");
+    assert!(
+        missing.contains("model-9.safetensors") && missing.contains("missing"),
+        "{missing}"
+    );
     let elsewhere = with(&|i| i["weight_map"][name] = "model-0.safetensors".into());
     assert!(elsewhere.contains("no such tensor"), "{elsewhere}");
     let empty = with(&|i| i["weight_map"] = json!({}));
@@ -71,7 +84,10 @@ fn a_pointer_of_git_lfs_is_called_one() {
         let path = folder.path().join(name);
         fs::write(&path, pointer).unwrap();
         let message = message(&path);
-        assert!(message.contains("Git LFS pointer") && message.contains("git lfs pull"), "{message}");
+        assert!(
+            message.contains("Git LFS pointer") && message.contains("git lfs pull"),
+            "{message}"
+        );
     }
     let path = folder.path().join("config.json");
     fs::write(&path, pointer).unwrap();
@@ -91,7 +107,10 @@ fn a_folder_without_safetensors_is_answered_with_the_line_that_converts() {
     says(&["model.safetensors", "missing", "index.json"]);
     for (name, words) in [
         ("tf_model.h5", ["from_tf=True", "save_pretrained"]),
-        ("pytorch_model.bin.index.json", ["AutoModel", "save_pretrained"]),
+        (
+            "pytorch_model.bin.index.json",
+            ["AutoModel", "save_pretrained"],
+        ),
         ("pytorch_model.bin", ["torch.load", "save_file"]),
     ] {
         fs::write(folder.path().join(name), "x").unwrap();
@@ -104,7 +123,11 @@ fn a_number_that_is_none_is_named_with_its_tensor_and_place() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     let name = "encoder.layer.1.output.dense.weight";
-    for (value, shown) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {
+    for (value, shown) in [
+        (f32::NAN, "NaN"),
+        (f32::INFINITY, "inf"),
+        (f32::NEG_INFINITY, "-inf"),
+    ] {
         let mut all = tensors(&random(config()));
         let mut values: Vec<f32> = all[name].flatten_all().unwrap().to_vec1().unwrap();
         values[3 * 40 + 7] = value;

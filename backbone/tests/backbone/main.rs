@@ -197,7 +197,10 @@ fn prefixes_and_old_names_of_layer_norms_are_understood() {
         .collect();
     save(&renamed, &path);
     let loaded = Backbone::load(config(), &path).unwrap();
-    assert_eq!(loaded.weights_digest().unwrap(), backbone.weights_digest().unwrap());
+    assert_eq!(
+        loaded.weights_digest().unwrap(),
+        backbone.weights_digest().unwrap()
+    );
     assert_eq!(loaded.parameters(), backbone.parameters());
 }
 
