@@ -535,10 +535,12 @@ fn special_tokens(class: &str, config: &Side, known: &[Pending]) -> Result<Vec<P
     }
     for key in SPECIAL {
         let known = |name: &str| known.iter().rev().find(|t| t.content == name).cloned();
-        let token = match config.values.get(key) {
+        let value = config.values.get(key);
+        let same = value.and_then(Pending::of).and_then(|t| known(&t.content));
+        let token = match value {
+            _ if same.is_some() => same,
             None => default(key),
             Some(Value::Null) => None,
-            Some(Value::String(name)) if known(name).is_some() => known(name),
             Some(Value::String(name)) => Some(match (class, key) {
                 ("RobertaTokenizer", "mask_token") => Pending {
                     content: name.clone(),
