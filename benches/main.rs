@@ -30,8 +30,7 @@ fn main() -> Result<()> {
     let threads = std::env::var("PEFTBENCH_THREADS")
         .ok()
         .and_then(|t| t.parse().ok());
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    kernels::set_threads(threads.unwrap_or(cores))?;
+    kernels::set_threads(threads.unwrap_or_else(kernels::available_threads))?;
     let arguments: Vec<&str> = arguments
         .iter()
         .map(String::as_str)
