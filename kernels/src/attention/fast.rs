@@ -132,7 +132,7 @@ impl Heads {
             .map(|(q, k)| q.len() * k.len())
             .sum();
         let operations = 2 * products * scores * self.width();
-        let serial = operations < SERIAL_BELOW;
+        let serial = operations < SERIAL_BELOW || threads() == 1;
         let parts = if serial { 1 } else { least.div_ceil(units) };
         let calls = units * parts;
         let tasks = if serial { 1 } else { calls.min(16 * threads()) };
@@ -154,14 +154,18 @@ impl Heads {
         self.attention.key_value_heads * self.head_width
     }
 
-    /// The query heads of `head` of the keys, each with every block of query rows of the span.
-    fn blocks(&self, queries: Range<usize>, head: usize) -> Vec<(usize, Range<usize>)> {
+    /// How many blocks of query rows read one head of the keys of a span: for each head of queries that does, so many that
+    /// none is longer than [`BLOCK`].
+    fn blocks(&self, queries: &Range<usize>) -> usize {
+        self.group * queries.len().div_ceil(BLOCK)
+    }
+
+    /// Block `i` of those that read `head` of the keys: its head of queries, and its rows.
+    fn block(&self, queries: &Range<usize>, head: usize, i: usize) -> (usize, Range<usize>) {
         let (start, n) = (queries.start, queries.len());
-        let blocks = n.div_ceil(BLOCK);
-        let rows = |i: usize| start + i * n / blocks..start + (i + 1) * n / blocks;
-        (head * self.group..(head + 1) * self.group)
-            .flat_map(|head| (0..blocks).map(move |i| (head, rows(i))))
-            .collect()
+        let of_head = n.div_ceil(BLOCK);
+        let (head, i) = (head * self.group + i / of_head, i % of_head);
+        (head, start + i * n / of_head..start + (i + 1) * n / of_head)
     }
 
     /// The keys that any of some query rows sees, counted from the start of the span.
@@ -225,9 +229,10 @@ impl Heads {
         let (width, key_width, heads) = (self.width(), self.key_width(), self.attention.heads);
         let scale = 1.0 / (d as f64).sqrt();
         let most = BLOCK.min(queries.len());
-        let blocks = self.blocks(queries, head);
-        let blocks = &blocks[part * blocks.len() / parts..(part + 1) * blocks.len() / parts];
-        let seen = blocks.iter().map(|(_, rows)| self.seen(span, rows));
+        let blocks = self.blocks(&queries);
+        let blocks = (part * blocks / parts..(part + 1) * blocks / parts)
+            .map(|i| self.block(&queries, head, i));
+        let seen = blocks.clone().map(|(_, rows)| self.seen(span, &rows));
         let Some(used) = seen.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end)) else {
             return;
         };
@@ -246,9 +251,9 @@ impl Heads {
                     keys_t,
                     step,
                 );
-                for (head_of_queries, rows) in blocks {
+                for (head_of_queries, rows) in blocks.clone() {
                     let column = head_of_queries * d;
-                    let seen = self.seen(span, rows);
+                    let seen = self.seen(span, &rows);
                     let keys_t = Right::Rows {
                         ptr: keys_t.add(seen.start - used.start).cast_const(),
                         step,
@@ -266,7 +271,7 @@ impl Heads {
                         scores,
                         step,
                         rows: rows.len(),
-                        view: self.view(span, rows, &seen),
+                        view: self.view(span, &rows, &seen),
                         log_sums: log_sums.add(rows.start * heads + head_of_queries),
                         log_sums_step: heads,
                     };
@@ -330,10 +335,11 @@ impl Heads {
                 let from = keys.start * key_width + head * d;
                 transpose(self.level, &k[from..], length, key_width, d, keys_t, step);
                 transpose(self.level, &v[from..], length, key_width, d, values_t, step);
-                for (i, (head_of_queries, rows)) in self.blocks(queries, head).iter().enumerate() {
+                for i in 0..self.blocks(&queries) {
+                    let (head_of_queries, rows) = self.block(&queries, head, i);
                     let at = rows.start * width + head_of_queries * d;
                     let n = rows.len();
-                    let seen = self.seen(span, rows);
+                    let seen = self.seen(span, &rows);
                     let m = seen.len();
                     let key_rows = (keys.start + seen.start) * key_width + head * d;
                     let to = |c, step, accumulate| Target {
@@ -366,7 +372,7 @@ impl Heads {
                         grads: ds,
                         step,
                         rows: n,
-                        view: self.view(span, rows, &seen),
+                        view: self.view(span, &rows, &seen),
                         log_sums: log_sums[rows.start * heads + head_of_queries..].as_ptr(),
                         log_sums_step: heads,
                         scale: T::from_f64(scale),
