@@ -478,7 +478,7 @@ fn hidings(key_value_heads: usize) -> Vec<Attention> {
 fn attention_that_hides_and_shares_keys_matches() {
     // Longer than a block of queries; the second with queries at the end of their keys.
     let cases: [(&[usize], &[usize], usize); 3] = [
-        (&[5, 1, 130], &[5, 1, 130], 4),
+        (&[5, 1, 70], &[5, 1, 70], 4),
         (&[1, 3, 60], &[1, 40, 75], 5),
         (&[2], &[2], 16),
     ];
@@ -487,14 +487,14 @@ fn attention_that_hides_and_shares_keys_matches() {
             Spans::from_lengths(queries).unwrap(),
             Spans::from_lengths(keys).unwrap(),
         );
-        for key_value_heads in [1, 2, 6] {
+        for key_value_heads in [2, 6] {
             let (m, n) = (query_spans.rows(), key_spans.rows());
             let (h, kv) = (6 * d, key_value_heads * d);
             let inputs = seeded(&[&[m, h], &[n, kv], &[n, kv]]);
             for attention in hidings(key_value_heads) {
                 let op =
                     |t: &[Tensor]| attention.forward(&t[0], &t[1], &t[2], &query_spans, &key_spans);
-                check(&op, &inputs, &[&[], &[0], &[1], &[2], &[0, 1, 2]]);
+                check(&op, &inputs, &[&[], &[1], &[0, 1, 2]]);
             }
         }
     }
@@ -899,16 +899,18 @@ fn exact_zeros_are_inputs_like_any_other() {
     check(&|t| mean_spans(&t[0], &spans, 0), &[zero(&t[0])], &[&[0]]);
 }
 
+type OwnedOp = Box<dyn Fn(&[Tensor]) -> Result<Tensor>>;
+
 /// An op with inputs that are large enough to be shared among threads.
 struct Case {
     name: &'static str,
-    op: Box<dyn Fn(&[Tensor]) -> Result<Tensor>>,
+    op: OwnedOp,
     inputs: Vec<Tensor>,
 }
 
 /// Every op, on `rows` rows.
 fn cases(rows: usize) -> Vec<Case> {
-    let case = |name, shapes: &[&[usize]], op: Box<dyn Fn(&[Tensor]) -> Result<Tensor>>| Case {
+    let case = |name, shapes: &[&[usize]], op: OwnedOp| Case {
         name,
         op,
         inputs: seeded(shapes),
