@@ -13,7 +13,9 @@ fn main() -> ExitCode {
     let started = Instant::now();
     kernels::keep_freed_memory();
     let cli = Cli::parse();
-    let result = set_threads(cli.threads).and_then(|()| match &cli.command {
+    let threads = cli.threads.unwrap_or_else(kernels::available_threads);
+    let set = kernels::set_threads(threads).map_err(anyhow::Error::from);
+    let result = set.and_then(|()| match &cli.command {
         Command::Compare(arguments) => commands::compare(arguments),
         Command::Sweep(arguments) => sweep::sweep(arguments),
         Command::Tune(arguments) => tune::tune(arguments),
@@ -36,9 +38,4 @@ fn main() -> ExitCode {
         eprintln!("error: {error:#}");
         ExitCode::from(commands::BAD_INPUT)
     })
-}
-
-fn set_threads(asked: Option<usize>) -> anyhow::Result<()> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Ok(kernels::set_threads(asked.unwrap_or(cores))?)
 }

@@ -348,7 +348,7 @@ fn execute(
         )
     };
     let mut checks = vec![gradients_check(&trained), start_check(&*method, start)];
-    let unchanged = backbone.digest()? == loaded.digest;
+    let unchanged = backbone.weights_digest()? == loaded.weights_digest;
     checks.push(check(
         "backbone_unchanged",
         unchanged,

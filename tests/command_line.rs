@@ -619,9 +619,17 @@ fn the_threads_that_are_asked_for_compute_the_runs_of_a_comparison() {
     let place = Place::new();
     let (data, backbone) = (place.reviews(), tiny_backbone());
     let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
-    let more = ["--methods", "lora", "--seeds", "1", "--threads", "3"];
+    let more = ["--methods", "lora", "--seeds", "1", "--threads", "1"];
     place.ok(&tiny("compare", data, backbone, &more));
-    assert_eq!(records(&place)[0]["circumstances"]["threads"], 3);
+    assert_eq!(records(&place)[0]["circumstances"]["threads"], 1);
+}
+
+#[test]
+fn more_threads_than_the_machine_gives_are_refused_with_both_numbers() {
+    let most = std::thread::available_parallelism().unwrap().to_string();
+    for asked in ["0", "18446744073709551615"] {
+        Place::new().refused(&["list", "methods", "--threads", asked], &[asked, &most]);
+    }
 }
 
 #[test]

@@ -7,3 +7,4 @@ mod reading;
 mod real;
 mod support;
 mod tokenising;
+mod tokenizer_files;
