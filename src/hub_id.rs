@@ -30,6 +30,7 @@ pub fn model(fetcher: &Fetcher, id: &str) -> Result<(String, HubModel)> {
     let model = fetcher.model(&reference).with_context(|| {
         format!("backbone '{id}': there is no folder of that name, and as a model of the Hugging Face hub")
     })?;
+    say(id, &model.fetched.warnings);
     let name = match &model.fetched.commit {
         Some(commit) => format!("{}@{commit}", reference.repo),
         None => reference.repo,
@@ -47,12 +48,11 @@ pub fn repository(name: &str) -> Option<(String, String)> {
 ///
 /// # Errors
 /// If the id is none, or the files are not found.
-pub fn data(fetcher: &Fetcher, id: &str, mut note: impl FnMut(&str)) -> Result<PathBuf> {
+pub fn data(fetcher: &Fetcher, id: &str) -> Result<PathBuf> {
     let reference = Reference::parse(id, HubKind::Dataset)?;
     let found = fetcher.data(&reference)?;
-    found.warnings.iter().for_each(|warning| note(warning));
     let fetched = fetcher.fetch(id, &found.source)?;
-    fetched.warnings.iter().for_each(|warning| note(warning));
+    say(id, &[found.warnings, fetched.warnings].concat());
     let commit = commit(&found.source);
     let subset = reference.subset.iter().map(String::as_str);
     let name: Vec<&str> = std::iter::once(reference.repo.as_str())
@@ -77,17 +77,19 @@ pub fn data(fetcher: &Fetcher, id: &str, mut note: impl FnMut(&str)) -> Result<P
             }
         }
     }
-    let yaml = json!({
+    let mut yaml = json!({
         "name": name,
         "about": format!("{} of the Hugging Face hub at {commit}", reference.repo),
         "homepage": format!("https://huggingface.co/datasets/{}", reference.repo),
         "source": first,
         "splits": splits,
-        "format": if found.extension == "ndjson" { "jsonl" } else { &found.extension },
+        "format": match found.extension.as_str() { "ndjson" => "jsonl", other => other },
         "text": ["text"],
         "label": { "column": "label" },
-        "also": also,
     });
+    if !also.is_empty() {
+        yaml["also"] = also.into();
+    }
     let folder = fetcher.cache().join("hub-data");
     let file = folder.join(format!("{name}.yaml"));
     let write = || -> std::io::Result<()> {
@@ -108,8 +110,20 @@ pub fn data(fetcher: &Fetcher, id: &str, mut note: impl FnMut(&str)) -> Result<P
 pub fn pinned_data(fetcher: &Fetcher, id: &str) -> Result<String> {
     let reference = Reference::parse(id, HubKind::Dataset)?;
     let found = fetcher.data(&reference)?;
-    let subset = reference.subset.map_or(String::new(), |subset| format!("/{subset}"));
-    Ok(format!("hub:{}{subset}@{}", reference.repo, commit(&found.source)))
+    let subset = reference
+        .subset
+        .map_or(String::new(), |subset| format!("/{subset}"));
+    Ok(format!(
+        "hub:{}{subset}@{}",
+        reference.repo,
+        commit(&found.source)
+    ))
+}
+
+fn say(id: &str, warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("note: {id}: {warning}");
+    }
 }
 
 fn commit(source: &Source) -> &str {

@@ -18,6 +18,7 @@ pub mod domains;
 pub mod exchange;
 pub mod formats;
 pub mod head;
+pub mod hub_id;
 pub mod latency;
 pub mod measure;
 pub mod optimiser;
