@@ -71,6 +71,7 @@ pub struct Saved {
 /// # Errors
 /// If the folder is damaged, or holds something that we do not compute; the message names it.
 pub fn read(folder: &Path, loaded: Option<&LoadedBackbone>) -> Result<Option<Saved>> {
+    sources::check_folder(folder)?;
     let path = folder.join(ADAPTER_CONFIG);
     if folder.join(weights::CONFIG).exists() || !path.exists() {
         return Ok(None);
