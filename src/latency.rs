@@ -32,7 +32,7 @@ use crate::{
     plan::DataChoice,
     prepare::{Files, LoadedBackbone},
     serve::columns,
-    task_library::{Part, mixed_logits, resident_bytes},
+    task_library::{Part, mixed_logits},
     trainer::batch_of,
     weights::{self, Task},
 };
@@ -465,7 +465,7 @@ fn show(
     let memory = |m: &Measured| -> Result<(u64, u64)> {
         Ok((
             crate::task_library::weights_bytes(&m.folder)?,
-            resident_bytes(&*m.task.method, &m.task.head),
+            m.task.resident_bytes(&m.backbone),
         ))
     };
     if as_json {

@@ -27,7 +27,6 @@ use crate::{
     plan::RunPlan,
     prepare::{EncodedData, Files, LoadedBackbone, LoadedData, Vocabulary, data_facts},
     recipe::Recipe,
-    task_library::resident_bytes,
     trainer::{Event, Model, Stop, Trained, Training, batch_of, metrics_of},
     weights::{self, SavedConfig},
 };
@@ -129,7 +128,7 @@ impl Setting {
             method: MethodFacts {
                 name: resolved.entry.name.to_owned(),
                 variant: resolved.variant.clone(),
-                config: resolved.config.clone(),
+                config: resolved.config.clone().into(),
                 tuned: plan.trial.tuned.clone(),
             },
             recipe: serde_json::to_value(&recipe)?,
@@ -314,7 +313,7 @@ fn execute(
     let config = SavedConfig {
         format: weights::format(),
         method: resolved.entry.name.to_owned(),
-        config: resolved.config.as_object().cloned().unwrap_or_default(),
+        config: resolved.config.clone(),
         backbone: plan.backbone.clone(),
         backbone_digest: loaded.digest.clone(),
         pooling: backbone.pooling(),
@@ -407,7 +406,7 @@ fn execute(
         parameters: Parameters {
             method: count(&method.vars()),
             head: if method.reads_text() {
-                count(head.vars())
+                count(&head.vars())
             } else {
                 0
             },
@@ -441,7 +440,8 @@ fn execute(
             .map_or(0.0, |ended| ended.duration_since(started).as_secs_f64()),
         peak_memory_bytes,
         file_bytes,
-        resident_bytes: Some(resident_bytes(&*method, &head)),
+        // What is shipped is what will run.
+        resident_bytes: Some(reloaded.resident_bytes(backbone)),
         latency,
     };
     Ok((outcome, cost))

@@ -3,17 +3,16 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
-use backbone::{HeadKind, Pooling, TensorFile};
+use backbone::{Backbone, HeadKind, Pooling, TensorFile};
 use candle_core::Tensor;
 use methods::PeftMethod;
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
     formats::{self, Saved, Tensors},
     head::Head,
-    prepare::{LoadedBackbone, Vocabulary},
+    prepare::LoadedBackbone,
 };
 
 /// Version of the folder's format.
@@ -61,6 +60,13 @@ pub struct Task {
     pub head: Head,
 }
 
+impl Task {
+    /// Bytes in memory that it takes beside `frozen`, the backbone that it was loaded over, head included.
+    pub fn resident_bytes(&self, frozen: &Backbone) -> u64 {
+        methods::resident_bytes(&*self.method, frozen) + self.head.parameters().bytes()
+    }
+}
+
 /// Saves a method and its head into `folder`; returns the size of the weights in bytes.
 ///
 /// # Errors
@@ -75,11 +81,7 @@ pub fn save(
     let tensors: BTreeMap<String, Tensor> = method
         .shipped()?
         .into_iter()
-        .chain(
-            head.vars()
-                .iter()
-                .map(|(name, var)| (name.clone(), var.as_detached_tensor())),
-        )
+        .chain(head.parameters().tensors())
         .collect();
     let path = folder.join(WEIGHTS);
     let partial = folder.join(format!("{WEIGHTS}.partial"));
@@ -149,31 +151,16 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
         .partition(|(name, _)| name.starts_with("head."));
     let resolved = methods::resolve_values(&config.method, config.config.clone())
         .with_context(|| folder.display().to_string())?;
-    // The start is overwritten, so any stream will do.
-    let mut rng = datasets::stream(0, "overwritten");
-    let rng: &mut ChaCha8Rng = &mut rng;
     // A method with a backbone of its own makes it from this one: it is read as it was trained.
     let backbone = loaded
         .backbone
         .clone()
         .with_pooling(config.pooling)
         .with_context(|| folder.display().to_string())?;
-    let mut method = resolved.build(&mut methods::Context {
-        backbone: &backbone,
-        rng: &mut *rng,
-        words: &Vocabulary(&loaded.tokenizer),
-    })?;
-    let hidden = loaded.backbone.config().hidden;
-    let head = Head::new(
-        config.head,
-        hidden,
-        config.labels.len(),
-        rng,
-        loaded.backbone.dtype(),
-    )?;
     let at = || folder.display().to_string();
-    method.load(&of_method).with_context(at)?;
-    methods::restore(head.vars(), &of_head).with_context(at)?;
+    let method = resolved.load(&backbone, of_method).with_context(at)?;
+    let hidden = loaded.backbone.config().hidden;
+    let head = Head::load(config.head, hidden, config.labels.len(), of_head).with_context(at)?;
     Ok(Task {
         config,
         method,

@@ -319,8 +319,8 @@ fn a_changed_pooler_becomes_the_first_layer_of_the_head() {
     let pooler = TensorFile::open(&fixture("bert/model.safetensors")).unwrap();
     let pooler = pooler.read("bert.pooler.dense.weight", None).unwrap();
     let expected = (pooler + (b.matmul(&a).unwrap() * 2.0).unwrap()).unwrap();
-    let (_, dense) = &task.head.vars()[0];
-    let d = (dense.as_tensor() - expected).unwrap().abs().unwrap();
+    let (_, dense) = &task.head.parameters().tensors()[0];
+    let d = (dense - expected).unwrap().abs().unwrap();
     assert!(d.max_all().unwrap().to_scalar::<f32>().unwrap() < 1e-6);
     // Written again, the pooler is a module that is saved whole.
     let (out, loaded, again) = round_trip(&loaded, &task, Format::Peft, false);
@@ -539,9 +539,9 @@ fn tensors_that_are_too_many_missing_or_misshapen_are_refused_by_name() {
     let (loaded, task) = open(folder.path()).unwrap_or_else(|e| panic!("{e:#}"));
     let own = TensorFile::open(&loaded.files[2]).unwrap();
     let own = own.read("classifier.weight", None).unwrap();
-    let (_, used) = &task.head.vars()[0];
+    let (_, used) = &task.head.parameters().tensors()[0];
     assert_eq!(
-        used.as_tensor().to_vec2::<f32>().unwrap(),
+        used.to_vec2::<f32>().unwrap(),
         own.to_vec2::<f32>().unwrap()
     );
 }

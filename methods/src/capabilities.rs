@@ -13,7 +13,7 @@ use candle_core::Tensor;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use serde::Serialize;
 
-use crate::{Context, PeftMethod, Result, Words, registry::Entry, resolve};
+use crate::{Context, Entry, PeftMethod, Result, Words, registry::resolve};
 
 /// What a method can do with its default configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

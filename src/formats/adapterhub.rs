@@ -632,7 +632,7 @@ fn parts(export: &Export<'_>, tensors: Tensors) -> Result<Vec<Part>> {
         let resolved = methods::resolve_values(method, keys.collect())?;
         Ok(Part {
             method: method.to_owned(),
-            config: resolved.config.as_object().cloned().unwrap_or_default(),
+            config: resolved.config,
             tensors: if method == "prefix_tuning" {
                 prefix.clone()
             } else {

@@ -67,7 +67,7 @@ fn merged(export: &Export<'_>) -> Result<Backbone> {
     if let Some(own) = method.backbone() {
         return Ok(own.clone());
     }
-    if method.vars().is_empty() {
+    if method.parameters().tensors().is_empty() {
         return Ok(frozen.clone());
     }
     match method.merge(frozen) {

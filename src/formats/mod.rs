@@ -153,7 +153,7 @@ impl Foreign<'_> {
             config: SavedConfig {
                 format: weights::format(),
                 method: self.method.name.to_owned(),
-                config: resolved.config.as_object().cloned().unwrap_or_default(),
+                config: resolved.config,
                 backbone: layout::known_backbone(&backbone).unwrap_or(backbone),
                 backbone_digest: self.loaded.map(|l| l.digest.clone()).unwrap_or_default(),
                 pooling: self.pooling,
@@ -251,11 +251,10 @@ pub fn export(export: &Export<'_>, format: Format, out: &Path) -> Result<Option<
 impl Export<'_> {
     /// What the method ships and the head's variables, by our names.
     fn tensors(&self) -> Result<(Tensors, Tensors)> {
-        let head = self.task.head.vars().iter();
+        let head = self.task.head.parameters().tensors();
         Ok((
             self.task.method.shipped()?.into_iter().collect(),
-            head.map(|(name, var)| (name.clone(), var.as_detached_tensor()))
-                .collect(),
+            head.into_iter().collect(),
         ))
     }
 
