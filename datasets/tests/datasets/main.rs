@@ -6,4 +6,5 @@ mod properties;
 mod reading;
 mod real;
 mod support;
+mod tables;
 mod tokenising;
