@@ -4,7 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{formats::Format, recommend};
+use crate::{
+    commands::list::Kind,
+    formats::Format,
+    plan::{DataChoice, Shared},
+    units,
+};
 
 /// Which parameter-efficient fine-tuning method should I use, and how sure can I be?
 #[derive(Debug, Parser)]
@@ -95,6 +100,33 @@ pub struct RunArguments {
     /// Folder of records, weights and report [default: reports/out/DATASET].
     #[arg(long)]
     pub out: Option<PathBuf>,
+}
+
+impl DataArguments {
+    /// Which data.
+    pub fn choice(&self) -> DataChoice {
+        DataChoice {
+            name: self.dataset.clone(),
+            text_columns: self.text_columns.clone(),
+            label_column: self.label_column.clone(),
+            stand_in: !self.no_stand_in,
+            stand_in_for: None,
+        }
+    }
+}
+
+impl RunArguments {
+    /// The same as plain values.
+    pub fn shared(&self) -> Shared {
+        Shared {
+            data: self.data.choice(),
+            offline: self.data.offline,
+            budget: self.budget.clone(),
+            backbone: self.backbone.clone(),
+            settings: self.settings.clone(),
+            out: self.out.clone(),
+        }
+    }
 }
 
 /// `compare`.
@@ -414,22 +446,22 @@ pub struct Recommend {
     #[arg(long, value_name = "EXAMPLES")]
     pub train_size: Option<usize>,
     /// Largest size of the saved weights, head included, e.g. 100KB.
-    #[arg(long, value_name = "SIZE", value_parser = recommend::size)]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub max_size: Option<f64>,
     /// Largest latency over the bare backbone's, e.g. 5%.
-    #[arg(long, value_name = "SHARE", value_parser = recommend::share)]
+    #[arg(long, value_name = "SHARE", value_parser = units::share)]
     pub max_latency_overhead: Option<f64>,
     /// Most trained parameters, head apart, e.g. 100k.
-    #[arg(long, value_name = "COUNT", value_parser = recommend::count)]
+    #[arg(long, value_name = "COUNT", value_parser = units::count)]
     pub max_parameters: Option<f64>,
     /// Largest peak memory of training, e.g. 500MB.
-    #[arg(long, value_name = "SIZE", value_parser = recommend::size)]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub max_memory: Option<f64>,
     /// Longest training, e.g. 5min.
-    #[arg(long, value_name = "TIME", value_parser = recommend::time)]
+    #[arg(long, value_name = "TIME", value_parser = units::time)]
     pub max_training_time: Option<f64>,
     /// Smallest main metric, e.g. 80%.
-    #[arg(long, value_name = "SHARE", value_parser = recommend::share)]
+    #[arg(long, value_name = "SHARE", value_parser = units::share)]
     pub min_metric: Option<f64>,
     /// Folder of records, or a comparison's folder.
     #[arg(long, default_value = "reports/out")]
@@ -437,21 +469,6 @@ pub struct Recommend {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
-}
-
-/// What can be listed.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Kind {
-    /// Methods with what each can do (found out by trying it); as JSON with their defaults too.
-    Methods,
-    /// Data sets.
-    Datasets,
-    /// Backbones.
-    Backbones,
-    /// Studies for sweep.
-    Studies,
-    /// Runs that have a record.
-    Runs,
 }
 
 /// `list`.

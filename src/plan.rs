@@ -1,10 +1,15 @@
 //! What the user asked for: from arguments to the list of runs.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Result, bail, ensure};
 use reports::record::Tuned;
 use serde::{Deserialize, Serialize};
+
+use crate::train::recipe::{Recipe, budgets};
 
 /// Overrides by owner (a method's name, `recipe` or `backbone`), then by key; values as written.
 pub type Overrides = BTreeMap<String, BTreeMap<String, String>>;
@@ -59,6 +64,75 @@ pub struct RunPlan {
     pub out: PathBuf,
     /// Whether the trained weights stay there.
     pub keep_weights: bool,
+}
+
+/// What every run of a comparison shares, as the user wrote it.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// Which data.
+    pub data: DataChoice,
+    /// Whether the network is off.
+    pub offline: bool,
+    /// The budget's name.
+    pub budget: String,
+    /// A backbone's name or folder.
+    pub backbone: String,
+    /// Overrides, `owner.key=value`.
+    pub settings: Vec<String>,
+    /// Folder of records, weights and report; one named after the data set where absent.
+    pub out: Option<PathBuf>,
+}
+
+impl Shared {
+    /// The plan that all runs share, and the overrides of methods.
+    ///
+    /// # Errors
+    /// If a setting is not valid.
+    pub fn plan(&self) -> Result<(RunPlan, Overrides)> {
+        let mut overrides = parse_settings(&self.settings)?;
+        let recipe = overrides.remove("recipe").unwrap_or_default();
+        let backbone_overrides = overrides.remove("backbone").unwrap_or_default();
+        Recipe::resolve(&self.budget, &recipe, 1)?;
+        let plan = RunPlan {
+            data: self.data.clone(),
+            backbone: self.backbone.clone(),
+            backbone_overrides,
+            trial: Trial {
+                method: String::new(),
+                overrides: BTreeMap::new(),
+                tuned: None,
+            },
+            recipe,
+            budget: self.budget.clone(),
+            seed: 0,
+            offline: self.offline,
+            out: self
+                .out
+                .clone()
+                .unwrap_or_else(|| default_out(&self.data.name)),
+            keep_weights: true,
+        };
+        Ok((plan, overrides))
+    }
+}
+
+/// The default folder of a data set's comparison.
+pub fn default_out(dataset: &str) -> PathBuf {
+    let name = Path::new(dataset)
+        .file_stem()
+        .map_or_else(|| dataset.to_owned(), |s| s.to_string_lossy().into_owned());
+    Path::new("reports").join("out").join(name)
+}
+
+/// The seeds 0 … n-1: as many as asked for, or as the budget has.
+///
+/// # Errors
+/// If none is asked for.
+pub fn seeds(asked: Option<usize>, budget: &str) -> Result<Vec<u64>> {
+    let budgets = budgets()?;
+    let n = asked.or_else(|| budgets.get(budget).copied()).unwrap_or(1);
+    ensure!(n >= 1, "--seeds 0: at least one is needed");
+    Ok((0..n as u64).collect())
 }
 
 /// Parses `owner.key=value` settings. The owner is one of `methods`, `recipe` or `backbone`.

@@ -647,7 +647,7 @@ fn every_yaml_is_checked_and_all_problems_are_said_at_once() {
         + methods::registry::ALL.len()
         + backbone::names().count()
         + datasets::names().count()
-        + peftbench::sweep::names().count();
+        + peftbench::study::names().count();
     assert!(
         printed.contains(&format!("{count} checked, 0 with problems")),
         "{printed}"

@@ -17,7 +17,7 @@ use methods::PeftMethod;
 use rand_chacha::ChaCha8Rng;
 use reports::record::Evaluation;
 
-use crate::{
+use super::{
     augmenter::Augmenter,
     head::Head,
     optimiser::{Optimiser, StepError},

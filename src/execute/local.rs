@@ -6,7 +6,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, ExitCode, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
@@ -18,16 +18,18 @@ use reports::{
     store,
 };
 
+use super::progress::{RunProgress, Verbosity};
 use crate::{
-    board::{Board, Telling},
-    measure,
+    exit, folders, measure,
     plan::{RunPlan, Trial},
-    run::{self, Setting},
-    trainer::Event,
+    train::{
+        prepared::{Prepared, id_of},
+        trainer::Event,
+    },
 };
 
 /// How a comparison ended.
-pub struct Ended {
+pub struct Executed {
     /// Records of all planned runs that have one, in the order of the plan.
     pub records: Vec<RunRecord>,
     /// Runs that had a record already.
@@ -36,7 +38,21 @@ pub struct Ended {
     pub interrupted: bool,
 }
 
-impl Ended {
+impl Executed {
+    /// Says what was reused and what is left; the exit code if the user stopped the runs.
+    pub fn say_end(&self, all: usize, verbosity: Verbosity) -> Option<ExitCode> {
+        if self.reused > 0 && verbosity == Verbosity::Normal {
+            eprintln!("{} of {all} runs had a record already", self.reused);
+        }
+        self.interrupted.then(|| {
+            eprintln!(
+                "interrupted: {} of {all} runs have ended; the same command goes on with the rest",
+                self.whole()
+            );
+            ExitCode::from(exit::INTERRUPTED)
+        })
+    }
+
     /// Runs that were not interrupted.
     pub fn whole(&self) -> usize {
         self.records
@@ -67,10 +83,10 @@ pub fn compare(
     base: &RunPlan,
     trials: &[Trial],
     seeds: &[u64],
-    telling: Telling,
+    verbosity: Verbosity,
     stop: &AtomicBool,
-) -> Result<Ended> {
-    run::check_writable(&run::records_folder(&base.out))?;
+) -> Result<Executed> {
+    folders::check_writable(&folders::records_folder(&base.out))?;
     let plans = seeds.iter().flat_map(|seed| {
         trials.iter().map(|trial| RunPlan {
             trial: trial.clone(),
@@ -79,13 +95,13 @@ pub fn compare(
         })
     });
     let planned = plan_all(plans).into_iter().collect::<Result<Vec<_>>>()?;
-    run_all(&planned, &[], telling, stop)
+    run_all(&planned, &[], verbosity, stop)
 }
 
 /// Checks every plan before the first run starts.
 pub fn plan_all(plans: impl Iterator<Item = RunPlan>) -> Vec<Result<Planned>> {
     // Runs over the same data and backbone share what is in memory, or why it cannot be had.
-    let mut settings: BTreeMap<String, Result<Setting, String>> = BTreeMap::new();
+    let mut settings: BTreeMap<String, Result<Prepared, String>> = BTreeMap::new();
     plans
         .map(|mut plan| {
             let key = format!(
@@ -94,7 +110,7 @@ pub fn plan_all(plans: impl Iterator<Item = RunPlan>) -> Vec<Result<Planned>> {
             );
             let setting = settings
                 .entry(key)
-                .or_insert_with(|| Setting::load(&plan).map_err(|e| format!("{e:#}")))
+                .or_insert_with(|| Prepared::load(&plan).map_err(|e| format!("{e:#}")))
                 .as_ref()
                 .map_err(|e| anyhow!("{e}"))?;
             if let Some(asked_for) = &setting.data.stand_in_for {
@@ -103,7 +119,7 @@ pub fn plan_all(plans: impl Iterator<Item = RunPlan>) -> Vec<Result<Planned>> {
             }
             let (asked, resolved, _) = setting.asked(&plan)?;
             Ok(Planned {
-                id: run::id_of(&asked)?,
+                id: id_of(&asked)?,
                 label: method_label(resolved.entry.name, &resolved.variant),
                 plan,
                 asked,
@@ -119,15 +135,15 @@ pub fn plan_all(plans: impl Iterator<Item = RunPlan>) -> Vec<Result<Planned>> {
 pub fn run_all(
     planned: &[Planned],
     elsewhere: &[PathBuf],
-    telling: Telling,
+    verbosity: Verbosity,
     stop: &AtomicBool,
-) -> Result<Ended> {
-    let mut ended = Ended {
+) -> Result<Executed> {
+    let mut ended = Executed {
         records: Vec::new(),
         reused: 0,
         interrupted: false,
     };
-    let mut board = Board::new(planned.iter().map(|p| p.label.clone()).collect(), telling);
+    let mut board = RunProgress::new(planned.iter().map(|p| p.label.clone()).collect(), verbosity);
     let mut seen = BTreeSet::new();
     for (i, run) in planned.iter().enumerate() {
         // Two plans can ask for the same run.
@@ -135,7 +151,7 @@ pub fn run_all(
             board.skip(i, None);
             continue;
         }
-        let records = run::records_folder(&run.plan.out);
+        let records = folders::records_folder(&run.plan.out);
         if let Some(record) = finished(&records, elsewhere, &run.id)? {
             ended.reused += 1;
             board.skip(i, Some(&record));
@@ -201,7 +217,7 @@ fn finished(own: &Path, elsewhere: &[PathBuf], id: &str) -> Result<Option<RunRec
 }
 
 /// Runs a plan in a process of its own; returns what it said when it failed.
-fn spawn(plan: &RunPlan, board: &mut Board) -> Result<Option<String>> {
+fn spawn(plan: &RunPlan, board: &mut RunProgress) -> Result<Option<String>> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let mut child = Command::new(program)
         .args(["run-plan", "--threads", &kernels::threads().to_string()])
@@ -246,12 +262,4 @@ fn spawn(plan: &RunPlan, board: &mut Board) -> Result<Option<String>> {
             said.join(" / ")
         )
     }))
-}
-
-/// The default folder of a data set's comparison.
-pub fn default_out(dataset: &str) -> std::path::PathBuf {
-    let name = Path::new(dataset)
-        .file_stem()
-        .map_or_else(|| dataset.to_owned(), |s| s.to_string_lossy().into_owned());
-    Path::new("reports").join("out").join(name)
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 /// More than anybody waits for; below it no arithmetic with steps overflows.
 const MOST_STEPS: usize = 1_000_000_000;
 
-const YAML: &str = include_str!("../recipe.yaml");
+const YAML: &str = include_str!("../../recipe.yaml");
 
 /// The largest share of the training split that may be held out.
 const MOST_HELD_OUT: f64 = 0.9;

@@ -17,11 +17,11 @@ use reports::{
 };
 use serde_json::{Value, json};
 
-use crate::{progress, trainer::Event};
+use crate::{download_bar, train::trainer::Event};
 
 /// How much is told while runs go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Telling {
+pub enum Verbosity {
     /// Rows of finished runs on standard error, with live lines under them on a terminal.
     Normal,
     /// Nothing but errors.
@@ -30,7 +30,7 @@ pub enum Telling {
     Json,
 }
 
-impl Telling {
+impl Verbosity {
     /// The choice of `--quiet` and `--json`.
     pub fn of(quiet: bool, json: bool) -> Self {
         match (quiet, json) {
@@ -45,8 +45,8 @@ impl Telling {
 const EVENT_SECONDS: f64 = 1.0;
 
 /// The table of finished runs and the live lines under it.
-pub struct Board {
-    telling: Telling,
+pub struct RunProgress {
+    verbosity: Verbosity,
     bars: MultiProgress,
     /// The current run.
     line: ProgressBar,
@@ -70,21 +70,21 @@ struct Current {
     begun: Instant,
 }
 
-impl Board {
+impl RunProgress {
     /// A board for runs with these labels.
-    pub fn new(labels: Vec<String>, telling: Telling) -> Self {
-        let live = telling == Telling::Normal && std::io::stderr().is_terminal();
+    pub fn new(labels: Vec<String>, verbosity: Verbosity) -> Self {
+        let live = verbosity == Verbosity::Normal && std::io::stderr().is_terminal();
         let bars = MultiProgress::with_draw_target(if live {
             ProgressDrawTarget::stderr()
         } else {
             ProgressDrawTarget::hidden()
         });
         let line = bars.add(ProgressBar::new(1));
-        line.set_style(progress::style("{prefix} {bar:12} {wide_msg}"));
+        line.set_style(download_bar::style("{prefix} {bar:12} {wide_msg}"));
         let total = bars.add(ProgressBar::new(labels.len() as u64));
-        total.set_style(progress::style("{pos}/{len} runs {bar:12} {wide_msg}"));
+        total.set_style(download_bar::style("{pos}/{len} runs {bar:12} {wide_msg}"));
         let board = Self {
-            telling,
+            verbosity,
             bars,
             line,
             total,
@@ -164,7 +164,7 @@ impl Board {
             }
             Event::Evaluated { .. } => {}
         }
-        if self.telling == Telling::Json {
+        if self.verbosity == Verbosity::Json {
             let step = matches!(event, Event::Step { .. });
             let soon = |t: &Instant| t.elapsed().as_secs_f64() < EVENT_SECONDS;
             if step && self.last_event.as_ref().is_some_and(soon) {
@@ -184,7 +184,7 @@ impl Board {
 
     /// Something that the user has to know.
     pub fn note(&self, text: &str) {
-        if self.telling == Telling::Normal {
+        if self.verbosity == Verbosity::Normal {
             self.print(text);
         }
     }
@@ -201,7 +201,7 @@ impl Board {
             self.total.inc(1);
         }
         self.line.set_message("");
-        if self.telling == Telling::Normal {
+        if self.verbosity == Verbosity::Normal {
             if !self.header {
                 self.header = true;
                 self.print(&row(
@@ -268,7 +268,7 @@ impl Board {
     }
 
     fn event(&self, value: Value) {
-        if self.telling == Telling::Json {
+        if self.verbosity == Verbosity::Json {
             // What cannot be written now shows at the next write of a result.
             say!("{value}").ok();
         }

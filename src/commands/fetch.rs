@@ -1,0 +1,36 @@
+//! `fetch`: backbones and data sets into the cache.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::prepare::Files;
+
+/// `fetch`.
+///
+/// # Errors
+/// If a name is unknown or cannot be had.
+pub fn fetch(names: &[String], offline: bool) -> Result<ExitCode> {
+    let files = Files::new(offline)?;
+    let backbones: Vec<_> = backbone::names().collect();
+    let datasets: Vec<_> = datasets::names().collect();
+    // All names are checked before anything is fetched.
+    for name in names {
+        if !backbones.contains(&name.as_str()) && !datasets.contains(&name.as_str()) {
+            bail!(
+                "'{name}' is neither a backbone ({}) nor a data set ({})",
+                backbones.join(", "),
+                datasets.join(", ")
+            );
+        }
+    }
+    for name in names {
+        let place = if backbones.contains(&name.as_str()) {
+            files.backbone(name, &Default::default())?.place
+        } else {
+            files.fetch_data(name)?
+        };
+        say!("{name}: {place}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,4 @@
+//! Making the runs of a plan: one process each on this machine.
+
+pub mod local;
+pub mod progress;
