@@ -60,7 +60,7 @@ pub enum Command {
     Check(Check),
     /// Make the run whose plan stands on standard input (used by compare).
     #[command(hide = true)]
-    RunPlan,
+    RunPlan(RunPlan),
 }
 
 /// The data set of a command.
@@ -80,6 +80,14 @@ pub struct DataArguments {
     /// Do not use the network.
     #[arg(long)]
     pub offline: bool,
+}
+
+/// `run-plan`.
+#[derive(Debug, Args)]
+pub struct RunPlan {
+    /// Names the claim under which the run is made.
+    #[arg(long)]
+    pub claim: String,
 }
 
 /// What every run of a comparison shares.

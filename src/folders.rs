@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::execute::claim::nonce;
+
 /// Folder of a run's weights.
 pub fn weights_folder(out: &Path, id: &str) -> PathBuf {
     out.join("weights").join(id)
@@ -19,7 +21,8 @@ pub fn records_folder(out: &Path) -> PathBuf {
 /// # Errors
 /// If it cannot be made or written.
 pub fn check_writable(folder: &Path) -> Result<()> {
-    let probe = folder.join(".writable");
+    // Two processes may try the same folder at the same time.
+    let probe = folder.join(format!(".writable-{}", nonce()));
     std::fs::create_dir_all(folder)
         .and_then(|()| std::fs::write(&probe, []))
         .and_then(|()| std::fs::remove_file(&probe))

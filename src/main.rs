@@ -140,7 +140,7 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
         Command::List(a) => list::list(a.what, &a.records, a.json),
         Command::Fetch(a) => fetch::fetch(&a.names, a.offline),
         Command::Check(a) => check::check(check_shared(a).as_ref()),
-        Command::RunPlan => run_plan::run_plan(started),
+        Command::RunPlan(a) => run_plan::run_plan(&a.claim, started),
     }
 }
 

@@ -54,6 +54,13 @@ pub enum Status {
     Interrupted,
 }
 
+impl Status {
+    /// Whether the run came to its own end: making it again would tell the same.
+    pub fn is_whole(&self) -> bool {
+        matches!(self, Self::Ok | Self::Diverged { .. })
+    }
+}
+
 /// Everything that determines a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,6 +77,10 @@ pub struct Asked {
     pub seed: u64,
     /// `fast` or `reference`: which implementation of the operations ran.
     pub op_path: String,
+    /// Versions of the code that decides the numbers, by part (`kernels`, `backbone`, `method`); empty in records of
+    /// before these were counted.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub numerics: BTreeMap<String, u32>,
 }
 
 /// The data set as it was used.
@@ -259,8 +270,11 @@ pub struct Latency {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Circumstances {
-    /// Start of the run, RFC 3339, UTC.
+    /// Start of the run, RFC 3339, UTC; `unknown` where the clock was out of range. Nothing is decided by it.
     pub started: String,
+    /// Names the claim under which the run was made; absent in older records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<String>,
     /// Version of peftbench.
     pub version: String,
     /// Revision of its source, with `-dirty` where it had uncommitted changes; absent outside a checkout.

@@ -45,7 +45,8 @@ pub fn path_of(dir: &Path, id: &str) -> PathBuf {
     dir.join(format!("{id}.json"))
 }
 
-/// Writes a record into `dir` (made if absent), replacing one with the same id, and returns its path.
+/// Writes a record into `dir` (made if absent) and returns its path. A record with the same id is replaced, unless it
+/// is whole ([`Status::is_whole`]): that one stays.
 ///
 /// # Errors
 /// When the folder or file cannot be written; and when the record contradicts itself or holds a
@@ -59,6 +60,10 @@ pub fn write(dir: &Path, record: &RunRecord) -> Result<PathBuf> {
         });
     }
     let path = path_of(dir, &record.id);
+    // Two whole records of one run differ in nothing but costs and circumstances.
+    if find(dir, &record.id)?.is_some_and(|there| there.status.is_whole()) {
+        return Ok(path);
+    }
     let failed = |source| Error::Write {
         path: path.clone(),
         source,

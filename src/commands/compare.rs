@@ -10,7 +10,7 @@ use crate::{
     execute::{local, progress::Verbosity},
     exit,
     plan::{self, Shared},
-    signals,
+    signals::Signals,
 };
 
 /// `compare`.
@@ -26,8 +26,8 @@ pub fn compare(
     let (base, overrides) = shared.plan()?;
     let trials = plan::trials(methods, &overrides)?;
     let seeds = plan::seeds(seeds, &base.budget)?;
-    let stop = signals::stop_flag()?;
-    let ended = local::compare(&base, &trials, &seeds, verbosity, &stop)?;
+    let signals = Signals::handle()?;
+    let ended = local::compare(&base, &trials, &seeds, verbosity, &signals)?;
     if let Some(code) = ended.say_end(trials.len() * seeds.len(), verbosity) {
         return Ok(code);
     }

@@ -30,7 +30,7 @@ use crate::{
     output::columns,
     plan::{self, DataChoice, RunPlan, Shared, Trial},
     prepare::{Files, LoadedData},
-    signals,
+    signals::Signals,
     train::trainer::{Model, metrics_of},
     weights,
 };
@@ -109,7 +109,7 @@ pub fn domains(asked: &Asked) -> Result<ExitCode> {
     let all = write_all(&data, &out.join("all_domains"))?;
     drop(data);
 
-    let stop = signals::stop_flag()?;
+    let signals = Signals::handle()?;
     let verbosity = Verbosity::of(asked.quiet, false);
     let seeds = plan::seeds(Some(asked.seeds), "standard")?;
     let mut sets = Vec::new();
@@ -123,10 +123,10 @@ pub fn domains(asked: &Asked) -> Result<ExitCode> {
         if verbosity == Verbosity::Normal {
             eprintln!("{name}:");
         }
-        let ended = local::compare(&base, &trials, &seeds, verbosity, &stop)?;
-        if ended.interrupted {
+        let ended = local::compare(&base, &trials, &seeds, verbosity, &signals)?;
+        if let Some(code) = ended.interrupted {
             eprintln!("interrupted: the same command goes on with the rest");
-            return Ok(ExitCode::from(exit::INTERRUPTED));
+            return Ok(ExitCode::from(code));
         }
         sets.push((name.to_owned(), base.out.clone(), ended.records));
     }

@@ -243,7 +243,7 @@ fn show(
             })
             .collect::<Result<Vec<_>>>()?;
         let value = json!({
-            "noise_floor": noise, "circumstances": crate::measure::circumstances(),
+            "noise_floor": noise, "circumstances": crate::measure::circumstances(None),
             "cells": cells, "weights": weights,
         });
         say!("{}", serde_json::to_string_pretty(&value)?)?;
@@ -344,7 +344,7 @@ fn measurement(
             .map(|row| row.to_vec())
             .collect(),
     });
-    let machine = crate::measure::circumstances();
+    let machine = crate::measure::circumstances(None);
     Measurement {
         title: "Latency by batch and length".into(),
         description: format!(

@@ -16,7 +16,7 @@ use crate::{
     },
     exit, folders, output,
     plan::{self, RunPlan, Shared},
-    signals,
+    signals::Signals,
     study::{folder, plain, points, study},
 };
 
@@ -48,7 +48,7 @@ pub fn sweep(
         ..base
     };
     folders::check_writable(&folders::records_folder(&base.out))?;
-    let stop = signals::stop_flag()?;
+    let signals = Signals::handle()?;
     let points = points(&spec, &base, &user, &seeds)?;
 
     // Every run is checked before the first one starts; what this backbone or data cannot have is left out and said.
@@ -123,7 +123,12 @@ pub fn sweep(
     while columns.iter().any(|c| c.len() > 0) {
         runs.extend(columns.iter_mut().filter_map(Iterator::next));
     }
-    let ended = local::run_all(&runs, &[folders::records_folder(&main)], verbosity, &stop)?;
+    let ended = local::run_all(
+        &runs,
+        &[folders::records_folder(&main)],
+        verbosity,
+        &signals,
+    )?;
     let stopped = ended.say_end(runs.len(), verbosity);
     if let Some(study) = Study::read(&base.out)? {
         show(&study, &base.out, verbosity)?;

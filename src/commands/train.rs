@@ -2,15 +2,21 @@
 
 use std::{process::ExitCode, time::Instant};
 
-use anyhow::{Context, Result};
-use reports::record::{RunRecord, Status};
+use anyhow::{Context, Result, bail};
+use reports::record::Status;
 
 use crate::{
-    execute::progress::{RunProgress, Verbosity},
+    execute::{
+        claim::{Claimed, Claims},
+        progress::{RunProgress, Verbosity},
+    },
     exit, folders,
     plan::{self, Shared},
-    signals,
-    train::run,
+    signals::Signals,
+    train::{
+        prepared::{Prepared, id_of},
+        run::run,
+    },
 };
 
 /// `train`.
@@ -28,13 +34,32 @@ pub fn train(
     let trials = plan::trials(&[method.to_owned()], &overrides)?;
     plan.trial = trials.into_iter().next().context("one method")?;
     plan.seed = seed;
-    let stop = signals::stop_flag()?;
-    folders::check_writable(&folders::records_folder(&plan.out))?;
-    let mut board = RunProgress::new(vec![plan.trial.method.clone()], Verbosity::Normal);
-    board.start(0, plan.seed, "");
-    let record = run::run(&plan, started, &stop, &mut |event| board.tell(&event))?;
-    board.finish(&record);
-    board.close();
+    let signals = Signals::handle()?;
+    let records = folders::records_folder(&plan.out);
+    folders::check_writable(&records)?;
+    let prepared = Prepared::load(&plan)?;
+    let id = id_of(&prepared.asked(&plan)?.0)?;
+    let claim = match Claims::default().claim(&records, &id)? {
+        Claimed::Own(claim) => claim,
+        Claimed::Other(owner) => bail!(
+            "{}: {owner} is making this run; wait for it, or choose another folder with --out",
+            plan.out.display()
+        ),
+    };
+    let mut progress = RunProgress::new(vec![plan.trial.method.clone()], Verbosity::Normal);
+    progress.start(0, plan.seed, &id);
+    let mut tell = |event| progress.tell(&event);
+    let record = run(
+        &plan,
+        &prepared,
+        claim.nonce(),
+        started,
+        &signals,
+        &mut tell,
+    )?;
+    progress.finish(&record);
+    progress.close();
+    drop(claim);
     if json {
         say!("{}", serde_json::to_string_pretty(&record)?)?;
     } else if record.status == Status::Ok {
@@ -43,13 +68,9 @@ pub fn train(
             folders::weights_folder(&plan.out, &record.id).display()
         )?;
     }
-    Ok(code_of(&record))
-}
-
-fn code_of(record: &RunRecord) -> ExitCode {
-    match record.status {
+    Ok(match record.status {
         Status::Ok => ExitCode::SUCCESS,
-        Status::Interrupted => ExitCode::from(exit::INTERRUPTED),
+        Status::Interrupted => signals.exit(),
         Status::Diverged { .. } | Status::Failed { .. } => ExitCode::from(exit::SOME_FAILED),
-    }
+    })
 }

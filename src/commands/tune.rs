@@ -19,7 +19,9 @@ use crate::{
     },
     exit, folders, output,
     plan::{self, RunPlan, Shared, Trial},
-    records, signals, study,
+    records,
+    signals::Signals,
+    study,
 };
 
 /// Seed of every trial's run: none of those that the winners and comparisons use.
@@ -96,7 +98,7 @@ pub fn tune(
     }
     let folder = study::folder(&base.out, "tuning");
     folders::check_writable(&folders::records_folder(&folder))?;
-    let stop = signals::stop_flag()?;
+    let signals = Signals::handle()?;
 
     // The trials, interleaved: the first of every method, then the second.
     let mut recipe = base.recipe.clone();
@@ -159,7 +161,7 @@ pub fn tune(
         left_out,
     };
     manifest.write(&folder)?;
-    let ended = local::run_all(&planned, &[], verbosity, &stop)?;
+    let ended = local::run_all(&planned, &[], verbosity, &signals)?;
     if let Some(code) = ended.say_end(planned.len(), verbosity) {
         return Ok(code);
     }
@@ -191,7 +193,7 @@ pub fn tune(
         "no trial ended well; see {}",
         folders::records_folder(&folder).display()
     );
-    let winning = local::compare(&base, &winners, &seeds, verbosity, &stop)?;
+    let winning = local::compare(&base, &winners, &seeds, verbosity, &signals)?;
     if let Some(code) = winning.say_end(winners.len() * seeds.len(), verbosity) {
         return Ok(code);
     }

@@ -113,6 +113,7 @@ impl Prepared {
             },
             recipe: serde_json::to_value(&recipe)?,
             seed: plan.seed,
+            numerics: numerics(&resolved),
             op_path: if kernels::reference_path() {
                 "reference"
             } else {
@@ -122,6 +123,18 @@ impl Prepared {
         };
         Ok((asked, resolved, recipe))
     }
+}
+
+/// Versions of the code that decides a run's numbers: kernels, backbone, the method. One of them is raised when a change
+/// gives other numbers for the same question.
+fn numerics(resolved: &Resolved) -> BTreeMap<String, u32> {
+    [
+        ("kernels", kernels::NUMERICS),
+        ("backbone", backbone::NUMERICS),
+        ("method", resolved.entry.numerics),
+    ]
+    .map(|(part, version)| (part.to_owned(), version))
+    .into()
 }
 
 /// The name of a run: the first 16 hexadecimal digits of the SHA-256 of what determines it.

@@ -1,6 +1,14 @@
 //! One run: from a plan to a record. A run is built, trained, saved, checked, measured, recorded.
 
-use std::{path::PathBuf, rc::Rc, sync::atomic::AtomicBool, time::Instant};
+use std::{
+    path::PathBuf,
+    rc::Rc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use backbone::{Backbone, Batch};
@@ -22,6 +30,7 @@ use crate::{
     folders, latency, measure,
     plan::RunPlan,
     prepare::Vocabulary,
+    signals::Signals,
     task_library::resident_bytes,
     weights::{self, SavedConfig, Task},
 };
@@ -31,52 +40,84 @@ const FORWARD_TOLERANCE: f32 = 1e-5;
 /// Validation examples on which a run checks itself.
 const CHECKED: usize = 64;
 
-/// Makes a planned run, saves its weights and writes its record. `started` is when the process began.
+/// What a run has to stop in when it is asked to, before it is recorded as interrupted and the process ends.
+pub const GRACE: Duration = Duration::from_millis(1000);
+
+/// Makes a planned run, saves its weights and writes its record. `started` is when the process began, `claim` names the
+/// claim under which the run is made.
 ///
 /// # Errors
-/// If the plan is not valid or the record cannot be written. What goes wrong in the run itself is in the record.
+/// If the record cannot be written. What goes wrong in the run itself is in the record.
 pub fn run(
     plan: &RunPlan,
+    prepared: &Prepared,
+    claim: &str,
     started: Instant,
-    stop: &AtomicBool,
+    signals: &Signals,
     tell: &mut dyn FnMut(Event),
 ) -> Result<RunRecord> {
-    let circumstances = measure::circumstances();
-    let prepared = Prepared::load(plan)?;
     let (asked, resolved, recipe) = prepared.asked(plan)?;
     let id = id_of(&asked)?;
+    let records = folders::records_folder(&plan.out);
+    let mut record = RunRecord {
+        format: FORMAT,
+        id: id.clone(),
+        asked,
+        status: Status::Interrupted,
+        outcome: None,
+        cost: None,
+        circumstances: measure::circumstances(Some(claim)),
+    };
+    let ended = Arc::new(Mutex::new(false));
+    end_in_time(record.clone(), records.clone(), signals, Arc::clone(&ended));
     let run = Run {
         plan,
-        prepared: &prepared,
+        prepared,
         resolved: &resolved,
         recipe: &recipe,
         folder: folders::weights_folder(&plan.out, &id),
         started,
     };
-    let (status, outcome, cost) = match run.make(stop, tell) {
-        Ok((outcome, cost)) => (Status::Ok, Some(outcome), Some(cost)),
-        Err(Stop::Diverged { step, reason }) => (Status::Diverged { step, reason }, None, None),
-        Err(Stop::Interrupted) => (Status::Interrupted, None, None),
-        Err(Stop::Failed(error)) => {
-            let error = format!("{error:#}");
-            (Status::Failed { error }, None, None)
+    signals.flagged();
+    let made = run.make(signals, tell);
+    *ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+    match made {
+        Ok((outcome, cost)) => {
+            record.status = Status::Ok;
+            record.outcome = Some(outcome);
+            record.cost = Some(cost);
         }
-    };
-    if !plan.keep_weights {
+        Err(Stop::Diverged { step, reason }) => record.status = Status::Diverged { step, reason },
+        Err(Stop::Interrupted) => {}
+        Err(Stop::Failed(error)) => {
+            record.status = Status::Failed {
+                error: format!("{error:#}"),
+            }
+        }
+    }
+    if !plan.keep_weights && record.status != Status::Interrupted {
         // They were saved and read again for the run's own check.
         std::fs::remove_dir_all(&run.folder).ok();
     }
-    let record = RunRecord {
-        format: FORMAT,
-        id,
-        asked,
-        status,
-        outcome,
-        cost,
-        circumstances,
-    };
-    store::write(&folders::records_folder(&plan.out), &record)?;
+    store::write(&records, &record)?;
     Ok(record)
+}
+
+/// Ends the process with an interrupted record if the run does not stop in time by itself.
+fn end_in_time(record: RunRecord, records: PathBuf, signals: &Signals, ended: Arc<Mutex<bool>>) {
+    let (stop, code) = (signals.flag(), signals.code_later());
+    std::thread::spawn(move || {
+        while !stop.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        std::thread::sleep(GRACE);
+        let ended = ended.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*ended {
+            // The process ends either way.
+            store::write(&records, &record).ok();
+            std::process::exit(code().into());
+        }
+    });
 }
 
 /// What a run is made of.
