@@ -140,6 +140,7 @@ impl Setting {
                 "fast"
             }
             .to_owned(),
+            numerics: Default::default(),
         };
         Ok((asked, resolved, recipe))
     }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use peftbench_reports::record::*;
+use record::*;
 use serde_json::{Value, json};
 
 /// A record in the making. The defaults are a sound run on ten examples of two classes.
@@ -49,6 +49,7 @@ impl Sample {
                 recipe: json!({"batch": 32, "steps": 500, "schedule": {"warmup": 0.1}}),
                 seed: 0,
                 op_path: "fast".into(),
+                numerics: BTreeMap::new(),
             },
             status: Status::Ok,
             outcome: Some(Outcome {
