@@ -113,7 +113,7 @@ impl Prepared {
             },
             recipe: serde_json::to_value(&recipe)?,
             seed: plan.seed,
-            numerics: numerics(&resolved),
+            numerics: numerics(),
             op_path: if kernels::reference_path() {
                 "reference"
             } else {
@@ -127,11 +127,10 @@ impl Prepared {
 
 /// Versions of the code that decides a run's numbers: kernels, backbone, the method. One of them is raised when a change
 /// gives other numbers for the same question.
-fn numerics(resolved: &Resolved) -> BTreeMap<String, u32> {
+fn numerics() -> BTreeMap<String, u32> {
     [
         ("kernels", kernels::NUMERICS),
         ("backbone", backbone::NUMERICS),
-        ("method", resolved.entry.numerics),
     ]
     .map(|(part, version)| (part.to_owned(), version))
     .into()

@@ -5,6 +5,21 @@
 //! the **cost** (times and memory, which vary), and the **circumstances** (versions and machine).
 //! Ratios, means and ranks are never stored: the report derives them.
 
+#![forbid(unsafe_code)]
+
+pub mod error;
+pub mod files;
+pub mod store;
+
+#[cfg(test)]
+extern crate self as record;
+#[cfg(test)]
+#[path = "../../reports/tests/support/sample.rs"]
+mod sample;
+
+pub use error::{Error, Result};
+pub use files::write_whole;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -55,7 +70,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// Whether the run came to its own end: making it again would tell the same.
+    /// Whether the run came to its end, so that making it again would give the same: it ended well, or diverged.
     pub fn is_whole(&self) -> bool {
         matches!(self, Self::Ok | Self::Diverged { .. })
     }
@@ -77,8 +92,8 @@ pub struct Asked {
     pub seed: u64,
     /// `fast` or `reference`: which implementation of the operations ran.
     pub op_path: String,
-    /// Versions of the code that decides the numbers, by part (`kernels`, `backbone`, `method`); empty in records of
-    /// before these were counted.
+    /// Versions of the code that decides the numbers: of crates (`kernels`, `backbone`, …) and of the method, under its
+    /// name. They grow when the same question would get other bits. Empty in records of before they were kept.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub numerics: BTreeMap<String, u32>,
 }
