@@ -26,7 +26,12 @@ fn main() -> ExitCode {
 
 fn set_threads(asked: Option<usize>) -> anyhow::Result<()> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Ok(kernels::set_threads(asked.unwrap_or(cores))?)
+    let threads = asked.unwrap_or(cores);
+    anyhow::ensure!(
+        (1..=cores).contains(&threads),
+        "--threads {threads}: this machine has {cores} cores for this process; accepted: 1 to {cores}"
+    );
+    Ok(kernels::set_threads(threads)?)
 }
 
 /// From what was typed to plain values.

@@ -14,6 +14,9 @@ use crate::train::recipe::{Recipe, budgets};
 /// Overrides by owner (a method's name, `recipe` or `backbone`), then by key; values as written.
 pub type Overrides = BTreeMap<String, BTreeMap<String, String>>;
 
+/// Seeds of a comparison at most.
+const MOST_SEEDS: usize = 10_000;
+
 /// Which data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DataChoice {
@@ -131,7 +134,10 @@ pub fn default_out(dataset: &str) -> PathBuf {
 pub fn seeds(asked: Option<usize>, budget: &str) -> Result<Vec<u64>> {
     let budgets = budgets()?;
     let n = asked.or_else(|| budgets.get(budget).copied()).unwrap_or(1);
-    ensure!(n >= 1, "--seeds 0: at least one is needed");
+    ensure!(
+        (1..=MOST_SEEDS).contains(&n),
+        "--seeds {n}: accepted: 1 to {MOST_SEEDS}"
+    );
     Ok((0..n as u64).collect())
 }
 

@@ -30,6 +30,11 @@ use crate::{
     weights::{self, Task},
 };
 
+/// Tokens of a pass at most.
+const MOST_TOKENS: usize = 1 << 20;
+/// Seconds for a cell at most: a day.
+const MOST_SECONDS: f64 = 86_400.0;
+
 /// What is timed.
 pub struct Asked {
     /// Folders of saved weights over one backbone.
@@ -73,13 +78,24 @@ struct Measured {
 /// # Errors
 /// If weights, backbone or data cannot be had.
 pub fn latency(asked: &Asked) -> Result<ExitCode> {
+    for (flag, values) in [("--batches", &asked.batches), ("--lengths", &asked.lengths)] {
+        for value in values {
+            ensure!(
+                (1..=MOST_TOKENS).contains(value),
+                "{flag} {value}: accepted: 1 to {MOST_TOKENS}"
+            );
+        }
+    }
+    let most = |values: &[usize]| values.iter().copied().max().unwrap_or(0);
+    let (batch, length) = (most(&asked.batches), most(&asked.lengths));
     ensure!(
-        asked.batches.iter().chain(&asked.lengths).all(|n| *n > 0),
-        "--batches and --lengths: 0 is not possible; accepted: 1 or more"
+        batch * length <= MOST_TOKENS,
+        "--batches {batch} with --lengths {length}: a pass of {} tokens; at most {MOST_TOKENS} are timed",
+        batch * length
     );
     ensure!(
-        asked.seconds > 0.0 && asked.seconds.is_finite(),
-        "--seconds {}: accepted: above 0",
+        asked.seconds > 0.0 && asked.seconds <= MOST_SECONDS,
+        "--seconds {}: accepted: above 0, to {MOST_SECONDS}",
         asked.seconds
     );
     let files = Files::new(asked.offline)?;

@@ -27,6 +27,9 @@ use crate::{
 /// Seed of every trial's run: none of those that the winners and comparisons use.
 const TRIAL_SEED: u64 = 1_000_000;
 
+/// Trials of a method at most.
+const MOST_TRIALS: usize = 10_000;
+
 /// How winners are searched.
 #[derive(Clone, Copy)]
 pub struct Search {
@@ -70,7 +73,11 @@ pub fn tune(
     verbosity: Verbosity,
 ) -> Result<ExitCode> {
     let (base, overrides) = shared.plan()?;
-    ensure!(search.trials >= 1, "--trials 0: at least one is needed");
+    ensure!(
+        (1..=MOST_TRIALS).contains(&search.trials),
+        "--trials {}: accepted: 1 to {MOST_TRIALS}",
+        search.trials
+    );
     ensure!(
         search.held_out > 0.0,
         "--held-out {}: must be above 0 and at most 0.9",
