@@ -19,6 +19,7 @@ pub mod folders;
 pub mod formats;
 pub mod latency;
 pub mod measure;
+pub mod nearest;
 pub mod plan;
 pub mod prepare;
 pub mod records;

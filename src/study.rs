@@ -13,7 +13,10 @@ use reports::studies::{Axis, Position};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::plan::{Overrides, RunPlan, Trial};
+use crate::{
+    nearest,
+    plan::{Overrides, RunPlan, Trial},
+};
 
 /// The studies that come with the program.
 const ALL: [(&str, &str); 10] = [
@@ -127,8 +130,8 @@ pub fn study(name: &str) -> Result<StudySpec> {
         Some((_, text)) => (*text).to_owned(),
         None if path.is_file() => std::fs::read_to_string(path).context(name.to_owned())?,
         None => bail!(
-            "unknown study '{name}'; known: {}; or the path of a YAML",
-            names().collect::<Vec<_>>().join(", ")
+            "unknown study '{name}'; {}; or the path of a YAML",
+            nearest::known(name, &names().collect::<Vec<_>>())
         ),
     };
     let mut spec: StudySpec =

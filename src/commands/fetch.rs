@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-use crate::prepare::Files;
+use crate::{nearest::nearest, prepare::Files};
 
 /// `fetch`.
 ///
@@ -17,8 +17,11 @@ pub fn fetch(names: &[String], offline: bool) -> Result<ExitCode> {
     // All names are checked before anything is fetched.
     for name in names {
         if !backbones.contains(&name.as_str()) && !datasets.contains(&name.as_str()) {
+            let all = [&backbones[..], &datasets[..]].concat();
+            let hint = nearest(name, all)
+                .map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
             bail!(
-                "'{name}' is neither a backbone ({}) nor a data set ({})",
+                "'{name}' is neither a backbone ({}) nor a data set ({}){hint}",
                 backbones.join(", "),
                 datasets.join(", ")
             );

@@ -5,7 +5,7 @@
 //! same name did (or, before there is one, as all finished runs did on average).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::IsTerminal,
     time::{Duration, Instant},
 };
@@ -61,6 +61,8 @@ pub struct RunProgress {
     current: Option<Current>,
     last_event: Option<Instant>,
     header: bool,
+    /// What was said already: every run may say the same.
+    noted: BTreeSet<String>,
 }
 
 struct Current {
@@ -95,6 +97,7 @@ impl RunProgress {
             current: None,
             last_event: None,
             header: false,
+            noted: BTreeSet::new(),
         };
         board.event(json!({ "event": "planned", "runs": board.labels.len() }));
         board
@@ -182,9 +185,9 @@ impl RunProgress {
         }
     }
 
-    /// Something that the user has to know.
-    pub fn note(&self, text: &str) {
-        if self.verbosity == Verbosity::Normal {
+    /// Something that the user has to know; it is said once.
+    pub fn note(&mut self, text: &str) {
+        if self.verbosity == Verbosity::Normal && self.noted.insert(text.to_owned()) {
             self.print(text);
         }
     }

@@ -6,6 +6,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::nearest;
+
 /// More than anybody waits for.
 const MOST_STEPS: usize = 10_000_000;
 /// Examples of all steps together, repetitions counted: their order is held in memory, 4 bytes each.
@@ -93,14 +95,12 @@ fn file(overrides: &BTreeMap<String, String>) -> Result<File> {
         serde_yaml::from_str(YAML).context("recipe.yaml")?;
     for (key, text) in overrides {
         if key == "budgets" || !yaml.contains_key(key) && key != "steps" {
-            let known: Vec<_> = yaml
-                .keys()
-                .map(String::as_str)
-                .filter(|k| *k != "budgets")
+            let known: Vec<_> = std::iter::once("steps")
+                .chain(yaml.keys().map(String::as_str).filter(|k| *k != "budgets"))
                 .collect();
             bail!(
-                "recipe: unknown key '{key}'; known: steps, {}",
-                known.join(", ")
+                "recipe: unknown key '{key}'; {}",
+                nearest::known(key, &known)
             );
         }
         if key == "steps" {
@@ -140,7 +140,10 @@ impl Recipe {
         let file = file(overrides)?;
         let Some(chosen) = file.budgets.get(budget) else {
             let known: Vec<_> = file.budgets.keys().map(String::as_str).collect();
-            bail!("unknown budget '{budget}'; known: {}", known.join(", "));
+            bail!(
+                "unknown budget '{budget}'; {}",
+                nearest::known(budget, &known)
+            );
         };
         ensure!(file.batch >= 1, "recipe: batch: 0 must be at least 1");
         let steps = match (overrides.get("steps"), chosen.steps, chosen.epochs) {
