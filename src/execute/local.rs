@@ -245,7 +245,8 @@ impl Execution<'_> {
         }
         self.progress.start(i, run.plan.seed, &run.id);
         let circumstances = measure::circumstances(Some(claim.nonce()));
-        let ended = spawn(&run.plan, claim.nonce(), &mut self.progress, self.signals)
+        let ended = run_plan(claim.nonce())
+            .and_then(|command| spawn(command, &run.plan, &mut self.progress, self.signals))
             .unwrap_or_else(|e| Ended {
                 stopped: false,
                 error: Some(format!("{e:#}")),
@@ -334,20 +335,26 @@ struct Ended {
     error: Option<String>,
 }
 
+/// The command that makes a run under a claim.
+fn run_plan(nonce: &str) -> Result<Command> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let threads = kernels::threads().to_string();
+    let mut command = Command::new(program);
+    command.args(["run-plan", "--claim", nonce, "--threads", &threads]);
+    Ok(command)
+}
+
 /// Runs a plan in a process of its own.
 ///
 /// The plan is the first line of its standard input, which stays open while this process lives: a run that sees its end
 /// stops by itself.
 fn spawn(
+    mut command: Command,
     plan: &RunPlan,
-    nonce: &str,
     progress: &mut RunProgress,
     stop: &AtomicBool,
 ) -> Result<Ended> {
-    let program = std::env::current_exe().context("cannot find this program's own file")?;
-    let threads = kernels::threads().to_string();
-    let mut child = Command::new(program)
-        .args(["run-plan", "--claim", nonce, "--threads", &threads])
+    let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -418,4 +425,45 @@ fn spawn(
             )
         }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_process_that_dies_before_it_reads_its_plan_is_one_failed_run() {
+        let plan = RunPlan {
+            data: crate::plan::DataChoice {
+                // Longer than a pipe holds, so that writing it fails.
+                name: "x".repeat(1 << 20),
+                text_columns: Vec::new(),
+                label_column: None,
+                stand_in: false,
+                stand_in_for: None,
+            },
+            backbone: String::new(),
+            backbone_overrides: BTreeMap::new(),
+            trial: Trial {
+                method: "lora".into(),
+                overrides: BTreeMap::new(),
+                tuned: None,
+            },
+            recipe: BTreeMap::new(),
+            budget: "quick".into(),
+            seed: 0,
+            offline: true,
+            out: PathBuf::new(),
+            keep_weights: false,
+        };
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo 'cannot start' >&2; exit 3"]);
+        let mut progress = RunProgress::new(vec!["lora".into()], Verbosity::Quiet);
+        let ended = spawn(command, &plan, &mut progress, &AtomicBool::new(false)).unwrap();
+        assert!(!ended.stopped);
+        let error = ended.error.unwrap();
+        assert!(error.contains("cannot start"), "{error}");
+    }
 }
