@@ -396,6 +396,99 @@ fn bad_options_are_refused_with_the_accepted_ones() {
 }
 
 #[test]
+fn divergence_in_the_last_update_is_diverged_and_is_not_tried_again() {
+    let place = Place::new();
+    let (data, backbone) = (place.reviews(), tiny_backbone());
+    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
+    let mut arguments = tiny(
+        "compare",
+        data,
+        backbone,
+        &["--methods", "lora", "--seeds", "1"],
+    );
+    let steps = arguments
+        .iter()
+        .position(|a| *a == "recipe.steps=6")
+        .unwrap();
+    arguments[steps] = "recipe.steps=1";
+    arguments.extend([
+        "--set",
+        "recipe.warmup=0",
+        "--set",
+        "lora.learning_rate=1e37",
+    ]);
+    assert_eq!(place.run(&arguments).status.code(), Some(1));
+    let status = records(&place)[0]["status"].clone();
+    assert_eq!(
+        (&status["is"], &status["step"]),
+        (&"diverged".into(), &1.into()),
+        "{status}"
+    );
+    let again = place.run(&arguments);
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(said.contains("1 of 1 runs had a record"), "{said}");
+}
+
+#[test]
+fn a_backbone_that_gives_no_finite_numbers_is_named_instead_of_divergence() {
+    let place = Place::new();
+    let data = place.reviews();
+    let folder = place.path().join("huge");
+    fs::create_dir(&folder).unwrap();
+    for file in ["config.json", "tokenizer.json"] {
+        fs::copy(tiny_backbone().join(file), folder.join(file)).unwrap();
+    }
+    // Every weight is finite, but a layer norm scales beyond what f32 holds.
+    let mut bytes = fs::read(tiny_backbone().join("model.safetensors")).unwrap();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let tensors: Value = serde_json::from_slice(&bytes[8..header]).unwrap();
+    let (_, tensor) = tensors
+        .as_object()
+        .unwrap()
+        .iter()
+        .find(|(name, _)| name.ends_with("embeddings.LayerNorm.weight"))
+        .unwrap();
+    let at = |i: usize| header + tensor["data_offsets"][i].as_u64().unwrap() as usize;
+    let (from, to) = (at(0), at(1));
+    for value in bytes[from..to].chunks_mut(4) {
+        value.copy_from_slice(&3e38f32.to_le_bytes());
+    }
+    fs::write(folder.join("model.safetensors"), bytes).unwrap();
+    let (data, folder) = (data.to_str().unwrap(), folder.to_str().unwrap());
+    let arguments = tiny(
+        "compare",
+        data,
+        folder,
+        &["--methods", "lora", "--seeds", "1"],
+    );
+    assert_eq!(place.run(&arguments).status.code(), Some(1));
+    let status = records(&place)[0]["status"].clone();
+    assert_eq!(status["is"], "failed", "{status}");
+    assert!(
+        status["error"]
+            .as_str()
+            .unwrap()
+            .contains("the backbone itself"),
+        "{status}"
+    );
+}
+
+#[test]
+fn tokens_are_counted_as_augmentation_leaves_them() {
+    let place = Place::new();
+    let (data, backbone) = (place.reviews(), tiny_backbone());
+    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
+    let tokens = |more: &[&str]| {
+        let arguments = tiny("train", data, backbone, &["--method", "lora", "--json"]);
+        let record = place.ok(&[&arguments[..], more].concat());
+        let record: Value = serde_json::from_str(&record).unwrap();
+        record["cost"]["tokens"].as_u64().unwrap()
+    };
+    let (all, half) = (tokens(&[]), tokens(&["--set", "recipe.token_drop=0.5"]));
+    assert!(half < all * 9 / 10, "{half} of {all}");
+}
+
+#[test]
 fn a_broken_backbone_is_refused_by_file_and_reason() {
     let place = Place::new();
     let data = place.reviews();
