@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::{
     commands::list::Kind,
+    execute::{local::How, progress::Verbosity},
     formats::Format,
     plan::{DataChoice, Shared},
     units,
@@ -110,6 +111,31 @@ pub struct RunArguments {
     pub out: Option<PathBuf>,
 }
 
+/// How runs are made.
+#[derive(Debug, Args)]
+pub struct HowArguments {
+    /// Runs that go on at the same time, each with its share of the threads. Their times and latencies are then those
+    /// of a busy machine.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: u16,
+    /// Print events, and at the end the result, as JSON lines.
+    #[arg(long)]
+    pub json: bool,
+    /// Say nothing on standard error but errors.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+impl HowArguments {
+    /// The same as plain values.
+    pub fn how(&self) -> How {
+        How {
+            verbosity: Verbosity::of(self.quiet, self.json),
+            jobs: self.jobs.into(),
+        }
+    }
+}
+
 impl DataArguments {
     /// Which data.
     pub fn choice(&self) -> DataChoice {
@@ -149,12 +175,9 @@ pub struct Compare {
     /// Number of seeds [default: the budget's].
     #[arg(long)]
     pub seeds: Option<usize>,
-    /// Print events, and at the end the comparison, as JSON lines.
-    #[arg(long)]
-    pub json: bool,
-    /// Say nothing on standard error but errors.
-    #[arg(long, short)]
-    pub quiet: bool,
+    /// How runs are made.
+    #[command(flatten)]
+    pub how: HowArguments,
 }
 
 /// `sweep`.
@@ -169,12 +192,9 @@ pub struct Sweep {
     /// Number of seeds [default: the budget's].
     #[arg(long)]
     pub seeds: Option<usize>,
-    /// Print events, and at the end the study, as JSON lines.
-    #[arg(long)]
-    pub json: bool,
-    /// Say nothing on standard error but errors.
-    #[arg(long, short)]
-    pub quiet: bool,
+    /// How runs are made.
+    #[command(flatten)]
+    pub how: HowArguments,
 }
 
 /// `tune`.
@@ -195,12 +215,9 @@ pub struct Tune {
     /// Number of seeds of the winners [default: the budget's].
     #[arg(long)]
     pub seeds: Option<usize>,
-    /// Print events, and at the end the result, as JSON lines.
-    #[arg(long)]
-    pub json: bool,
-    /// Say nothing on standard error but errors.
-    #[arg(long, short)]
-    pub quiet: bool,
+    /// How runs are made.
+    #[command(flatten)]
+    pub how: HowArguments,
 }
 
 /// `train`.
@@ -375,12 +392,9 @@ pub struct Domains {
     /// Do not use the network.
     #[arg(long)]
     pub offline: bool,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
-    /// Say nothing on standard error but errors.
-    #[arg(long, short)]
-    pub quiet: bool,
+    /// How runs are made.
+    #[command(flatten)]
+    pub how: HowArguments,
 }
 
 /// `export`.

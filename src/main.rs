@@ -7,7 +7,6 @@ use clap::Parser;
 use peftbench::{
     cli::{self, Cli, Command},
     commands::*,
-    execute::progress::Verbosity,
     exit,
     plan::{DataChoice, Shared},
 };
@@ -37,25 +36,14 @@ fn set_threads(asked: Option<usize>) -> anyhow::Result<()> {
 /// From what was typed to plain values.
 fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Compare(a) => compare::compare(
-            &a.run.shared(),
-            &a.methods,
-            a.seeds,
-            Verbosity::of(a.quiet, a.json),
-        ),
-        Command::Sweep(a) => sweep::sweep(
-            &a.run.shared(),
-            &a.study,
-            a.seeds,
-            Verbosity::of(a.quiet, a.json),
-        ),
+        Command::Compare(a) => compare::compare(&a.run.shared(), &a.methods, a.seeds, a.how.how()),
+        Command::Sweep(a) => sweep::sweep(&a.run.shared(), &a.study, a.seeds, a.how.how()),
         Command::Tune(a) => {
             let search = tune::Search {
                 trials: a.trials,
                 held_out: a.held_out,
             };
-            let verbosity = Verbosity::of(a.quiet, a.json);
-            tune::tune(&a.run.shared(), &a.methods, search, a.seeds, verbosity)
+            tune::tune(&a.run.shared(), &a.methods, search, a.seeds, a.how.how())
         }
         Command::Train(a) => train::train(&a.run.shared(), &a.method, a.seed, a.json, started),
         Command::Evaluate(a) => {
@@ -93,8 +81,9 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
             settings: a.settings,
             out: a.out,
             offline: a.offline,
-            json: a.json,
-            quiet: a.quiet,
+            jobs: a.how.jobs.into(),
+            json: a.how.json,
+            quiet: a.how.quiet,
         }),
         Command::Latency(a) => latency::latency(&latency::Asked {
             weights: a.weights,

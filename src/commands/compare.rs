@@ -7,7 +7,10 @@ use reports::{Comparison, Findings, record::Status, tables};
 
 use super::report;
 use crate::{
-    execute::{local, progress::Verbosity},
+    execute::{
+        local::{self, How},
+        progress::Verbosity,
+    },
     exit,
     plan::{self, Shared},
     signals::Signals,
@@ -21,13 +24,14 @@ pub fn compare(
     shared: &Shared,
     methods: &[String],
     seeds: Option<usize>,
-    verbosity: Verbosity,
+    how: How,
 ) -> Result<ExitCode> {
+    let verbosity = how.verbosity;
     let (base, overrides) = shared.plan()?;
     let trials = plan::trials(methods, &overrides)?;
     let seeds = plan::seeds(seeds, &base.budget)?;
     let signals = Signals::handle()?;
-    let ended = local::compare(&base, &trials, &seeds, verbosity, &signals)?;
+    let ended = local::compare(&base, &trials, &seeds, how, &signals)?;
     if let Some(code) = ended.say_end(trials.len() * seeds.len(), verbosity) {
         return Ok(code);
     }

@@ -25,7 +25,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    execute::{local, progress::Verbosity},
+    execute::{
+        local::{self, How},
+        progress::Verbosity,
+    },
     exit, folders,
     output::columns,
     plan::{self, DataChoice, RunPlan, Shared, Trial},
@@ -56,6 +59,8 @@ pub struct Asked {
     pub out: PathBuf,
     /// Whether the network is off.
     pub offline: bool,
+    /// Runs at the same time.
+    pub jobs: usize,
     /// Whether JSON is printed.
     pub json: bool,
     /// Whether nothing but errors is said.
@@ -111,6 +116,10 @@ pub fn domains(asked: &Asked) -> Result<ExitCode> {
 
     let signals = Signals::handle()?;
     let verbosity = Verbosity::of(asked.quiet, false);
+    let how = How {
+        verbosity,
+        jobs: asked.jobs,
+    };
     let seeds = plan::seeds(Some(asked.seeds), "standard")?;
     let mut sets = Vec::new();
     for (name, dataset) in domains
@@ -123,7 +132,7 @@ pub fn domains(asked: &Asked) -> Result<ExitCode> {
         if verbosity == Verbosity::Normal {
             eprintln!("{name}:");
         }
-        let ended = local::compare(&base, &trials, &seeds, verbosity, &signals)?;
+        let ended = local::compare(&base, &trials, &seeds, how, &signals)?;
         if let Some(code) = ended.interrupted {
             eprintln!("interrupted: the same command goes on with the rest");
             return Ok(ExitCode::from(code));

@@ -11,7 +11,7 @@ use reports::{
 
 use crate::{
     execute::{
-        local::{self, Planned},
+        local::{self, How, Planned},
         progress::Verbosity,
     },
     exit, folders, output,
@@ -24,13 +24,9 @@ use crate::{
 ///
 /// # Errors
 /// On bad input.
-pub fn sweep(
-    shared: &Shared,
-    name: &str,
-    seeds: Option<usize>,
-    verbosity: Verbosity,
-) -> Result<ExitCode> {
+pub fn sweep(shared: &Shared, name: &str, seeds: Option<usize>, how: How) -> Result<ExitCode> {
     let spec = study(name)?;
+    let verbosity = how.verbosity;
     let (base, mut user) = shared.plan()?;
     user.insert("recipe".to_owned(), base.recipe.clone());
     user.insert("backbone".to_owned(), base.backbone_overrides.clone());
@@ -123,12 +119,7 @@ pub fn sweep(
     while columns.iter().any(|c| c.len() > 0) {
         runs.extend(columns.iter_mut().filter_map(Iterator::next));
     }
-    let ended = local::run_all(
-        &runs,
-        &[folders::records_folder(&main)],
-        verbosity,
-        &signals,
-    )?;
+    let ended = local::run_all(&runs, &[folders::records_folder(&main)], how, &signals)?;
     let stopped = ended.say_end(runs.len(), verbosity);
     if let Some(study) = Study::read(&base.out)? {
         show(&study, &base.out, verbosity)?;

@@ -46,9 +46,9 @@ pub fn train(
             plan.out.display()
         ),
     };
-    let mut progress = RunProgress::new(vec![plan.trial.method.clone()], Verbosity::Normal);
+    let mut progress = RunProgress::new(vec![plan.trial.method.clone()], Verbosity::Normal, 1);
     progress.start(0, plan.seed, &id);
-    let mut tell = |event| progress.tell(&event);
+    let mut tell = |event| progress.tell(0, &event);
     let record = run(
         &plan,
         &prepared,
@@ -57,7 +57,7 @@ pub fn train(
         &signals,
         &mut tell,
     )?;
-    progress.finish(&record);
+    progress.finish(0, &record);
     progress.close();
     drop(claim);
     if json {

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::{
     execute::{
-        local::{self, Planned},
+        local::{self, How, Planned},
         progress::Verbosity,
     },
     exit, folders, output,
@@ -70,8 +70,9 @@ pub fn tune(
     methods: &[String],
     search: Search,
     seeds: Option<usize>,
-    verbosity: Verbosity,
+    how: How,
 ) -> Result<ExitCode> {
+    let verbosity = how.verbosity;
     let (base, overrides) = shared.plan()?;
     ensure!(
         (1..=MOST_TRIALS).contains(&search.trials),
@@ -168,7 +169,7 @@ pub fn tune(
         left_out,
     };
     manifest.write(&folder)?;
-    let ended = local::run_all(&planned, &[], verbosity, &signals)?;
+    let ended = local::run_all(&planned, &[], how, &signals)?;
     if let Some(code) = ended.say_end(planned.len(), verbosity) {
         return Ok(code);
     }
@@ -200,7 +201,7 @@ pub fn tune(
         "no trial ended well; see {}",
         folders::records_folder(&folder).display()
     );
-    let winning = local::compare(&base, &winners, &seeds, verbosity, &signals)?;
+    let winning = local::compare(&base, &winners, &seeds, how, &signals)?;
     if let Some(code) = winning.say_end(winners.len() * seeds.len(), verbosity) {
         return Ok(code);
     }

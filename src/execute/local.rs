@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     sync::{
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc::{self, RecvTimeoutError},
     },
@@ -23,7 +24,7 @@ use reports::{
 };
 
 use super::{
-    claim::{Claimed, Claims, Owner},
+    claim::{Claim, Claimed, Claims, Owner},
     progress::{RunProgress, Verbosity},
 };
 use crate::{
@@ -98,7 +99,7 @@ pub fn compare(
     base: &RunPlan,
     trials: &[Trial],
     seeds: &[u64],
-    verbosity: Verbosity,
+    how: How,
     signals: &Signals,
 ) -> Result<Executed> {
     folders::check_writable(&folders::records_folder(&base.out))?;
@@ -110,7 +111,7 @@ pub fn compare(
         })
     });
     let planned = plan_all(plans).into_iter().collect::<Result<Vec<_>>>()?;
-    run_all(&planned, &[], verbosity, signals)
+    run_all(&planned, &[], how, signals)
 }
 
 /// Checks every plan before the first run starts.
@@ -143,91 +144,204 @@ pub fn plan_all(plans: impl Iterator<Item = RunPlan>) -> Vec<Result<Planned>> {
         .collect()
 }
 
-/// Makes the runs that have no record yet, neither in their own folder nor in one of `elsewhere`. A run that another
-/// process is making is waited for; the others are made meanwhile.
+/// Makes the runs that have no record yet, neither in their own folder nor in one of `elsewhere`, `jobs` at the same
+/// time, each with its share of the threads. A run that another process is making is waited for; the others are made
+/// meanwhile.
 ///
 /// # Errors
-/// If records cannot be read or written, or no process can be started.
+/// If records cannot be read or written.
 pub fn run_all(
     planned: &[Planned],
     elsewhere: &[PathBuf],
-    verbosity: Verbosity,
+    how: How,
     signals: &Signals,
 ) -> Result<Executed> {
     let labels = planned.iter().map(|p| p.label.clone()).collect();
-    let mut all = Execution {
+    let mut progress = RunProgress::new(labels, how.verbosity, how.jobs);
+    // Two plans can ask for the same run.
+    let (mut seen, mut missing) = (BTreeSet::new(), VecDeque::new());
+    for (i, run) in planned.iter().enumerate() {
+        if seen.insert(&run.id) {
+            missing.push_back(i);
+        } else {
+            progress.skip(i, None);
+        }
+    }
+    if how.jobs > 1 {
+        progress.note(&format!(
+            "note: {} runs share the machine, so their times, memory and latencies are not those of a machine of their own",
+            how.jobs
+        ));
+    }
+    let execution = Execution {
+        planned,
         elsewhere,
         signals,
-        progress: RunProgress::new(labels, verbosity),
-        claims: Claims::default(),
-        held: BTreeMap::new(),
-        records: BTreeMap::new(),
-        reused: 0,
+        threads: (kernels::threads() / how.jobs).max(1),
+        state: Mutex::new(State {
+            missing,
+            progress,
+            claims: Claims::default(),
+            held: BTreeMap::new(),
+            records: BTreeMap::new(),
+            reused: 0,
+            interrupted: false,
+        }),
     };
     signals.flagged();
-    let ended = all.make(planned);
+    let ended: Result<Vec<()>> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..how.jobs)
+            .map(|_| scope.spawn(|| execution.work()))
+            .collect();
+        let ended = workers.into_iter().map(|worker| match worker.join() {
+            Ok(ended) => ended,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        // All of them are waited for.
+        ended.collect::<Vec<_>>().into_iter().collect()
+    });
     signals.at_once();
-    let interrupted = ended?;
-    all.progress.close();
+    ended?;
+    let state = execution
+        .state
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    state.progress.close();
     Ok(Executed {
-        records: all.records.into_values().collect(),
-        reused: all.reused,
-        interrupted: interrupted.then(|| signals.code()),
+        records: state.records.into_values().collect(),
+        reused: state.reused,
+        interrupted: state.interrupted.then(|| signals.code()),
     })
+}
+
+/// How runs are made.
+#[derive(Clone, Copy)]
+pub struct How {
+    /// How much is told.
+    pub verbosity: Verbosity,
+    /// Runs at the same time.
+    pub jobs: usize,
 }
 
 /// Runs on their way.
 struct Execution<'a> {
+    planned: &'a [Planned],
     elsewhere: &'a [PathBuf],
     signals: &'a Signals,
+    /// Of each run.
+    threads: usize,
+    state: Mutex<State>,
+}
+
+/// What the workers share. Runs are named by their place in the plan.
+struct State {
+    missing: VecDeque<usize>,
     progress: RunProgress,
     claims: Claims,
-    /// Who is making a run of ours, by the run's place.
+    /// Who is making a run of ours.
     held: BTreeMap<usize, Owner>,
-    /// By the run's place.
     records: BTreeMap<usize, RunRecord>,
     reused: usize,
+    interrupted: bool,
 }
 
 impl Execution<'_> {
-    /// Makes what is missing; whether the user stopped it.
-    fn make(&mut self, planned: &[Planned]) -> Result<bool> {
-        // Two plans can ask for the same run.
-        let mut seen = BTreeSet::new();
-        let (mut missing, twice): (Vec<usize>, Vec<usize>) =
-            (0..planned.len()).partition(|i| seen.insert(&planned[*i].id));
-        for i in twice {
-            self.progress.skip(i, None);
-        }
-        while !missing.is_empty() {
-            let mut waiting = Vec::new();
-            let before = missing.len();
-            for i in missing {
-                if self.signals.load(Ordering::Relaxed) {
-                    return Ok(true);
-                }
-                match self.one(i, &planned[i])? {
-                    Some(Status::Interrupted) => return Ok(true),
-                    Some(_) => {}
-                    None => waiting.push(i),
-                }
-            }
-            if waiting.len() == before {
-                thread::sleep(WAIT);
-            }
-            missing = waiting;
-        }
-        Ok(false)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Finds or makes the record of a run; `None` while another process makes it.
-    fn one(&mut self, i: usize, run: &Planned) -> Result<Option<Status>> {
-        let records = folders::records_folder(&run.plan.out);
-        if let Some(status) = self.found(i, run, &records)? {
-            return Ok(Some(status));
+    /// Makes what is missing until there is nothing left or the user stops it.
+    fn work(&self) -> Result<()> {
+        // Runs in a row that others were making.
+        let mut held = 0;
+        loop {
+            let mut state = self.state();
+            if self.signals.load(Ordering::Relaxed) || state.interrupted {
+                state.interrupted = true;
+                return Ok(());
+            }
+            let Some(i) = state.missing.pop_front() else {
+                return Ok(());
+            };
+            let run = &self.planned[i];
+            let Some(claim) = state.claim(i, run, self.elsewhere)? else {
+                if !state.records.contains_key(&i) {
+                    state.missing.push_back(i);
+                    held += 1;
+                    let all = held >= state.missing.len();
+                    drop(state);
+                    if all {
+                        held = 0;
+                        thread::sleep(WAIT);
+                    }
+                }
+                continue;
+            };
+            held = 0;
+            state.progress.start(i, run.plan.seed, &run.id);
+            drop(state);
+            let record = self.make(i, run, &claim)?;
+            drop(claim);
+            let mut state = self.state();
+            state.progress.finish(i, &record);
+            state.interrupted |= record.status == Status::Interrupted;
+            state.records.insert(i, record);
         }
-        let claim = match self.claims.claim(&records, &run.id)? {
-            Claimed::Own(claim) => claim,
+    }
+
+    /// Makes a run in a process of its own, and the record that the process did not leave.
+    fn make(&self, i: usize, run: &Planned, claim: &Claim) -> Result<RunRecord> {
+        let circumstances = measure::circumstances(Some(claim.nonce()));
+        let mut tell = |told: Told<'_>| {
+            let mut state = self.state();
+            match told {
+                Told::Event(event) => state.progress.tell(i, event),
+                Told::Note(note) => state.progress.note(note),
+            }
+        };
+        let ended = run_plan(claim.nonce(), self.threads)
+            .and_then(|command| spawn(command, &run.plan, &mut tell, self.signals))
+            .unwrap_or_else(|e| Ended {
+                stopped: false,
+                error: Some(format!("{e:#}")),
+            });
+        let records = folders::records_folder(&run.plan.out);
+        let own = |r: &RunRecord| r.circumstances.claim.as_deref() == Some(claim.nonce());
+        if let Some(record) = store::find(&records, &run.id)?.filter(own) {
+            return Ok(record);
+        }
+        let status = if ended.stopped || self.signals.load(Ordering::Relaxed) {
+            Status::Interrupted
+        } else {
+            let error = ended.error;
+            Status::Failed {
+                error: error.unwrap_or_else(|| "the run left no record".to_owned()),
+            }
+        };
+        let record = RunRecord {
+            format: FORMAT,
+            id: run.id.clone(),
+            asked: run.asked.clone(),
+            status,
+            outcome: None,
+            cost: None,
+            circumstances,
+        };
+        store::write(&records, &record)?;
+        Ok(record)
+    }
+}
+
+impl State {
+    /// Claims a run that has no record; without a claim it has one now, or another process is making it.
+    fn claim(&mut self, i: usize, run: &Planned, elsewhere: &[PathBuf]) -> Result<Option<Claim>> {
+        let records = folders::records_folder(&run.plan.out);
+        if self.found(i, run, &records, elsewhere)? {
+            return Ok(None);
+        }
+        match self.claims.claim(&records, &run.id)? {
+            // It may have been made between the look and the claim.
+            Claimed::Own(claim) => Ok((!self.found(i, run, &records, elsewhere)?).then_some(claim)),
             Claimed::Other(owner) => {
                 if self.held.get(&i) != Some(&owner) {
                     self.progress.note(&format!(
@@ -236,76 +350,36 @@ impl Execution<'_> {
                     ));
                     self.held.insert(i, owner);
                 }
-                return Ok(None);
+                Ok(None)
             }
-        };
-        // It may have been made between the look and the claim.
-        if let Some(status) = self.found(i, run, &records)? {
-            return Ok(Some(status));
         }
-        self.progress.start(i, run.plan.seed, &run.id);
-        let circumstances = measure::circumstances(Some(claim.nonce()));
-        let ended = run_plan(claim.nonce())
-            .and_then(|command| spawn(command, &run.plan, &mut self.progress, self.signals))
-            .unwrap_or_else(|e| Ended {
-                stopped: false,
-                error: Some(format!("{e:#}")),
-            });
-        let own = |r: &RunRecord| r.circumstances.claim.as_deref() == Some(claim.nonce());
-        let record = match store::find(&records, &run.id)?.filter(own) {
-            Some(record) => record,
-            // The process ended without a record of its own.
-            None => {
-                let status = if ended.stopped || self.signals.load(Ordering::Relaxed) {
-                    Status::Interrupted
-                } else {
-                    Status::Failed {
-                        error: ended
-                            .error
-                            .unwrap_or_else(|| "the run left no record".to_owned()),
-                    }
-                };
-                let record = RunRecord {
-                    format: FORMAT,
-                    id: run.id.clone(),
-                    asked: run.asked.clone(),
-                    status,
-                    outcome: None,
-                    cost: None,
-                    circumstances,
-                };
-                store::write(&records, &record)?;
-                record
-            }
-        };
-        self.progress.finish(&record);
-        let status = record.status.clone();
-        self.records.insert(i, record);
-        Ok(Some(status))
     }
 
-    /// The record of a run that need not be made: a whole one, or what the process that was waited for has left.
-    fn found(&mut self, i: usize, run: &Planned, records: &Path) -> Result<Option<Status>> {
+    /// Whether a run need not be made: it has a whole record, or what the process that was waited for has left.
+    fn found(
+        &mut self,
+        i: usize,
+        run: &Planned,
+        records: &Path,
+        elsewhere: &[PathBuf],
+    ) -> Result<bool> {
+        let nonce = self.held.get(&i).map(|owner| owner.nonce.as_str());
         let left = |r: &RunRecord| {
-            let nonce = self.held.get(&i).map(|owner| owner.nonce.as_str());
             nonce.is_some()
                 && r.circumstances.claim.as_deref() == nonce
                 && r.status != Status::Interrupted
         };
-        let mut record = finished(records, self.elsewhere, &run.id)?;
+        let mut record = finished(records, elsewhere, &run.id)?;
         if record.is_none() {
             record = store::find(records, &run.id)?.filter(left);
         }
         let Some(record) = record else {
-            return Ok(None);
+            return Ok(false);
         };
-        if !self.held.contains_key(&i) {
-            self.reused += 1;
-        }
+        self.reused += usize::from(nonce.is_none());
         self.progress.skip(i, Some(&record));
-        let status = record.status.clone();
         self.records.insert(i, record);
-        Ok(Some(status))
+        Ok(true)
     }
 }
 
@@ -327,6 +401,14 @@ fn finished(own: &Path, elsewhere: &[PathBuf], id: &str) -> Result<Option<RunRec
 /// Exit codes of a process that INT, TERM or HUP ended.
 const STOPPED: [i32; 3] = [130, 143, 129];
 
+/// What a run's process tells.
+enum Told<'a> {
+    /// How far it is.
+    Event(&'a Event),
+    /// Something that the user has to know.
+    Note(&'a str),
+}
+
 /// How a run's process ended.
 struct Ended {
     /// Whether a signal to stop ended it.
@@ -336,9 +418,9 @@ struct Ended {
 }
 
 /// The command that makes a run under a claim.
-fn run_plan(nonce: &str) -> Result<Command> {
+fn run_plan(nonce: &str, threads: usize) -> Result<Command> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
-    let threads = kernels::threads().to_string();
+    let threads = threads.to_string();
     let mut command = Command::new(program);
     command.args(["run-plan", "--claim", nonce, "--threads", &threads]);
     Ok(command)
@@ -351,7 +433,7 @@ fn run_plan(nonce: &str) -> Result<Command> {
 fn spawn(
     mut command: Command,
     plan: &RunPlan,
-    progress: &mut RunProgress,
+    tell: &mut dyn FnMut(Told<'_>),
     stop: &AtomicBool,
 ) -> Result<Ended> {
     let mut child = command
@@ -394,7 +476,7 @@ fn spawn(
     let mut asked_to_stop = None;
     loop {
         match events.recv_timeout(POLL) {
-            Ok(event) => progress.tell(&event),
+            Ok(event) => tell(Told::Event(&event)),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
@@ -413,7 +495,7 @@ fn spawn(
         .unwrap_or_default()
         .into();
     for note in said.iter().filter(|l| l.starts_with("note: ")) {
-        progress.note(note);
+        tell(Told::Note(note));
     }
     let stopped = status.code().is_some_and(|code| STOPPED.contains(&code));
     Ok(Ended {
@@ -460,8 +542,7 @@ mod tests {
         };
         let mut command = Command::new("sh");
         command.args(["-c", "echo 'cannot start' >&2; exit 3"]);
-        let mut progress = RunProgress::new(vec!["lora".into()], Verbosity::Quiet);
-        let ended = spawn(command, &plan, &mut progress, &AtomicBool::new(false)).unwrap();
+        let ended = spawn(command, &plan, &mut |_| (), &AtomicBool::new(false)).unwrap();
         assert!(!ended.stopped);
         let error = ended.error.unwrap();
         assert!(error.contains("cannot start"), "{error}");

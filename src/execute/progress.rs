@@ -48,8 +48,6 @@ const EVENT_SECONDS: f64 = 1.0;
 pub struct RunProgress {
     verbosity: Verbosity,
     bars: MultiProgress,
-    /// The current run.
-    line: ProgressBar,
     /// All runs.
     total: ProgressBar,
     labels: Vec<String>,
@@ -58,7 +56,10 @@ pub struct RunProgress {
     /// Seconds that finished runs of a label took.
     took: BTreeMap<String, Vec<f64>>,
     begun: Instant,
-    current: Option<Current>,
+    /// Runs on their way.
+    current: BTreeMap<usize, Current>,
+    /// How many runs go on at the same time.
+    jobs: usize,
     last_event: Option<Instant>,
     header: bool,
     /// What was said already: every run may say the same.
@@ -66,35 +67,37 @@ pub struct RunProgress {
 }
 
 struct Current {
-    run: usize,
+    line: ProgressBar,
     seed: u64,
     id: String,
     begun: Instant,
+    /// Expected seconds to its last step.
+    left: Option<f64>,
 }
 
 impl RunProgress {
     /// A board for runs with these labels.
-    pub fn new(labels: Vec<String>, verbosity: Verbosity) -> Self {
+    ///
+    /// `jobs` of them go on at the same time.
+    pub fn new(labels: Vec<String>, verbosity: Verbosity, jobs: usize) -> Self {
         let live = verbosity == Verbosity::Normal && std::io::stderr().is_terminal();
         let bars = MultiProgress::with_draw_target(if live {
             ProgressDrawTarget::stderr()
         } else {
             ProgressDrawTarget::hidden()
         });
-        let line = bars.add(ProgressBar::new(1));
-        line.set_style(download_bar::style("{prefix} {bar:12} {wide_msg}"));
         let total = bars.add(ProgressBar::new(labels.len() as u64));
         total.set_style(download_bar::style("{pos}/{len} runs {bar:12} {wide_msg}"));
         let board = Self {
             verbosity,
             bars,
-            line,
             total,
             waiting: vec![true; labels.len()],
             labels,
             took: BTreeMap::new(),
             begun: Instant::now(),
-            current: None,
+            current: BTreeMap::new(),
+            jobs,
             last_event: None,
             header: false,
             noted: BTreeSet::new(),
@@ -126,44 +129,48 @@ impl RunProgress {
     /// A run begins.
     pub fn start(&mut self, run: usize, seed: u64, id: &str) {
         self.waiting[run] = false;
-        self.current = Some(Current {
-            run,
+        let line = self.bars.insert_before(&self.total, ProgressBar::new(1));
+        line.set_style(download_bar::style("{prefix} {bar:12} {wide_msg}"));
+        line.enable_steady_tick(Duration::from_millis(200));
+        line.set_prefix(format!("{} seed {seed}", cut(&self.labels[run], 24)));
+        line.set_message("starting");
+        let current = Current {
+            line,
             seed,
             id: id.to_owned(),
             begun: Instant::now(),
-        });
-        self.line.reset();
-        self.line.set_length(1);
-        self.line.enable_steady_tick(Duration::from_millis(200));
-        self.line
-            .set_prefix(format!("{} seed {seed}", cut(&self.labels[run], 24)));
-        self.line.set_message("starting");
+            left: None,
+        };
+        self.current.insert(run, current);
         self.event(json!({
             "event": "started", "run": run + 1, "label": self.labels[run], "seed": seed, "id": id,
         }));
-        self.show_total(None);
+        self.show_total();
     }
 
-    /// Shows what the current run tells.
-    pub fn tell(&mut self, event: &Event) {
+    /// Shows what a run on its way tells.
+    pub fn tell(&mut self, run: usize, event: &Event) {
+        let Some(current) = self.current.get_mut(&run) else {
+            return;
+        };
         match event {
-            Event::Stage { name } => self.line.set_message(name.clone()),
+            Event::Stage { name } => current.line.set_message(name.clone()),
             Event::Step {
                 step,
                 steps,
                 loss,
                 examples_per_second,
             } => {
-                self.line.set_length(*steps as u64);
-                self.line.set_position(*step as u64);
-                let left = self.current.as_ref().map(|c| {
-                    c.begun.elapsed().as_secs_f64() / *step as f64 * (steps - step) as f64
-                });
-                self.line.set_message(format!(
+                current.line.set_length(*steps as u64);
+                current.line.set_position(*step as u64);
+                let left =
+                    current.begun.elapsed().as_secs_f64() / *step as f64 * (steps - step) as f64;
+                current.line.set_message(format!(
                     "{step}/{steps} loss {loss:.3} {examples_per_second:.0} ex/s, {} left",
-                    format::seconds(left.unwrap_or_default().ceil())
+                    format::seconds(left.ceil())
                 ));
-                self.show_total(left);
+                current.left = Some(left);
+                self.show_total();
             }
             Event::Evaluated { .. } => {}
         }
@@ -177,8 +184,8 @@ impl RunProgress {
                 self.last_event = Some(Instant::now());
             }
             let mut value = serde_json::to_value(event).unwrap_or_default();
-            if let Some(current) = &self.current {
-                value["run"] = json!(current.run + 1);
+            if let Some(current) = self.current.get(&run) {
+                value["run"] = json!(run + 1);
                 value["id"] = json!(current.id);
             }
             self.event(value);
@@ -192,18 +199,19 @@ impl RunProgress {
         }
     }
 
-    /// The current run has ended.
-    pub fn finish(&mut self, record: &RunRecord) {
-        let Some(current) = self.current.take() else {
+    /// A run on its way has ended.
+    pub fn finish(&mut self, run: usize, record: &RunRecord) {
+        let Some(current) = self.current.remove(&run) else {
             return;
         };
         let seconds = current.begun.elapsed().as_secs_f64();
-        let label = self.labels[current.run].clone();
+        let label = self.labels[run].clone();
         self.took.entry(label.clone()).or_default().push(seconds);
         if record.status != Status::Interrupted {
             self.total.inc(1);
         }
-        self.line.set_message("");
+        current.line.finish_and_clear();
+        self.bars.remove(&current.line);
         if self.verbosity == Verbosity::Normal {
             if !self.header {
                 self.header = true;
@@ -214,7 +222,7 @@ impl RunProgress {
             }
             self.print(&finished_row(
                 self.labels.len(),
-                current.run,
+                run,
                 &label,
                 current.seed,
                 record,
@@ -222,18 +230,17 @@ impl RunProgress {
         }
         let remaining = self.remaining();
         self.event(json!({
-            "event": "finished", "run": current.run + 1, "label": label, "seed": current.seed, "id": current.id,
+            "event": "finished", "run": run + 1, "label": label, "seed": current.seed, "id": current.id,
             "status": record.status, "metric": final_metric(record).map(|(name, value)| json!({ name: value })),
             "seconds": seconds, "remaining_seconds": remaining,
         }));
-        self.show_total(None);
+        self.show_total();
     }
 
     /// All runs have ended.
     pub fn close(self) {
         // Finishing the bar moves it to its end.
         let ended = self.total.position();
-        self.line.finish_and_clear();
         self.total.finish_and_clear();
         if self.header && self.labels.len() > 1 {
             let time = format::seconds(self.begun.elapsed().as_secs_f64());
@@ -244,13 +251,13 @@ impl RunProgress {
     /// Expected seconds of the runs to come; `None` before anything is known.
     pub fn remaining(&self) -> Option<f64> {
         let labels = self.labels.iter().zip(&self.waiting);
-        remaining(
-            labels.filter(|(_, w)| **w).map(|(l, _)| l.as_str()),
-            &self.took,
-        )
+        let waiting = labels.filter(|(_, w)| **w).map(|(l, _)| l.as_str());
+        Some(remaining(waiting, &self.took)? / self.jobs as f64)
     }
 
-    fn show_total(&self, current: Option<f64>) {
+    fn show_total(&self) {
+        let on_the_way = self.current.values().filter_map(|c| c.left);
+        let current = on_the_way.reduce(f64::max);
         let so_far = format::seconds(self.begun.elapsed().as_secs_f64().floor());
         let left = match (self.remaining(), current) {
             (None, None) => String::new(),
