@@ -4,7 +4,13 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{formats::Format, recommend};
+use crate::{
+    commands::list::Kind,
+    execute::{local::How, progress::Verbosity},
+    formats::Format,
+    plan::{DataChoice, Shared},
+    units,
+};
 
 /// Which parameter-efficient fine-tuning method should I use, and how sure can I be?
 #[derive(Debug, Parser)]
@@ -55,7 +61,7 @@ pub enum Command {
     Check(Check),
     /// Make the run whose plan stands on standard input (used by compare).
     #[command(hide = true)]
-    RunPlan,
+    RunPlan(RunPlan),
 }
 
 /// The data set of a command.
@@ -75,6 +81,14 @@ pub struct DataArguments {
     /// Do not use the network.
     #[arg(long)]
     pub offline: bool,
+}
+
+/// `run-plan`.
+#[derive(Debug, Args)]
+pub struct RunPlan {
+    /// Names the claim under which the run is made.
+    #[arg(long)]
+    pub claim: String,
 }
 
 /// What every run of a comparison shares.
@@ -97,6 +111,58 @@ pub struct RunArguments {
     pub out: Option<PathBuf>,
 }
 
+/// How runs are made.
+#[derive(Debug, Args)]
+pub struct HowArguments {
+    /// Runs that go on at the same time, each with its share of the threads. Their times and latencies are then those
+    /// of a busy machine.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: u16,
+    /// Print events, and at the end the result, as JSON lines.
+    #[arg(long)]
+    pub json: bool,
+    /// Say nothing on standard error but errors.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+impl HowArguments {
+    /// The same as plain values.
+    pub fn how(&self) -> How {
+        How {
+            verbosity: Verbosity::of(self.quiet, self.json),
+            jobs: self.jobs.into(),
+        }
+    }
+}
+
+impl DataArguments {
+    /// Which data.
+    pub fn choice(&self) -> DataChoice {
+        DataChoice {
+            name: self.dataset.clone(),
+            text_columns: self.text_columns.clone(),
+            label_column: self.label_column.clone(),
+            stand_in: !self.no_stand_in,
+            stand_in_for: None,
+        }
+    }
+}
+
+impl RunArguments {
+    /// The same as plain values.
+    pub fn shared(&self) -> Shared {
+        Shared {
+            data: self.data.choice(),
+            offline: self.data.offline,
+            budget: self.budget.clone(),
+            backbone: self.backbone.clone(),
+            settings: self.settings.clone(),
+            out: self.out.clone(),
+        }
+    }
+}
+
 /// `compare`.
 #[derive(Debug, Args)]
 pub struct Compare {
@@ -109,12 +175,9 @@ pub struct Compare {
     /// Number of seeds [default: the budget's].
     #[arg(long)]
     pub seeds: Option<usize>,
-    /// Print events, and at the end the comparison, as JSON lines.
-    #[arg(long)]
-    pub json: bool,
-    /// Say nothing on standard error but errors.
-    #[arg(long, short)]
-    pub quiet: bool,
+    /// How runs are made.
+    #[command(flatten)]
+    pub how: HowArguments,
 }
 
 /// `sweep`.
@@ -129,12 +192,9 @@ pub struct Sweep {
     /// Number of seeds [default: the budget's].
     #[arg(long)]
     pub seeds: Option<usize>,
-    /// Print events, and at the end the study, as JSON lines.
-    #[arg(long)]
-    pub json: bool,
-    /// Say nothing on standard error but errors.
-    #[arg(long, short)]
-    pub quiet: bool,
+    /// How runs are made.
+    #[command(flatten)]
+    pub how: HowArguments,
 }
 
 /// `tune`.
@@ -155,12 +215,9 @@ pub struct Tune {
     /// Number of seeds of the winners [default: the budget's].
     #[arg(long)]
     pub seeds: Option<usize>,
-    /// Print events, and at the end the result, as JSON lines.
-    #[arg(long)]
-    pub json: bool,
-    /// Say nothing on standard error but errors.
-    #[arg(long, short)]
-    pub quiet: bool,
+    /// How runs are made.
+    #[command(flatten)]
+    pub how: HowArguments,
 }
 
 /// `train`.
@@ -335,12 +392,9 @@ pub struct Domains {
     /// Do not use the network.
     #[arg(long)]
     pub offline: bool,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
-    /// Say nothing on standard error but errors.
-    #[arg(long, short)]
-    pub quiet: bool,
+    /// How runs are made.
+    #[command(flatten)]
+    pub how: HowArguments,
 }
 
 /// `export`.
@@ -414,22 +468,22 @@ pub struct Recommend {
     #[arg(long, value_name = "EXAMPLES")]
     pub train_size: Option<usize>,
     /// Largest size of the saved weights, head included, e.g. 100KB.
-    #[arg(long, value_name = "SIZE", value_parser = recommend::size)]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub max_size: Option<f64>,
     /// Largest latency over the bare backbone's, e.g. 5%.
-    #[arg(long, value_name = "SHARE", value_parser = recommend::share)]
+    #[arg(long, value_name = "SHARE", value_parser = units::share)]
     pub max_latency_overhead: Option<f64>,
     /// Most trained parameters, head apart, e.g. 100k.
-    #[arg(long, value_name = "COUNT", value_parser = recommend::count)]
+    #[arg(long, value_name = "COUNT", value_parser = units::count)]
     pub max_parameters: Option<f64>,
     /// Largest peak memory of training, e.g. 500MB.
-    #[arg(long, value_name = "SIZE", value_parser = recommend::size)]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub max_memory: Option<f64>,
     /// Longest training, e.g. 5min.
-    #[arg(long, value_name = "TIME", value_parser = recommend::time)]
+    #[arg(long, value_name = "TIME", value_parser = units::time)]
     pub max_training_time: Option<f64>,
     /// Smallest main metric, e.g. 80%.
-    #[arg(long, value_name = "SHARE", value_parser = recommend::share)]
+    #[arg(long, value_name = "SHARE", value_parser = units::share)]
     pub min_metric: Option<f64>,
     /// Folder of records, or a comparison's folder.
     #[arg(long, default_value = "reports/out")]
@@ -437,21 +491,6 @@ pub struct Recommend {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
-}
-
-/// What can be listed.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Kind {
-    /// Methods with what each can do (found out by trying it); as JSON with their defaults too.
-    Methods,
-    /// Data sets.
-    Datasets,
-    /// Backbones.
-    Backbones,
-    /// Studies for sweep.
-    Studies,
-    /// Runs that have a record.
-    Runs,
 }
 
 /// `list`.

@@ -1,15 +1,18 @@
 //! Records on disk: one JSON file per run, `<folder>/<id>.json`.
 //!
-//! A file is written beside its final name and then renamed, so a reader sees the whole record or
-//! none, and a crash or a full disk never damages an older one. Floats are written with the fewest
-//! digits that give the same bits back.
+//! A record is written whole or not at all ([`crate::files`]), and one that ended (well, or diverged) is never replaced by
+//! one that did not. Floats are written with the fewest digits that give the same bits back.
 
-use std::fs;
-use std::io::{ErrorKind, Write};
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::record::{FORMAT, RunRecord, Status};
+use crate::files::write_whole;
+use crate::{FORMAT, RunRecord, Status};
+
+/// Held while a record of the folder is written, so that of two processes the better record stays.
+const LOCK: &str = ".lock";
 
 /// What [`read_dir`] found.
 #[derive(Debug, Default)]
@@ -45,13 +48,14 @@ pub fn path_of(dir: &Path, id: &str) -> PathBuf {
     dir.join(format!("{id}.json"))
 }
 
-/// Writes a record into `dir` (made if absent), replacing one with the same id, and returns its path.
+/// Writes a record into `dir` (made if absent) and says whether it did: `false` means that a whole record of the same id
+/// stands there and this one is a lesser one (failed or interrupted), so the older one was kept.
 ///
 /// # Errors
 /// When the folder or file cannot be written; and when the record contradicts itself or holds a
 /// number that is not finite: JSON has none, and a run that meets one has [`Status::Diverged`],
 /// whose record holds the step and the reason instead of an outcome.
-pub fn write(dir: &Path, record: &RunRecord) -> Result<PathBuf> {
+pub fn write(dir: &Path, record: &RunRecord) -> Result<bool> {
     if let Some(problem) = problem_of(record) {
         return Err(Error::Inconsistent {
             id: record.id.clone(),
@@ -59,31 +63,24 @@ pub fn write(dir: &Path, record: &RunRecord) -> Result<PathBuf> {
         });
     }
     let path = path_of(dir, &record.id);
+    let mut json = serde_json::to_vec(record)?;
+    json.push(b'\n');
     let failed = |source| Error::Write {
         path: path.clone(),
         source,
     };
     fs::create_dir_all(dir).map_err(failed)?;
-    // The temporary file removes itself unless it is renamed.
-    let mut file = tempfile::Builder::new()
-        .prefix(".record-")
-        .suffix(".tmp")
-        .tempfile_in(dir)
-        .map_err(failed)?;
-    let mut json = serde_json::to_vec(record)?;
-    json.push(b'\n');
-    file.write_all(&json).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    #[cfg(unix)]
-    {
-        // Temporary files are private; a record may be read by whoever may read the folder.
-        use std::os::unix::fs::PermissionsExt;
-        file.as_file()
-            .set_permissions(fs::Permissions::from_mode(0o644))
-            .map_err(failed)?;
+    let lock = File::create(dir.join(LOCK)).map_err(failed)?;
+    match lock.lock() {
+        // A file system without locks: what is left of the protection is the look below.
+        Err(e) if e.kind() != ErrorKind::Unsupported => return Err(failed(e)),
+        _ => {}
     }
-    file.persist(&path).map_err(|e| failed(e.error))?;
-    Ok(path)
+    if !record.status.is_whole() && find(dir, &record.id)?.is_some_and(|r| r.status.is_whole()) {
+        return Ok(false);
+    }
+    write_whole(&path, &json)?;
+    Ok(true)
 }
 
 /// Reads all records (`*.json`) of a folder. A folder that does not exist holds none.
@@ -285,6 +282,7 @@ mod tests {
         let mut names: Vec<_> = fs::read_dir(dir)
             .unwrap()
             .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+            .filter(|name| name != LOCK)
             .collect();
         names.sort();
         names
@@ -308,8 +306,7 @@ mod tests {
         outcome.evaluations.last_mut().unwrap().loss = 0.1 + 0.2;
         record.cost.as_mut().unwrap().training_seconds = 5e-324;
         record.cost.as_mut().unwrap().evaluation_seconds = 9_007_199_254_740_993.0;
-        let path = write(dir.path(), &record).unwrap();
-        assert_eq!(path, path_of(dir.path(), &record.id));
+        assert!(write(dir.path(), &record).unwrap());
 
         let found = read_dir(dir.path()).unwrap();
         assert_eq!(found.damaged, []);
@@ -376,7 +373,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let good = Sample::new("lora").seed(1).record();
         write(dir.path(), &good).unwrap();
-        let cut = write(dir.path(), &Sample::new("lora").seed(2).record()).unwrap();
+        let other = Sample::new("lora").seed(2).record();
+        write(dir.path(), &other).unwrap();
+        let cut = path_of(dir.path(), &other.id);
         let whole = fs::read(&cut).unwrap();
         fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
         fs::copy(path_of(dir.path(), &good.id), dir.path().join("copy.json")).unwrap();
@@ -429,7 +428,9 @@ mod tests {
     #[test]
     fn another_format_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let path = write(dir.path(), &Sample::new("lora").record()).unwrap();
+        let record = Sample::new("lora").record();
+        write(dir.path(), &record).unwrap();
+        let path = path_of(dir.path(), &record.id);
         let text = fs::read_to_string(&path)
             .unwrap()
             .replacen("\"format\":1", "\"format\":2", 1);
@@ -465,23 +466,52 @@ mod tests {
         );
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
-    fn a_full_disk_is_said_and_harms_no_older_record() {
-        // /dev/full answers every write with "no space left"; the error must carry the remedy.
-        let mut full = fs::OpenOptions::new()
-            .write(true)
-            .open("/dev/full")
-            .unwrap();
-        let source = full.write_all(b"x").unwrap_err();
-        let text = Error::Write {
-            path: "out/a.json".into(),
-            source,
+    fn a_whole_record_is_never_replaced_by_a_lesser_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let ended = |status| Sample::new("lora").ended(status).record();
+        let failed = ended(Status::Failed {
+            error: "no room".into(),
+        });
+        let interrupted = ended(Status::Interrupted);
+        let diverged = ended(Status::Diverged {
+            step: 3,
+            reason: "loss is NaN".into(),
+        });
+        let ok = Sample::new("lora").record();
+        let kept = || find(dir.path(), &ok.id).unwrap().unwrap().status;
+        for (record, written) in [
+            (&failed, true),
+            (&interrupted, true),
+            (&failed, true),
+            (&diverged, true),
+            (&interrupted, false),
+            (&ok, true),
+            (&failed, false),
+            (&interrupted, false),
+            (&ok, true),
+        ] {
+            let before = written.then(|| record.status.clone()).unwrap_or_else(kept);
+            assert_eq!(write(dir.path(), record).unwrap(), written);
+            assert_eq!(kept(), before);
         }
-        .to_string();
-        assert!(
-            text.contains("out/a.json") && text.contains("free some space"),
-            "{text}"
+    }
+
+    #[test]
+    fn of_many_writers_at_once_the_whole_record_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let ok = Sample::new("lora").record();
+        let failed = Sample::new("lora").ended(Status::Interrupted).record();
+        std::thread::scope(|scope| {
+            for k in 0..8 {
+                let record = if k == 3 { &ok } else { &failed };
+                scope.spawn(|| (0..5).all(|_| write(dir.path(), record).is_ok()));
+            }
+        });
+        assert_eq!(
+            find(dir.path(), &ok.id).unwrap().unwrap().status,
+            Status::Ok
         );
+        assert_eq!(names(dir.path()), [format!("{}.json", ok.id)]);
     }
 }

@@ -5,6 +5,21 @@
 //! the **cost** (times and memory, which vary), and the **circumstances** (versions and machine).
 //! Ratios, means and ranks are never stored: the report derives them.
 
+#![forbid(unsafe_code)]
+
+pub mod error;
+pub mod files;
+pub mod store;
+
+#[cfg(test)]
+extern crate self as record;
+#[cfg(test)]
+#[path = "../../reports/tests/support/sample.rs"]
+mod sample;
+
+pub use error::{Error, Result};
+pub use files::write_whole;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -54,6 +69,13 @@ pub enum Status {
     Interrupted,
 }
 
+impl Status {
+    /// Whether the run came to its end, so that making it again would give the same: it ended well, or diverged.
+    pub fn is_whole(&self) -> bool {
+        matches!(self, Self::Ok | Self::Diverged { .. })
+    }
+}
+
 /// Everything that determines a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,6 +92,10 @@ pub struct Asked {
     pub seed: u64,
     /// `fast` or `reference`: which implementation of the operations ran.
     pub op_path: String,
+    /// Versions of the code that decides the numbers: of crates (`kernels`, `backbone`, …) and of the method, under its
+    /// name. They grow when the same question would get other bits. Empty in records of before they were kept.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub numerics: BTreeMap<String, u32>,
 }
 
 /// The data set as it was used.
@@ -259,8 +285,11 @@ pub struct Latency {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Circumstances {
-    /// Start of the run, RFC 3339, UTC.
+    /// Start of the run, RFC 3339, UTC; `unknown` where the clock was out of range. Nothing is decided by it.
     pub started: String,
+    /// Names the claim under which the run was made; absent in older records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<String>,
     /// Version of peftbench.
     pub version: String,
     /// Revision of its source, with `-dirty` where it had uncommitted changes; absent outside a checkout.
