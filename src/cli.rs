@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use datasets::FileOptions;
 
 use crate::{
     commands::list::Kind,
@@ -64,17 +65,55 @@ pub enum Command {
     RunPlan(RunPlan),
 }
 
-/// The data set of a command.
-#[derive(Debug, Args)]
-pub struct DataArguments {
-    /// A data set's name, or a CSV, TSV, JSONL, parquet or YAML file.
-    pub dataset: String,
+/// How a file of the user's own is read.
+#[derive(Debug, Default, Args)]
+pub struct FileArguments {
     /// Text column of a file; twice for sentence pairs.
     #[arg(long = "text-column", value_name = "COLUMN")]
     pub text_columns: Vec<String>,
     /// Label column of a file.
     #[arg(long, value_name = "COLUMN")]
     pub label_column: Option<String>,
+    /// Main metric of a file: accuracy, f1, macro_f1, weighted_f1 or matthews [default: accuracy].
+    #[arg(long)]
+    pub metric: Option<String>,
+    /// What separates the fields of a file: one character, or tab [default: as its header shows].
+    #[arg(long, value_name = "CHARACTER")]
+    pub separator: Option<String>,
+    /// What encloses fields that hold a separator: one character, or none [default: "].
+    #[arg(long, value_name = "CHARACTER")]
+    pub quote: Option<String>,
+    /// Encoding of a file that is not UTF-8, such as cp1252, gb18030 or utf-16le.
+    #[arg(long)]
+    pub encoding: Option<String>,
+    /// Leave out rows without a text or a label (and say how many) instead of refusing the file.
+    #[arg(long)]
+    pub drop_missing: bool,
+}
+
+impl FileArguments {
+    /// The same as plain values.
+    pub fn options(&self) -> FileOptions {
+        FileOptions {
+            text_columns: self.text_columns.clone(),
+            label_column: self.label_column.clone(),
+            metric: self.metric.clone(),
+            separator: self.separator.clone(),
+            quote: self.quote.clone(),
+            encoding: self.encoding.clone(),
+            drop_missing: self.drop_missing,
+        }
+    }
+}
+
+/// The data set of a command.
+#[derive(Debug, Args)]
+pub struct DataArguments {
+    /// A data set's name, or a CSV, TSV, JSONL, parquet or YAML file.
+    pub dataset: String,
+    /// How a file of the user's own is read.
+    #[command(flatten)]
+    pub file: FileArguments,
     /// Refuse when the data set cannot be had, instead of going on with its stand-in.
     #[arg(long)]
     pub no_stand_in: bool,
@@ -141,8 +180,7 @@ impl DataArguments {
     pub fn choice(&self) -> DataChoice {
         DataChoice {
             name: self.dataset.clone(),
-            text_columns: self.text_columns.clone(),
-            label_column: self.label_column.clone(),
+            options: self.file.options(),
             stand_in: !self.no_stand_in,
             stand_in_for: None,
         }
@@ -252,12 +290,9 @@ pub struct Evaluate {
     /// The backbone; by default the one that the weights name.
     #[arg(long)]
     pub backbone: Option<String>,
-    /// Text column of a file; twice for sentence pairs.
-    #[arg(long = "text-column", value_name = "COLUMN")]
-    pub text_columns: Vec<String>,
-    /// Label column of a file.
-    #[arg(long, value_name = "COLUMN")]
-    pub label_column: Option<String>,
+    /// How a file of the user's own is read.
+    #[command(flatten)]
+    pub file: FileArguments,
     /// Do not use the network.
     #[arg(long)]
     pub offline: bool,
@@ -339,12 +374,9 @@ pub struct Latency {
     /// Data set or file whose validation sentences are timed too [default: the one of the first weights].
     #[arg(long)]
     pub dataset: Option<String>,
-    /// Text column of a file; twice for sentence pairs.
-    #[arg(long = "text-column", value_name = "COLUMN")]
-    pub text_columns: Vec<String>,
-    /// Label column of a file.
-    #[arg(long, value_name = "COLUMN")]
-    pub label_column: Option<String>,
+    /// How a file of the user's own is read.
+    #[command(flatten)]
+    pub file: FileArguments,
     /// Time texts of fixed length only, no real sentences.
     #[arg(long)]
     pub no_sentences: bool,
@@ -523,12 +555,9 @@ pub struct Fetch {
 pub struct Check {
     /// A data set or file whose comparison is checked too (nothing is trained).
     pub dataset: Option<String>,
-    /// Text column of a file; twice for sentence pairs.
-    #[arg(long = "text-column", value_name = "COLUMN", requires = "dataset")]
-    pub text_columns: Vec<String>,
-    /// Label column of a file.
-    #[arg(long, value_name = "COLUMN", requires = "dataset")]
-    pub label_column: Option<String>,
+    /// How a file of the user's own is read.
+    #[command(flatten)]
+    pub file: FileArguments,
     /// The backbone of that comparison.
     #[arg(long, default_value = "minilm")]
     pub backbone: String,

@@ -49,8 +49,7 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
         Command::Evaluate(a) => {
             let data = DataChoice {
                 name: a.dataset,
-                text_columns: a.text_columns,
-                label_column: a.label_column,
+                options: a.file.options(),
                 stand_in: false,
                 stand_in_for: None,
             };
@@ -90,8 +89,7 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
             batches: a.batches,
             lengths: a.lengths,
             dataset: a.dataset,
-            text_columns: a.text_columns,
-            label_column: a.label_column,
+            options: a.file.options(),
             no_sentences: a.no_sentences,
             seconds: a.seconds,
             backbone: a.backbone,
@@ -143,8 +141,7 @@ fn check_shared(a: cli::Check) -> Option<Shared> {
     Some(Shared {
         data: DataChoice {
             name: a.dataset?,
-            text_columns: a.text_columns,
-            label_column: a.label_column,
+            options: a.file.options(),
             stand_in: true,
             stand_in_for: None,
         },

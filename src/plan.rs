@@ -26,10 +26,9 @@ const MOST_SEEDS: usize = 10_000;
 pub struct DataChoice {
     /// A data set's name, or the path of a file or YAML.
     pub name: String,
-    /// Text columns of a file named by its path.
-    pub text_columns: Vec<String>,
-    /// Label column of a file named by its path.
-    pub label_column: Option<String>,
+    /// How a file named by its path is read.
+    #[serde(default)]
+    pub options: datasets::FileOptions,
     /// Whether a stand-in may be used when the data set cannot be had.
     pub stand_in: bool,
     /// Set when `name` is already the stand-in for this data set.

@@ -238,7 +238,7 @@ fn rows_of_data() {
         let path = place.path().join(name);
         holds(bytes_like(valid.repeat(8).into_bytes()), |bytes| {
             fs::write(&path, bytes).unwrap();
-            let Ok(spec) = datasets::spec_from_path(&path, &[], None) else {
+            let Ok(spec) = datasets::spec_from_path(&path, &datasets::FileOptions::default()) else {
                 return;
             };
             let files = BTreeMap::from([("train".to_owned(), path.clone())]);
@@ -264,7 +264,7 @@ fn the_yaml_of_a_data_set_or_a_backbone() {
     let valid = include_str!("../datasets/sst2.yaml");
     holds(bytes_like(valid.into()), |bytes| {
         fs::write(&path, bytes).unwrap();
-        let _ = datasets::spec_from_path(&path, &[], None);
+        let _ = datasets::spec_from_path(&path, &datasets::FileOptions::default());
     });
     let valid = include_str!("../backbone/configs/minilm.yaml");
     holds(bytes_like(valid.into()), |bytes| {

@@ -16,6 +16,9 @@ use crate::{
     prepare::{Files, LoadedBackbone, LoadedData},
 };
 
+/// Classes that are shown before training.
+const MOST_CLASSES: usize = 20;
+
 /// Everything in memory that the runs of a comparison share.
 pub struct Prepared {
     /// The data.
@@ -32,12 +35,26 @@ pub struct Prepared {
 type Chosen = (Option<usize>, u64, u64, usize);
 
 impl Prepared {
-    /// Loads what a plan names.
+    /// Loads what a plan names, and says what was done to the data and how many examples each class has.
     ///
     /// # Errors
     /// If data or backbone cannot be had or are not valid.
     pub fn load(plan: &RunPlan) -> Result<Self> {
-        let files = Files::new(plan.offline)?;
+        let prepared = Self::load_from(Files::new(plan.offline)?, plan)?;
+        let classes = prepared.data.dataset.classes();
+        eprint!("{}", datasets::class_table(&classes, MOST_CLASSES));
+        Ok(prepared)
+    }
+
+    /// Loads what a plan names, and says nothing: for a run whose comparison has said it.
+    ///
+    /// # Errors
+    /// As [`Prepared::load`].
+    pub fn load_silently(plan: &RunPlan) -> Result<Self> {
+        Self::load_from(Files::new(plan.offline)?.silent(), plan)
+    }
+
+    fn load_from(files: Files, plan: &RunPlan) -> Result<Self> {
         // Reading the texts and reading the weights take about as long, and neither needs the other.
         let (data, backbone) = std::thread::scope(|scope| {
             let backbone = scope.spawn(|| {
