@@ -5,21 +5,18 @@
 
 use std::path::Path;
 
-use peftbench_reports::{
+use record::{RunRecord, Status, store};
+use reports::{
     Comparison, Findings,
     recommend::{Wishes, recommend},
-    record::RunRecord,
-    store, write_report,
+    write_report,
 };
 use serde_json::json;
-
-// What the samples are written for.
-extern crate reports as peftbench_reports;
 
 #[path = "../reports/tests/support/sample.rs"]
 mod sample;
 
-fn main() -> peftbench_reports::Result<()> {
+fn main() -> reports::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
         [out, records] => {
@@ -44,14 +41,8 @@ fn main() -> peftbench_reports::Result<()> {
             ] {
                 write_report(&records, &Findings::default(), &Path::new(out).join(name))?;
             }
-            std::fs::write(
-                Path::new(out).join("five/recommended.json"),
-                recommended(&five()).to_string(),
-            )
-            .map_err(|source| peftbench_reports::Error::Write {
-                path: out.into(),
-                source,
-            })?;
+            let path = Path::new(out).join("five/recommended.json");
+            record::write_whole(&path, recommended(&five()).to_string().as_bytes())?;
         }
         _ => eprintln!("usage: sample_report DIR [RECORDS]"),
     }
@@ -95,7 +86,6 @@ fn recommended(records: &[RunRecord]) -> serde_json::Value {
 
 /// Nothing ended well.
 fn unfinished() -> Vec<RunRecord> {
-    let ended =
-        |m: &str| sample::realistic(m, 0).ended(peftbench_reports::record::Status::Interrupted);
+    let ended = |m: &str| sample::realistic(m, 0).ended(Status::Interrupted);
     ["lora", "full"].map(|m| ended(m).record()).to_vec()
 }

@@ -3,9 +3,6 @@
 //! A report never sees a tensor: it reads [`record::RunRecord`]s only.
 #![forbid(unsafe_code)]
 
-#[cfg(test)]
-extern crate self as peftbench_reports;
-
 pub mod changes;
 pub mod claims;
 pub mod comparison;
@@ -17,9 +14,7 @@ pub mod page;
 pub mod plots;
 pub mod quantity;
 pub mod recommend;
-pub mod record;
 pub mod statistics;
-pub mod store;
 pub mod studies;
 pub mod tables;
 pub mod tuning;
@@ -28,6 +23,8 @@ pub mod tuning;
 #[path = "../tests/support/sample.rs"]
 mod sample;
 
+// The old paths, until their last user has the new ones.
+pub use ::record::{self, store};
 pub use comparison::Comparison;
 pub use error::{Error, Result};
 
@@ -78,11 +75,7 @@ pub fn write_report(
     let mut files = Vec::new();
     let mut write = |name: String, content: &[u8]| {
         let path = out.join(name);
-        let written = std::fs::create_dir_all(out).and_then(|()| std::fs::write(&path, content));
-        written.map_err(|source| Error::Write {
-            path: path.clone(),
-            source,
-        })?;
+        ::record::write_whole(&path, content)?;
         files.push(path);
         Ok::<_, Error>(())
     };

@@ -61,7 +61,7 @@ pub fn read_all(folder: &Path) -> Result<Vec<Measurement>> {
         .into_iter()
         .map(|found| {
             let path = found.join(FILE);
-            let json = fs::read(&path).map_err(|source| Error::Read {
+            let json = fs::read(&path).map_err(|source| record::Error::Read {
                 path: path.clone(),
                 source,
             })?;

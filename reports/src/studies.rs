@@ -15,13 +15,14 @@ use polars::prelude::{Column, CsvWriter, DataFrame, SerWriter};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use record::{store, write_whole};
+
 use crate::{
     Error, Result,
     comparison::{Run, dataset_label},
     format, plots,
     record::{DatasetFacts, RunRecord, Status},
     statistics::{self, ALPHA, Difference, Metric, Resamples, Summary},
-    store,
 };
 
 /// Name of the file in a study's folder.
@@ -187,7 +188,7 @@ impl Manifest {
         let path = folder.join(MANIFEST);
         match fs::read(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(Error::Read { path, source }),
+            Err(source) => Err(record::Error::Read { path, source }.into()),
             Ok(json) => serde_json::from_slice(&json)
                 .map(Some)
                 .map_err(|e| Error::Manifest {
@@ -209,16 +210,9 @@ impl Manifest {
 /// Writes a value as JSON into a folder, whole or not at all.
 pub(crate) fn write_json(folder: &Path, name: &str, value: &impl Serialize) -> Result<PathBuf> {
     let path = folder.join(name);
-    let failed = |source| Error::Write {
-        path: path.clone(),
-        source,
-    };
-    fs::create_dir_all(folder).map_err(failed)?;
     let mut json = serde_json::to_vec_pretty(value)?;
     json.push(b'\n');
-    let beside = folder.join(format!(".{name}.tmp"));
-    fs::write(&beside, json).map_err(failed)?;
-    fs::rename(&beside, &path).map_err(failed)?;
+    write_whole(&path, &json)?;
     Ok(path)
 }
 
@@ -799,11 +793,6 @@ pub fn csv(study: &Study) -> Result<String> {
 /// # Errors
 /// If a file cannot be written.
 pub fn write(study: &Study, out: &Path) -> Result<Vec<PathBuf>> {
-    let failed = |path: &Path, source| Error::Write {
-        path: path.to_owned(),
-        source,
-    };
-    fs::create_dir_all(out).map_err(|e| failed(out, e))?;
     let mut files = Vec::new();
     for (ending, content) in [
         ("md", markdown(study)),
@@ -811,12 +800,12 @@ pub fn write(study: &Study, out: &Path) -> Result<Vec<PathBuf>> {
         ("json", serde_json::to_string_pretty(study)?),
     ] {
         let path = out.join(format!("{}.{ending}", study.slug));
-        fs::write(&path, content).map_err(|e| failed(&path, e))?;
+        write_whole(&path, content.as_bytes())?;
         files.push(path);
     }
     for plot in plots::study_plots(study) {
         let path = out.join(format!("{}-{}.png", study.slug, plot.name));
-        fs::write(&path, plot.png()?).map_err(|e| failed(&path, e))?;
+        write_whole(&path, &plot.png()?)?;
         files.push(path);
     }
     Ok(files)

@@ -154,7 +154,7 @@ pub fn read_all(folder: &Path) -> Result<Vec<Tuning>> {
     let mut all = Vec::new();
     for found in folders_with(folder, MANIFEST)? {
         let path = found.join(MANIFEST);
-        let json = fs::read(&path).map_err(|source| Error::Read {
+        let json = fs::read(&path).map_err(|source| record::Error::Read {
             path: path.clone(),
             source,
         })?;
@@ -356,12 +356,7 @@ pub fn write(tuning: &Tuning, out: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut write = |name: String, content: &[u8]| {
         let path = out.join(name);
-        fs::create_dir_all(out)
-            .and_then(|()| fs::write(&path, content))
-            .map_err(|source| Error::Write {
-                path: path.clone(),
-                source,
-            })?;
+        record::write_whole(&path, content)?;
         files.push(path);
         Ok::<_, Error>(())
     };

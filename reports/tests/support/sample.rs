@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use peftbench_reports::record::*;
+use record::*;
 use serde_json::{Value, json};
 
 /// A record in the making. The defaults are a sound run on ten examples of two classes.
@@ -49,6 +49,7 @@ impl Sample {
                 recipe: json!({"batch": 32, "steps": 500, "schedule": {"warmup": 0.1}}),
                 seed: 0,
                 op_path: "fast".into(),
+                numerics: BTreeMap::new(),
             },
             status: Status::Ok,
             outcome: Some(Outcome {
@@ -86,6 +87,7 @@ impl Sample {
             }),
             circumstances: Circumstances {
                 started: "2026-01-02T03:04:05Z".into(),
+                claim: None,
                 version: "0.1.0".into(),
                 revision: Some("0123abc".into()),
                 processor: "Declared CPU".into(),

@@ -1,0 +1,5 @@
+//! Making the runs of a plan: one process each on this machine.
+
+pub mod claim;
+pub mod local;
+pub mod progress;
