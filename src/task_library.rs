@@ -342,6 +342,10 @@ fn pass(rows: &[(&Share, usize)]) -> Result<Vec<(usize, Prediction)>> {
     };
     let logits = mixed_logits(&first.task.backbone, &batch, &parts)?;
     ensure!(logits.len() == rows.len(), "a row without logits");
+    ensure!(
+        logits.iter().flatten().all(|v| v.is_finite()),
+        "the logits are not finite numbers: method or head are too strong for f32"
+    );
     Ok(rows
         .iter()
         .zip(logits)

@@ -41,9 +41,7 @@ impl MethodConfig for Config {
                 self.rank, backbone.hidden
             ));
         }
-        if !self.alpha.is_finite() || self.alpha <= 0.0 {
-            return Err(format!("alpha {} must be above 0", self.alpha));
-        }
+        init::check_alpha(self.alpha)?;
         targets::sites(&self.target_modules, &self.layers, backbone).map(drop)
     }
 

@@ -152,6 +152,19 @@ pub(crate) fn check_reduction_factor(
     ))
 }
 
+/// The largest alpha of LoRA and its kin: weights are of the order of 1, and far beyond it f32 has no number for the sum.
+const STRONGEST: f64 = 1e6;
+
+/// Checks the strength of a low-rank update.
+pub(crate) fn check_alpha(alpha: f64) -> std::result::Result<(), String> {
+    if alpha > 0.0 && alpha <= STRONGEST {
+        return Ok(());
+    }
+    Err(format!(
+        "alpha {alpha:e} must be above 0 and at most {STRONGEST:e}"
+    ))
+}
+
 /// Checks a dropout probability.
 pub(crate) fn check_dropout(p: f64) -> std::result::Result<(), String> {
     if (0.0..1.0).contains(&p) {

@@ -137,9 +137,7 @@ impl MethodConfig for Config {
                     backbone.hidden
                 ));
             }
-            if !alpha.is_finite() || *alpha <= 0.0 {
-                return Err(format!("alpha {alpha} must be above 0"));
-            }
+            init::check_alpha(*alpha)?;
         }
         let ratio = self.b_learning_rate_ratio;
         if !ratio.is_finite() || ratio <= 0.0 {

@@ -9,11 +9,11 @@ use anyhow::{Context, Result, bail, ensure};
 use backbone::{Activation, Architecture, HeadKind, Linear, Pooling};
 use serde_json::{Map, Value, json};
 
-use super::{
-    ADAPTER_CONFIG, Export, Foreign, Method, Saved, Tensors, keys::Keys, layout, read_tensors,
-    separate_head, write_json, write_tensors,
+use super::{Export, Foreign, Method, keys::Keys, layout, read_tensors, separate_head, write_json};
+use crate::{
+    prepare::LoadedBackbone,
+    saved::{ADAPTER_CONFIG, Saved, Tensors, write_tensors},
 };
-use crate::prepare::LoadedBackbone;
 
 const WEIGHTS: &str = "adapter.safetensors";
 const HEAD_CONFIG: &str = "head_config.json";
@@ -151,47 +151,71 @@ pub(super) fn read(
     let model_type: String = keys.take("model_type")?.context("model_type is missing")?;
     let architecture = architecture(&model_type)?;
     let name: String = keys.take("name")?.context("name is missing")?;
-    keys.without_effect(&["hidden_size", "model_class", "version"]);
-    let inner = keys.inner("config")?;
+    // (`config_id` and `type` are of adapter-transformers 1.x.)
+    keys.without_effect(&["config_id", "hidden_size", "model_class", "version"]);
+    let old_type: Option<String> = keys.take("type")?;
+    let mut inner = keys.inner("config")?;
     keys.finish()?;
     let own = format!("{}.", architecture.name());
-    let tensors = read_tensors(folder, WEIGHTS, "pytorch_adapter.bin")?.tensors;
+    let mut file = read_tensors(folder, WEIGHTS, "pytorch_adapter.bin")?;
+    let tensors = std::mem::take(&mut file.tensors);
     let mut reading = Reading {
         architecture,
         name,
         loaded,
         tensors: tensors
             .into_iter()
-            .map(|(path, t)| (path.strip_prefix(&own).unwrap_or(&path).to_owned(), t))
+            .map(|(path, t)| (now(path.strip_prefix(&own).unwrap_or(&path)), t))
             .collect(),
     };
+    // In the old format, adapters for a task name invertible ones that they do not have.
+    let has_invertible = |name: &String| name.contains("invertible_adapters.");
+    if old_type.as_deref() == Some("text_task") && !reading.tensors.keys().any(has_invertible) {
+        inner.without_effect(&["inv_adapter", "inv_adapter_reduction_factor"]);
+    }
     let method = read_method(&mut reading, inner)?;
     if let Some(path) = reading.tensors.keys().next() {
         bail!(
             "{WEIGHTS}: tensor '{path}' belongs to nothing that is computed here; it is not ignored"
         );
     }
+    let mut max_tokens = file.said("max_tokens")?;
     let (pooling, head, head_tensors, labels) = match separate_head::read(folder)? {
-        Some(separate) => (
-            separate.pooling,
-            separate.head,
-            separate.tensors,
-            Some(separate.labels),
-        ),
+        Some(separate) => {
+            max_tokens = separate.max_tokens.or(max_tokens);
+            let labels = Some(separate.labels);
+            (separate.pooling, separate.head, separate.tensors, labels)
+        }
         None => read_head(folder, loaded)?,
     };
     Foreign {
+        folder,
         architecture,
+        revision: None,
         backbone,
         method,
         pooling,
         head,
         head_tensors,
         labels,
+        max_tokens,
         virtual_tokens: 0,
         loaded,
     }
     .finish()
+}
+
+/// The name that a tensor of adapter-transformers 1.x has now.
+fn now(name: &str) -> String {
+    let names = [
+        ("attention_text_task_adapters", "adapters"),
+        ("attention_text_lang_adapters", "adapters"),
+        ("layer_text_task_adapters", "adapters"),
+        ("layer_text_lang_adapters", "adapters"),
+        ("invertible_lang_adapters", "invertible_adapters"),
+    ];
+    let rename = |name: String, (old, new): &(&str, &str)| name.replace(old, new);
+    names.iter().fold(name.to_owned(), rename)
 }
 
 fn architecture(model_type: &str) -> Result<Architecture> {
@@ -382,6 +406,9 @@ fn read_bottleneck(reading: &mut Reading<'_>, keys: &mut Keys) -> Result<Method>
         "stochastic_depth",
         "init_weights",
         "init_weights_seed",
+        // Of adapter-transformers 1.x, where they were for fusion.
+        "attention_type",
+        "new_attention_norm",
         // Of hypercomplex layers, which phm_layer turns on; those that change something are read above.
         "factorized_phm_W",
         "factorized_phm_rule",
@@ -794,7 +821,7 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
     });
     let mut adapter = common.clone();
     adapter["config"] = config;
-    write_tensors(&out.join(WEIGHTS), tensors, &[])?;
+    write_tensors(&out.join(WEIGHTS), tensors, &export.metadata()?)?;
     write_json(&out.join(ADAPTER_CONFIG), &adapter)?;
     if export.separate_head {
         return separate_head::write(export, out).map(Some);

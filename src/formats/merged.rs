@@ -8,7 +8,8 @@ use anyhow::{Context, Result, bail};
 use backbone::{Architecture, Backbone};
 use serde_json::{Map, Value, json};
 
-use super::{Export, Tensors, layout, separate_head, write_json, write_tensors};
+use super::{Export, layout, separate_head, write_json};
+use crate::saved::{Tensors, write_tensors};
 
 pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
     let (task, loaded) = (export.task, export.loaded);
@@ -80,7 +81,7 @@ fn merged(export: &Export<'_>) -> Result<Backbone> {
 }
 
 /// The backbone's configuration as it is, with the class that reads the checkpoint and the labels.
-fn config(export: &Export<'_>, with_head: bool) -> Result<Value> {
+pub(super) fn config(export: &Export<'_>, with_head: bool) -> Result<Value> {
     let [path, ..] = &export.loaded.files;
     let text = fs::read(path).with_context(|| path.display().to_string())?;
     let mut config: Map<String, Value> =

@@ -15,20 +15,15 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context, Result, bail, ensure};
 use backbone::{Architecture, HeadKind, Pooling, TensorFile};
-use candle_core::Tensor;
 use clap::ValueEnum;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::{
+    labels,
     prepare::LoadedBackbone,
-    weights::{self, SavedConfig, Task},
+    saved::{self, ADAPTER_CONFIG, CONFIG, Saved, SavedConfig, Task, Tensors, write_tensors},
 };
-
-/// Tensors by name.
-pub type Tensors = BTreeMap<String, Tensor>;
-
-/// The configuration of an adapter, in the schema of PEFT or of AdapterHub.
-const ADAPTER_CONFIG: &str = "adapter_config.json";
 
 /// Longest text of a folder that does not say it; cut to what the backbone's position table leaves.
 const MAX_TOKENS: usize = 512;
@@ -55,14 +50,6 @@ pub fn of(method: &str, mergeable: bool) -> Vec<&'static str> {
     can.map(|(name, _)| name).collect()
 }
 
-/// What a folder of weights holds.
-pub struct Saved {
-    /// Our configuration of it.
-    pub config: SavedConfig,
-    /// Variables of the method and of the head, by our names.
-    pub tensors: Tensors,
-}
-
 /// Reads a foreign folder; nothing if the folder is one of our own, or none that we know.
 ///
 /// Without the backbone the tensors may lack layers of the head that the folder takes from it, and what depends on its
@@ -72,7 +59,7 @@ pub struct Saved {
 /// If the folder is damaged, or holds something that we do not compute; the message names it.
 pub fn read(folder: &Path, loaded: Option<&LoadedBackbone>) -> Result<Option<Saved>> {
     let path = folder.join(ADAPTER_CONFIG);
-    if folder.join(weights::CONFIG).exists() || !path.exists() {
+    if folder.join(CONFIG).exists() || !path.exists() {
         return Ok(None);
     }
     let keys = keys::Keys::read(&path)?;
@@ -93,7 +80,10 @@ pub fn read(folder: &Path, loaded: Option<&LoadedBackbone>) -> Result<Option<Sav
 
 /// What a foreign folder says, before it becomes a [`Saved`].
 struct Foreign<'a> {
+    folder: &'a Path,
     architecture: Architecture,
+    /// The revision of the backbone's repository that it was trained over, if it says so.
+    revision: Option<String>,
     /// The backbone's name or folder as the foreign folder gives it.
     backbone: Option<String>,
     method: Method,
@@ -101,6 +91,8 @@ struct Foreign<'a> {
     head: HeadKind,
     head_tensors: Tensors,
     labels: Option<Vec<String>>,
+    /// Longest text in tokens, where a folder that we wrote says it.
+    max_tokens: Option<usize>,
     virtual_tokens: usize,
     loaded: Option<&'a LoadedBackbone>,
 }
@@ -113,7 +105,45 @@ struct Method {
 }
 
 impl Foreign<'_> {
-    fn finish(self) -> Result<Saved> {
+    /// Names of classes that the folder leaves to a `config.json`: its own, or else the backbone's, as in the Python
+    /// libraries.
+    fn inherited_labels(&self, classes: usize) -> Result<Vec<String>> {
+        let own = self.folder.join("config.json");
+        let of_backbone = self.loaded.map(|loaded| loaded.files[0].clone());
+        for path in [Some(own).filter(|path| path.exists()), of_backbone] {
+            let Some(path) = path else { continue };
+            match layout::id2label(&path)? {
+                Some(labels) if labels.len() == classes => return Ok(labels),
+                _ => {}
+            }
+        }
+        Ok((0..classes).map(labels::anonymous).collect())
+    }
+
+    /// Refuses another revision of the backbone than the folder names, where the backbone's own is known.
+    fn check_revision(&self, loaded: &LoadedBackbone) -> Result<()> {
+        let Some(wanted) = self.revision.as_deref().filter(|r| *r != "main") else {
+            return Ok(());
+        };
+        let is_commit = wanted.len() == 40 && wanted.bytes().all(|b| b.is_ascii_hexdigit());
+        match layout::base(loaded).revision {
+            Some(found) if found == wanted => {}
+            Some(found) if is_commit => bail!(
+                "{ADAPTER_CONFIG}: revision: it was trained over revision {wanted} of its backbone, but '{}' is revision \
+                 {found}; name a folder with that revision: --backbone FOLDER",
+                loaded.name
+            ),
+            _ => eprintln!(
+                "note: {}: it was trained over revision '{wanted}' of its backbone; whether '{}' is that revision is not \
+                 known",
+                self.folder.display(),
+                loaded.name
+            ),
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Saved> {
         if let Some(loaded) = self.loaded {
             let found = loaded.backbone.config().architecture;
             ensure!(
@@ -123,6 +153,7 @@ impl Foreign<'_> {
                 loaded.name,
                 found.name()
             );
+            self.check_revision(loaded)?;
         }
         let output = self.head_tensors.get("head.output.weight");
         let classes = output.and_then(|t| t.dims().first().copied()).unwrap_or(0);
@@ -132,9 +163,9 @@ impl Foreign<'_> {
             classes >= 2 || !known,
             "the classifier has {classes} outputs: at least two classes are needed (one output is a regression)"
         );
-        let labels = match self.labels {
+        let labels = match self.labels.take() {
             Some(labels) => labels,
-            None => (0..classes).map(anonymous_label).collect(),
+            None => self.inherited_labels(classes)?,
         };
         ensure!(
             labels.len() == classes || !known,
@@ -151,7 +182,7 @@ impl Foreign<'_> {
         tensors.extend(self.head_tensors);
         Ok(Saved {
             config: SavedConfig {
-                format: weights::format(),
+                format: saved::FORMAT,
                 method: self.method.name.to_owned(),
                 config: resolved.config,
                 backbone: layout::known_backbone(&backbone).unwrap_or(backbone),
@@ -160,27 +191,15 @@ impl Foreign<'_> {
                 head: self.head,
                 labels,
                 dataset: String::new(),
-                max_tokens: MAX_TOKENS
-                    .min(positions)
-                    .saturating_sub(self.virtual_tokens),
+                max_tokens: self
+                    .max_tokens
+                    .unwrap_or(MAX_TOKENS)
+                    .min(positions.saturating_sub(self.virtual_tokens)),
                 metrics: BTreeMap::new(),
             },
             tensors,
         })
     }
-}
-
-/// The name that transformers gives to a class without one.
-fn anonymous_label(class: usize) -> String {
-    format!("LABEL_{class}")
-}
-
-/// Whether the folder that labels come from gave them no names.
-pub fn are_anonymous(labels: &[String]) -> bool {
-    labels
-        .iter()
-        .enumerate()
-        .all(|(i, label)| *label == anonymous_label(i))
 }
 
 /// Reads all tensors of a safetensors file of a foreign folder. Where only the pickle `pickle` is there, the message says
@@ -197,10 +216,8 @@ fn read_tensors(folder: &Path, file: &str, pickle: &str) -> Result<File> {
         );
     }
     let file = TensorFile::open(&path)?;
-    let names = file.names().into_iter();
-    let tensors = names.map(|name| Ok((name.clone(), file.read(&name, None)?)));
     Ok(File {
-        tensors: tensors.collect::<Result<_>>()?,
+        tensors: saved::read_tensors(&file)?,
         metadata: file
             .metadata()
             .into_iter()
@@ -217,10 +234,10 @@ struct File {
 }
 
 impl File {
-    /// Label names, where the file carries them.
-    fn labels(&self) -> Result<Option<Vec<String>>> {
-        let text = self.metadata.get("labels");
-        text.map(|text| serde_json::from_str(text).with_context(|| format!("labels: {text}")))
+    /// What a file that we wrote says under a key of its metadata.
+    fn said<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
+        let text = self.metadata.get(key);
+        text.map(|text| serde_json::from_str(text).with_context(|| format!("{key}: {text}")))
             .transpose()
     }
 }
@@ -258,28 +275,22 @@ impl Export<'_> {
         ))
     }
 
+    /// What a file says beside its tensors, so that whoever reads it has the same classes and cuts texts as in training.
+    fn metadata(&self) -> Result<[(&'static str, String); 2]> {
+        let config = &self.task.config;
+        Ok([
+            ("labels", serde_json::to_string(&config.labels)?),
+            ("max_tokens", config.max_tokens.to_string()),
+        ])
+    }
+
     /// A key of the method's resolved configuration.
     fn key(&self, key: &str) -> &Value {
         self.task.config.config.get(key).unwrap_or(&Value::Null)
     }
 }
 
-/// Writes tensors with the metadata that Python's readers ask for.
-fn write_tensors(path: &Path, tensors: Tensors, metadata: &[(&str, String)]) -> Result<()> {
-    let metadata = [("format", "pt".to_owned())]
-        .iter()
-        .chain(metadata)
-        .map(|(k, v)| (k.to_string(), v.clone()))
-        .collect();
-    let tensors: BTreeMap<_, _> = tensors
-        .into_iter()
-        .map(|(name, t)| Ok((name, t.contiguous()?)))
-        .collect::<Result<_>>()?;
-    safetensors::serialize_to_file(tensors, Some(metadata), path)
-        .with_context(|| format!("{}: cannot be written", path.display()))
-}
-
 fn write_json(path: &Path, value: &Value) -> Result<()> {
     let text = serde_json::to_string_pretty(value)? + "\n";
-    fs::write(path, text).with_context(|| format!("{}: cannot be written", path.display()))
+    Ok(record::write_whole(path, text.as_bytes())?)
 }

@@ -15,10 +15,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{
-    ADAPTER_CONFIG, Export, Foreign, Method, Saved, Tensors, keys::Keys, layout, read_tensors,
-    separate_head, write_json, write_tensors,
+    Export, Foreign, Method, keys::Keys, layout, merged, read_tensors, separate_head, write_json,
 };
-use crate::prepare::LoadedBackbone;
+use crate::{
+    prepare::LoadedBackbone,
+    saved::{ADAPTER_CONFIG, Saved, Tensors, write_tensors},
+};
 
 const WEIGHTS: &str = "adapter_model.safetensors";
 /// Before the tensors that the encoder's own modules hold.
@@ -99,7 +101,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "ensure_weight_tying",
     "inference_mode",
     "peft_version",
-    "revision",
 ];
 
 /// A folder on its way in.
@@ -134,13 +135,14 @@ pub(super) fn read(
         );
     };
     let backbone = keys.take("base_model_name_or_path")?;
+    let revision = keys.take("revision")?;
     let task_type: Option<String> = keys.take("task_type")?;
     keys.without_effect(WITHOUT_EFFECT);
     let modules_to_save = keys.take("modules_to_save")?.unwrap_or_default();
-    let file = read_tensors(folder, WEIGHTS, "adapter_model.bin")?;
-    let mut labels = file.labels()?;
-    let tensors: Tensors = file
-        .tensors
+    let mut file = read_tensors(folder, WEIGHTS, "adapter_model.bin")?;
+    let mut labels = file.said("labels")?;
+    let mut max_tokens = file.said("max_tokens")?;
+    let tensors: Tensors = std::mem::take(&mut file.tensors)
         .into_iter()
         .map(|(name, tensor)| {
             let short = name
@@ -186,6 +188,7 @@ pub(super) fn read(
     let (pooling, head, head_tensors) = match separate {
         Some(separate) if bare => {
             labels = Some(separate.labels);
+            max_tokens = separate.max_tokens.or(max_tokens);
             (separate.pooling, separate.head, separate.tensors)
         }
         _ => {
@@ -215,13 +218,16 @@ pub(super) fn read(
         );
     }
     Foreign {
+        folder,
         architecture,
+        revision,
         backbone,
         method,
         pooling,
         head,
         head_tensors,
         labels,
+        max_tokens,
         virtual_tokens: reading.virtual_tokens,
         loaded,
     }
@@ -467,17 +473,29 @@ impl Reading<'_> {
     }
 }
 
+/// Where training began, which changes nothing, unless the start was taken out of the backbone's weights.
+fn read_start(keys: &mut Keys) -> Result<()> {
+    // (What a start read beside the weights.)
+    keys.without_effect(&["eva_config", "corda_config", "loftq_config", "lora_ga_config"]);
+    let start: Option<Value> = keys.take("init_lora_weights")?;
+    let Some(Value::String(start)) = start else {
+        return Ok(());
+    };
+    let plain = ["gaussian", "orthogonal", "eva", "mica", "lora_ga"];
+    ensure!(
+        plain.contains(&start.to_lowercase().as_str()),
+        "init_lora_weights '{start}' takes its start out of the backbone's weights, and the folder does not hold what was \
+         taken: save it once more from Python with save_pretrained(FOLDER, path_initial_model_for_weight_conversion=…), \
+         which makes it a plain LoRA; supported: true, false, {}",
+        plain.join(", ")
+    );
+    Ok(())
+}
+
 fn read_lora(reading: &mut Reading<'_>) -> Result<Method> {
     let keys = &mut reading.keys;
     keys.only("bias", &["none".into()])?;
-    // The start of the weights. Others than these change the backbone as well.
-    let starts = [
-        true.into(),
-        false.into(),
-        "gaussian".into(),
-        "orthogonal".into(),
-    ];
-    keys.only("init_lora_weights", &starts)?;
+    read_start(keys)?;
     keys.only("fan_in_fan_out", &[false.into()])?;
     keys.without_effect(&["megatron_core", "qalora_group_size"]);
     let rank: usize = keys.take("r")?.unwrap_or(8);
@@ -845,23 +863,24 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
     for (key, value) in written.config {
         config[key] = value;
     }
-    let labels = serde_json::to_string(&task.config.labels)?;
-    write_tensors(&out.join(WEIGHTS), tensors, &[("labels", labels)])?;
+    write_tensors(&out.join(WEIGHTS), tensors, &export.metadata()?)?;
     write_json(&out.join(ADAPTER_CONFIG), &config)?;
+    // For AutoConfig: which classes there are.
+    write_json(&out.join("config.json"), &merged::config(export, layers.is_some())?)?;
     Ok(said)
 }
 
 fn write_lora(writing: &Writing<'_>) -> Result<Written> {
     let export = writing.export;
     let init = export.key("init").as_str().unwrap_or_default();
-    ensure!(
-        !["pissa", "olora"].contains(&init),
-        "init {init} takes its start out of the backbone's weights, which PEFT's file of A and B alone does not say; write \
-         --format merged"
-    );
+    let started = ["pissa", "olora"].contains(&init);
+    let trained = match started {
+        true => without_start(&writing.tensors)?,
+        false => writing.tensors.clone(),
+    };
     let mut tensors = Tensors::new();
     let mut sites = BTreeMap::new();
-    for (name, tensor) in &writing.tensors {
+    for (name, tensor) in &trained {
         let (site, part) = name.rsplit_once('.').context("a site before the name")?;
         let path = writing.path(site)?;
         let part = match part {
@@ -875,15 +894,22 @@ fn write_lora(writing: &Writing<'_>) -> Result<Written> {
         };
         tensors.insert(format!("{path}.{part}"), tensor.clone());
     }
-    let rank = export.key("rank");
-    let alpha = export.key("alpha");
+    // What is doubled, so that the scaling stays: alpha / rank, or alpha / √rank.
+    let rslora = export.key("rslora") == true;
+    let factor = match (started, rslora) {
+        (false, _) => 1.0,
+        (true, false) => 2.0,
+        (true, true) => 2f64.sqrt(),
+    };
+    let rank = export.key("rank").as_u64().context("rank")? * if started { 2 } else { 1 };
+    let alpha = |alpha: &Value| alpha.as_f64().map(|alpha| alpha * factor);
     let (mut rank_pattern, mut alpha_pattern) = (Map::new(), Map::new());
     for (site, (path, r)) in &sites {
-        if rank.as_u64() != Some(*r as u64) {
+        if rank != *r as u64 {
             rank_pattern.insert(path.clone(), (*r).into());
         }
         if let Some(own) = export.key("alpha_pattern").get(site) {
-            alpha_pattern.insert(path.clone(), own.clone());
+            alpha_pattern.insert(path.clone(), json!(alpha(own)));
         }
     }
     let sites: BTreeSet<Site> = sites
@@ -892,8 +918,8 @@ fn write_lora(writing: &Writing<'_>) -> Result<Written> {
         .collect::<Result<_>>()?;
     let (targets, layers) = writing.their_targets(&sites)?;
     let config = json!({
-        "r": rank, "lora_alpha": alpha, "lora_dropout": export.key("dropout").as_f64().unwrap_or(0.0),
-        "use_rslora": export.key("rslora") == true, "rank_pattern": rank_pattern, "alpha_pattern": alpha_pattern,
+        "r": rank, "lora_alpha": alpha(export.key("alpha")), "lora_dropout": export.key("dropout").as_f64().unwrap_or(0.0),
+        "use_rslora": rslora, "rank_pattern": rank_pattern, "alpha_pattern": alpha_pattern,
         "target_modules": targets, "layers_to_transform": layers, "bias": "none", "fan_in_fan_out": false,
         "init_lora_weights": true, "use_dora": export.task.config.method == "dora",
     });
@@ -902,6 +928,25 @@ fn write_lora(writing: &Writing<'_>) -> Result<Written> {
         config: object(config),
         tensors,
     })
+}
+
+/// A start that was taken out of the backbone's weights as a part of the update: `B A − B₀ A₀` is a product of twice the
+/// rank, `[B, −B₀] [A; A₀]`. It is what PEFT makes of such a file for use without the start
+/// (`path_initial_model_for_weight_conversion`).
+fn without_start(tensors: &Tensors) -> Result<Tensors> {
+    let starts = tensors.iter().filter(|(name, _)| name.contains(".start_"));
+    let mut whole = Tensors::new();
+    for (name, start) in starts {
+        let name = name.replace(".start_", ".lora_");
+        let trained = tensors.get(&name);
+        let trained = trained.with_context(|| format!("{name} is missing"))?;
+        let joined = match name.ends_with("_a") {
+            true => Tensor::cat(&[trained, start], 0)?,
+            false => Tensor::cat(&[trained, &start.neg()?], 1)?,
+        };
+        whole.insert(name, joined);
+    }
+    Ok(whole)
 }
 
 impl Writing<'_> {

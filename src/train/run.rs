@@ -216,15 +216,17 @@ impl Run<'_> {
             rng: &mut datasets::stream(seed, "method"),
             words: &Vocabulary(&loaded.tokenizer),
         });
+        let head = Head::new(
+            loaded.head,
+            loaded.backbone.config().hidden,
+            self.prepared.data.dataset.labels.len(),
+            &mut datasets::stream(seed, "head"),
+            loaded.backbone.dtype(),
+        );
+        let failed = |e: methods::Error| Stop::Failed(e.into());
         Ok(Learner {
-            method: method.map_err(|e| Stop::Failed(e.into()))?,
-            head: Head::new(
-                loaded.head,
-                loaded.backbone.config().hidden,
-                self.prepared.data.dataset.labels.len(),
-                &mut datasets::stream(seed, "head"),
-                loaded.backbone.dtype(),
-            )?,
+            method: method.map_err(failed)?,
+            head: head.map_err(failed)?,
         })
     }
 
@@ -285,7 +287,7 @@ impl Run<'_> {
     fn save(&self, learner: &Learner, examples: &Examples, trained: &Trained) -> Result<u64, Stop> {
         let dataset = &self.prepared.data.dataset;
         let config = SavedConfig {
-            format: weights::format(),
+            format: weights::FORMAT,
             method: self.resolved.entry.name.to_owned(),
             config: self.resolved.config.clone(),
             backbone: self.plan.backbone.clone(),
@@ -423,7 +425,7 @@ impl Run<'_> {
             parameters: Parameters {
                 method: count(&method.vars()),
                 head: if method.reads_text() {
-                    count(head.vars())
+                    count(&head.vars())
                 } else {
                     0
                 },
