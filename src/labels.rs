@@ -28,7 +28,9 @@ impl Matched {
     pub fn in_order(&self, logits: &[f32]) -> Vec<f32> {
         let known = self.classes.iter().map(|class| logits[*class as usize]);
         let others = (0..logits.len() as u32).filter(|class| !self.classes.contains(class));
-        known.chain(others.map(|class| logits[class as usize])).collect()
+        known
+            .chain(others.map(|class| logits[class as usize]))
+            .collect()
     }
 }
 

@@ -101,7 +101,6 @@ pub fn save(
     Ok(fs::metadata(&path)?.len())
 }
 
-
 /// Reads the configuration of a folder of our own; the folder's kind is not asked.
 ///
 /// # Errors
@@ -185,7 +184,9 @@ fn check_finite(tensor: &Tensor) -> Result<()> {
         at /= size;
     }
     place.reverse();
-    anyhow::bail!("the value at {place:?} is {value}, which is not a finite number; the weights are damaged")
+    anyhow::bail!(
+        "the value at {place:?} is {value}, which is not a finite number; the weights are damaged"
+    )
 }
 
 /// Writes tensors whole or not at all, with the metadata that Python's readers ask for.

@@ -178,7 +178,8 @@ pub(super) fn base(loaded: &LoadedBackbone) -> Base {
             let folder = folder.clone().unwrap_or_else(|| loaded.name.clone().into());
             // The cache of the hub keeps a revision in a folder of its name.
             let last = folder.file_name().and_then(|name| name.to_str());
-            let is_commit = |name: &&str| name.len() == 40 && name.bytes().all(|b| b.is_ascii_hexdigit());
+            let is_commit =
+                |name: &&str| name.len() == 40 && name.bytes().all(|b| b.is_ascii_hexdigit());
             let revision = last.filter(is_commit).map(str::to_owned);
             let whole = folder.canonicalize().unwrap_or(folder);
             Base {

@@ -8,7 +8,10 @@ use anyhow::{Context, Result, bail};
 use backbone::{Architecture, Backbone};
 use serde_json::{Map, Value, json};
 
-use super::{Export, layout, separate_head, write_json};
+use super::{
+    export::{Export, write_json},
+    layout, separate_head,
+};
 use crate::saved::{Tensors, write_tensors};
 
 pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {

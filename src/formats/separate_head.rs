@@ -9,7 +9,11 @@ use anyhow::{Context, Result, bail};
 use backbone::{Architecture, HeadKind, Pooling};
 use serde::de::DeserializeOwned;
 
-use super::{Export, File, layout};
+use super::{
+    export::Export,
+    foreign::{File, read_tensors},
+    layout,
+};
 use crate::saved::{Tensors, write_tensors};
 
 const FILE: &str = "head.safetensors";
@@ -33,7 +37,7 @@ pub(super) fn read(folder: &Path) -> Result<Option<SeparateHead>> {
     if !folder.join(FILE).exists() {
         return Ok(None);
     }
-    let mut file = super::read_tensors(folder, FILE, "head.bin")?;
+    let mut file = read_tensors(folder, FILE, "head.bin")?;
     let architecture = word(&file, "architecture")?.to_owned();
     let mut tensors = Tensors::new();
     for (name, tensor) in std::mem::take(&mut file.tensors) {
