@@ -129,8 +129,13 @@ fn write_tokenizer(export: &Export<'_>, out: &Path) -> Result<()> {
     copy(tokenizer, "tokenizer.json")?;
     let beside = tokenizer.with_file_name("tokenizer_config.json");
     if beside.exists() {
-        copy(&beside, "tokenizer_config.json")?;
-        return Ok(());
+        let at = || beside.display().to_string();
+        let text = fs::read(&beside).with_context(at)?;
+        let mut json: Map<String, Value> = serde_json::from_slice(&text).with_context(at)?;
+        // Texts are cut where they were cut in training.
+        let cut = export.task.config.max_tokens;
+        json.insert("model_max_length".into(), cut.into());
+        return write_json(&out.join("tokenizer_config.json"), &json.into());
     }
     let config = export.loaded.backbone.config();
     let (names, specials) = match config.architecture {
@@ -142,7 +147,8 @@ fn write_tokenizer(export: &Export<'_>, out: &Path) -> Result<()> {
     let mut json = json!({
         // The class that takes tokenizer.json as it is.
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": config.max_tokens(),
+        // Texts are cut where they were cut in training.
+        "model_max_length": export.task.config.max_tokens,
         "model_input_names": inputs[..names],
     });
     for (key, token) in [
