@@ -106,7 +106,7 @@ pub(super) fn read_bottleneck(reading: &mut Reading<'_>, keys: &mut Keys) -> Res
         let value = value.unwrap_or_else(|| default.is_some_and(|(_, v)| *v).into());
         found.insert(key.to_owned(), value);
     }
-    let placement = PLACEMENTS.iter().find(|(placement, wiring)| {
+    let placement = PLACEMENTS.iter().find(|(_, wiring)| {
         let same = |(k, v): &(&str, bool)| found.get(*k) == Some(&(*v).into());
         wiring.iter().all(same)
     });

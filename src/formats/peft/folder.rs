@@ -1,6 +1,8 @@
 //! A folder of PEFT on its way in or out, as the files of its methods see it.
 
-use anyhow::{Context, Result, bail, ensure};
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, ensure};
 use backbone::{Architecture, Site};
 use serde_json::{Map, Value};
 
