@@ -59,9 +59,12 @@ pub enum Command {
     Fetch(Fetch),
     /// Check every YAML, and the plan of a comparison, without training; all problems at once.
     Check(Check),
-    /// Make the run whose plan stands on standard input (used by compare).
-    #[command(hide = true)]
+    /// Make the runs of one task of a plan file (see compare --plan-only), as a scheduler starts it.
     RunPlan(RunPlan),
+    /// Make the runs of a plan file that nobody else makes, on any number of machines over one shared folder.
+    Work(Work),
+    /// How far the runs of a plan file or of a comparison are: done, running, waiting, failed.
+    Status(Status),
 }
 
 /// The data set of a command.
@@ -85,10 +88,40 @@ pub struct DataArguments {
 
 /// `run-plan`.
 #[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("whose").required(true).args(["claim", "from"])))]
 pub struct RunPlan {
-    /// Names the claim under which the run is made.
+    /// The plan stands on standard input, and whoever started this holds the claim of this name.
+    #[arg(long, hide = true)]
+    pub claim: Option<String>,
+    /// The plan file that compare --plan-only wrote.
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// Which task of it, counted from 0 [default: as Slurm, Kubernetes or HyperQueue says].
+    #[arg(long, requires = "from")]
+    pub task: Option<usize>,
+    /// Runs that one task makes, one after the other.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub per_task: u16,
+}
+
+/// `work`.
+#[derive(Debug, Args)]
+pub struct Work {
+    /// The folder that compare --plan-only wrote.
+    pub folder: PathBuf,
+    /// How runs are made.
+    #[command(flatten)]
+    pub how: HowArguments,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// The folder that compare --plan-only wrote, or a comparison's folder.
+    pub folder: PathBuf,
+    /// Print JSON.
     #[arg(long)]
-    pub claim: String,
+    pub json: bool,
 }
 
 /// What every run of a comparison shares.
@@ -178,6 +211,19 @@ pub struct Compare {
     /// How runs are made.
     #[command(flatten)]
     pub how: HowArguments,
+    /// Train nothing: write the runs that are missing into this folder, with scripts for Slurm and Kubernetes, and
+    /// print the lines that submit them.
+    #[arg(long, value_name = "DIR")]
+    pub plan_only: Option<PathBuf>,
+    /// Runs that one task of the plan makes, one after the other.
+    #[arg(long, default_value_t = 1, requires = "plan_only", value_parser = clap::value_parser!(u16).range(1..))]
+    pub per_task: u16,
+    /// Tasks of the plan at the same time at most [default: as the cluster allows].
+    #[arg(long, requires = "plan_only")]
+    pub parallel: Option<usize>,
+    /// Arguments for sbatch, behind --.
+    #[arg(last = true, requires = "plan_only", value_name = "SBATCH")]
+    pub more: Vec<String>,
 }
 
 /// `sweep`.
