@@ -798,6 +798,24 @@ fn two_comparisons_in_one_folder_share_the_runs_and_lose_none() {
 }
 
 #[test]
+fn a_part_of_a_comparison_that_is_made_again_leaves_the_others_in_the_report() {
+    let place = Place::new();
+    let (data, backbone) = (place.reviews(), tiny_backbone());
+    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
+    for methods in ["lora,ia3", "lora"] {
+        let table = place.ok(&tiny(
+            "compare",
+            data,
+            backbone,
+            &["--methods", methods, "--seeds", "1"],
+        ));
+        assert!(table.contains("ia3"), "{table}");
+        let report = fs::read_to_string(place.path().join("out/report.md")).unwrap();
+        assert!(report.contains("ia3"), "{report}");
+    }
+}
+
+#[test]
 fn a_plan_file_is_made_task_by_task_and_by_workers_and_its_state_is_told() {
     let place = Place::new();
     let (data, backbone) = (place.reviews(), tiny_backbone());
