@@ -78,7 +78,7 @@ pub struct DataArguments {
     /// Label column of a file.
     #[arg(long, value_name = "COLUMN")]
     pub label_column: Option<String>,
-    /// Refuse when the data set cannot be had, instead of going on with its stand-in.
+    /// Stop when the data set is not found, instead of going on with its stand-in.
     #[arg(long)]
     pub no_stand_in: bool,
     /// Do not use the network.

@@ -30,7 +30,7 @@ pub struct DataChoice {
     pub text_columns: Vec<String>,
     /// Label column of a file named by its path.
     pub label_column: Option<String>,
-    /// Whether a stand-in may be used when the data set cannot be had.
+    /// Whether a stand-in may be used when the data set is not found.
     pub stand_in: bool,
     /// Set when `name` is already the stand-in for this data set.
     pub stand_in_for: Option<String>,

@@ -93,7 +93,7 @@ pub struct Planned {
 /// Makes the missing runs of a comparison. `base` gives everything but method and seed.
 ///
 /// # Errors
-/// If a plan is not valid, data or backbone cannot be had, or the output folder cannot be written.
+/// If a plan is not valid, data or backbone are not found, or the output folder cannot be written.
 /// A run that fails is a record, not an error.
 pub fn compare(
     base: &RunPlan,
@@ -123,7 +123,7 @@ pub fn plan(base: &RunPlan, trials: &[Trial], seeds: &[u64]) -> Result<Vec<Plann
 
 /// Checks every plan before the first run starts.
 pub fn plan_all(plans: impl Iterator<Item = RunPlan>) -> Vec<Result<Planned>> {
-    // Runs over the same data and backbone share what is in memory, or why it cannot be had.
+    // Runs over the same data and backbone share what is in memory, or why it is not.
     let mut prepared: BTreeMap<String, Result<Prepared, String>> = BTreeMap::new();
     plans
         .map(|mut plan| {

@@ -35,7 +35,7 @@ impl Prepared {
     /// Loads what a plan names.
     ///
     /// # Errors
-    /// If data or backbone cannot be had or are not valid.
+    /// If data or backbone are not found, or are damaged.
     pub fn load(plan: &RunPlan) -> Result<Self> {
         let files = Files::new(plan.offline)?;
         // Reading the texts and reading the weights take about as long, and neither needs the other.
