@@ -19,7 +19,7 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// Threads that compute; all cores by default.
+    /// Threads that compute, at most the cores of this machine [default: all of them].
     #[arg(long, global = true, env = "PEFTBENCH_THREADS")]
     pub threads: Option<usize>,
 }
@@ -37,13 +37,13 @@ pub enum Command {
     Train(Train),
     /// Metrics of saved weights on a split of a data set.
     Evaluate(Evaluate),
-    /// Predict rows of JSON with saved weights: {"text": …, "pair": …} in, label, probabilities and logits out.
+    /// Predict the labels of rows (JSONL, CSV, TSV, parquet or lines of text) with saved weights.
     Predict(Predict),
     /// List the tasks of a folder: method, data set, labels, metric, file size and resident size.
     Tasks(Tasks),
     /// Time saved weights side by side, without training: alone, merged, and mixed with other tasks.
     Latency(Latency),
-    /// Train own weights per domain and one set for all, try every set on every domain: what isolation costs and gives.
+    /// Train one set of weights per domain and one for all domains, and try every set on every domain.
     Domains(Domains),
     /// Write saved weights in the format of another library.
     Export(Export),
@@ -51,9 +51,9 @@ pub enum Command {
     Import(Import),
     /// Make tables, plots and the page from records.
     Report(Report),
-    /// Which method fits these limits, by the records that there are.
+    /// Recommend the method that keeps to given limits, by the records of runs.
     Recommend(Recommend),
-    /// List what there is.
+    /// List methods, data sets, backbones, studies or runs.
     List(List),
     /// Fetch backbones and data sets into the cache.
     Fetch(Fetch),
