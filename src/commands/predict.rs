@@ -65,7 +65,7 @@ enum Reply<'a> {
 /// `predict`.
 ///
 /// # Errors
-/// If weights or backbone cannot be had; with `--weights`, on the first row that cannot be answered, naming its line. With
+/// If weights or backbone are not found; with `--weights`, on the first row that cannot be answered, naming its line. With
 /// `--tasks` such a row is answered with an error and the exit code is 1.
 pub fn predict(
     weights: &Weights,
