@@ -47,6 +47,9 @@ pub struct SavedConfig {
     pub dataset: String,
     /// Longest text in tokens.
     pub max_tokens: usize,
+    /// Whether white space around texts is cut off.
+    #[serde(default)]
+    pub strip: bool,
     /// Validation metrics after training.
     pub metrics: BTreeMap<String, f64>,
 }

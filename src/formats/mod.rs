@@ -163,6 +163,8 @@ impl Foreign<'_> {
                 max_tokens: MAX_TOKENS
                     .min(positions)
                     .saturating_sub(self.virtual_tokens),
+                // The Python libraries leave texts as they are.
+                strip: false,
                 metrics: BTreeMap::new(),
             },
             tensors,
