@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use datasets::FileOptions;
 
 use crate::{
-    commands::list::Kind,
+    commands::{list::Kind, predict::AnswerFormat},
     execute::{local::How, progress::Verbosity},
     formats::Format,
     plan::{DataChoice, Shared},
@@ -38,7 +38,7 @@ pub enum Command {
     Train(Train),
     /// Metrics of saved weights on a split of a data set.
     Evaluate(Evaluate),
-    /// Predict the labels of rows (JSONL, CSV, TSV, parquet or lines of text) with saved weights.
+    /// Predict rows with saved weights: a text (and a pair) in, label, probabilities and logits out.
     Predict(Predict),
     /// List the tasks of a folder: method, data set, labels, metric, file size and resident size.
     Tasks(Tasks),
@@ -378,9 +378,27 @@ pub struct Predict {
     /// Folder of folders of saved weights; each row then names its task by the folder's name.
     #[arg(long, value_name = "DIR")]
     pub tasks: Option<PathBuf>,
-    /// JSONL file, or - for standard input.
+    /// JSONL, CSV, TSV or parquet file, file of one text per line, or - for standard input.
     #[arg(long, default_value = "-")]
     pub input: PathBuf,
+    /// Column of the second text of a pair [default: pair, if there is one].
+    #[arg(long, value_name = "COLUMN")]
+    pub pair_column: Option<String>,
+    /// Text column [default: text].
+    #[arg(long = "text-column", value_name = "COLUMN")]
+    pub text_columns: Vec<String>,
+    /// What separates the fields of the input: one character, or tab [default: as its header shows].
+    #[arg(long, value_name = "CHARACTER")]
+    pub separator: Option<String>,
+    /// What encloses fields that hold a separator: one character, or none [default: "].
+    #[arg(long, value_name = "CHARACTER")]
+    pub quote: Option<String>,
+    /// Encoding of an input that is not UTF-8, such as cp1252, gb18030 or utf-16le.
+    #[arg(long)]
+    pub encoding: Option<String>,
+    /// How answers are written.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: AnswerFormat,
     /// The backbone; by default the one that the weights name.
     #[arg(long)]
     pub backbone: Option<String>,

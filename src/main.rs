@@ -87,7 +87,18 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
                 (Some(folder), _) => predict::Weights::One(folder),
                 (_, folder) => predict::Weights::Many(folder.unwrap_or_default()),
             };
-            predict::predict(&weights, &a.input, a.backbone.as_deref(), a.offline)
+            let input = predict::Input {
+                path: &a.input,
+                options: datasets::FileOptions {
+                    text_columns: a.text_columns,
+                    separator: a.separator,
+                    quote: a.quote,
+                    encoding: a.encoding,
+                    ..Default::default()
+                },
+                pair_column: a.pair_column,
+            };
+            predict::predict(&weights, &input, a.format, a.backbone.as_deref(), a.offline)
         }
         Command::Tasks(a) => tasks::tasks(&a.folder, a.backbone.as_deref(), a.offline, a.json),
         Command::Domains(a) => domains::domains(&domains::Asked {

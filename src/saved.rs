@@ -57,8 +57,15 @@ pub struct SavedConfig {
     pub dataset: String,
     /// Longest text in tokens.
     pub max_tokens: usize,
+    /// Whether white space around texts is cut off. (Folders of earlier versions do not say it; it always was.)
+    #[serde(default = "stripped")]
+    pub strip: bool,
     /// Validation metrics after training.
     pub metrics: BTreeMap<String, f64>,
+}
+
+fn stripped() -> bool {
+    true
 }
 
 /// A method with its head, ready to predict.

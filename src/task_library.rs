@@ -299,11 +299,12 @@ impl TaskLibrary {
     }
 
     fn encode(&self, task: &LoadedTask, rows: &[Row], indices: &[usize]) -> Result<Encoded> {
+        let text = |text: &str| datasets::text_of(text, task.task.config.strip).to_owned();
         let examples: Vec<Example> = indices
             .iter()
             .map(|i| Example {
-                text: rows[*i].text.clone(),
-                pair: rows[*i].pair.clone(),
+                text: text(&rows[*i].text),
+                pair: rows[*i].pair.as_deref().map(text),
                 label: None,
             })
             .collect();

@@ -1008,10 +1008,11 @@ fn files_are_written_with_the_users_permissions() {
 fn texts_are_cut_after_export_where_they_were_cut_in_training() {
     let (loaded, mut task) = open(&fixture("peft/lora")).unwrap();
     task.config.max_tokens = 12;
+    task.config.strip = true;
     task.config.labels = vec!["x".into(), "y".into(), "z".into()];
     for separate_head in [false, true] {
         let (out, _, again) = round_trip(&loaded, &task, Format::Peft, separate_head);
-        assert_eq!(again.config.max_tokens, 12);
+        assert_eq!((again.config.max_tokens, again.config.strip), (12, true));
         assert_eq!(again.config.labels, task.config.labels);
         // For Python: the names and the number of classes are in a configuration of transformers.
         let config = fs::read_to_string(out.path().join("config.json")).unwrap();

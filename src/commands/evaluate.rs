@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result};
-use datasets::Split;
+use datasets::{Example, Split};
 
 use crate::{
     labels,
@@ -72,9 +72,18 @@ fn measured(
         dataset.name,
         split.name()
     );
+    let text = |text: &str| datasets::text_of(text, task.config.strip).to_owned();
+    let examples: Vec<Example> = examples
+        .iter()
+        .map(|e| Example {
+            text: text(&e.text),
+            pair: e.pair.as_deref().map(text),
+            label: e.label,
+        })
+        .collect();
     let encoded = loaded
         .tokenizer
-        .encode_cached(examples, task.config.max_tokens, cache)?;
+        .encode_cached(&examples, task.config.max_tokens, cache)?;
     let model = Model {
         backbone: &loaded.backbone,
         method: &*task.method,

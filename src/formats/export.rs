@@ -31,11 +31,12 @@ impl Export<'_> {
     }
 
     /// What a file says beside its tensors, so that whoever reads it has the same classes and cuts texts as in training.
-    pub(super) fn metadata(&self) -> Result<[(&'static str, String); 2]> {
+    pub(super) fn metadata(&self) -> Result<[(&'static str, String); 3]> {
         let config = &self.task.config;
         Ok([
             ("labels", serde_json::to_string(&config.labels)?),
             ("max_tokens", config.max_tokens.to_string()),
+            ("strip", config.strip.to_string()),
         ])
     }
 

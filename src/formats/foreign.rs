@@ -30,8 +30,8 @@ pub(super) struct Foreign<'a> {
     pub(super) head: HeadKind,
     pub(super) head_tensors: Tensors,
     pub(super) labels: Option<Vec<String>>,
-    /// Longest text in tokens, where a folder that we wrote says it.
-    pub(super) max_tokens: Option<usize>,
+    /// What becomes of texts, where a folder that we wrote says it.
+    pub(super) texts: Texts,
     pub(super) virtual_tokens: usize,
     pub(super) loaded: Option<&'a LoadedBackbone>,
 }
@@ -131,9 +131,12 @@ impl Foreign<'_> {
                 labels,
                 dataset: String::new(),
                 max_tokens: self
+                    .texts
                     .max_tokens
                     .unwrap_or(MAX_TOKENS)
                     .min(positions.saturating_sub(self.virtual_tokens)),
+                // The Python libraries leave texts as they are.
+                strip: self.texts.strip.unwrap_or(false),
                 metrics: BTreeMap::new(),
             },
             tensors,
@@ -172,7 +175,24 @@ pub(super) struct File {
     pub(super) metadata: BTreeMap<String, String>,
 }
 
+/// What becomes of a text before it is read, where a folder says it.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Texts {
+    /// Longest text in tokens.
+    max_tokens: Option<usize>,
+    /// Whether white space around it is cut off.
+    strip: Option<bool>,
+}
+
 impl File {
+    /// What becomes of a text before it is read.
+    pub(super) fn texts(&self) -> Result<Texts> {
+        Ok(Texts {
+            max_tokens: self.said("max_tokens")?,
+            strip: self.said("strip")?,
+        })
+    }
+
     /// What a file that we wrote says under a key of its metadata.
     pub(super) fn said<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         let text = self.metadata.get(key);

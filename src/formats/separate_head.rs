@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     export::Export,
-    foreign::{File, read_tensors},
+    foreign::{File, Texts, read_tensors},
     layout,
 };
 use crate::saved::{Tensors, write_tensors};
@@ -25,8 +25,8 @@ pub(super) struct SeparateHead {
     pub pooling: Pooling,
     pub head: HeadKind,
     pub labels: Vec<String>,
-    /// Longest text in tokens.
-    pub max_tokens: Option<usize>,
+    /// What becomes of a text before it is read.
+    pub texts: Texts,
     /// Whether virtual tokens are read too.
     pub first: bool,
     pub tensors: Tensors,
@@ -54,7 +54,7 @@ pub(super) fn read(folder: &Path) -> Result<Option<SeparateHead>> {
             .with_context(|| format!("{FILE}: architecture '{architecture}'"))?,
         pooling: parsed(&file, "pooling")?,
         head: parsed(&file, "head")?,
-        max_tokens: file.said("max_tokens")?,
+        texts: file.texts()?,
         labels: file
             .said("labels")?
             .with_context(|| format!("{FILE}: its metadata has no 'labels'"))?,

@@ -297,6 +297,7 @@ impl Run<'_> {
             labels: dataset.labels.clone(),
             dataset: dataset.name.clone(),
             max_tokens: examples.max_tokens,
+            strip: dataset.strip,
             metrics: trained
                 .evaluations
                 .last()

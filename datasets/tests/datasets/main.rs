@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod documented;
 mod properties;
 mod reading;
 mod real;

@@ -80,10 +80,10 @@ pub(super) fn read(
             "{WEIGHTS}: tensor '{path}' belongs to nothing that is computed here; it is not ignored"
         );
     }
-    let mut max_tokens = file.said("max_tokens")?;
+    let mut texts = file.texts()?;
     let (pooling, head, head_tensors, labels) = match separate_head::read(folder)? {
         Some(separate) => {
-            max_tokens = separate.max_tokens.or(max_tokens);
+            texts = separate.texts;
             let labels = Some(separate.labels);
             (separate.pooling, separate.head, separate.tensors, labels)
         }
@@ -99,7 +99,7 @@ pub(super) fn read(
         head,
         head_tensors,
         labels,
-        max_tokens,
+        texts,
         virtual_tokens: 0,
         loaded,
     }

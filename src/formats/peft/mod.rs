@@ -121,7 +121,7 @@ pub(super) fn read(
     let modules_to_save = keys.take("modules_to_save")?.unwrap_or_default();
     let mut file = read_tensors(folder, WEIGHTS, "adapter_model.bin")?;
     let mut labels = file.said("labels")?;
-    let mut max_tokens = file.said("max_tokens")?;
+    let mut texts = file.texts()?;
     let tensors: Tensors = std::mem::take(&mut file.tensors)
         .into_iter()
         .map(|(name, tensor)| {
@@ -168,7 +168,7 @@ pub(super) fn read(
     let (pooling, head, head_tensors) = match separate {
         Some(separate) if bare => {
             labels = Some(separate.labels);
-            max_tokens = separate.max_tokens.or(max_tokens);
+            texts = separate.texts;
             (separate.pooling, separate.head, separate.tensors)
         }
         _ => {
@@ -207,7 +207,7 @@ pub(super) fn read(
         head,
         head_tensors,
         labels,
-        max_tokens,
+        texts,
         virtual_tokens: reading.virtual_tokens,
         loaded,
     }
