@@ -191,7 +191,7 @@ pub fn tune(
                 method: trial.method.clone(),
                 overrides: configured(trial, &search.trials[search.best?].drawn),
                 tuned: Some(Tuned {
-                    trials: search.trials,
+                    trials: search.trials.len(),
                     judged_by: judged_by.clone(),
                 }),
             })
