@@ -45,7 +45,7 @@ pub struct SavedConfig {
     pub config: Map<String, Value>,
     /// Name or folder of the backbone.
     pub backbone: String,
-    /// SHA-256 over the backbone's weights.
+    /// SHA-256 over the backbone's weights, configuration and tokenizer.
     pub backbone_digest: String,
     /// How an example's vector is read.
     pub pooling: Pooling,

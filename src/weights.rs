@@ -33,8 +33,16 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
         Some(saved) => saved,
         None => saved::read(folder)?,
     };
+    // Folders of earlier versions know the weights only.
+    if config.backbone_digest == loaded.weights_digest {
+        eprintln!(
+            "note: {}: its digest of the backbone covers the weights only; that configuration and tokenizer are those it \
+             was trained over is not checked",
+            folder.display()
+        );
+    }
     ensure!(
-        config.backbone_digest == loaded.digest,
+        [&loaded.digest, &loaded.weights_digest].contains(&&config.backbone_digest),
         "{}: trained over backbone '{}' (digest {}…), but this one is '{}' (digest {}…)",
         folder.display(),
         config.backbone,

@@ -10,7 +10,9 @@
 mod batch;
 mod config;
 mod error;
+mod families;
 mod hooks;
+mod keys;
 mod mixed;
 mod model;
 mod site;
@@ -29,4 +31,8 @@ pub use mixed::Mixed;
 pub use model::{Backbone, Pooling, TensorSource};
 pub use site::{Norm, Projection, Site, Sublayer};
 pub use spec::{BackboneSpec, HeadKind, names, spec};
-pub use weights::{TensorFile, digest_of};
+pub use weights::{TensorFile, digest_of, weights_file};
+
+/// Version of the forward pass: it rises with every change that changes a backbone's numbers, so that what was computed
+/// before is not taken for what would be computed now.
+pub const NUMERICS: u32 = 2;

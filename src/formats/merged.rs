@@ -126,16 +126,32 @@ fn write_tokenizer(export: &Export<'_>, out: &Path) -> Result<()> {
         let to = out.join(name);
         fs::copy(from, &to).with_context(|| format!("{}: cannot be written", to.display()))
     };
-    copy(tokenizer, "tokenizer.json")?;
-    let beside = tokenizer.with_file_name("tokenizer_config.json");
-    if beside.exists() {
-        let at = || beside.display().to_string();
-        let text = fs::read(&beside).with_context(at)?;
+    let own = tokenizer.file_name().and_then(|name| name.to_str());
+    let vocabulary = own.filter(|name| ["vocab.txt", "vocab.json"].contains(name));
+    copy(tokenizer, vocabulary.unwrap_or("tokenizer.json"))?;
+    for name in [
+        "merges.txt",
+        "added_tokens.json",
+        "special_tokens_map.json",
+        "tokenizer_config.json",
+    ] {
+        let beside = tokenizer.with_file_name(name);
+        if beside.exists() {
+            copy(&beside, name)?;
+        }
+    }
+    // Texts are cut where they were cut in training.
+    let cut = export.task.config.max_tokens;
+    let path = out.join("tokenizer_config.json");
+    if path.exists() {
+        let at = || path.display().to_string();
+        let text = fs::read(&path).with_context(at)?;
         let mut json: Map<String, Value> = serde_json::from_slice(&text).with_context(at)?;
-        // Texts are cut where they were cut in training.
-        let cut = export.task.config.max_tokens;
         json.insert("model_max_length".into(), cut.into());
-        return write_json(&out.join("tokenizer_config.json"), &json.into());
+        return write_json(&path, &json.into());
+    }
+    if vocabulary.is_some() {
+        return write_json(&path, &json!({ "model_max_length": cut }));
     }
     let config = export.loaded.backbone.config();
     let (names, specials) = match config.architecture {
@@ -147,8 +163,7 @@ fn write_tokenizer(export: &Export<'_>, out: &Path) -> Result<()> {
     let mut json = json!({
         // The class that takes tokenizer.json as it is.
         "tokenizer_class": "PreTrainedTokenizerFast",
-        // Texts are cut where they were cut in training.
-        "model_max_length": export.task.config.max_tokens,
+        "model_max_length": cut,
         "model_input_names": inputs[..names],
     });
     for (key, token) in [

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor};
 
 use super::LowRank;
+use crate::element::Element;
 use crate::gemm::{Left, Product, Right};
 use crate::memory::Output;
-use crate::simd::{Element, level};
+use crate::simd::level;
 use crate::tape::{Gradients, Node, record, view};
 
 pub(super) fn low_rank_add<T: Element>(y: &Tensor, x: &Tensor, update: &LowRank) -> Result<Tensor> {
