@@ -245,6 +245,7 @@ pub(crate) fn resolve(
         parts.is_some_and(|parts| parts.iter().any(|p| p.as_str() == part))
     };
     config.retain(|key, _| !key.contains('.') || is_part_key(key));
+    let defaults = config.clone();
     let mut variant = Vec::new();
     let mut written = Vec::new();
     for (key, value) in overrides {
@@ -264,7 +265,6 @@ pub(crate) fn resolve(
     }
     let parsed = parse(entry, known, &config).map_err(|what| {
         // Whichever key is at fault is named: the first that is wrong with the defaults of the others.
-        let (defaults, _) = declared(entry).unwrap_or_default();
         let alone = written.iter().find_map(|(key, text)| {
             let mut one = defaults.clone();
             one.insert(key.clone(), config[key].clone());
