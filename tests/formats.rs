@@ -783,14 +783,13 @@ fn classes_have_the_names_of_the_backbones_configuration_and_are_matched_by_name
     let base = base.to_str().unwrap();
     let lora = fixture("peft/lora");
     let weights = lora.to_str().unwrap();
-    let texts = [
-        "a b c",
-        "good",
-        "it was a very dull one",
-        "no no",
-        "the story is long",
-        "x y",
+    let words = [
+        "good", "bad", "story", "it", "was", "very", "dull", "a", "long",
     ];
+    let word = |i: usize| words[i % words.len()];
+    let texts: Vec<String> = (0..80)
+        .map(|i| format!("{} {} {}", word(i), word(i / 9), word(i * 5 + 2)))
+        .collect();
     let rows: Vec<_> = texts
         .iter()
         .map(|t| json!({ "text": t }).to_string())
@@ -827,12 +826,6 @@ fn classes_have_the_names_of_the_backbones_configuration_and_are_matched_by_name
     }
     let data = place.file("data.csv", &csv);
     let evaluated = |weights: &str| {
-        let mut classes: Vec<_> = predicted.clone();
-        classes.sort();
-        classes.dedup();
-        if classes.len() < 2 {
-            return "accuracy 1.0000".to_owned();
-        }
         place.ok(&[
             "evaluate",
             "--weights",
