@@ -95,7 +95,7 @@ impl Contender<'_> {
 pub struct Cell {
     /// Examples in a batch.
     pub batch: usize,
-    /// Their length in tokens; none for real sentences.
+    /// Tokens of an example; absent for real sentences.
     pub length: Option<usize>,
     longest: usize,
     batches: Vec<Batch>,
