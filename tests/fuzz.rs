@@ -238,7 +238,8 @@ fn rows_of_data() {
         let path = place.path().join(name);
         holds(bytes_like(valid.repeat(8).into_bytes()), |bytes| {
             fs::write(&path, bytes).unwrap();
-            let Ok(spec) = datasets::spec_from_path(&path, &datasets::FileOptions::default()) else {
+            let Ok(spec) = datasets::spec_from_path(&path, &datasets::FileOptions::default())
+            else {
                 return;
             };
             let files = BTreeMap::from([("train".to_owned(), path.clone())]);

@@ -178,7 +178,10 @@ impl Columns {
             [] => ("text".to_owned(), None),
             [text] => (text.clone(), None),
             [text, pair] => (text.clone(), Some(pair.clone())),
-            more => bail!("--text-column: {} columns; accepted: one, or two for pairs", more.len()),
+            more => bail!(
+                "--text-column: {} columns; accepted: one, or two for pairs",
+                more.len()
+            ),
         };
         let pair = input.pair_column.clone().or(second);
         Ok(Self {
@@ -193,7 +196,10 @@ impl Columns {
     fn needed(&self) -> Vec<String> {
         let pair = self.pair.clone().filter(|_| !self.pair_if_there);
         let task = self.task.then(|| "task".to_owned());
-        [Some(self.text.clone()), pair, task].into_iter().flatten().collect()
+        [Some(self.text.clone()), pair, task]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// A row's further columns, and what is predicted, if its task can be used.
@@ -206,11 +212,15 @@ impl Columns {
             Some(Value::String(text)) => Ok(text),
             Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(value.to_string()),
             None | Some(Value::Null) => Err(anyhow!("column '{column}' is missing or empty")),
-            Some(_) => Err(anyhow!("column '{column}' is no text; accepted: a text or a number")),
+            Some(_) => Err(anyhow!(
+                "column '{column}' is no text; accepted: a text or a number"
+            )),
         };
         let task = match (fields.get("task"), unusable) {
             (Some(_), Some(_)) => text("task", fields.shift_remove("task")),
-            (None, Some(_)) => Err(anyhow!("column 'task' is missing; it names the task of the row")),
+            (None, Some(_)) => Err(anyhow!(
+                "column 'task' is missing; it names the task of the row"
+            )),
             (_, None) => Ok(ONLY.to_owned()),
         };
         let first = text(&self.text, fields.shift_remove(&self.text));
@@ -225,9 +235,12 @@ impl Columns {
                 pair: second.transpose()?,
             };
             // Training refuses such rows too: a label for nothing says nothing.
-            for (column, text) in [Some((&self.text, &row.text)), self.pair.as_ref().zip(row.pair.as_ref())]
-                .into_iter()
-                .flatten()
+            for (column, text) in [
+                Some((&self.text, &row.text)),
+                self.pair.as_ref().zip(row.pair.as_ref()),
+            ]
+            .into_iter()
+            .flatten()
             {
                 anyhow::ensure!(!text.trim().is_empty(), "column '{column}' is empty");
             }
@@ -298,8 +311,10 @@ impl Answers {
     ) -> Result<String> {
         match self.format {
             AnswerFormat::Jsonl => {
-                let mut answer: Map<String, Value> =
-                    fields.into_iter().map(|(name, value)| (self.returned(&name), value)).collect();
+                let mut answer: Map<String, Value> = fields
+                    .into_iter()
+                    .map(|(name, value)| (self.returned(&name), value))
+                    .collect();
                 if let Some(task) = task.filter(|_| self.many) {
                     answer.insert("task".to_owned(), task.into());
                 }
@@ -351,7 +366,11 @@ impl Answers {
                 cells.extend(self.many.then(|| task.unwrap_or_default().to_owned()));
                 match prediction {
                     Ok(prediction) => {
-                        let largest = prediction.probabilities.iter().copied().fold(0f32, f32::max);
+                        let largest = prediction
+                            .probabilities
+                            .iter()
+                            .copied()
+                            .fold(0f32, f32::max);
                         cells.extend([prediction.label.clone(), largest.to_string()]);
                         cells.extend(self.many.then(String::new));
                     }

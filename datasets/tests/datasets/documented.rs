@@ -71,10 +71,21 @@ fn every_example_is_valid_and_those_with_files_are_read() {
 fn every_key_of_a_data_set_stands_in_the_examples() {
     let folder = Folder::new();
     let unknown = folder.write("unknown.yaml", "zzz: 1\n");
-    let error = spec_from_path(&unknown, &FileOptions::default()).unwrap_err().to_string();
-    let known = error.split("known: ").nth(1).unwrap().split(')').next().unwrap();
+    let error = spec_from_path(&unknown, &FileOptions::default())
+        .unwrap_err()
+        .to_string();
+    let known = error
+        .split("known: ")
+        .nth(1)
+        .unwrap()
+        .split(')')
+        .next()
+        .unwrap();
     assert!(known.split(", ").count() >= 20, "{known}");
     for key in known.split(", ").filter(|key| *key != "stand_in") {
-        assert!(DOC.contains(&format!("\n{key}:")), "{key} is not in docs/DATASETS.md");
+        assert!(
+            DOC.contains(&format!("\n{key}:")),
+            "{key} is not in docs/DATASETS.md"
+        );
     }
 }
