@@ -24,7 +24,7 @@ tune dataset *flags:
 report *flags:
     cargo run --release --quiet -- report {{ flags }}
 
-# Time all operations, a training step and the latency of each method; or: just bench roofline | scale | peer.
+# Time all operations, a training step and the latency of each method; or: just bench roofline | scale | peer | busy.
 bench *what:
     cargo bench --bench bench -- {{ what }}
 
@@ -43,6 +43,10 @@ interop *flags:
 # Compare with torch, transformers, peft and adapters by the committed fixtures, and print every largest difference.
 parity:
     cargo test --test main parity:: -- --nocapture --test-threads 1
+
+# How often the statistics are wrong, by simulation with known truth; the tables go into docs/METHODOLOGY.md.
+error-rates replicates="4000":
+    cargo run --release --quiet --package peftbench-statistics --example error_rates -- docs/METHODOLOGY.md {{ replicates }}
 
 # Read damaged files of every kind, each property with this many cases.
 fuzz cases="5000":

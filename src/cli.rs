@@ -20,7 +20,7 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// Threads that compute; all cores by default.
+    /// Threads that compute, at most the cores of this machine [default: all of them].
     #[arg(long, global = true, env = "PEFTBENCH_THREADS")]
     pub threads: Option<usize>,
 }
@@ -38,13 +38,13 @@ pub enum Command {
     Train(Train),
     /// Metrics of saved weights on a split of a data set.
     Evaluate(Evaluate),
-    /// Predict rows with saved weights: a text (and a pair) in, label, probabilities and logits out.
+    /// Predict the labels of rows (JSONL, CSV, TSV, parquet or lines of text) with saved weights.
     Predict(Predict),
     /// List the tasks of a folder: method, data set, labels, metric, file size and resident size.
     Tasks(Tasks),
     /// Time saved weights side by side, without training: alone, merged, and mixed with other tasks.
     Latency(Latency),
-    /// Train own weights per domain and one set for all, try every set on every domain: what isolation costs and gives.
+    /// Train one set of weights per domain and one for all domains, and try every set on every domain.
     Domains(Domains),
     /// Write saved weights in the format of another library.
     Export(Export),
@@ -52,17 +52,20 @@ pub enum Command {
     Import(Import),
     /// Make tables, plots and the page from records.
     Report(Report),
-    /// Which method fits these limits, by the records that there are.
+    /// Recommend the method that keeps to given limits, by the records of runs.
     Recommend(Recommend),
-    /// List what there is.
+    /// List methods, data sets, backbones, studies or runs.
     List(List),
     /// Fetch backbones and data sets into the cache.
     Fetch(Fetch),
     /// Check every YAML, and the plan of a comparison, without training; all problems at once.
     Check(Check),
-    /// Make the run whose plan stands on standard input (used by compare).
-    #[command(hide = true)]
+    /// Make the runs of one task of a plan file (see compare --plan-only), as a scheduler starts it.
     RunPlan(RunPlan),
+    /// Make the runs of a plan file that nobody else makes, on any number of machines over one shared folder.
+    Work(Work),
+    /// How far the runs of a plan file or of a comparison are: done, running, waiting, failed.
+    Status(Status),
 }
 
 /// How a file of the user's own is read.
@@ -114,7 +117,7 @@ pub struct DataArguments {
     /// How a file of the user's own is read.
     #[command(flatten)]
     pub file: FileArguments,
-    /// Refuse when the data set cannot be had, instead of going on with its stand-in.
+    /// Stop when the data set is not found, instead of going on with its stand-in.
     #[arg(long)]
     pub no_stand_in: bool,
     /// Do not use the network.
@@ -124,10 +127,40 @@ pub struct DataArguments {
 
 /// `run-plan`.
 #[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("whose").required(true).args(["claim", "from"])))]
 pub struct RunPlan {
-    /// Names the claim under which the run is made.
+    /// The plan stands on standard input, and whoever started this holds the claim of this name.
+    #[arg(long, hide = true)]
+    pub claim: Option<String>,
+    /// The plan file that compare --plan-only wrote.
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// Which task of it, counted from 0 [default: as Slurm, Kubernetes or HyperQueue says].
+    #[arg(long, requires = "from")]
+    pub task: Option<usize>,
+    /// Runs that one task makes, one after the other.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub per_task: u16,
+}
+
+/// `work`.
+#[derive(Debug, Args)]
+pub struct Work {
+    /// The folder that compare --plan-only wrote.
+    pub folder: PathBuf,
+    /// How runs are made.
+    #[command(flatten)]
+    pub how: HowArguments,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// The folder that compare --plan-only wrote, or a comparison's folder.
+    pub folder: PathBuf,
+    /// Print JSON.
     #[arg(long)]
-    pub claim: String,
+    pub json: bool,
 }
 
 /// What every run of a comparison shares.
@@ -216,6 +249,19 @@ pub struct Compare {
     /// How runs are made.
     #[command(flatten)]
     pub how: HowArguments,
+    /// Train nothing: write the runs that are missing into this folder, with scripts for Slurm and Kubernetes, and
+    /// print the lines that submit them.
+    #[arg(long, value_name = "DIR")]
+    pub plan_only: Option<PathBuf>,
+    /// Runs that one task of the plan makes, one after the other.
+    #[arg(long, default_value_t = 1, requires = "plan_only", value_parser = clap::value_parser!(u16).range(1..))]
+    pub per_task: u16,
+    /// Tasks of the plan at the same time at most [default: as the cluster allows].
+    #[arg(long, requires = "plan_only")]
+    pub parallel: Option<usize>,
+    /// Arguments for sbatch, behind --.
+    #[arg(last = true, requires = "plan_only", value_name = "SBATCH")]
+    pub more: Vec<String>,
 }
 
 /// `sweep`.

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 pub const BAD_INPUT: u8 = 2;
 /// Some of the work did not end well.
 pub const SOME_FAILED: u8 = 1;
+/// A task of a plan that no further try can make: a scheduler need not start it again.
+pub const NEVER_AGAIN: u8 = 42;
 /// Stopped by ctrl-C.
 pub const INTERRUPTED: u8 = 130;
 

@@ -7,6 +7,7 @@ use clap::Parser;
 use peftbench::{
     cli::{self, Cli, Command},
     commands::*,
+    execute::{local::How, progress::Verbosity},
     exit,
     plan::{DataChoice, Shared},
 };
@@ -24,19 +25,31 @@ fn main() -> ExitCode {
 }
 
 fn set_threads(asked: Option<usize>) -> anyhow::Result<()> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = asked.unwrap_or(cores);
-    anyhow::ensure!(
-        (1..=cores).contains(&threads),
-        "--threads {threads}: this machine has {cores} cores for this process; accepted: 1 to {cores}"
-    );
-    Ok(kernels::set_threads(threads)?)
+    let available = kernels::available_threads();
+    // A task of Slurm has the cores that it was given.
+    let given = std::env::var("SLURM_CPUS_PER_TASK").ok();
+    let given = given.and_then(|n| n.parse().ok());
+    let given = given.map_or(available, |n: usize| n.clamp(1, available));
+    Ok(kernels::set_threads(asked.unwrap_or(given))?)
 }
 
 /// From what was typed to plain values.
 fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Compare(a) => compare::compare(&a.run.shared(), &a.methods, a.seeds, a.how.how()),
+        Command::Compare(a) => match a.plan_only {
+            None => compare::compare(&a.run.shared(), &a.methods, a.seeds, a.how.how()),
+            Some(folder) => plan_only::plan_only(
+                &a.run.shared(),
+                &a.methods,
+                a.seeds,
+                &plan_only::Asked {
+                    folder,
+                    per_task: a.per_task.into(),
+                    parallel: a.parallel,
+                    more: a.more,
+                },
+            ),
+        },
         Command::Sweep(a) => sweep::sweep(&a.run.shared(), &a.study, a.seeds, a.how.how()),
         Command::Tune(a) => {
             let search = tune::Search {
@@ -143,7 +156,20 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
         Command::List(a) => list::list(a.what, &a.records, a.json),
         Command::Fetch(a) => fetch::fetch(&a.names, a.offline),
         Command::Check(a) => check::check(check_shared(a).as_ref()),
-        Command::RunPlan(a) => run_plan::run_plan(&a.claim, started),
+        Command::RunPlan(a) => match (a.claim, a.from) {
+            (Some(claim), _) => run_plan::run_plan(&claim, started),
+            (_, from) => work::task(
+                &from.unwrap_or_default(),
+                a.task,
+                a.per_task.into(),
+                How {
+                    verbosity: Verbosity::Normal,
+                    jobs: 1,
+                },
+            ),
+        },
+        Command::Work(a) => work::work(&a.folder, a.how.how()),
+        Command::Status(a) => status::status(&a.folder, a.json),
     }
 }
 

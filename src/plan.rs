@@ -29,7 +29,7 @@ pub struct DataChoice {
     /// How a file named by its path is read.
     #[serde(default)]
     pub options: datasets::FileOptions,
-    /// Whether a stand-in may be used when the data set cannot be had.
+    /// Whether a stand-in may be used when the data set is not found.
     pub stand_in: bool,
     /// Set when `name` is already the stand-in for this data set.
     pub stand_in_for: Option<String>,

@@ -1,4 +1,4 @@
-//! Signals that ask the program to stop: INT (ctrl-C), TERM, HUP.
+//! Signals that ask the program to stop: INT (ctrl-C), TERM, HUP, USR1.
 //!
 //! While runs go on, a signal sets a flag: the run is recorded as interrupted, and the program ends. A second signal, or
 //! one that comes at another time, ends the program at once.
@@ -18,7 +18,13 @@ use signal_hook::{consts, flag};
 use crate::exit;
 
 #[cfg(unix)]
-const SIGNALS: [i32; 3] = [consts::SIGINT, consts::SIGTERM, consts::SIGHUP];
+const SIGNALS: [i32; 4] = [
+    consts::SIGINT,
+    consts::SIGTERM,
+    consts::SIGHUP,
+    // Slurm's, some time before the end of what a task may take.
+    consts::SIGUSR1,
+];
 #[cfg(not(unix))]
 const SIGNALS: [i32; 2] = [consts::SIGINT, consts::SIGTERM];
 

@@ -36,6 +36,7 @@ mod spec;
 mod split;
 mod text;
 mod tokenise;
+mod tokenizer_files;
 mod yaml;
 
 pub use augment::Augmentation;
@@ -52,6 +53,7 @@ pub use spec::{Also, DatasetSpec, FileOptions, Format, LabelSpec, names, spec, s
 pub use split::{Split, subset};
 pub use text::{check_regular, open_regular};
 pub use tokenise::{Encoded, TextTokenizer};
+pub use tokenizer_files::tokenizer_file;
 pub use yaml::{from_yaml, nearest, plain as plain_yaml_error};
 
 /// Lower-case hexadecimal digits.

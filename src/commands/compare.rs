@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use reports::{Comparison, Findings, record::Status, tables};
+use record::{RunRecord, Status};
+use reports::{Comparison, Findings, tables};
 
 use super::report;
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
     },
     exit,
     plan::{self, Shared},
+    records,
     signals::Signals,
 };
 
@@ -35,17 +37,27 @@ pub fn compare(
     if let Some(code) = ended.say_end(trials.len() * seeds.len(), verbosity) {
         return Ok(code);
     }
+    // A part of the methods is made, all that was made under the same conditions is reported.
+    let all = records::read(&base.out)?;
+    let comparisons = of_these(&all, &ended.records);
+    let written = reports::write_report(&all, &Findings::read(&base.out)?, &base.out)?;
     if verbosity == Verbosity::Json {
-        let comparisons = Comparison::from_records(&ended.records);
-        reports::write_report(&ended.records, &Findings::read(&base.out)?, &base.out)?;
         let all: Vec<_> = comparisons.iter().map(tables::json).collect();
         let event = serde_json::json!({ "event": "compared", "comparisons": all });
         say!("{event}")?;
     } else {
-        let findings = Findings::read(&base.out)?;
-        report::show(&ended.records, &findings, &base.out, false, verbosity)?;
+        report::show(&comparisons, &written.files, verbosity)?;
     }
     Ok(exit::after(
         ended.records.iter().any(|r| r.status != Status::Ok),
     ))
+}
+
+/// The comparisons that one of these runs belongs to.
+pub fn of_these(all: &[RunRecord], made: &[RunRecord]) -> Vec<Comparison> {
+    let made = |id: &str| made.iter().any(|r| r.id == id);
+    let comparisons = Comparison::from_records(all).into_iter();
+    comparisons
+        .filter(|c| c.records.iter().any(|r| made(&r.id)))
+        .collect()
 }

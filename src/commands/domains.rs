@@ -90,7 +90,7 @@ pub struct Crossed {
 /// `domains`.
 ///
 /// # Errors
-/// If data or backbone cannot be had, the domains differ in their labels, or the output folder cannot be written.
+/// If data or backbone are not found, the domains differ in their labels, or the output folder cannot be written.
 pub fn domains(asked: &Asked) -> Result<ExitCode> {
     let domains = &asked.datasets;
     ensure!(

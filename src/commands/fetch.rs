@@ -9,7 +9,7 @@ use crate::{nearest::nearest, prepare::Files};
 /// `fetch`.
 ///
 /// # Errors
-/// If a name is unknown or cannot be had.
+/// If a name is unknown, or its files are not found.
 pub fn fetch(names: &[String], offline: bool) -> Result<ExitCode> {
     let files = Files::new(offline)?;
     let backbones: Vec<_> = backbone::names().collect();

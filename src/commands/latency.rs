@@ -74,7 +74,7 @@ struct Measured {
 /// `latency`.
 ///
 /// # Errors
-/// If weights, backbone or data cannot be had.
+/// If weights, backbone or data are not found.
 pub fn latency(asked: &Asked) -> Result<ExitCode> {
     for (flag, values) in [("--batches", &asked.batches), ("--lengths", &asked.lengths)] {
         for value in values {

@@ -1,9 +1,13 @@
 //! `report`: tables, plots and the page from records; `--compare`: what changed between two folders of records.
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use anyhow::{Context, Result, ensure};
-use reports::{Comparison, Findings, changes, claims, record::RunRecord, tables};
+use anyhow::{Result, ensure};
+use record::write_whole;
+use reports::{Comparison, Findings, changes, claims, tables};
 
 use crate::{execute::progress::Verbosity, output, records};
 
@@ -20,8 +24,15 @@ pub fn report(folder: &Path, out: Option<&Path>, json: bool) -> Result<ExitCode>
     );
     let out = out.unwrap_or(folder);
     let findings = Findings::read(folder)?;
-    show(&records, &findings, out, json, Verbosity::Normal)?;
-    show_more(&records, &findings, out, json)?;
+    let comparisons = Comparison::from_records(&records);
+    let written = reports::write_report(&records, &findings, out)?;
+    if json {
+        let all: Vec<_> = comparisons.iter().map(tables::json).collect();
+        say!("{}", serde_json::to_string_pretty(&all)?)?;
+    } else {
+        show(&comparisons, &written.files, Verbosity::Normal)?;
+    }
+    show_more(&comparisons, &findings, out, json)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -39,31 +50,17 @@ pub fn compare(before: &Path, after: &Path, json: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints the comparisons of records and writes the report.
+/// Prints comparisons, and says which files hold the report.
 ///
 /// # Errors
-/// If the report cannot be written.
-pub fn show(
-    records: &[RunRecord],
-    findings: &Findings,
-    out: &Path,
-    json: bool,
-    verbosity: Verbosity,
-) -> Result<()> {
-    let comparisons = Comparison::from_records(records);
-    let written = reports::write_report(records, findings, out)?;
-    if json {
-        let all: Vec<_> = comparisons.iter().map(tables::json).collect();
-        say!("{}", serde_json::to_string_pretty(&all)?)?;
-        return Ok(());
-    }
-    let width = output::terminal_width();
-    let colour = output::colour();
-    for comparison in &comparisons {
+/// If standard output cannot be written.
+pub fn show(comparisons: &[Comparison], files: &[PathBuf], verbosity: Verbosity) -> Result<()> {
+    let (width, colour) = (output::terminal_width(), output::colour());
+    for comparison in comparisons {
         say!("{}", tables::terminal(comparison, width, colour))?;
     }
     if verbosity == Verbosity::Normal {
-        for file in written.files {
+        for file in files {
             eprintln!("wrote {}", file.display());
         }
     }
@@ -71,7 +68,12 @@ pub fn show(
 }
 
 /// Studies, searches and claims: files beside the report, and the claims' verdicts in the terminal.
-fn show_more(records: &[RunRecord], findings: &Findings, out: &Path, json: bool) -> Result<()> {
+fn show_more(
+    comparisons: &[Comparison],
+    findings: &Findings,
+    out: &Path,
+    json: bool,
+) -> Result<()> {
     let mut files = Vec::new();
     for study in &findings.studies {
         files.extend(reports::studies::write(study, out)?);
@@ -79,13 +81,13 @@ fn show_more(records: &[RunRecord], findings: &Findings, out: &Path, json: bool)
     for tuning in &findings.tunings {
         files.extend(reports::tuning::write(tuning, out)?);
     }
-    let claims = claims::judge_all(&Comparison::from_records(records), &findings.studies)?;
+    let claims = claims::judge_all(comparisons, &findings.studies)?;
     for (name, content) in [
         ("claims.md", claims::markdown(&claims)),
         ("claims.json", serde_json::to_string_pretty(&claims)?),
     ] {
         let path = out.join(name);
-        std::fs::write(&path, content).with_context(|| path.display().to_string())?;
+        write_whole(&path, content.as_bytes())?;
         files.push(path);
     }
     if !json {

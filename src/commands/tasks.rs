@@ -10,7 +10,7 @@ use crate::{exit, output::columns, task_library};
 /// `tasks`.
 ///
 /// # Errors
-/// If the folder or the backbone cannot be had. A task that cannot be loaded is listed with its error, and the exit code
+/// If the folder or the backbone is not found. A task that cannot be loaded is listed with its error, and the exit code
 /// is 1.
 pub fn tasks(
     folder: &Path,

@@ -5,19 +5,20 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use reports::{
-    Comparison, Findings,
+    Findings,
     record::{Status, Tuned},
     tables,
     tuning::{self, Manifest, MethodTrials, Tuning},
 };
 use serde_json::Value;
 
+use super::{compare::of_these, report};
 use crate::{
     execute::{
         local::{self, How, Planned},
         progress::Verbosity,
     },
-    exit, folders, output,
+    exit, folders,
     plan::{self, RunPlan, Shared, Trial},
     records,
     signals::Signals,
@@ -185,10 +186,10 @@ pub fn tune(
     let winners = wanted
         .iter()
         .zip(&tuning.searches)
-        .filter_map(|(trial, search)| {
+        .filter_map(|(trial, found)| {
             Some(Trial {
                 method: trial.method.clone(),
-                overrides: configured(trial, &search.trials[search.best?].drawn),
+                overrides: configured(trial, &found.trials[found.best?].drawn),
                 tuned: Some(Tuned {
                     trials: search.trials,
                     judged_by: judged_by.clone(),
@@ -211,28 +212,14 @@ pub fn tune(
     let all_records = records::read(&base.out)?;
     files
         .extend(reports::write_report(&all_records, &Findings::read(&base.out)?, &base.out)?.files);
-    let comparisons: Vec<Comparison> = Comparison::from_records(&all_records)
-        .into_iter()
-        .filter(|c| {
-            let tuned = |id: &str| winning.records.iter().any(|r| r.id == id);
-            c.records.iter().any(|r| tuned(&r.id))
-        })
-        .collect();
+    let comparisons = of_these(&all_records, &winning.records);
     if verbosity == Verbosity::Json {
         let all: Vec<_> = comparisons.iter().map(tables::json).collect();
         let event = serde_json::json!({ "event": "tuned", "tuning": tuning, "comparisons": all });
         say!("{event}")?;
     } else {
         say!("{}", tuning::markdown(&tuning))?;
-        for comparison in &comparisons {
-            let width = output::terminal_width();
-            say!("{}", tables::terminal(comparison, width, output::colour()))?;
-        }
-    }
-    if verbosity == Verbosity::Normal {
-        for file in files {
-            eprintln!("wrote {}", file.display());
-        }
+        report::show(&comparisons, &files, verbosity)?;
     }
     let mut all = ended.records.iter().chain(&winning.records);
     Ok(exit::after(all.any(|r| r.status != Status::Ok)))

@@ -183,6 +183,12 @@ impl Claims {
     }
 }
 
+/// Who is making a run, if somebody is. A claim of another machine is taken at its word.
+pub fn owner(folder: &Path, id: &str) -> Option<Owner> {
+    let owner = read(&folder.join(format!("{id}.claim")))?.owner?;
+    (owner.runs() != Some(false)).then_some(owner)
+}
+
 /// A claim file as it was read.
 struct Seen {
     /// Absent while it is being written.

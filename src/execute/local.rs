@@ -93,7 +93,7 @@ pub struct Planned {
 /// Makes the missing runs of a comparison. `base` gives everything but method and seed.
 ///
 /// # Errors
-/// If a plan is not valid, data or backbone cannot be had, or the output folder cannot be written.
+/// If a plan is not valid, data or backbone are not found, or the output folder cannot be written.
 /// A run that fails is a record, not an error.
 pub fn compare(
     base: &RunPlan,
@@ -103,6 +103,14 @@ pub fn compare(
     signals: &Signals,
 ) -> Result<Executed> {
     folders::check_writable(&folders::records_folder(&base.out))?;
+    run_all(&plan(base, trials, seeds)?, &[], how, signals)
+}
+
+/// The runs of a comparison, checked. `base` gives everything but method and seed.
+///
+/// # Errors
+/// If a plan is not valid, or data or backbone are not found.
+pub fn plan(base: &RunPlan, trials: &[Trial], seeds: &[u64]) -> Result<Vec<Planned>> {
     let plans = seeds.iter().flat_map(|seed| {
         trials.iter().map(|trial| RunPlan {
             trial: trial.clone(),
@@ -110,13 +118,12 @@ pub fn compare(
             ..base.clone()
         })
     });
-    let planned = plan_all(plans).into_iter().collect::<Result<Vec<_>>>()?;
-    run_all(&planned, &[], how, signals)
+    plan_all(plans).into_iter().collect()
 }
 
 /// Checks every plan before the first run starts.
 pub fn plan_all(plans: impl Iterator<Item = RunPlan>) -> Vec<Result<Planned>> {
-    // Runs over the same data and backbone share what is in memory, or why it cannot be had.
+    // Runs over the same data and backbone share what is in memory, or why it is not.
     let mut prepared: BTreeMap<String, Result<Prepared, String>> = BTreeMap::new();
     plans
         .map(|mut plan| {
@@ -398,8 +405,8 @@ fn finished(own: &Path, elsewhere: &[PathBuf], id: &str) -> Result<Option<RunRec
     Ok(None)
 }
 
-/// Exit codes of a process that INT, TERM or HUP ended.
-const STOPPED: [i32; 3] = [130, 143, 129];
+/// Exit codes of a process that INT, TERM, HUP or USR1 ended.
+const STOPPED: [i32; 4] = [130, 143, 129, 138];
 
 /// What a run's process tells.
 enum Told<'a> {

@@ -2,4 +2,6 @@
 
 pub mod claim;
 pub mod local;
+pub mod plan_file;
 pub mod progress;
+pub mod submit;

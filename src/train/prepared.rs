@@ -38,7 +38,7 @@ impl Prepared {
     /// Loads what a plan names, and says what was done to the data and how many examples each class has.
     ///
     /// # Errors
-    /// If data or backbone cannot be had or are not valid.
+    /// If data or backbone are not found, or are damaged.
     pub fn load(plan: &RunPlan) -> Result<Self> {
         let prepared = Self::load_from(Files::new(plan.offline)?, plan)?;
         let classes = prepared.data.dataset.classes();

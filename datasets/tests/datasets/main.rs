@@ -11,3 +11,4 @@ mod skip;
 mod support;
 mod tables;
 mod tokenising;
+mod tokenizer_files;
