@@ -38,7 +38,7 @@ pub enum Command {
     Train(Train),
     /// Metrics of saved weights on a split of a data set.
     Evaluate(Evaluate),
-    /// Predict rows with saved weights: a text (and a pair) in, label, probabilities and logits out.
+    /// Predict the labels of rows (JSONL, CSV, TSV, parquet or lines of text) with saved weights.
     Predict(Predict),
     /// List the tasks of a folder: method, data set, labels, metric, file size and resident size.
     Tasks(Tasks),

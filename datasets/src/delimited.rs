@@ -4,8 +4,6 @@
 //! separator belongs to it. A quote elsewhere is a character like any other. Blank lines are passed over. The first line
 //! may name the separator (`sep=;`, as Excel does).
 
-use std::path::Path;
-
 use crate::{
     Result,
     problems::Fault,
@@ -51,14 +49,6 @@ impl Delimited {
             line: 1,
             after_return: false,
         }
-    }
-
-    pub fn note(&self) -> Option<&String> {
-        self.text.note.as_ref()
-    }
-
-    pub fn path(&self) -> &Path {
-        self.text.path()
     }
 
     /// Passes over the first line if it names the separator; the separator that it names.

@@ -43,6 +43,9 @@ enum Meaning {
 pub(crate) struct Parquet {
     path: PathBuf,
     metadata: Arc<FileMetadata>,
+    /// Names of the columns that can be read.
+    pub names: Vec<String>,
+    /// Those that are read.
     columns: Vec<(String, Meaning)>,
     /// Columns of kinds that are not read, such as lists.
     pub unread: Vec<(String, &'static str)>,
@@ -60,10 +63,12 @@ impl Parquet {
         });
         let mut metadata = metadata.map_err(|message: String| damaged(path, &message))?;
         let (mut fields, mut columns, mut unread) = (Vec::new(), Vec::new(), Vec::new());
+        let mut names = Vec::new();
         for field in metadata.schema_descr.fields() {
             match plain(field) {
                 Ok((field, meaning)) => {
                     let name = field.name().to_owned();
+                    names.push(name.clone());
                     if wanted.is_none_or(|wanted| wanted.contains(&name.as_str())) {
                         columns.push((name, meaning));
                     }
@@ -79,16 +84,12 @@ impl Parquet {
         Ok(Self {
             path: path.to_owned(),
             metadata: Arc::new(metadata),
+            names,
             columns,
             unread,
             next: 0,
             part: VecDeque::new(),
         })
-    }
-
-    /// Names of the columns that can be read.
-    pub fn names(&self) -> Vec<String> {
-        self.columns.iter().map(|(name, _)| name.clone()).collect()
     }
 
     /// The next row.
@@ -109,7 +110,9 @@ impl Parquet {
             let mut reader = ParquetReader::new(file);
             reader.set_metadata(Arc::clone(&self.metadata));
             let frame = reader
-                .with_columns(Some(self.names()))
+                .with_columns(Some(
+                    self.columns.iter().map(|(name, _)| name.clone()).collect(),
+                ))
                 .with_slice(Some((self.next, height)))
                 .finish()
                 .map_err(|error| error.to_string())?;

@@ -16,6 +16,7 @@ use crate::{
     problems::{Fault, Problems},
     rows::{RowError, RowOptions, Rows, cell_text, require},
     split,
+    text::check_regular,
 };
 
 /// A row of a data set.
@@ -322,11 +323,15 @@ impl Table {
                 .collect(),
             only_columns: true,
         };
-        let mut rows = Rows::open(file.path, &options)?;
-        notes.extend(rows.notes().iter().cloned());
         let empty = || Error::Empty {
             path: file.path.to_owned(),
         };
+        check_regular(file.path)?;
+        if std::fs::metadata(file.path).is_ok_and(|file| file.len() == 0) {
+            return Err(empty());
+        }
+        let mut rows = Rows::open(file.path, &options)?;
+        notes.extend(rows.notes().iter().cloned());
         if rows.header().is_some_and(<[String]>::is_empty) {
             return Err(empty());
         }

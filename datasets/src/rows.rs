@@ -266,7 +266,7 @@ impl Rows {
         }
         Ok(Self {
             path: path.to_owned(),
-            header: Some(file.names()),
+            header: Some(file.names.clone()),
             body: Body::Parquet(file, 0),
             separator: b',',
             notes,

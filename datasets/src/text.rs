@@ -137,7 +137,7 @@ impl Text {
         if first.starts_with(&[0x1f, 0x8b]) {
             let packed = Cursor::new(first).chain(input);
             input = Box::new(MultiGzDecoder::new(packed));
-            first = start(&mut input, head).map_err(|error| io(path, error))?;
+            first = start(&mut input, head).map_err(|error| unreadable(path, error))?;
         }
         let named = named
             .map(encoding)
@@ -192,21 +192,11 @@ impl Text {
             let n = self
                 .input
                 .read(&mut self.raw)
-                .map_err(|error| self.unreadable(error))?;
+                .map_err(|error| unreadable(&self.path, error))?;
             self.ended = n == 0;
             self.decode(n)?;
         }
         Ok(self.text.len() > before)
-    }
-
-    fn unreadable(&self, error: std::io::Error) -> Error {
-        match error.kind() {
-            std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::InvalidInput => format(
-                &self.path,
-                format!("a damaged gzip file, or one that is cut short: {error}"),
-            ),
-            _ => io(&self.path, error),
-        }
     }
 
     fn decode(&mut self, n: usize) -> Result<()> {
@@ -320,6 +310,17 @@ impl Text {
     /// The file's name in messages.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// An error of reading; what the system does not say comes from unpacking.
+fn unreadable(path: &Path, error: std::io::Error) -> Error {
+    match error.raw_os_error() {
+        None => format(
+            path,
+            format!("a damaged gzip file, or one that is cut short: {error}"),
+        ),
+        Some(_) => io(path, error),
     }
 }
 
