@@ -55,6 +55,7 @@ pub fn of(method: &str, mergeable: bool) -> Vec<&'static str> {
 /// # Errors
 /// If the folder is damaged, or holds something that we do not compute; the message names it.
 pub fn read(folder: &Path, loaded: Option<&LoadedBackbone>) -> Result<Option<Saved>> {
+    sources::check_folder(folder)?;
     let path = folder.join(ADAPTER_CONFIG);
     if folder.join(CONFIG).exists() || !path.exists() {
         return Ok(None);
