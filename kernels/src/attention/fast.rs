@@ -116,7 +116,7 @@ struct Heads {
 
 impl Heads {
     /// Calls `f(span, head of keys, (part, parts))` for all of them, in parallel if `products` matrix products per head
-    /// are worth it; in at least `least` calls, if blocks of queries allow it.
+    /// are worth it; in at least `least` calls, if the queries are long enough: each call transposes the keys that it reads.
     fn for_each(
         &self,
         products: usize,
@@ -133,7 +133,12 @@ impl Heads {
             .sum();
         let operations = 2 * products * scores * self.width();
         let serial = operations < SERIAL_BELOW || threads() == 1;
-        let parts = if serial { 1 } else { least.div_ceil(units) };
+        let longest = self.query_spans.iter().map(|q| q.len()).max().unwrap_or(1);
+        let parts = if serial {
+            1
+        } else {
+            least.div_ceil(units).min(longest.div_ceil(BLOCK))
+        };
         let calls = units * parts;
         let tasks = if serial { 1 } else { calls.min(16 * threads()) };
         parallel(tasks, |task| {
