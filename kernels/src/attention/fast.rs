@@ -319,9 +319,8 @@ impl Heads {
         let scale = 1.0 / (d as f64).sqrt();
         let step = length.next_multiple_of(16);
         let most = BLOCK.min(queries.len());
-        // Blocks that see different keys add to zeros.
-        let hides = self.attention.hides();
-        if hides {
+        // Where blocks see different keys, they add to zeros.
+        if self.attention.hides() {
             for to in [dk, dv].into_iter().flatten() {
                 for row in keys.clone() {
                     // SAFETY: the heads of a span own their columns.
@@ -383,7 +382,7 @@ impl Heads {
                         scale: T::from_f64(scale),
                     };
                     T::run(self.level, softmax);
-                    let more = hides || i > 0;
+                    let more = i > 0;
                     if let Some(dv) = dv {
                         let p = Left {
                             ptr: p.cast_const(),
