@@ -128,7 +128,7 @@ fn module(architecture: Architecture, layer: usize, sublayer: &str) -> String {
 fn prefix_place(architecture: Architecture) -> &'static str {
     match architecture {
         Architecture::DistilBert => "self",
-        Architecture::Bert | Architecture::Roberta => "self_prefix",
+        _ => "self_prefix",
     }
 }
 
@@ -784,6 +784,7 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
         Architecture::Bert => "Bert",
         Architecture::Roberta => "Roberta",
         Architecture::DistilBert => "DistilBert",
+        other => bail!("AdapterHub: folders over {} are not written", other.name()),
     };
     let common = json!({
         "hidden_size": loaded.backbone.config().hidden,
