@@ -599,8 +599,11 @@ impl Backbone {
             let next = self.layer(layer, &states[layer], spans, &angles, None, hooks, phase)?;
             states.push(next);
         }
-        if let (Some(norm), Some(x)) = (&self.final_norm, states.pop()) {
-            states.push(hooks.apply_norm(Norm::Final, &x, None, norm, Pass { phase, spans })?);
+        if let Some(norm) = &self.final_norm
+            && let Some(x) = states.pop()
+        {
+            let pass = Pass { phase, spans };
+            states.push(hooks.apply_norm(Norm::Final, &x, None, norm, pass)?);
         }
         Ok(states)
     }
