@@ -27,6 +27,7 @@ pub fn minilm_config() -> Config {
         token_types: 2,
         activation: Activation::Gelu,
         epsilon: 1e-12,
+        description: backbone::Description::post_norm(12, 384),
     }
 }
 

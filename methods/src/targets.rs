@@ -58,6 +58,15 @@ pub(crate) fn sites(
         .iter()
         .map(|m| m.parse())
         .collect::<Result<Vec<Projection>, _>>()?;
+    let known: Vec<Projection> = backbone.description.projections().collect();
+    if let Some(missing) = projections.iter().find(|p| !known.contains(p)) {
+        let names: Vec<_> = known.iter().map(|p| p.name()).collect();
+        return Err(format!(
+            "target_modules: '{missing}' is no linear layer of a {}; it has {}",
+            backbone.architecture.name(),
+            names.join(", ")
+        ));
+    }
     let mut sites: Vec<Site> = layers
         .resolve(backbone.layers)?
         .into_iter()

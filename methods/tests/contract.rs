@@ -30,6 +30,7 @@ fn backbone() -> Backbone {
         token_types: 2,
         activation: Activation::Gelu,
         epsilon: 1e-12,
+        description: backbone::Description::post_norm(2, HIDDEN),
     };
     let random = Backbone::random(config, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
     // Larger weights than a fresh model's: near-zero ones would hide differences.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context, Result, bail};
-use backbone::{Architecture, HeadKind, Pooling, Projection, Site, TensorFile};
+use backbone::{Architecture, HeadKind, Pooling, Site, TensorFile};
 use candle_core::Tensor;
 use serde_json::{Map, Value};
 use sources::Place;
@@ -58,7 +58,7 @@ pub(super) fn reading(architecture: Architecture, trained_pooler: bool) -> (Pool
         Architecture::Bert if trained_pooler => (Pooling::Cls, HeadKind::DenseTanh),
         Architecture::Bert => (Pooling::Pooler, HeadKind::Linear),
         Architecture::Roberta => (Pooling::Cls, HeadKind::DenseTanh),
-        Architecture::DistilBert => (Pooling::Cls, HeadKind::DenseRelu),
+        other => backbone::BackboneSpec::conventions(other),
     }
 }
 
@@ -111,7 +111,8 @@ pub(super) fn split_prefix(path: &str) -> Option<(Architecture, &str)> {
 /// The site of a path inside a transformers model, without the architecture's prefix.
 pub(super) fn site(architecture: Architecture, path: &str) -> Option<Site> {
     let layer = path.split('.').find_map(|segment| segment.parse().ok())?;
-    Projection::ALL
+    architecture
+        .projections()
         .into_iter()
         .map(|projection| Site { layer, projection })
         .find(|site| architecture.module(*site) == path)
@@ -124,7 +125,10 @@ pub(super) fn linear_modules(
     layers: usize,
 ) -> BTreeMap<String, Option<Site>> {
     let sites = (0..layers)
-        .flat_map(|layer| Projection::ALL.map(|projection| Site { layer, projection }))
+        .flat_map(|layer| {
+            let projections = architecture.projections().into_iter();
+            projections.map(move |projection| Site { layer, projection })
+        })
         .map(|site| {
             let path = format!("{}.{}", architecture.name(), architecture.module(site));
             (path, Some(site))

@@ -96,6 +96,7 @@ pub(super) fn config(export: &Export<'_>, with_head: bool) -> Result<Value> {
         Architecture::Roberta if xlm => "XLMRoberta",
         Architecture::Roberta => "Roberta",
         Architecture::DistilBert => "DistilBert",
+        other => bail!("merged checkpoints over {} are not written", other.name()),
     };
     let class = if with_head {
         "ForSequenceClassification"
@@ -157,7 +158,7 @@ fn write_tokenizer(export: &Export<'_>, out: &Path) -> Result<()> {
     let (names, specials) = match config.architecture {
         Architecture::Roberta => (2, ["<s>", "</s>", "<unk>", "<pad>", "<mask>"]),
         Architecture::DistilBert => (2, ["[CLS]", "[SEP]", "[UNK]", "[PAD]", "[MASK]"]),
-        Architecture::Bert => (3, ["[CLS]", "[SEP]", "[UNK]", "[PAD]", "[MASK]"]),
+        _ => (3, ["[CLS]", "[SEP]", "[UNK]", "[PAD]", "[MASK]"]),
     };
     let inputs = ["input_ids", "attention_mask", "token_type_ids"];
     let mut json = json!({

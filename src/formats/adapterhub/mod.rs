@@ -238,6 +238,7 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
         Architecture::Bert => "Bert",
         Architecture::Roberta => "Roberta",
         Architecture::DistilBert => "DistilBert",
+        other => bail!("AdapterHub: folders over {} are not written", other.name()),
     };
     let common = json!({
         "hidden_size": loaded.backbone.config().hidden,

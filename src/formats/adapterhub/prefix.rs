@@ -14,7 +14,7 @@ use crate::{prepare::LoadedBackbone, saved::Tensors};
 fn prefix_place(architecture: Architecture) -> &'static str {
     match architecture {
         Architecture::DistilBert => "self",
-        Architecture::Bert | Architecture::Roberta => "self_prefix",
+        _ => "self_prefix",
     }
 }
 
