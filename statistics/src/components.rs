@@ -1,0 +1,149 @@
+//! Where the uncertainty of a mean comes from: seeds, examples, or single flips.
+//!
+//! Scores (of one method, or differences of two) of seed i on example j follow `d[i][j] = μ + seed i + example j + rest i,j` with
+//! standard deviations σs, σx and σe: crossed random effects. The mean over s seeds and n examples then has the variance
+//! `σs²/s + σx²/n + σe²/(s n)`. It is estimated as Obuchowski and Rockette (1995) do for readers and cases, with the degrees of
+//! freedom of Hillis (2007):
+//!
+//! - `S²` the sample variance of the seeds' means, expected `σs² + σe²/n`;
+//! - `C = max(0, mean over i ≠ k of cov_j(d_i, d_k)) / n`, expected `σx²/n`;
+//! - `W = mean over i of var_j(d_i) / n − C`, expected `σe²/n`;
+//! - `V = max(S², W)/s + C`: seeds vary at least as much as flips of single examples make them;
+//! - `df = V² / ((S²/s)²/(s − 1) + C²/(n − 1))`.
+//!
+//! With few seeds S² is itself badly known. A prior from all pairs of a comparison with the weight of two degrees of freedom
+//! steadies it ([`Components::moderated`], as Smyth 2004 moderates variances of genes).
+//!
+//! `V` is never below `2/(n + 2)²`: methods that agree on all n examples are not known to be equal, some 3/n of unseen
+//! examples may tell them apart. It is the variance of a paired difference with one example added to either side (Bonett and
+//! Price 2012).
+
+use serde::Serialize;
+
+use crate::{Scores, distribution::MANY};
+
+/// Degrees of freedom that the prior of [`Components::moderated`] is worth.
+const PRIOR_DF: f64 = 2.0;
+
+/// The parts of the variance of a mean over seeds and examples.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Components {
+    /// Number of seeds s, at least two.
+    pub seeds: usize,
+    /// Number of examples n, at least two.
+    pub examples: usize,
+    /// Variance between the seeds' means, S².
+    pub between: f64,
+    /// Degrees of freedom of S².
+    pub between_df: f64,
+    /// Part of the variance that all seeds share through their examples, C.
+    pub shared: f64,
+    /// What flips of single examples add to a seed's mean, W.
+    pub flips: f64,
+}
+
+impl Components {
+    /// Of these scores; `None` with one seed.
+    pub fn of(scores: &Scores) -> Option<Self> {
+        let n = scores.examples() as f64;
+        let s = scores.seeds().count();
+        if s < 2 {
+            return None;
+        }
+        let means: Vec<f64> = scores.rows().map(|r| r.iter().sum::<f64>() / n).collect();
+        let mean = means.iter().sum::<f64>() / s as f64;
+        let between = means.iter().map(|m| (m - mean).powi(2)).sum::<f64>() / (s - 1) as f64;
+        // Sum of variances within rows, and variance of the sum over rows: their difference holds all covariances.
+        let mut own = 0.0;
+        let mut total = vec![0.0; scores.examples()];
+        for (row, m) in scores.rows().zip(&means) {
+            for (t, x) in total.iter_mut().zip(row) {
+                let d = x - m;
+                own += d * d;
+                *t += d;
+            }
+        }
+        let own = own / (n - 1.0);
+        let all = total.iter().map(|t| t * t).sum::<f64>() / (n - 1.0);
+        let shared = ((all - own) / (s * (s - 1)) as f64).max(0.0) / n;
+        // Rounding may leave a hair below zero where all seeds agree.
+        let flips = (own / s as f64 / n - shared).max(0.0);
+        Some(Self {
+            seeds: s,
+            examples: scores.examples(),
+            between,
+            between_df: (s - 1) as f64,
+            shared,
+            flips,
+        })
+    }
+
+    /// The same with S² drawn towards `prior`, the mean of S² over all pairs of the comparison (twice the mean square of
+    /// method × seed), which counts as two more degrees of freedom.
+    #[must_use]
+    pub fn moderated(mut self, prior: f64) -> Self {
+        let df = self.between_df;
+        self.between = (PRIOR_DF * prior + df * self.between) / (PRIOR_DF + df);
+        self.between_df = PRIOR_DF + df;
+        self
+    }
+
+    /// Standard deviation σs over seeds, on infinitely many examples.
+    pub fn sigma_seed(&self) -> f64 {
+        (self.between - self.flips).max(0.0).sqrt()
+    }
+
+    /// Standard deviation σx over examples, of infinitely many seeds.
+    pub fn sigma_example(&self) -> f64 {
+        (self.shared * self.examples as f64).sqrt()
+    }
+
+    /// Standard deviation σe of what neither the seed nor the example explains.
+    pub fn sigma_residual(&self) -> f64 {
+        (self.flips * self.examples as f64).sqrt()
+    }
+
+    /// Variance V of the mean.
+    pub fn variance(&self) -> f64 {
+        self.variance_with(self.seeds, self.examples)
+    }
+
+    /// Standard error √V of the mean.
+    pub fn standard_error(&self) -> f64 {
+        self.variance().sqrt()
+    }
+
+    /// Degrees of freedom of V.
+    pub fn df(&self) -> f64 {
+        self.df_with(self.seeds, self.examples)
+    }
+
+    /// Variance to be expected of the mean over so many seeds and examples.
+    pub fn variance_with(&self, seeds: usize, examples: usize) -> f64 {
+        let (seed, shared) = self.parts(seeds, examples);
+        let n = examples as f64;
+        (seed + shared).max(2.0 / (n + 2.0).powi(2))
+    }
+
+    /// Degrees of freedom to be expected with so many seeds and examples.
+    pub fn df_with(&self, seeds: usize, examples: usize) -> f64 {
+        let (_, shared) = self.parts(seeds, examples);
+        let (s, n) = (seeds as f64, examples as f64);
+        // A prior keeps its weight when seeds are added.
+        let between_df = self.between_df + s - self.seeds as f64;
+        let between = self.between - self.flips + self.flips * self.examples as f64 / n;
+        let below =
+            (between.max(0.0) / s).powi(2) / between_df.max(1.0) + shared.powi(2) / (n - 1.0);
+        if below == 0.0 {
+            return n - 1.0;
+        }
+        (self.variance_with(seeds, examples).powi(2) / below).min(MANY)
+    }
+
+    /// The parts of V that more seeds and that only more examples make smaller.
+    fn parts(&self, seeds: usize, examples: usize) -> (f64, f64) {
+        let fewer = self.examples as f64 / examples as f64;
+        let seed = (self.between - self.flips).max(0.0) + self.flips * fewer;
+        (seed / seeds as f64, self.shared * fewer)
+    }
+}

@@ -1,0 +1,107 @@
+//! Correlation of predicted with true numbers, and what each example adds to it.
+
+use serde::Serialize;
+
+use crate::{Error, jackknife::pseudo_values};
+
+/// A correlation between predicted and true numbers. More is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Correlation {
+    /// Of the numbers (Pearson 1895).
+    Pearson,
+    /// Of their ranks, equal numbers sharing the mean of theirs (Spearman 1904).
+    Spearman,
+}
+
+impl Correlation {
+    /// The correlation with this name in the records.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "pearson" => Some(Self::Pearson),
+            "spearman" => Some(Self::Spearman),
+            _ => None,
+        }
+    }
+
+    /// Its value; 0 where one side is constant. Both are of one length.
+    pub fn value(self, truth: &[f64], predicted: &[f64]) -> f64 {
+        match self {
+            Self::Pearson => pearson(truth, predicted),
+            Self::Spearman => pearson(&ranks(truth), &ranks(predicted)),
+        }
+    }
+
+    /// Scores of one run: one per example, with the correlation as their mean ([`pseudo_values`]). Takes time in the square
+    /// of the number of examples.
+    ///
+    /// # Errors
+    /// If there are not equally many numbers on both sides.
+    pub fn scores(self, truth: &[f64], predicted: &[f64]) -> Result<Vec<f64>, Error> {
+        if truth.len() != predicted.len() {
+            return Err(Error::Labels(format!(
+                "{} true and {} predicted numbers; there must be one prediction for each",
+                truth.len(),
+                predicted.len()
+            )));
+        }
+        let sides = match self {
+            Self::Pearson => [truth.to_vec(), predicted.to_vec()],
+            Self::Spearman => [ranks(truth), ranks(predicted)],
+        };
+        let without: Vec<f64> = (0..truth.len())
+            .map(|out| {
+                let [a, b] = sides.each_ref().map(|side| self.drop(side, out));
+                pearson(&a, &b)
+            })
+            .collect();
+        Ok(pseudo_values(pearson(&sides[0], &sides[1]), &without))
+    }
+
+    /// One side without an example. Ranks above it move down by one, ranks equal to it by a half.
+    fn drop(self, side: &[f64], out: usize) -> Vec<f64> {
+        let gone = side[out];
+        let moved = |&x: &f64| match self {
+            Self::Pearson => x,
+            Self::Spearman if x > gone => x - 1.0,
+            Self::Spearman if x == gone => x - 0.5,
+            Self::Spearman => x,
+        };
+        let (before, after) = (&side[..out], &side[out + 1..]);
+        before.iter().chain(after).map(moved).collect()
+    }
+}
+
+fn pearson(a: &[f64], b: &[f64]) -> f64 {
+    let n = a.len() as f64;
+    let (ma, mb) = (a.iter().sum::<f64>() / n, b.iter().sum::<f64>() / n);
+    let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
+    for (a, b) in a.iter().zip(b) {
+        let (a, b) = (a - ma, b - mb);
+        ab += a * b;
+        aa += a * a;
+        bb += b * b;
+    }
+    let spread = (aa * bb).sqrt();
+    if spread > 0.0 { ab / spread } else { 0.0 }
+}
+
+/// Ranks from 1; equal numbers share the mean of theirs.
+fn ranks(values: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
+    let mut ranks = vec![0.0; values.len()];
+    let mut start = 0;
+    while start < order.len() {
+        let equal = order[start..]
+            .iter()
+            .take_while(|&&i| values[i] == values[order[start]])
+            .count()
+            .max(1);
+        for &i in &order[start..start + equal] {
+            ranks[i] = start as f64 + (equal + 1) as f64 / 2.0;
+        }
+        start += equal;
+    }
+    ranks
+}

@@ -1,0 +1,37 @@
+//! Tails and quantiles of the normal and of Student's t distribution.
+
+use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
+
+/// From here on Student's t is the normal distribution to six digits.
+pub(crate) const MANY: f64 = 1e6;
+
+fn normal() -> Normal {
+    Normal::standard()
+}
+
+/// Chance that a standard normal number exceeds `z`.
+pub(crate) fn normal_tail(z: f64) -> f64 {
+    normal().sf(z)
+}
+
+/// The number that a standard normal number exceeds with this chance.
+pub(crate) fn normal_upper(tail: f64) -> f64 {
+    // From the lower tail, where small chances keep their digits.
+    -normal().inverse_cdf(tail)
+}
+
+/// Chance that Student's t with `df` degrees of freedom exceeds `t`.
+pub(crate) fn t_tail(t: f64, df: f64) -> f64 {
+    match StudentsT::new(0.0, 1.0, df) {
+        Ok(d) if df < MANY => d.sf(t),
+        _ => normal_tail(t),
+    }
+}
+
+/// The number that Student's t with `df` degrees of freedom exceeds with this chance.
+pub(crate) fn t_upper(tail: f64, df: f64) -> f64 {
+    match StudentsT::new(0.0, 1.0, df) {
+        Ok(d) if df < MANY => -d.inverse_cdf(tail),
+        _ => normal_upper(tail),
+    }
+}

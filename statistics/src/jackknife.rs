@@ -1,0 +1,44 @@
+//! Scores of single examples for metrics that are no mean over examples.
+//!
+//! The jackknife's pseudo-value of example j says how much the metric θ owes to it (Tukey 1958):
+//! `θ + (n − 1) (mean of all θ₋ᵢ − θ₋ⱼ)`, with θ₋ⱼ the metric without example j. These are centred: their mean is θ itself, so a
+//! mean of scores is the metric that is printed. Of accuracy they are 1 for right and 0 for wrong.
+
+use crate::{
+    Error,
+    metric::{Counts, Metric},
+};
+
+/// Scores of one run's predicted labels: one per example, with the metric as their mean.
+///
+/// # Errors
+/// If labels and predictions do not match, or one is not below `classes`.
+pub fn scores(
+    metric: Metric,
+    labels: &[u32],
+    predicted: &[u32],
+    classes: usize,
+) -> Result<Vec<f64>, Error> {
+    let counts = Counts::of(labels, predicted, classes)?;
+    // Examples with the same label and prediction leave the same counts.
+    let mut known = vec![None; classes * classes];
+    let without: Vec<f64> = labels
+        .iter()
+        .zip(predicted)
+        .map(|(&l, &p)| {
+            *known[l as usize * classes + p as usize]
+                .get_or_insert_with(|| metric.value(&counts.without(l, p)))
+        })
+        .collect();
+    Ok(pseudo_values(metric.value(&counts), &without))
+}
+
+/// Pseudo-values of a statistic `whole`, given what it is without each example.
+pub fn pseudo_values(whole: f64, without: &[f64]) -> Vec<f64> {
+    let n = without.len() as f64;
+    let mean = without.iter().sum::<f64>() / n;
+    without
+        .iter()
+        .map(|w| whole + (n - 1.0) * (mean - w))
+        .collect()
+}

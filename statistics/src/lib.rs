@@ -1,0 +1,51 @@
+//! The statistics of a comparison: numbers in, numbers out.
+//!
+//! Two things vary when a method is run again: the seed, and the examples that it is judged on. [`Scores`] hold a number per seed and
+//! example (right or wrong, or a pseudo-value of the [`jackknife`]); [`Components`] says how much of the uncertainty of their mean
+//! comes from seeds, from examples and from neither; [`Row`] is one method's mean with its interval, [`Evidence`] the difference
+//! of two, and a [`Family`] all pairs of a comparison with the four verdicts ([`Verdict`]) under one correction.
+//!
+//! No words, no files, no plots. Every formula names its source, is checked against an independent computation
+//! (`tests/fixtures/generate_statistics.py`), and what a verdict promises is checked by simulation with known truth
+//! (`just error-rates`).
+
+mod calibration;
+mod components;
+mod correlation;
+mod distribution;
+mod error;
+mod evidence;
+mod family;
+mod holm;
+pub mod jackknife;
+mod letters;
+mod margin;
+mod mcnemar;
+mod metric;
+mod remedy;
+mod row;
+mod sample;
+mod scores;
+mod verdict;
+
+pub use calibration::{CALIBRATION_BINS, Calibration, predicted};
+pub use components::Components;
+pub use correlation::Correlation;
+pub use error::Error;
+pub use evidence::Evidence;
+pub use family::{Corrected, FEWEST_SEEDS, Family, Pair};
+pub use holm::holm;
+pub use letters::letters;
+pub use margin::Margin;
+pub use mcnemar::mcnemar_exact;
+pub use metric::{Counts, Metric};
+pub use remedy::{MOST_EXAMPLES, MOST_SEEDS, Remedy};
+pub use row::{Range, Row, wilson};
+pub use sample::{Summary, interval_95, mean, percentile, standard_deviation};
+pub use scores::Scores;
+pub use verdict::Verdict;
+
+/// Error rate of every test and interval, two-sided; of equivalence and non-inferiority, one-sided.
+pub const ALPHA: f64 = 0.05;
+/// Chance with which a plan wants a true difference to be found.
+pub const POWER: f64 = 0.8;

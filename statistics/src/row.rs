@@ -1,0 +1,91 @@
+//! The uncertainty of one method's mean.
+
+use serde::Serialize;
+
+use crate::{ALPHA, Components, Scores, distribution::t_upper, sample::standard_deviation};
+
+/// The values that a metric can take. It keeps an interval inside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Range {
+    /// 0 to 1: accuracy, F1. The interval is Wilson's (1927) on as many examples as have this variance, `n' = p (1 − p) / V`.
+    Share,
+    /// −1 to 1: Matthews, Pearson, Spearman. The interval is symmetric after Fisher's (1915) transformation, artanh.
+    Correlation,
+    /// Any number. The interval is symmetric.
+    Unbounded,
+}
+
+/// A method's mean over seeds and examples with its interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// Seeds. With one the interval covers other examples, but no other seed.
+    pub seeds: usize,
+    /// Mean over seeds and examples.
+    pub mean: f64,
+    /// Standard error of the mean, √V.
+    pub standard_error: f64,
+    /// Degrees of freedom of the standard error.
+    pub df: f64,
+    /// 95 % interval: of the mean over all seeds and examples that there could be.
+    pub interval: [f64; 2],
+}
+
+impl Row {
+    /// Of these scores, by the formula of [`Components`].
+    pub fn of(scores: &Scores, range: Range) -> Self {
+        let n = scores.examples() as f64;
+        let (variance, df) = match Components::of(scores) {
+            Some(c) => (c.variance(), c.df()),
+            None => {
+                let sd = scores.rows().next().and_then(standard_deviation);
+                let floor = 2.0 / (n + 2.0).powi(2);
+                (sd.map_or(floor, |sd| (sd * sd / n).max(floor)), n - 1.0)
+            }
+        };
+        let (mean, standard_error) = (scores.mean(), variance.sqrt());
+        let t = t_upper(ALPHA / 2.0, df);
+        Self {
+            seeds: scores.seeds().count(),
+            mean,
+            standard_error,
+            df,
+            interval: range.interval(mean, standard_error, t, n),
+        }
+    }
+}
+
+impl Range {
+    /// Interval of a mean with this standard error that reaches `t` of them to either side, of `n` examples.
+    fn interval(self, mean: f64, standard_error: f64, t: f64, n: f64) -> [f64; 2] {
+        match self {
+            Self::Share if (0.0..=1.0).contains(&mean) => {
+                let spread = mean * (1.0 - mean);
+                let n = if spread > 0.0 {
+                    spread / standard_error.powi(2)
+                } else {
+                    n
+                };
+                wilson(mean, n, t)
+            }
+            Self::Correlation if mean.abs() < 1.0 => {
+                let half = t * standard_error / (1.0 - mean * mean);
+                [mean.atanh() - half, mean.atanh() + half].map(f64::tanh)
+            }
+            Self::Share => {
+                [mean - t * standard_error, mean + t * standard_error].map(|x| x.clamp(0.0, 1.0))
+            }
+            Self::Correlation => {
+                [mean - t * standard_error, mean + t * standard_error].map(|x| x.clamp(-1.0, 1.0))
+            }
+            Self::Unbounded => [mean - t * standard_error, mean + t * standard_error],
+        }
+    }
+}
+
+/// Wilson's (1927) interval of a share of `n` examples that reaches `z` standard errors to either side.
+pub fn wilson(share: f64, n: f64, z: f64) -> [f64; 2] {
+    let shrink = 1.0 + z * z / n;
+    let middle = (share + z * z / (2.0 * n)) / shrink;
+    let half = z / shrink * (share * (1.0 - share) / n + z * z / (4.0 * n * n)).sqrt();
+    [(middle - half).max(0.0), (middle + half).min(1.0)]
+}
