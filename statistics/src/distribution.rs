@@ -35,3 +35,8 @@ pub(crate) fn t_upper(tail: f64, df: f64) -> f64 {
         _ => normal_upper(tail),
     }
 }
+
+/// Density of the standard normal distribution.
+pub(crate) fn normal_density(z: f64) -> f64 {
+    (-0.5 * z * z).exp() / std::f64::consts::TAU.sqrt()
+}

@@ -7,42 +7,59 @@
 //!
 //! No words, no files, no plots. Every formula names its source, is checked against an independent computation
 //! (`tests/fixtures/generate_statistics.py`), and what a verdict promises is checked by simulation with known truth
-//! (`just error-rates`).
+//! ([`study`], `just error-rates`).
 
+mod best;
 mod calibration;
+mod combined;
 mod components;
 mod correlation;
 mod distribution;
 mod error;
 mod evidence;
+mod expected_best;
 mod family;
 mod holm;
 pub mod jackknife;
 mod letters;
+mod looks;
 mod margin;
 mod mcnemar;
 mod metric;
+mod procedure;
+mod ranks;
 mod remedy;
 mod row;
 mod sample;
 mod scores;
+pub mod simulation;
+mod sitting;
+pub mod study;
 mod verdict;
 
+pub use best::{Recommendation, non_inferior, p_near_best, recommend};
 pub use calibration::{CALIBRATION_BINS, Calibration, predicted};
+pub use combined::{Combined, Estimate, probability_of_improvement};
 pub use components::Components;
 pub use correlation::Correlation;
 pub use error::Error;
 pub use evidence::Evidence;
+pub use expected_best::{Expected, expected_best};
 pub use family::{Corrected, FEWEST_SEEDS, Family, Pair};
 pub use holm::holm;
 pub use letters::letters;
+pub use looks::Looks;
 pub use margin::Margin;
 pub use mcnemar::mcnemar_exact;
 pub use metric::{Counts, Metric};
+pub use procedure::{Open, Procedure, Standing, State, with_best_or_neighbours};
+pub use ranks::Ranks;
 pub use remedy::{MOST_EXAMPLES, MOST_SEEDS, Remedy};
 pub use row::{Range, Row, wilson};
 pub use sample::{Summary, interval_95, mean, percentile, standard_deviation};
 pub use scores::Scores;
+pub use simulation::{Likeness, World};
+pub use sitting::{Ratio, Timed};
 pub use verdict::Verdict;
 
 /// Error rate of every test and interval, two-sided; of equivalence and non-inferiority, one-sided.

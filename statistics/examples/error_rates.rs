@@ -1,0 +1,289 @@
+//! How often the statistics are wrong, in worlds whose truth is known: the whole study, as tables between two markers of a Markdown file.
+//!
+//! `just error-rates`, or `cargo run --release -p peftbench-statistics --example error_rates -- docs/METHODOLOGY.md [replicates]`.
+//! A rate outside its bar is printed in bold, listed on stderr, and makes the program fail.
+
+use std::{env, fmt::Write, fs, process::ExitCode, time::Instant};
+
+use statistics::{
+    Likeness,
+    study::{self, Bar},
+};
+
+const BEGIN: &str = "<!-- error rates: written by `just error-rates` -->";
+const END: &str = "<!-- end of error rates -->";
+/// Standard deviations over seeds of each method's accuracy.
+const SEED_SDS: [f64; 5] = [0.0, 0.003, 0.007, 0.02, 0.04];
+/// Examples of SST-2's validation split.
+const EXAMPLES: usize = 872;
+
+/// The text so far, and the rates that are outside their bars.
+struct Report {
+    text: String,
+    outside: Vec<String>,
+    replicates: usize,
+}
+
+impl Report {
+    fn table(&mut self, caption: &str, columns: &[&str]) {
+        let dashes = vec!["--:"; columns.len()].join("|");
+        let _ = write!(
+            self.text,
+            "\n{caption}\n\n| {} |\n|{dashes}|\n",
+            columns.join(" | ")
+        );
+    }
+
+    /// A row: what it is of, and its rates with the bars that they must keep.
+    fn row(&mut self, of: &str, rates: &[(f64, Option<Bar>)]) {
+        let mut cells = vec![of.to_owned()];
+        for (rate, bar) in rates {
+            let cell = format!("{:.1}", 100.0 * rate);
+            if bar.is_some_and(|bar| !bar.holds(*rate)) {
+                self.outside.push(format!("{of}: {cell} %"));
+                cells.push(format!("**{cell}**"));
+            } else {
+                cells.push(cell);
+            }
+        }
+        let _ = writeln!(self.text, "| {} |", cells.join(" | "));
+    }
+
+    fn pairs(&mut self) {
+        self.table(
+            "False differences (%) between two equal methods on 872 examples, at 1, 2, 3, 5 and 10 seeds by the bootstrap that was used before, and at 2, \
+             3, 5 and 10 now. With one seed there is no test now, and with two no verdict.",
+            &["seed sd, methods", "before: 1", "2", "3", "5", "10", "now: 2", "3", "5", "10"],
+        );
+        let mut further = Vec::new();
+        for sd in SEED_SDS {
+            for (likeness, name) in [(Likeness::Close, "close"), (Likeness::Distant, "distant")] {
+                let before =
+                    study::bootstrap([1, 2, 3, 5, 10], sd, likeness, EXAMPLES, self.replicates);
+                let now = study::pairs([2, 3, 5, 10], sd, likeness, EXAMPLES, self.replicates);
+                let mut rates: Vec<_> = before.map(|rate| (rate, None)).into();
+                for (rates_at, bar) in now.iter().zip([
+                    None,
+                    Some(Bar::FALSE_AT_3),
+                    Some(Bar::FALSE),
+                    Some(Bar::FALSE),
+                ]) {
+                    rates.push((rates_at.false_difference, bar));
+                }
+                let of = format!("{}, {name}", points(sd));
+                self.row(&of, &rates);
+                further.push((of, now));
+            }
+        }
+        self.table(
+            "Coverage (%) of the 95 % interval of a true difference of 1.5 points, and false equivalence (%) of methods that differ by \
+             exactly the margin of one point.",
+            &["seed sd, methods", "coverage: 3", "5", "10", "false equivalence: 3", "5", "10"],
+        );
+        for (of, now) in further {
+            let coverage = now[1..].iter().map(|r| (r.coverage, Some(Bar::COVERAGE)));
+            let equivalence = now[1..]
+                .iter()
+                .map(|r| (r.false_equivalence, Some(Bar::EQUIVALENCE)));
+            self.row(&of, &coverage.chain(equivalence).collect::<Vec<_>>());
+        }
+    }
+
+    fn rows(&mut self) {
+        self.table(
+            "Coverage (%) of one method's 95 % interval: accuracy 85 % on 872 examples, then 95 % on 200.",
+            &["seed sd", "872 examples: 2", "3", "5", "10", "200 examples: 2", "3", "5", "10"],
+        );
+        for sd in SEED_SDS {
+            let many = study::rows([2, 3, 5, 10], 0.85, sd, EXAMPLES, self.replicates);
+            let few = study::rows([2, 3, 5, 10], 0.95, sd.min(0.02), 200, self.replicates);
+            let with_bar = |(i, rate): (usize, f64)| (rate, (i > 0).then_some(Bar::COVERAGE));
+            let rates: Vec<_> = many
+                .into_iter()
+                .enumerate()
+                .map(with_bar)
+                .chain(few.into_iter().enumerate().map(with_bar))
+                .collect();
+            self.row(&points(sd), &rates);
+        }
+    }
+
+    fn families(&mut self) {
+        self.table(
+            "Any false difference (%) among five equal methods after Holm, at 3 and 4 seeds (moderated), 5 and 10 (each pair's own variance).",
+            &["seed sd, methods", "3", "4", "5", "10"],
+        );
+        for sd in SEED_SDS {
+            for (likeness, name) in [(Likeness::Close, "close"), (Likeness::Distant, "distant")] {
+                let rates = study::families(
+                    [3, 4, 5, 10],
+                    vec![sd; 5],
+                    likeness,
+                    EXAMPLES,
+                    self.replicates,
+                );
+                let bars = [
+                    Bar::FAMILY_MODERATED,
+                    Bar::FAMILY_MODERATED,
+                    Bar::FAMILY,
+                    Bar::FAMILY,
+                ];
+                let rates: Vec<_> = rates.into_iter().zip(bars.map(Some)).collect();
+                self.row(&format!("{}, {name}", points(sd)), &rates);
+            }
+        }
+        let uneven = vec![0.03, 0.03, 0.003, 0.003, 0.003];
+        let one = [3, 4, 5].map(|s| {
+            study::pair_in_family(
+                s,
+                uneven.clone(),
+                Likeness::Distant,
+                EXAMPLES,
+                self.replicates,
+            )
+        });
+        let _ = write!(
+            self.text,
+            "\nModeration assumes that methods vary alike over seeds. Where two of five methods vary ten times as much as the others (3 and 0.3 \
+             points), their pair alone, uncorrected, is falsely told apart in {:.1} % at 3 seeds and {:.1} % at 4; from 5 seeds, where it is judged by its own \
+             variance, in {:.1} %.\n",
+            100.0 * one[0],
+            100.0 * one[1],
+            100.0 * one[2],
+        );
+    }
+
+    fn sequential(&mut self) {
+        self.table(
+            "Going on until it is decided, looks at 3, 5, 10 and 20 seeds: any false difference (%) among equal methods, and any false equivalence (%) \
+             of a method that is ahead of all others by the margin.",
+            &["seed sd", "difference: 2 methods", "5 methods", "equivalence: 2 methods", "5 methods"],
+        );
+        for sd in SEED_SDS {
+            let [two, five] = [2, 5]
+                .map(|m| study::sequential(m, sd, Likeness::Distant, EXAMPLES, self.replicates));
+            self.row(
+                &points(sd),
+                &[
+                    two.false_difference,
+                    five.false_difference,
+                    two.false_equivalence,
+                    five.false_equivalence,
+                ]
+                .map(|rate| (rate, Some(Bar::SEQUENTIAL))),
+            );
+        }
+    }
+
+    fn choices(&mut self) {
+        self.table(
+            "Recommending one of five methods that are 0, 0, 3, 6 and 8 points behind the best (the cheapest last), at 5 seeds: how often (%) the rule that \
+             was used before (the cheapest that was not told apart from the highest mean) names a method that is truly worse by the margin or more, how often \
+             the rule of now does, and how often it names any. The last two columns are its hardest case: four methods behind by exactly the margin.",
+            &["seed sd, examples", "before: worse", "now: worse", "now: any", "hardest: worse", "hardest: any"],
+        );
+        for sd in [0.003, 0.02] {
+            for examples in [100, 277, 872, 2693] {
+                let clear = study::choices(
+                    &[0.0, 0.0, 0.03, 0.06, 0.08],
+                    5,
+                    sd,
+                    examples,
+                    self.replicates,
+                );
+                let hard = study::choices(
+                    &[0.0, 0.01, 0.01, 0.01, 0.01],
+                    5,
+                    sd,
+                    examples,
+                    self.replicates,
+                );
+                self.row(
+                    &format!("{}, {examples}", points(sd)),
+                    &[
+                        (clear.worse_untold, None),
+                        (clear.worse, Some(Bar::CHOICE)),
+                        (clear.any, None),
+                        (hard.worse, Some(Bar::CHOICE)),
+                        (hard.any, None),
+                    ],
+                );
+            }
+        }
+    }
+
+    fn many(&mut self) {
+        self.table(
+            "False differences (%) over 3, 5 and 10 data sets whose true differences vary by τ around zero, and false \"slower\" (%) of equally fast methods \
+             over 3, 5 and 10 sittings on a machine that drifts by 3 % from hour to hour.",
+            &["τ in points", "3 data sets", "5", "10", "3 sittings", "5", "10"],
+        );
+        for between in [0.0, 0.005, 0.02] {
+            let rates = [3, 5, 10].map(|k| study::datasets(k, between, self.replicates));
+            let times = [3, 5, 10].map(|k| study::sittings(k, self.replicates));
+            let all: Vec<_> = rates
+                .into_iter()
+                .chain(times)
+                .map(|rate| (rate, Some(Bar::COMBINED)))
+                .collect();
+            self.row(&format!("{:.1}", 100.0 * between), &all);
+        }
+    }
+}
+
+fn points(sd: f64) -> String {
+    format!("{:.1}", 100.0 * sd)
+}
+
+fn main() -> ExitCode {
+    let mut arguments = env::args().skip(1);
+    let path = arguments.next();
+    let replicates = arguments
+        .next()
+        .and_then(|a| a.parse().ok())
+        .unwrap_or(4_000);
+    let start = Instant::now();
+    let mut report = Report {
+        text: String::new(),
+        outside: Vec::new(),
+        replicates,
+    };
+    let parts: [(&str, fn(&mut Report)); 6] = [
+        ("pairs", Report::pairs),
+        ("rows", Report::rows),
+        ("families", Report::families),
+        ("going on", Report::sequential),
+        ("recommending", Report::choices),
+        ("data sets and sittings", Report::many),
+    ];
+    for (name, part) in parts {
+        part(&mut report);
+        eprintln!("{name}: done after {:.0} s", start.elapsed().as_secs_f64());
+    }
+    for rate in &report.outside {
+        eprintln!("outside its bar: {rate}");
+    }
+    match path {
+        None => print!("{}", report.text),
+        Some(path) => {
+            if let Err(problem) = write_between(&path, &report.text) {
+                eprintln!("{path}: {problem}");
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    if report.outside.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Puts the text between the two markers of a file.
+fn write_between(path: &str, text: &str) -> Result<(), String> {
+    let whole = fs::read_to_string(path).map_err(|e| e.to_string())?;
+    let missing = || format!("the markers {BEGIN} and {END} are not in this file, in this order");
+    let (before, rest) = whole.split_once(BEGIN).ok_or_else(missing)?;
+    let (_, after) = rest.split_once(END).ok_or_else(missing)?;
+    fs::write(path, format!("{before}{BEGIN}\n{text}\n{END}{after}")).map_err(|e| e.to_string())
+}

@@ -1,0 +1,129 @@
+//! Many data sets: the mean difference over them, and how often one method is ahead.
+
+use serde::Serialize;
+
+use crate::{
+    ALPHA,
+    distribution::{t_tail, t_upper},
+};
+
+/// A difference on one data set with the variance of its estimate ([`Components::variance`](crate::Components::variance)).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// The difference.
+    pub difference: f64,
+    /// Its variance, above 0.
+    pub variance: f64,
+}
+
+/// The mean difference over data sets, of which these are a sample: `δ_k ~ N(μ, τ² + V_k)`.
+///
+/// τ² is that of Paule and Mandel (1982), the interval of μ that of Hartung and Knapp (2001) with k − 1 degrees of freedom.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Combined {
+    /// Number of data sets k.
+    pub datasets: usize,
+    /// Mean difference μ.
+    pub difference: f64,
+    /// Its standard error.
+    pub standard_error: f64,
+    /// 95 % interval of μ.
+    pub interval: [f64; 2],
+    /// Two-sided p-value of "no difference on the mean".
+    pub p: f64,
+    /// Standard deviation τ of the true difference between data sets.
+    pub between: f64,
+}
+
+impl Combined {
+    /// Of these data sets; `None` unless there are two or more, all numbers are finite and all variances above 0.
+    pub fn of(estimates: &[Estimate]) -> Option<Self> {
+        let sound =
+            |e: &Estimate| e.difference.is_finite() && e.variance.is_finite() && e.variance > 0.0;
+        if estimates.len() < 2 || !estimates.iter().all(sound) {
+            return None;
+        }
+        let df = (estimates.len() - 1) as f64;
+        let between = between(estimates, df);
+        let (difference, weight, spread) = weighted(estimates, between);
+        let standard_error = (spread / df / weight).sqrt();
+        let half = t_upper(ALPHA / 2.0, df) * standard_error;
+        let p = if standard_error > 0.0 {
+            (2.0 * t_tail(difference.abs() / standard_error, df)).min(1.0)
+        } else {
+            f64::from(u8::from(difference == 0.0))
+        };
+        Some(Self {
+            datasets: estimates.len(),
+            difference,
+            standard_error,
+            interval: [difference - half, difference + half],
+            p,
+            between: between.sqrt(),
+        })
+    }
+}
+
+/// Weighted mean, sum of weights and weighted sum of squares, with weights `1 / (τ² + V)`.
+fn weighted(estimates: &[Estimate], between: f64) -> (f64, f64, f64) {
+    let weight = |e: &Estimate| 1.0 / (between + e.variance);
+    let sum: f64 = estimates.iter().map(weight).sum();
+    let mean = estimates
+        .iter()
+        .map(|e| weight(e) * e.difference)
+        .sum::<f64>()
+        / sum;
+    let spread = estimates
+        .iter()
+        .map(|e| weight(e) * (e.difference - mean).powi(2))
+        .sum();
+    (mean, sum, spread)
+}
+
+/// τ² at which the weighted sum of squares is as large as expected; 0 if it is smaller already.
+fn between(estimates: &[Estimate], df: f64) -> f64 {
+    let spread = |between| weighted(estimates, between).2;
+    if spread(0.0) <= df {
+        return 0.0;
+    }
+    let mut high = estimates.iter().map(|e| e.variance).fold(0.0, f64::max);
+    while spread(high) > df {
+        high *= 2.0;
+    }
+    let mut low = 0.0;
+    for _ in 0..200 {
+        let middle = (low + high) / 2.0;
+        if spread(middle) > df {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    (low + high) / 2.0
+}
+
+/// Probability of improvement (Agarwal et al. 2021): the mean over data sets of the chance that a run of the first method beats a
+/// run of the second, ties counting one half. Each data set has the metrics of both methods' seeds. A description, not a test. `None` without
+/// data sets, or where one has no runs of a method.
+pub fn probability_of_improvement(datasets: &[(Vec<f64>, Vec<f64>)]) -> Option<f64> {
+    let chance = |(a, b): &(Vec<f64>, Vec<f64>)| {
+        let won: f64 = a
+            .iter()
+            .flat_map(|x| {
+                b.iter().map(move |y| {
+                    if x > y {
+                        1.0
+                    } else if x == y {
+                        0.5
+                    } else {
+                        0.0
+                    }
+                })
+            })
+            .sum();
+        let runs = a.len() * b.len();
+        (runs > 0).then(|| won / runs as f64)
+    };
+    let chances: Vec<f64> = datasets.iter().map(chance).collect::<Option<_>>()?;
+    crate::mean(&chances)
+}

@@ -1,0 +1,221 @@
+//! Going on until it is decided.
+//!
+//! All methods are compared at the first look ([`Looks`]). Between looks, seeds are added only to methods that stand in an open pair
+//! that the user cares about. A pair is looked at whenever both its methods have a look's number of seeds in common; its p-values are
+//! compared with the level of that look, corrected after Holm over **all** pairs of the comparison (Maurer and Bretz 2013: each
+//! look's bounds are those of the error rate that Holm leaves), so that it does not matter that which pairs are cared about was
+//! chosen on the numbers. A decision stands: a pair is not looked at again.
+//!
+//! [`Procedure::state`] replays all looks from the scores that there are, in the order of seeds. It needs no memory of earlier calls.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::{ALPHA, Family, Looks, Margin, Remedy, Scores, Verdict};
+
+/// Seeds from which on a pair is given up if no number of seeds would decide it; before, its components are too uncertain.
+const GIVE_UP_FROM: usize = 5;
+
+/// How a comparison goes on.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Procedure {
+    /// When it is looked at.
+    pub looks: Looks,
+    /// The declared margin.
+    pub margin: Margin,
+}
+
+/// Where a comparison stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct State {
+    /// All pairs on all the seeds that they have in common, judged once as if the number of seeds had been fixed: for estimates and
+    /// intervals. The verdicts that count are in `pairs`.
+    pub family: Family,
+    /// Every pair, by first and second.
+    pub pairs: Vec<Standing>,
+    /// Methods that are to have more seeds, and how many in all. Empty when nothing is left to do.
+    pub wanted: BTreeMap<usize, usize>,
+}
+
+/// Where a pair stands.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Standing {
+    /// Place of the first method.
+    pub first: usize,
+    /// Place of the second; above the first.
+    pub second: usize,
+    /// What was shown of the first at a look.
+    pub verdict: Verdict,
+    /// Seeds of the look that decided it; else of the last look at it, 0 if there was none.
+    pub seeds: usize,
+    /// Why it is open; absent once it is decided.
+    pub open: Option<Open>,
+}
+
+/// Why a pair is open.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "because")]
+pub enum Open {
+    /// More seeds may decide it.
+    NextLook {
+        /// Seeds of the next look.
+        seeds: usize,
+    },
+    /// All looks have been made.
+    LooksSpent {
+        /// What a new comparison would need.
+        remedy: Remedy,
+    },
+    /// No number of seeds is expected to decide it.
+    SeedsDoNotHelp {
+        /// What would.
+        remedy: Remedy,
+    },
+}
+
+impl Procedure {
+    /// Where the comparison of these methods stands. `cares` says of a pair, given the family, whether it is worth more seeds.
+    pub fn state(
+        &self,
+        methods: &[Scores],
+        cares: impl Fn(&Family, usize, usize) -> bool,
+    ) -> State {
+        let family = Family::new(methods, self.margin);
+        let all = methods.len() * methods.len().saturating_sub(1) / 2;
+        let mut pairs: Vec<Standing> = (0..methods.len())
+            .flat_map(|first| (first + 1..methods.len()).map(move |second| (first, second)))
+            .map(|(first, second)| Standing {
+                first,
+                second,
+                verdict: Verdict::Undecided,
+                seeds: 0,
+                open: None,
+            })
+            .collect();
+        let (mut levels, mut one_sided) = (
+            Levels::new(&self.looks, false),
+            Levels::new(&self.looks, true),
+        );
+        // Hypotheses that are not rejected yet: of no difference, and of a difference of the margin or more.
+        let (mut equal, mut far) = (all, all);
+        for (look, &seeds) in self.looks.seeds().iter().enumerate() {
+            // Methods that have not got so far take no part; pairs that are decided stay decided.
+            let (places, there): (Vec<usize>, Vec<Scores>) = methods
+                .iter()
+                .enumerate()
+                .filter_map(|(i, m)| Some((i, m.first(seeds)?)))
+                .unzip();
+            let at_look = Family::new(&there, self.margin);
+            let mut tested: Vec<(usize, f64, f64, f64)> = Vec::new();
+            for pair in &at_look.pairs {
+                let (first, second) = (places[pair.first], places[pair.second]);
+                let standing = pairs
+                    .iter()
+                    .position(|s| (s.first, s.second) == (first, second))
+                    .filter(|&s| pairs[s].verdict == Verdict::Undecided);
+                let e = &pair.evidence;
+                if let Some(place) = standing.filter(|_| e.components.seeds == seeds) {
+                    pairs[place].seeds = seeds;
+                    tested.push((place, e.difference, e.p, e.p_equivalent(self.margin)));
+                }
+            }
+            tested.sort_by(|a, b| a.2.total_cmp(&b.2));
+            for &(place, difference, p, _) in &tested {
+                if p >= levels.at(look, equal) {
+                    break;
+                }
+                equal -= 1;
+                pairs[place].verdict = Verdict::of(difference, true, false);
+            }
+            tested.sort_by(|a, b| a.3.total_cmp(&b.3));
+            for &(place, _, _, p) in &tested {
+                if p >= one_sided.at(look, far) {
+                    break;
+                }
+                far -= 1;
+                if pairs[place].verdict == Verdict::Undecided {
+                    pairs[place].verdict = Verdict::Equivalent;
+                }
+            }
+        }
+        let mut wanted = BTreeMap::new();
+        for standing in &mut pairs {
+            if standing.verdict != Verdict::Undecided {
+                continue;
+            }
+            let open = self.open(&family, standing, all);
+            standing.open = Some(open);
+            if let Open::NextLook { seeds } = open
+                && cares(&family, standing.first, standing.second)
+            {
+                for method in [standing.first, standing.second] {
+                    let most: &mut usize = wanted.entry(method).or_default();
+                    *most = (*most).max(seeds);
+                }
+            }
+        }
+        wanted.retain(|&method, seeds| methods[method].seeds().count() < *seeds);
+        State {
+            family,
+            pairs,
+            wanted,
+        }
+    }
+
+    fn open(&self, family: &Family, standing: &Standing, all: usize) -> Open {
+        let next = self.looks.seeds().iter().find(|&&s| s > standing.seeds);
+        let remedy = family
+            .pair(standing.first, standing.second)
+            .map(|p| Remedy::of(&p.evidence, self.margin, all));
+        match (next, remedy) {
+            (None, Some(remedy)) => Open::LooksSpent { remedy },
+            (Some(_), Some(remedy)) if standing.seeds >= GIVE_UP_FROM && remedy.seeds.is_none() => {
+                Open::SeedsDoNotHelp { remedy }
+            }
+            (next, _) => Open::NextLook {
+                // A pair without a look has all of them before it.
+                seeds: next.copied().unwrap_or_default(),
+            },
+        }
+    }
+}
+
+/// Whether a pair matters to who looks for the best: one of the two has the highest mean, or they are neighbours. `means` are of
+/// all methods.
+pub fn with_best_or_neighbours(means: &[f64], first: usize, second: usize) -> bool {
+    let mut order: Vec<usize> = (0..means.len()).collect();
+    order.sort_by(|&a, &b| means[b].total_cmp(&means[a]));
+    let place = |i| order.iter().position(|&k| k == i).unwrap_or(usize::MAX);
+    let (a, b) = (place(first), place(second));
+    a.min(b) == 0 || a.abs_diff(b) == 1
+}
+
+/// Levels of each look by the number of hypotheses that are left, computed once.
+struct Levels<'a> {
+    looks: &'a Looks,
+    one_sided: bool,
+    known: BTreeMap<usize, Vec<f64>>,
+}
+
+impl<'a> Levels<'a> {
+    fn new(looks: &'a Looks, one_sided: bool) -> Self {
+        Self {
+            looks,
+            one_sided,
+            known: BTreeMap::new(),
+        }
+    }
+
+    fn at(&mut self, look: usize, left: usize) -> f64 {
+        let levels = self.known.entry(left).or_insert_with(|| {
+            let alpha = ALPHA / left.max(1) as f64;
+            if self.one_sided {
+                self.looks.levels_one_sided(alpha)
+            } else {
+                self.looks.levels(alpha)
+            }
+        });
+        levels[look]
+    }
+}

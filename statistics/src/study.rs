@@ -1,0 +1,439 @@
+//! How often the statistics are wrong, in worlds whose truth is known ([`World`]).
+//!
+//! Each function draws a world many times, from fixed streams, and counts. The same number of replicates gives the same rates on any
+//! number of threads.
+
+use std::thread;
+
+use crate::{
+    ALPHA, Combined, Estimate, Evidence, FEWEST_SEEDS, Family, Likeness, Looks, Margin, Procedure,
+    Range, Ratio, Recommendation, Row, Scores, Timed, Verdict, World, recommend,
+    simulation::{ACCURACY, Normals},
+};
+
+/// Streams of true differences and times, apart from those of the scores.
+const TRUTHS: u64 = 1 << 40;
+
+/// Shares of replicates in which each of N things happened.
+pub fn rates<const N: usize>(
+    replicates: usize,
+    happened: impl Fn(u64) -> [bool; N] + Sync,
+) -> [f64; N] {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let happened = &happened;
+    let counts: Vec<[usize; N]> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|first| {
+                scope.spawn(move || {
+                    let mut counts = [0; N];
+                    for number in (first..replicates).step_by(threads) {
+                        for (count, yes) in counts.iter_mut().zip(happened(number as u64)) {
+                            *count += usize::from(yes);
+                        }
+                    }
+                    counts
+                })
+            })
+            .collect();
+        workers.into_iter().filter_map(|w| w.join().ok()).collect()
+    });
+    std::array::from_fn(|i| counts.iter().map(|c| c[i]).sum::<usize>() as f64 / replicates as f64)
+}
+
+/// What a rate must keep to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bar {
+    least: f64,
+    most: f64,
+}
+
+impl Bar {
+    /// False differences of a pair with three seeds.
+    pub const FALSE_AT_3: Self = Self::between(0.02, 0.075);
+    /// False differences of a pair with five seeds or more.
+    pub const FALSE: Self = Self::between(0.02, 0.065);
+    /// Coverage of a 95 % interval.
+    pub const COVERAGE: Self = Self::between(0.93, 1.0);
+    /// False equivalence of methods that differ by the margin.
+    pub const EQUIVALENCE: Self = Self::at_most(0.06);
+    /// Any false difference of a family with moderated variances.
+    pub const FAMILY_MODERATED: Self = Self::at_most(0.06);
+    /// Any false difference of a family with each pair's own variance.
+    pub const FAMILY: Self = Self::at_most(0.09);
+    /// Any false verdict of going on until it is decided.
+    pub const SEQUENTIAL: Self = Self::at_most(0.06);
+    /// Choosing a method that is worse by the margin or more.
+    pub const CHOICE: Self = Self::at_most(0.05);
+    /// False differences over data sets, and of times.
+    pub const COMBINED: Self = Self::between(0.02, 0.075);
+
+    const fn at_most(most: f64) -> Self {
+        Self::between(0.0, most)
+    }
+
+    const fn between(least: f64, most: f64) -> Self {
+        Self { least, most }
+    }
+
+    /// Whether a rate keeps to it.
+    pub fn holds(self, rate: f64) -> bool {
+        (self.least..=self.most).contains(&rate)
+    }
+}
+
+/// Two methods, judged by their own variance alone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PairRates {
+    /// A difference is claimed where there is none.
+    pub false_difference: f64,
+    /// The 95 % interval of a true difference of 1.5 points covers it.
+    pub coverage: f64,
+    /// Equivalence is claimed of two methods that differ by the margin.
+    pub false_equivalence: f64,
+}
+
+/// Rates of pairs at each number of seeds, which are the first of one drawing.
+pub fn pairs<const S: usize>(
+    seeds: [usize; S],
+    seed_sd: f64,
+    likeness: Likeness,
+    examples: usize,
+    replicates: usize,
+) -> [PairRates; S] {
+    let margin = Margin::POINT;
+    let at = |behind: f64, judge: &(dyn Fn(&Evidence) -> bool + Sync)| {
+        let world = World {
+            accuracy: vec![ACCURACY, ACCURACY - behind],
+            seed_sd: vec![seed_sd; 2],
+            likeness,
+            examples,
+            seeds: seeds.into_iter().max().unwrap_or(0),
+        };
+        rates(replicates, |number| {
+            let scores = world.draw(number);
+            let differences = scores[0].minus(&scores[1]);
+            seeds.map(|s| {
+                differences
+                    .as_ref()
+                    .and_then(|d| Evidence::of(&d.first(s)?))
+                    .is_some_and(|e| judge(&e))
+            })
+        })
+    };
+    let far = 0.015;
+    let false_difference = at(0.0, &|e| e.p < ALPHA);
+    let coverage = at(far, &|e| e.interval[0] <= far && far <= e.interval[1]);
+    let false_equivalence = at(margin.get(), &|e| e.p_equivalent(margin) < ALPHA);
+    std::array::from_fn(|i| PairRates {
+        false_difference: false_difference[i],
+        coverage: coverage[i],
+        false_equivalence: false_equivalence[i],
+    })
+}
+
+/// How often the 95 % interval of one method's accuracy covers it, at each number of seeds.
+pub fn rows<const S: usize>(
+    seeds: [usize; S],
+    accuracy: f64,
+    seed_sd: f64,
+    examples: usize,
+    replicates: usize,
+) -> [f64; S] {
+    let world = World {
+        accuracy: vec![accuracy],
+        seed_sd: vec![seed_sd],
+        likeness: Likeness::Close,
+        examples,
+        seeds: seeds.into_iter().max().unwrap_or(0),
+    };
+    rates(replicates, |number| {
+        let scores = world.draw(number);
+        seeds.map(|s| {
+            scores[0].first(s).is_some_and(|first| {
+                let [low, high] = Row::of(&first, Range::Share).interval;
+                low <= accuracy && accuracy <= high
+            })
+        })
+    })
+}
+
+/// How often any of several equal methods is said to be better than another, at each number of seeds.
+pub fn families<const S: usize>(
+    seeds: [usize; S],
+    seed_sd: Vec<f64>,
+    likeness: Likeness,
+    examples: usize,
+    replicates: usize,
+) -> [f64; S] {
+    let world = equal(seed_sd, likeness, examples, seeds.into_iter().max());
+    rates(replicates, |number| {
+        let scores = world.draw(number);
+        seeds.map(|s| {
+            let first: Vec<Scores> = scores.iter().filter_map(|m| m.first(s)).collect();
+            let family = Family::new(&first, Margin::POINT);
+            family.pairs.iter().any(|p| p.told_apart())
+        })
+    })
+}
+
+/// How often a pair of a family is said to differ where its methods are equal: the first two of the methods, without a correction.
+pub fn pair_in_family(
+    seeds: usize,
+    seed_sd: Vec<f64>,
+    likeness: Likeness,
+    examples: usize,
+    replicates: usize,
+) -> f64 {
+    let world = equal(seed_sd, likeness, examples, Some(seeds));
+    let [wrong] = rates(replicates, |number| {
+        let family = Family::new(&world.draw(number), Margin::POINT);
+        [family.pair(0, 1).is_some_and(|p| p.evidence.p < ALPHA)]
+    });
+    wrong
+}
+
+fn equal(seed_sd: Vec<f64>, likeness: Likeness, examples: usize, seeds: Option<usize>) -> World {
+    World {
+        accuracy: vec![ACCURACY; seed_sd.len()],
+        seed_sd,
+        likeness,
+        examples,
+        seeds: seeds.unwrap_or(0),
+    }
+}
+
+/// What going on until it is decided gets wrong.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SequentialRates {
+    /// Any difference is claimed among equal methods.
+    pub false_difference: f64,
+    /// Any equivalence is claimed of methods that differ by the margin: the first is ahead of all others by it.
+    pub false_equivalence: f64,
+}
+
+/// Rates of the whole procedure with so many methods, seeds being added as it asks.
+pub fn sequential(
+    methods: usize,
+    seed_sd: f64,
+    likeness: Likeness,
+    examples: usize,
+    replicates: usize,
+) -> SequentialRates {
+    let procedure = Procedure {
+        looks: Looks::default(),
+        margin: Margin::POINT,
+    };
+    let most = procedure
+        .looks
+        .seeds()
+        .last()
+        .copied()
+        .unwrap_or(FEWEST_SEEDS);
+    let run = |behind: f64, wrong: &(dyn Fn(usize, usize, Verdict) -> bool + Sync)| {
+        let mut accuracy = vec![ACCURACY - behind; methods];
+        accuracy[0] = ACCURACY;
+        let world = World {
+            accuracy,
+            seed_sd: vec![seed_sd; methods],
+            likeness,
+            examples,
+            seeds: most,
+        };
+        let [wrong] = rates(replicates, |number| {
+            let pairs = go_on(&procedure, &world.draw(number));
+            [pairs.iter().any(|&(a, b, v)| wrong(a, b, v))]
+        });
+        wrong
+    };
+    SequentialRates {
+        false_difference: run(0.0, &|_, _, v| {
+            matches!(v, Verdict::Better | Verdict::Worse)
+        }),
+        false_equivalence: run(procedure.margin.get(), &|first, _, v| {
+            first == 0 && v == Verdict::Equivalent
+        }),
+    }
+}
+
+/// Gives methods seeds out of `all` as the procedure asks, and returns its verdicts.
+fn go_on(procedure: &Procedure, all: &[Scores]) -> Vec<(usize, usize, Verdict)> {
+    let mut have = vec![procedure.looks.seeds()[0]; all.len()];
+    loop {
+        let now: Vec<Scores> = all
+            .iter()
+            .zip(&have)
+            .filter_map(|(m, &seeds)| m.first(seeds))
+            .collect();
+        let means: Vec<f64> = now.iter().map(Scores::mean).collect();
+        let state = procedure.state(&now, |_, a, b| crate::with_best_or_neighbours(&means, a, b));
+        if state.wanted.is_empty() {
+            return state
+                .pairs
+                .iter()
+                .map(|p| (p.first, p.second, p.verdict))
+                .collect();
+        }
+        for (method, seeds) in state.wanted {
+            have[method] = seeds;
+        }
+    }
+}
+
+/// What `recommend` chooses.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Choices {
+    /// Any method.
+    pub any: f64,
+    /// A method that is truly worse than the best by the margin or more.
+    pub worse: f64,
+    /// The same, by the rule that takes the cheapest of what has not been told apart from the highest mean.
+    pub worse_untold: f64,
+}
+
+/// Choices among methods that are behind the best by so much; the further in the list, the cheaper.
+pub fn choices(
+    behind: &[f64],
+    seeds: usize,
+    seed_sd: f64,
+    examples: usize,
+    replicates: usize,
+) -> Choices {
+    let world = World {
+        accuracy: behind.iter().map(|b| ACCURACY - b).collect(),
+        seed_sd: vec![seed_sd; behind.len()],
+        likeness: Likeness::Distant,
+        examples,
+        seeds,
+    };
+    let margin = Margin::POINT;
+    let costs: Vec<f64> = (0..behind.len()).rev().map(|c| c as f64).collect();
+    let among: Vec<usize> = (0..behind.len()).collect();
+    let worse = |i: usize| behind[i] >= margin.get();
+    let [any, bad, untold] = rates(replicates, |number| {
+        let scores = world.draw(number);
+        let family = Family::new(&scores, margin);
+        let chosen = match recommend(&family, &costs, &among) {
+            Some(Recommendation::Shown { method, .. }) => Some(method),
+            _ => None,
+        };
+        let best = among
+            .iter()
+            .copied()
+            .max_by(|&a, &b| scores[a].mean().total_cmp(&scores[b].mean()))
+            .unwrap_or(0);
+        let untold = among
+            .iter()
+            .rev()
+            .copied()
+            .find(|&i| i == best || family.pair(best, i).is_none_or(|p| !p.told_apart()));
+        [
+            chosen.is_some(),
+            chosen.is_some_and(worse),
+            untold.is_some_and(worse),
+        ]
+    });
+    Choices {
+        any,
+        worse: bad,
+        worse_untold: untold,
+    }
+}
+
+/// False differences of the bootstrap over seeds and examples that these statistics replaced: a z-test with the variance that
+/// drawing seeds and examples with replacement has, in closed form (Owen 2007).
+pub fn bootstrap<const S: usize>(
+    seeds: [usize; S],
+    seed_sd: f64,
+    likeness: Likeness,
+    examples: usize,
+    replicates: usize,
+) -> [f64; S] {
+    let world = equal(
+        vec![seed_sd; 2],
+        likeness,
+        examples,
+        seeds.into_iter().max(),
+    );
+    rates(replicates, |number| {
+        let scores = world.draw(number);
+        let differences = scores[0].minus(&scores[1]);
+        seeds.map(|s| {
+            differences
+                .as_ref()
+                .and_then(|d| d.first(s))
+                .is_some_and(|d| {
+                    let z = d.mean() / resampled_variance(&d).sqrt();
+                    z.abs() > 1.959_963_984_540_054
+                })
+        })
+    })
+}
+
+fn resampled_variance(d: &Scores) -> f64 {
+    let (s, n) = (d.seeds().count() as f64, d.examples() as f64);
+    let mut columns = vec![0.0; d.examples()];
+    let (mut rows, mut squares) = (0.0, 0.0);
+    for row in d.rows() {
+        rows += row.iter().sum::<f64>().powi(2);
+        for (column, x) in columns.iter_mut().zip(row) {
+            *column += x;
+            squares += x * x;
+        }
+    }
+    let columns: f64 = columns.iter().map(|c| c * c).sum();
+    let all = (d.mean() * s * n).powi(2);
+    let (keep_s, keep_n) = ((s - 1.0) / s, (n - 1.0) / n);
+    (keep_s * keep_n * all + keep_s * columns + keep_n * rows + squares) / (s * n).powi(2)
+        - d.mean().powi(2)
+}
+
+/// False differences over so many data sets, whose true differences vary around zero; five seeds and 400 examples of each.
+pub fn datasets(count: usize, between: f64, replicates: usize) -> f64 {
+    let [wrong] = rates(replicates, |number| {
+        let mut normal = Normals::new(number + TRUTHS);
+        let estimates: Vec<Estimate> = (0..count as u64)
+            .filter_map(|dataset| {
+                let world = World {
+                    accuracy: vec![ACCURACY, ACCURACY + between * normal.next()],
+                    seed_sd: vec![0.007; 2],
+                    likeness: Likeness::Distant,
+                    examples: 400,
+                    seeds: 5,
+                };
+                let scores = world.draw(number * 1_000 + dataset);
+                let e = Evidence::of(&scores[1].minus(&scores[0])?)?;
+                Some(Estimate {
+                    difference: e.difference,
+                    variance: e.components.variance(),
+                })
+            })
+            .collect();
+        [Combined::of(&estimates).is_some_and(|c| c.p < ALPHA)]
+    });
+    wrong
+}
+
+/// False "slower" over so many sittings: three runs of each of two equally fast methods in each, one after the other, while the machine
+/// drifts by 3 % from hour to hour and single runs vary by 1 %.
+pub fn sittings(count: usize, replicates: usize) -> f64 {
+    let [wrong] = rates(replicates, |number| {
+        let mut normal = Normals::new(number + TRUTHS);
+        let mut times = Vec::new();
+        for sitting in 0..count {
+            // The second method runs later than the first, on a machine that has changed since.
+            let moods = [normal.next(), normal.next()].map(|m| 0.03 * m);
+            for _ in 0..3 {
+                let [first, second] = moods.map(|m| (m + 0.01 * normal.next()).exp());
+                times.push(Timed {
+                    sitting: sitting.to_string(),
+                    first,
+                    second,
+                });
+            }
+        }
+        [Ratio::of(&times)
+            .and_then(|r| r.p)
+            .is_some_and(|p| p < ALPHA)]
+    });
+    wrong
+}

@@ -1,0 +1,6 @@
+//! One test binary: values against references, behaviour, and error rates by simulation.
+#![allow(clippy::unwrap_used)]
+
+mod error_rates;
+mod reference;
+mod verdicts;
