@@ -14,12 +14,13 @@ pub mod style;
 
 use std::collections::BTreeMap;
 
-use crate::Result;
-use crate::comparison::{Comparison, Row, Standing};
-use crate::format;
+use record::Outcome;
+use statistics::Summary;
+
+use crate::comparison::Comparison;
 use crate::quantity::{Quantity, pareto_front};
-use crate::record::Outcome;
-use crate::statistics::{self, Summary};
+use crate::row::{Row, Standing};
+use crate::{Result, format, latency as timing, words};
 use axis::Axis;
 use labels::Wanting;
 use scene::{Anchor, Area, Scene, fit, text_width, wrap};
@@ -78,6 +79,15 @@ impl Plot {
     /// If the drawing library refuses; not expected.
     pub fn svg(&self) -> Result<String> {
         scene::named(&self.name, self.page.svg(&self.description))
+    }
+
+    /// A whole SVG file.
+    ///
+    /// # Errors
+    /// If the drawing library refuses; not expected.
+    pub fn svg_file(&self) -> Result<String> {
+        let svg = scene::named(&self.name, self.wide.svg(&self.description))?;
+        Ok(svg.replacen("<svg ", "<svg xmlns=\"http://www.w3.org/2000/svg\" ", usize::from(!svg.contains("xmlns="))))
     }
 
     /// The same, laid out for a phone.
@@ -154,6 +164,11 @@ pub fn plots(comparison: &Comparison) -> Vec<Plot> {
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// Colour and marker of a row's method.
+pub fn style_of(row: &Row) -> style::Style {
+    style(&row.method, row.kind.as_ref())
 }
 
 fn capital(text: &str) -> String {
@@ -475,7 +490,7 @@ fn trade_off(
     }
     let mut solid = Vec::new();
     for (row, x, y) in &points {
-        let ink = style(&row.method).ink;
+        let ink = style_of(row).ink;
         if let Some([low, high]) = y.spread {
             let ends = [at(x.mean, high), at(x.mean, low)];
             scene.line(ends, ink, 1.6);
@@ -496,7 +511,7 @@ fn trade_off(
         }
     }
     for (row, x, y) in &points {
-        scene.marker(at(x.mean, y.mean), MARK, style(&row.method));
+        scene.marker(at(x.mean, y.mean), MARK, style_of(row));
         solid.push(Area::around(at(x.mean, y.mean), MARK + 3.0, MARK + 3.0));
     }
     let longest = if width < 500.0 { 140.0 } else { 230.0 };
@@ -602,7 +617,7 @@ impl Lines {
 
     fn draw(&self, scene: &mut Scene, rows: &[&Row]) {
         for ((row, y), (name, variant)) in rows.iter().zip(&self.middles).zip(&self.names) {
-            scene.marker([MARGIN + MARK + 1.0, *y], MARK, style(&row.method));
+            scene.marker([MARGIN + MARK + 1.0, *y], MARK, style_of(row));
             let up = if variant.is_some() { 8.0 } else { 0.0 };
             let left = MARGIN + 22.0;
             scene.text([left, y - up], name, BODY, Anchor::Start, Ink::Text);
@@ -639,10 +654,10 @@ fn ranking(comparison: &Comparison, title: &str, width: f64) -> Option<(Scene, S
     if rows.is_empty() {
         return None;
     }
-    let ties = rows.iter().any(|r| !r.tie.is_empty()) && rows.len() > 1;
+    let ties = rows.iter().any(|r| !r.letters.is_empty()) && rows.len() > 1;
     let mut notes = vec![spread_note(comparison)];
     if ties {
-        notes.push("Methods that share a letter can't be told apart.".into());
+        notes.push(words::legend(metric, comparison.margin));
     }
     let sheet = Sheet::new(comparison, title, width, &notes);
     let line = 34.0;
@@ -655,8 +670,8 @@ fn ranking(comparison: &Comparison, title: &str, width: f64) -> Option<(Scene, S
     let lines = Lines::new(&rows, inner, line);
     let letters = rows
         .iter()
-        .map(|r| text_width(&r.tie, BODY, true))
-        .fold(text_width("tie", SMALL, false), f64::max);
+        .map(|r| text_width(&r.letters, BODY, true))
+        .fold(text_width("letters", SMALL, false), f64::max);
     let letters = if ties { letters + 10.0 } else { 0.0 };
     let texts: Vec<String> = rows
         .iter()
@@ -698,10 +713,10 @@ fn ranking(comparison: &Comparison, title: &str, width: f64) -> Option<(Scene, S
     lines.draw(&mut scene, &rows);
     let head_y = room.top + 8.0;
     if ties {
-        scene.text([room.right, head_y], "tie", SMALL, Anchor::End, Ink::Muted);
+        scene.text([room.right, head_y], "letters", SMALL, Anchor::End, Ink::Muted);
     }
     for (((row, marks), text), y) in rows.iter().zip(&all).zip(&texts).zip(&lines.middles) {
-        let s = style(&row.method);
+        let s = style_of(row);
         if shown(row) {
             draw_marks(&mut scene, &axis, *y, marks, s.ink);
             scene.marker([axis.at(marks.mean), *y], MARK, s);
@@ -721,7 +736,7 @@ fn ranking(comparison: &Comparison, title: &str, width: f64) -> Option<(Scene, S
         if ties {
             scene.write(
                 [room.right, *y],
-                &row.tie,
+                &row.letters,
                 BODY,
                 Anchor::End,
                 Ink::Text,
@@ -730,7 +745,7 @@ fn ranking(comparison: &Comparison, title: &str, width: f64) -> Option<(Scene, S
         }
     }
     let description = rows.iter().zip(&texts).map(|(row, text)| match ties {
-        true => format!("{}: {text} (tie group {})", row.label, row.tie),
+        true => format!("{}: {text} (letters {})", row.label, row.letters),
         false => format!("{}: {text}", row.label),
     });
     Some((scene, description.collect::<Vec<_>>().join("; ")))
@@ -780,7 +795,7 @@ fn bar_chart(
     draw_horizontal_axis(&mut scene, &axis, area, &quantity.title(metric), true);
     lines.draw(&mut scene, &rows);
     for (((row, marks), text), y) in bars.iter().zip(&texts).zip(&lines.middles) {
-        let s = style(&row.method);
+        let s = style_of(row);
         let bar = Area {
             left: area.left,
             right: axis.at(marks.mean),
@@ -815,9 +830,9 @@ fn latency(comparison: &Comparison, title: &str, width: f64) -> Option<(Scene, S
     let mut rows: Vec<&Row> = comparison
         .ranked()
         .iter()
-        .filter(|r| r.latency.contains_key("unmerged") || r.latency.contains_key("merged"))
+        .filter(|r| r.sentence("unmerged").is_some() || r.sentence("merged").is_some())
         .collect();
-    let p50 = |row: &Row, variant: &str| row.latency.get(variant).map(|l| l.p50_ms.mean);
+    let p50 = |row: &Row, variant: &str| row.sentence(variant).map(|l| l.p50_ms.mean);
     let of = |row: &Row| p50(row, "unmerged").or(p50(row, "merged")).unwrap_or(0.0);
     rows.sort_by(|a, b| of(a).total_cmp(&of(b)));
     if rows.is_empty() {
@@ -831,7 +846,7 @@ fn latency(comparison: &Comparison, title: &str, width: f64) -> Option<(Scene, S
     let bare = statistics::mean(&bares).filter(|_| steady);
     let merges = rows
         .iter()
-        .any(|r| r.latency.contains_key("merged") && r.latency.contains_key("unmerged"));
+        .any(|r| r.sentence("merged").is_some() && r.sentence("unmerged").is_some());
     let mut notes = vec![
         "Marker: median (p50). Tick at the end of the line: 99th percentile (p99).".to_owned(),
     ];
@@ -863,14 +878,18 @@ fn latency(comparison: &Comparison, title: &str, width: f64) -> Option<(Scene, S
             ["unmerged", "merged"]
                 .into_iter()
                 .filter_map(|variant| {
-                    let l = row.latency.get(variant)?;
-                    let (p50, p99) = (l.p50_ms.mean, l.p99_ms.mean);
+                    let l = row.sentence(variant)?;
+                    let p50 = l.p50_ms.mean;
+                    let text = match &l.over_backbone {
+                        Some(ratio) => timing::overhead_text(ratio, comparison.latency_noise),
+                        None => format::ms(p50),
+                    };
                     Some(Timed {
                         variant,
                         p50,
-                        p99,
+                        p99: l.p99_ms.as_ref().map_or(p50, |s| s.mean),
                         sd: l.p50_ms.sd,
-                        text: format!("{} / {}", format::ms(p50), format::ms(p99)),
+                        text,
                     })
                 })
                 .collect()
@@ -881,7 +900,7 @@ fn latency(comparison: &Comparison, title: &str, width: f64) -> Option<(Scene, S
             .map(|t| text_width(t, BODY, false))
             .fold(0.0, f64::max)
     };
-    let heading = "p50 / p99 ms";
+    let heading = "over backbone";
     let mut texts = marks
         .iter()
         .flatten()
@@ -927,7 +946,7 @@ fn latency(comparison: &Comparison, title: &str, width: f64) -> Option<(Scene, S
         scene.text([x, room.top + 9.0], &text, SMALL, Anchor::Middle, Ink::Text);
     }
     for ((row, marks), middle) in rows.iter().zip(&marks).zip(&lines.middles) {
-        let s = style(&row.method);
+        let s = style_of(row);
         let apart = if marks.len() > 1 { 9.0 } else { 0.0 };
         if let Some(own) = p50(row, "backbone").filter(|_| !steady) {
             let x = axis.at(own);
@@ -954,7 +973,7 @@ fn latency(comparison: &Comparison, title: &str, width: f64) -> Option<(Scene, S
     let described = rows.iter().zip(&marks).flat_map(|(row, marks)| {
         marks
             .iter()
-            .map(move |m| format!("{} {}: {} ms", row.label, m.variant, m.text))
+            .map(move |m| format!("{} {}: {} ms, {}", row.label, m.variant, format::ms(m.p50), m.text))
     });
     Some((scene, described.collect::<Vec<_>>().join("; ")))
 }
@@ -1047,7 +1066,7 @@ impl<'a> Curve<'a> {
 
     fn draw_band(&self, scene: &mut Scene, x: &Axis, y: &Axis) {
         if self.seeds > 1 {
-            let s = style(&self.row.method);
+            let s = style_of(self.row);
             let there = self.points.iter().map(|p| [x.at(p[0]), y.at(p[3])]);
             let back = self.points.iter().rev().map(|p| [x.at(p[0]), y.at(p[2])]);
             scene.area(there.chain(back).collect(), s.ink, 0.16);
@@ -1055,7 +1074,7 @@ impl<'a> Curve<'a> {
     }
 
     fn draw(&self, scene: &mut Scene, x: &Axis, y: &Axis, marked: bool) {
-        let s = style(&self.row.method);
+        let s = style_of(self.row);
         scene.line(self.line(x, y), s.ink, 2.0);
         if marked {
             for p in &self.points {
@@ -1204,7 +1223,7 @@ fn curves(
         let wanted: Vec<f64> = ends.iter().map(|e| e[1]).collect();
         let places = labels::spread(&wanted, BODY + 4.0, [area.top, area.bottom]);
         for (((curve, name), end), place) in curves.iter().zip(&names).zip(&ends).zip(places) {
-            let s = style(&curve.row.method);
+            let s = style_of(curve.row);
             let text_at = area.right + 34.0;
             scene.line(
                 [[end[0] + 7.0, end[1]], [text_at - 14.0, place]],
@@ -1247,7 +1266,7 @@ fn curves(
         curve.draw(&mut scene, &x, &y, false);
         let name = fit(&curve.row.label, SMALL, panel_width - 18.0);
         let y = top - 10.0;
-        scene.marker([area.left + 6.0, y], MARK - 1.0, style(&curve.row.method));
+        scene.marker([area.left + 6.0, y], MARK - 1.0, style_of(curve.row));
         scene.text(
             [area.left + 16.0, y],
             &name,
@@ -1271,7 +1290,7 @@ fn curves(
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::record::RunRecord;
+    use record::RunRecord;
     use crate::sample::{self, Sample};
 
     fn comparison(records: &[RunRecord]) -> Comparison {
@@ -1386,7 +1405,7 @@ mod tests {
 
     #[test]
     fn nothing_is_plotted_where_nothing_ended_well() {
-        let run = Sample::new("lora").ended(crate::record::Status::Interrupted);
+        let run = Sample::new("lora").ended(record::Status::Interrupted);
         assert!(plots(&comparison(&[run.record()])).is_empty());
     }
 
@@ -1464,7 +1483,7 @@ mod tests {
         assert_eq!(info.width, 1600);
         // The markers' colours are in it.
         for method in sample::FIVE {
-            let rgb = style(method).ink.rgb();
+            let rgb = style(method, sample::realistic(method, 0).record().kind.as_ref()).ink.rgb();
             assert!(pixels.chunks(3).any(|p| p == rgb), "{method} is not drawn");
         }
         let svg = plot.svg().unwrap();

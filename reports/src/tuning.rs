@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use record::{DatasetFacts, RunRecord, Status, store};
+use record::{DatasetFacts, Kind, RunRecord, Status, store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use statistics::{Expected, expected_best};
@@ -19,7 +19,7 @@ use crate::{
     comparison::{dataset_label, dataset_slug, slug},
     figures, format,
     row::{Run, status_text},
-    studies::{folders_with, write_json},
+    studies::{folders_with, kind_of, write_json},
     table::{Cell, Column, Table, markdown_text},
 };
 
@@ -78,6 +78,8 @@ pub struct Tuning {
 pub struct Search {
     /// Name of the method.
     pub method: String,
+    /// What the registry says of it; absent in older records.
+    pub kind: Option<Kind>,
     /// Its trials in the order they were drawn.
     pub trials: Vec<Trial>,
     /// Index of the best trial; absent while none has ended well.
@@ -158,6 +160,7 @@ impl Tuning {
                 .max_by(|&a, &b| values[a].total_cmp(&values[b]).then(b.cmp(&a)));
             searches.push(Search {
                 method: method.method.clone(),
+                kind: kind_of(&method.method, records),
                 best,
                 expected: expected_best(&values),
                 trials,
