@@ -133,22 +133,36 @@ pub fn changes(before: &[RunRecord], after: &[RunRecord]) -> Changes {
             }
             for quantity in Quantity::ALL {
                 if let (Some(before), Some(after)) = (quantity.of(old), quantity.of(new)) {
-                    let evidence = (quantity == Quantity::Metric).then(|| paired(old, new)).flatten();
+                    let evidence = (quantity == Quantity::Metric)
+                        .then(|| paired(old, new))
+                        .flatten();
                     let p = match (quantity, &evidence) {
                         (_, Some(e)) => Some(e.p),
-                        (Quantity::Metric, None) | (Quantity::Parameters | Quantity::FileSize, _) => None,
+                        (Quantity::Metric, None)
+                        | (Quantity::Parameters | Quantity::FileSize, _) => None,
                         (Quantity::PeakMemory, _) => welch(&before.values, &after.values),
                         (Quantity::TrainingTime, _) => welch(
                             &sittings(a, old, |r| Some(r.cost.as_ref()?.training_seconds.ln())),
                             &sittings(b, new, |r| Some(r.cost.as_ref()?.training_seconds.ln())),
                         ),
                         (Quantity::Latency | Quantity::MergedLatency, _) => {
-                            let variant = if quantity == Quantity::Latency { "unmerged" } else { "merged" };
+                            let variant = if quantity == Quantity::Latency {
+                                "unmerged"
+                            } else {
+                                "merged"
+                            };
                             let ratio = |r: &RunRecord| {
-                                Some(over_backbone(&of_records(&[r]), variant, SENTENCE)?.ratio.ln())
+                                Some(
+                                    over_backbone(&of_records(&[r]), variant, SENTENCE)?
+                                        .ratio
+                                        .ln(),
+                                )
                             };
                             let of = |c: &Comparison, row: &Row| -> Vec<f64> {
-                                row.runs.iter().filter_map(|run| ratio(c.record(&run.id)?)).collect()
+                                row.runs
+                                    .iter()
+                                    .filter_map(|run| ratio(c.record(&run.id)?))
+                                    .collect()
                             };
                             match new.sentence(BACKBONE) {
                                 Some(_) => welch(&of(a, old), &of(b, new)),
@@ -182,8 +196,11 @@ pub fn changes(before: &[RunRecord], after: &[RunRecord]) -> Changes {
         }
     }
     let corrected = |p: Vec<Option<f64>>| -> Vec<Option<f64>> {
-        let mut adjusted = statistics::holm(&p.iter().flatten().copied().collect::<Vec<_>>()).into_iter();
-        p.into_iter().map(|p| p.and_then(|_| adjusted.next())).collect()
+        let mut adjusted =
+            statistics::holm(&p.iter().flatten().copied().collect::<Vec<_>>()).into_iter();
+        p.into_iter()
+            .map(|p| p.and_then(|_| adjusted.next()))
+            .collect()
     };
     let p = corrected(found.iter().map(|(_, p, _)| *p).collect());
     let p_equivalent = corrected(found.iter().map(|(.., p)| *p).collect());
@@ -206,14 +223,21 @@ fn paired(old: &Row, new: &Row) -> Option<Evidence> {
 }
 
 /// Means of a row's runs by the hour in which they started.
-fn sittings(comparison: &Comparison, row: &Row, of: impl Fn(&RunRecord) -> Option<f64>) -> Vec<f64> {
+fn sittings(
+    comparison: &Comparison,
+    row: &Row,
+    of: impl Fn(&RunRecord) -> Option<f64>,
+) -> Vec<f64> {
     let mut hours: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for record in row.runs.iter().filter_map(|run| comparison.record(&run.id)) {
         let started = &record.circumstances.started;
         let hour = started.get(..13).unwrap_or(started);
         hours.entry(hour).or_default().extend(of(record));
     }
-    hours.values().filter_map(|values| statistics::mean(values)).collect()
+    hours
+        .values()
+        .filter_map(|values| statistics::mean(values))
+        .collect()
 }
 
 fn verdict(change: &Change, p_equivalent: Option<f64>) -> ChangeVerdict {
@@ -417,7 +441,8 @@ mod tests {
     fn seeds_of_one_hour_do_not_show_that_a_time_has_changed() {
         let of_one_hour = |seconds| {
             let mut records = set(50, seconds, 1, 4);
-            let started = |r: &mut RunRecord| r.circumstances.started = "2026-01-02T00:00:00Z".into();
+            let started =
+                |r: &mut RunRecord| r.circumstances.started = "2026-01-02T00:00:00Z".into();
             records.iter_mut().for_each(started);
             records
         };

@@ -277,7 +277,11 @@ enum Spread {
     /// Nothing is known of it.
     Unknown,
     /// Student's t with this standard error; of the value's logarithm where it is a ratio.
-    T { standard_error: f64, df: f64, ratio: bool },
+    T {
+        standard_error: f64,
+        df: f64,
+        ratio: bool,
+    },
     /// A ratio of variances of two samples of these sizes.
     F { first: usize, second: usize },
     /// The least of these differences.
@@ -304,8 +308,13 @@ impl Measured {
         match &self.spread {
             Spread::Exact => Some([self.value; 2]),
             Spread::Unknown => None,
-            Spread::T { standard_error, df, ratio } => {
-                let half = StudentsT::new(0.0, 1.0, *df).ok()?.inverse_cdf(1.0 - tail) * standard_error;
+            Spread::T {
+                standard_error,
+                df,
+                ratio,
+            } => {
+                let half =
+                    StudentsT::new(0.0, 1.0, *df).ok()?.inverse_cdf(1.0 - tail) * standard_error;
                 Some(match ratio {
                     true => [self.value.ln() - half, self.value.ln() + half].map(f64::exp),
                     false => [self.value - half, self.value + half],
@@ -313,7 +322,10 @@ impl Measured {
             }
             Spread::F { first, second } => {
                 let f = FisherSnedecor::new((*first - 1) as f64, (*second - 1) as f64).ok()?;
-                Some([self.value / f.inverse_cdf(1.0 - tail), self.value / f.inverse_cdf(tail)])
+                Some([
+                    self.value / f.inverse_cdf(1.0 - tail),
+                    self.value / f.inverse_cdf(tail),
+                ])
             }
             Spread::Least(all) => {
                 let each = 1.0 - (1.0 - coverage) / all.len().max(1) as f64;
@@ -326,7 +338,11 @@ impl Measured {
     /// The mean of what was measured on several data sets, to be judged in their place; `None` if it cannot be taken.
     fn combined(all: &[Self]) -> Option<Self> {
         let estimates = all.iter().map(|m| match &m.spread {
-            Spread::T { standard_error, ratio, .. } => Some(Estimate {
+            Spread::T {
+                standard_error,
+                ratio,
+                ..
+            } => Some(Estimate {
                 difference: if *ratio { m.value.ln() } else { m.value },
                 variance: standard_error * standard_error,
             }),
@@ -338,7 +354,11 @@ impl Measured {
         Some(Self {
             place: format!("mean over {} data sets", all.len()),
             what: first.what.clone(),
-            value: if ratio { found.difference.exp() } else { found.difference },
+            value: if ratio {
+                found.difference.exp()
+            } else {
+                found.difference
+            },
             spread: Spread::T {
                 standard_error: found.standard_error,
                 df: (all.len() - 1) as f64,
@@ -394,7 +414,10 @@ impl Judge<'_> {
             measured.extend(found.into_iter().map(|m| (rule, m)));
         }
         let tests = measured.iter().filter(|(_, m)| m.judged).count();
-        let evidence: Vec<Measurement> = measured.into_iter().map(|(rule, m)| m.judged(rule, tests)).collect();
+        let evidence: Vec<Measurement> = measured
+            .into_iter()
+            .map(|(rule, m)| m.judged(rule, tests))
+            .collect();
         let any = |v| evidence.iter().any(|e| e.judged && e.verdict == v);
         let verdict = if any(Verdict::DoesNotHold) {
             Verdict::DoesNotHold
@@ -419,15 +442,20 @@ impl Judge<'_> {
 
     fn measure(&self, measure: &Measure) -> Vec<Measured> {
         match measure {
-            Measure::Ratio { quantity, of, over } => {
-                self.comparisons.iter().filter_map(|c| ratio(c, *quantity, of, over)).collect()
-            }
-            Measure::Difference { of, minus } => {
-                self.comparisons.iter().filter_map(|c| difference(c, of, minus)).collect()
-            }
-            Measure::Study { study, of, minus } if minus.at == BEST => {
-                self.named(study).filter_map(|s| minus_best(s, of, minus)).collect()
-            }
+            Measure::Ratio { quantity, of, over } => self
+                .comparisons
+                .iter()
+                .filter_map(|c| ratio(c, *quantity, of, over))
+                .collect(),
+            Measure::Difference { of, minus } => self
+                .comparisons
+                .iter()
+                .filter_map(|c| difference(c, of, minus))
+                .collect(),
+            Measure::Study { study, of, minus } if minus.at == BEST => self
+                .named(study)
+                .filter_map(|s| minus_best(s, of, minus))
+                .collect(),
             Measure::Study { study, of, minus } => {
                 let one = |s: &Study| {
                     let (a, b) = (point(s, of)?, point(s, minus)?);
@@ -441,11 +469,15 @@ impl Judge<'_> {
                 let one = |s: &Study| {
                     let mean = |p: &Point| -> BTreeMap<u64, f64> {
                         let records = s.records_of(p).into_iter();
-                        records.filter_map(|r| Some((r.asked.seed, curve_mean(r)?))).collect()
+                        records
+                            .filter_map(|r| Some((r.asked.seed, curve_mean(r)?)))
+                            .collect()
                     };
                     let (a, b) = (mean(point(s, of)?), mean(point(s, minus)?));
-                    let differences: Vec<f64> =
-                        a.iter().filter_map(|(seed, a)| Some(a - b.get(seed)?)).collect();
+                    let differences: Vec<f64> = a
+                        .iter()
+                        .filter_map(|(seed, a)| Some(a - b.get(seed)?))
+                        .collect();
                     let n = differences.len() as f64;
                     let spread = match statistics::standard_deviation(&differences) {
                         Some(sd) if differences.len() >= FEWEST_SEEDS => Spread::T {
@@ -470,7 +502,10 @@ impl Judge<'_> {
                     if vb == 0.0 {
                         return None;
                     }
-                    let spread = Spread::F { first: a.values.len(), second: b.values.len() };
+                    let spread = Spread::F {
+                        first: a.values.len(),
+                        second: b.values.len(),
+                    };
                     let mut found = Measured::of_study(s, [of, over], "/", va / vb, spread);
                     found.what = format!("variance over seeds, {}", found.what);
                     found.show = |_, x| format!("{x:.2}");
@@ -478,7 +513,11 @@ impl Judge<'_> {
                 };
                 self.named(study).filter_map(one).collect()
             }
-            Measure::Checks { method, checks, datasets } => self.checks(method, checks, *datasets),
+            Measure::Checks {
+                method,
+                checks,
+                datasets,
+            } => self.checks(method, checks, *datasets),
         }
     }
 
@@ -540,10 +579,14 @@ fn minus_best(study: &Study, of: &At, minus: &At) -> Option<Measured> {
     let own = point(study, of)?;
     let series = study.series.iter().find(|s| s.label == minus.series)?;
     let (places, scores) = scored(&series.points);
-    let place = places.iter().position(|&i| series.points[i].label == own.label)?;
+    let place = places
+        .iter()
+        .position(|&i| series.points[i].label == own.label)?;
     let family = Family::new(&scores, Margin::POINT);
     let others = (0..scores.len()).filter(|&k| k != place);
-    let differences = others.clone().filter_map(|k| Some(scores[place].minus(&scores[k])?.mean()));
+    let differences = others
+        .clone()
+        .filter_map(|k| Some(scores[place].minus(&scores[k])?.mean()));
     let value = differences.reduce(f64::min)?;
     let tested: Vec<Evidence> = others
         .clone()
@@ -565,7 +608,10 @@ fn minus_best(study: &Study, of: &At, minus: &At) -> Option<Measured> {
 impl Measured {
     fn of_study(study: &Study, points: [&At; 2], sign: &str, value: f64, spread: Spread) -> Self {
         let name = |at: &At| format!("{} at {}", at.series, at.at);
-        let runs = points.iter().filter_map(|at| point(study, at)).flat_map(|p| p.runs.clone());
+        let runs = points
+            .iter()
+            .filter_map(|at| point(study, at))
+            .flat_map(|p| p.runs.clone());
         let records: BTreeSet<String> = runs.collect();
         Self {
             place: study.title.clone(),
@@ -602,7 +648,11 @@ impl Measured {
             (None, None) => "anything".to_owned(),
         };
         Measurement {
-            text: format!("{}: {}{shown}; claimed: {accepted}", self.what, show(self.value)),
+            text: format!(
+                "{}: {}{shown}; claimed: {accepted}",
+                self.what,
+                show(self.value)
+            ),
             place: self.place,
             what: self.what,
             value: self.value,
@@ -641,11 +691,22 @@ fn ratio(comparison: &Comparison, quantity: RatioOf, of: &str, over: &str) -> Op
     let (value, spread) = match quantity {
         RatioOf::Parameters => {
             let own = own.parameters?;
-            let under = if backbone { own.backbone } else { other.parameters?.method };
-            ((under > 0).then(|| own.method as f64 / under as f64)?, Spread::Exact)
+            let under = if backbone {
+                own.backbone
+            } else {
+                other.parameters?.method
+            };
+            (
+                (under > 0).then(|| own.method as f64 / under as f64)?,
+                Spread::Exact,
+            )
         }
         RatioOf::Latency | RatioOf::MergedLatency if backbone => {
-            let variant = if quantity == RatioOf::Latency { "unmerged" } else { "merged" };
+            let variant = if quantity == RatioOf::Latency {
+                "unmerged"
+            } else {
+                "merged"
+            };
             let ratio = own.over_backbone(variant)?;
             (ratio.ratio, spread_of_times(&ratio))
         }
@@ -658,16 +719,27 @@ fn ratio(comparison: &Comparison, quantity: RatioOf, of: &str, over: &str) -> Op
                     RatioOf::PeakMemory => cost.peak_memory_bytes.map(|b| b as f64),
                     RatioOf::FileSize => Some(cost.file_bytes as f64),
                     // Over the backbone of the own process, so that two processes can be compared.
-                    RatioOf::Latency => {
-                        Some(latency::over_backbone(&latency::of_records(&[r]), "unmerged", SENTENCE)?.ratio)
-                    }
-                    _ => Some(latency::over_backbone(&latency::of_records(&[r]), "merged", SENTENCE)?.ratio),
+                    RatioOf::Latency => Some(
+                        latency::over_backbone(&latency::of_records(&[r]), "unmerged", SENTENCE)?
+                            .ratio,
+                    ),
+                    _ => Some(
+                        latency::over_backbone(&latency::of_records(&[r]), "merged", SENTENCE)?
+                            .ratio,
+                    ),
                 }
             };
             let ratio = paired_ratio(comparison, own, other, of)?;
             // A size is no sample: it has no sitting.
             let exact = quantity == RatioOf::FileSize;
-            (ratio.ratio, if exact { Spread::Exact } else { spread_of_times(&ratio) })
+            (
+                ratio.ratio,
+                if exact {
+                    Spread::Exact
+                } else {
+                    spread_of_times(&ratio)
+                },
+            )
         }
     };
     let name = match quantity {
@@ -731,7 +803,11 @@ fn difference(comparison: &Comparison, of: &str, minus: &str) -> Option<Measured
     Some(Measured {
         place: comparison.name.clone(),
         what: format!("{}, {of} − {minus}", comparison.metric()),
-        value: if pair.first == a { pair.difference } else { -pair.difference },
+        value: if pair.first == a {
+            pair.difference
+        } else {
+            -pair.difference
+        },
         spread: spread_of(pair.evidence),
         judged: true,
         records: ids(vec![&comparison.rows[a], &comparison.rows[b]]),
@@ -793,8 +869,16 @@ pub fn markdown(claims: &[Judged]) -> String {
             markdown_text(&claim.source)
         );
         for e in &claim.evidence {
-            let said = if e.judged { e.verdict.words() } else { "of this" };
-            text += &format!("  - {said}: {}: {}\n", markdown_text(&e.place), markdown_text(&e.text));
+            let said = if e.judged {
+                e.verdict.words()
+            } else {
+                "of this"
+            };
+            text += &format!(
+                "  - {said}: {}: {}\n",
+                markdown_text(&e.place),
+                markdown_text(&e.text)
+            );
         }
         for missing in &claim.missing {
             text += &format!("  - {missing}\n");
@@ -938,7 +1022,10 @@ mod tests {
     fn times_are_paired_by_seed_and_not_by_place() {
         // Seeds 0, 1, 2 of one method and 2, 3 of the other: only seed 2 is common, where the ratio is 2.
         let run = |method: &str, seed: u64, seconds| {
-            Sample::new(method).seed(seed).training_seconds(seconds).record()
+            Sample::new(method)
+                .seed(seed)
+                .training_seconds(seconds)
+                .record()
         };
         let records = [
             run("lora", 0, 10.0),
@@ -947,9 +1034,14 @@ mod tests {
             run("full", 2, 30.0),
             run("full", 3, 99.0),
         ];
-        let rule = "{measure: {ratio: {quantity: training_time, of: lora, over: full}}, at_most: 1.0}";
+        let rule =
+            "{measure: {ratio: {quantity: training_time, of: lora, over: full}}, at_most: 1.0}";
         let judged = one(rule, &Comparison::from_records(&records));
-        assert!((judged.evidence[0].value - 2.0).abs() < 1e-12, "{:?}", judged.evidence);
+        assert!(
+            (judged.evidence[0].value - 2.0).abs() < 1e-12,
+            "{:?}",
+            judged.evidence
+        );
         // One sitting shows nothing.
         assert_eq!(judged.verdict, Verdict::Undecided);
     }

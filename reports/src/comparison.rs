@@ -10,7 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use record::{BackboneFacts, DatasetFacts, RunRecord, Tuned};
 use serde::Serialize;
 use serde_json::Value;
-use statistics::{Corrected, Evidence, Family, Margin, Recommendation, Remedy, Scores, Verdict, mcnemar_exact};
+use statistics::{
+    Corrected, Evidence, Family, Margin, Recommendation, Remedy, Scores, Verdict, mcnemar_exact,
+};
 
 use crate::{
     format, latency, notes,
@@ -220,12 +222,17 @@ impl Comparison {
                 records.sort_by_key(|r| (r.asked.seed, r.id.clone()));
                 let mut row = Row::of(&records);
                 // The same variant with different configurations, e.g. of two versions of a default.
-                let n = used.entry(row.label.clone()).and_modify(|n| *n += 1).or_insert(1);
+                let n = used
+                    .entry(row.label.clone())
+                    .and_modify(|n| *n += 1)
+                    .or_insert(1);
                 let version = records[0].asked.numerics.get(&records[0].asked.method.name);
                 match (*n, version) {
                     (1, _) => {}
                     (n, None) => row.label = format!("{} ({n})", row.label),
-                    (n, Some(version)) => row.label = format!("{} ({n}, numerics {version})", row.label),
+                    (n, Some(version)) => {
+                        row.label = format!("{} ({n}, numerics {version})", row.label)
+                    }
                 }
                 (row, records)
             })
@@ -248,7 +255,11 @@ impl Comparison {
         let slug_parts = [dataset_slug(&asked.dataset), asked.backbone.name.clone()];
         let slug: Vec<String> = slug_parts.iter().chain(apart).map(|p| slug(p)).collect();
         let place = [dataset_label(&asked.dataset), asked.backbone.name.clone()];
-        let name: Vec<String> = place.iter().chain(apart).map(|p| format::visible(p)).collect();
+        let name: Vec<String> = place
+            .iter()
+            .chain(apart)
+            .map(|p| format::visible(p))
+            .collect();
         let seeds: BTreeSet<u64> = group.iter().map(|r| r.asked.seed).collect();
         let (rows, records): (Vec<Row>, Vec<Vec<&RunRecord>>) = trials.into_iter().unzip();
         let mut comparison = Self {
@@ -263,9 +274,16 @@ impl Comparison {
             margin,
             rows,
             pairs: Vec::new(),
-            latency_noise: latency::noise_floor(&latency::of_records(group), Some(latency::SENTENCE)),
+            latency_noise: latency::noise_floor(
+                &latency::of_records(group),
+                Some(latency::SENTENCE),
+            ),
             notes: Vec::new(),
-            family: Family { methods: 0, margin, pairs: Vec::new() },
+            family: Family {
+                methods: 0,
+                margin,
+                pairs: Vec::new(),
+            },
             records: records.into_iter().flatten().cloned().collect(),
         };
         comparison.judge();
@@ -287,7 +305,11 @@ impl Comparison {
         }
         let scores: Vec<Scores> = scored.iter().map(|(_, s)| (*s).clone()).collect();
         let family = Family::new(&scores, self.margin);
-        let tested = family.pairs.iter().filter(|p| p.corrected.is_some()).count();
+        let tested = family
+            .pairs
+            .iter()
+            .filter(|p| p.corrected.is_some())
+            .count();
         let mut pairs = Vec::new();
         for first in 0..scores.len() {
             for second in first + 1..scores.len() {
@@ -295,7 +317,8 @@ impl Comparison {
                     continue;
                 };
                 let found = family.pair(first, second);
-                let open = found.filter(|p| p.corrected.is_some() && p.verdict == Verdict::Undecided);
+                let open =
+                    found.filter(|p| p.corrected.is_some() && p.verdict == Verdict::Undecided);
                 pairs.push(Pair {
                     first,
                     second,
@@ -326,20 +349,31 @@ impl Comparison {
 
     /// A remedy in what it adds and how long that takes.
     fn needs(&self, evidence: &Evidence, remedy: &Remedy, rows: &[usize]) -> Needs {
-        let more_seeds = remedy.seeds.map(|n| n.saturating_sub(evidence.components.seeds));
-        let each = rows.iter().map(|&i| Some(self.rows[i].run_seconds.as_ref()?.mean));
+        let more_seeds = remedy
+            .seeds
+            .map(|n| n.saturating_sub(evidence.components.seeds));
+        let each = rows
+            .iter()
+            .map(|&i| Some(self.rows[i].run_seconds.as_ref()?.mean));
         let each: Option<f64> = each.sum();
         Needs {
             more_seeds,
-            more_examples: remedy.examples.map(|n| n.saturating_sub(evidence.components.examples)),
+            more_examples: remedy
+                .examples
+                .map(|n| n.saturating_sub(evidence.components.examples)),
             seconds: more_seeds.zip(each).map(|(n, seconds)| n as f64 * seconds),
         }
     }
 
     fn mcnemar(&self, first: usize, second: usize) -> Vec<McNemar> {
         let runs = |i: usize| -> BTreeMap<u64, &RunRecord> {
-            let of = self.rows[i].runs.iter().filter_map(|run| self.record(&run.id));
-            of.filter(|r| r.outcome.is_some()).map(|r| (r.asked.seed, r)).collect()
+            let of = self.rows[i]
+                .runs
+                .iter()
+                .filter_map(|run| self.record(&run.id));
+            of.filter(|r| r.outcome.is_some())
+                .map(|r| (r.asked.seed, r))
+                .collect()
         };
         let others = runs(second);
         let test = |(seed, a): (u64, &RunRecord)| {
@@ -351,14 +385,23 @@ impl Comparison {
                 only_second += u64::from(a != label && b == label);
             }
             let p = mcnemar_exact(only_first, only_second);
-            Some(McNemar { seed, only_first, only_second, p })
+            Some(McNemar {
+                seed,
+                only_first,
+                only_second,
+                p,
+            })
         };
         runs(first).into_iter().filter_map(test).collect()
     }
 
     /// The ranked rows, highest mean first.
     pub fn ranked(&self) -> &[Row] {
-        let n = self.rows.iter().take_while(|r| r.standing == Standing::Ranked).count();
+        let n = self
+            .rows
+            .iter()
+            .take_while(|r| r.standing == Standing::Ranked)
+            .count();
         &self.rows[..n]
     }
 
@@ -385,7 +428,9 @@ impl Comparison {
 
     /// Ranked rows that may be recommended.
     pub fn eligible(&self) -> Vec<usize> {
-        (0..self.ranked().len()).filter(|&i| !self.rows[i].is_floor()).collect()
+        (0..self.ranked().len())
+            .filter(|&i| !self.rows[i].is_floor())
+            .collect()
     }
 
     /// The cheapest (by trained parameters) of these ranked rows that is shown to be near the best of them, in words: a
@@ -400,19 +445,32 @@ impl Comparison {
         let label = |i: usize| self.rows[i].label.as_str();
         match statistics::recommend(&self.family, &costs, among) {
             None => (None, vec!["No method fits all of these limits.".to_owned()]),
-            Some(Recommendation::Shown { method, .. }) if among.len() == 1 => {
-                (Some(method), vec![format!("{} is the only one that fits.", label(method))])
-            }
+            Some(Recommendation::Shown { method, .. }) if among.len() == 1 => (
+                Some(method),
+                vec![format!("{} is the only one that fits.", label(method))],
+            ),
             Some(Recommendation::Shown { method, others, .. }) => {
                 let parameters = self.rows[method].parameters.map(|p| p.method);
-                let mut said = vec![words::shown_near_best(label(method), parameters, metric, self.margin)];
+                let mut said = vec![words::shown_near_best(
+                    label(method),
+                    parameters,
+                    metric,
+                    self.margin,
+                )];
                 if !others.is_empty() {
                     let others: Vec<&str> = others.iter().map(|&i| label(i)).collect();
-                    said.push(format!("So are, with as many parameters or more: {}.", format::list(&others)));
+                    said.push(format!(
+                        "So are, with as many parameters or more: {}.",
+                        format::list(&others)
+                    ));
                 }
                 (Some(method), said)
             }
-            Some(Recommendation::NotShown { nearest, missing, untested }) => {
+            Some(Recommendation::NotShown {
+                nearest,
+                missing,
+                untested,
+            }) => {
                 let mut said = vec![words::none_near_best(metric, self.margin)];
                 if let Some(method) = nearest {
                     let needs: Vec<String> = missing
@@ -420,10 +478,18 @@ impl Comparison {
                         .filter_map(|(other, remedy)| {
                             let evidence = self.family.pair(method, *other)?.evidence;
                             let needs = self.needs(&evidence, remedy, &[method, *other]);
-                            Some(format!("against {} it {}", label(*other), words::needs(&needs)))
+                            Some(format!(
+                                "against {} it {}",
+                                label(*other),
+                                words::needs(&needs)
+                            ))
                         })
                         .collect();
-                    said.push(format!("Nearest to it is {}: {}.", label(method), needs.join("; ")));
+                    said.push(format!(
+                        "Nearest to it is {}: {}.",
+                        label(method),
+                        needs.join("; ")
+                    ));
                 } else if !untested.is_empty() {
                     said.push(format!(
                         "{} compared on fewer than {} seeds: run more seeds.",
@@ -434,7 +500,10 @@ impl Comparison {
                         statistics::FEWEST_SEEDS
                     ));
                 } else {
-                    said.push("No number of seeds is expected to show it: judge on more examples.".to_owned());
+                    said.push(
+                        "No number of seeds is expected to show it: judge on more examples."
+                            .to_owned(),
+                    );
                 }
                 (None, said)
             }
@@ -448,14 +517,20 @@ impl Comparison {
         let Some(best) = ranked.first() else {
             return vec!["No method has a valid result.".to_owned()];
         };
-        let value = best.metric.as_ref().map_or_else(String::new, |m| format::metric(metric, m.mean));
+        let value = best
+            .metric
+            .as_ref()
+            .map_or_else(String::new, |m| format::metric(metric, m.mean));
         if ranked.len() == 1 {
             return vec![format!(
                 "{} reached {value} {metric}; there is no other valid result to compare it with.",
                 best.label
             )];
         }
-        let mut text = vec![format!("The highest mean is that of {}: {value} {metric}.", best.label)];
+        let mut text = vec![format!(
+            "The highest mean is that of {}: {value} {metric}.",
+            best.label
+        )];
         if !self.is_tested() {
             text.push(words::too_few_seeds(self.seeds.len()));
             return text;
@@ -475,7 +550,11 @@ impl Comparison {
             };
             by_verdict.entry(verdict).or_default().push(detail);
         }
-        let named = |verdict: &str| by_verdict.get(verdict).map(|names| format::list_of_at_most(names, 4));
+        let named = |verdict: &str| {
+            by_verdict
+                .get(verdict)
+                .map(|names| format::list_of_at_most(names, 4))
+        };
         if by_verdict.len() == 1 && by_verdict.contains_key("worse") {
             text.push("Every other method is shown to be worse.".to_owned());
         } else if let Some(worse) = named("worse") {

@@ -27,7 +27,11 @@ pub fn metric_spread(name: &str, mean: f64, sd: Option<f64>) -> String {
         (1.0, 3)
     };
     match sd {
-        Some(sd) => format!("{} ± {}", fixed(scale * mean, digits), fixed(scale * sd, digits)),
+        Some(sd) => format!(
+            "{} ± {}",
+            fixed(scale * mean, digits),
+            fixed(scale * sd, digits)
+        ),
         None => fixed(scale * mean, digits),
     }
 }
@@ -42,7 +46,11 @@ pub fn metric_difference(name: &str, difference: f64) -> String {
 
 /// Ends of an interval of a metric or of a difference, without the unit, e.g. `0.5 to 3.0`.
 pub fn metric_interval(name: &str, [low, high]: [f64; 2]) -> String {
-    format!("{} to {}", metric_spread(name, low, None), metric_spread(name, high, None))
+    format!(
+        "{} to {}",
+        metric_spread(name, low, None),
+        metric_spread(name, high, None)
+    )
 }
 
 /// Name of a metric with its unit, e.g. `accuracy (%)`.
@@ -170,7 +178,10 @@ pub fn list_of_at_most<S: AsRef<str>>(items: &[S], most: usize) -> String {
     match items.len() > most {
         false => list(items),
         true => {
-            let mut shown: Vec<String> = items[..most].iter().map(|s| s.as_ref().to_owned()).collect();
+            let mut shown: Vec<String> = items[..most]
+                .iter()
+                .map(|s| s.as_ref().to_owned())
+                .collect();
             shown.push(format!("{} more", items.len() - most));
             list(&shown)
         }
@@ -181,7 +192,8 @@ pub fn list_of_at_most<S: AsRef<str>>(items: &[S], most: usize) -> String {
 /// written out (`\u{1b}`).
 pub fn visible(text: &str) -> String {
     let hidden = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
     };
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -197,7 +209,10 @@ pub fn visible(text: &str) -> String {
 /// with digits that follow from the whole, so that two long names stay apart.
 pub fn file_name(text: &str, most: usize) -> String {
     let keep = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
-    let name: String = text.chars().map(|c| if keep(c) { c } else { '-' }).collect();
+    let name: String = text
+        .chars()
+        .map(|c| if keep(c) { c } else { '-' })
+        .collect();
     let name = name.trim_matches(['-', '.']);
     if name.len() <= most {
         return name.to_owned();
@@ -276,7 +291,10 @@ mod tests {
 
     #[test]
     fn what_steers_a_terminal_or_turns_the_text_is_written_out() {
-        assert_eq!(visible("a\x1b[31mb\u{202e}\n好"), "a\\u{1b}[31mb\\u{202e}\\n好");
+        assert_eq!(
+            visible("a\x1b[31mb\u{202e}\n好"),
+            "a\\u{1b}[31mb\\u{202e}\\n好"
+        );
     }
 
     #[test]

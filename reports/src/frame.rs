@@ -9,17 +9,26 @@ use crate::{Result, latency};
 pub const COLUMNS: [(&str, &str); 41] = [
     ("id", "name of the record's file"),
     ("dataset", "data set that was read"),
-    ("stand_in_for", "data set that was asked for, where another stands in for it"),
+    (
+        "stand_in_for",
+        "data set that was asked for, where another stands in for it",
+    ),
     ("data_digest", "SHA-256 of texts and labels"),
     ("train_examples", "training examples"),
     ("validation_examples", "examples that were judged on"),
-    ("main_metric", "name of the metric that methods are compared by"),
+    (
+        "main_metric",
+        "name of the metric that methods are compared by",
+    ),
     ("backbone", "name of the frozen transformer"),
     ("backbone_digest", "SHA-256 of the frozen transformer"),
     ("backbone_parameters", "its parameters"),
     ("pooling", "how an example's vector is read"),
     ("method", "name of the method"),
-    ("variant", "what distinguishes the configuration from the defaults"),
+    (
+        "variant",
+        "what distinguishes the configuration from the defaults",
+    ),
     ("tuned", "whether a search found the configuration"),
     ("config", "configuration as JSON"),
     ("recipe", "recipe as JSON"),
@@ -37,13 +46,22 @@ pub const COLUMNS: [(&str, &str); 41] = [
     ("steps", "optimiser steps done"),
     ("training_seconds", "seconds of training steps"),
     ("evaluation_seconds", "seconds of all evaluations"),
-    ("seconds_to_first_step", "seconds from the start of the process"),
+    (
+        "seconds_to_first_step",
+        "seconds from the start of the process",
+    ),
     ("tokens", "tokens trained on"),
     ("peak_memory_bytes", "peak resident memory in training"),
     ("file_bytes", "size of the saved weights, head included"),
-    ("resident_bytes", "memory of what is loaded beside the backbone"),
+    (
+        "resident_bytes",
+        "memory of what is loaded beside the backbone",
+    ),
     ("latency_p50_ms", "median latency of one sentence"),
-    ("latency_over_backbone", "the same over the backbone's in the same process"),
+    (
+        "latency_over_backbone",
+        "the same over the backbone's in the same process",
+    ),
     ("merged_latency_over_backbone", "the same after merging"),
     ("started", "start of the run, UTC"),
     ("processor", "processor model"),
@@ -56,19 +74,30 @@ pub const COLUMNS: [(&str, &str); 41] = [
 /// If it cannot be built; not expected.
 pub fn frame(records: &[RunRecord]) -> Result<DataFrame> {
     let text = |name: &str, f: &dyn Fn(&RunRecord) -> Option<String>| {
-        Column::new(name.into(), records.iter().map(f).collect::<Vec<Option<String>>>())
+        Column::new(
+            name.into(),
+            records.iter().map(f).collect::<Vec<Option<String>>>(),
+        )
     };
     let number = |name: &str, f: &dyn Fn(&RunRecord) -> Option<f64>| {
-        Column::new(name.into(), records.iter().map(f).collect::<Vec<Option<f64>>>())
+        Column::new(
+            name.into(),
+            records.iter().map(f).collect::<Vec<Option<f64>>>(),
+        )
     };
     let whole = |name: &str, f: &dyn Fn(&RunRecord) -> Option<u64>| {
-        Column::new(name.into(), records.iter().map(f).collect::<Vec<Option<u64>>>())
+        Column::new(
+            name.into(),
+            records.iter().map(f).collect::<Vec<Option<u64>>>(),
+        )
     };
     fn json(value: &impl serde::Serialize) -> Option<String> {
         serde_json::to_string(value).ok()
     }
     let parameters = |name: &str, f: fn(&record::Parameters) -> usize| {
-        whole(name, &move |r| Some(f(&r.outcome.as_ref()?.parameters) as u64))
+        whole(name, &move |r| {
+            Some(f(&r.outcome.as_ref()?.parameters) as u64)
+        })
     };
     let last = |r: &RunRecord| r.outcome.as_ref()?.evaluations.last().cloned();
     let over = |name: &str, variant: &'static str| {
@@ -82,18 +111,31 @@ pub fn frame(records: &[RunRecord]) -> Result<DataFrame> {
         text("dataset", &|r| Some(r.asked.dataset.name.clone())),
         text("stand_in_for", &|r| r.asked.dataset.stand_in_for.clone()),
         text("data_digest", &|r| Some(r.asked.dataset.digest.clone())),
-        whole("train_examples", &|r| Some(r.asked.dataset.train_examples as u64)),
-        whole("validation_examples", &|r| Some(r.asked.dataset.validation_examples as u64)),
-        text("main_metric", &|r| Some(r.asked.dataset.main_metric.clone())),
+        whole("train_examples", &|r| {
+            Some(r.asked.dataset.train_examples as u64)
+        }),
+        whole("validation_examples", &|r| {
+            Some(r.asked.dataset.validation_examples as u64)
+        }),
+        text("main_metric", &|r| {
+            Some(r.asked.dataset.main_metric.clone())
+        }),
         text("backbone", &|r| Some(r.asked.backbone.name.clone())),
-        text("backbone_digest", &|r| Some(r.asked.backbone.digest.clone())),
-        whole("backbone_parameters", &|r| Some(r.asked.backbone.parameters as u64)),
+        text("backbone_digest", &|r| {
+            Some(r.asked.backbone.digest.clone())
+        }),
+        whole("backbone_parameters", &|r| {
+            Some(r.asked.backbone.parameters as u64)
+        }),
         text("pooling", &|r| Some(r.asked.backbone.pooling.clone())),
         text("method", &|r| Some(r.asked.method.name.clone())),
         text("variant", &|r| Some(r.asked.method.variant.clone())),
         Column::new(
             "tuned".into(),
-            records.iter().map(|r| r.asked.method.tuned.is_some()).collect::<Vec<bool>>(),
+            records
+                .iter()
+                .map(|r| r.asked.method.tuned.is_some())
+                .collect::<Vec<bool>>(),
         ),
         text("config", &|r| json(&r.asked.method.config)),
         text("recipe", &|r| json(&r.asked.recipe)),
@@ -114,25 +156,40 @@ pub fn frame(records: &[RunRecord]) -> Result<DataFrame> {
             Status::Failed { error } => Some(error.clone()),
             _ => None,
         }),
-        number("metric", &|r| last(r)?.metrics.get(&r.asked.dataset.main_metric).copied()),
+        number("metric", &|r| {
+            last(r)?.metrics.get(&r.asked.dataset.main_metric).copied()
+        }),
         number("validation_loss", &|r| Some(last(r)?.loss)),
         parameters("parameters", |p| p.method),
         parameters("head_parameters", |p| p.head),
         parameters("shipped_parameters", |p| p.shipped),
         text("checks_failed", &|r| {
             let failed = r.outcome.as_ref()?.checks.iter().filter(|c| !c.passed);
-            Some(failed.map(|c| c.name.as_str()).collect::<Vec<_>>().join(", "))
+            Some(
+                failed
+                    .map(|c| c.name.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            )
         }),
         whole("steps", &|r| Some(r.outcome.as_ref()?.loss.len() as u64)),
-        number("training_seconds", &|r| Some(r.cost.as_ref()?.training_seconds)),
-        number("evaluation_seconds", &|r| Some(r.cost.as_ref()?.evaluation_seconds)),
-        number("seconds_to_first_step", &|r| Some(r.cost.as_ref()?.seconds_to_first_step)),
+        number("training_seconds", &|r| {
+            Some(r.cost.as_ref()?.training_seconds)
+        }),
+        number("evaluation_seconds", &|r| {
+            Some(r.cost.as_ref()?.evaluation_seconds)
+        }),
+        number("seconds_to_first_step", &|r| {
+            Some(r.cost.as_ref()?.seconds_to_first_step)
+        }),
         whole("tokens", &|r| Some(r.cost.as_ref()?.tokens as u64)),
         whole("peak_memory_bytes", &|r| r.cost.as_ref()?.peak_memory_bytes),
         whole("file_bytes", &|r| Some(r.cost.as_ref()?.file_bytes)),
         whole("resident_bytes", &|r| r.cost.as_ref()?.resident_bytes),
         number("latency_p50_ms", &|r| {
-            let of = |l: &&record::Latency| l.variant == "unmerged" && (l.batch, l.length) == latency::SENTENCE;
+            let of = |l: &&record::Latency| {
+                l.variant == "unmerged" && (l.batch, l.length) == latency::SENTENCE
+            };
             Some(r.cost.as_ref()?.latency.iter().find(of)?.p50_ms)
         }),
         over("latency_over_backbone", "unmerged"),
@@ -166,15 +223,27 @@ mod tests {
         let frame = frame(&records).unwrap();
         assert_eq!(frame.height(), records.len());
         let documented: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
-        let names: Vec<&str> = frame.get_column_names().into_iter().map(|n| n.as_str()).collect();
+        let names: Vec<&str> = frame
+            .get_column_names()
+            .into_iter()
+            .map(|n| n.as_str())
+            .collect();
         assert_eq!(names, documented);
     }
 
     #[test]
     fn values_are_those_of_the_records_and_absent_ones_are_null() {
         let records = [
-            Sample::new("lora").seed(7).training_seconds(12.5).latency("backbone", 2.0, 3.0).record(),
-            Sample::new("full").ended(Status::Failed { error: "no room".into() }).record(),
+            Sample::new("lora")
+                .seed(7)
+                .training_seconds(12.5)
+                .latency("backbone", 2.0, 3.0)
+                .record(),
+            Sample::new("full")
+                .ended(Status::Failed {
+                    error: "no room".into(),
+                })
+                .record(),
         ];
         let frame = frame(&records).unwrap();
         let at = |name: &str, row: usize| frame.column(name).unwrap().get(row).unwrap().to_string();

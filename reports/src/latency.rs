@@ -53,25 +53,34 @@ impl LatencyCell {
 
     /// Medians and 99th percentiles as people read them, e.g. `4.13/6.20`.
     pub fn text(&self) -> String {
-        let p99 = self.p99_ms.as_ref().map_or("–".to_owned(), |s| crate::format::ms(s.mean));
+        let p99 = self
+            .p99_ms
+            .as_ref()
+            .map_or("–".to_owned(), |s| crate::format::ms(s.mean));
         format!("{}/{p99}", crate::format::ms(self.p50_ms.mean))
     }
 }
 
 /// The latencies of some records.
 pub fn of_records<'a>(records: &[&'a RunRecord]) -> Vec<&'a [Latency]> {
-    let timed = records.iter().filter_map(|r| Some(&*r.cost.as_ref()?.latency));
+    let timed = records
+        .iter()
+        .filter_map(|r| Some(&*r.cost.as_ref()?.latency));
     timed.collect()
 }
 
 /// All settings of some processes, each over these processes, by batch, length and variant.
 pub fn cells(processes: &[&[Latency]]) -> Vec<LatencyCell> {
     let all = || processes.iter().flat_map(|r| r.iter());
-    let keys: BTreeSet<(usize, Option<usize>, &str)> =
-        all().map(|l| (l.batch, l.length, l.variant.as_str())).collect();
+    let keys: BTreeSet<(usize, Option<usize>, &str)> = all()
+        .map(|l| (l.batch, l.length, l.variant.as_str()))
+        .collect();
     keys.into_iter()
         .filter_map(|(batch, length, variant)| {
-            let same = || all().filter(|l| (l.batch, l.length, l.variant.as_str()) == (batch, length, variant));
+            let same = || {
+                all()
+                    .filter(|l| (l.batch, l.length, l.variant.as_str()) == (batch, length, variant))
+            };
             let of = |f: fn(&Latency) -> f64| Summary::of(same().map(f));
             Some(LatencyCell {
                 variant: variant.to_owned(),
@@ -110,8 +119,12 @@ pub fn noise_floor(processes: &[&[Latency]], setting: Option<Setting>) -> Option
         .iter()
         .flat_map(|process| {
             let once = process.iter().filter(|l| l.variant == BACKBONE);
-            let once = once.map(|l| (l.batch, l.length)).filter(|s| setting.is_none_or(|w| w == *s));
-            once.filter_map(|s| Some((over_backbone(&[process], BACKBONE_AGAIN, s)?.ratio - 1.0).abs()))
+            let once = once
+                .map(|l| (l.batch, l.length))
+                .filter(|s| setting.is_none_or(|w| w == *s));
+            once.filter_map(|s| {
+                Some((over_backbone(&[process], BACKBONE_AGAIN, s)?.ratio - 1.0).abs())
+            })
         })
         .collect();
     differences.sort_by(f64::total_cmp);

@@ -123,12 +123,24 @@ impl Report {
             }
             for plot in figures::plots(comparison) {
                 write(format!("{slug}-{}.png", plot.name), &plot.png()?)?;
-                write(format!("{slug}-{}.svg", plot.name), plot.svg_file()?.as_bytes())?;
+                write(
+                    format!("{slug}-{}.svg", plot.name),
+                    plot.svg_file()?.as_bytes(),
+                )?;
             }
         }
-        write("claims.md".to_owned(), claims::markdown(&self.claims).as_bytes())?;
-        write("claims.json".to_owned(), serde_json::to_string_pretty(&self.claims)?.as_bytes())?;
-        write("records.parquet".to_owned(), &frame::parquet(&self.records)?)?;
+        write(
+            "claims.md".to_owned(),
+            claims::markdown(&self.claims).as_bytes(),
+        )?;
+        write(
+            "claims.json".to_owned(),
+            serde_json::to_string_pretty(&self.claims)?.as_bytes(),
+        )?;
+        write(
+            "records.parquet".to_owned(),
+            &frame::parquet(&self.records)?,
+        )?;
         write("report.html".to_owned(), self.page()?.as_bytes())?;
         for study in &self.findings.studies {
             files.extend(studies::write(study, out)?);
@@ -145,14 +157,24 @@ impl Report {
     /// If a plot or the page cannot be made; not expected.
     pub fn page(&self) -> Result<String> {
         let findings = &self.findings;
-        let views = findings.studies.iter().map(studies::page_view).collect::<Result<Vec<_>>>()?;
-        let searches = findings.tunings.iter().map(tuning::page_view).collect::<Result<Vec<_>>>()?;
+        let views = findings
+            .studies
+            .iter()
+            .map(studies::page_view)
+            .collect::<Result<Vec<_>>>()?;
+        let searches = findings
+            .tunings
+            .iter()
+            .map(tuning::page_view)
+            .collect::<Result<Vec<_>>>()?;
         let measured = &findings.measurements;
         let extras = page::Extras {
             claims: Some(serde_json::to_value(&self.claims)?),
             studies: (!views.is_empty()).then(|| views.into()),
             tuning: (!searches.is_empty()).then(|| searches.into()),
-            measurements: (!measured.is_empty()).then(|| serde_json::to_value(measured)).transpose()?,
+            measurements: (!measured.is_empty())
+                .then(|| serde_json::to_value(measured))
+                .transpose()?,
         };
         page::render(&self.comparisons, &extras)
     }

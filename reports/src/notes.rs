@@ -21,7 +21,9 @@ pub fn of(comparison: &Comparison) -> Vec<String> {
     let well: BTreeSet<usize> = ranked.iter().map(|r| r.ended_well().0).collect();
     let most = well.iter().max().copied().unwrap_or(0);
     if well.len() > 1 {
-        let each = ranked.iter().map(|r| format!("{} {}", r.label, r.ended_well().0));
+        let each = ranked
+            .iter()
+            .map(|r| format!("{} {}", r.label, r.ended_well().0));
         notes.push(format!(
             "The methods have unequal numbers of finished seeds ({}); pairs are compared on the seeds that both have.",
             each.collect::<Vec<_>>().join(", ")

@@ -298,7 +298,9 @@ pub fn render(comparisons: &[Comparison], extras: &Extras) -> Result<String> {
 fn section(comparison: &Comparison, id: String) -> Result<Section<'_>> {
     let metric = comparison.metric();
     let table = tables::table(comparison);
-    let shown: Vec<usize> = (0..table.columns.len()).filter(|&c| table.columns[c].rank.is_some()).collect();
+    let shown: Vec<usize> = (0..table.columns.len())
+        .filter(|&c| table.columns[c].rank.is_some())
+        .collect();
     let checks = check_names(comparison);
     let rows: Vec<RowView> = comparison
         .rows
@@ -377,7 +379,9 @@ fn section(comparison: &Comparison, id: String) -> Result<Section<'_>> {
         notes: &comparison.notes,
         metric: format::metric_title(metric),
         columns,
-        legend: comparison.is_tested().then(|| words::legend(metric, comparison.margin)),
+        legend: comparison
+            .is_tested()
+            .then(|| words::legend(metric, comparison.margin)),
         quantities,
         plots: grouped,
         pairs: pairs(comparison),
@@ -494,8 +498,16 @@ fn facts(comparison: &Comparison, row: &Row) -> Vec<Fact> {
     push("peak memory", &row.peak_memory_bytes, &format::bytes);
     push("file, head included", &row.file_bytes, &format::bytes);
     let ms = |v: f64| format!("{} ms", format::ms(v));
-    for l in row.latency.iter().filter(|l| l.setting() == crate::latency::SENTENCE) {
-        push(&format!("latency p50, {}", l.variant), &Some(l.p50_ms.clone()), &ms);
+    for l in row
+        .latency
+        .iter()
+        .filter(|l| l.setting() == crate::latency::SENTENCE)
+    {
+        push(
+            &format!("latency p50, {}", l.variant),
+            &Some(l.p50_ms.clone()),
+            &ms,
+        );
         push(&format!("latency p99, {}", l.variant), &l.p99_ms, &ms);
     }
     facts
@@ -606,7 +618,13 @@ fn pairs(comparison: &Comparison) -> Vec<PairView> {
     let metric = comparison.metric();
     let view = |pair: &comparison::Pair| {
         let mcnemar = pair.mcnemar.iter().map(|m| {
-            format!("seed {}: {} : {}, {}", m.seed, m.only_first, m.only_second, format::p_value(m.p))
+            format!(
+                "seed {}: {} : {}, {}",
+                m.seed,
+                m.only_first,
+                m.only_second,
+                format::p_value(m.p)
+            )
         });
         let of = |f: &dyn Fn(&statistics::Evidence) -> String| pair.evidence.as_ref().map(f);
         PairView {
@@ -625,7 +643,9 @@ fn pairs(comparison: &Comparison) -> Vec<PairView> {
             kind: pair.verdict_text(false),
             needs: pair.needs.as_ref().map(words::needs),
             sigma: pair.sigma.map(|s| {
-                [s.seed, s.example, s.residual].map(|x| format::metric_spread(metric, x, None)).join(" / ")
+                [s.seed, s.example, s.residual]
+                    .map(|x| format::metric_spread(metric, x, None))
+                    .join(" / ")
             }),
             mcnemar: mcnemar.collect::<Vec<_>>().join("; "),
         }
@@ -645,7 +665,9 @@ fn sigma(comparison: &Comparison) -> Vec<(&'static str, String)> {
         ("σₑ of what neither explains", median(|s| s.residual)),
     ]
     .into_iter()
-    .filter_map(|(name, value)| Some((name, format::metric_difference(comparison.metric(), value?))))
+    .filter_map(|(name, value)| {
+        Some((name, format::metric_difference(comparison.metric(), value?)))
+    })
     .collect()
 }
 
@@ -775,10 +797,15 @@ fn script_data(comparison: &Comparison, id: &str) -> Value {
     // p-values of "the first is worse than the second by the margin or more", where a verdict could be given.
     let n = comparison.ranked().len();
     let p_worse = |a: usize, b: usize| {
-        let pair = comparison.family.pair(a, b).filter(|p| p.corrected.is_some())?;
+        let pair = comparison
+            .family
+            .pair(a, b)
+            .filter(|p| p.corrected.is_some())?;
         Some(pair.evidence.p_non_inferior(comparison.margin))
     };
-    let worse: Vec<Vec<Option<f64>>> = (0..n).map(|a| (0..n).map(|b| p_worse(a, b)).collect()).collect();
+    let worse: Vec<Vec<Option<f64>>> = (0..n)
+        .map(|a| (0..n).map(|b| p_worse(a, b)).collect())
+        .collect();
     let margin = format::metric_difference(metric, comparison.margin.get());
     json!({
         "id": id,
@@ -793,9 +820,13 @@ fn script_data(comparison: &Comparison, id: &str) -> Value {
 
 /// Latency over the bare backbone's of the same process, minus 1, in percent; merged where the method merges.
 fn overhead(row: &Row) -> Option<Value> {
-    let ratio = row.over_backbone("merged").or(row.over_backbone("unmerged"))?;
+    let ratio = row
+        .over_backbone("merged")
+        .or(row.over_backbone("unmerged"))?;
     let percent = |ratio: f64| 100.0 * (ratio - 1.0);
-    Some(json!({ "mean": percent(ratio.ratio), "interval": ratio.interval.map(|i| i.map(percent)) }))
+    Some(
+        json!({ "mean": percent(ratio.ratio), "interval": ratio.interval.map(|i| i.map(percent)) }),
+    )
 }
 
 /// True labels and the predictions of each ranked run; runs whose examples differ are left out.
@@ -803,7 +834,12 @@ fn examples(comparison: &Comparison) -> Value {
     let outcomes = comparison.ranked().iter().enumerate().flat_map(|(i, row)| {
         row.runs.iter().filter_map(move |run| {
             let record = comparison.record(&run.id)?;
-            Some((i, run.seed, &record.outcome.as_ref()?.predictions, predictions(record)?))
+            Some((
+                i,
+                run.seed,
+                &record.outcome.as_ref()?.predictions,
+                predictions(record)?,
+            ))
         })
     });
     let mut truth: Option<&Vec<u32>> = None;

@@ -9,14 +9,8 @@ use serde::Serialize;
 use statistics::Summary;
 
 use crate::{
-    Comparison,
-    claims::Verdict,
-    format,
-    latency::percent,
-    quantity::Quantity,
-    row::Row,
-    table::wrap,
-    words,
+    Comparison, claims::Verdict, format, latency::percent, quantity::Quantity, row::Row,
+    table::wrap, words,
 };
 
 /// What is asked for. Every limit is optional.
@@ -138,7 +132,9 @@ pub fn recommend(comparisons: &[Comparison], wishes: &Wishes) -> Option<Recommen
         .filter_map(|(i, row)| {
             let verdict = match i {
                 0 => "highest mean",
-                i => comparison.pair(0, i).map_or(words::NOT_TESTED, |p| p.verdict_text(true)),
+                i => comparison
+                    .pair(0, i)
+                    .map_or(words::NOT_TESTED, |p| p.verdict_text(true)),
             };
             Some((i, candidate(row, verdict, wishes, metric)?))
         })
@@ -150,7 +146,10 @@ pub fn recommend(comparisons: &[Comparison], wishes: &Wishes) -> Option<Recommen
         .collect();
     let (chosen, mut answer) = comparison.recommended(&fitting);
     if let Some(row) = chosen.map(|i| &rows[i]) {
-        let reached = row.metric.as_ref().map_or_else(String::new, |m| shown_metric(metric, m));
+        let reached = row
+            .metric
+            .as_ref()
+            .map_or_else(String::new, |m| shown_metric(metric, m));
         let parameters = row.parameters.map_or_else(String::new, |p| {
             format!(", {} trained parameters", format::count(p.method))
         });
@@ -159,7 +158,10 @@ pub fn recommend(comparisons: &[Comparison], wishes: &Wishes) -> Option<Recommen
     if let Some((_, c)) = judged.iter().find(|(i, _)| Some(*i) == chosen)
         && c.fits == Verdict::Undecided
     {
-        let open = c.constraints.iter().filter(|c| c.verdict == Verdict::Undecided);
+        let open = c
+            .constraints
+            .iter()
+            .filter(|c| c.verdict == Verdict::Undecided);
         let open: Vec<&str> = open.map(|c| c.what.as_str()).collect();
         answer.push(format!(
             "Whether it keeps the limit of {} is within the noise: measure it with more seeds.",
@@ -168,7 +170,9 @@ pub fn recommend(comparisons: &[Comparison], wishes: &Wishes) -> Option<Recommen
     }
     if let Some(&best) = fitting.first() {
         let ahead: Vec<&str> = (0..best)
-            .filter(|&i| !fitting.contains(&i) && comparison.pair(i, best).is_some_and(|p| p.told_apart()))
+            .filter(|&i| {
+                !fitting.contains(&i) && comparison.pair(i, best).is_some_and(|p| p.told_apart())
+            })
             .map(|i| rows[i].label.as_str())
             .collect();
         if !ahead.is_empty() {

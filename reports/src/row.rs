@@ -169,7 +169,10 @@ pub fn scores(records: &[&RunRecord]) -> Option<Scores> {
 /// The commonest of these labels, the first of equals.
 fn commonest(labels: &[u32], classes: usize) -> u32 {
     let count = |k: u32| labels.iter().filter(|l| **l == k).count();
-    (0..classes as u32).rev().max_by_key(|k| count(*k)).unwrap_or(0)
+    (0..classes as u32)
+        .rev()
+        .max_by_key(|k| count(*k))
+        .unwrap_or(0)
 }
 
 /// The values that a metric can take.
@@ -183,7 +186,10 @@ pub fn range(metric: &str) -> statistics::Range {
 /// Main metric over seeds with the interval over seeds and examples, and its standard error.
 pub fn estimate(scores: &Scores, metric: &str) -> (Summary, f64) {
     let row = statistics::Row::of(scores, range(metric));
-    let values: Vec<f64> = scores.rows().map(|r| statistics::mean(r).unwrap_or(f64::NAN)).collect();
+    let values: Vec<f64> = scores
+        .rows()
+        .map(|r| statistics::mean(r).unwrap_or(f64::NAN))
+        .collect();
     let summary = Summary {
         sd: statistics::standard_deviation(&values),
         values,
@@ -203,7 +209,10 @@ impl Row {
         let costs: Vec<_> = records.iter().filter_map(|r| r.cost.as_ref()).collect();
 
         let failed = |r: &Run| -> Vec<String> {
-            r.failed_checks.iter().map(|c| format!("seed {}: {c}", r.seed)).collect()
+            r.failed_checks
+                .iter()
+                .map(|c| format!("seed {}: {c}", r.seed))
+                .collect()
         };
         let reasons: Vec<String> = runs.iter().flat_map(failed).collect();
         let standing = if !reasons.is_empty() {
@@ -214,7 +223,10 @@ impl Row {
             Standing::Ranked
         };
 
-        let last: Vec<_> = outcomes.iter().filter_map(|o| o.evaluations.last()).collect();
+        let last: Vec<_> = outcomes
+            .iter()
+            .filter_map(|o| o.evaluations.last())
+            .collect();
         let names: BTreeSet<&String> = last.iter().flat_map(|e| e.metrics.keys()).collect();
         let metrics: BTreeMap<String, Summary> = names
             .into_iter()
@@ -227,7 +239,9 @@ impl Row {
             .iter()
             .filter_map(|o| Calibration::of(&o.predictions.labels, &o.predictions.logits));
         let calibrations: Vec<Calibration> = calibrations.collect();
-        let mean = |f: fn(&Calibration) -> f64| statistics::mean(&calibrations.iter().map(f).collect::<Vec<_>>());
+        let mean = |f: fn(&Calibration) -> f64| {
+            statistics::mean(&calibrations.iter().map(f).collect::<Vec<_>>())
+        };
         let calibration = match (mean(|c| c.ece), mean(|c| c.brier), mean(|c| c.nll)) {
             (Some(ece), Some(brier), Some(nll)) => Some(Calibration { ece, brier, nll }),
             _ => None,
@@ -235,7 +249,9 @@ impl Row {
         let scores = scores(records);
         let estimated = scores.as_ref().map(|s| estimate(s, main));
         let per_second = |n: usize, seconds: f64| (seconds > 0.0).then(|| n as f64 / seconds);
-        let of_costs = |f: &dyn Fn(&record::Cost) -> Option<f64>| Summary::of(costs.iter().filter_map(|c| f(c)));
+        let of_costs = |f: &dyn Fn(&record::Cost) -> Option<f64>| {
+            Summary::of(costs.iter().filter_map(|c| f(c)))
+        };
         let one = |r: &&RunRecord| {
             let predicted = predictions(r).unwrap_or_default();
             predicted.windows(2).all(|w| w[0] == w[1])
@@ -256,7 +272,9 @@ impl Row {
             letters: String::new(),
             parameters: outcomes.first().map(|o| o.parameters),
             standard_error: estimated.as_ref().map(|(_, error)| *error),
-            metric: estimated.map(|(summary, _)| summary).or_else(|| metrics.get(main).cloned()),
+            metric: estimated
+                .map(|(summary, _)| summary)
+                .or_else(|| metrics.get(main).cloned()),
             metrics,
             validation_loss: Summary::of(last.iter().map(|e| e.loss)),
             calibration,
@@ -271,7 +289,8 @@ impl Row {
             file_bytes: of_costs(&|c| Some(c.file_bytes as f64)),
             latency: latency::cells(&latency::of_records(records)),
             resident_bytes: of_costs(&|c| c.resident_bytes.map(|b| b as f64)),
-            one_class: !outcomes.is_empty() && records.iter().filter(|r| r.outcome.is_some()).all(one),
+            one_class: !outcomes.is_empty()
+                && records.iter().filter(|r| r.outcome.is_some()).all(one),
             scores,
             runs,
         }
@@ -291,7 +310,9 @@ impl Row {
 
     /// Latency of one real sentence.
     pub fn sentence(&self, variant: &str) -> Option<&LatencyCell> {
-        self.latency.iter().find(|c| c.variant == variant && c.setting() == SENTENCE)
+        self.latency
+            .iter()
+            .find(|c| c.variant == variant && c.setting() == SENTENCE)
     }
 
     /// Latency of one real sentence over the bare backbone's of the same process.
@@ -308,17 +329,24 @@ impl Row {
     /// What is wrong with its runs, in words; empty if nothing is.
     pub fn troubles(&self) -> Vec<String> {
         let mut troubles = match &self.standing {
-            Standing::Invalid { reasons } => {
-                reasons.iter().map(|r| format!("invalid, check failed: {r}")).collect()
-            }
+            Standing::Invalid { reasons } => reasons
+                .iter()
+                .map(|r| format!("invalid, check failed: {r}"))
+                .collect(),
             _ => Vec::new(),
         };
         for run in self.runs.iter().filter(|r| r.status != Status::Ok) {
             let counts = match (&run.status, &self.scores) {
-                (Status::Diverged { .. }, Some(_)) => "; it counts as always answering the commonest class",
+                (Status::Diverged { .. }, Some(_)) => {
+                    "; it counts as always answering the commonest class"
+                }
                 _ => "",
             };
-            troubles.push(format::visible(&format!("seed {} {}{counts}", run.seed, status_text(&run.status))));
+            troubles.push(format::visible(&format!(
+                "seed {} {}{counts}",
+                run.seed,
+                status_text(&run.status)
+            )));
         }
         if self.one_class {
             troubles.push("answers one class whatever the text is".to_owned());

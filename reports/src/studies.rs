@@ -418,7 +418,10 @@ impl Point {
         }
         let sound: Vec<&RunRecord> = well.iter().map(|(r, _)| *r).collect();
         let scores = scores(&sound);
-        let estimated = scores.as_ref().zip(sound.first()).map(|(s, r)| estimate(s, &r.asked.dataset.main_metric).0);
+        let estimated = scores
+            .as_ref()
+            .zip(sound.first())
+            .map(|(s, r)| estimate(s, &r.asked.dataset.main_metric).0);
         let outcome = well.first().and_then(|(r, _)| r.outcome.as_ref());
         let parameters = outcome.map(|o| o.parameters.method);
         let x = match position {
@@ -475,7 +478,10 @@ fn curve(records: &[&RunRecord]) -> Vec<CurvePoint> {
 
 /// The scores of points that have them, with their places.
 pub fn scored(points: &[Point]) -> (Vec<usize>, Vec<Scores>) {
-    let scored = points.iter().enumerate().filter_map(|(i, p)| Some((i, p.scores.clone()?)));
+    let scored = points
+        .iter()
+        .enumerate()
+        .filter_map(|(i, p)| Some((i, p.scores.clone()?)));
     scored.unzip()
 }
 
@@ -485,7 +491,11 @@ fn compare_with_highest(points: &mut [Point]) {
     // Of equals the first.
     let highest = (0..points.len())
         .filter(|&i| points[i].metric.is_some())
-        .max_by(|&a, &b| mean(&points[a]).total_cmp(&mean(&points[b])).then(b.cmp(&a)));
+        .max_by(|&a, &b| {
+            mean(&points[a])
+                .total_cmp(&mean(&points[b]))
+                .then(b.cmp(&a))
+        });
     let Some(highest) = highest else { return };
     points[highest].highest = true;
     let (places, scores) = scored(points);
@@ -505,8 +515,14 @@ fn finding(series: &Series, metric: &str) -> Option<String> {
     let highest = series.points.iter().find(|p| p.highest)?;
     let mean = highest.metric.as_ref()?.mean;
     let labels = |verdict: Option<Verdict>| -> Vec<&str> {
-        let others = series.points.iter().filter(|p| p.metric.is_some() && !p.highest);
-        others.filter(|p| p.verdict == verdict).map(|p| p.label.as_str()).collect()
+        let others = series
+            .points
+            .iter()
+            .filter(|p| p.metric.is_some() && !p.highest);
+        others
+            .filter(|p| p.verdict == verdict)
+            .map(|p| p.label.as_str())
+            .collect()
     };
     let mut text = format!(
         "{}: highest mean at {} ({} {metric})",
@@ -518,7 +534,10 @@ fn finding(series: &Series, metric: &str) -> Option<String> {
         (Verdict::Worse, "shown to be worse".to_owned()),
         (
             Verdict::Equivalent,
-            format!("shown to be {}", words::verdict_in_full(Verdict::Equivalent, metric, Margin::POINT)),
+            format!(
+                "shown to be {}",
+                words::verdict_in_full(Verdict::Equivalent, metric, Margin::POINT)
+            ),
         ),
         (Verdict::Undecided, "undecided".to_owned()),
     ] {
@@ -542,7 +561,9 @@ fn table(study: &Study) -> Table {
             Cell::text(series.label.clone()),
             Cell::text(p.label.clone()),
             Cell::of(p.metric.as_ref().map(|m| m.mean), || {
-                p.metric.as_ref().map_or_else(String::new, |m| format::metric_spread(metric, m.mean, m.sd))
+                p.metric
+                    .as_ref()
+                    .map_or_else(String::new, |m| format::metric_spread(metric, m.mean, m.sd))
             }),
             match (p.metric.is_some(), p.highest, p.verdict) {
                 (false, ..) => Cell::of(None::<f64>, String::new),
@@ -551,10 +572,16 @@ fn table(study: &Study) -> Table {
                 (.., None) => Cell::text(words::NOT_TESTED),
             },
             Cell::of(p.metric.as_ref().and_then(|m| Some(m.interval?[0])), || {
-                let interval = p.metric.as_ref().and_then(|m| m.interval).unwrap_or_default();
+                let interval = p
+                    .metric
+                    .as_ref()
+                    .and_then(|m| m.interval)
+                    .unwrap_or_default();
                 format::metric_interval(metric, interval)
             }),
-            Cell::of(p.parameters, || format::count(p.parameters.unwrap_or_default())),
+            Cell::of(p.parameters, || {
+                format::count(p.parameters.unwrap_or_default())
+            }),
             Cell::of(p.training_seconds.as_ref().map(|s| s.mean), || {
                 format::seconds(p.training_seconds.as_ref().map_or(0.0, |s| s.mean))
             }),
@@ -572,7 +599,11 @@ fn table(study: &Study) -> Table {
             Column::number("parameters", "parameters", "parameters", 3),
             Column::number("training_seconds", "training", "training", 4),
         ],
-        rows: study.series.iter().flat_map(|s| s.points.iter().map(move |p| row(s, p))).collect(),
+        rows: study
+            .series
+            .iter()
+            .flat_map(|s| s.points.iter().map(move |p| row(s, p)))
+            .collect(),
     }
 }
 
@@ -587,7 +618,11 @@ fn legend(study: &Study) -> String {
 
 /// A table for a terminal.
 pub fn terminal(study: &Study, width: usize) -> String {
-    let mut text = format!("{}\n{}\n\n", wrap(&study.title, width), wrap(&study.question, width));
+    let mut text = format!(
+        "{}\n{}\n\n",
+        wrap(&study.title, width),
+        wrap(&study.question, width)
+    );
     text += &table(study).terminal(width);
     text += &format!("\n{}\n", wrap(&legend(study), width));
     let notes = remarks(study).into_iter().map(|r| format!("! {r}"));
@@ -601,7 +636,9 @@ pub fn terminal(study: &Study, width: usize) -> String {
 fn remarks(study: &Study) -> Vec<String> {
     let troubles = study.series.iter().flat_map(|s| {
         s.points.iter().flat_map(move |p| {
-            p.troubles.iter().map(move |t| format!("{} at {}: {t}", s.label, p.label))
+            p.troubles
+                .iter()
+                .map(move |t| format!("{} at {}: {t}", s.label, p.label))
         })
     });
     troubles.chain(study.notes.iter().cloned()).collect()
@@ -609,7 +646,11 @@ fn remarks(study: &Study) -> Vec<String> {
 
 /// A Markdown section.
 pub fn markdown(study: &Study) -> String {
-    let mut text = format!("## {}\n\n{}", markdown_text(&study.title), markdown_text(&study.question));
+    let mut text = format!(
+        "## {}\n\n{}",
+        markdown_text(&study.title),
+        markdown_text(&study.question)
+    );
     if let Some(reference) = &study.reference {
         text += &format!(" ({})", markdown_text(reference));
     }
@@ -631,8 +672,18 @@ pub fn markdown(study: &Study) -> String {
 /// If the table cannot be built; not expected.
 pub fn csv(study: &Study) -> Result<String> {
     let names = [
-        "study", "dataset", "stand_in_for", "backbone", "series", "method", "point", "x", "seed", study.metric(),
-        "parameters", "run",
+        "study",
+        "dataset",
+        "stand_in_for",
+        "backbone",
+        "series",
+        "method",
+        "point",
+        "x",
+        "seed",
+        study.metric(),
+        "parameters",
+        "run",
     ];
     let mut rows = Vec::new();
     for series in &study.series {
@@ -658,7 +709,12 @@ pub fn csv(study: &Study) -> Result<String> {
         }
     }
     let columns = names.map(Column::hidden).to_vec();
-    Table { caption: String::new(), columns, rows }.csv(true)
+    Table {
+        caption: String::new(),
+        columns,
+        rows,
+    }
+    .csv(true)
 }
 
 /// Writes Markdown, CSV, JSON and the plots of a study into a folder; returns the files.

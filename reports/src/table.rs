@@ -41,12 +41,18 @@ impl Column {
 
     /// A column of texts.
     pub fn text(name: &str, title: &str, long: &str, rank: u8) -> Self {
-        Self { number: false, ..Self::number(name, title, long, rank) }
+        Self {
+            number: false,
+            ..Self::number(name, title, long, rank)
+        }
     }
 
     /// A column that only programs read.
     pub fn hidden(name: &str) -> Self {
-        Self { rank: None, ..Self::number(name, name, name, 0) }
+        Self {
+            rank: None,
+            ..Self::number(name, name, name, 0)
+        }
     }
 }
 
@@ -63,14 +69,23 @@ impl Cell {
     /// A text that is its own value.
     pub fn text(text: impl Into<String>) -> Self {
         let text = text.into();
-        Self { value: Value::String(text.clone()), text }
+        Self {
+            value: Value::String(text.clone()),
+            text,
+        }
     }
 
     /// A value with its text; absent values have no text.
     pub fn of<T: Into<Value>>(value: Option<T>, text: impl FnOnce() -> String) -> Self {
         match value {
-            Some(value) => Self { text: text(), value: value.into() },
-            None => Self { text: ABSENT.to_owned(), value: Value::Null },
+            Some(value) => Self {
+                text: text(),
+                value: value.into(),
+            },
+            None => Self {
+                text: ABSENT.to_owned(),
+                value: Value::Null,
+            },
         }
     }
 
@@ -93,7 +108,12 @@ pub struct Table {
 
 impl Table {
     /// Of texts: the headings, then the rows; the first so many columns hold names, the others numbers.
-    pub fn of_texts(caption: &str, names: usize, headings: &[String], rows: Vec<Vec<String>>) -> Self {
+    pub fn of_texts(
+        caption: &str,
+        names: usize,
+        headings: &[String],
+        rows: Vec<Vec<String>>,
+    ) -> Self {
         let column = |(i, title): (usize, &String)| Column {
             number: i >= names,
             ..Column::number(title, title, title, 0)
@@ -101,24 +121,35 @@ impl Table {
         Self {
             caption: caption.to_owned(),
             columns: headings.iter().enumerate().map(column).collect(),
-            rows: rows.into_iter().map(|row| row.into_iter().map(Cell::text).collect()).collect(),
+            rows: rows
+                .into_iter()
+                .map(|row| row.into_iter().map(Cell::text).collect())
+                .collect(),
         }
     }
 
     /// The places of the columns that people see.
     fn shown(&self) -> Vec<usize> {
-        (0..self.columns.len()).filter(|&i| self.columns[i].rank.is_some()).collect()
+        (0..self.columns.len())
+            .filter(|&i| self.columns[i].rank.is_some())
+            .collect()
     }
 
     /// The lines of a terminal of this width, the headings first, and the headings of the columns that did not fit.
     pub fn lines(&self, width: usize) -> (Vec<String>, Vec<&str>) {
         let chars = |s: &str| s.chars().count();
-        let texts: Vec<Vec<String>> =
-            self.rows.iter().map(|row| row.iter().map(|c| format::visible(&c.text)).collect()).collect();
+        let texts: Vec<Vec<String>> = self
+            .rows
+            .iter()
+            .map(|row| row.iter().map(|c| format::visible(&c.text)).collect())
+            .collect();
         let rank = |i: usize| self.columns[i].rank.unwrap_or(0);
         let widest = |i: usize| {
             let cells = texts.iter().map(|row| chars(&row[i]));
-            cells.chain([chars(&self.columns[i].title)]).max().unwrap_or(0)
+            cells
+                .chain([chars(&self.columns[i].title)])
+                .max()
+                .unwrap_or(0)
         };
         let mut shown = self.shown();
         // A column without any value says nothing.
@@ -153,7 +184,10 @@ impl Table {
         let (lines, left_out) = self.lines(width);
         let mut text = lines.join("\n") + "\n";
         if !left_out.is_empty() {
-            text += &(wrap(&format!("Left out for want of room: {}.", left_out.join(", ")), width) + "\n");
+            text += &(wrap(
+                &format!("Left out for want of room: {}.", left_out.join(", ")),
+                width,
+            ) + "\n");
         }
         text
     }
@@ -162,8 +196,20 @@ impl Table {
     pub fn markdown(&self) -> String {
         let shown = self.shown();
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-        let mut text = line(shown.iter().map(|&i| markdown_text(&self.columns[i].long)).collect());
-        let rule = |i: &usize| if self.columns[*i].number { "--:" } else { ":--" }.to_owned();
+        let mut text = line(
+            shown
+                .iter()
+                .map(|&i| markdown_text(&self.columns[i].long))
+                .collect(),
+        );
+        let rule = |i: &usize| {
+            if self.columns[*i].number {
+                "--:"
+            } else {
+                ":--"
+            }
+            .to_owned()
+        };
         text += &line(shown.iter().map(rule).collect());
         for row in &self.rows {
             text += &line(shown.iter().map(|&i| markdown_text(&row[i].text)).collect());
@@ -173,17 +219,31 @@ impl Table {
 
     /// As LaTeX with booktabs: the columns up to this rank, the largest of the column `best` in bold.
     pub fn latex(&self, most: u8, best: Option<&str>, caption: &str) -> String {
-        let shown: Vec<usize> =
-            self.shown().into_iter().filter(|&i| self.columns[i].rank.is_some_and(|r| r <= most)).collect();
+        let shown: Vec<usize> = self
+            .shown()
+            .into_iter()
+            .filter(|&i| self.columns[i].rank.is_some_and(|r| r <= most))
+            .collect();
         let bold = best.and_then(|name| {
             let column = self.columns.iter().position(|c| c.name == name)?;
             let value = |r: usize| self.rows[r][column].value.as_f64();
             let row = (0..self.rows.len()).filter(|&r| value(r).is_some());
-            Some((row.max_by(|&a, &b| value(a).unwrap_or(0.0).total_cmp(&value(b).unwrap_or(0.0)))?, column))
+            Some((
+                row.max_by(|&a, &b| value(a).unwrap_or(0.0).total_cmp(&value(b).unwrap_or(0.0)))?,
+                column,
+            ))
         });
         let line = |cells: Vec<String>| format!("{} \\\\\n", cells.join(" & "));
-        let align: String = shown.iter().map(|&i| if self.columns[i].number { 'r' } else { 'l' }).collect();
-        let headings = line(shown.iter().map(|&i| latex_text(&self.columns[i].long)).collect());
+        let align: String = shown
+            .iter()
+            .map(|&i| if self.columns[i].number { 'r' } else { 'l' })
+            .collect();
+        let headings = line(
+            shown
+                .iter()
+                .map(|&i| latex_text(&self.columns[i].long))
+                .collect(),
+        );
         let rows = self.rows.iter().enumerate().map(|(r, row)| {
             let cell = |&i: &usize| match bold {
                 Some(best) if best == (r, i) => format!("\\textbf{{{}}}", latex_text(&row[i].text)),
@@ -207,24 +267,35 @@ impl Table {
     pub fn csv(&self, safe: bool) -> Result<String> {
         let cell = |value: &Value| match value {
             Value::Null => String::new(),
-            Value::String(s) if safe && s.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{s}"),
+            Value::String(s) if safe && s.starts_with(['=', '+', '-', '@', '\t', '\r']) => {
+                format!("'{s}")
+            }
             Value::String(s) => s.clone(),
             other => other.to_string(),
         };
         let mut writer = csv::Writer::from_writer(Vec::new());
-        let headings = self.columns.iter().map(|c| cell(&Value::String(c.name.clone())));
+        let headings = self
+            .columns
+            .iter()
+            .map(|c| cell(&Value::String(c.name.clone())));
         writer.write_record(headings)?;
         for row in &self.rows {
             writer.write_record(row.iter().map(|c| cell(&c.value)))?;
         }
-        let bytes = writer.into_inner().map_err(|e| Error::Csv(e.into_error().into()))?;
+        let bytes = writer
+            .into_inner()
+            .map_err(|e| Error::Csv(e.into_error().into()))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// One object per row.
     pub fn json(&self) -> Value {
         let object = |row: &Vec<Cell>| {
-            let pairs = self.columns.iter().zip(row).map(|(c, cell)| (c.name.clone(), cell.value.clone()));
+            let pairs = self
+                .columns
+                .iter()
+                .zip(row)
+                .map(|(c, cell)| (c.name.clone(), cell.value.clone()));
             Value::Object(pairs.collect::<Map<_, _>>())
         };
         self.rows.iter().map(object).collect()
@@ -308,7 +379,11 @@ mod tests {
                 Column::number("time", "time", "training time", 2),
                 Column::hidden("seeds"),
             ],
-            rows: vec![row("lo|ra <b>", 0.85), row("-full", 0.9), row("=1+\"2\",3", -0.1)],
+            rows: vec![
+                row("lo|ra <b>", 0.85),
+                row("-full", 0.9),
+                row("=1+\"2\",3", -0.1),
+            ],
         }
     }
 
@@ -319,16 +394,25 @@ mod tests {
         assert!(!text.contains("Left out"), "an empty column is not missed");
         let narrow = example().terminal(12);
         assert!(narrow.starts_with("method\nlo|ra <b>\n"), "{narrow}");
-        assert!(narrow.replace('\n', " ").contains("room: accuracy (%)."), "{narrow}");
+        assert!(
+            narrow.replace('\n', " ").contains("room: accuracy (%)."),
+            "{narrow}"
+        );
     }
 
     #[test]
     fn names_from_files_are_no_markup_in_markdown_and_latex() {
         let text = example().markdown();
-        assert!(text.contains("| lo\\|ra &lt;b&gt; | 85.0 ± 0.5 | – |"), "{text}");
+        assert!(
+            text.contains("| lo\\|ra &lt;b&gt; | 85.0 ± 0.5 | – |"),
+            "{text}"
+        );
         assert_eq!(markdown_text("a\nb\x1b[0m"), "a b\\\\u{1b}\\[0m");
         let text = example().latex(1, Some("accuracy"), "50 % of all_things");
-        assert!(text.contains("-full & \\textbf{90.0 $\\pm$ 0.5} \\\\"), "{text}");
+        assert!(
+            text.contains("-full & \\textbf{90.0 $\\pm$ 0.5} \\\\"),
+            "{text}"
+        );
         assert!(text.contains("\\caption{50 \\% of all\\_things}"), "{text}");
         assert!(!text.contains("training time"));
     }

@@ -24,7 +24,8 @@ pub fn table(comparison: &Comparison) -> Table {
     let metric = comparison.metric();
     let mut columns: Vec<(Column, Make<'_>)> = Vec::new();
     let mut add = |column: Column, cell: Make<'_>| columns.push((column, cell));
-    let hidden = |f: fn(&Row) -> Value| -> Make<'_> { Box::new(move |_, r| Cell::hidden(Some(f(r)))) };
+    let hidden =
+        |f: fn(&Row) -> Value| -> Make<'_> { Box::new(move |_, r| Cell::hidden(Some(f(r)))) };
     // A mean over seeds with its text.
     fn shown<'a>(of: fn(&Row) -> &Option<Summary>, show: fn(f64) -> String) -> Make<'a> {
         Box::new(move |_, r| {
@@ -44,20 +45,37 @@ pub fn table(comparison: &Comparison) -> Table {
 
     for (name, value) in [
         ("dataset", comparison.dataset.name.clone()),
-        ("stand_in_for", comparison.dataset.stand_in_for.clone().unwrap_or_default()),
+        (
+            "stand_in_for",
+            comparison.dataset.stand_in_for.clone().unwrap_or_default(),
+        ),
         ("backbone", comparison.backbone.name.clone()),
     ] {
-        add(Column::hidden(name), Box::new(move |_, _| Cell::hidden(Some(value.clone()))));
+        add(
+            Column::hidden(name),
+            Box::new(move |_, _| Cell::hidden(Some(value.clone()))),
+        );
     }
-    add(Column::text("label", "method", "method", 0), Box::new(|_, r| Cell::text(r.label.clone())));
+    add(
+        Column::text("label", "method", "method", 0),
+        Box::new(|_, r| Cell::text(r.label.clone())),
+    );
     add(Column::hidden("method"), hidden(|r| json!(r.method)));
     add(Column::hidden("variant"), hidden(|r| json!(r.variant)));
-    add(Column::hidden("standing"), hidden(|r| json!(r.standing.name())));
+    add(
+        Column::hidden("standing"),
+        hidden(|r| json!(r.standing.name())),
+    );
     add(
         Column::text("letters", "letters", "letters", 1),
         Box::new(|_, r| match &r.standing {
-            Standing::Invalid { .. } => Cell { text: "invalid".into(), value: Value::Null },
-            _ => Cell::of((!r.letters.is_empty()).then(|| r.letters.clone()), || r.letters.clone()),
+            Standing::Invalid { .. } => Cell {
+                text: "invalid".into(),
+                value: Value::Null,
+            },
+            _ => Cell::of((!r.letters.is_empty()).then(|| r.letters.clone()), || {
+                r.letters.clone()
+            }),
         }),
     );
     add(
@@ -65,34 +83,65 @@ pub fn table(comparison: &Comparison) -> Table {
         Box::new(|i, r| {
             let text = match (&r.standing, i) {
                 (Standing::Ranked, 0) if comparison.ranked().len() > 1 => "highest mean",
-                (Standing::Ranked, i) if i > 0 => comparison.pair(0, i).map_or(words::NOT_TESTED, |p| p.verdict_text(true)),
+                (Standing::Ranked, i) if i > 0 => comparison
+                    .pair(0, i)
+                    .map_or(words::NOT_TESTED, |p| p.verdict_text(true)),
                 _ => return Cell::of(None::<f64>, String::new),
             };
             Cell::text(text)
         }),
     );
     let short = match format::in_percent(metric) {
-        true => format!("{} %", format::metric_title(metric).trim_end_matches(" (%)")),
-        false => format::metric_title(metric).trim_end_matches(" correlation").to_owned(),
+        true => format!(
+            "{} %",
+            format::metric_title(metric).trim_end_matches(" (%)")
+        ),
+        false => format::metric_title(metric)
+            .trim_end_matches(" correlation")
+            .to_owned(),
     };
     add(
-        Column::number(&format!("{metric}_mean"), &short, &format!("{} ± sd", format::metric_title(metric)), 0),
+        Column::number(
+            &format!("{metric}_mean"),
+            &short,
+            &format!("{} ± sd", format::metric_title(metric)),
+            0,
+        ),
         Box::new(|_, r| match &r.metric {
             Some(m) => Cell::of(Some(m.mean), || format::metric_spread(metric, m.mean, m.sd)),
             None => Cell::of(None::<f64>, String::new),
         }),
     );
-    add(Column::hidden(&format!("{metric}_sd")), quiet(|r| r.metric.as_ref()?.sd));
-    add(Column::hidden(&format!("{metric}_standard_error")), quiet(|r| r.standard_error));
     add(
-        Column::number(&format!("{metric}_low_95"), "95 % interval", "95 % interval over seeds and examples", 3),
+        Column::hidden(&format!("{metric}_sd")),
+        quiet(|r| r.metric.as_ref()?.sd),
+    );
+    add(
+        Column::hidden(&format!("{metric}_standard_error")),
+        quiet(|r| r.standard_error),
+    );
+    add(
+        Column::number(
+            &format!("{metric}_low_95"),
+            "95 % interval",
+            "95 % interval over seeds and examples",
+            3,
+        ),
         Box::new(|_, r| match r.metric.as_ref().and_then(|m| m.interval) {
-            Some(interval) => Cell::of(Some(interval[0]), || format::metric_interval(metric, interval)),
+            Some(interval) => Cell::of(Some(interval[0]), || {
+                format::metric_interval(metric, interval)
+            }),
             None => Cell::of(None::<f64>, String::new),
         }),
     );
-    add(Column::hidden(&format!("{metric}_high_95")), quiet(|r| Some(r.metric.as_ref()?.interval?[1])));
-    add(Column::number("parameters", "params", "trained parameters", 0), count(|p| p.method));
+    add(
+        Column::hidden(&format!("{metric}_high_95")),
+        quiet(|r| Some(r.metric.as_ref()?.interval?[1])),
+    );
+    add(
+        Column::number("parameters", "params", "trained parameters", 0),
+        count(|p| p.method),
+    );
     add(
         Column::number("share_of_backbone", "of bb.", "of the backbone", 6),
         Box::new(|_, r| {
@@ -100,46 +149,108 @@ pub fn table(comparison: &Comparison) -> Table {
             Cell::of(share, || format::share(share.unwrap_or_default()))
         }),
     );
-    add(Column::number("head_parameters", "head", "head", 12), count(|p| p.head));
+    add(
+        Column::number("head_parameters", "head", "head", 12),
+        count(|p| p.head),
+    );
     add(Column::hidden("backbone_parameters"), count(|p| p.backbone));
     add(Column::hidden("shipped_parameters"), count(|p| p.shipped));
-    add(Column::number("training_seconds", "training", "training time", 3), shown(|r| &r.training_seconds, format::seconds));
-    add(Column::hidden("examples_per_second"), quiet(|r| Some(r.examples_per_second.as_ref()?.mean)));
-    add(Column::hidden("tokens_per_second"), quiet(|r| Some(r.tokens_per_second.as_ref()?.mean)));
+    add(
+        Column::number("training_seconds", "training", "training time", 3),
+        shown(|r| &r.training_seconds, format::seconds),
+    );
+    add(
+        Column::hidden("examples_per_second"),
+        quiet(|r| Some(r.examples_per_second.as_ref()?.mean)),
+    );
+    add(
+        Column::hidden("tokens_per_second"),
+        quiet(|r| Some(r.tokens_per_second.as_ref()?.mean)),
+    );
     add(
         Column::number("peak_memory_bytes", "memory", "peak memory", 4),
         shown(|r| &r.peak_memory_bytes, format::bytes),
     );
     // The ratio before the times: times of two rows may come from two states of the machine.
     for (variant, ratio, p50, p99, rank) in [
-        ("unmerged", "latency_over_backbone", "latency_p50_ms", "latency_p99_ms", 4),
-        ("merged", "merged_latency_over_backbone", "merged_latency_p50_ms", "merged_latency_p99_ms", 7),
+        (
+            "unmerged",
+            "latency_over_backbone",
+            "latency_p50_ms",
+            "latency_p99_ms",
+            4,
+        ),
+        (
+            "merged",
+            "merged_latency_over_backbone",
+            "merged_latency_p50_ms",
+            "merged_latency_p99_ms",
+            7,
+        ),
     ] {
         let merged = if variant == "merged" { "merged " } else { "" };
-        let title = if merged.is_empty() { "latency" } else { "merged" };
+        let title = if merged.is_empty() {
+            "latency"
+        } else {
+            "merged"
+        };
         add(
-            Column::number(ratio, title, &format!("{merged}latency over the backbone"), rank),
+            Column::number(
+                ratio,
+                title,
+                &format!("{merged}latency over the backbone"),
+                rank,
+            ),
             Box::new(move |_, r| {
                 let found = r.over_backbone(variant);
-                let text = || found.map_or_else(String::new, |r| latency::overhead_text(&r, comparison.latency_noise));
+                let text = || {
+                    found.map_or_else(String::new, |r| {
+                        latency::overhead_text(&r, comparison.latency_noise)
+                    })
+                };
                 Cell::of(found.map(|r| r.ratio), text)
             }),
         );
         let bound = move |r: &Row, k: usize| Some(r.over_backbone(variant)?.interval?[k]);
-        add(Column::hidden(&format!("{ratio}_low_95")), quiet(move |r| bound(r, 0)));
-        add(Column::hidden(&format!("{ratio}_high_95")), quiet(move |r| bound(r, 1)));
         add(
-            Column::number(p50, &format!("{merged}p50/p99 ms"), &format!("{merged}latency p50/p99 (ms)"), rank + 4),
+            Column::hidden(&format!("{ratio}_low_95")),
+            quiet(move |r| bound(r, 0)),
+        );
+        add(
+            Column::hidden(&format!("{ratio}_high_95")),
+            quiet(move |r| bound(r, 1)),
+        );
+        add(
+            Column::number(
+                p50,
+                &format!("{merged}p50/p99 ms"),
+                &format!("{merged}latency p50/p99 (ms)"),
+                rank + 4,
+            ),
             Box::new(move |_, r| {
                 let found = r.sentence(variant);
-                Cell::of(found.map(|l| l.p50_ms.mean), || found.map_or_else(String::new, |l| l.text()))
+                Cell::of(found.map(|l| l.p50_ms.mean), || {
+                    found.map_or_else(String::new, |l| l.text())
+                })
             }),
         );
-        add(Column::hidden(p99), quiet(move |r| Some(r.sentence(variant)?.p99_ms.as_ref()?.mean)));
+        add(
+            Column::hidden(p99),
+            quiet(move |r| Some(r.sentence(variant)?.p99_ms.as_ref()?.mean)),
+        );
     }
-    add(Column::hidden("backbone_latency_p50_ms"), quiet(|r| Some(r.sentence(latency::BACKBONE)?.p50_ms.mean)));
-    add(Column::hidden("latency_noise"), quiet(|_| comparison.latency_noise));
-    add(Column::number("file_bytes", "file", "file", 5), shown(|r| &r.file_bytes, format::bytes));
+    add(
+        Column::hidden("backbone_latency_p50_ms"),
+        quiet(|r| Some(r.sentence(latency::BACKBONE)?.p50_ms.mean)),
+    );
+    add(
+        Column::hidden("latency_noise"),
+        quiet(|_| comparison.latency_noise),
+    );
+    add(
+        Column::number("file_bytes", "file", "file", 5),
+        shown(|r| &r.file_bytes, format::bytes),
+    );
     add(
         Column::number("resident_bytes", "loaded", "loaded beside the backbone", 10),
         shown(|r| &r.resident_bytes, format::bytes),
@@ -153,13 +264,26 @@ pub fn table(comparison: &Comparison) -> Table {
     );
     add(Column::hidden("runs"), hidden(|r| json!(r.ended_well().1)));
     add(Column::hidden("ece"), quiet(|r| Some(r.calibration?.ece)));
-    add(Column::hidden("brier"), quiet(|r| Some(r.calibration?.brier)));
+    add(
+        Column::hidden("brier"),
+        quiet(|r| Some(r.calibration?.brier)),
+    );
     add(Column::hidden("nll"), quiet(|r| Some(r.calibration?.nll)));
-    let others = comparison.rows.iter().flat_map(|r| r.metrics.keys()).filter(|k| *k != metric);
+    let others = comparison
+        .rows
+        .iter()
+        .flat_map(|r| r.metrics.keys())
+        .filter(|k| *k != metric);
     for name in others.collect::<std::collections::BTreeSet<_>>() {
-        add(Column::hidden(&format!("{name}_mean")), quiet(move |r| Some(r.metrics.get(name)?.mean)));
+        add(
+            Column::hidden(&format!("{name}_mean")),
+            quiet(move |r| Some(r.metrics.get(name)?.mean)),
+        );
     }
-    add(Column::hidden("troubles"), hidden(|r| json!(r.troubles().join("; "))));
+    add(
+        Column::hidden("troubles"),
+        hidden(|r| json!(r.troubles().join("; "))),
+    );
 
     let row = |(i, row): (usize, &Row)| columns.iter().map(|(_, cell)| cell(i, row)).collect();
     let rows = comparison.rows.iter().enumerate().map(row).collect();
@@ -173,13 +297,17 @@ pub fn table(comparison: &Comparison) -> Table {
 /// What is said under the table: troubles and notes.
 fn remarks(comparison: &Comparison) -> Vec<String> {
     let troubles = comparison.rows.iter().flat_map(|row| {
-        row.troubles().into_iter().map(move |t| format!("{}: {t}", row.label))
+        row.troubles()
+            .into_iter()
+            .map(move |t| format!("{}: {t}", row.label))
     });
     troubles.chain(comparison.notes.iter().cloned()).collect()
 }
 
 fn legend(comparison: &Comparison) -> Option<String> {
-    comparison.is_tested().then(|| words::legend(comparison.metric(), comparison.margin))
+    comparison
+        .is_tested()
+        .then(|| words::legend(comparison.metric(), comparison.margin))
 }
 
 /// A table for a terminal of this width with the answer in words above it. Columns that do not fit are left out and named. With
@@ -213,7 +341,10 @@ pub fn terminal(comparison: &Comparison, width: usize, colour: bool) -> String {
         text += &(wrap(&format!("! {remark}"), width) + "\n");
     }
     if !left_out.is_empty() {
-        let more = format!("A wider terminal and the report also show: {}.", left_out.join(", "));
+        let more = format!(
+            "A wider terminal and the report also show: {}.",
+            left_out.join(", ")
+        );
         text += &(paint("2", &wrap(&more, width)) + "\n");
     }
     text
@@ -221,7 +352,11 @@ pub fn terminal(comparison: &Comparison, width: usize, colour: bool) -> String {
 
 /// A Markdown section: heading, answer, table, remarks.
 pub fn markdown(comparison: &Comparison) -> String {
-    let answer: Vec<String> = comparison.answer().iter().map(|s| markdown_text(s)).collect();
+    let answer: Vec<String> = comparison
+        .answer()
+        .iter()
+        .map(|s| markdown_text(s))
+        .collect();
     let mut text = format!(
         "## {}\n\n{}\n\n{}\n",
         markdown_text(&comparison.name),
@@ -261,13 +396,21 @@ pub fn csv(comparison: &Comparison, safe: bool) -> Result<String> {
 /// Everything derived from the records, for other programs.
 pub fn json(comparison: &Comparison) -> Value {
     // A comparison holds finite numbers only, so this cannot fail; and if, the reader sees why.
-    let mut value = serde_json::to_value(comparison).unwrap_or_else(|e| json!({ "error": e.to_string() }));
+    let mut value =
+        serde_json::to_value(comparison).unwrap_or_else(|e| json!({ "error": e.to_string() }));
     value["answer"] = json!(comparison.answer());
     value["recommended"] = json!(
-        comparison.recommended(&comparison.eligible()).0.map(|i| &comparison.rows[i].label)
+        comparison
+            .recommended(&comparison.eligible())
+            .0
+            .map(|i| &comparison.rows[i].label)
     );
     value["table"] = table(comparison).json();
-    for (pair, said) in comparison.pairs.iter().zip(value["pairs"].as_array_mut().into_iter().flatten()) {
+    for (pair, said) in comparison
+        .pairs
+        .iter()
+        .zip(value["pairs"].as_array_mut().into_iter().flatten())
+    {
         said["tested"] = json!(pair.is_tested());
         said["words"] = json!(pair.needs.as_ref().map(words::needs));
     }
@@ -277,7 +420,10 @@ pub fn json(comparison: &Comparison) -> Value {
 /// How the runs of a comparison ended: e.g. `14 runs ended well, 1 diverged`.
 pub fn status_counts(comparison: &Comparison) -> String {
     let count = |f: fn(&Status) -> bool| comparison.records.iter().filter(|r| f(&r.status)).count();
-    let mut text = format!("{} ended well", format::plural(count(|s| *s == Status::Ok), "run"));
+    let mut text = format!(
+        "{} ended well",
+        format::plural(count(|s| *s == Status::Ok), "run")
+    );
     for (n, word) in [
         (count(|s| matches!(s, Status::Diverged { .. })), "diverged"),
         (count(|s| matches!(s, Status::Failed { .. })), "failed"),

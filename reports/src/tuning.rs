@@ -199,7 +199,11 @@ impl Tuning {
                 dataset_label(&asked.dataset),
                 asked.backbone.name
             ),
-            slug: slug(&format!("tuning-{}-{}", dataset_slug(&asked.dataset), asked.backbone.name)),
+            slug: slug(&format!(
+                "tuning-{}-{}",
+                dataset_slug(&asked.dataset),
+                asked.backbone.name
+            )),
             dataset: asked.dataset.clone(),
             backbone: asked.backbone.name.clone(),
             trials: manifest.trials,
@@ -254,12 +258,19 @@ fn table(tuning: &Tuning) -> Table {
         let title = format!("best of {n}");
         Column::number(&format!("best_of_{n}"), &title, &title, 1)
     }));
-    columns.push(Column::text("configuration", "best configuration", "best configuration", 2));
+    columns.push(Column::text(
+        "configuration",
+        "best configuration",
+        "best configuration",
+        2,
+    ));
     let row = |search: &Search| {
         let expected = numbers.iter().map(|n| {
             let found = search.expected.iter().find(|e| e.trials == *n);
             Cell::of(found.map(|e| e.mean), || {
-                found.map_or_else(String::new, |e| format::metric_spread(metric, e.mean, e.standard_error))
+                found.map_or_else(String::new, |e| {
+                    format::metric_spread(metric, e.mean, e.standard_error)
+                })
             })
         });
         let best = search.best.map(|i| drawn_text(&search.trials[i].drawn));

@@ -31,7 +31,8 @@ pub fn verdict_in_full(verdict: Verdict, metric: &str, margin: Margin) -> String
 /// What stands instead of a verdict where too few seeds are shared for one.
 pub const NOT_TESTED: &str = "not tested";
 /// What is said wherever something is undecided.
-pub const UNDECIDED: &str = "Undecided is not equal: neither a difference nor equivalence is shown.";
+pub const UNDECIDED: &str =
+    "Undecided is not equal: neither a difference nor equivalence is shown.";
 /// The test behind every verdict, for legends.
 pub const TEST: &str = "crossed seeds and examples after Obuchowski and Rockette, Holm, 5 %";
 
@@ -74,7 +75,12 @@ pub fn needs(needs: &Needs) -> String {
 }
 
 /// The sentence that names the recommended method.
-pub fn shown_near_best(label: &str, parameters: Option<usize>, metric: &str, margin: Margin) -> String {
+pub fn shown_near_best(
+    label: &str,
+    parameters: Option<usize>,
+    metric: &str,
+    margin: Margin,
+) -> String {
     let parameters = parameters.map_or(String::new(), |p| {
         format!(", with {} trained parameters", format::count(p))
     });

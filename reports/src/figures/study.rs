@@ -3,12 +3,13 @@
 
 use super::axis::{self, Axis};
 use super::labels;
-use super::scene::{Anchor, Area, Scene, fit, text_width};
-use super::style::{Ink, Marker, Style, style};
-use super::{
-    AXIS_ROOM, BODY, MARGIN, MARK, NARROW, PAGE, Plot, SMALL, Sheet, WIDE, draw_horizontal_axis,
+use super::layout::{
+    AXIS_ROOM, BODY, Layout, MARGIN, MARK, NARROW, PAGE, SMALL, WIDE, draw_horizontal_axis,
     draw_vertical_axis, range, tick_room,
 };
+use super::plot::Plot;
+use super::scene::{Anchor, Area, Scene, fit, text_width};
+use super::style::{Ink, Marker, Style, style};
 use crate::comparison::slug;
 use crate::format;
 use crate::quantity::Quantity;
@@ -291,7 +292,10 @@ fn draw(frame: &Frame, title: &str, lines: &[&Line], across: &Across, width: f64
     let narrow = width < 500.0;
     let points = || lines.iter().flat_map(|l| &l.points);
     let mut notes = Vec::new();
-    let behind = format!("Hollow: shown to be worse than the highest mean of its line ({}).", words::TEST);
+    let behind = format!(
+        "Hollow: shown to be worse than the highest mean of its line ({}).",
+        words::TEST
+    );
     if lines.iter().any(|l| l.band) {
         notes.push(frame.legend);
     }
@@ -301,9 +305,9 @@ fn draw(frame: &Frame, title: &str, lines: &[&Line], across: &Across, width: f64
         notes.push(words::UNDECIDED);
     }
     notes.extend(frame.notes.iter().map(String::as_str));
-    let sheet = Sheet::of(width, title, frame.heading, &notes.join(" "));
+    let layout = Layout::of(width, title, frame.heading, &notes.join(" "));
     let height = if narrow { 260.0 } else { 330.0 };
-    let (mut scene, room) = sheet.scene(24.0 + height + AXIS_ROOM);
+    let (mut scene, room) = layout.scene(24.0 + height + AXIS_ROOM);
     let at = [MARGIN, room.top + 6.0];
     let metric = Quantity::Metric.title(frame.metric);
     scene.text(at, &metric, BODY, Anchor::Start, Ink::Text);

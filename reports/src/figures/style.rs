@@ -193,7 +193,10 @@ pub fn style(method: &str, kind: Option<&Kind>) -> Style {
         let hash = method.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
             (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
         });
-        return Style { ink: Ink::Sky, marker: marker((hash % 1009) as usize) };
+        return Style {
+            ink: Ink::Sky,
+            marker: marker((hash % 1009) as usize),
+        };
     };
     let ink = match kind.family.as_str() {
         "prompt" => Ink::Vermilion,
@@ -207,7 +210,10 @@ pub fn style(method: &str, kind: Option<&Kind>) -> Style {
     };
     // The families that share a colour start with different marks.
     let offset = if kind.family == "floor" { 6 } else { 0 };
-    Style { ink, marker: marker(kind.member + offset) }
+    Style {
+        ink,
+        marker: marker(kind.member + offset),
+    }
 }
 
 #[cfg(test)]
@@ -218,12 +224,42 @@ mod tests {
     #[test]
     fn members_of_a_family_share_a_colour_and_no_two_look_the_same() {
         let mut seen = BTreeSet::new();
-        for family in ["prompt", "lora", "adapter", "selective", "combined", "whole"] {
-            let of = |member| style("any", Some(&Kind { family: family.into(), member }));
-            assert!((0..9).all(|m| of(m).ink == of(0).ink && seen.insert(of(m))), "{family}");
+        for family in [
+            "prompt",
+            "lora",
+            "adapter",
+            "selective",
+            "combined",
+            "whole",
+        ] {
+            let of = |member| {
+                style(
+                    "any",
+                    Some(&Kind {
+                        family: family.into(),
+                        member,
+                    }),
+                )
+            };
+            assert!(
+                (0..9).all(|m| of(m).ink == of(0).ink && seen.insert(of(m))),
+                "{family}"
+            );
         }
-        let head = style("head_only", Some(&Kind { family: "head".into(), member: 0 }));
-        let floor = style("majority", Some(&Kind { family: "floor".into(), member: 0 }));
+        let head = style(
+            "head_only",
+            Some(&Kind {
+                family: "head".into(),
+                member: 0,
+            }),
+        );
+        let floor = style(
+            "majority",
+            Some(&Kind {
+                family: "floor".into(),
+                member: 0,
+            }),
+        );
         assert_ne!(head, floor);
     }
 

@@ -272,7 +272,10 @@ fn kind(method: &str) -> Option<Kind> {
         "random_features" => ("floor", 1),
         _ => return None,
     };
-    Some(Kind { family: family.into(), member })
+    Some(Kind {
+        family: family.into(),
+        member,
+    })
 }
 
 /// What a method reaches and costs in [`realistic`].
