@@ -44,6 +44,10 @@ interop *flags:
 parity:
     cargo test --test main parity:: -- --nocapture --test-threads 1
 
+# How often the statistics are wrong, by simulation with known truth; the tables go into docs/METHODOLOGY.md.
+error-rates replicates="4000":
+    cargo run --release --quiet --package peftbench-statistics --example error_rates -- docs/METHODOLOGY.md {{ replicates }}
+
 # Read damaged files of every kind, each property with this many cases.
 fuzz cases="5000":
     PROPTEST_CASES={{ cases }} cargo test --no-fail-fast --test main fuzz::

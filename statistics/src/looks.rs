@@ -9,6 +9,11 @@
 //! What a look may spend is turned into a two-sided level for its p-value (the significance level approach, Jennison and
 //! Turnbull 2000, section 3.3), so that Student's t with its degrees of freedom can be judged by it.
 
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
 use serde::Serialize;
 
 use crate::{
@@ -18,6 +23,12 @@ use crate::{
 
 /// Points of the grid on which the density of what has not stopped is kept; odd, for Simpson's rule.
 const POINTS: usize = 401;
+
+/// Looks and an error rate.
+type Key = (Vec<usize>, u64);
+
+/// Levels that have been computed.
+static KNOWN: Mutex<BTreeMap<Key, Vec<f64>>> = Mutex::new(BTreeMap::new());
 
 /// The numbers of seeds at which a comparison is looked at, ascending from [`FEWEST_SEEDS`] on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -60,8 +71,19 @@ impl Looks {
         &self.0
     }
 
-    /// Two-sided level of the p-value at each look, which together spend `alpha`.
+    /// Two-sided level of the p-value at each look, which together spend `alpha`. Computed once per process.
     pub fn levels(&self, alpha: f64) -> Vec<f64> {
+        let key = (self.0.clone(), alpha.to_bits());
+        let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(levels) = known().get(&key) {
+            return levels.clone();
+        }
+        let levels = self.compute(alpha);
+        known().insert(key, levels.clone());
+        levels
+    }
+
+    fn compute(&self, alpha: f64) -> Vec<f64> {
         let last = self.0[self.0.len() - 1] as f64;
         let z = normal_upper(alpha / 2.0);
         let mut spent = 0.0;
@@ -78,13 +100,14 @@ impl Looks {
                 Some(inside) => 2.0 * inside.mass(|w| normal_tail((bound - w) / step)),
             };
             let bound = bound_of(allowed, now.sqrt(), crossing);
-            let density = |w: f64| match &inside {
-                None => normal_density(w / step) / step,
-                Some(inside) => inside.mass(|from| normal_density((w - from) / step) / step),
-            };
-            let next = Inside::new(bound, density);
             levels.push(2.0 * normal_tail(bound / now.sqrt()));
-            inside = Some(next);
+            if now < 1.0 {
+                let density = |w: f64| match &inside {
+                    None => normal_density(w / step) / step,
+                    Some(inside) => inside.mass(|from| normal_density((w - from) / step) / step),
+                };
+                inside = Some(Inside::new(bound, density));
+            }
             time = now;
         }
         levels

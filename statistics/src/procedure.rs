@@ -93,10 +93,11 @@ impl Procedure {
                 open: None,
             })
             .collect();
-        let (mut levels, mut one_sided) = (
-            Levels::new(&self.looks, false),
-            Levels::new(&self.looks, true),
-        );
+        // Holm: the error rate is divided by the number of hypotheses that are left.
+        let level = |look: usize, left: usize| self.looks.levels(ALPHA / left.max(1) as f64)[look];
+        let one_sided = |look: usize, left: usize| {
+            self.looks.levels_one_sided(ALPHA / left.max(1) as f64)[look]
+        };
         // Hypotheses that are not rejected yet: of no difference, and of a difference of the margin or more.
         let (mut equal, mut far) = (all, all);
         for (look, &seeds) in self.looks.seeds().iter().enumerate() {
@@ -122,7 +123,7 @@ impl Procedure {
             }
             tested.sort_by(|a, b| a.2.total_cmp(&b.2));
             for &(place, difference, p, _) in &tested {
-                if p >= levels.at(look, equal) {
+                if p >= level(look, equal) {
                     break;
                 }
                 equal -= 1;
@@ -130,7 +131,7 @@ impl Procedure {
             }
             tested.sort_by(|a, b| a.3.total_cmp(&b.3));
             for &(place, _, _, p) in &tested {
-                if p >= one_sided.at(look, far) {
+                if p >= one_sided(look, far) {
                     break;
                 }
                 far -= 1;
@@ -189,33 +190,4 @@ pub fn with_best_or_neighbours(means: &[f64], first: usize, second: usize) -> bo
     let place = |i| order.iter().position(|&k| k == i).unwrap_or(usize::MAX);
     let (a, b) = (place(first), place(second));
     a.min(b) == 0 || a.abs_diff(b) == 1
-}
-
-/// Levels of each look by the number of hypotheses that are left, computed once.
-struct Levels<'a> {
-    looks: &'a Looks,
-    one_sided: bool,
-    known: BTreeMap<usize, Vec<f64>>,
-}
-
-impl<'a> Levels<'a> {
-    fn new(looks: &'a Looks, one_sided: bool) -> Self {
-        Self {
-            looks,
-            one_sided,
-            known: BTreeMap::new(),
-        }
-    }
-
-    fn at(&mut self, look: usize, left: usize) -> f64 {
-        let levels = self.known.entry(left).or_insert_with(|| {
-            let alpha = ALPHA / left.max(1) as f64;
-            if self.one_sided {
-                self.looks.levels_one_sided(alpha)
-            } else {
-                self.looks.levels(alpha)
-            }
-        });
-        levels[look]
-    }
 }

@@ -82,10 +82,14 @@ impl Range {
     }
 }
 
-/// Wilson's (1927) interval of a share of `n` examples that reaches `z` standard errors to either side.
+/// Wilson's (1927) interval of a share (0 to 1) of `n` examples that reaches `z` standard errors to either side.
 pub fn wilson(share: f64, n: f64, z: f64) -> [f64; 2] {
     let shrink = 1.0 + z * z / n;
     let middle = (share + z * z / (2.0 * n)) / shrink;
     let half = z / shrink * (share * (1.0 - share) / n + z * z / (4.0 * n * n)).sqrt();
-    [(middle - half).max(0.0), (middle + half).min(1.0)]
+    // Rounding may leave a share of 0 or 1 a hair outside.
+    [
+        (middle - half).max(0.0).min(share),
+        (middle + half).min(1.0).max(share),
+    ]
 }
