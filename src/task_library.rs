@@ -19,9 +19,8 @@ use methods::PeftMethod;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    head::Head,
-    prepare::LoadedBackbone,
-    trainer::argmax,
+    prepare::{Files, LoadedBackbone},
+    train::{head::Head, trainer::argmax},
     weights::{self, SavedConfig, Task},
 };
 
@@ -356,6 +355,51 @@ fn pass(rows: &[(&Share, usize)]) -> Result<Vec<(usize, Prediction)>> {
             (share.rows[*i], Prediction::new(labels, logits))
         })
         .collect())
+}
+
+/// A library over the backbone of `config`, or the named one.
+///
+/// # Errors
+/// If the backbone is not found or damaged.
+pub fn open(config: &SavedConfig, named: Option<&str>, offline: bool) -> Result<TaskLibrary> {
+    let files = Files::new(offline)?;
+    let loaded = files
+        .backbone(named.unwrap_or(&config.backbone), &BTreeMap::new())?
+        .load()?;
+    Ok(TaskLibrary::new(loaded))
+}
+
+/// A library of the tasks in a folder, over the named backbone or that of the first task that names one; and why the
+/// others cannot be used.
+///
+/// # Errors
+/// If no task can be read, or the backbone is not found or damaged.
+pub fn open_all(
+    folder: &Path,
+    named: Option<&str>,
+    offline: bool,
+) -> Result<(TaskLibrary, BTreeMap<String, String>)> {
+    let mut first_error = None;
+    let first = task_folders(folder)?
+        .values()
+        .find_map(|path| match weights::read_config(path) {
+            Ok(config) => Some(config),
+            Err(error) => {
+                first_error = first_error.take().or(Some(error));
+                None
+            }
+        });
+    let Some(first) = first else {
+        let error = first_error.context("no task")?;
+        return Err(error.context(format!("{}: no task there is readable", folder.display())));
+    };
+    let library = open(&first, named, offline)?;
+    let unusable = library
+        .add_all(folder)?
+        .into_iter()
+        .filter_map(|(name, added)| Some((name, format!("{:#}", added.err()?))))
+        .collect();
+    Ok((library, unusable))
 }
 
 /// The folders in `folder` by name, sorted.

@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     formats::{self, Saved, Tensors},
-    head::Head,
-    prepare::{LoadedBackbone, Vocabulary},
+    prepare::{Files, LoadedBackbone, Vocabulary},
+    train::head::Head,
 };
 
 /// Version of the folder's format.
@@ -179,6 +179,31 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
         method,
         head,
     })
+}
+
+/// The backbone that saved weights name, or the one that the user names, read as they ask for.
+///
+/// # Errors
+/// If it is not found or damaged.
+pub fn task_backbone(
+    files: &Files,
+    config: &SavedConfig,
+    named: Option<&str>,
+) -> Result<LoadedBackbone> {
+    let choice = named.unwrap_or(&config.backbone);
+    let overrides = [
+        ("pooling".to_owned(), config.pooling.name().to_owned()),
+        (
+            "head".to_owned(),
+            serde_yaml::to_string(&config.head)?.trim().to_owned(),
+        ),
+    ];
+    let found = files.backbone(choice, &overrides.into());
+    match named {
+        Some(_) => found,
+        None => found.context("the backbone that the weights name; --backbone names another place"),
+    }?
+    .load()
 }
 
 fn read_own(folder: &Path) -> Result<Saved> {

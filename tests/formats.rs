@@ -9,12 +9,11 @@ use std::{
 use backbone::{Batch, TensorFile};
 use candle_core::{DType, Device, Tensor};
 use peftbench::{
-    commands::task_backbone,
     formats::{self, Export, Format},
     prepare::{Files, LoadedBackbone},
-    run::difference,
-    trainer::Model,
-    weights::{self, Task},
+    train::run::difference,
+    train::trainer::Model,
+    weights::{self, Task, task_backbone},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -7,7 +7,12 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use backbone::{Backbone, Config, TensorFile};
 use datasets::{Example, Split, TextTokenizer};
-use peftbench::{commands::task_backbone, formats, prepare::Files, recipe::Recipe, weights};
+use peftbench::{
+    formats,
+    prepare::Files,
+    train::recipe::Recipe,
+    weights::{self, task_backbone},
+};
 use proptest::{
     collection::vec,
     prelude::*,

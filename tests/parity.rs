@@ -12,10 +12,10 @@ use backbone::{Backbone, Batch, Config, HeadKind, Phase, Pooling, TensorFile};
 use candle_core::{Device, Tensor, Var};
 use methods::{Context, PeftMethod};
 use peftbench::{
-    head::Head,
-    optimiser::Optimiser,
-    recipe::Recipe,
-    trainer::{Model, batch_of},
+    train::head::Head,
+    train::optimiser::Optimiser,
+    train::recipe::Recipe,
+    train::trainer::{Model, batch_of},
 };
 use serde_json::{Value, json};
 

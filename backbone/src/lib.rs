@@ -17,6 +17,9 @@ mod site;
 mod spec;
 mod weights;
 
+/// Version of the numbers: raised whenever a change gives other bits for the same files and texts.
+pub const NUMERICS: u32 = 1;
+
 pub use batch::{Batch, Input};
 pub use config::{Architecture, Config};
 pub use error::{Error, Result};

@@ -38,6 +38,9 @@ mod spans;
 mod tape;
 mod threads;
 
+/// Version of the numbers: raised whenever a change of an operation, forward or backward, gives other bits than before.
+pub const NUMERICS: u32 = 1;
+
 pub use activation::{Activation, activate};
 pub use adamw::{AdamWStep, Moments, adamw_step, sum_of_squares};
 pub use attention::attention;

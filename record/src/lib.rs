@@ -299,8 +299,11 @@ pub struct Latency {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Circumstances {
-    /// Start of the run, RFC 3339, UTC.
+    /// Start of the run, RFC 3339, UTC; `unknown` where the clock was out of range. Nothing is decided by it.
     pub started: String,
+    /// Names the claim under which the run was made; absent in older records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<String>,
     /// Version of peftbench.
     pub version: String,
     /// Revision of its source, with `-dirty` where it had uncommitted changes; absent outside a checkout.

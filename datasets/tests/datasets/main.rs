@@ -5,5 +5,7 @@ mod bad_input;
 mod properties;
 mod reading;
 mod real;
+#[path = "../../../tests/skip.rs"]
+mod skip;
 mod support;
 mod tokenising;

@@ -87,6 +87,7 @@ impl Sample {
             }),
             circumstances: Circumstances {
                 started: "2026-01-02T03:04:05Z".into(),
+                claim: None,
                 version: "0.1.0".into(),
                 revision: Some("0123abc".into()),
                 processor: "Declared CPU".into(),

@@ -5,5 +5,7 @@ mod folders;
 mod hub;
 mod packages;
 mod settings;
+#[path = "../../../tests/skip.rs"]
+mod skip;
 mod spec;
 mod support;

@@ -9,6 +9,7 @@ use flate2::write::GzEncoder;
 use peftbench_sources::{Error, Fetcher, Settings, Source};
 use zip::write::SimpleFileOptions;
 
+use crate::skip::skip;
 use crate::spec::snippets;
 use crate::support::{Bar, Bars, Machine, nobody, sha256, source};
 
@@ -60,7 +61,7 @@ fn pip(machine: &Machine) -> Option<Fetcher> {
     let mut command = Command::new("python3");
     let runs = command.args(["-m", "pip", "--version"]).output();
     if !runs.is_ok_and(|output| output.status.success()) {
-        println!("skipped: `python3 -m pip` does not run here");
+        skip("pip", "`python3 -m pip` does not run here");
         return None;
     }
     let links = machine.path("links").display().to_string();

@@ -6,10 +6,14 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// More than anybody waits for; below it no arithmetic with steps overflows.
-const MOST_STEPS: usize = 1_000_000_000;
+use crate::nearest;
 
-const YAML: &str = include_str!("../recipe.yaml");
+/// More than anybody waits for.
+const MOST_STEPS: usize = 10_000_000;
+/// Examples of all steps together, repetitions counted: their order is held in memory, 4 bytes each.
+const MOST_EXAMPLES: usize = 500_000_000;
+
+const YAML: &str = include_str!("../../recipe.yaml");
 
 /// The largest share of the training split that may be held out.
 const MOST_HELD_OUT: f64 = 0.9;
@@ -91,14 +95,12 @@ fn file(overrides: &BTreeMap<String, String>) -> Result<File> {
         serde_yaml::from_str(YAML).context("recipe.yaml")?;
     for (key, text) in overrides {
         if key == "budgets" || !yaml.contains_key(key) && key != "steps" {
-            let known: Vec<_> = yaml
-                .keys()
-                .map(String::as_str)
-                .filter(|k| *k != "budgets")
+            let known: Vec<_> = std::iter::once("steps")
+                .chain(yaml.keys().map(String::as_str).filter(|k| *k != "budgets"))
                 .collect();
             bail!(
-                "recipe: unknown key '{key}'; known: steps, {}",
-                known.join(", ")
+                "recipe: unknown key '{key}'; {}",
+                nearest::known(key, &known)
             );
         }
         if key == "steps" {
@@ -138,7 +140,10 @@ impl Recipe {
         let file = file(overrides)?;
         let Some(chosen) = file.budgets.get(budget) else {
             let known: Vec<_> = file.budgets.keys().map(String::as_str).collect();
-            bail!("unknown budget '{budget}'; known: {}", known.join(", "));
+            bail!(
+                "unknown budget '{budget}'; {}",
+                nearest::known(budget, &known)
+            );
         };
         ensure!(file.batch >= 1, "recipe: batch: 0 must be at least 1");
         let steps = match (overrides.get("steps"), chosen.steps, chosen.epochs) {
@@ -146,11 +151,18 @@ impl Recipe {
                 .parse()
                 .with_context(|| format!("recipe: steps: '{text}' is not a number"))?,
             (None, Some(steps), _) => steps,
-            (None, None, epochs) => epochs.unwrap_or(1) * train_examples.div_ceil(file.batch),
+            (None, None, epochs) => epochs
+                .unwrap_or(1)
+                .saturating_mul(train_examples.div_ceil(file.batch)),
         };
         ensure!(
             (1..=MOST_STEPS).contains(&steps),
             "recipe: steps: {steps} must be in 1 … {MOST_STEPS}"
+        );
+        ensure!(
+            steps.saturating_mul(file.batch) <= MOST_EXAMPLES,
+            "recipe: steps × batch: {steps} × {} examples are more than {MOST_EXAMPLES}",
+            file.batch
         );
         ensure!(
             file.max_tokens >= 3,
@@ -334,6 +346,20 @@ mod tests {
             let message = format!("{:#}", with(&[(key, value)]).unwrap_err());
             assert!(message.contains(key), "{message}");
         }
+    }
+
+    #[test]
+    fn more_steps_or_examples_than_anybody_waits_for_are_refused() {
+        for overrides in [
+            &[("steps", "1000000000")][..],
+            &[("steps", "18446744073709551615")],
+            &[("steps", "10000000"), ("batch", "1000")],
+            &[("batch", "18446744073709551615")],
+        ] {
+            let message = format!("{:#}", with(overrides).unwrap_err());
+            assert!(message.contains("steps"), "{message}");
+        }
+        assert!(with(&[("steps", "10000000"), ("batch", "32")]).is_ok());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use backbone::Batch;
 use datasets::{Augmentation, Encoded, TextTokenizer};
 use rand_chacha::ChaCha8Rng;
 
-use crate::recipe::Recipe;
+use super::recipe::Recipe;
 
 /// Changes training examples, with a random stream of its own: the same changes for every method of a seed.
 #[derive(Clone)]

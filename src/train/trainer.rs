@@ -13,11 +13,11 @@ use std::{
 use backbone::{Backbone, Batch, Phase};
 use candle_core::{Device, Tensor};
 use datasets::{Encoded, Metric};
-use methods::PeftMethod;
+use methods::{HeadOnly, PeftMethod};
 use rand_chacha::ChaCha8Rng;
 use reports::record::Evaluation;
 
-use crate::{
+use super::{
     augmenter::Augmenter,
     head::Head,
     optimiser::{Optimiser, StepError},
@@ -231,7 +231,7 @@ pub struct Trained {
     pub first_step: Option<Instant>,
     /// Examples trained on.
     pub examples: usize,
-    /// Tokens trained on.
+    /// Tokens trained on, as augmentation left them.
     pub tokens: usize,
     /// Evaluations on the way.
     pub evaluations: Vec<Evaluation>,
@@ -278,12 +278,17 @@ impl Training<'_> {
             }
             let clock = Instant::now();
             let pooled = match &mut features {
-                Some(features) => features.pooled(model, self.train, indices)?,
+                Some(features) => {
+                    let lengths = indices.iter().map(|i| self.train.length(*i as usize));
+                    tokens += lengths.sum::<usize>();
+                    features.pooled(model, self.train, indices)?
+                }
                 None => {
                     let batch = match &mut augmenter {
                         Some(augmenter) => augmenter.batch(self.train, indices)?,
                         None => batch_of(self.train, indices)?,
                     };
+                    tokens += batch.ids().len();
                     model.pooled(&batch, Phase::Train(&dropout))?
                 }
             };
@@ -296,6 +301,7 @@ impl Training<'_> {
                 .to_dtype(candle_core::DType::F32)?
                 .to_scalar::<f32>()?;
             if !value.is_finite() {
+                self.check_backbone(model, indices)?;
                 return Err(Stop::Diverged {
                     step,
                     reason: format!("the loss is {value}"),
@@ -317,10 +323,6 @@ impl Training<'_> {
             step_seconds.push(elapsed as f32);
             loss.push(value);
             examples += indices.len();
-            tokens += indices
-                .iter()
-                .map(|i| self.train.length(*i as usize))
-                .sum::<usize>();
             tell(Event::Step {
                 step,
                 steps: self.order.len(),
@@ -341,6 +343,13 @@ impl Training<'_> {
                     }
                     None => model.all_logits(self.validation)?,
                 };
+                // The last update has no loss of its own.
+                if let Some(value) = logits.iter().flatten().find(|v| !v.is_finite()) {
+                    return Err(Stop::Diverged {
+                        step,
+                        reason: format!("a logit of the validation split is {value}"),
+                    });
+                }
                 let evaluation = self.evaluation(step, &logits);
                 tell(Event::Evaluated {
                     step,
@@ -366,6 +375,24 @@ impl Training<'_> {
             logits,
             never_moved,
         })
+    }
+
+    /// Tells a backbone that gives numbers that are not finite by itself from training that diverged.
+    fn check_backbone(&self, model: Model<'_>, indices: &[u32]) -> Result<(), Stop> {
+        let batch = batch_of(self.train, indices)?;
+        let bare = Model {
+            method: &HeadOnly,
+            ..model
+        };
+        let pooled = kernels::without_gradients(|| bare.pooled(&batch, Phase::Eval))?;
+        let pooled = pooled.to_dtype(candle_core::DType::F32)?.flatten_all()?;
+        if pooled.to_vec1::<f32>()?.iter().all(|v| v.is_finite()) {
+            return Ok(());
+        }
+        Err(Stop::Failed(anyhow::anyhow!(
+            "the backbone itself, without any method, gives numbers that are not finite: its weights are damaged, or \
+             its configuration does not belong to them"
+        )))
     }
 
     /// What a method that reads no text does instead of training: the head gets the frequencies of the training

@@ -5,23 +5,40 @@ use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use reports::{
-    Comparison, Findings,
+    Findings,
     record::{Status, Tuned},
     tables,
     tuning::{self, Manifest, MethodTrials, Tuning},
 };
 use serde_json::Value;
 
+use super::{compare::of_these, report};
 use crate::{
-    board::Telling,
-    cli, commands,
-    compare::{self, Planned},
-    plan::{self, RunPlan, Trial},
-    run, sweep,
+    execute::{
+        local::{self, How, Planned},
+        progress::Verbosity,
+    },
+    exit, folders,
+    plan::{self, RunPlan, Shared, Trial},
+    records,
+    signals::Signals,
+    study,
 };
 
 /// Seed of every trial's run: none of those that the winners and comparisons use.
 const TRIAL_SEED: u64 = 1_000_000;
+
+/// Trials of a method at most.
+const MOST_TRIALS: usize = 10_000;
+
+/// How winners are searched.
+#[derive(Clone, Copy)]
+pub struct Search {
+    /// Configurations to try of each method.
+    pub trials: usize,
+    /// Share of the training split that judges them.
+    pub held_out: f64,
+}
 
 /// The configurations that a method's search draws. The first ones do not depend on how many follow.
 ///
@@ -49,22 +66,33 @@ fn draw(
 ///
 /// # Errors
 /// On bad input.
-pub fn tune(arguments: &cli::Tune) -> Result<ExitCode> {
-    let (base, overrides) = commands::base_plan(&arguments.run)?;
-    ensure!(arguments.trials >= 1, "--trials 0: at least one is needed");
+pub fn tune(
+    shared: &Shared,
+    methods: &[String],
+    search: Search,
+    seeds: Option<usize>,
+    how: How,
+) -> Result<ExitCode> {
+    let verbosity = how.verbosity;
+    let (base, overrides) = shared.plan()?;
     ensure!(
-        arguments.held_out > 0.0,
+        (1..=MOST_TRIALS).contains(&search.trials),
+        "--trials {}: accepted: 1 to {MOST_TRIALS}",
+        search.trials
+    );
+    ensure!(
+        search.held_out > 0.0,
         "--held-out {}: must be above 0 and at most 0.9",
-        arguments.held_out
+        search.held_out
     );
     ensure!(
         !base.recipe.contains_key("held_out"),
         "--set recipe.held_out: give --held-out"
     );
-    let seeds = commands::seeds(arguments.seeds, &base.budget)?;
+    let seeds = plan::seeds(seeds, &base.budget)?;
     let (mut wanted, mut left_out) = (Vec::new(), Vec::new());
-    let named = !arguments.methods.is_empty();
-    for trial in plan::trials(&arguments.methods, &overrides)? {
+    let named = !methods.is_empty();
+    for trial in plan::trials(methods, &overrides)? {
         if !methods::search(&trial.method)?.is_empty() {
             wanted.push(trial);
         } else {
@@ -77,27 +105,26 @@ pub fn tune(arguments: &cli::Tune) -> Result<ExitCode> {
             left_out.push(trial.method);
         }
     }
-    let folder = sweep::folder(&base.out, "tuning");
-    run::check_writable(&run::records_folder(&folder))?;
-    let stop = commands::stop_flag()?;
-    let telling = Telling::of(arguments.quiet, arguments.json);
+    let folder = study::folder(&base.out, "tuning");
+    folders::check_writable(&folders::records_folder(&folder))?;
+    let signals = Signals::handle()?;
 
     // The trials, interleaved: the first of every method, then the second.
     let mut recipe = base.recipe.clone();
-    recipe.insert("held_out".to_owned(), arguments.held_out.to_string());
+    recipe.insert("held_out".to_owned(), search.held_out.to_string());
     // The held-out part is large, and only the end of a trial counts.
     let once = || "1".to_owned();
     recipe.entry("evaluations".to_owned()).or_insert_with(once);
     let drawn = wanted
         .iter()
-        .map(|t| draw(&t.method, &t.overrides, arguments.trials))
+        .map(|t| draw(&t.method, &t.overrides, search.trials))
         .collect::<Result<Vec<_>>>()?;
     let configured = |trial: &Trial, values: &BTreeMap<String, Value>| {
         let mut overrides = trial.overrides.clone();
         overrides.extend(values.iter().map(|(k, v)| (k.clone(), v.to_string())));
         overrides
     };
-    let plans = (0..arguments.trials).flat_map(|i| {
+    let plans = (0..search.trials).flat_map(|i| {
         let (base, recipe, folder) = (&base, &recipe, &folder);
         wanted
             .iter()
@@ -115,15 +142,15 @@ pub fn tune(arguments: &cli::Tune) -> Result<ExitCode> {
                 ..base.clone()
             })
     });
-    let planned = compare::plan_all(plans)
+    let planned = local::plan_all(plans)
         .into_iter()
         .collect::<Result<Vec<Planned>>>()?;
     let judged_by = format!(
         "{} % of the training split, held out",
-        (1000.0 * arguments.held_out).round() / 10.0
+        (1000.0 * search.held_out).round() / 10.0
     );
     let manifest = Manifest {
-        trials: arguments.trials,
+        trials: search.trials,
         judged_by: judged_by.clone(),
         methods: wanted
             .iter()
@@ -143,12 +170,12 @@ pub fn tune(arguments: &cli::Tune) -> Result<ExitCode> {
         left_out,
     };
     manifest.write(&folder)?;
-    let ended = compare::run_all(&planned, &[], telling, &stop)?;
-    if let Some(code) = commands::said(&ended, planned.len(), telling) {
+    let ended = local::run_all(&planned, &[], how, &signals)?;
+    if let Some(code) = ended.say_end(planned.len(), verbosity) {
         return Ok(code);
     }
     let tuning = Tuning::new(&manifest, &ended.records).context("no trial has a record")?;
-    if telling == Telling::Normal {
+    if verbosity == Verbosity::Normal {
         for note in &tuning.notes {
             eprintln!("note: {note}");
         }
@@ -164,7 +191,7 @@ pub fn tune(arguments: &cli::Tune) -> Result<ExitCode> {
                 method: trial.method.clone(),
                 overrides: configured(trial, &search.trials[search.best?].drawn),
                 tuned: Some(Tuned {
-                    trials: arguments.trials,
+                    trials: search.trials,
                     judged_by: judged_by.clone(),
                 }),
             })
@@ -173,45 +200,29 @@ pub fn tune(arguments: &cli::Tune) -> Result<ExitCode> {
     ensure!(
         !winners.is_empty(),
         "no trial ended well; see {}",
-        run::records_folder(&folder).display()
+        folders::records_folder(&folder).display()
     );
-    let winning = compare::compare(&base, &winners, &seeds, telling, &stop)?;
-    if let Some(code) = commands::said(&winning, winners.len() * seeds.len(), telling) {
+    let winning = local::compare(&base, &winners, &seeds, how, &signals)?;
+    if let Some(code) = winning.say_end(winners.len() * seeds.len(), verbosity) {
         return Ok(code);
     }
 
     let mut files = tuning::write(&tuning, &folder)?;
     // Rows with defaults that were made under the same conditions stand beside the tuned ones.
-    let records = commands::read_records(&base.out)?;
-    files.extend(reports::write_report(&records, &Findings::read(&base.out)?, &base.out)?.files);
-    let comparisons: Vec<Comparison> = Comparison::from_records(&records)
-        .into_iter()
-        .filter(|c| {
-            let tuned = |id: &str| winning.records.iter().any(|r| r.id == id);
-            c.records.iter().any(|r| tuned(&r.id))
-        })
-        .collect();
-    if arguments.json {
+    let all_records = records::read(&base.out)?;
+    files
+        .extend(reports::write_report(&all_records, &Findings::read(&base.out)?, &base.out)?.files);
+    let comparisons = of_these(&all_records, &winning.records);
+    if verbosity == Verbosity::Json {
         let all: Vec<_> = comparisons.iter().map(tables::json).collect();
         let event = serde_json::json!({ "event": "tuned", "tuning": tuning, "comparisons": all });
         say!("{event}")?;
     } else {
         say!("{}", tuning::markdown(&tuning))?;
-        for comparison in &comparisons {
-            let width = commands::terminal_width();
-            say!(
-                "{}",
-                tables::terminal(comparison, width, commands::colour())
-            )?;
-        }
-    }
-    if telling == Telling::Normal {
-        for file in files {
-            eprintln!("wrote {}", file.display());
-        }
+        report::show(&comparisons, &files, verbosity)?;
     }
     let mut all = ended.records.iter().chain(&winning.records);
-    Ok(commands::code(all.any(|r| r.status != Status::Ok)))
+    Ok(exit::after(all.any(|r| r.status != Status::Ok)))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! same name did (or, before there is one, as all finished runs did on average).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::IsTerminal,
     time::{Duration, Instant},
 };
@@ -17,11 +17,11 @@ use reports::{
 };
 use serde_json::{Value, json};
 
-use crate::{progress, trainer::Event};
+use crate::{download_bar, train::trainer::Event};
 
 /// How much is told while runs go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Telling {
+pub enum Verbosity {
     /// Rows of finished runs on standard error, with live lines under them on a terminal.
     Normal,
     /// Nothing but errors.
@@ -30,7 +30,7 @@ pub enum Telling {
     Json,
 }
 
-impl Telling {
+impl Verbosity {
     /// The choice of `--quiet` and `--json`.
     pub fn of(quiet: bool, json: bool) -> Self {
         match (quiet, json) {
@@ -45,11 +45,9 @@ impl Telling {
 const EVENT_SECONDS: f64 = 1.0;
 
 /// The table of finished runs and the live lines under it.
-pub struct Board {
-    telling: Telling,
+pub struct RunProgress {
+    verbosity: Verbosity,
     bars: MultiProgress,
-    /// The current run.
-    line: ProgressBar,
     /// All runs.
     total: ProgressBar,
     labels: Vec<String>,
@@ -58,43 +56,51 @@ pub struct Board {
     /// Seconds that finished runs of a label took.
     took: BTreeMap<String, Vec<f64>>,
     begun: Instant,
-    current: Option<Current>,
+    /// Runs on their way.
+    current: BTreeMap<usize, Current>,
+    /// How many runs go on at the same time.
+    jobs: usize,
     last_event: Option<Instant>,
     header: bool,
+    /// What was said already: every run may say the same.
+    noted: BTreeSet<String>,
 }
 
 struct Current {
-    run: usize,
+    line: ProgressBar,
     seed: u64,
     id: String,
     begun: Instant,
+    /// Expected seconds to its last step.
+    left: Option<f64>,
 }
 
-impl Board {
+impl RunProgress {
     /// A board for runs with these labels.
-    pub fn new(labels: Vec<String>, telling: Telling) -> Self {
-        let live = telling == Telling::Normal && std::io::stderr().is_terminal();
+    ///
+    /// `jobs` of them go on at the same time.
+    pub fn new(labels: Vec<String>, verbosity: Verbosity, jobs: usize) -> Self {
+        let live = verbosity == Verbosity::Normal && std::io::stderr().is_terminal();
         let bars = MultiProgress::with_draw_target(if live {
             ProgressDrawTarget::stderr()
         } else {
             ProgressDrawTarget::hidden()
         });
-        let line = bars.add(ProgressBar::new(1));
-        line.set_style(progress::style("{prefix} {bar:12} {wide_msg}"));
         let total = bars.add(ProgressBar::new(labels.len() as u64));
-        total.set_style(progress::style("{pos}/{len} runs {bar:12} {wide_msg}"));
+        total.set_style(download_bar::style("{pos}/{len} runs {bar:12} {wide_msg}"));
         let board = Self {
-            telling,
+            verbosity,
             bars,
-            line,
             total,
             waiting: vec![true; labels.len()],
             labels,
             took: BTreeMap::new(),
             begun: Instant::now(),
-            current: None,
+            current: BTreeMap::new(),
+            jobs,
             last_event: None,
             header: false,
+            noted: BTreeSet::new(),
         };
         board.event(json!({ "event": "planned", "runs": board.labels.len() }));
         board
@@ -123,48 +129,52 @@ impl Board {
     /// A run begins.
     pub fn start(&mut self, run: usize, seed: u64, id: &str) {
         self.waiting[run] = false;
-        self.current = Some(Current {
-            run,
+        let line = self.bars.insert_before(&self.total, ProgressBar::new(1));
+        line.set_style(download_bar::style("{prefix} {bar:12} {wide_msg}"));
+        line.enable_steady_tick(Duration::from_millis(200));
+        line.set_prefix(format!("{} seed {seed}", cut(&self.labels[run], 24)));
+        line.set_message("starting");
+        let current = Current {
+            line,
             seed,
             id: id.to_owned(),
             begun: Instant::now(),
-        });
-        self.line.reset();
-        self.line.set_length(1);
-        self.line.enable_steady_tick(Duration::from_millis(200));
-        self.line
-            .set_prefix(format!("{} seed {seed}", cut(&self.labels[run], 24)));
-        self.line.set_message("starting");
+            left: None,
+        };
+        self.current.insert(run, current);
         self.event(json!({
             "event": "started", "run": run + 1, "label": self.labels[run], "seed": seed, "id": id,
         }));
-        self.show_total(None);
+        self.show_total();
     }
 
-    /// Shows what the current run tells.
-    pub fn tell(&mut self, event: &Event) {
+    /// Shows what a run on its way tells.
+    pub fn tell(&mut self, run: usize, event: &Event) {
+        let Some(current) = self.current.get_mut(&run) else {
+            return;
+        };
         match event {
-            Event::Stage { name } => self.line.set_message(name.clone()),
+            Event::Stage { name } => current.line.set_message(name.clone()),
             Event::Step {
                 step,
                 steps,
                 loss,
                 examples_per_second,
             } => {
-                self.line.set_length(*steps as u64);
-                self.line.set_position(*step as u64);
-                let left = self.current.as_ref().map(|c| {
-                    c.begun.elapsed().as_secs_f64() / *step as f64 * (steps - step) as f64
-                });
-                self.line.set_message(format!(
+                current.line.set_length(*steps as u64);
+                current.line.set_position(*step as u64);
+                let left =
+                    current.begun.elapsed().as_secs_f64() / *step as f64 * (steps - step) as f64;
+                current.line.set_message(format!(
                     "{step}/{steps} loss {loss:.3} {examples_per_second:.0} ex/s, {} left",
-                    format::seconds(left.unwrap_or_default().ceil())
+                    format::seconds(left.ceil())
                 ));
-                self.show_total(left);
+                current.left = Some(left);
+                self.show_total();
             }
             Event::Evaluated { .. } => {}
         }
-        if self.telling == Telling::Json {
+        if self.verbosity == Verbosity::Json {
             let step = matches!(event, Event::Step { .. });
             let soon = |t: &Instant| t.elapsed().as_secs_f64() < EVENT_SECONDS;
             if step && self.last_event.as_ref().is_some_and(soon) {
@@ -174,34 +184,35 @@ impl Board {
                 self.last_event = Some(Instant::now());
             }
             let mut value = serde_json::to_value(event).unwrap_or_default();
-            if let Some(current) = &self.current {
-                value["run"] = json!(current.run + 1);
+            if let Some(current) = self.current.get(&run) {
+                value["run"] = json!(run + 1);
                 value["id"] = json!(current.id);
             }
             self.event(value);
         }
     }
 
-    /// Something that the user has to know.
-    pub fn note(&self, text: &str) {
-        if self.telling == Telling::Normal {
+    /// Something that the user has to know; it is said once.
+    pub fn note(&mut self, text: &str) {
+        if self.verbosity == Verbosity::Normal && self.noted.insert(text.to_owned()) {
             self.print(text);
         }
     }
 
-    /// The current run has ended.
-    pub fn finish(&mut self, record: &RunRecord) {
-        let Some(current) = self.current.take() else {
+    /// A run on its way has ended.
+    pub fn finish(&mut self, run: usize, record: &RunRecord) {
+        let Some(current) = self.current.remove(&run) else {
             return;
         };
         let seconds = current.begun.elapsed().as_secs_f64();
-        let label = self.labels[current.run].clone();
+        let label = self.labels[run].clone();
         self.took.entry(label.clone()).or_default().push(seconds);
         if record.status != Status::Interrupted {
             self.total.inc(1);
         }
-        self.line.set_message("");
-        if self.telling == Telling::Normal {
+        current.line.finish_and_clear();
+        self.bars.remove(&current.line);
+        if self.verbosity == Verbosity::Normal {
             if !self.header {
                 self.header = true;
                 self.print(&row(
@@ -211,7 +222,7 @@ impl Board {
             }
             self.print(&finished_row(
                 self.labels.len(),
-                current.run,
+                run,
                 &label,
                 current.seed,
                 record,
@@ -219,18 +230,17 @@ impl Board {
         }
         let remaining = self.remaining();
         self.event(json!({
-            "event": "finished", "run": current.run + 1, "label": label, "seed": current.seed, "id": current.id,
+            "event": "finished", "run": run + 1, "label": label, "seed": current.seed, "id": current.id,
             "status": record.status, "metric": final_metric(record).map(|(name, value)| json!({ name: value })),
             "seconds": seconds, "remaining_seconds": remaining,
         }));
-        self.show_total(None);
+        self.show_total();
     }
 
     /// All runs have ended.
     pub fn close(self) {
         // Finishing the bar moves it to its end.
         let ended = self.total.position();
-        self.line.finish_and_clear();
         self.total.finish_and_clear();
         if self.header && self.labels.len() > 1 {
             let time = format::seconds(self.begun.elapsed().as_secs_f64());
@@ -241,13 +251,13 @@ impl Board {
     /// Expected seconds of the runs to come; `None` before anything is known.
     pub fn remaining(&self) -> Option<f64> {
         let labels = self.labels.iter().zip(&self.waiting);
-        remaining(
-            labels.filter(|(_, w)| **w).map(|(l, _)| l.as_str()),
-            &self.took,
-        )
+        let waiting = labels.filter(|(_, w)| **w).map(|(l, _)| l.as_str());
+        Some(remaining(waiting, &self.took)? / self.jobs as f64)
     }
 
-    fn show_total(&self, current: Option<f64>) {
+    fn show_total(&self) {
+        let on_the_way = self.current.values().filter_map(|c| c.left);
+        let current = on_the_way.reduce(f64::max);
         let so_far = format::seconds(self.begun.elapsed().as_secs_f64().floor());
         let left = match (self.remaining(), current) {
             (None, None) => String::new(),
@@ -268,7 +278,7 @@ impl Board {
     }
 
     fn event(&self, value: Value) {
-        if self.telling == Telling::Json {
+        if self.verbosity == Verbosity::Json {
             // What cannot be written now shows at the next write of a result.
             say!("{value}").ok();
         }

@@ -1,4 +1,4 @@
-//! Predicting rows with saved weights, of one task or of many: `predict` and `tasks`.
+//! `predict`: rows in, labels out, with saved weights of one task or of many.
 //!
 //! Rows are read by a thread of their own, so a pass takes all rows that have come while the last one was computed:
 //! a slow writer gets its answers at once, a fast one gets full batches, and only a few hundred rows are in memory.
@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, BufRead, BufReader, BufWriter, Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::mpsc::{Receiver, sync_channel},
     thread,
@@ -18,18 +18,24 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    cli,
-    commands::SOME_FAILED,
+    exit,
     output::reader_left,
-    prepare::Files,
-    task_library::{Prediction, Row, TaskLibrary, task_folders},
-    weights::{self, SavedConfig},
+    task_library::{self, Prediction, Row},
+    weights,
 };
 
 /// Rows that are predicted together at most: rows of a task are gathered from among them.
 const CHUNK: usize = 512;
 /// Name of the only task where there is one.
 const ONLY: &str = "";
+
+/// Which weights answer.
+pub enum Weights {
+    /// A folder of saved weights.
+    One(PathBuf),
+    /// A folder of folders of saved weights; each row names its task by the folder's name.
+    Many(PathBuf),
+}
 
 /// A row as it is written; the task's name is needed where there are many.
 #[derive(Deserialize)]
@@ -46,12 +52,12 @@ struct Answer<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     task: Option<&'a str>,
     #[serde(flatten)]
-    said: Said<'a>,
+    reply: Reply<'a>,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Said<'a> {
+enum Reply<'a> {
     Predicted(&'a Prediction),
     Refused { line: usize, error: String },
 }
@@ -59,33 +65,36 @@ enum Said<'a> {
 /// `predict`.
 ///
 /// # Errors
-/// If weights or backbone cannot be had; with `--weights`, on the first row that cannot be answered, naming its line. With
+/// If weights or backbone are not found; with `--weights`, on the first row that cannot be answered, naming its line. With
 /// `--tasks` such a row is answered with an error and the exit code is 1.
-pub fn predict(arguments: &cli::Predict) -> Result<ExitCode> {
-    let (library, many) = match (&arguments.weights, &arguments.tasks) {
-        (Some(folder), None) => {
+pub fn predict(
+    weights: &Weights,
+    input: &Path,
+    backbone: Option<&str>,
+    offline: bool,
+) -> Result<ExitCode> {
+    let (library, many) = match weights {
+        Weights::One(folder) => {
             let config = weights::read_config(folder)?;
-            let library = library(&config, arguments.backbone.as_deref(), arguments.offline)?;
+            let library = task_library::open(&config, backbone, offline)?;
             library.add(ONLY, folder)?;
             (library, None)
         }
-        (None, Some(folder)) => {
-            let (library, unusable) =
-                library_of(folder, arguments.backbone.as_deref(), arguments.offline)?;
+        Weights::Many(folder) => {
+            let (library, unusable) = task_library::open_all(folder, backbone, offline)?;
             for (name, error) in &unusable {
                 eprintln!("note: task '{name}' cannot be used: {error}");
             }
             (library, Some(unusable))
         }
-        _ => bail!("name either --weights (one task) or --tasks (a folder of tasks)"),
     };
-    let name = arguments.input.display().to_string();
-    let input: Box<dyn Read + Send> = if name == "-" {
+    let name = input.display().to_string();
+    let source: Box<dyn Read + Send> = if name == "-" {
         Box::new(io::stdin())
     } else {
-        Box::new(File::open(&arguments.input).with_context(|| name.clone())?)
+        Box::new(File::open(input).with_context(|| name.clone())?)
     };
-    let lines = read_lines(input);
+    let lines = read_lines(source);
     let mut out = BufWriter::new(io::stdout().lock());
     let (mut refused, mut answered) = (0usize, 0usize);
     while let Some(chunk) = take(&lines, CHUNK) {
@@ -116,11 +125,11 @@ pub fn predict(arguments: &cli::Predict) -> Result<ExitCode> {
                 ),
                 Err(error) => (None, Err(error)),
             };
-            let said = match &prediction {
-                Ok(prediction) => Said::Predicted(prediction),
+            let reply = match &prediction {
+                Ok(prediction) => Reply::Predicted(prediction),
                 Err(error) if many.is_some() => {
                     refused += 1;
-                    Said::Refused {
+                    Reply::Refused {
                         line: number,
                         error: format!("{error:#}"),
                     }
@@ -134,7 +143,7 @@ pub fn predict(arguments: &cli::Predict) -> Result<ExitCode> {
             };
             answered += 1;
             let task = task.filter(|_| many.is_some());
-            let answer = serde_json::to_string(&Answer { task, said })?;
+            let answer = serde_json::to_string(&Answer { task, reply })?;
             if reader_left(writeln!(out, "{answer}"))? {
                 return Ok(ExitCode::SUCCESS);
             }
@@ -148,7 +157,7 @@ pub fn predict(arguments: &cli::Predict) -> Result<ExitCode> {
         eprintln!("{refused} of {answered} rows could not be answered; their lines say why");
     }
     Ok(if refused > 0 || unusable > 0 {
-        ExitCode::from(SOME_FAILED)
+        ExitCode::from(exit::SOME_FAILED)
     } else {
         ExitCode::SUCCESS
     })
@@ -201,127 +210,4 @@ fn take<T>(items: &Receiver<T>, most: usize) -> Option<Vec<T>> {
     let mut taken = vec![items.recv().ok()?];
     taken.extend(items.try_iter().take(most - 1));
     Some(taken)
-}
-
-/// A library over the backbone of `config`, or the named one.
-fn library(config: &SavedConfig, named: Option<&str>, offline: bool) -> Result<TaskLibrary> {
-    let files = Files::new(offline)?;
-    let loaded = files
-        .backbone(named.unwrap_or(&config.backbone), &BTreeMap::new())?
-        .load()?;
-    Ok(TaskLibrary::new(loaded))
-}
-
-/// A library of the tasks in a folder, over the named backbone or that of the first task that names one; and why the
-/// others cannot be used.
-fn library_of(
-    folder: &Path,
-    named: Option<&str>,
-    offline: bool,
-) -> Result<(TaskLibrary, BTreeMap<String, String>)> {
-    let mut first_error = None;
-    let first = task_folders(folder)?
-        .values()
-        .find_map(|path| match weights::read_config(path) {
-            Ok(config) => Some(config),
-            Err(error) => {
-                first_error = first_error.take().or(Some(error));
-                None
-            }
-        });
-    let Some(first) = first else {
-        let error = first_error.context("no task")?;
-        return Err(error.context(format!("{}: no task there is readable", folder.display())));
-    };
-    let library = library(&first, named, offline)?;
-    let unusable = library
-        .add_all(folder)?
-        .into_iter()
-        .filter_map(|(name, added)| Some((name, format!("{:#}", added.err()?))))
-        .collect();
-    Ok((library, unusable))
-}
-
-/// `tasks`.
-///
-/// # Errors
-/// If the folder or the backbone cannot be had. A task that cannot be loaded is listed with its error, and the exit code
-/// is 1.
-pub fn tasks(arguments: &cli::Tasks) -> Result<ExitCode> {
-    let (library, unusable) = library_of(
-        &arguments.folder,
-        arguments.backbone.as_deref(),
-        arguments.offline,
-    )?;
-    let names = library.names();
-    let loaded = names
-        .iter()
-        .filter_map(|name| Some((name, library.get(name)?)));
-    if arguments.json {
-        let mut all: Vec<serde_json::Value> = loaded
-            .map(|(name, task)| {
-                let config = task.config();
-                json!({
-                    "name": name, "method": config.method, "dataset": config.dataset, "labels": config.labels,
-                    "metrics": config.metrics, "backbone": config.backbone, "max_tokens": config.max_tokens,
-                    "file_bytes": task.file_bytes(), "resident_bytes": task.resident_bytes(),
-                })
-            })
-            .collect();
-        all.extend(
-            unusable
-                .iter()
-                .map(|(name, error)| json!({ "name": name, "error": error })),
-        );
-        say!("{}", serde_json::to_string_pretty(&all)?)?;
-    } else {
-        let bytes = |n: u64| reports::format::bytes(n as f64);
-        let mut rows = vec![
-            [
-                "task", "method", "data set", "labels", "metric", "file", "resident",
-            ]
-            .map(str::to_owned)
-            .to_vec(),
-        ];
-        rows.extend(loaded.map(|(name, task)| {
-            let config = task.config();
-            let metric = config.metrics.get_key_value("accuracy");
-            let metric = metric.or_else(|| config.metrics.first_key_value());
-            vec![
-                name.clone(),
-                config.method.clone(),
-                config.dataset.clone(),
-                config.labels.join(", "),
-                metric.map_or("–".into(), |(name, value)| format!("{name} {value:.3}")),
-                bytes(task.file_bytes()),
-                bytes(task.resident_bytes()),
-            ]
-        }));
-        say!("{}", columns(&rows).trim_end())?;
-        for (name, error) in &unusable {
-            eprintln!("error: task '{name}': {error}");
-        }
-    }
-    Ok(if unusable.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(SOME_FAILED)
-    })
-}
-
-/// Rows of cells as aligned columns; all rows have as many cells as the first.
-pub(crate) fn columns(rows: &[Vec<String>]) -> String {
-    let cells = rows.first().map_or(0, Vec::len);
-    let width = |c: usize| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..cells).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        let cells = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, w)| format!("{cell:w$}"));
-        text += cells.collect::<Vec<_>>().join("  ").trim_end();
-        text.push('\n');
-    }
-    text
 }

@@ -1,4 +1,4 @@
-//! `sweep`: a study varies one thing and draws a curve of the main metric over it.
+//! A study varies one thing and draws a curve of the main metric over it.
 //!
 //! A study is one YAML: an x axis, series (a method with what it sets), and points that override any key of the
 //! method, the recipe or the backbone. Its runs go through the same machinery as a comparison's.
@@ -6,24 +6,16 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    process::ExitCode,
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use reports::{
-    format,
-    record::Status,
-    studies::{self, Axis, Manifest, PointPlan, Position, SeriesPlan, Study},
-};
+use reports::studies::{Axis, Position};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
-    board::Telling,
-    cli, commands,
-    compare::{self, Planned},
+    nearest,
     plan::{Overrides, RunPlan, Trial},
-    run,
 };
 
 /// The studies that come with the program.
@@ -71,15 +63,18 @@ pub struct StudySpec {
     pub title: String,
     /// What it asks.
     pub question: String,
-    reference: Option<String>,
+    /// The series that others are compared with.
+    pub reference: Option<String>,
+    /// Whether the learning curves are drawn too.
     #[serde(default)]
-    curves: bool,
+    pub curves: bool,
     x: AxisSpec,
     #[serde(default)]
     set: Settings,
     #[serde(default)]
     points: Vec<PointSpec>,
-    series: Vec<SeriesSpec>,
+    /// Its series.
+    pub series: Vec<SeriesSpec>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -94,11 +89,13 @@ struct AxisSpec {
     logarithmic: bool,
 }
 
+/// A method with what it sets.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SeriesSpec {
+pub struct SeriesSpec {
     label: Option<String>,
-    method: String,
+    /// Its method.
+    pub method: String,
     #[serde(default)]
     set: Settings,
     #[serde(default)]
@@ -115,7 +112,7 @@ struct PointSpec {
 }
 
 /// A value as people and YAML write it; null is `all`.
-fn plain(value: &Value) -> String {
+pub fn plain(value: &Value) -> String {
     match value {
         Value::String(s) => s.clone(),
         Value::Null => "all".to_owned(),
@@ -133,8 +130,8 @@ pub fn study(name: &str) -> Result<StudySpec> {
         Some((_, text)) => (*text).to_owned(),
         None if path.is_file() => std::fs::read_to_string(path).context(name.to_owned())?,
         None => bail!(
-            "unknown study '{name}'; known: {}; or the path of a YAML",
-            names().collect::<Vec<_>>().join(", ")
+            "unknown study '{name}'; {}; or the path of a YAML",
+            nearest::known(name, &names().collect::<Vec<_>>())
         ),
     };
     let mut spec: StudySpec =
@@ -202,7 +199,10 @@ impl StudySpec {
     }
 
     /// The axis: at numbers where all points are numbers, else by category.
-    fn axis(&self) -> Result<Axis> {
+    ///
+    /// # Errors
+    /// If a series has values but no key that takes them.
+    pub fn axis(&self) -> Result<Axis> {
         let mut numbers = true;
         for series in &self.series {
             let points = self.points_of(series)?;
@@ -227,7 +227,8 @@ impl StudySpec {
 }
 
 impl SeriesSpec {
-    fn label(&self) -> &str {
+    /// Its name: its own, or the method's.
+    pub fn label(&self) -> &str {
         self.label.as_deref().unwrap_or(&self.method)
     }
 }
@@ -252,15 +253,21 @@ fn add(into: &mut Overrides, settings: &Settings, method: &str) -> Result<()> {
 }
 
 /// A point with the plans of its runs, one per seed.
-struct PlannedPoint {
-    series: usize,
-    label: Value,
-    plans: Vec<RunPlan>,
+pub struct PlannedPoint {
+    /// Index of its series.
+    pub series: usize,
+    /// Where it stands.
+    pub label: Value,
+    /// A plan per seed.
+    pub plans: Vec<RunPlan>,
 }
 
 /// All points of a study over the seeds. What the user sets goes over what the study sets, but a point's own
 /// settings are what is studied.
-fn points(
+///
+/// # Errors
+/// If the user sets what the study varies.
+pub fn points(
     spec: &StudySpec,
     base: &RunPlan,
     user: &Overrides,
@@ -319,133 +326,6 @@ fn points(
 /// Folder of a study of a data set.
 pub fn folder(out: &Path, name: &str) -> PathBuf {
     out.join("studies").join(name)
-}
-
-/// `sweep`.
-///
-/// # Errors
-/// On bad input.
-pub fn sweep(arguments: &cli::Sweep) -> Result<ExitCode> {
-    let spec = study(&arguments.study)?;
-    let (base, mut user) = commands::base_plan(&arguments.run)?;
-    user.insert("recipe".to_owned(), base.recipe.clone());
-    user.insert("backbone".to_owned(), base.backbone_overrides.clone());
-    for owner in user.keys().filter(|o| *o != "recipe" && *o != "backbone") {
-        ensure!(
-            spec.series.iter().any(|s| s.method == *owner),
-            "--set {owner}.…: '{owner}' is not among the methods of the study {}",
-            spec.name
-        );
-    }
-    let seeds = commands::seeds(arguments.seeds, &base.budget)?;
-    let main = base.out.clone();
-    let base = RunPlan {
-        out: folder(&main, &spec.name),
-        ..base
-    };
-    run::check_writable(&run::records_folder(&base.out))?;
-    let stop = commands::stop_flag()?;
-    let points = points(&spec, &base, &user, &seeds)?;
-
-    // Every run is checked before the first one starts; what this backbone or data cannot have is left out and said.
-    let plans: Vec<RunPlan> = points.iter().flat_map(|p| p.plans.clone()).collect();
-    let mut checked = compare::plan_all(plans.into_iter()).into_iter();
-    let mut manifest = Manifest {
-        name: spec.name.clone(),
-        title: spec.title.clone(),
-        question: spec.question.clone(),
-        reference: spec.reference.clone(),
-        curves: spec.curves,
-        axis: spec.axis()?,
-        series: spec
-            .series
-            .iter()
-            .map(|s| SeriesPlan {
-                label: s.label().to_owned(),
-                method: s.method.clone(),
-                points: Vec::new(),
-            })
-            .collect(),
-        left_out: Vec::new(),
-    };
-    let (mut planned, mut first_error) = (Vec::new(), None);
-    let mut impossible: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
-    for point in &points {
-        let series = &mut manifest.series[point.series];
-        let label = plain(&point.label);
-        // All of a point's results are taken, also behind the first error.
-        let runs: Vec<Result<Planned>> = checked.by_ref().take(point.plans.len()).collect();
-        match runs.into_iter().collect::<Result<Vec<Planned>>>() {
-            Ok(runs) => {
-                series.points.push(PointPlan {
-                    value: point.label.as_f64(),
-                    runs: runs.iter().map(|r| r.id.clone()).collect(),
-                    label: label.clone(),
-                });
-                let name = format!("{} {label}", spec.series[point.series].label());
-                let named = |run| Planned {
-                    label: name.clone(),
-                    ..run
-                };
-                planned.push(runs.into_iter().map(named).collect::<Vec<_>>().into_iter());
-            }
-            Err(e) => {
-                impossible
-                    .entry((label, format!("{e:#}")))
-                    .or_default()
-                    .push(series.label.clone());
-                first_error.get_or_insert(e);
-            }
-        }
-    }
-    manifest.left_out = impossible
-        .into_iter()
-        .map(|((label, why), series)| format!("{} at {label}: {why}", format::list(&series)))
-        .collect();
-    manifest.series.retain(|s| !s.points.is_empty());
-    if planned.is_empty() {
-        return Err(first_error.unwrap_or_else(|| anyhow::anyhow!("nothing to run")));
-    }
-    let telling = Telling::of(arguments.quiet, arguments.json);
-    if telling == Telling::Normal {
-        for left_out in &manifest.left_out {
-            eprintln!("note: left out: {left_out}");
-        }
-    }
-    manifest.write(&base.out)?;
-
-    // Seed by seed, so that a study that is stopped early is whole for the seeds it has.
-    let mut runs = Vec::new();
-    let mut columns: Vec<_> = planned;
-    while columns.iter().any(|c| c.len() > 0) {
-        runs.extend(columns.iter_mut().filter_map(Iterator::next));
-    }
-    let ended = compare::run_all(&runs, &[run::records_folder(&main)], telling, &stop)?;
-    let stopped = commands::said(&ended, runs.len(), telling);
-    if let Some(study) = Study::read(&base.out)? {
-        show(&study, &base.out, telling, arguments.json)?;
-    }
-    Ok(stopped.unwrap_or_else(|| {
-        let failed = ended.records.iter().any(|r| r.status != Status::Ok);
-        commands::code(failed)
-    }))
-}
-
-fn show(study: &Study, out: &Path, telling: Telling, json: bool) -> Result<()> {
-    let files = studies::write(study, out)?;
-    if json {
-        let event = serde_json::json!({ "event": "study", "study": study });
-        say!("{event}")?;
-    } else {
-        let table = studies::terminal(study, commands::terminal_width());
-        say!("{}", table.trim_end())?;
-    }
-    if telling == Telling::Normal {
-        for file in files {
-            eprintln!("wrote {}", file.display());
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

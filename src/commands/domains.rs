@@ -25,18 +25,47 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    board::Telling,
-    cli, commands, compare,
-    plan::{self, DataChoice, RunPlan, Trial},
+    execute::{
+        local::{self, How},
+        progress::Verbosity,
+    },
+    exit, folders,
+    output::columns,
+    plan::{self, DataChoice, RunPlan, Shared, Trial},
     prepare::{Files, LoadedData},
-    run,
-    serve::columns,
-    trainer::{Model, metrics_of},
+    signals::Signals,
+    train::trainer::{Model, metrics_of},
     weights,
 };
 
 /// Name of the set that is trained on all domains.
 const ALL: &str = "all domains";
+
+/// What is studied.
+pub struct Asked {
+    /// The domains: data sets with the same labels.
+    pub datasets: Vec<String>,
+    /// Methods.
+    pub methods: Vec<String>,
+    /// How long each set of weights is trained.
+    pub budget: String,
+    /// Number of seeds.
+    pub seeds: usize,
+    /// A backbone's name or folder.
+    pub backbone: String,
+    /// Overrides, `owner.key=value`.
+    pub settings: Vec<String>,
+    /// Folder of records, weights and tables.
+    pub out: PathBuf,
+    /// Whether the network is off.
+    pub offline: bool,
+    /// Runs at the same time.
+    pub jobs: usize,
+    /// Whether JSON is printed.
+    pub json: bool,
+    /// Whether nothing but errors is said.
+    pub quiet: bool,
+}
 
 /// One set of weights on one domain's validation split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,9 +90,9 @@ pub struct Crossed {
 /// `domains`.
 ///
 /// # Errors
-/// If data or backbone cannot be had, the domains differ in their labels, or the output folder cannot be written.
-pub fn command(arguments: &cli::Domains) -> Result<ExitCode> {
-    let domains = &arguments.datasets;
+/// If data or backbone are not found, the domains differ in their labels, or the output folder cannot be written.
+pub fn domains(asked: &Asked) -> Result<ExitCode> {
+    let domains = &asked.datasets;
     ensure!(
         domains.len() >= 2,
         "--datasets: at least two domains are needed"
@@ -74,9 +103,9 @@ pub fn command(arguments: &cli::Domains) -> Result<ExitCode> {
             "--datasets: '{name}' is named twice"
         );
     }
-    let out = &arguments.out;
-    run::check_writable(out)?;
-    let files = Files::new(arguments.offline)?;
+    let out = &asked.out;
+    folders::check_writable(out)?;
+    let files = Files::new(asked.offline)?;
     let data = domains
         .iter()
         .map(|name| Ok((name.clone(), files.data(&choice(name))?)))
@@ -85,9 +114,13 @@ pub fn command(arguments: &cli::Domains) -> Result<ExitCode> {
     let all = write_all(&data, &out.join("all_domains"))?;
     drop(data);
 
-    let stop = commands::stop_flag()?;
-    let telling = Telling::of(arguments.quiet, false);
-    let seeds = commands::seeds(Some(arguments.seeds), "standard")?;
+    let signals = Signals::handle()?;
+    let verbosity = Verbosity::of(asked.quiet, false);
+    let how = How {
+        verbosity,
+        jobs: asked.jobs,
+    };
+    let seeds = plan::seeds(Some(asked.seeds), "standard")?;
     let mut sets = Vec::new();
     for (name, dataset) in domains
         .iter()
@@ -95,23 +128,23 @@ pub fn command(arguments: &cli::Domains) -> Result<ExitCode> {
         .chain([(ALL, all.to_string_lossy().into_owned())])
     {
         let folder = out.join(folder_name(name));
-        let (base, trials) = plan_of(arguments, dataset, folder)?;
-        if telling == Telling::Normal {
+        let (base, trials) = plan_of(asked, dataset, folder)?;
+        if verbosity == Verbosity::Normal {
             eprintln!("{name}:");
         }
-        let ended = compare::compare(&base, &trials, &seeds, telling, &stop)?;
-        if ended.interrupted {
+        let ended = local::compare(&base, &trials, &seeds, how, &signals)?;
+        if let Some(code) = ended.interrupted {
             eprintln!("interrupted: the same command goes on with the rest");
-            return Ok(ExitCode::from(commands::INTERRUPTED));
+            return Ok(ExitCode::from(code));
         }
         sets.push((name.to_owned(), base.out.clone(), ended.records));
     }
 
     let mut failed = 0;
-    let crossed = cross(arguments, &files, &sets, &mut failed)?;
+    let crossed = cross(asked, &files, &sets, &mut failed)?;
     let summary = Summarised::of(&crossed, domains);
     let written = write(out, &crossed, &summary)?;
-    if arguments.json {
+    if asked.json {
         say!("{}", serde_json::to_string_pretty(&summary.json(&crossed))?)?;
     } else {
         say!("{}", summary.terminal().trim_end())?;
@@ -121,7 +154,7 @@ pub fn command(arguments: &cli::Domains) -> Result<ExitCode> {
     }
     if failed > 0 {
         eprintln!("{failed} runs did not end well; the table is without them");
-        return Ok(ExitCode::from(commands::SOME_FAILED));
+        return Ok(ExitCode::from(exit::SOME_FAILED));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -219,50 +252,38 @@ fn write_all(data: &[(String, LoadedData)], folder: &Path) -> Result<PathBuf> {
     write("all_domains.yaml", &serde_yaml::to_string(&spec)?)
 }
 
-fn plan_of(
-    arguments: &cli::Domains,
-    dataset: String,
-    out: PathBuf,
-) -> Result<(RunPlan, Vec<Trial>)> {
-    let (base, overrides) = commands::base_plan(&cli::RunArguments {
-        data: cli::DataArguments {
-            dataset,
-            text_columns: Vec::new(),
-            label_column: None,
-            no_stand_in: true,
-            offline: arguments.offline,
-        },
-        budget: arguments.budget.clone(),
-        backbone: arguments.backbone.clone(),
-        settings: arguments.settings.clone(),
+fn plan_of(asked: &Asked, dataset: String, out: PathBuf) -> Result<(RunPlan, Vec<Trial>)> {
+    let shared = Shared {
+        data: choice(&dataset),
+        offline: asked.offline,
+        budget: asked.budget.clone(),
+        backbone: asked.backbone.clone(),
+        settings: asked.settings.clone(),
         out: Some(out),
-    })?;
-    let trials = plan::trials(&arguments.methods, &overrides)?;
+    };
+    let (base, overrides) = shared.plan()?;
+    let trials = plan::trials(&asked.methods, &overrides)?;
     Ok((base, trials))
 }
 
 /// Every set of weights on every domain. What was evaluated before is read from `crossed.json` in the output folder.
 fn cross(
-    arguments: &cli::Domains,
+    asked: &Asked,
     files: &Files,
     sets: &[(String, PathBuf, Vec<reports::record::RunRecord>)],
     failed: &mut usize,
 ) -> Result<Vec<Crossed>> {
-    let path = arguments.out.join("crossed.json");
+    let path = asked.out.join("crossed.json");
     // A damaged file costs its evaluations, nothing else.
     let mut known: BTreeMap<String, Crossed> = fs::read(&path)
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
         .unwrap_or_default();
-    let (base, _) = plan_of(
-        arguments,
-        arguments.datasets[0].clone(),
-        arguments.out.clone(),
-    )?;
+    let (base, _) = plan_of(asked, asked.datasets[0].clone(), asked.out.clone())?;
     let loaded = files
         .backbone(&base.backbone, &base.backbone_overrides)?
         .load()?;
-    let domains = arguments
+    let domains = asked
         .datasets
         .iter()
         .map(|name| {
@@ -279,7 +300,7 @@ fn cross(
                 continue;
             }
             let key = |digest: &str| format!("{} {}", record.id, &digest[..16]);
-            let folder = run::weights_folder(out, &record.id);
+            let folder = folders::weights_folder(out, &record.id);
             let missing = domains
                 .iter()
                 .any(|(.., digest)| !known.contains_key(&key(digest)));

@@ -1,62 +1,6 @@
-//! `recommend`: which method fits these limits, by the records that there are.
-
-use std::process::ExitCode;
+//! Numbers with units, as they are written on the command line.
 
 use anyhow::{Result, bail, ensure};
-use reports::{
-    Comparison,
-    recommend::{self, Wishes},
-    studies,
-};
-
-use crate::{cli, commands};
-
-/// `recommend`.
-///
-/// # Errors
-/// If there are no records of the data set.
-pub fn recommend(arguments: &cli::Recommend) -> Result<ExitCode> {
-    let mut records = commands::read_records(&arguments.records)?;
-    for study in studies::read_all(&arguments.records)? {
-        records.extend(study.records);
-    }
-    let wishes = Wishes {
-        dataset: arguments.dataset.clone(),
-        train_size: arguments.train_size,
-        max_size: arguments.max_size,
-        max_latency_overhead: arguments.max_latency_overhead,
-        max_parameters: arguments.max_parameters,
-        max_memory: arguments.max_memory,
-        max_training_seconds: arguments.max_training_time,
-        min_metric: arguments.min_metric,
-    };
-    let comparisons = Comparison::from_records(&records);
-    let Some(found) = recommend::recommend(&comparisons, &wishes) else {
-        let mut known: Vec<&str> = comparisons
-            .iter()
-            .map(|c| c.dataset.name.as_str())
-            .collect();
-        known.sort_unstable();
-        known.dedup();
-        bail!(
-            "{}: no valid records of the data set '{}'; there are: {}. Run `peftbench compare {}` first",
-            arguments.records.display(),
-            wishes.dataset,
-            if known.is_empty() {
-                "none".to_owned()
-            } else {
-                known.join(", ")
-            },
-            wishes.dataset
-        );
-    };
-    if arguments.json {
-        say!("{}", serde_json::to_string_pretty(&found)?)?;
-    } else {
-        say!("{}", recommend::terminal(&found).trim_end())?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
 
 /// A number above 0 with one of these units behind it.
 fn with_unit(text: &str, units: &[(&str, f64)], example: &str) -> Result<f64> {
@@ -84,7 +28,7 @@ fn with_unit(text: &str, units: &[(&str, f64)], example: &str) -> Result<f64> {
 /// A size in bytes: `100KB`, `1.5 MB`, `64KiB`.
 ///
 /// # Errors
-/// If it is none.
+/// If the text has another form; the message shows one that is accepted.
 pub fn size(text: &str) -> Result<f64> {
     let units = [
         ("B", 1.0),
@@ -101,7 +45,7 @@ pub fn size(text: &str) -> Result<f64> {
 /// A share: `5%`, or `0.05`.
 ///
 /// # Errors
-/// If it is none.
+/// If the text has another form; the message shows one that is accepted.
 pub fn share(text: &str) -> Result<f64> {
     with_unit(text, &[("%", 0.01), ("", 1.0)], "5%")
 }
@@ -109,7 +53,7 @@ pub fn share(text: &str) -> Result<f64> {
 /// A count: `100k`, `1.5M`, `7680`.
 ///
 /// # Errors
-/// If it is none.
+/// If the text has another form; the message shows one that is accepted.
 pub fn count(text: &str) -> Result<f64> {
     with_unit(text, &[("", 1.0), ("k", 1e3), ("M", 1e6)], "100k")
 }
@@ -117,7 +61,7 @@ pub fn count(text: &str) -> Result<f64> {
 /// A time in seconds: `90s`, `5min`, `1h`.
 ///
 /// # Errors
-/// If it is none.
+/// If the text has another form; the message shows one that is accepted.
 pub fn time(text: &str) -> Result<f64> {
     with_unit(text, &[("s", 1.0), ("min", 60.0), ("h", 3600.0)], "5min")
 }

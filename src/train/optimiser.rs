@@ -3,7 +3,7 @@
 use candle_core::{Var, backprop::GradStore};
 use kernels::{AdamWStep, Moments};
 
-use crate::recipe::Recipe;
+use super::recipe::Recipe;
 
 /// Why a step could not be made.
 #[derive(Debug, thiserror::Error)]
