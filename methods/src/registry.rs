@@ -11,21 +11,21 @@ use crate::{
 
 /// All methods, in the order in which reports list equals.
 pub const ALL: &[Entry] = &[
-    prompt_tuning::ENTRY,
-    lora::ENTRY,
-    adapter::ENTRY,
-    ia3::ENTRY,
-    bitfit::ENTRY,
-    layer_norm::ENTRY,
-    prefix_tuning::ENTRY,
-    dora::ENTRY,
-    p_tuning::ENTRY,
-    compacter::ENTRY,
-    combine::MAM,
-    majority::ENTRY,
-    random_features::ENTRY,
-    head_only::ENTRY,
-    full::ENTRY,
+    prompt_tuning::ENTRY.kind("prompt", 0),
+    lora::ENTRY.kind("lora", 0),
+    adapter::ENTRY.kind("adapter", 0),
+    ia3::ENTRY.kind("selective", 1),
+    bitfit::ENTRY.kind("selective", 0),
+    layer_norm::ENTRY.kind("selective", 2),
+    prefix_tuning::ENTRY.kind("prompt", 1),
+    dora::ENTRY.kind("lora", 1),
+    p_tuning::ENTRY.kind("prompt", 2),
+    compacter::ENTRY.kind("adapter", 1),
+    combine::MAM.kind("combined", 0),
+    majority::ENTRY.kind("floor", 0),
+    random_features::ENTRY.kind("floor", 1),
+    head_only::ENTRY.kind("head", 0),
+    full::ENTRY.kind("whole", 0),
 ];
 
 /// What the registry knows about a method.
@@ -37,6 +37,11 @@ pub struct Entry {
     pub yaml: &'static str,
     /// Whether it is among the methods that a comparison trains unless others are named.
     pub standard: bool,
+    /// Its family, which has a colour in reports: `prompt`, `lora`, `adapter`, `selective`, `combined`, `whole`, `head`, or `floor`
+    /// for what learns nothing from the texts and is never recommended.
+    pub family: &'static str,
+    /// Its number in the family, which has a mark in reports. Never changed: people remember marks.
+    pub member: usize,
     /// Number of trained parameters as a formula; `Entry::parameters` sets it.
     pub parameters: &'static str,
     pub(crate) parse: fn(Value) -> std::result::Result<(), String>,
@@ -60,6 +65,8 @@ impl Entry {
             name,
             yaml,
             standard: false,
+            family: "other",
+            member: 0,
             parameters: "0",
             parse: |value| parse::<C>(value).map(drop),
             check: |value, backbone| parse::<C>(value)?.check(backbone),
@@ -71,6 +78,12 @@ impl Entry {
                 parse::<C>(value).map_err(bad)?.build(context)
             },
         }
+    }
+
+    /// Says which family it belongs to, and its number there.
+    const fn kind(mut self, family: &'static str, member: usize) -> Self {
+        (self.family, self.member) = (family, member);
+        self
     }
 
     /// Puts it among the methods that a comparison trains unless others are named.
