@@ -678,7 +678,8 @@ pub fn slug(text: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::sample::Sample;
+    use crate::sample::{self, Sample};
+    use record::Status;
     use serde_json::json;
 
     /// `n` examples with alternating labels.
@@ -824,7 +825,7 @@ mod tests {
             found.rows[1].troubles(),
             ["invalid, check failed: seed 0: merged_equals_unmerged (largest difference 0.3)"]
         );
-        assert!(found.pairs.is_empty() && found.rows[1].tie.is_empty());
+        assert!(found.pairs.is_empty() && found.rows[1].letters.is_empty());
     }
 
     #[test]
@@ -861,14 +862,18 @@ mod tests {
         assert_eq!(found.rows[0].ended_well(), (1, 2));
         assert_eq!(
             found.rows[0].troubles(),
-            ["seed 1 diverged at step 12: loss is NaN"]
+            [
+                "seed 1 diverged at step 12: loss is NaN; it counts as always answering the commonest class"
+            ]
         );
+        // Nine of ten right, and five of ten.
+        assert_eq!(found.rows[0].metric.as_ref().unwrap().values, [0.9, 0.5]);
         assert_eq!(found.rows[1].standing, Standing::Unfinished);
         assert_eq!(found.rows[1].troubles(), ["seed 0 failed: out of memory"]);
     }
 
     #[test]
-    fn pairs_count_the_examples_that_one_of_two_got_right() {
+    fn one_seed_gives_mcnemar_and_no_verdict_letter_or_order() {
         // Of 200: both right on 100..200; only the first on 0..30, only the second on 30..40.
         let first = Sample::new("full")
             .predictions(&labels(200), |i| !(30..40).contains(&i))
@@ -882,48 +887,153 @@ mod tests {
         let m = pair.mcnemar[0];
         assert_eq!((m.only_first, m.only_second), (30, 10));
         assert!((m.p - 0.002_221_433_773_229_364).abs() < 1e-12, "{}", m.p);
-        assert!((pair.bootstrap.difference - 0.1).abs() < 1e-12);
-        // One seed: the standard error has a closed form, √(b + c - (b - c)² / n) / n.
-        let exact = (40.0f64 - 400.0 / 200.0).sqrt() / 200.0;
-        assert!((pair.bootstrap.standard_error / exact - 1.0).abs() < 0.03);
-        assert!(pair.told_apart);
-        assert_eq!([&found.rows[0].tie, &found.rows[1].tie], ["a", "b"]);
+        assert!((pair.difference - 0.1).abs() < 1e-12);
+        assert!(!pair.is_tested() && !pair.told_apart() && pair.evidence.is_none());
+        assert_eq!(pair.verdict_text(false), "not tested");
+        assert!(found.rows.iter().all(|r| r.letters.is_empty()));
+        let answer = found.answer().join(" ");
+        assert!(answer.contains("With 1 seed nothing is ranked"), "{answer}");
+        for wrong in ["behind", "is best", "fewest", "equal"] {
+            assert!(!answer.contains(wrong), "{answer}");
+        }
+    }
+
+    /// Five seeds of each method: `wrong` of 1,000 examples are wrong from this place on, moved by the seed.
+    fn five_seeds(methods: &[(&str, usize, usize, usize)]) -> Comparison {
+        let runs = (0..5).flat_map(|seed| {
+            methods
+                .iter()
+                .map(move |&(method, parameters, from, wrong)| {
+                    let from = from + seed as usize;
+                    Sample::new(method)
+                        .seed(seed)
+                        .parameters(parameters)
+                        .predictions(&labels(1000), move |i| !(from..from + wrong).contains(&i))
+                        .record()
+                })
+        });
+        Comparison::from_records(&runs.collect::<Vec<_>>()).remove(0)
     }
 
     #[test]
-    fn methods_that_differ_by_chance_share_a_letter_and_the_answer_says_so() {
-        let run = |m: &str, parameters, wrong: std::ops::Range<usize>| {
-            Sample::new(m)
-                .parameters(parameters)
-                .predictions(&labels(300), move |i| !wrong.contains(&i))
-                .record()
-        };
-        let found = &Comparison::from_records(&[
-            run("full", 22_713_216, 0..30),
-            run("lora", 73_728, 10..42),
-            run("head_only", 0, 100..200),
-        ])[0];
-        let ties: Vec<_> = found
-            .rows
-            .iter()
-            .map(|r| (r.label.as_str(), r.tie.as_str()))
+    fn every_pair_has_one_of_four_verdicts() {
+        let found = five_seeds(&[
+            ("full", 22_713_216, 0, 100),
+            ("lora", 73_728, 0, 101),
+            ("adapter", 226_080, 300, 110),
+            ("head_only", 0, 500, 300),
+        ]);
+        let verdicts: Vec<&str> = (1..4)
+            .map(|i| found.pair(0, i).unwrap().verdict_text(true))
             .collect();
-        assert_eq!(ties, [("full", "a"), ("lora", "a"), ("head_only", "b")]);
-        let answer = found.answer();
+        assert_eq!(verdicts, ["equivalent", "undecided", "worse"]);
+        let letters: Vec<&str> = found.rows.iter().map(|r| r.letters.as_str()).collect();
+        assert_eq!(letters, ["a", "a", "a", "b"]);
+        let open = found.pair(0, 2).unwrap();
+        let needs = open.needs.unwrap();
+        assert!(needs.more_examples.is_some_and(|n| n > 0), "{needs:?}");
+        assert!(open.evidence.unwrap().standard_error > 0.0 && open.sigma.unwrap().example > 0.0);
+        let answer = found.answer().join(" ");
+        assert!(
+            answer.contains("Shown to be worse: head_only (by 20.0 points, 95 % interval "),
+            "{answer}"
+        );
+        assert!(
+            answer.contains("Shown to be equivalent within 1.0 points: lora."),
+            "{answer}"
+        );
+        assert!(
+            answer.contains("Undecided: adapter. Undecided is not equal"),
+            "{answer}"
+        );
+    }
+
+    #[test]
+    fn the_cheapest_shown_to_be_near_the_best_is_recommended_and_a_floor_never() {
+        let methods = [
+            ("full", 22_713_216, 0, 100),
+            ("lora", 73_728, 0, 101),
+            ("majority", 0, 0, 100),
+        ];
+        let found = five_seeds(&methods);
+        // It is no floor by its answers here, but by the registry.
+        assert!(
+            found
+                .rows
+                .iter()
+                .any(|r| r.label == "majority" && r.is_floor())
+        );
+        let (chosen, said) = found.recommended(&found.eligible());
+        assert_eq!(found.rows[chosen.unwrap()].label, "lora");
+        assert!(
+            said[0].contains("less than 1.0 points behind the best is lora, with 73,728"),
+            "{said:?}"
+        );
+        // Far from shown: none, with what would show it.
+        let found = five_seeds(&[("full", 9, 0, 100), ("lora", 5, 300, 104)]);
+        let (chosen, said) = found.recommended(&found.eligible());
+        assert_eq!(chosen, None);
+        assert!(
+            said[0].contains("none is recommended") && said[1].contains("more"),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn what_always_answers_one_class_is_said_and_is_a_floor() {
+        let record = Sample::new("new_method")
+            .predictions(&labels(100), |i| i % 2 == 0)
+            .record();
+        let found = &Comparison::from_records(&[record])[0];
+        assert!(found.rows[0].is_floor() && found.eligible().is_empty());
         assert_eq!(
-            answer[0],
-            "full and lora can't be told apart (89.3 % to 90.0 % accuracy)."
+            found.rows[0].troubles(),
+            ["answers one class whatever the text is"]
         );
+    }
+
+    #[test]
+    fn records_of_other_numerics_are_never_mixed_and_named() {
+        let made = |method: &str, seed, kernels: u32, own: u32| {
+            Sample::new(method).seed(seed).with(|r| {
+                let versions = [("kernels".to_owned(), kernels), (method.to_owned(), own)];
+                r.asked.numerics = versions.into();
+            })
+        };
+        let records = [
+            made("lora", 0, 1, 1),
+            made("lora", 1, 2, 1),
+            made("full", 1, 2, 1),
+            made("lora", 2, 2, 2),
+        ]
+        .map(Sample::record);
+        let found = Comparison::from_records(&records);
+        assert_eq!(found.len(), 2);
+        let names: Vec<&str> = found.iter().map(|c| c.name.as_str()).collect();
         assert!(
-            answer[1].starts_with("head_only is 23.3 points behind full (95 % interval "),
-            "{answer:?}"
+            names.iter().any(|n| n.contains("numerics.kernels 1")),
+            "{names:?}"
         );
+        let two = found.iter().find(|c| c.numerics["kernels"] == 2).unwrap();
+        let mut labels: Vec<&str> = two.rows.iter().map(|r| r.label.as_str()).collect();
+        labels.sort_unstable();
+        assert_eq!(labels, ["full", "lora", "lora (2, numerics 2)"]);
+    }
+
+    #[test]
+    fn a_long_or_hostile_name_makes_a_file_name_that_systems_take() {
+        let records = sample::on_data(
+            vec![Sample::new("lora").record()],
+            &"../评\x1b".repeat(200),
+            None,
+        );
+        let found = &Comparison::from_records(&records)[0];
         assert!(
-            answer[2]
-                .contains("lora trains the fewest parameters: 73,728, 0.32 % of the backbone."),
-            "{answer:?}"
+            found.slug.len() <= SLUG && !found.slug.contains('/'),
+            "{}",
+            found.slug
         );
-        assert!(found.notes.iter().any(|n| n.starts_with("One seed only")));
+        assert!(!found.name.contains('\x1b'));
     }
 
     #[test]

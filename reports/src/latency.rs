@@ -121,9 +121,9 @@ pub fn noise_floor(processes: &[&[Latency]], setting: Option<Setting>) -> Option
             let once = process.iter().filter(|l| l.variant == BACKBONE);
             let once = once
                 .map(|l| (l.batch, l.length))
-                .filter(|s| setting.is_none_or(|w| w == *s));
-            once.filter_map(|s| {
-                Some((over_backbone(&[process], BACKBONE_AGAIN, s)?.ratio - 1.0).abs())
+                .filter(move |s| setting.is_none_or(|w| w == *s));
+            once.filter_map(move |s| {
+                Some((over_backbone(&[*process], BACKBONE_AGAIN, s)?.ratio - 1.0).abs())
             })
         })
         .collect();

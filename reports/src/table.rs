@@ -156,7 +156,7 @@ impl Table {
         shown.retain(|&i| rank(i) == 0 || texts.iter().any(|row| row[i] != ABSENT));
         let mut left_out = Vec::new();
         let needed = |shown: &[usize]| shown.iter().map(|&i| widest(i) + 2).sum::<usize>();
-        while needed(&shown) > width + 2
+        while needed(&shown) > width.saturating_add(2)
             && let Some(place) = (0..shown.len()).max_by_key(|&k| rank(shown[k]))
             && rank(shown[place]) > 0
         {

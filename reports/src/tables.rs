@@ -20,23 +20,23 @@ type Make<'a> = Box<dyn Fn(usize, &Row) -> Cell + 'a>;
 const PAPER: u8 = 4;
 
 /// The table of a comparison, highest mean first.
-pub fn table(comparison: &Comparison) -> Table {
+pub fn table<'a>(comparison: &'a Comparison) -> Table {
     let metric = comparison.metric();
-    let mut columns: Vec<(Column, Make<'_>)> = Vec::new();
-    let mut add = |column: Column, cell: Make<'_>| columns.push((column, cell));
+    let mut columns: Vec<(Column, Make<'a>)> = Vec::new();
+    let mut add = |column: Column, cell: Make<'a>| columns.push((column, cell));
     let hidden =
-        |f: fn(&Row) -> Value| -> Make<'_> { Box::new(move |_, r| Cell::hidden(Some(f(r)))) };
+        |f: fn(&Row) -> Value| -> Make<'a> { Box::new(move |_, r| Cell::hidden(Some(f(r)))) };
     // A mean over seeds with its text.
-    fn shown<'a>(of: fn(&Row) -> &Option<Summary>, show: fn(f64) -> String) -> Make<'a> {
+    fn shown<'b>(of: fn(&Row) -> &Option<Summary>, show: fn(f64) -> String) -> Make<'b> {
         Box::new(move |_, r| {
             let mean = of(r).as_ref().map(|s| s.mean);
             Cell::of(mean, || show(mean.unwrap_or_default()))
         })
     }
-    fn quiet<'a>(of: impl Fn(&Row) -> Option<f64> + 'a) -> Make<'a> {
+    fn quiet<'b>(of: impl Fn(&Row) -> Option<f64> + 'b) -> Make<'b> {
         Box::new(move |_, r| Cell::hidden(of(r)))
     }
-    let count = |f: fn(&record::Parameters) -> usize| -> Make<'_> {
+    let count = |f: fn(&record::Parameters) -> usize| -> Make<'a> {
         Box::new(move |_, r| {
             let n = r.parameters.as_ref().map(f);
             Cell::of(n, || format::count_short(n.unwrap_or_default() as f64))

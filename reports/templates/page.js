@@ -44,7 +44,7 @@ for (const table of all("table.sortable")) {
     };
     const was = heading.getAttribute("aria-sort");
     // Numbers of merit start with the best or largest, names with a.
-    const first = heading.classList.contains("number") && column === 2 ? "descending" : "ascending";
+    const first = heading.classList.contains("number") && column === 3 ? "descending" : "ascending";
     const order = was === null ? first : was === "ascending" ? "descending" : "ascending";
     headings.forEach(h => h.removeAttribute("aria-sort"));
     heading.setAttribute("aria-sort", order);
