@@ -498,7 +498,7 @@ mod tests {
         println!(
             "{text}\n{}\n{}\n{}",
             markdown(&example()),
-            csv(&example()).unwrap(),
+            csv(&example(), true).unwrap(),
             serde_json::to_string(&json(&example())["pairs"][0]).unwrap()
         );
     }

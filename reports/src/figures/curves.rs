@@ -326,3 +326,17 @@ pub(super) fn curves(
     scene.text(at, "training steps", BODY, Anchor::Middle, Ink::Text);
     Some((scene, description))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::running_mean;
+
+    #[test]
+    fn the_running_mean_is_centred_and_cut_at_the_ends() {
+        assert_eq!(
+            running_mean(&[1.0, 2.0, 3.0, 4.0, 8.0], 3),
+            [1.5, 2.0, 3.0, 5.0, 6.0]
+        );
+        assert_eq!(running_mean(&[1.0, 5.0], 1), [1.0, 5.0]);
+    }
+}

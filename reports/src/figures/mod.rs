@@ -113,7 +113,7 @@ fn capital(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
+    use super::{scene::Area, style::style, *};
     use crate::sample::{self, Sample};
     use record::RunRecord;
 
@@ -347,14 +347,5 @@ mod tests {
         let plots = plots(&comparison(&[run.record()]));
         assert!(plots.iter().all(|p| p.name != "validation-accuracy"));
         assert!(plots.iter().any(|p| p.name == "training-loss"));
-    }
-
-    #[test]
-    fn the_running_mean_is_centred_and_cut_at_the_ends() {
-        assert_eq!(
-            running_mean(&[1.0, 2.0, 3.0, 4.0, 8.0], 3),
-            [1.5, 2.0, 3.0, 5.0, 6.0]
-        );
-        assert_eq!(running_mean(&[1.0, 5.0], 1), [1.0, 5.0]);
     }
 }
