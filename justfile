@@ -24,7 +24,7 @@ tune dataset *flags:
 report *flags:
     cargo run --release --quiet -- report {{ flags }}
 
-# Time all operations, a training step and the latency of each method; or: just bench roofline | scale | peer.
+# Time all operations, a training step and the latency of each method; or: just bench roofline | scale | peer | busy.
 bench *what:
     cargo bench --bench bench -- {{ what }}
 

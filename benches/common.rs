@@ -22,6 +22,8 @@ pub fn minilm_config() -> Config {
         vocabulary: 30_522,
         positions: 512,
         position_offset: 0,
+        position_padding: None,
+        position_table: true,
         token_types: 2,
         activation: Activation::Gelu,
         epsilon: 1e-12,

@@ -1,10 +1,12 @@
-//! Everything that is measured apart from a comparison, one binary: `just bench [ops|roofline|scale|peer]`.
+//! Everything that is measured apart from a comparison, one binary: `just bench [ops|roofline|scale|peer|busy]`.
 //!
 //! - without a name: criterion over every operation, a training step and the latency of every method;
 //! - `roofline`: how much of what this machine reaches in a large product each method uses;
 //! - `scale`: time and memory as batch, length and number of steps grow;
+//! - `busy`: one thread and all of them, beside busy processes;
 //! - `peer`: the Python libraries beside ours, in turn.
 
+mod busy;
 mod common;
 mod flops;
 mod latency;
@@ -30,8 +32,7 @@ fn main() -> Result<()> {
     let threads = std::env::var("PEFTBENCH_THREADS")
         .ok()
         .and_then(|t| t.parse().ok());
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    kernels::set_threads(threads.unwrap_or(cores))?;
+    kernels::set_threads(threads.unwrap_or_else(kernels::available_threads))?;
     let arguments: Vec<&str> = arguments
         .iter()
         .map(String::as_str)
@@ -41,11 +42,13 @@ fn main() -> Result<()> {
         ["roofline", ref methods @ ..] => roofline::main(methods),
         ["scale"] => scale::main(),
         ["scale-point", ref point @ ..] => scale::point(point),
+        ["busy"] => busy::main(),
+        ["busy-load"] => busy::load(),
         ["peer", ref rest @ ..] => peer::main(rest),
         [] => criterion(None),
         [filter] if !filter.starts_with('-') => criterion(Some(filter)),
         _ => bail!(
-            "expected nothing, roofline, scale, peer, or a part of a bench's name; got {arguments:?}"
+            "expected nothing, roofline, scale, peer, busy, or a part of a bench's name; got {arguments:?}"
         ),
     }
 }

@@ -1,12 +1,13 @@
 //! Every operation: forward alone, and with its backward, on the fast path of every level that this machine has, on the
-//! plain reference, and as candle's own where candle has it. Shapes are those of MiniLM on a batch of 32 sentences.
+//! plain reference, and as candle's own where candle has it. Shapes are those of MiniLM on a batch of 32 sentences; what
+//! only decoders use has the shapes of SmolLM2-135M.
 
 use anyhow::Result;
 use backbone::{Activation, LayerNorm, Linear, Spans};
 use candle_core::{DType, Device, Tensor, Var};
 use candle_nn::Module;
 use criterion::{BenchmarkId, Criterion, Throughput};
-use kernels::{AdamWStep, Moments};
+use kernels::{AdamWStep, Attention, Moments, RmsNorm, RotaryLayout};
 
 use crate::common;
 
@@ -34,8 +35,10 @@ fn bench(
     };
     let step = || -> candle_core::Result<Tensor> {
         let y = forward()?;
-        let labels = vec![0; y.dims2()?.0];
-        let loss = kernels::cross_entropy(&y, &labels)?;
+        let loss = match y.rank() {
+            0 => y,
+            _ => kernels::cross_entropy(&y, &vec![0; y.dims2()?.0])?,
+        };
         let grads = kernels::backward(&loss)?;
         drop(grads);
         Ok(loss)
@@ -254,6 +257,8 @@ pub fn define(c: &mut Criterion) -> Result<()> {
         false,
     );
 
+    decoder(c)?;
+
     let logits = values(&[32, common::CLASSES])?;
     let labels: Vec<u32> = (0..32).map(|i| i % 2).collect();
     let labels_tensor = Tensor::new(labels.as_slice(), &Device::Cpu)?;
@@ -301,5 +306,62 @@ pub fn define(c: &mut Criterion) -> Result<()> {
     group.bench_function(BenchmarkId::new(format!("{I}x{H}"), "candle"), |b| {
         b.iter(|| candle_nn::Optimizer::step(&mut theirs, &grads).expect("the shapes fit"));
     });
+    Ok(())
+}
+
+/// What decoders use: 8 texts of 64 tokens, and 32 labels over the vocabulary.
+fn decoder(c: &mut Criterion) -> Result<()> {
+    let (h, i, d, words) = (576, 1536, 64, 49_152_usize);
+    let attention = Attention {
+        heads: 9,
+        key_value_heads: 3,
+        causal: true,
+        window: None,
+    };
+    let (texts, length) = (8, 64);
+    let n = texts * length;
+    let var = |shape: &[usize]| Var::from_tensor(&values(shape)?);
+    let x = var(&[n, h])?;
+    let elements = (n * h) as u64;
+
+    let norm = RmsNorm::new(values(&[h])?, 1e-5)?;
+    let (cos, sin) = (values(&[n, d / 2])?.cos()?, values(&[n, d / 2])?.sin()?);
+    let (gate, up) = (var(&[n, i])?, var(&[n, i])?);
+    let spans = Spans::from_lengths(&vec![length; texts])?;
+    let (k, v) = (var(&[n, 3 * d])?, var(&[n, 3 * d])?);
+    let (scored, table) = (var(&[32, h])?, values(&[words, h])?);
+    let labels: Vec<u32> = (0..32).map(|i| i * 1009 % words as u32).collect();
+    let rotate = |layout| kernels::rotary(&x, &cos, &sin, d, layout);
+    for backward in [false, true] {
+        let name = |op: &str| match backward {
+            true => format!("{op}_and_backward"),
+            false => op.to_owned(),
+        };
+        let rows = format!("{n}x{h}");
+        let mut time = |op: &str, shape: &str, throughput, f: &dyn Fn() -> _| {
+            bench(c, &name(op), shape, throughput, f, backward);
+        };
+        time("rms_norm", &rows, elements, &|| norm.forward(&x));
+        for (layout, op) in [
+            (RotaryLayout::HalfSplit, "rotary"),
+            (RotaryLayout::Interleaved, "rotary_interleaved"),
+        ] {
+            time(op, &rows, elements, &|| rotate(layout));
+        }
+        time("swiglu", &format!("{n}x{i}"), (n * i) as u64, &|| {
+            kernels::gated(&gate, &up, Activation::Swish)
+        });
+        // Throughput: operations of what is seen, half of all.
+        let operations = (2 * texts * length * length * h * if backward { 3 } else { 1 }) as u64;
+        let shape = format!("{texts}x{length}x{h}");
+        time("causal_attention", &shape, operations, &|| {
+            attention.forward(&x, &k, &v, &spans, &spans)
+        });
+        let operations = (2 * 32 * words * h * if backward { 2 } else { 1 }) as u64;
+        let shape = format!("32x{h}x{words}");
+        time("vocabulary_cross_entropy", &shape, operations, &|| {
+            kernels::vocabulary_cross_entropy(&scored, &table, &labels)
+        });
+    }
     Ok(())
 }

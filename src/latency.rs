@@ -91,8 +91,10 @@ impl Contender<'_> {
 
 /// A batch size and a length with batches to run.
 pub struct Cell {
-    batch: usize,
-    length: Option<usize>,
+    /// Examples in a batch.
+    pub batch: usize,
+    /// Tokens of an example; absent for real sentences.
+    pub length: Option<usize>,
     longest: usize,
     batches: Vec<Batch>,
     effort: Effort,
@@ -171,7 +173,7 @@ pub fn measure_cell(
     cell: &Cell,
 ) -> backbone::Result<Vec<(usize, Latency)>> {
     let fitting: Vec<usize> = (0..contenders.len())
-        .filter(|i| contenders[*i].fits(setting))
+        .filter(|i| contenders[*i].fits(cell))
         .collect();
     let mut times = vec![Vec::new(); contenders.len()];
     let begun = Instant::now();

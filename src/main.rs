@@ -25,18 +25,12 @@ fn main() -> ExitCode {
 }
 
 fn set_threads(asked: Option<usize>) -> anyhow::Result<()> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let available = kernels::available_threads();
     // A task of Slurm has the cores that it was given.
     let given = std::env::var("SLURM_CPUS_PER_TASK").ok();
-    let given = given
-        .and_then(|n| n.parse().ok())
-        .map_or(cores, |n: usize| n.clamp(1, cores));
-    let threads = asked.unwrap_or(given);
-    anyhow::ensure!(
-        (1..=cores).contains(&threads),
-        "--threads {threads}: this machine has {cores} cores for this process; accepted: 1 to {cores}"
-    );
-    Ok(kernels::set_threads(threads)?)
+    let given = given.and_then(|n| n.parse().ok());
+    let given = given.map_or(available, |n: usize| n.clamp(1, available));
+    Ok(kernels::set_threads(asked.unwrap_or(given))?)
 }
 
 /// From what was typed to plain values.

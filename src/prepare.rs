@@ -148,18 +148,8 @@ impl Files {
         let known = backbone::names().any(|name| name == choice);
         let mut found = if !known && Path::new(choice).is_dir() {
             let folder = Path::new(choice);
-            let file = |name: &str| -> Result<PathBuf> {
-                let path = folder.join(name);
-                ensure!(
-                    path.is_file(),
-                    "{}: missing; a backbone's folder needs config.json, tokenizer.json and \
-                    model.safetensors{}",
-                    path.display(),
-                    pickle_hint(folder)
-                );
-                Ok(path)
-            };
-            let config = Config::read(&file("config.json")?)?;
+            let config_file = folder.join("config.json");
+            let config = Config::read(&config_file)?;
             let (pooling, head) = BackboneSpec::conventions(config.architecture);
             let name = folder
                 .canonicalize()
@@ -168,9 +158,9 @@ impl Files {
             BackboneFiles {
                 name: name.unwrap_or_else(|| choice.to_owned()),
                 folder: Some(folder.to_owned()),
-                config_file: file("config.json")?,
-                tokenizer: file("tokenizer.json")?,
-                weights: file("model.safetensors")?,
+                config_file,
+                tokenizer: datasets::tokenizer_file(folder)?,
+                weights: backbone::weights_file(folder)?,
                 config,
                 pooling,
                 head,
@@ -221,15 +211,6 @@ fn setting<T: DeserializeOwned>(key: &str, text: &str) -> Result<T> {
     serde_yaml::from_str(text).with_context(|| format!("backbone: {key}: '{text}'"))
 }
 
-fn pickle_hint(folder: &Path) -> &'static str {
-    if folder.join("pytorch_model.bin").exists() {
-        "; pytorch_model.bin is a pickle, which can run code when it is read: convert it to safetensors first \
-         (transformers: AutoModel.from_pretrained(DIR).save_pretrained(DIR))"
-    } else {
-        ""
-    }
-}
-
 /// A backbone's files and how it is read.
 pub struct BackboneFiles {
     /// Its name.
@@ -256,8 +237,10 @@ pub struct BackboneFiles {
 pub struct LoadedBackbone {
     /// The frozen weights.
     pub backbone: Backbone,
-    /// SHA-256 over them.
+    /// SHA-256 over weights, configuration and tokenizer: all that decides what it makes of a text.
     pub digest: String,
+    /// SHA-256 over the weights alone.
+    pub weights_digest: String,
     /// Its tokenizer.
     pub tokenizer: TextTokenizer,
     /// The classifier on top.
@@ -288,10 +271,14 @@ impl BackboneFiles {
         let backbone = Backbone::load(self.config, &self.weights)?
             .with_pooling(self.pooling)
             .with_context(|| self.weights.display().to_string())?;
-        let digest = backbone.digest()?;
+        for note in tokenizer.notes() {
+            eprintln!("note: {note}");
+        }
+        let weights_digest = backbone.weights_digest()?;
         Ok(LoadedBackbone {
+            digest: backbone.digest(&weights_digest, tokenizer.digest()),
+            weights_digest,
             backbone,
-            digest,
             tokenizer,
             head: self.head,
             name: self.name,
@@ -321,14 +308,12 @@ impl LoadedBackbone {
         }
     }
 
-    /// The longest text in tokens: the recipe's limit, or what the position table leaves.
+    /// The longest text in tokens: the recipe's limit, or what the position table or the tokenizer leaves.
     pub fn max_tokens(&self, limit: usize, virtual_tokens: usize) -> usize {
-        limit.min(
-            self.backbone
-                .config()
-                .max_tokens()
-                .saturating_sub(virtual_tokens),
-        )
+        let positions = self.backbone.config().max_tokens();
+        limit
+            .min(positions.saturating_sub(virtual_tokens))
+            .min(self.tokenizer.max_length().unwrap_or(usize::MAX))
     }
 }
 

@@ -35,7 +35,7 @@ pub struct SavedConfig {
     pub config: Map<String, Value>,
     /// Name or folder of the backbone.
     pub backbone: String,
-    /// SHA-256 over the backbone's weights.
+    /// SHA-256 over the backbone's weights, configuration and tokenizer.
     pub backbone_digest: String,
     /// How an example's vector is read.
     pub pooling: Pooling,
@@ -135,8 +135,16 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
         Some(saved) => saved,
         None => read_own(folder)?,
     };
+    // Folders of earlier versions know the weights only.
+    if config.backbone_digest == loaded.weights_digest {
+        eprintln!(
+            "note: {}: its digest of the backbone covers the weights only; that configuration and tokenizer are those it \
+             was trained over is not checked",
+            folder.display()
+        );
+    }
     ensure!(
-        config.backbone_digest == loaded.digest,
+        [&loaded.digest, &loaded.weights_digest].contains(&&config.backbone_digest),
         "{}: trained over backbone '{}' (digest {}…), but this one is '{}' (digest {}…)",
         folder.display(),
         config.backbone,

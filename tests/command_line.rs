@@ -954,9 +954,13 @@ fn the_threads_that_are_asked_for_compute_the_runs_of_a_comparison() {
     let more = ["--methods", "lora", "--seeds", "1", "--threads", "1"];
     place.ok(&tiny("compare", data, backbone, &more));
     assert_eq!(records(&place)[0]["circumstances"]["threads"], 1);
-    for threads in ["0", "100000", "18446744073709551615"] {
-        let arguments = ["list", "datasets", "--threads", threads];
-        place.refused(&arguments, &[threads, "cores", "accepted: 1 to"]);
+}
+
+#[test]
+fn more_threads_than_the_machine_gives_are_refused_with_both_numbers() {
+    let most = std::thread::available_parallelism().unwrap().to_string();
+    for asked in ["0", "18446744073709551615"] {
+        Place::new().refused(&["list", "methods", "--threads", asked], &[asked, &most]);
     }
 }
 

@@ -30,6 +30,8 @@ fn config(layers: usize) -> Config {
         vocabulary: 10,
         positions: 64,
         position_offset: 0,
+        position_padding: None,
+        position_table: true,
         token_types: 2,
         activation: Activation::Gelu,
         epsilon: 1e-12,

@@ -7,8 +7,8 @@ use std::{
 
 use peftbench::{
     plan::DataChoice,
-    prepare::{EncodedData, Files},
-    recipe::Recipe,
+    prepare::Files,
+    train::{encoded::EncodedData, recipe::Recipe},
 };
 use serde_json::Value;
 

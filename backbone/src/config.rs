@@ -1,15 +1,23 @@
-//! The architecture of a backbone, read from its `config.json`.
+//! The architecture of a backbone, read from its `config.json` as transformers reads it.
+//!
+//! A missing key has the library's default. A key that changes the forward pass is followed or refused by name; every
+//! other key is passed over.
 
 use std::path::Path;
 
-use candle_transformers::models::bert;
 use kernels::Activation;
-use serde::Deserialize;
+use serde::Serialize;
+use serde_json::{Map, Value};
 
-use crate::{Error, Result};
+use crate::{
+    Error, Norm, Result, Site,
+    keys::{Keys, truthy},
+    weights::read_whole,
+};
 
 /// The families of encoders that can be a backbone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Architecture {
     /// BERT (Devlin et al. 2019) and its like.
     Bert,
@@ -30,8 +38,8 @@ impl Architecture {
     }
 }
 
-/// Sizes and constants of a backbone.
-#[derive(Clone, Debug)]
+/// Sizes and constants of a backbone: all of its configuration that changes numbers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Config {
     /// The family.
     pub architecture: Architecture,
@@ -49,6 +57,10 @@ pub struct Config {
     pub positions: usize,
     /// Rows of the position table that no token uses, at its start.
     pub position_offset: usize,
+    /// The id of tokens that do not advance the position and have the position before the first (RoBERTa's padding).
+    pub position_padding: Option<u32>,
+    /// Whether the position table is added to the embeddings.
+    pub position_table: bool,
     /// Rows of the token type table; 0 where there is none.
     pub token_types: usize,
     /// The feed-forward activation.
@@ -57,125 +69,123 @@ pub struct Config {
     pub epsilon: f64,
 }
 
-#[derive(Deserialize)]
-struct DistilBert {
-    vocab_size: usize,
-    dim: usize,
-    n_layers: usize,
-    n_heads: usize,
-    hidden_dim: usize,
-    max_position_embeddings: usize,
-    #[serde(default = "gelu")]
-    activation: Activation,
-}
-
-fn gelu() -> Activation {
-    Activation::Gelu
-}
-
 impl Config {
+    /// What the library takes for a configuration without a key.
+    pub fn of(architecture: Architecture) -> Self {
+        architecture.defaults(architecture.name())
+    }
+
     /// Reads `config.json`.
     ///
     /// # Errors
-    /// If the file cannot be read, is not JSON, lacks a key, or names an unsupported architecture.
+    /// If the file cannot be read, is not JSON, names an unsupported architecture, or has keys that change numbers and
+    /// cannot be followed: all of them together.
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|source| Error::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        let content = |e: serde_json::Error| Error::content(path, e.to_string());
-        let json: serde_json::Value = serde_json::from_slice(&bytes).map_err(content)?;
-        if !json.is_object() {
+        let bytes = read_whole(path)?;
+        let json: Value = serde_json::from_slice(&bytes)
+            .map_err(|e| Error::content(path, format!("is not JSON: {e}")))?;
+        let Value::Object(json) = json else {
             return Err(Error::content(path, "is not a JSON object"));
-        }
-        let model_type = json
-            .get("model_type")
-            .and_then(|v| v.as_str())
-            .unwrap_or("bert")
-            .to_owned();
-        let architecture = match model_type.as_str() {
-            "bert" => Architecture::Bert,
-            "roberta" | "xlm-roberta" => Architecture::Roberta,
-            "distilbert" => Architecture::DistilBert,
-            other => {
-                return Err(Error::content(
-                    path,
-                    format!(
-                        "architecture '{other}' is not supported; supported: bert, roberta, distilbert"
-                    ),
-                ));
-            }
         };
-        let config = if architecture == Architecture::DistilBert {
-            let c: DistilBert = serde_json::from_value(json).map_err(content)?;
-            Self {
-                architecture,
-                layers: c.n_layers,
-                hidden: c.dim,
-                heads: c.n_heads,
-                intermediate: c.hidden_dim,
-                vocabulary: c.vocab_size,
-                positions: c.max_position_embeddings,
-                position_offset: 0,
-                token_types: 0,
-                activation: c.activation,
-                epsilon: 1e-12,
-            }
+        Self::from_json(&json).map_err(|what| Error::content(path, what))
+    }
+
+    fn from_json(json: &Map<String, Value>) -> std::result::Result<Self, String> {
+        let model_type = model_type(json)?;
+        let Some(architecture) = Architecture::of_model_type(&model_type) else {
+            return Err(format!(
+                "architecture '{model_type}' is not supported; supported: {SUPPORTED}"
+            ));
+        };
+        let mut keys = Keys::new(json);
+        let config = architecture.read(&mut keys, architecture.defaults(&model_type));
+        keys.only(
+            "problem_type",
+            "single_label_classification or null: what is trained here is a classifier",
+            |v| v.is_null() || v == "single_label_classification",
+        );
+        keys.only("pruned_heads", "no heads", |v| !truthy(v));
+        keys.only(
+            "quantization_config",
+            "weights in f32, f16 or bf16: save the model without quantisation",
+            |v| !truthy(v),
+        );
+        let mut problems = keys.problems();
+        if problems.is_empty() {
+            problems = config.disagreements();
+        }
+        if problems.is_empty() {
+            Ok(config)
         } else {
-            // The config's own activation names are wider than the enum of candle-transformers.
-            let activation = json
-                .get("hidden_act")
-                .cloned()
-                .unwrap_or_else(|| "gelu".into());
-            let activation: Activation = serde_json::from_value(activation).map_err(content)?;
-            let mut json = json;
-            json["hidden_act"] = "gelu".into();
-            let c: bert::Config = serde_json::from_value(json).map_err(content)?;
-            let position_offset = match architecture {
-                Architecture::Roberta => c.pad_token_id.saturating_add(1),
-                _ => 0,
-            };
-            Self {
-                architecture,
-                layers: c.num_hidden_layers,
-                hidden: c.hidden_size,
-                heads: c.num_attention_heads,
-                intermediate: c.intermediate_size,
-                vocabulary: c.vocab_size,
-                positions: c.max_position_embeddings,
-                position_offset,
-                token_types: c.type_vocab_size,
-                activation,
-                epsilon: c.layer_norm_eps,
-            }
-        };
-        if config.hidden == 0
-            || config.layers == 0
-            || config.heads == 0
-            || config.hidden % config.heads != 0
+            Err(problems.join("; "))
+        }
+    }
+
+    /// What does not fit together in the sizes.
+    fn disagreements(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.hidden == 0
+            || self.layers == 0
+            || self.heads == 0
+            || self.intermediate == 0
+            || !self.hidden.is_multiple_of(self.heads)
         {
-            return Err(Error::content(
-                path,
-                format!(
-                    "hidden size {} must be a positive multiple of {} attention heads, with at least one layer",
-                    config.hidden, config.heads
-                ),
+            found.push(format!(
+                "hidden size {} must be a positive multiple of {} attention heads, with at least one layer",
+                self.hidden, self.heads
             ));
         }
-        if config.positions <= config.position_offset {
-            return Err(Error::content(
-                path,
-                format!(
-                    "max_position_embeddings {} leaves no room",
-                    config.positions
-                ),
+        if self.positions <= self.position_offset {
+            found.push(format!(
+                "max_position_embeddings {} leaves no room",
+                self.positions
             ));
         }
-        Ok(config)
+        if self.token_types == 0 && self.architecture != Architecture::DistilBert {
+            found.push("type_vocab_size: 0 is not supported; accepted: 1 or more".into());
+        }
+        found
     }
 
     /// The most tokens an example may have, virtual tokens included.
     pub fn max_tokens(&self) -> usize {
         self.positions - self.position_offset
+    }
+
+    /// The name of the weight's tensor at a site, as transformers writes it, without a prefix.
+    pub fn tensor_name(&self, site: Site) -> String {
+        self.architecture.module(site)
+    }
+
+    /// The name of a layer norm, as transformers writes it, without a prefix.
+    pub fn norm_name(&self, at: Norm) -> String {
+        match at {
+            Norm::Embeddings => "embeddings.LayerNorm".to_owned(),
+            Norm::Layer(layer, which) => self.architecture.norm_module(layer, which),
+        }
+    }
+}
+
+const SUPPORTED: &str = "bert, roberta, xlm-roberta, distilbert";
+
+/// The family's name: `model_type`, else what `architectures` says.
+fn model_type(json: &Map<String, Value>) -> std::result::Result<String, String> {
+    match json.get("model_type") {
+        Some(Value::String(name)) if !name.is_empty() => return Ok(name.clone()),
+        None | Some(Value::Null | Value::String(_)) => {}
+        Some(other) => return Err(format!("model_type: {other}; supported: {SUPPORTED}")),
+    }
+    let classes = json.get("architectures").and_then(Value::as_array);
+    let classes = || classes.into_iter().flatten().filter_map(Value::as_str);
+    match classes().find_map(Architecture::model_type_of_class) {
+        Some(name) => Ok(name.to_owned()),
+        None => Err(format!(
+            "has no model_type{}; add \"model_type\" with one of: {SUPPORTED}",
+            match classes().next() {
+                Some(class) =>
+                    format!(", and architectures names '{class}', which is not supported"),
+                None => " and no architectures".into(),
+            }
+        )),
     }
 }

@@ -10,15 +10,14 @@
 mod batch;
 mod config;
 mod error;
+mod families;
 mod hooks;
+mod keys;
 mod mixed;
 mod model;
 mod site;
 mod spec;
 mod weights;
-
-/// Version of the numbers: raised whenever a change gives other bits for the same files and texts.
-pub const NUMERICS: u32 = 1;
 
 pub use batch::{Batch, Input};
 pub use config::{Architecture, Config};
@@ -29,4 +28,8 @@ pub use mixed::Mixed;
 pub use model::{Backbone, Pooling, TensorSource};
 pub use site::{Norm, Projection, Site, Sublayer};
 pub use spec::{BackboneSpec, HeadKind, names, spec};
-pub use weights::{TensorFile, digest_of};
+pub use weights::{TensorFile, digest_of, weights_file};
+
+/// Version of the forward pass: it rises with every change that changes a backbone's numbers, so that what was computed
+/// before is not taken for what would be computed now.
+pub const NUMERICS: u32 = 2;

@@ -10,10 +10,12 @@ use std::{collections::BTreeMap, path::Path};
 use candle_core::{DType, Device, Tensor, Var};
 use kernels::{Activation, LayerNorm, Linear, Spans};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::{
-    Architecture, Batch, Config, Error, Hooks, Input, KeyValues, Norm, Pass, Phase, Projection,
-    Result, Site, Sublayer, TensorFile,
+    Batch, Config, Error, Hooks, Input, KeyValues, Norm, Pass, Phase, Projection, Result, Site,
+    Sublayer,
+    weights::{Weights, hex},
 };
 
 /// How the vector of an example is read from its rows.
@@ -69,13 +71,13 @@ pub struct Backbone {
 }
 
 impl Backbone {
-    /// Loads frozen weights from a safetensors file, with or without the `bert.`, `roberta.` or `distilbert.`
+    /// Loads frozen weights from a safetensors file, or from several with an index, with or without the `bert.`, `roberta.` or `distilbert.`
     /// prefix, and with `weight`/`bias` or `gamma`/`beta` as the names of layer norms.
     ///
     /// # Errors
     /// If the file is damaged or a tensor is missing or misshapen; the message names both.
     pub fn load(config: Config, weights: &Path) -> Result<Self> {
-        let file = TensorFile::open(weights)?;
+        let file = Weights::open(weights)?;
         let prefix = format!("{}.", config.architecture.name());
         let find = |name: &str| -> Option<String> {
             let old = name
@@ -91,7 +93,7 @@ impl Backbone {
             .find(|n| file.contains(n))
         };
         Self::build(config, &mut |name, shape| match find(name) {
-            Some(found) => file.read(&found, Some(shape)).map(Some),
+            Some(found) => file.read(&found, shape).map(Some),
             None => Ok(None),
         })
         .map_err(|e| match e {
@@ -106,7 +108,7 @@ impl Backbone {
     /// If the function fails or a needed tensor does not exist.
     pub fn build(config: Config, get: &mut TensorSource<'_>) -> Result<Self> {
         let c = config.clone();
-        let names = Names(c.architecture);
+        let names = c.architecture;
         let h = c.hidden;
         let mut need = |name: &str, shape: &[usize]| -> Result<Tensor> {
             get(name, shape)?
@@ -151,7 +153,7 @@ impl Backbone {
                 };
                 projections.push(linear(
                     &mut need,
-                    &names.linear(Site { layer, projection }),
+                    &names.module(Site { layer, projection }),
                     o,
                     i,
                 )?);
@@ -161,8 +163,8 @@ impl Backbone {
                 .map_err(|_| Error::Unsupported("a layer has six linear layers".into()))?;
             layers.push(Layer {
                 projections,
-                attention_norm: norm(&mut need, &names.norm(layer, Sublayer::Attention))?,
-                output_norm: norm(&mut need, &names.norm(layer, Sublayer::FeedForward))?,
+                attention_norm: norm(&mut need, &names.norm_module(layer, Sublayer::Attention))?,
+                output_norm: norm(&mut need, &names.norm_module(layer, Sublayer::FeedForward))?,
             });
         }
         let pooler = match (
@@ -263,7 +265,7 @@ impl Backbone {
 
     /// All weights with the names that transformers gives them, without a prefix, in a fixed order.
     pub fn tensors(&self) -> Vec<(String, Tensor)> {
-        let names = Names(self.config.architecture);
+        let names = self.config.architecture;
         let mut out = vec![
             (
                 "embeddings.word_embeddings.weight".to_owned(),
@@ -295,7 +297,7 @@ impl Backbone {
             for projection in Projection::ALL {
                 let linear = l.linear(projection);
                 both(
-                    names.linear(Site { layer, projection }),
+                    names.module(Site { layer, projection }),
                     linear.weight(),
                     linear.bias(),
                 );
@@ -304,7 +306,11 @@ impl Backbone {
                 (Sublayer::Attention, &l.attention_norm),
                 (Sublayer::FeedForward, &l.output_norm),
             ] {
-                both(names.norm(layer, which), norm.gamma(), Some(norm.beta()));
+                both(
+                    names.norm_module(layer, which),
+                    norm.gamma(),
+                    Some(norm.beta()),
+                );
             }
         }
         if let Some(pooler) = &self.pooler {
@@ -322,9 +328,19 @@ impl Backbone {
     ///
     /// # Errors
     /// If a tensor cannot be read back.
-    pub fn digest(&self) -> Result<String> {
+    pub fn weights_digest(&self) -> Result<String> {
         let tensors = self.tensors();
         crate::digest_of(tensors.iter().map(|(_, t)| t))
+    }
+
+    /// SHA-256 over everything that decides what the backbone makes of a text: its weights (as
+    /// [`Backbone::weights_digest`] gives them), what of its configuration changes numbers, and its tokenizer's digest.
+    pub fn digest(&self, weights: &str, tokenizer: &[u8; 32]) -> String {
+        let mut hasher = Sha256::new();
+        hasher.update(weights);
+        hasher.update(serde_json::to_string(&self.config).unwrap_or_default());
+        hasher.update(tokenizer);
+        hex(&hasher.finalize())
     }
 
     /// The same architecture with every tensor replaced by what `f` makes of it.
@@ -503,12 +519,28 @@ impl Backbone {
                     "an example of {length} tokens ({virtual_tokens} of them virtual){before} does not fit the {max} positions"
                 )));
             }
-            let offset = first + self.config.position_offset;
-            positions.extend((0..length).map(|p| (p + offset) as u32));
+            let mut next = (first + self.config.position_offset) as u32;
+            let ids = &batch.ids()[batch.spans().span(i)];
+            match self.config.position_padding {
+                // Virtual tokens are embeddings, in which the library cannot see a padding token.
+                Some(padding) if *virtual_tokens == 0 => {
+                    positions.extend(ids.iter().map(|id| match *id == padding {
+                        true => padding,
+                        false => {
+                            next += 1;
+                            next - 1
+                        }
+                    }));
+                }
+                _ => positions.extend(next..next + length as u32),
+            }
             types.extend(std::iter::repeat_n(0, *virtual_tokens));
             types.extend_from_slice(&batch.types()[batch.spans().span(i)]);
         }
         let mut fixed = kernels::embed(&self.positions, &positions)?;
+        if !self.config.position_table {
+            fixed = fixed.zeros_like()?;
+        }
         if let Some(table) = &self.types {
             let types: Vec<u32> = types
                 .iter()
@@ -659,68 +691,4 @@ fn mean_rows(x: &Tensor, spans: &Spans, read_from: &[usize]) -> candle_core::Res
         &Spans::from_lengths(&lengths)?,
         0,
     )
-}
-
-/// Tensor names as transformers writes them, without a prefix.
-struct Names(Architecture);
-
-impl Names {
-    fn linear(&self, Site { layer, projection }: Site) -> String {
-        use Projection::{AttentionOutput, Intermediate, Key, Output, Query, Value};
-        if self.0 == Architecture::DistilBert {
-            let part = match projection {
-                Query => "attention.q_lin",
-                Key => "attention.k_lin",
-                Value => "attention.v_lin",
-                AttentionOutput => "attention.out_lin",
-                Intermediate => "ffn.lin1",
-                Output => "ffn.lin2",
-            };
-            return format!("transformer.layer.{layer}.{part}");
-        }
-        let part = match projection {
-            Query => "attention.self.query",
-            Key => "attention.self.key",
-            Value => "attention.self.value",
-            AttentionOutput => "attention.output.dense",
-            Intermediate => "intermediate.dense",
-            Output => "output.dense",
-        };
-        format!("encoder.layer.{layer}.{part}")
-    }
-
-    fn norm(&self, layer: usize, which: Sublayer) -> String {
-        match (self.0, which) {
-            (Architecture::DistilBert, Sublayer::Attention) => {
-                format!("transformer.layer.{layer}.sa_layer_norm")
-            }
-            (Architecture::DistilBert, Sublayer::FeedForward) => {
-                format!("transformer.layer.{layer}.output_layer_norm")
-            }
-            (_, Sublayer::Attention) => format!("encoder.layer.{layer}.attention.output.LayerNorm"),
-            (_, Sublayer::FeedForward) => format!("encoder.layer.{layer}.output.LayerNorm"),
-        }
-    }
-}
-
-impl Config {
-    /// The name of the weight's tensor at a site, as transformers writes it, without a prefix.
-    pub fn tensor_name(&self, site: Site) -> String {
-        self.architecture.module(site)
-    }
-
-    /// The name of a layer norm, as transformers writes it, without a prefix.
-    pub fn norm_name(&self, at: Norm) -> String {
-        match at {
-            Norm::Embeddings => "embeddings.LayerNorm".to_owned(),
-            Norm::Layer(layer, which) => Names(self.architecture).norm(layer, which),
-        }
-    }
-}
-
-impl Architecture {
-    /// The path of the linear layer at a site inside the transformers model, without the architecture's prefix.
-    pub fn module(self, site: Site) -> String {
-        Names(self).linear(site)
-    }
 }

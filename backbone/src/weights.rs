@@ -1,6 +1,7 @@
-//! Reading weights: safetensors, one tensor at a time.
+//! Reading weights: safetensors, one file or several with an index, one tensor at a time.
 //!
-//! Reading tensor by tensor keeps one copy in memory instead of the file and its tensors.
+//! Reading tensor by tensor keeps one copy in memory instead of the file and its tensors. Every size is checked against the
+//! file before anything is allocated, and every number that is read is finite.
 
 use std::{
     fs::File,
@@ -38,7 +39,7 @@ impl TensorFile {
             source,
         };
         let bad = |what: String| Error::content(path, what);
-        let mut file = File::open(path).map_err(read)?;
+        let mut file = open_regular(path)?;
         let length = file.metadata().map_err(read)?.len();
         let mut head = [0u8; 8];
         let extension = path
@@ -52,16 +53,14 @@ impl TensorFile {
             )));
         }
         file.read_exact(&mut head).map_err(read)?;
+        if head == LFS_POINTER[..8] {
+            return Err(bad(POINTER.into()));
+        }
         if known_pickle
             || head.starts_with(b"PK\x03\x04")
             || head[0] == 0x80 && head[1] <= 5 && head[2..] != [0; 6]
         {
-            return Err(bad(format!(
-                "is a pickle, which can run code when it is read; convert it once with: python -c \"import torch, \
-                 safetensors.torch as s; s.save_file({{k: v.contiguous() for k, v in torch.load('{0}', \
-                 weights_only=True).items()}}, 'model.safetensors')\"",
-                path.display()
-            )));
+            return Err(bad(format!("is a pickle{}", conversion(path))));
         }
         let header = u64::from_le_bytes(head);
         if header > MAX_HEADER || 8 + header > length {
@@ -167,18 +166,214 @@ impl TensorFile {
                     source,
                 })
         };
+        let finite = |data: &[f32]| match data.iter().position(|v| !v.is_finite()) {
+            None => Ok(()),
+            Some(at) => Err(bad(format!(
+                "tensor '{name}' holds {} at {:?}; its weights are damaged, or the training that made them diverged",
+                data[at],
+                place(at, &info.shape)
+            ))),
+        };
         if info.dtype == Dtype::F32 {
             let mut data = vec![0f32; (end - begin) / 4];
             fill(bytemuck::cast_slice_mut(&mut data))?;
+            finite(&data)?;
             return Ok(Tensor::from_vec(data, info.shape.as_slice(), &Device::Cpu)?);
         }
         let mut data = vec![0u8; end - begin];
         fill(&mut data)?;
         let dtype = DType::try_from(info.dtype)?;
-        Ok(
-            Tensor::from_raw_buffer(&data, dtype, &info.shape, &Device::Cpu)?
-                .to_dtype(DType::F32)?,
-        )
+        let tensor = Tensor::from_raw_buffer(&data, dtype, &info.shape, &Device::Cpu)?
+            .to_dtype(DType::F32)?;
+        if let candle_core::Storage::Cpu(candle_core::CpuStorage::F32(values)) =
+            &*tensor.storage_and_layout().0
+        {
+            finite(values)?;
+        }
+        Ok(tensor)
+    }
+}
+
+/// The indices of an element counted in row order.
+fn place(mut at: usize, shape: &[usize]) -> Vec<usize> {
+    let mut indices: Vec<usize> = shape
+        .iter()
+        .rev()
+        .map(|size| {
+            let index = at % size;
+            at /= size;
+            index
+        })
+        .collect();
+    indices.reverse();
+    indices
+}
+
+const LFS_POINTER: &[u8] = b"version https://git-lfs";
+const POINTER: &str = "is a Git LFS pointer, not the file itself; run `git lfs pull` in its folder";
+
+/// What to do with a pickle, in one line.
+fn conversion(path: &Path) -> String {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    format!(
+        ", which can run code when it is read; convert it once with: python -c \"import torch, safetensors.torch as s; \
+         s.save_file({{k: v.clone().contiguous() for k, v in torch.load('{}', weights_only=True).items()}}, '{}')\"",
+        path.display(),
+        folder.join("model.safetensors").display()
+    )
+}
+
+/// Opens a file that is a file: a pipe would be waited for, a device has no end.
+fn open_regular(path: &Path) -> Result<File> {
+    let read = |source| Error::Read {
+        path: path.to_owned(),
+        source,
+    };
+    if !std::fs::metadata(path).map_err(read)?.is_file() {
+        return Err(Error::content(path, "is not a regular file"));
+    }
+    File::open(path).map_err(read)
+}
+
+/// The largest configuration or index that is read.
+const MAX_JSON: u64 = 1 << 26;
+
+/// The bytes of a small file.
+pub(crate) fn read_whole(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_regular(path)?
+        .take(MAX_JSON)
+        .read_to_end(&mut bytes)
+        .map_err(|source| Error::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+    if bytes.starts_with(LFS_POINTER) {
+        return Err(Error::content(path, POINTER));
+    }
+    Ok(bytes)
+}
+
+/// The file in a folder that holds its weights: `model.safetensors`, or the index of several.
+///
+/// # Errors
+/// If there is neither; where a Python program could convert what is there, the message holds it.
+pub fn weights_file(folder: &Path) -> Result<PathBuf> {
+    for name in ["model.safetensors", "model.safetensors.index.json"] {
+        if folder.join(name).exists() {
+            return Ok(folder.join(name));
+        }
+    }
+    let pickle = folder.join("pytorch_model.bin");
+    if pickle.exists() {
+        let what = format!(
+            "missing; pytorch_model.bin is a pickle{}",
+            conversion(&pickle)
+        );
+        return Err(Error::content(&folder.join("model.safetensors"), what));
+    }
+    let other = [
+        "pytorch_model.bin.index.json",
+        "tf_model.h5",
+        "flax_model.msgpack",
+    ];
+    let what = match other.into_iter().find(|name| folder.join(name).exists()) {
+        Some(name) => format!(
+            "missing, and {name} is not read; convert it once with: python -c \"from transformers import AutoModel as A; \
+             A.from_pretrained('{0}'{1}).save_pretrained('{0}')\"",
+            folder.display(),
+            match name {
+                "tf_model.h5" => ", from_tf=True",
+                "flax_model.msgpack" => ", from_flax=True",
+                _ => "",
+            }
+        ),
+        None => {
+            "missing; a backbone's folder needs config.json, a tokenizer and model.safetensors \
+                 (or model.safetensors.index.json with its parts)"
+                .into()
+        }
+    };
+    Err(Error::content(&folder.join("model.safetensors"), what))
+}
+
+/// The weights of a backbone: one safetensors file, or the parts that an index names.
+#[derive(Debug)]
+pub(crate) struct Weights {
+    path: PathBuf,
+    parts: Vec<TensorFile>,
+}
+
+impl Weights {
+    /// Opens `model.safetensors` or `model.safetensors.index.json`.
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let parts = if path.extension().is_some_and(|e| e == "json") {
+            Self::parts(path)?
+        } else {
+            vec![TensorFile::open(path)?]
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            parts,
+        })
+    }
+
+    fn parts(path: &Path) -> Result<Vec<TensorFile>> {
+        let bad = |what: String| Error::content(path, what);
+        let index: serde_json::Value = serde_json::from_slice(&read_whole(path)?)
+            .map_err(|e| bad(format!("is not JSON: {e}")))?;
+        let map = index["weight_map"]
+            .as_object()
+            .filter(|map| !map.is_empty())
+            .ok_or_else(|| bad("has no weight_map from tensors to files".into()))?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let mut parts: Vec<(&str, TensorFile)> = Vec::new();
+        for (tensor, file) in map {
+            let file = file
+                .as_str()
+                .filter(|name| Path::new(name).file_name() == Some(name.as_ref()))
+                .ok_or_else(|| {
+                    bad(format!(
+                        "weight_map: '{tensor}' is in {file}, which is not the name of a file in this folder"
+                    ))
+                })?;
+            if !parts.iter().any(|(name, _)| *name == file) {
+                if !folder.join(file).exists() {
+                    return Err(bad(format!(
+                        "'{tensor}' is in '{file}', which is missing; fetch it again"
+                    )));
+                }
+                parts.push((file, TensorFile::open(&folder.join(file))?));
+            }
+            if parts
+                .iter()
+                .any(|(name, part)| *name == file && !part.contains(tensor))
+            {
+                return Err(bad(format!(
+                    "'{tensor}' should be in '{file}', which has no such tensor"
+                )));
+            }
+        }
+        Ok(parts.into_iter().map(|(_, part)| part).collect())
+    }
+
+    /// The part that has a tensor.
+    fn part(&self, name: &str) -> Option<&TensorFile> {
+        self.parts.iter().find(|part| part.contains(name))
+    }
+
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.part(name).is_some()
+    }
+
+    pub(crate) fn read(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        match self.part(name) {
+            Some(part) => part.read(name, Some(shape)),
+            None => Err(Error::content(
+                &self.path,
+                format!("tensor '{name}' is missing"),
+            )),
+        }
     }
 }
 
@@ -203,9 +398,10 @@ pub fn digest_of<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<St
             hasher.update(bytemuck::cast_slice(&values));
         }
     }
-    Ok(hasher
-        .finalize()
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect())
+    Ok(hex(&hasher.finalize()))
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

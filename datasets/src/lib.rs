@@ -26,6 +26,7 @@ mod spec;
 mod split;
 mod table;
 mod tokenise;
+mod tokenizer_files;
 
 pub use augment::Augmentation;
 pub use error::{Error, Result};
@@ -35,6 +36,7 @@ pub use read::{Dataset, Example, read};
 pub use spec::{DatasetSpec, Format, LabelSpec, names, spec, spec_from_path};
 pub use split::{Split, hold_out, subset};
 pub use tokenise::{Encoded, TextTokenizer};
+pub use tokenizer_files::tokenizer_file;
 
 /// Lower-case hexadecimal digits.
 fn hex(bytes: &[u8]) -> String {

@@ -1,23 +1,27 @@
 //! Token ids, packed: no padding, one example after the other.
 //!
-//! A text longer than `max_tokens` (special tokens included) loses its end; of a pair the longer text is cut first, as the
-//! Python library's `longest_first` does. The cut is made here and not by the tokenizers library's own truncation, which
-//! also builds what is cut off, for two long texts of a pair in all combinations.
+//! A text longer than `max_tokens` (special tokens included) loses its end, or its beginning where the tokenizer's
+//! `truncation_side` says so; of a pair the longer text is cut first, as the Python library's `longest_first` does. The cut
+//! is made here and not by the tokenizers library's own truncation, which also builds what is cut off, for two long texts of
+//! a pair in all combinations. A text of megabytes is not tokenised whole to keep 128 tokens of it: see [`Part`].
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
-    fs,
     path::{Path, PathBuf},
 };
 
 use rayon::prelude::*;
-use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 use tokenizers::{
-    Encoding, PostProcessor, Tokenizer, TruncationParams, utils::truncation::truncate_encodings,
+    Encoding, PostProcessor, TruncationParams,
+    utils::truncation::{TruncationDirection, truncate_encodings},
 };
 
-use crate::{Error, Example, Result, cache, caught};
+use crate::{
+    Error, Example, Result, cache, caught,
+    tokenizer_files::{self, TokenizerFiles},
+};
 
 /// Token ids of examples.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,53 +85,87 @@ impl Encoded {
 
 /// A tokenizer of a backbone.
 pub struct TextTokenizer {
-    tokenizer: Tokenizer,
+    files: TokenizerFiles,
     path: PathBuf,
     digest: [u8; 32],
 }
 
+/// Bytes of a text that are tokenised at first for each token that is wanted; doubled as long as they are too few.
+const BYTES_PER_TOKEN: usize = 16;
+
+/// Bytes before a cut whose tokens may depend on what is behind it, and at least the longest added token.
+const MARGIN: usize = 512;
+
+/// The tokens of one text.
+struct Part {
+    encoding: Encoding,
+    /// Whether it is the whole text: if not, there are more tokens than were wanted.
+    whole: bool,
+}
+
 impl TextTokenizer {
-    /// Loads a `tokenizer.json`. Padding and truncation that it may order are not followed.
+    /// Loads a `tokenizer.json`, or the `vocab.txt` of a BERT, or the `vocab.json` of a RoBERTa (with `merges.txt`), and
+    /// what transformers reads beside it (`tokenizer_config.json` and others). Padding and truncation that a
+    /// `tokenizer.json` may order are not followed.
     ///
     /// # Errors
-    /// If the file cannot be read or is damaged.
+    /// If a file cannot be read or is damaged, or a key that changes ids has a value that is not understood.
     pub fn from_file(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(|error| Error::Io {
-            path: path.to_owned(),
-            error,
-        })?;
+        let files = tokenizer_files::read(path)?;
         let damaged = |error: tokenizers::Error| Error::Tokenizer {
             path: path.to_owned(),
             message: format!("not a readable tokenizer.json: {error}; fetch or save it again"),
         };
-        // Where the library would panic on what is not JSON, this says at which line.
-        serde_json::from_slice::<IgnoredAny>(&bytes).map_err(|error| damaged(error.into()))?;
-        let mut tokenizer = caught(|| {
-            let tokenizer = Tokenizer::from_bytes(&bytes)?;
+        let described = caught(|| {
             // What the parts say about each other shows only in use: a template may name a token that is not there.
-            tokenizer.encode_fast("a", true)?;
-            tokenizer.encode_fast(("a", "a"), true)?;
-            Ok(tokenizer)
+            files.tokenizer.encode_fast("a", true)?;
+            files.tokenizer.encode_fast(("a", "a"), true)?;
+            files.tokenizer.to_string(false)
         })
         .map_err(damaged)?;
-        tokenizer.with_truncation(None).map_err(damaged)?;
-        tokenizer.with_padding(None);
+        let mut hash = Sha256::new();
+        hash.update(described);
+        hash.update(format!(
+            "{:?} {} {}",
+            files.truncation_side,
+            files.lower_case,
+            files.tokenizer.get_encode_special_tokens()
+        ));
         Ok(Self {
-            tokenizer,
+            files,
             path: path.to_owned(),
-            digest: Sha256::digest(&bytes).into(),
+            digest: hash.finalize().into(),
         })
+    }
+
+    /// SHA-256 over everything that decides the ids of a text, wherever it was written, but for the most tokens of an
+    /// example ([`TextTokenizer::max_length`]).
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    /// What of the files beside the tokenizer the user may not expect.
+    pub fn notes(&self) -> &[String] {
+        &self.files.notes
+    }
+
+    /// The most tokens that an example may have by the tokenizer's own files, special ones included.
+    pub fn max_length(&self) -> Option<usize> {
+        self.files.max_length
+    }
+
+    fn limit(&self, max_tokens: usize) -> usize {
+        self.files.max_length.unwrap_or(max_tokens).min(max_tokens)
     }
 
     /// Rows that an embedding table needs for this tokenizer: the largest id + 1.
     pub fn vocabulary_size(&self) -> usize {
-        let largest = self.tokenizer.get_vocab(true).into_values().max();
-        largest.map_or(0, |id| id as usize + 1)
+        self.files.vocabulary
     }
 
     /// Ids of the special tokens, such as `[CLS]`.
     pub fn special_tokens(&self) -> BTreeSet<u32> {
-        let added = self.tokenizer.get_added_tokens_decoder();
+        let added = self.files.tokenizer.get_added_tokens_decoder();
         added
             .into_iter()
             .filter(|(_, token)| token.special)
@@ -138,7 +176,7 @@ impl TextTokenizer {
     /// Ids of all tokens that texts are made of, ascending: neither special nor `[unused…]`.
     pub fn ordinary_tokens(&self) -> Vec<u32> {
         let special = self.special_tokens();
-        let vocabulary = self.tokenizer.get_vocab(true);
+        let vocabulary = self.files.tokenizer.get_vocab(true);
         let ordinary = |(token, id): (String, u32)| {
             (!special.contains(&id) && !token.starts_with("[unused")).then_some(id)
         };
@@ -152,11 +190,8 @@ impl TextTokenizer {
     /// # Errors
     /// If the tokenizer fails.
     pub fn encode_text(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self
-            .tokenizer
-            .encode_fast(text, false)
-            .map_err(|e| self.failed(text, &e))?;
-        Ok(encoding.get_ids().to_vec())
+        let part = self.part(text, usize::MAX)?;
+        Ok(part.encoding.get_ids().to_vec())
     }
 
     /// Token ids of examples with special tokens, each cut to `max_tokens`.
@@ -164,7 +199,7 @@ impl TextTokenizer {
     /// # Errors
     /// If `max_tokens` leaves no room for a token of the text, or the tokenizer fails.
     pub fn encode(&self, examples: &[Example], max_tokens: usize) -> Result<Encoded> {
-        let encodings: Vec<(Encoding, bool)> = examples
+        let encodings: Vec<(Vec<u32>, Vec<u8>, bool)> = examples
             .par_iter()
             .map(|example| self.encode_example(example, max_tokens))
             .collect::<Result<_>>()?;
@@ -173,11 +208,9 @@ impl TextTokenizer {
             labels: labels(examples),
             ..Encoded::default()
         };
-        for (encoding, truncated) in encodings {
-            encoded.ids.extend_from_slice(encoding.get_ids());
-            encoded
-                .types
-                .extend(encoding.get_type_ids().iter().map(|kind| *kind as u8));
+        for (ids, types, truncated) in encodings {
+            encoded.ids.extend(ids);
+            encoded.types.extend(types);
             encoded.offsets.push(encoded.ids.len());
             encoded.truncated += usize::from(truncated);
         }
@@ -197,9 +230,11 @@ impl TextTokenizer {
         max_tokens: usize,
         cache: &Path,
     ) -> Result<Encoded> {
-        let path = cache
-            .join("tokens")
-            .join(cache::file_name(&self.digest, examples, max_tokens));
+        let path = cache.join("tokens").join(cache::file_name(
+            &self.digest,
+            examples,
+            self.limit(max_tokens),
+        ));
         if let Some(encoded) = cache::load(&path, examples.len()) {
             return Ok(Encoded {
                 labels: labels(examples),
@@ -212,31 +247,51 @@ impl TextTokenizer {
         Ok(encoded)
     }
 
-    fn encode_example(&self, example: &Example, max_tokens: usize) -> Result<(Encoding, bool)> {
-        let added = self.tokenizer.get_post_processor().map_or(0, |processor| {
+    fn encode_example(
+        &self,
+        example: &Example,
+        max_tokens: usize,
+    ) -> Result<(Vec<u32>, Vec<u8>, bool)> {
+        let tokenizer = &self.files.tokenizer;
+        let limit = self.limit(max_tokens);
+        let added = tokenizer.get_post_processor().map_or(0, |processor| {
             processor.added_tokens(example.pair.is_some())
         });
-        let Some(room) = max_tokens.checked_sub(added).filter(|room| *room > 0) else {
+        let Some(room) = limit.checked_sub(added).filter(|room| *room > 0) else {
+            let key = if limit < max_tokens {
+                "model_max_length"
+            } else {
+                "max_tokens"
+            };
             return Err(Error::Tokenizer {
                 path: self.path.clone(),
                 message: format!(
-                    "max_tokens {max_tokens} leaves no room for text: {added} special tokens come with each example; \
+                    "{key} {limit} leaves no room for text: {added} special tokens come with each example; \
                      accepted: {} or more",
                     added + 1
                 ),
             });
         };
-        let encode = |text: &String| {
-            self.tokenizer
-                .encode_fast(text.as_str(), false)
-                .map_err(|e| self.failed(text, &e))
+        let mut text = self.part(&example.text, room)?;
+        let mut pair = match &example.pair {
+            Some(pair) => Some(self.part(pair, room)?),
+            None => None,
         };
-        let text = encode(&example.text)?;
-        let pair = example.pair.as_ref().map(encode).transpose()?;
+        // The longer of two long texts keeps the odd token.
+        if let Some(second) = &mut pair
+            && room % 2 == 1
+            && !(text.whole && second.whole)
+            && text.encoding.len().min(second.encoding.len()) > room
+        {
+            text = self.part(&example.text, usize::MAX)?;
+            *second = self.part(example.pair.as_deref().unwrap_or_default(), usize::MAX)?;
+        }
+        let (text, pair) = (text.encoding, pair.map(|p| p.encoding));
         let truncated = text.len() + pair.as_ref().map_or(0, Encoding::len) > room;
         let finish = || {
             let limit = TruncationParams {
                 max_length: room,
+                direction: self.files.truncation_side,
                 ..TruncationParams::default()
             };
             let (mut text, mut pair) = truncate_encodings(text, pair, &limit)?;
@@ -244,10 +299,115 @@ impl TextTokenizer {
             if let Some(pair) = &mut pair {
                 pair.take_overflowing();
             }
-            self.tokenizer.post_process(text, pair, true)
+            tokenizer.post_process(text, pair, true)
         };
         let encoding = finish().map_err(|e| self.failed(&example.text, &e))?;
-        Ok((encoding, truncated))
+        let types = encoding.get_type_ids().iter().map(|kind| *kind as u8);
+        Ok((encoding.get_ids().to_vec(), types.collect(), truncated))
+    }
+
+    /// The tokens of a text, or the `wanted + 1` that stay at least when it is cut.
+    fn part(&self, text: &str, wanted: usize) -> Result<Part> {
+        let text: Cow<'_, str> = if self.files.lower_case {
+            text.to_lowercase().into()
+        } else {
+            text.into()
+        };
+        let mut bytes = wanted
+            .saturating_mul(BYTES_PER_TOKEN)
+            .saturating_add(8 * MARGIN);
+        while bytes < text.len() / 2 {
+            let part = match self.files.truncation_side {
+                TruncationDirection::Right => self.front(&text, bytes)?,
+                TruncationDirection::Left => self.back(&text, bytes)?,
+            };
+            if let Some(mut encoding) = part.filter(|e| e.len() > wanted) {
+                encoding.truncate(wanted + 1, 0, self.files.truncation_side);
+                encoding.take_overflowing();
+                return Ok(Part {
+                    encoding,
+                    whole: false,
+                });
+            }
+            bytes = bytes.saturating_mul(2);
+        }
+        let encoding = self
+            .files
+            .tokenizer
+            .encode_fast(&*text, false)
+            .map_err(|e| self.failed(&text, &e))?;
+        Ok(Part {
+            encoding,
+            whole: true,
+        })
+    }
+
+    /// The tokens of the first `bytes` of a text that are those of the whole text: of words that end well before the
+    /// cut, in the middle of a word, so that neither an added token nor white space reaches across.
+    fn front(&self, text: &str, bytes: usize) -> Result<Option<Encoding>> {
+        let cut = floor(text, bytes);
+        let mut sure = floor(text, cut - MARGIN);
+        let blank = |c: Option<char>| c.is_none_or(char::is_whitespace);
+        while sure > 0
+            && (blank(text[..sure].chars().next_back()) || blank(text[sure..].chars().next()))
+        {
+            sure = floor(text, sure - 1);
+        }
+        let mut encoding = self.encode_offsets(&text[..cut])?;
+        let (offsets, words) = (encoding.get_offsets(), encoding.get_word_ids());
+        let mut keep = offsets
+            .iter()
+            .position(|o| o.1 > sure)
+            .unwrap_or(offsets.len());
+        while keep > 0
+            && keep < words.len()
+            && words[keep].is_some()
+            && words[keep] == words[keep - 1]
+        {
+            keep -= 1;
+        }
+        encoding.truncate(keep, 0, TruncationDirection::Right);
+        encoding.take_overflowing();
+        Ok(Some(encoding))
+    }
+
+    /// The same at the end of a text: words from a single space on that stands well behind the cut. `None` where
+    /// there is none.
+    fn back(&self, text: &str, bytes: usize) -> Result<Option<Encoding>> {
+        let tail = &text[floor(text, text.len() - bytes)..];
+        let mut before = [' ', ' '];
+        let sync = tail.char_indices().find(|(at, c)| {
+            let single = *at > MARGIN
+                && c.is_alphanumeric()
+                && before[1] == ' '
+                && before[0].is_alphanumeric();
+            before = [before[1], *c];
+            single
+        });
+        let Some((at, _)) = sync else { return Ok(None) };
+        let mut encoding = self.encode_offsets(tail)?;
+        let (offsets, words) = (encoding.get_offsets(), encoding.get_word_ids());
+        let mut first = offsets
+            .iter()
+            .position(|o| o.0 >= at - 1 && o.1 > at)
+            .unwrap_or(offsets.len());
+        while first > 0
+            && first < words.len()
+            && words[first].is_some()
+            && words[first] == words[first - 1]
+        {
+            // The word began before the space: the tokenizer does not split there.
+            first += 1;
+        }
+        let keep = encoding.len() - first;
+        encoding.truncate(keep, 0, TruncationDirection::Left);
+        encoding.take_overflowing();
+        Ok(Some(encoding))
+    }
+
+    fn encode_offsets(&self, text: &str) -> Result<Encoding> {
+        let encoding = self.files.tokenizer.encode(text, false);
+        encoding.map_err(|e| self.failed(text, &e))
     }
 
     fn failed(&self, text: &str, error: &tokenizers::Error) -> Error {
@@ -257,6 +417,14 @@ impl TextTokenizer {
             message: format!("cannot tokenise the text that begins '{start}': {error}"),
         }
     }
+}
+
+/// The last border between characters at or before a byte.
+fn floor(text: &str, mut at: usize) -> usize {
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
 }
 
 fn labels(examples: &[Example]) -> Vec<u32> {

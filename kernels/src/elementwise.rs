@@ -1,50 +1,13 @@
-//! Loops over whole tensors that several ops need, and the sum of two tensors.
+//! Loops over whole tensors that several ops need.
 
-use std::sync::Arc;
-
-use candle_core::{Result, Tensor, bail};
-
-use crate::elementwise as fast;
 use crate::memory::Output;
-use crate::path::choose;
-use crate::simd::{Element, Kernel, Vector, level};
-use crate::tape::{Gradients, Node, record, view};
+use crate::simd::{Float, Kernel, Vector, level};
 use crate::threads::{Shared, parallel_ranges};
 
 /// Rows that are summed up before their sum is added to those of other groups.
 pub(crate) const GROUP: usize = 64;
 /// Values that a task should at least have to do.
 const LEAST: usize = 16_384;
-
-/// `a + b`, two tensors of one shape: a residual connection.
-pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    if a.dims() != b.dims() {
-        bail!("add: {:?} and {:?} differ", a.dims(), b.dims())
-    }
-    choose!([a, b], fast::add_as(a, b), a + b)
-}
-
-fn add_as<T: Element>(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let (a, b) = (a.contiguous()?, b.contiguous()?);
-    let sum = combine::<T>(&view(&a)?, &view(&b)?, Combination::Sum);
-    record(&[&a, &b], sum, a.shape(), Add)
-}
-
-struct Add;
-
-impl<T: Element> Node<T> for Add {
-    fn name(&self) -> &'static str {
-        "add"
-    }
-    fn backward(&self, grad: &Arc<Vec<T>>, into: &mut Gradients<T>) -> Result<()> {
-        for i in 0..2 {
-            if into.wants(i) {
-                into.add_shared(i, grad.clone());
-            }
-        }
-        Ok(())
-    }
-}
 
 /// What to make of two values.
 #[derive(Clone, Copy)]
@@ -54,7 +17,7 @@ pub(crate) enum Combination {
 }
 
 /// `a + b` or `a ∘ b`.
-pub(crate) fn combine<T: Element>(a: &[T], b: &[T], how: Combination) -> Vec<T> {
+pub(crate) fn combine<T: Float>(a: &[T], b: &[T], how: Combination) -> Vec<T> {
     let mut out = Output::new(a.len());
     combine_into(a, b, how, out.ptr());
     // SAFETY: `combine_into` writes as many values as `a` has.
@@ -62,12 +25,12 @@ pub(crate) fn combine<T: Element>(a: &[T], b: &[T], how: Combination) -> Vec<T> 
 }
 
 /// `target += other`
-pub(crate) fn add_assign<T: Element>(target: &mut [T], other: &[T]) {
+pub(crate) fn add_assign<T: Float>(target: &mut [T], other: &[T]) {
     let to = Shared(target.as_mut_ptr());
     combine_into(target, other, Combination::Sum, to);
 }
 
-fn combine_into<T: Element>(a: &[T], b: &[T], how: Combination, to: Shared<T>) {
+fn combine_into<T: Float>(a: &[T], b: &[T], how: Combination, to: Shared<T>) {
     assert_eq!(a.len(), b.len());
     let level = level();
     let (a, b) = (
@@ -102,7 +65,7 @@ pub(crate) struct Combine<T> {
     pub(crate) how: Combination,
 }
 
-impl<T: Element> Kernel<T> for Combine<T> {
+impl<T: Float> Kernel<T> for Combine<T> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<V: Vector<Scalar = T>>(self) {
@@ -143,7 +106,7 @@ unsafe fn zip<V: Vector>(
 }
 
 /// The sums of the columns of `x [rows, width]`: rows in fixed groups, the groups in order.
-pub(crate) fn column_sums<T: Element>(x: &[T], width: usize) -> Vec<T> {
+pub(crate) fn column_sums<T: Float>(x: &[T], width: usize) -> Vec<T> {
     let rows = x.len() / width;
     let groups = rows.div_ceil(GROUP);
     let mut partial = vec![T::default(); groups * width];
@@ -161,7 +124,7 @@ pub(crate) fn column_sums<T: Element>(x: &[T], width: usize) -> Vec<T> {
 }
 
 /// The sum of the rows, one after the other.
-pub(crate) fn sum_rows<T: Element>(rows: &[T], width: usize) -> Vec<T> {
+pub(crate) fn sum_rows<T: Float>(rows: &[T], width: usize) -> Vec<T> {
     let mut sums = vec![T::default(); width];
     for row in rows.chunks_exact(width) {
         sums.iter_mut().zip(row).for_each(|(sum, &x)| *sum += x);

@@ -8,7 +8,7 @@
 //! runs on devices and dtypes that have no fast path, and `PEFTBENCH_REFERENCE=1` forces it ([`reference_path`]).
 //!
 //! Letters in shapes: B examples, N rows (tokens) of a packed batch, H hidden, P virtual tokens, R rank, V rows of a
-//! table, C classes. All 2-D tensors are row-major; one that is not contiguous is copied first.
+//! table or words of a vocabulary, C classes. All 2-D tensors are row-major; one that is not contiguous is copied first.
 
 // The only crate with `unsafe`: every block says why it holds.
 #![allow(unsafe_code)]
@@ -18,10 +18,13 @@
 
 mod activation;
 mod adamw;
+mod add;
 mod attention;
 mod cross_entropy;
 mod dropout;
+mod element;
 mod elementwise;
+mod gated;
 mod gemm;
 mod gradients;
 mod kronecker_sum;
@@ -30,24 +33,28 @@ mod linear;
 mod low_rank;
 mod memory;
 mod path;
+mod rms_norm;
 mod roofline;
+mod rotary;
 mod rows;
 mod scale_shift;
 mod simd;
 mod spans;
 mod tape;
 mod threads;
+mod vocabulary_cross_entropy;
 
 /// Version of the numbers: raised whenever a change of an operation, forward or backward, gives other bits than before.
 pub const NUMERICS: u32 = 1;
 
 pub use activation::{Activation, activate};
 pub use adamw::{AdamWStep, Moments, adamw_step, sum_of_squares};
-pub use attention::attention;
+pub use add::add;
+pub use attention::{Attention, attention};
 pub use candle_core::Result;
 pub use cross_entropy::cross_entropy;
 pub use dropout::dropout;
-pub use elementwise::add;
+pub use gated::{gated, gated_halves};
 pub use gradients::without_gradients;
 pub use kronecker_sum::kronecker_sum;
 pub use layer_norm::LayerNorm;
@@ -55,10 +62,13 @@ pub use linear::Linear;
 pub use low_rank::low_rank_add;
 pub use memory::keep_freed_memory;
 pub use path::{reference_path, with_reference_path};
+pub use rms_norm::RmsNorm;
 pub use roofline::large_product_gflops;
+pub use rotary::{RotaryLayout, rotary};
 pub use rows::{embed, mean_spans, prepend_rows, select_rows};
 pub use scale_shift::scale_shift;
 pub use simd::{Level, levels, with_level};
 pub use spans::Spans;
 pub use tape::{backward, is_recorded};
-pub use threads::{set_threads, threads};
+pub use threads::{available_threads, set_threads, threads, with_threads};
+pub use vocabulary_cross_entropy::vocabulary_cross_entropy;

@@ -5,15 +5,23 @@ use std::cell::RefCell;
 use crate::threads::Shared;
 
 /// Tells glibc's allocator to keep freed memory for the next tensor instead of giving it back to the system, where
-/// it would have to be mapped, zeroed and touched again page by page. Call it once, first thing in `main`. Does
-/// nothing with other C libraries.
-pub fn keep_freed_memory() {
+/// it would have to be mapped, zeroed and touched again page by page. Call it first thing in `main`, before another
+/// thread exists. Whether it is in force: not with other C libraries, nor if another thread runs already.
+pub fn keep_freed_memory() -> bool {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    // SAFETY: `mallopt` only sets parameters of the allocator; both values are in their documented range.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+    if crate::threads::alone() == Some(true) {
+        // Older versions refuse a threshold above half of what they map for a thread's heap at a time.
+        const OLDER: libc::c_int = 4 * 1024 * 1024 * size_of::<libc::c_long>() as libc::c_int;
+        // SAFETY: `mallopt` is not safe beside another thread that allocates; there is none. A value that the library
+        // does not take changes nothing.
+        return unsafe {
+            let mapped = [1 << 30, OLDER]
+                .into_iter()
+                .any(|threshold| libc::mallopt(libc::M_MMAP_THRESHOLD, threshold) == 1);
+            mapped && libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX) == 1
+        };
     }
+    false
 }
 
 /// A result buffer that a kernel fills.

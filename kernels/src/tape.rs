@@ -10,6 +10,7 @@
 //! the result itself hangs on the last one, and an op keeps alive what its own backward reads and no more. So the
 //! numbers of a result go when its last reader lets go of it, not when the graph does.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, Weak};
@@ -20,7 +21,8 @@ use candle_core::{
     StorageRef, Tensor, TensorId, bail,
 };
 
-use crate::simd::Element;
+use crate::elementwise::add_assign;
+use crate::simd::Float;
 
 /// The backward of one applied op, with what it kept for it.
 pub(crate) trait Node<T>: Send + Sync + 'static {
@@ -40,7 +42,7 @@ struct Slot<T> {
     so_far: Option<Arc<Vec<T>>>,
 }
 
-impl<T: Element> Gradients<T> {
+impl<T: Recordable> Gradients<T> {
     /// Number of inputs.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
@@ -89,7 +91,7 @@ impl<T: Element> Gradients<T> {
 }
 
 /// `a + b`, in whichever of the two nobody else holds.
-fn sum<T: Element>(a: Arc<Vec<T>>, b: Arc<Vec<T>>) -> Arc<Vec<T>> {
+fn sum<T: Recordable>(a: Arc<Vec<T>>, b: Arc<Vec<T>>) -> Arc<Vec<T>> {
     let (mut a, mut b) = if Arc::strong_count(&a) == 1 {
         (a, b)
     } else {
@@ -99,7 +101,7 @@ fn sum<T: Element>(a: Arc<Vec<T>>, b: Arc<Vec<T>>) -> Arc<Vec<T>> {
         std::mem::swap(&mut a, &mut b);
     }
     let target = Arc::make_mut(&mut a);
-    crate::elementwise::add_assign(target, &b);
+    add_assign(target, &b);
     a
 }
 
@@ -109,7 +111,7 @@ pub(crate) struct Entry<T> {
     node: Box<dyn Node<T>>,
 }
 
-impl<T: Element> Entry<T> {
+impl<T: Recordable> Entry<T> {
     fn backward(
         &self,
         grad: &Arc<Vec<T>>,
@@ -180,13 +182,31 @@ impl<T> Registry<T> {
     }
 }
 
+/// A float whose ops are recorded.
+pub(crate) trait Recordable: Float {
+    /// This thread's record of the ops applied with this dtype.
+    fn with_registry<R>(f: impl FnOnce(&mut Registry<Self>) -> R) -> R;
+}
+
+macro_rules! recordable {
+    ($($float:ty),*) => {$(
+        impl Recordable for $float {
+            fn with_registry<R>(f: impl FnOnce(&mut Registry<$float>) -> R) -> R {
+                thread_local!(static REGISTRY: RefCell<Registry<$float>> = RefCell::default());
+                REGISTRY.with_borrow_mut(f)
+            }
+        }
+    )*};
+}
+recordable!(f32, f64);
+
 /// Whether any of these needs a backward.
 pub(crate) fn tracked(inputs: &[&Tensor]) -> bool {
     !crate::gradients::off() && inputs.iter().any(|input| input.track_op())
 }
 
 /// The result of an op as a tensor, recorded with `node` if any of the inputs is tracked.
-pub(crate) fn record<T: Element>(
+pub(crate) fn record<T: Recordable>(
     inputs: &[&Tensor],
     data: Vec<T>,
     shape: impl Into<Shape>,
@@ -262,7 +282,7 @@ struct Recorded<T> {
     shape: Shape,
 }
 
-impl<T: Element> Recorded<T> {
+impl<T: Recordable> Recorded<T> {
     fn result(&self) -> Result<(CpuStorage, Shape)> {
         Ok((T::to_cpu_storage_owned(Vec::new()), self.shape.clone()))
     }
@@ -284,7 +304,7 @@ impl<T: Element> Recorded<T> {
 }
 
 /// A gradient as a tensor of the shape of its input; zeros if there was no contribution.
-fn to_tensor<T: Element>(grad: Option<Arc<Vec<T>>>, input: &Tensor) -> Result<Tensor> {
+fn to_tensor<T: Recordable>(grad: Option<Arc<Vec<T>>>, input: &Tensor) -> Result<Tensor> {
     match grad {
         Some(grad) => {
             let grad = Arc::try_unwrap(grad).unwrap_or_else(|shared| shared.to_vec());
@@ -294,7 +314,7 @@ fn to_tensor<T: Element>(grad: Option<Arc<Vec<T>>>, input: &Tensor) -> Result<Te
     }
 }
 
-impl<T: Element> CustomOp1 for Recorded<T> {
+impl<T: Recordable> CustomOp1 for Recorded<T> {
     fn name(&self) -> &'static str {
         self.entry.node.name()
     }
@@ -306,7 +326,7 @@ impl<T: Element> CustomOp1 for Recorded<T> {
     }
 }
 
-impl<T: Element> CustomOp2 for Recorded<T> {
+impl<T: Recordable> CustomOp2 for Recorded<T> {
     fn name(&self) -> &'static str {
         self.entry.node.name()
     }
@@ -331,7 +351,7 @@ impl<T: Element> CustomOp2 for Recorded<T> {
     }
 }
 
-impl<T: Element> CustomOp3 for Recorded<T> {
+impl<T: Recordable> CustomOp3 for Recorded<T> {
     fn name(&self) -> &'static str {
         self.entry.node.name()
     }
@@ -429,7 +449,7 @@ pub fn is_recorded(loss: &Tensor) -> bool {
 }
 
 /// The ops that lead to `loss`, each after those that use its result; `None` if one is not ours.
-fn order<T: Element>(loss: &Tensor) -> Option<Vec<(Tensor, Arc<Entry<T>>)>> {
+fn order<T: Recordable>(loss: &Tensor) -> Option<Vec<(Tensor, Arc<Entry<T>>)>> {
     let mut sorted = Vec::new();
     let mut seen = HashSet::new();
     // Depth first without recursion: a tensor comes up twice, to visit its inputs and then to be put down.
@@ -457,7 +477,7 @@ fn order<T: Element>(loss: &Tensor) -> Option<Vec<(Tensor, Arc<Entry<T>>)>> {
     Some(sorted)
 }
 
-fn own_backward<T: Element>(loss: &Tensor) -> Result<Option<GradStore>> {
+fn own_backward<T: Recordable>(loss: &Tensor) -> Result<Option<GradStore>> {
     if loss.elem_count() != 1 || !loss.track_op() {
         return Ok(None);
     }
@@ -505,7 +525,7 @@ pub(crate) struct View<'a, T> {
 }
 
 /// Reads `tensor`, which must be contiguous and hold `T`.
-pub(crate) fn view<T: Element>(tensor: &Tensor) -> Result<View<'_, T>> {
+pub(crate) fn view<T: Recordable>(tensor: &Tensor) -> Result<View<'_, T>> {
     let (guard, layout) = tensor.storage_and_layout();
     let (data, len) = match (&*guard, layout.contiguous_offsets()) {
         (Storage::Cpu(storage), Some((start, end))) => {

@@ -1,54 +1,110 @@
-//! One number of threads, and one pool, for everything that computes.
+//! One number of threads for everything that computes, and the pool that the ops share.
+//!
+//! A pass is cut into tasks. The calling thread takes one task after the other, and every worker that is awake does
+//! the same; a task's numbers do not depend on who computes it. Nobody waits for a worker that has taken nothing: on a
+//! busy machine the caller does all of a short pass itself, as if it had one thread. An idle thread looks for work for a
+//! fraction of a millisecond, offering its core to others in between, and then sleeps.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::any::Any;
+use std::cell::{Cell, UnsafeCell};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
 
-use candle_core::utils::barrier_pool;
 use candle_core::{Result, bail};
+
+/// How long a worker looks for the next pass before it sleeps: longer than the gaps between the ops of a step.
+const WORKER_LOOKS: Duration = Duration::from_micros(200);
+/// How long a caller looks for the end of the others' tasks before it sleeps. If one of them has lost its core, this
+/// gives it the caller's.
+const CALLER_LOOKS: Duration = Duration::from_micros(50);
+
+static THREADS: OnceLock<usize> = OnceLock::new();
+static POOL: Pool = Pool::new();
+
+thread_local! {
+    static OVERRIDE: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// The number of cores that this process may use: those of its affinity mask, or fewer if a cgroup's quota says so.
+pub fn available_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
 
 /// Makes `n` threads compute: ours, candle's, and those of the `gemm` crate under it.
 ///
-/// Call it once, first thing in `main`, while the process has a single thread and before any tensor exists: the
-/// pools read `CANDLE_NUM_THREADS` and `RAYON_NUM_THREADS` when they start, and those are what this sets.
+/// Call it first thing in `main`, before another thread exists. candle's pools know no other way than the environment
+/// variables `CANDLE_NUM_THREADS` and `RAYON_NUM_THREADS`, which are set where that is safe: on Linux while the process
+/// has a single thread, on Windows always. Elsewhere candle's own ops keep their default.
+///
+/// An error if `n` is 0 or more than [`available_threads`], if another number is in use already, or if another thread
+/// might be reading the environment.
 pub fn set_threads(n: usize) -> Result<()> {
-    if n == 0 {
-        bail!("threads: at least one is needed, got 0")
+    let most = available_threads();
+    if n == 0 || n > most {
+        bail!("threads: got {n}, but this machine gives the process 1 to {most}")
     }
-    for name in ["CANDLE_NUM_THREADS", "RAYON_NUM_THREADS"] {
-        // SAFETY: documented to run before any other thread exists, so nobody reads the environment meanwhile.
-        unsafe { std::env::set_var(name, n.to_string()) }
+    if alone() == Some(false) {
+        bail!("threads: {n} cannot be set any more, other threads are running already")
+    }
+    let set = *THREADS.get_or_init(|| n);
+    if set != n {
+        bail!("threads: {n} cannot be set any more, {set} are in use already")
+    }
+    if alone() == Some(true) || cfg!(windows) {
+        for name in ["CANDLE_NUM_THREADS", "RAYON_NUM_THREADS"] {
+            // SAFETY: nobody else reads the environment meanwhile: this process has a single thread, or it runs on
+            // Windows, where the function is safe.
+            unsafe { std::env::set_var(name, n.to_string()) }
+        }
     }
     Ok(())
 }
 
-/// The number of threads that the ops use.
-pub fn threads() -> usize {
-    barrier_pool().n_workers() + 1
+/// Whether this process has a single thread; `None` where the system does not tell.
+pub(crate) fn alone() -> Option<bool> {
+    let threads = std::fs::read_dir("/proc/self/task").ok()?;
+    Some(threads.count() == 1)
 }
 
-/// Runs `task(0..tasks)`, each once, on the pool of candle's own elementwise ops: its workers wait spinning for a
-/// while, so handing work over takes a microsecond, and two pools would take each other's cores.
-///
-/// A free thread takes the next task. Every number is computed inside one task, so who takes it changes no bit. A
-/// task must not call `parallel` or candle.
-pub(crate) fn parallel(tasks: usize, task: impl Fn(usize) + Sync) {
-    if tasks <= 1 || threads() == 1 {
-        (0..tasks).for_each(task);
-        return;
-    }
-    let next = AtomicUsize::new(0);
-    barrier_pool().execute(|_| {
-        loop {
-            let i = next.fetch_add(1, Ordering::Relaxed);
-            if i >= tasks {
-                break;
-            }
-            task(i);
+/// The number of threads that the ops use: what [`set_threads`] said, else [`available_threads`].
+pub fn threads() -> usize {
+    OVERRIDE
+        .get()
+        .unwrap_or_else(|| *THREADS.get_or_init(available_threads))
+}
+
+/// Runs `f` with the ops of this thread on `n` threads, which may be more than there are cores. No result depends on it.
+pub fn with_threads<R>(n: usize, f: impl FnOnce() -> R) -> R {
+    struct Restore(Option<usize>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            OVERRIDE.set(self.0);
         }
-    });
+    }
+    let _restore = Restore(OVERRIDE.replace(Some(n.max(1))));
+    f()
+}
+
+/// Runs `task(0..tasks)`, each once, on the threads of the pool.
+///
+/// Every number is computed inside one task, so who takes it changes no bit. If the pool is busy with the work of
+/// another thread, or if the caller is itself a task, the caller runs them all, one after the other.
+pub(crate) fn parallel(tasks: usize, task: impl Fn(usize) + Sync) {
+    let threads = threads().min(tasks);
+    if threads > 1
+        && let Some(workers) = POOL.try_own()
+    {
+        POOL.run(workers, threads - 1, tasks, &task);
+    } else {
+        (0..tasks).for_each(task);
+    }
 }
 
 /// Splits `items` into nearly equal ranges and runs them in parallel: about four per thread, each of at least
-/// `least` items. The split depends on nothing else, so sums taken per range come out the same on every run.
+/// `least` items. An op whose sums go over items adds them up in groups that do not depend on this split.
 pub(crate) fn parallel_ranges(
     items: usize,
     least: usize,
@@ -56,6 +112,177 @@ pub(crate) fn parallel_ranges(
 ) {
     let parts = (items / least.max(1)).clamp(1, 4 * threads());
     parallel(parts, |i| task(i * items / parts..(i + 1) * items / parts));
+}
+
+type Task<'a> = dyn Fn(usize) + Sync + 'a;
+
+/// The threads that help, and the pass that they help with.
+struct Pool {
+    /// Whoever holds this may start a pass.
+    workers: Mutex<Vec<Worker>>,
+    /// The pass's task. Written by the owner of `workers` while `unfinished` is 0, read by those who have taken a part.
+    task: UnsafeCell<Option<*const Task<'static>>>,
+    /// Parts that nobody has taken yet: to lower it from `i + 1` to `i` is to take part `i`.
+    untaken: AtomicUsize,
+    /// Parts that are not done yet.
+    unfinished: AtomicUsize,
+    /// Workers that this pass wants.
+    helpers: AtomicUsize,
+    /// Whether the caller sleeps until `unfinished` is 0.
+    caller_sleeps: AtomicBool,
+    sleep: Mutex<()>,
+    done: Condvar,
+    /// What the first part that failed said.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+struct Worker {
+    thread: Thread,
+    sleeps: Arc<AtomicBool>,
+}
+
+// SAFETY: `task` is the only field that is not `Sync`. Its writer has seen `unfinished` at 0, so nobody holds a part;
+// its readers hold a part, which they took after the write (`untaken` is raised after it), and give it back after their
+// last use. The task itself is `Sync`.
+unsafe impl Sync for Pool {}
+
+impl Pool {
+    const fn new() -> Self {
+        Self {
+            workers: Mutex::new(Vec::new()),
+            task: UnsafeCell::new(None),
+            untaken: AtomicUsize::new(0),
+            unfinished: AtomicUsize::new(0),
+            helpers: AtomicUsize::new(0),
+            caller_sleeps: AtomicBool::new(false),
+            sleep: Mutex::new(()),
+            done: Condvar::new(),
+            panic: Mutex::new(None),
+        }
+    }
+
+    /// The right to start a pass, unless one is under way.
+    fn try_own(&self) -> Option<MutexGuard<'_, Vec<Worker>>> {
+        match self.workers.try_lock() {
+            Ok(workers) => Some(workers),
+            // A task has failed under it; the list of workers is whole.
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// Runs `task(0..tasks)` with at most `helpers` workers beside the caller.
+    fn run(
+        &'static self,
+        mut workers: MutexGuard<Vec<Worker>>,
+        helpers: usize,
+        tasks: usize,
+        task: &Task,
+    ) {
+        while workers.len() < helpers {
+            match self.spawn(workers.len()) {
+                Some(worker) => workers.push(worker),
+                // The system gives no more threads: those that there are do the work.
+                None => break,
+            }
+        }
+        // SAFETY: this thread owns the pool and no part is held. The task outlives its use: `run` does not return, nor
+        // unwind, before every part is finished, and later nobody can take one.
+        unsafe {
+            let task = std::mem::transmute::<*const Task, *const Task<'static>>(task);
+            *self.task.get() = Some(task);
+        }
+        self.helpers.store(helpers, SeqCst);
+        self.unfinished.store(tasks, SeqCst);
+        self.untaken.store(tasks, SeqCst);
+        for worker in workers.iter().take(helpers) {
+            if worker.sleeps.load(SeqCst) {
+                worker.thread.unpark();
+            }
+        }
+        self.work();
+        if !look(CALLER_LOOKS, || self.unfinished.load(SeqCst) == 0) {
+            let mut sleep = ignore_poison(self.sleep.lock());
+            self.caller_sleeps.store(true, SeqCst);
+            while self.unfinished.load(SeqCst) != 0 {
+                sleep = ignore_poison(self.done.wait(sleep));
+            }
+            self.caller_sleeps.store(false, SeqCst);
+        }
+        let panic = ignore_poison(self.panic.lock()).take();
+        drop(workers);
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
+    }
+
+    /// Takes parts and computes them until none is left.
+    fn work(&self) {
+        loop {
+            let taken = self
+                .untaken
+                .fetch_update(SeqCst, SeqCst, |untaken| untaken.checked_sub(1));
+            let Ok(untaken) = taken else { return };
+            // SAFETY: this thread holds a part, so the task is there and stays.
+            let task = unsafe { (*self.task.get()).map(|task| &*task) };
+            if let Some(task) = task
+                && let Err(panic) = catch_unwind(AssertUnwindSafe(|| task(untaken - 1)))
+            {
+                ignore_poison(self.panic.lock()).get_or_insert(panic);
+            }
+            if self.unfinished.fetch_sub(1, SeqCst) == 1 && self.caller_sleeps.load(SeqCst) {
+                // The caller holds the lock from before its last look at `unfinished` until it sleeps.
+                drop(ignore_poison(self.sleep.lock()));
+                self.done.notify_one();
+            }
+        }
+    }
+
+    fn spawn(&'static self, number: usize) -> Option<Worker> {
+        let sleeps = Arc::new(AtomicBool::new(false));
+        let own = sleeps.clone();
+        let wanted = move || self.untaken.load(SeqCst) > 0 && number < self.helpers.load(SeqCst);
+        let life = move || {
+            loop {
+                if look(WORKER_LOOKS, wanted) {
+                    self.work();
+                    continue;
+                }
+                own.store(true, SeqCst);
+                // A pass that starts from here on sees that this worker sleeps.
+                while !wanted() {
+                    std::thread::park();
+                }
+                own.store(false, SeqCst);
+            }
+        };
+        let name = format!("kernels-{}", number + 1);
+        let handle = std::thread::Builder::new().name(name).spawn(life).ok()?;
+        let thread = handle.thread().clone();
+        Some(Worker { thread, sleeps })
+    }
+}
+
+fn ignore_poison<T>(result: std::result::Result<T, PoisonError<T>>) -> T {
+    result.unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Looks for `found` until it holds or the time is over; whether it holds.
+fn look(time: Duration, found: impl Fn() -> bool) -> bool {
+    let start = Instant::now();
+    loop {
+        for _ in 0..32 {
+            if found() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        if start.elapsed() > time {
+            return false;
+        }
+        // Whoever else wants this core has it now; with nobody waiting this returns at once.
+        std::thread::yield_now();
+    }
 }
 
 /// A pointer that tasks may share. Whoever makes one promises that tasks write to disjoint places.
@@ -74,5 +301,92 @@ impl<T> Shared<T> {
     pub(crate) unsafe fn add(&self, offset: usize) -> *mut T {
         // SAFETY: passed on.
         unsafe { self.0.add(offset) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// How often each task ran.
+    fn counts(tasks: usize, run: impl FnOnce(&Task)) -> Vec<usize> {
+        let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+        run(&|i| {
+            counts[i].fetch_add(1, SeqCst);
+        });
+        counts.iter().map(|count| count.load(SeqCst)).collect()
+    }
+
+    #[test]
+    fn every_task_runs_once_on_any_number_of_threads() {
+        for threads in [1, 2, 3, 9] {
+            for tasks in [0, 1, 2, 7, 1000] {
+                let counts = counts(tasks, |count| {
+                    with_threads(threads, || parallel(tasks, count));
+                });
+                assert_eq!(counts, vec![1; tasks], "{tasks} tasks, {threads} threads");
+            }
+        }
+    }
+
+    #[test]
+    fn passes_one_after_the_other_find_workers_awake_and_asleep() {
+        for pass in 0..2000 {
+            let counts = counts(3, |count| with_threads(3, || parallel(3, count)));
+            assert_eq!(counts, [1; 3], "pass {pass}");
+            if pass % 400 == 0 {
+                std::thread::sleep(2 * WORKER_LOOKS);
+            }
+        }
+    }
+
+    #[test]
+    fn a_task_may_itself_run_tasks() {
+        let counts = counts(12, |count| {
+            with_threads(3, || {
+                parallel(3, |i| with_threads(3, || parallel(4, |j| count(4 * i + j))));
+            });
+        });
+        assert_eq!(counts, [1; 12]);
+    }
+
+    #[test]
+    fn several_callers_at_once_all_get_their_results() {
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let counts = counts(20, |count| with_threads(3, || parallel(20, count)));
+                        assert_eq!(counts, [1; 20]);
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_task_that_panics_says_so_to_the_caller_and_harms_no_later_pass() {
+        for _ in 0..3 {
+            let counts = counts(8, |count| {
+                let failed = catch_unwind(AssertUnwindSafe(|| {
+                    with_threads(3, || {
+                        parallel(8, |i| {
+                            count(i);
+                            assert!(i != 5, "task five");
+                        });
+                    });
+                }));
+                let message = failed.unwrap_err();
+                assert!(
+                    message
+                        .downcast_ref::<&str>()
+                        .unwrap()
+                        .contains("task five")
+                );
+            });
+            // A pass that runs in the caller alone (another test owns the pool) ends with the task that failed.
+            assert!(counts.iter().all(|&count| count <= 1) && counts[5] == 1);
+        }
     }
 }

@@ -325,23 +325,110 @@ fn layer_norm_matches_alone_and_with_a_residual() {
 
 #[test]
 fn layer_norm_of_a_constant_row_is_beta() {
-    let x = Tensor::full(1234.567f32, (3, 100), &Device::Cpu).unwrap();
-    let gamma = Tensor::ones(100, DType::F32, &Device::Cpu).unwrap();
-    let beta = Tensor::full(0.25f32, 100, &Device::Cpu).unwrap();
+    let beta = |width: usize| Tensor::full(0.25f32, width, &Device::Cpu).unwrap();
+    let norm = |x: Vec<f32>, eps: f64| {
+        let width = x.len();
+        let gamma = Tensor::ones(width, DType::F32, &Device::Cpu).unwrap();
+        let x = Tensor::from_vec(x, (1, width), &Device::Cpu).unwrap();
+        let y = LayerNorm::new(gamma, beta(width), eps).unwrap().forward(&x);
+        values(&y.unwrap())
+    };
     for &level in levels() {
-        let y = with_level(level, || {
-            LayerNorm::new(gamma.clone(), beta.clone(), 1e-12)
-                .unwrap()
-                .forward(&x)
-                .unwrap()
+        with_level(level, || {
+            // The sum and the mean of these are exact.
+            assert_eq!(norm(vec![1234.5; 128], 1e-12), [0.25; 128], "{level:?}");
+            // The mean of these may be off by a few ulp, of 1.2e-4 each, which 1 / √ε makes larger.
+            let off = norm(vec![1234.567; 100], 1e-3);
+            let most = off.iter().fold(0f64, |m, y| m.max((y - 0.25).abs()));
+            assert!(most < 0.02, "{level:?}: {most}");
+            // Nearly constant: of variance 1/4, which `E[x²] − μ²` would lose among squares of a million.
+            let near = (0..128).map(|i| 1000.0 + if i % 2 == 0 { 0.5 } else { -0.5 });
+            for (i, y) in norm(near.collect(), 1e-12).into_iter().enumerate() {
+                let expected = if i % 2 == 0 { 1.25 } else { -0.75 };
+                assert!((y - expected).abs() < 1e-5, "{level:?}: {y} at {i}");
+            }
         });
-        // The mean may be off by an ulp of 1234, which √ε turns into ±1 but never into NaN.
-        assert!(
-            values(&y)
-                .iter()
-                .all(|y| y.is_finite() && (y - 0.25).abs() <= 1.01),
-            "{level:?}"
-        );
+    }
+}
+
+#[test]
+fn rms_norm_matches_alone_by_runs_and_with_a_residual() {
+    for (n, runs, h) in [
+        (1, 1, 1),
+        (1, 1, 16),
+        (5, 1, 33),
+        (200, 1, 48),
+        (3, 1, 384),
+        (7, 3, 20),
+    ] {
+        let inputs = seeded(&[&[n, runs * h], &[n, runs * h], &[h]]);
+        let residual =
+            |t: &[Tensor]| RmsNorm::new(t[2].clone(), 1e-5)?.forward_residual(&t[0], &t[1]);
+        let trained: &[&[usize]] = match h {
+            // One value over its own size: the gradient of x is a difference of equal numbers.
+            1 => &[&[], &[2]],
+            _ => &[&[], &[0], &[1], &[2], &[0, 1, 2]],
+        };
+        check(&residual, &inputs, trained);
+        let alone = [inputs[0].clone(), inputs[2].clone()];
+        let trained: &[&[usize]] = match h {
+            1 => &[&[], &[1]],
+            _ => &[&[], &[0], &[1], &[0, 1]],
+        };
+        let op = |t: &[Tensor]| RmsNorm::new(t[1].clone(), 1e-5)?.forward(&t[0]);
+        check(&op, &alone, trained);
+    }
+    // 3 and 4: the mean of the squares is 12.5.
+    let t = |v: &[f32]| Tensor::from_slice(v, v.len(), &Device::Cpu).unwrap();
+    let x = t(&[3.0, 4.0]).unsqueeze(0).unwrap();
+    let y = RmsNorm::new(t(&[1.0, 2.0]), 0.0).unwrap().forward(&x);
+    let expected = [3.0 / 12.5f64.sqrt(), 8.0 / 12.5f64.sqrt()];
+    assert!(distance(&values(&y.unwrap()), &expected) < 1e-6);
+}
+
+/// Cosines and sines of arbitrary angles, a row per row.
+fn angles(rows: usize, pairs: usize) -> [Tensor; 2] {
+    let angle = seeded(&[&[rows, pairs]]).remove(0);
+    [angle.cos().unwrap(), angle.sin().unwrap()]
+}
+
+#[test]
+fn rotary_embeddings_match_in_both_layouts_whole_and_partial() {
+    for (rows, heads, d, pairs) in [(1, 1, 2, 1), (5, 3, 8, 4), (40, 2, 10, 3), (9, 2, 64, 32)] {
+        for layout in [RotaryLayout::HalfSplit, RotaryLayout::Interleaved] {
+            let [cos, sin] = angles(rows, pairs);
+            let inputs = [seeded(&[&[rows, heads * d]]).remove(0), cos, sin];
+            let op = |t: &[Tensor]| rotary(&t[0], &t[1], &t[2], d, layout);
+            check(&op, &inputs, &[&[], &[0]]);
+        }
+    }
+}
+
+#[test]
+fn a_right_angle_turns_the_first_of_a_pair_into_the_second() {
+    let t = |v: &[f32]| Tensor::from_slice(v, (1, v.len()), &Device::Cpu).unwrap();
+    let (cos, sin) = (t(&[0.0, 1.0]), t(&[1.0, 0.0]));
+    let x = t(&[1.0, 2.0, 3.0, 4.0, 9.0]);
+    let turned = |layout| values(&rotary(&x, &cos, &sin, 5, layout).unwrap());
+    assert_eq!(turned(RotaryLayout::HalfSplit), [-3.0, 2.0, 1.0, 4.0, 9.0]);
+    assert_eq!(
+        turned(RotaryLayout::Interleaved),
+        [-2.0, 1.0, 3.0, 4.0, 9.0]
+    );
+}
+
+#[test]
+fn gated_activations_match_for_both_operands_and_for_halves() {
+    for f in ACTIVATIONS {
+        for (n, width) in [(1, 1), (5, 33), (40, 150)] {
+            let inputs = seeded(&[&[n, width], &[n, width]]);
+            let op = |t: &[Tensor]| gated(&t[0], &t[1], f);
+            check(&op, &inputs, &[&[], &[0], &[1], &[0, 1]]);
+            let both = [Tensor::cat(&inputs, 1).unwrap()];
+            check(&|t| gated_halves(&t[0], f), &both, &[&[], &[0]]);
+            let apart = values(&gated(&inputs[0], &inputs[1], f).unwrap());
+            assert_eq!(values(&gated_halves(&both[0], f).unwrap()), apart);
+        }
     }
 }
 
@@ -364,6 +451,105 @@ fn attention_matches_on_spans_of_all_lengths() {
         let inputs = seeded(&[&[m, h], &[n, h], &[n, h]]);
         let op = |t: &[Tensor]| attention(&t[0], &t[1], &t[2], &query_spans, &key_spans, heads);
         check(&op, &inputs, &[&[], &[0], &[1], &[2], &[0, 1, 2]]);
+    }
+}
+
+/// All kinds of hiding, with 6 heads over some heads of keys.
+fn hidings(key_value_heads: usize) -> Vec<Attention> {
+    let kinds = [
+        (false, None),
+        (true, None),
+        (true, Some(1)),
+        (true, Some(20)),
+        (false, Some(1)),
+        (false, Some(7)),
+        (false, Some(64)),
+    ];
+    let attention = |(causal, window)| Attention {
+        heads: 6,
+        key_value_heads,
+        causal,
+        window,
+    };
+    kinds.into_iter().map(attention).collect()
+}
+
+#[test]
+fn attention_that_hides_and_shares_keys_matches() {
+    // Longer than a block of queries; the second with queries at the end of their keys.
+    let cases: [(&[usize], &[usize], usize); 3] = [
+        (&[5, 1, 70], &[5, 1, 70], 4),
+        (&[1, 3, 60], &[1, 40, 75], 5),
+        (&[2], &[2], 16),
+    ];
+    for (queries, keys, d) in cases {
+        let (query_spans, key_spans) = (
+            Spans::from_lengths(queries).unwrap(),
+            Spans::from_lengths(keys).unwrap(),
+        );
+        for key_value_heads in [2, 6] {
+            let (m, n) = (query_spans.rows(), key_spans.rows());
+            let (h, kv) = (6 * d, key_value_heads * d);
+            let inputs = seeded(&[&[m, h], &[n, kv], &[n, kv]]);
+            for attention in hidings(key_value_heads) {
+                let op =
+                    |t: &[Tensor]| attention.forward(&t[0], &t[1], &t[2], &query_spans, &key_spans);
+                check(&op, &inputs, &[&[], &[1], &[0, 1, 2]]);
+            }
+        }
+    }
+}
+
+/// Equal scores: the result is the mean of the values that are seen.
+#[test]
+fn a_query_sees_the_keys_that_its_kind_of_attention_shows() {
+    let n = 9;
+    let spans = Spans::from_lengths(&[n]).unwrap();
+    let q = Tensor::zeros((n, 1), DType::F32, &Device::Cpu).unwrap();
+    let v = Tensor::arange(0f32, n as f32, &Device::Cpu).unwrap();
+    let v = v.reshape((n, 1)).unwrap();
+    let means = |causal, window| {
+        let attention = Attention {
+            causal,
+            window,
+            ..Attention::full(1)
+        };
+        values(&attention.forward(&q, &q, &v, &spans, &spans).unwrap())
+    };
+    let expected = |seen: &dyn Fn(usize) -> std::ops::RangeInclusive<usize>| -> Vec<f64> {
+        let mean = |i| (seen(i).start() + seen(i).end()) as f64 / 2.0;
+        (0..n).map(mean).collect()
+    };
+    let close = |a: Vec<f64>, b: Vec<f64>| assert!(distance(&a, &b) < 1e-6, "{a:?} {b:?}");
+    close(means(false, None), expected(&|_| 0..=8));
+    close(means(true, None), expected(&|i| 0..=i));
+    close(means(true, Some(3)), expected(&|i| i.saturating_sub(2)..=i));
+    for window in [4, 5] {
+        close(
+            means(false, Some(window)),
+            expected(&|i| i.saturating_sub(2)..=(i + 2).min(8)),
+        );
+    }
+    close(means(false, Some(usize::MAX)), expected(&|_| 0..=8));
+}
+
+#[test]
+fn one_query_after_a_cache_of_keys_gives_the_last_row_of_the_whole_pass() {
+    let (n, d) = (140, 8);
+    let inputs: Vec<Tensor> = seeded(&[&[n, 6 * d], &[n, 2 * d], &[n, 2 * d]])
+        .iter()
+        .map(|t| t.to_dtype(DType::F32).unwrap())
+        .collect();
+    let (spans, one) = (
+        Spans::from_lengths(&[n]).unwrap(),
+        Spans::from_lengths(&[1]).unwrap(),
+    );
+    let last = inputs[0].narrow(0, n - 1, 1).unwrap();
+    for attention in hidings(2) {
+        let whole = attention.forward(&inputs[0], &inputs[1], &inputs[2], &spans, &spans);
+        let whole = values(&whole.unwrap().narrow(0, n - 1, 1).unwrap());
+        let step = attention.forward(&last, &inputs[1], &inputs[2], &one, &spans);
+        assert!(distance(&values(&step.unwrap()), &whole) < 1e-6);
     }
 }
 
@@ -505,6 +691,45 @@ fn cross_entropy_has_its_closed_form() {
     assert_eq!(values(&cross_entropy(&far, &[0]).unwrap()), [0.0]);
 }
 
+#[test]
+fn the_cross_entropy_over_a_vocabulary_matches() {
+    for (rows, words, h) in [
+        (1, 1, 1),
+        (3, 5, 7),
+        (70, 1300, 33),
+        (64, 512, 48),
+        (150, 40, 16),
+    ] {
+        let inputs = seeded(&[&[rows, h], &[words, h]]);
+        let labels: Vec<u32> = (0..rows as u32).map(|i| i * 131 % words as u32).collect();
+        let op = |t: &[Tensor]| vocabulary_cross_entropy(&t[0], &t[1], &labels);
+        // (With one word there is nothing to learn: all gradients are zero.)
+        let trained: &[&[usize]] = if words == 1 {
+            &[&[]]
+        } else {
+            &[&[], &[0], &[1], &[0, 1]]
+        };
+        check(&op, &inputs, trained);
+    }
+}
+
+/// Logits of ±1000: the loss is the difference to the largest, without overflow.
+#[test]
+fn the_cross_entropy_over_a_vocabulary_survives_large_logits() {
+    let words = 2000;
+    let mut table = vec![0f32; words];
+    (table[3], table[1999]) = (1000.0, -1000.0);
+    let table = Tensor::from_vec(table, (words, 1), &Device::Cpu).unwrap();
+    let hidden = Var::ones((2, 1), DType::F32, &Device::Cpu).unwrap();
+    for (label, loss) in [(3, 0.0), (7, 1000.0), (1999, 2000.0)] {
+        let found = vocabulary_cross_entropy(&hidden, &table, &[label; 2]).unwrap();
+        assert_eq!(values(&found), [loss]);
+        // Per row (1000 − t_label) / 2.
+        let grads = backward(&found).unwrap();
+        assert_eq!(values(grads.get(&hidden).unwrap()), [loss / 2.0; 2]);
+    }
+}
+
 /// A chain as in a transformer layer with LoRA: gradients of one tensor come from several ops, some in place.
 #[test]
 fn a_layer_of_ops_has_the_gradients_of_the_reference() {
@@ -570,6 +795,21 @@ fn wrong_shapes_are_refused_in_words() {
         1e-5,
     )
     .unwrap();
+    let rms = RmsNorm::new(t((1, 4)).flatten_all().unwrap(), 1e-5).unwrap();
+    let split = RotaryLayout::HalfSplit;
+    let trained = Var::zeros((2, 1), DType::F32, &Device::Cpu).unwrap();
+    // Four heads of two values, spans of two keys.
+    let hidden = |heads, key_value_heads, window, queries: usize| {
+        let attention = Attention {
+            heads,
+            key_value_heads,
+            causal: true,
+            window,
+        };
+        let query_spans = Spans::from_lengths(&[queries / 2; 2]).unwrap();
+        let k = t((4, 2 * key_value_heads));
+        attention.forward(&t((queries, 8)), &k, &k, &query_spans, &spans)
+    };
     let refusals = [
         linear.forward(&t((2, 5))).err(),
         norm.forward(&t((2, 5))).err(),
@@ -584,6 +824,20 @@ fn wrong_shapes_are_refused_in_words() {
         dropout(&t((2, 2)), vec![true; 4], 1.0).err(),
         cross_entropy(&t((2, 2)), &[0, 2]).err(),
         add(&t((2, 2)), &t((2, 3))).err(),
+        rms.forward(&t((2, 5))).err(),
+        rms.forward_residual(&t((2, 4)), &t((3, 4))).err(),
+        rotary(&t((2, 6)), &t((2, 1)), &t((2, 1)), 4, split).err(),
+        rotary(&t((2, 6)), &t((3, 1)), &t((3, 1)), 3, split).err(),
+        rotary(&t((2, 6)), &t((2, 2)), &t((2, 2)), 3, split).err(),
+        rotary(&t((2, 6)), &trained, &trained, 3, split).err(),
+        gated(&t((2, 2)), &t((2, 3)), Activation::Swish).err(),
+        gated_halves(&t((2, 3)), Activation::Swish).err(),
+        vocabulary_cross_entropy(&t((2, 3)), &t((5, 4)), &[0, 0]).err(),
+        vocabulary_cross_entropy(&t((2, 3)), &t((5, 3)), &[0]).err(),
+        vocabulary_cross_entropy(&t((2, 3)), &t((5, 3)), &[0, 5]).err(),
+        hidden(4, 3, None, 4).err(),
+        hidden(4, 2, Some(0), 4).err(),
+        hidden(4, 2, None, 6).err(),
     ];
     for (i, refusal) in refusals.iter().enumerate() {
         let text = refusal
@@ -643,4 +897,238 @@ fn exact_zeros_are_inputs_like_any_other() {
         &[&[0, 1]],
     );
     check(&|t| mean_spans(&t[0], &spans, 0), &[zero(&t[0])], &[&[0]]);
+}
+
+type OwnedOp = Box<dyn Fn(&[Tensor]) -> Result<Tensor>>;
+
+/// An op with inputs that are large enough to be shared among threads.
+struct Case {
+    name: &'static str,
+    op: OwnedOp,
+    inputs: Vec<Tensor>,
+}
+
+/// Every op, on `rows` rows.
+fn cases(rows: usize) -> Vec<Case> {
+    let case = |name, shapes: &[&[usize]], op: OwnedOp| Case {
+        name,
+        op,
+        inputs: seeded(shapes),
+    };
+    // Values enough for several tasks of any op.
+    let w = (150_000 / rows).next_multiple_of(24);
+    let half = Spans::from_lengths(&[rows / 2, rows - rows / 2]).unwrap();
+    let (all, halves, longer) = (Spans::from_lengths(&[rows]).unwrap(), half.clone(), half);
+    let keep: Vec<bool> = (0..rows * w).map(|i| i % 3 != 0).collect();
+    let some: Vec<u32> = (0..rows as u32).map(|i| i * 7 % rows as u32).collect();
+    let labels = some.clone();
+    let words: Vec<u32> = (0..rows as u32).map(|i| i * 131 % 1300).collect();
+    let angles = angles(rows, w / 12);
+    let (causal, local) = (all.clone(), all.clone());
+    let grouped = Attention {
+        heads: 6,
+        key_value_heads: 2,
+        causal: true,
+        window: None,
+    };
+    let windowed = Attention {
+        window: Some(20),
+        ..Attention::full(3)
+    };
+    vec![
+        case(
+            "activate",
+            &[&[rows, w]],
+            Box::new(|t| activate(&t[0], Activation::Gelu)),
+        ),
+        case(
+            "add",
+            &[&[rows, w], &[rows, w]],
+            Box::new(|t| add(&t[0], &t[1])),
+        ),
+        case(
+            "attention",
+            &[&[rows, w], &[rows, w], &[rows, w]],
+            Box::new(move |t| attention(&t[0], &t[1], &t[2], &halves, &halves, 3)),
+        ),
+        case(
+            "causal attention over shared keys",
+            &[&[rows, w], &[rows, w / 3], &[rows, w / 3]],
+            Box::new(move |t| grouped.forward(&t[0], &t[1], &t[2], &causal, &causal)),
+        ),
+        case(
+            "attention in a window",
+            &[&[rows, w], &[rows, w], &[rows, w]],
+            Box::new(move |t| windowed.forward(&t[0], &t[1], &t[2], &local, &local)),
+        ),
+        case(
+            "cross-entropy over a vocabulary",
+            &[&[rows, 40], &[1300, 40]],
+            Box::new(move |t| vocabulary_cross_entropy(&t[0], &t[1], &words)),
+        ),
+        case(
+            "gated activation",
+            &[&[rows, w], &[rows, w]],
+            Box::new(|t| gated(&t[0], &t[1], Activation::Swish)),
+        ),
+        case(
+            "gated activation of halves",
+            &[&[rows, w]],
+            Box::new(|t| gated_halves(&t[0], Activation::Gelu)),
+        ),
+        case(
+            "rms norm",
+            &[&[rows, w], &[w]],
+            Box::new(|t| RmsNorm::new(t[1].clone(), 1e-5)?.forward(&t[0])),
+        ),
+        case(
+            "rms norm of a sum, by heads",
+            &[&[rows, w], &[rows, w], &[w / 3]],
+            Box::new(|t| RmsNorm::new(t[2].clone(), 1e-5)?.forward_residual(&t[0], &t[1])),
+        ),
+        case(
+            "rotary",
+            &[&[rows, w]],
+            Box::new(move |t| {
+                let [cos, sin] = [&angles[0], &angles[1]].map(|a| a.to_dtype(t[0].dtype()));
+                rotary(&t[0], &cos?, &sin?, w / 3, RotaryLayout::HalfSplit)
+            }),
+        ),
+        case(
+            "cross-entropy",
+            &[&[rows, w]],
+            Box::new(move |t| cross_entropy(&t[0], &labels)),
+        ),
+        case(
+            "dropout",
+            &[&[rows, w]],
+            Box::new(move |t| dropout(&t[0], keep.clone(), 0.3)),
+        ),
+        case(
+            "kronecker-sum",
+            &[&[4, 4, 4], &[4, rows, 1], &[4, 1, 50]],
+            Box::new(|t| kronecker_sum(&t[0], &t[1], &t[2])),
+        ),
+        case(
+            "layer-norm",
+            &[&[rows, w], &[w], &[w]],
+            Box::new(|t| LayerNorm::new(t[1].clone(), t[2].clone(), 1e-5)?.forward(&t[0])),
+        ),
+        case(
+            "layer-norm of a sum",
+            &[&[rows, w], &[rows, w], &[w], &[w]],
+            Box::new(|t| {
+                LayerNorm::new(t[2].clone(), t[3].clone(), 1e-5)?.forward_residual(&t[0], &t[1])
+            }),
+        ),
+        case(
+            "linear",
+            &[&[rows, w], &[70, w], &[70]],
+            Box::new(|t| Linear::new(t[1].clone(), Some(t[2].clone()))?.forward(&t[0])),
+        ),
+        case(
+            "linear with an activation",
+            &[&[rows, w], &[70, w], &[70]],
+            Box::new(|t| {
+                let layer = Linear::new(t[1].clone(), Some(t[2].clone()))?;
+                layer.forward_activated(&t[0], Activation::Gelu)
+            }),
+        ),
+        case(
+            "low-rank update",
+            &[&[rows, 90], &[rows, w], &[8, w], &[90, 8]],
+            Box::new(|t| low_rank_add(&t[0], &t[1], &t[2], &t[3], 2.0)),
+        ),
+        case(
+            "mean of spans",
+            &[&[rows, w]],
+            Box::new(move |t| mean_spans(&t[0], &longer, 0)),
+        ),
+        case(
+            "rows put in front",
+            &[&[2, w], &[rows, w]],
+            Box::new(move |t| Ok(prepend_rows(&t[0], &t[1], &all)?.0)),
+        ),
+        case(
+            "scale and shift",
+            &[&[rows, w], &[w], &[w]],
+            Box::new(|t| scale_shift(&t[0], Some(&t[1]), Some(&t[2]))),
+        ),
+        case(
+            "selected rows",
+            &[&[rows, w]],
+            Box::new(move |t| select_rows(&t[0], &some)),
+        ),
+    ]
+}
+
+/// The bits of the result and of every gradient.
+fn bits(case: &Case, threads: usize) -> Vec<Vec<u32>> {
+    let variables: Vec<Var> = case
+        .inputs
+        .iter()
+        .map(|t| Var::from_tensor(&t.to_dtype(DType::F32).unwrap()).unwrap())
+        .collect();
+    let inputs: Vec<Tensor> = variables.iter().map(|v| v.as_tensor().clone()).collect();
+    let (y, grads) = with_threads(threads, || {
+        let y = (case.op)(&inputs).unwrap();
+        let grads = backward(&loss(&y).unwrap()).unwrap();
+        (y, grads)
+    });
+    let bits = |t: &Tensor| -> Vec<u32> {
+        let values: Vec<f32> = t.flatten_all().unwrap().to_vec1().unwrap();
+        assert!(values.iter().all(|x| x.is_finite()));
+        values.into_iter().map(f32::to_bits).collect()
+    };
+    std::iter::once(bits(&y))
+        .chain(variables.iter().map(|v| bits(grads.get(v).unwrap())))
+        .collect()
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    with_reference_path(false, || {
+        for rows in [3, 150] {
+            for case in cases(rows) {
+                for &level in levels() {
+                    with_level(level, || {
+                        let alone = bits(&case, 1);
+                        // Five are more than the three rows.
+                        for threads in [2, 5] {
+                            assert!(
+                                alone == bits(&case, threads),
+                                "{} of {rows} rows, {level:?}: {threads} threads give other bits",
+                                case.name
+                            );
+                        }
+                    });
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn any_number_of_threads_sums_squares_and_steps_to_the_same_bits() {
+    let grad = seeded(&[&[60_000]]).remove(0).to_dtype(DType::F32).unwrap();
+    let step = AdamWStep {
+        lr: 0.01,
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.1,
+        step: 1,
+        grad_scale: 1.0,
+    };
+    let run = |threads| {
+        with_threads(threads, || {
+            let param = Var::from_tensor(&(&grad * 3.0).unwrap()).unwrap();
+            let mut moments = Moments::zeros(60_000);
+            adamw_step(&param, &grad, &mut moments, &step).unwrap();
+            let norm = sum_of_squares(&grad).unwrap().to_bits();
+            (values(&param), moments, norm)
+        })
+    };
+    assert_eq!(run(1), run(2));
+    assert_eq!(run(1), run(5));
 }

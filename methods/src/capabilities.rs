@@ -96,6 +96,8 @@ fn small_backbone() -> Result<Backbone> {
         vocabulary: 64,
         positions: 64,
         position_offset: 0,
+        position_padding: None,
+        position_table: true,
         token_types: 2,
         activation: Activation::Gelu,
         epsilon: 1e-12,

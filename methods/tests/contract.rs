@@ -25,6 +25,8 @@ fn backbone() -> Backbone {
         vocabulary: 40,
         positions: 48,
         position_offset: 0,
+        position_padding: None,
+        position_table: true,
         token_types: 2,
         activation: Activation::Gelu,
         epsilon: 1e-12,
@@ -240,7 +242,7 @@ fn an_untrained_method_equals_the_backbone_or_says_why_not() {
 #[test]
 fn frozen_weights_are_the_same_bits_after_twenty_steps_and_trained_ones_are_not() {
     let frozen = backbone();
-    let before = frozen.digest().unwrap();
+    let before = frozen.weights_digest().unwrap();
     for (case, resolved) in cases() {
         let method = build(&resolved, &frozen, 1);
         let vars = method.vars();
@@ -251,7 +253,7 @@ fn frozen_weights_are_the_same_bits_after_twenty_steps_and_trained_ones_are_not(
                 step(&vars, &mut moments, &gradients(&*method, &frozen), number);
             }
         }
-        assert_eq!(frozen.digest().unwrap(), before, "{case}");
+        assert_eq!(frozen.weights_digest().unwrap(), before, "{case}");
         let end = backbone::digest_of(vars.iter().map(|(_, v)| v.as_tensor())).unwrap();
         assert_eq!(start == end, vars.is_empty(), "{case}");
     }

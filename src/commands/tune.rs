@@ -185,10 +185,10 @@ pub fn tune(
     let winners = wanted
         .iter()
         .zip(&tuning.searches)
-        .filter_map(|(trial, search)| {
+        .filter_map(|(trial, found)| {
             Some(Trial {
                 method: trial.method.clone(),
-                overrides: configured(trial, &search.trials[search.best?].drawn),
+                overrides: configured(trial, &found.trials[found.best?].drawn),
                 tuned: Some(Tuned {
                     trials: search.trials,
                     judged_by: judged_by.clone(),

@@ -122,10 +122,21 @@ fn write_tokenizer(export: &Export<'_>, out: &Path) -> Result<()> {
         let to = out.join(name);
         fs::copy(from, &to).with_context(|| format!("{}: cannot be written", to.display()))
     };
-    copy(tokenizer, "tokenizer.json")?;
-    let beside = tokenizer.with_file_name("tokenizer_config.json");
-    if beside.exists() {
-        copy(&beside, "tokenizer_config.json")?;
+    let own = tokenizer.file_name().and_then(|name| name.to_str());
+    let vocabulary = own.filter(|name| ["vocab.txt", "vocab.json"].contains(name));
+    copy(tokenizer, vocabulary.unwrap_or("tokenizer.json"))?;
+    for name in [
+        "merges.txt",
+        "added_tokens.json",
+        "special_tokens_map.json",
+        "tokenizer_config.json",
+    ] {
+        let beside = tokenizer.with_file_name(name);
+        if beside.exists() {
+            copy(&beside, name)?;
+        }
+    }
+    if vocabulary.is_some() || out.join("tokenizer_config.json").exists() {
         return Ok(());
     }
     let config = export.loaded.backbone.config();

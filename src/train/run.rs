@@ -332,7 +332,7 @@ impl Run<'_> {
         let logits = learner.over(self.backbone()).logits(&sample)?;
         let mut checks = vec![gradients_check(trained), self.start_check(&sample)?];
 
-        let unchanged = self.backbone().digest()? == self.prepared.backbone.digest;
+        let unchanged = self.backbone().weights_digest()? == self.prepared.backbone.weights_digest;
         checks.push(check(
             "backbone_unchanged",
             unchanged,

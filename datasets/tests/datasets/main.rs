@@ -9,3 +9,4 @@ mod real;
 mod skip;
 mod support;
 mod tokenising;
+mod tokenizer_files;

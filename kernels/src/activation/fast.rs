@@ -6,9 +6,10 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor};
 
 use super::Activation;
+use crate::element::Element;
 use crate::elementwise::{Combination, combine};
 use crate::memory::Output;
-use crate::simd::{Element, Kernel, Vector, level};
+use crate::simd::{Kernel, Vector, level};
 use crate::tape::{Gradients, Node, record, tracked, view};
 use crate::threads::parallel_ranges;
 
@@ -80,15 +81,7 @@ impl<T: Element> Kernel<T> for Activate<T> {
     #[inline(always)]
     unsafe fn run<V: Vector<Scalar = T>>(self) {
         // SAFETY: passed on.
-        unsafe {
-            match self.f {
-                Activation::Gelu => self.each::<V, Gelu>(),
-                Activation::GeluTanh => self.each::<V, GeluTanh>(),
-                Activation::Relu => self.each::<V, Relu>(),
-                Activation::Swish => self.each::<V, Swish>(),
-                Activation::Tanh => self.each::<V, Tanh>(),
-            }
-        }
+        unsafe { with_formula!(self.f, F => self.each::<V, F>()) }
     }
 }
 
@@ -119,9 +112,38 @@ impl<T: Element> Activate<T> {
     }
 }
 
+/// `with_formula!(f, F => …)`: the expression with the formula of the activation `f` as the type `F`.
+macro_rules! with_formula {
+    ($f:expr, $F:ident => $each:expr) => {
+        match $f {
+            Activation::Gelu => {
+                type $F = $crate::activation::fast::Gelu;
+                $each
+            }
+            Activation::GeluTanh => {
+                type $F = $crate::activation::fast::GeluTanh;
+                $each
+            }
+            Activation::Relu => {
+                type $F = $crate::activation::fast::Relu;
+                $each
+            }
+            Activation::Swish => {
+                type $F = $crate::activation::fast::Swish;
+                $each
+            }
+            Activation::Tanh => {
+                type $F = $crate::activation::fast::Tanh;
+                $each
+            }
+        }
+    };
+}
+pub(crate) use with_formula;
+
 /// `f(x)` and `f'(x)`. A trait and not a function passed on: the call of a function value is not always inlined, and then
 /// its arithmetic is compiled without the level's instructions, each of them a call.
-trait Formula {
+pub(crate) trait Formula {
     fn at<V: Vector>(x: V) -> (V, V);
 }
 
@@ -131,7 +153,7 @@ fn constant<V: Vector>(x: f64) -> V {
 }
 
 /// `Φ(x) + x φ(x)`
-struct Gelu;
+pub(crate) struct Gelu;
 
 impl Formula for Gelu {
     #[inline(always)]
@@ -143,7 +165,7 @@ impl Formula for Gelu {
 }
 
 /// With `u = c (x + 0.044715 x³)`, `t = tanh u`: `(1 + t) / 2 + x (1 − t²) / 2 · c (1 + 3 · 0.044715 x²)`
-struct GeluTanh;
+pub(crate) struct GeluTanh;
 
 impl Formula for GeluTanh {
     #[inline(always)]
@@ -160,7 +182,7 @@ impl Formula for GeluTanh {
     }
 }
 
-struct Relu;
+pub(crate) struct Relu;
 
 impl Formula for Relu {
     #[inline(always)]
@@ -171,7 +193,7 @@ impl Formula for Relu {
 }
 
 /// `σ(x) (1 + x (1 − σ(x)))`
-struct Swish;
+pub(crate) struct Swish;
 
 impl Formula for Swish {
     #[inline(always)]
@@ -182,7 +204,7 @@ impl Formula for Swish {
     }
 }
 
-struct Tanh;
+pub(crate) struct Tanh;
 
 impl Formula for Tanh {
     #[inline(always)]

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use candle_core::{CpuStorage, DType, Device, InplaceOp2, Layout, Result, Tensor, Var, bail};
 
-use crate::simd::{Element, Kernel, Vector, level, load, store};
+use crate::simd::{Float, Kernel, Vector, level, load, store};
 use crate::tape::view;
 use crate::threads::{Shared, parallel_ranges};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use crate::simd::Element;
+use crate::element::Element;
 use crate::tape::{Gradients, Node, record, view};
 
 pub(super) fn cross_entropy<T: Element>(logits: &Tensor, labels: &[u32]) -> Result<Tensor> {

@@ -1,7 +1,7 @@
 //! Mean cross-entropy: `mean_i (log Σ_c e^{z_ic} − z_{i, label_i})`, gradient `(softmax(z) − onehot) / B`.
 
 mod fast;
-mod reference;
+pub(crate) mod reference;
 
 use candle_core::{Result, Tensor, bail};
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
+use crate::element::Element;
 use crate::memory::Output;
-use crate::simd::Element;
 use crate::tape::{Gradients, Node, record, view};
 use crate::threads::parallel_ranges;
 

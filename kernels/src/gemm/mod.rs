@@ -13,7 +13,7 @@ use std::ops::Range;
 use crate::memory::{Aligned, with_scratch};
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Avx2, Avx512};
-use crate::simd::{Double, Element, Lanes4, Level, Vector};
+use crate::simd::{Double, Float, Lanes4, Level, Vector};
 use crate::threads::{Shared, parallel, threads};
 
 /// Vectors in the width of a panel of B.
@@ -54,7 +54,7 @@ type SquareFn<T> = unsafe fn(*const T, [usize; 2], usize, *mut T, usize);
 
 /// The tile functions of a level: by rows − 1, vectors − 1, and whether the last vector is partial.
 pub(crate) struct Tiles<T: 'static> {
-    pub(crate) lanes: usize,
+    lanes: usize,
     by_shape: &'static [[[TileFn<T>; 2]; VECTORS]],
     square: Option<SquareFn<T>>,
 }
@@ -133,7 +133,7 @@ macro_rules! tiles {
             // SAFETY: passed on; the table is only reached through the level that has the instructions.
             unsafe { tile::<$vector, ROWS, COLS, PARTIAL>(t) }
         }
-        pub(crate) static $table: Tiles<$scalar> = Tiles {
+        static $table: Tiles<$scalar> = Tiles {
             lanes: <$vector as Vector>::LANES,
             by_shape: &[$([
                 [$entry::<$rows, 1, false>, $entry::<$rows, 1, true>],
@@ -150,6 +150,30 @@ tiles!(AVX512, avx512, Avx512, f32, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], Some(cra
 tiles!(AVX2, avx2, Avx2, f32, [1 2 3 4 5 6], None, #[target_feature(enable = "avx2,fma")]);
 tiles!(PORTABLE, portable, Lanes4, f32, [1 2 3 4 5 6], None,);
 tiles!(DOUBLE, double, Double, f64, [1 2 3 4], None,);
+
+/// A float whose products have tiles.
+pub(crate) trait Multiplied: Float {
+    /// The innermost loops for `level`.
+    fn tiles(level: Level) -> &'static Tiles<Self>;
+}
+
+impl Multiplied for f32 {
+    fn tiles(level: Level) -> &'static Tiles<f32> {
+        match level {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => &AVX512,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => &AVX2,
+            Level::Portable => &PORTABLE,
+        }
+    }
+}
+
+impl Multiplied for f64 {
+    fn tiles(_: Level) -> &'static Tiles<f64> {
+        &DOUBLE
+    }
+}
 
 /// The left operand: `a[i, k]` at `ptr + i · row + k · step`.
 #[derive(Clone, Copy)]
@@ -217,7 +241,7 @@ impl<T> std::fmt::Debug for Packed<T> {
     }
 }
 
-impl<T: Element> Packed<T> {
+impl<T: Multiplied> Packed<T> {
     /// Packs `matrix [n, k]`.
     pub(crate) fn transpose_of(level: Level, matrix: &[T], n: usize, k: usize) -> Self {
         let width = T::tiles(level).width();
@@ -246,7 +270,7 @@ impl<T: Element> Packed<T> {
 /// from `rows` on.
 /// # Safety
 /// All of `to` can be written, and `rows ≤ to_row`.
-pub(crate) unsafe fn transpose<T: Element>(
+pub(crate) unsafe fn transpose<T: Multiplied>(
     level: Level,
     from: &[T],
     rows: usize,
@@ -321,7 +345,7 @@ unsafe impl<T> Send for Product<'_, T> {}
 // SAFETY: as above.
 unsafe impl<T> Sync for Product<'_, T> {}
 
-impl<'a, T: Element> Product<'a, T> {
+impl<'a, T: Multiplied> Product<'a, T> {
     /// `c = a b` with a C of width `n`.
     pub(crate) fn new(
         m: usize,

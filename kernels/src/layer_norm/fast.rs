@@ -5,9 +5,10 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor};
 
 use super::LayerNorm;
+use crate::element::Element;
 use crate::elementwise::{GROUP, sum_rows};
 use crate::memory::{Output, with_scratch};
-use crate::simd::{Element, Kernel, Vector, level, load, store};
+use crate::simd::{Kernel, Vector, level, load, store};
 use crate::tape::{Gradients, Node, record, tracked, view};
 use crate::threads::parallel_ranges;
 

@@ -7,10 +7,11 @@ use candle_core::{Result, Tensor};
 use super::{Linear, Shared as Layer};
 use crate::activation::Activation;
 use crate::activation::fast::Activate;
+use crate::element::Element;
 use crate::elementwise::{Combination, Combine, column_sums, combine};
 use crate::gemm::{Left, Packed, Product, Right};
 use crate::memory::Output;
-use crate::simd::{Element, level};
+use crate::simd::level;
 use crate::tape::{Gradients, Node, record, tracked, view};
 
 pub(super) fn linear<T: Element>(

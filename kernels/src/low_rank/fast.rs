@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
+use crate::element::Element;
 use crate::gemm::{Left, Packed, Product, Right};
 use crate::memory::Output;
-use crate::simd::{Element, level};
+use crate::simd::level;
 use crate::tape::{Gradients, Node, record, view};
 
 pub(super) fn low_rank_add<T: Element>(

@@ -1,9 +1,9 @@
 //! Vectors of floats, chosen at run time.
 //!
-//! A kernel is written once over [`Vector`] and compiled once per [`Level`]; [`Element::run`] picks the one that this
+//! A kernel is written once over [`Vector`] and compiled once per [`Level`]; [`Float::run`] picks the one that this
 //! machine can execute. f64 has a single level of one lane: it exists for the finite-difference tests, which thus
-//! run the very formulas of the f32 kernels. A new instruction set is one file like `x86.rs`, a [`Level`] and its
-//! arms in [`Element`].
+//! run the very formulas of the f32 kernels. A new instruction set is one file like `x86.rs`, a [`Level`], its arm in
+//! [`Float`], and its table of tiles in `gemm`.
 
 mod math;
 mod portable;
@@ -18,9 +18,6 @@ use candle_core::WithDType;
 pub(crate) use portable::{Double, Lanes4};
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{Avx2, Avx512, transpose16};
-
-use crate::gemm::Tiles;
-use crate::tape::Registry;
 
 /// The instruction sets with kernels of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,10 +79,10 @@ pub(crate) fn level() -> Level {
 /// A vector of floats.
 ///
 /// Its functions compile to instructions that not every machine has, so a value may only be made inside a
-/// [`Kernel`], which [`Element::run`] instantiates after looking at the machine. This is what every call of an
+/// [`Kernel`], which [`Float::run`] instantiates after looking at the machine. This is what every call of an
 /// intrinsic in this folder relies on.
 pub(crate) trait Vector: Copy {
-    type Scalar: Element;
+    type Scalar: Float;
     const LANES: usize;
 
     fn splat(x: Self::Scalar) -> Self;
@@ -166,15 +163,11 @@ pub(crate) trait Kernel<T> {
 }
 
 /// f32 or f64.
-pub(crate) trait Element: WithDType + Default {
+pub(crate) trait Float: WithDType + Default {
     /// Runs a kernel with the instructions of `level`.
     /// # Safety
     /// The pointers inside the kernel are good for what it does.
     unsafe fn run<K: Kernel<Self>>(level: Level, kernel: K) -> K::Output;
-    /// The product's innermost loops for `level`.
-    fn tiles(level: Level) -> &'static Tiles<Self>;
-    /// This thread's record of the ops applied with this dtype.
-    fn with_registry<R>(f: impl FnOnce(&mut Registry<Self>) -> R) -> R;
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -191,7 +184,7 @@ unsafe fn run_avx2<K: Kernel<f32>>(kernel: K) -> K::Output {
     unsafe { kernel.run::<Avx2>() }
 }
 
-impl Element for f32 {
+impl Float for f32 {
     unsafe fn run<K: Kernel<f32>>(level: Level, kernel: K) -> K::Output {
         // SAFETY: a level other than portable comes from `levels`, which has asked the machine.
         unsafe {
@@ -204,36 +197,12 @@ impl Element for f32 {
             }
         }
     }
-
-    fn tiles(level: Level) -> &'static Tiles<f32> {
-        match level {
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => &crate::gemm::AVX512,
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => &crate::gemm::AVX2,
-            Level::Portable => &crate::gemm::PORTABLE,
-        }
-    }
-
-    fn with_registry<R>(f: impl FnOnce(&mut Registry<f32>) -> R) -> R {
-        thread_local!(static REGISTRY: std::cell::RefCell<Registry<f32>> = std::cell::RefCell::default());
-        REGISTRY.with_borrow_mut(f)
-    }
 }
 
-impl Element for f64 {
+impl Float for f64 {
     unsafe fn run<K: Kernel<f64>>(_: Level, kernel: K) -> K::Output {
         // SAFETY: a `Double` needs no special instructions.
         unsafe { kernel.run::<Double>() }
-    }
-
-    fn tiles(_: Level) -> &'static Tiles<f64> {
-        &crate::gemm::DOUBLE
-    }
-
-    fn with_registry<R>(f: impl FnOnce(&mut Registry<f64>) -> R) -> R {
-        thread_local!(static REGISTRY: std::cell::RefCell<Registry<f64>> = std::cell::RefCell::default());
-        REGISTRY.with_borrow_mut(f)
     }
 }
 
