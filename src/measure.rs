@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use reports::record::Circumstances;
+use record::Circumstances;
 
 /// Peak resident memory of this process in bytes, where the system tells (Linux).
 pub fn peak_memory() -> Option<u64> {

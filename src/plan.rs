@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Result, bail, ensure};
-use reports::record::Tuned;
+use record::Tuned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 

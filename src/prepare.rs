@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use backbone::{Backbone, BackboneSpec, Config, HeadKind, Pooling};
 use datasets::{Dataset, DatasetSpec, TextTokenizer};
-use reports::record::BackboneFacts;
+use record::BackboneFacts;
 use serde::de::DeserializeOwned;
 use sources::{Fetched, Fetcher, Progress};
 

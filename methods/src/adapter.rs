@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 use crate::{
     NotMergeable, Parameters, PeftMethod, Result,
-    entry::{Building, Entry, Family, Mark, MethodConfig},
+    entry::{Building, Entry, MethodConfig},
     init,
     targets::Layers,
 };
@@ -27,7 +27,6 @@ use crate::{
 pub(crate) const ENTRY: Entry =
     Entry::of::<Config>("adapter", include_str!("../configs/adapter.yaml"))
         .standard()
-        .drawn(Family::Adapters, Mark::Up)
         .parameters("2 · L · (2 · H · b + b + H)");
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -12,12 +12,11 @@ use serde::Deserialize;
 
 use crate::{
     NotMergeable, Parameters, PeftMethod, Result,
-    entry::{Building, Entry, Family, Mark, MethodConfig},
+    entry::{Building, Entry, MethodConfig},
 };
 
 pub(crate) const ENTRY: Entry =
     Entry::of::<Config>("bitfit", include_str!("../configs/bitfit.yaml"))
-        .drawn(Family::Selective, Mark::Circle)
         .parameters("H + L · (7 · H + I)");
 
 #[derive(Debug, Deserialize)]

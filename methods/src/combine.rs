@@ -17,11 +17,10 @@ use serde_json::{Map, Value};
 use crate::{
     NotMergeable, Parameters, PeftMethod, Result,
     config::{self, Resolved},
-    entry::{Building, Entry, Family, Mark, MethodConfig, find, plain},
+    entry::{Building, Entry, MethodConfig, find, plain},
 };
 
 pub(crate) const MAM: Entry = Entry::parsed_by("mam", include_str!("../configs/mam.yaml"), parse)
-    .drawn(Family::Combinations, Mark::Star)
     .parameters("prefix_tuning.virtual_tokens · 2 · L · H + L · (2 · H · b + b + H)");
 
 #[derive(Deserialize)]

@@ -13,14 +13,13 @@ use serde::Deserialize;
 
 use crate::{
     NotMergeable, Parameters, PeftMethod, Result,
-    entry::{Building, Entry, Family, Mark, MethodConfig},
+    entry::{Building, Entry, MethodConfig},
     init,
     targets::Layers,
 };
 
 pub(crate) const ENTRY: Entry =
     Entry::of::<Config>("compacter", include_str!("../configs/compacter.yaml"))
-        .drawn(Family::Adapters, Mark::Star)
         .parameters("phm_dim · phm_dim · phm_dim + 2 · L · 3 · (H + b)");
 
 #[derive(Debug, Deserialize)]

@@ -15,13 +15,12 @@ use serde::Deserialize;
 
 use crate::{
     NotMergeable, Parameters, PeftMethod, Result,
-    entry::{Building, Entry, Family, Mark, MethodConfig},
+    entry::{Building, Entry, MethodConfig},
     init,
     targets::{self, Layers},
 };
 
 pub(crate) const ENTRY: Entry = Entry::of::<Config>("dora", include_str!("../configs/dora.yaml"))
-    .drawn(Family::LowRank, Mark::Up)
     .parameters("L · target_modules · (2 · rank · H + H)");
 
 #[derive(Debug, Deserialize)]

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use backbone::Backbone;
 use rand_chacha::ChaCha8Rng;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{Error, Parameters, PeftMethod, Result, parameters::Builder};
@@ -25,47 +25,12 @@ pub struct Entry {
     pub parameters: &'static str,
     /// Version of what the method computes: raised whenever a change gives a run of the same seed other numbers.
     pub numerics: u32,
-    /// The kin it is drawn with: one colour.
-    pub family: Family,
-    /// Its mark among its kin.
-    pub mark: Mark,
+    /// Its family, which has a colour in reports: `prompt`, `lora`, `adapter`, `selective`, `combined`, `whole`, `head`, or `floor`
+    /// for what learns nothing from the texts and is never recommended.
+    pub family: &'static str,
+    /// Its number in the family, which has a mark in reports. Never changed: people remember marks.
+    pub member: usize,
     pub(crate) parse: Parse,
-}
-
-/// Kinds of methods, each drawn in one colour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Family {
-    /// Virtual tokens and prefixes.
-    Prompts,
-    /// LoRA and its kin.
-    LowRank,
-    /// Bottleneck adapters.
-    Adapters,
-    /// Methods that rescale or select what is there.
-    Selective,
-    /// Combinations of others.
-    Combinations,
-    /// Nothing of the backbone is adapted.
-    Floor,
-    /// Everything is trained.
-    Ceiling,
-}
-
-/// Marks that a method is drawn with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the names are the shapes")]
-pub enum Mark {
-    Circle,
-    Square,
-    Diamond,
-    Up,
-    Down,
-    Star,
-    Plus,
-    Cross,
-    Pentagon,
 }
 
 /// Makes a configuration out of the structure part of a YAML; a combination finds its parts among the known methods.
@@ -92,8 +57,8 @@ impl Entry {
             standard: false,
             parameters: "0",
             numerics: 1,
-            family: Family::Floor,
-            mark: Mark::Circle,
+            family: "other",
+            member: 0,
             parse,
         }
     }
@@ -116,10 +81,9 @@ impl Entry {
         self
     }
 
-    /// Sets how it is drawn.
-    pub(crate) const fn drawn(mut self, family: Family, mark: Mark) -> Self {
-        self.family = family;
-        self.mark = mark;
+    /// Says which family it belongs to, and its number there.
+    pub(crate) const fn kind(mut self, family: &'static str, member: usize) -> Self {
+        (self.family, self.member) = (family, member);
         self
     }
 }

@@ -10,12 +10,11 @@ use serde::Deserialize;
 
 use crate::{
     NotMergeable, Parameters, PeftMethod, Result,
-    entry::{Building, Entry, Family, Mark, MethodConfig},
+    entry::{Building, Entry, MethodConfig},
 };
 
 pub(crate) const ENTRY: Entry = Entry::of::<Config>("full", include_str!("../configs/full.yaml"))
     .standard()
-    .drawn(Family::Ceiling, Mark::Square)
     .parameters("backbone");
 
 #[derive(Debug, Deserialize)]

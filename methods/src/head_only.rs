@@ -8,13 +8,12 @@ use serde::Deserialize;
 
 use crate::{
     NotMergeable, PeftMethod, Result,
-    entry::{Building, Entry, Family, Mark, MethodConfig},
+    entry::{Building, Entry, MethodConfig},
 };
 
 pub(crate) const ENTRY: Entry =
     Entry::of::<Config>("head_only", include_str!("../configs/head_only.yaml"))
-        .standard()
-        .drawn(Family::Floor, Mark::Circle);
+        .standard();
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

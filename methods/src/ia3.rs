@@ -12,14 +12,13 @@ use serde::Deserialize;
 
 use crate::{
     NotMergeable, Parameters, PeftMethod, Result,
-    entry::{Building, Entry, Family, Mark, MethodConfig},
+    entry::{Building, Entry, MethodConfig},
     parameters::Training,
     targets::{self, Layers},
 };
 
 /// Numerics 2: weight decay, which pulls towards zero, spares the vectors, whose neutral value is 1.
 pub(crate) const ENTRY: Entry = Entry::of::<Config>("ia3", include_str!("../configs/ia3.yaml"))
-    .drawn(Family::Selective, Mark::Down)
     .numerics(2)
     .parameters("L · (3 · H + I)");
 

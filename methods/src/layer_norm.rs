@@ -12,12 +12,11 @@ use serde::Deserialize;
 
 use crate::{
     NotMergeable, Parameters, PeftMethod, Result,
-    entry::{Building, Entry, Family, Mark, MethodConfig},
+    entry::{Building, Entry, MethodConfig},
 };
 
 pub(crate) const ENTRY: Entry =
     Entry::of::<Config>("layer_norm", include_str!("../configs/layer_norm.yaml"))
-        .drawn(Family::Selective, Mark::Square)
         .parameters("2 · H · (1 + 2 · L)");
 
 #[derive(Debug, Deserialize)]

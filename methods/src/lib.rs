@@ -34,7 +34,7 @@ mod targets;
 
 pub use capabilities::{Capabilities, capabilities};
 pub use config::{Optimiser, Range, Resolved};
-pub use entry::{Context, Entry, Family, Mark, Words};
+pub use entry::{Context, Entry, Words};
 pub use error::{Error, NotMergeable, Result};
 pub use head_only::HeadOnly;
 pub use init::normal;

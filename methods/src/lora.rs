@@ -22,7 +22,7 @@ use serde::Deserialize;
 
 use crate::{
     NotMergeable, Parameters, PeftMethod, Result,
-    entry::{Building, Entry, Family, Mark, MethodConfig},
+    entry::{Building, Entry, MethodConfig},
     init,
     parameters::Training,
     targets::Layers,
@@ -30,7 +30,6 @@ use crate::{
 
 pub(crate) const ENTRY: Entry = Entry::of::<Config>("lora", include_str!("../configs/lora.yaml"))
     .standard()
-    .drawn(Family::LowRank, Mark::Diamond)
     .parameters("L · target_modules · 2 · rank · H");
 
 #[derive(Debug, Deserialize)]

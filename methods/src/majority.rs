@@ -8,13 +8,12 @@ use serde::Deserialize;
 
 use crate::{
     NotMergeable, PeftMethod, Result,
-    entry::{Building, Entry, Family, Mark, MethodConfig},
+    entry::{Building, Entry, MethodConfig},
 };
 
 pub(crate) const ENTRY: Entry =
     Entry::of::<Config>("majority", include_str!("../configs/majority.yaml"))
-        .standard()
-        .drawn(Family::Floor, Mark::Cross);
+        .standard();
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

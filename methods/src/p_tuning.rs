@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::{
     NotMergeable, Parameters, PeftMethod, Result,
-    entry::{Building, Entry, Family, Mark, MethodConfig},
+    entry::{Building, Entry, MethodConfig},
     init,
     parameters::Builder,
     prompt_tuning::{self, FirstRow},
@@ -21,7 +21,6 @@ use crate::{
 
 pub(crate) const ENTRY: Entry =
     Entry::of::<Config>("p_tuning", include_str!("../configs/p_tuning.yaml"))
-        .drawn(Family::Prompts, Mark::Diamond)
         .parameters("virtual_tokens · H + 2 · H · w + w · w + 2 · w + H");
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::{
     NotMergeable, Parameters, PeftMethod, Result,
-    entry::{Building, Entry, Family, Mark, MethodConfig},
+    entry::{Building, Entry, MethodConfig},
     init,
 };
 
@@ -22,7 +22,6 @@ pub(crate) const ENTRY: Entry = Entry::of::<Config>(
     "prefix_tuning",
     include_str!("../configs/prefix_tuning.yaml"),
 )
-.drawn(Family::Prompts, Mark::Square)
 .parameters("virtual_tokens · 2 · L · H");
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::{
     NotMergeable, Parameters, PeftMethod, Result,
-    entry::{Building, Entry, Family, Mark, MethodConfig},
+    entry::{Building, Entry, MethodConfig},
     init,
 };
 
@@ -21,7 +21,6 @@ pub(crate) const ENTRY: Entry = Entry::of::<Config>(
     include_str!("../configs/prompt_tuning.yaml"),
 )
 .standard()
-.drawn(Family::Prompts, Mark::Circle)
 .parameters("virtual_tokens · H");
 
 /// Sampled-vocabulary starts draw from this many ordinary tokens, as in Lester et al., section 3.2.

@@ -12,15 +12,14 @@ use serde::Deserialize;
 
 use crate::{
     NotMergeable, Parameters, PeftMethod, Result,
-    entry::{Building, Entry, Family, Mark, MethodConfig},
+    entry::{Building, Entry, MethodConfig},
 };
 
 pub(crate) const ENTRY: Entry = Entry::of::<Config>(
     "random_features",
     include_str!("../configs/random_features.yaml"),
 )
-.standard()
-.drawn(Family::Floor, Mark::Plus);
+.standard();
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -15,21 +15,21 @@ use crate::{
 
 /// All methods, in the order in which reports list equals.
 pub const ALL: &[Entry] = &[
-    prompt_tuning::ENTRY,
-    lora::ENTRY,
-    adapter::ENTRY,
-    ia3::ENTRY,
-    bitfit::ENTRY,
-    layer_norm::ENTRY,
-    prefix_tuning::ENTRY,
-    dora::ENTRY,
-    p_tuning::ENTRY,
-    compacter::ENTRY,
-    combine::MAM,
-    majority::ENTRY,
-    random_features::ENTRY,
-    head_only::ENTRY,
-    full::ENTRY,
+    prompt_tuning::ENTRY.kind("prompt", 0),
+    lora::ENTRY.kind("lora", 0),
+    adapter::ENTRY.kind("adapter", 0),
+    ia3::ENTRY.kind("selective", 1),
+    bitfit::ENTRY.kind("selective", 0),
+    layer_norm::ENTRY.kind("selective", 2),
+    prefix_tuning::ENTRY.kind("prompt", 1),
+    dora::ENTRY.kind("lora", 1),
+    p_tuning::ENTRY.kind("prompt", 2),
+    compacter::ENTRY.kind("adapter", 1),
+    combine::MAM.kind("combined", 0),
+    majority::ENTRY.kind("floor", 0),
+    random_features::ENTRY.kind("floor", 1),
+    head_only::ENTRY.kind("head", 0),
+    full::ENTRY.kind("whole", 0),
 ];
 
 /// The entry of a method.

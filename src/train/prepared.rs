@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 use anyhow::{Result, ensure};
 use backbone::Backbone;
 use methods::Resolved;
-use reports::record::{Asked, MethodFacts};
+use record::{Asked, MethodFacts};
 use sha2::{Digest, Sha256};
 
 use super::{

@@ -13,9 +13,8 @@ use std::{
 use anyhow::Result;
 use backbone::{Backbone, Batch};
 use methods::{Context, HeadOnly, PeftMethod, Resolved};
-use reports::{
-    record::{Check, Cost, FORMAT, Latency, Outcome, Parameters, Predictions, RunRecord, Status},
-    store,
+use record::{
+    Check, Cost, FORMAT, Kind, Latency, Outcome, Parameters, Predictions, RunRecord, Status, store,
 };
 
 use super::{
@@ -66,6 +65,10 @@ pub fn run(
         outcome: None,
         cost: None,
         circumstances: measure::circumstances(Some(claim)),
+        kind: Some(Kind {
+            family: resolved.entry.family.to_owned(),
+            member: resolved.entry.member,
+        }),
     };
     let ended = Arc::new(Mutex::new(false));
     end_in_time(record.clone(), records.clone(), signals, Arc::clone(&ended));

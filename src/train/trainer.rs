@@ -15,7 +15,7 @@ use candle_core::{Device, Tensor};
 use datasets::{Encoded, Metric};
 use methods::{HeadOnly, PeftMethod};
 use rand_chacha::ChaCha8Rng;
-use reports::record::Evaluation;
+use record::Evaluation;
 
 use super::{
     augmenter::Augmenter,
