@@ -19,7 +19,6 @@ use crate::{
     },
     exit, folders,
     plan::{self, RunPlan, Shared, Trial},
-    records,
     signals::Signals,
     study,
 };
@@ -190,7 +189,7 @@ pub fn tune(
                 method: trial.method.clone(),
                 overrides: configured(trial, &found.trials[found.best?].drawn),
                 tuned: Some(Tuned {
-                    trials: search.trials.len(),
+                    trials: search.trials,
                     judged_by: judged_by.clone(),
                 }),
             })
