@@ -17,6 +17,7 @@ pub mod execute;
 pub mod exit;
 pub mod folders;
 pub mod formats;
+pub mod hub_id;
 pub mod latency;
 pub mod measure;
 pub mod nearest;

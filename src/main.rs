@@ -30,7 +30,12 @@ fn set_threads(asked: Option<usize>) -> anyhow::Result<()> {
     let given = std::env::var("SLURM_CPUS_PER_TASK").ok();
     let given = given.and_then(|n| n.parse().ok());
     let given = given.map_or(available, |n: usize| n.clamp(1, available));
-    Ok(kernels::set_threads(asked.unwrap_or(given))?)
+    let threads = asked.unwrap_or(given);
+    anyhow::ensure!(
+        (1..=available).contains(&threads),
+        "--threads {threads}: this process has {available} cores; accepted: 1 to {available}"
+    );
+    Ok(kernels::set_threads(threads)?)
 }
 
 /// From what was typed to plain values.

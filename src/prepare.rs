@@ -13,7 +13,7 @@ use reports::record::BackboneFacts;
 use serde::de::DeserializeOwned;
 use sources::{Fetched, Fetcher, Progress};
 
-use crate::{download_bar, nearest, plan::DataChoice};
+use crate::{download_bar, hub_id, nearest, plan::DataChoice};
 
 /// Fetches files and knows whether the network may be used.
 pub struct Files {
@@ -105,7 +105,15 @@ impl Files {
     /// # Errors
     /// If neither is found, or the data is not valid.
     pub fn data(&self, choice: &DataChoice) -> Result<LoadedData> {
-        let spec = data_spec(choice)?;
+        let spec = if hub_id::is_data(&choice.name) {
+            let file = hub_id::data(&self.fetcher, &choice.name)?;
+            data_spec(&DataChoice {
+                name: file.display().to_string(),
+                ..choice.clone()
+            })?
+        } else {
+            data_spec(choice)?
+        };
         let fetched = match self.fetch(&spec.name, &spec.source) {
             Ok(fetched) => fetched,
             Err(e) => {
@@ -174,6 +182,16 @@ impl Files {
     ) -> Result<BackboneFiles> {
         // A known name wins over a folder of that name: write ./NAME for the folder.
         let known = backbone::names().any(|name| name == choice);
+        if !known && hub_id::is_model(choice) {
+            let (name, model) = hub_id::model(&self.fetcher, choice)?;
+            let found = self.backbone(&model.folder.display().to_string(), overrides)?;
+            return Ok(BackboneFiles {
+                name,
+                folder: None,
+                place: model.fetched.place,
+                ..found
+            });
+        }
         let mut found = if !known && Path::new(choice).is_dir() {
             let folder = Path::new(choice);
             let config_file = folder.join("config.json");

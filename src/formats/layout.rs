@@ -149,6 +149,9 @@ pub(super) fn known_backbone(name: &str) -> Option<String> {
 
 /// The hub's repository and revision of a backbone of ours.
 pub(super) fn hub_repository(name: &str) -> Option<(String, String)> {
+    if let Some(named) = crate::hub_id::repository(name) {
+        return Some(named);
+    }
     let spec = backbone::spec(name).ok()?;
     spec.source.places.iter().find_map(|place| match place {
         Place::Hub(hub) => Some((hub.repo.clone(), hub.revision.clone())),
