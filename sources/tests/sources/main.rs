@@ -8,5 +8,7 @@ mod lies;
 mod packages;
 mod repositories;
 mod settings;
+#[path = "../../../tests/skip.rs"]
+mod skip;
 mod spec;
 mod support;
