@@ -7,6 +7,7 @@ mod formats;
 mod fuzz;
 mod latency_and_domains;
 mod parity;
+mod predict;
 mod real;
 mod studies;
 mod support;
