@@ -13,7 +13,7 @@ use peftbench::train::trainer::Model;
 use crate::common::{self, Steps};
 
 /// Passes per figure.
-const PASSES: usize = 60;
+const PASSES: usize = 20;
 
 /// Processes that do nothing but keep a core busy, until dropped.
 struct Load(Vec<Child>);

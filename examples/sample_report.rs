@@ -7,9 +7,8 @@ use std::path::Path;
 
 use record::{RunRecord, Status, store};
 use reports::{
-    Comparison, Findings,
+    Comparison, Findings, Margin, Report,
     recommend::{Wishes, recommend},
-    write_report,
 };
 use serde_json::json;
 
@@ -21,7 +20,7 @@ fn main() -> reports::Result<()> {
     match arguments.as_slice() {
         [out, records] => {
             let read = store::read_dir(Path::new(records))?;
-            write_report(&read.records, &Findings::default(), Path::new(out))?;
+            write(read.records, Path::new(out))?;
         }
         [out] => {
             let five = || sample::realistic_comparison(&sample::FIVE, 3);
@@ -33,19 +32,25 @@ fn main() -> reports::Result<()> {
                 ("troubled", two),
                 ("twenty", sample::realistic_comparison(&sample::TWENTY, 3)),
                 ("one", sample::realistic_comparison(&["lora"], 1)),
+                ("one-seed", sample::realistic_comparison(&sample::FIVE, 1)),
                 (
                     "stand-in",
                     sample::on_data(five(), "movie_snippets", Some("sst2")),
                 ),
                 ("unfinished", unfinished()),
             ] {
-                write_report(&records, &Findings::default(), &Path::new(out).join(name))?;
+                write(records, &Path::new(out).join(name))?;
             }
             let path = Path::new(out).join("five/recommended.json");
             record::write_whole(&path, recommended(&five()).to_string().as_bytes())?;
         }
         _ => eprintln!("usage: sample_report DIR [RECORDS]"),
     }
+    Ok(())
+}
+
+fn write(records: Vec<RunRecord>, out: &Path) -> reports::Result<()> {
+    Report::new(records, Findings::default(), Margin::POINT)?.write(out, true)?;
     Ok(())
 }
 

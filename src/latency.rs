@@ -16,10 +16,8 @@ use backbone::{Backbone, Batch};
 use datasets::Encoded;
 use methods::{HeadOnly, PeftMethod};
 use rand::Rng;
-use reports::{
-    latency::{BACKBONE, BACKBONE_AGAIN},
-    record::Latency,
-};
+use record::Latency;
+use reports::latency::{BACKBONE, BACKBONE_AGAIN};
 
 use crate::{
     prepare::LoadedBackbone,

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Result, bail, ensure};
-use reports::record::Tuned;
+use record::Tuned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -184,11 +184,7 @@ pub fn parse_settings(settings: &[String]) -> Result<Overrides> {
             );
             // The value is judged later, with everything else that is set.
             let defaults = methods::resolve(owner, &BTreeMap::new())?.config;
-            let keys = defaults
-                .as_object()
-                .into_iter()
-                .flat_map(|keys| keys.keys());
-            let keys: Vec<&str> = keys.map(String::as_str).collect();
+            let keys: Vec<&str> = defaults.keys().map(String::as_str).collect();
             ensure!(
                 keys.contains(&key),
                 "--set {setting}: {owner} has no key '{key}'; {}",

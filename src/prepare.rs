@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use backbone::{Backbone, BackboneSpec, Config, HeadKind, Pooling};
 use datasets::{Dataset, DatasetSpec, TextTokenizer};
-use reports::record::BackboneFacts;
+use record::BackboneFacts;
 use serde::de::DeserializeOwned;
 use sources::{Fetched, Fetcher, Progress};
 
@@ -239,6 +239,13 @@ impl Files {
                 place: fetched.place.clone(),
             }
         };
+        ensure!(
+            !found.config.description.pre_norm,
+            "{}: {} models can be read, but no method has been checked over them yet; supported: bert, roberta, xlm-roberta, \
+             distilbert",
+            found.config_file.display(),
+            found.config.architecture.name()
+        );
         for (key, text) in overrides {
             match key.as_str() {
                 "pooling" => found.pooling = setting(key, text)?,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use reports::{record::RunRecord, store};
+use record::{RunRecord, store};
 
 /// Reads the records of a folder, or of a comparison's folder, or of all comparisons below it.
 ///

@@ -280,13 +280,7 @@ fn overrides_of_methods_and_of_the_recipe() {
         .iter()
         .flat_map(|entry| {
             let resolved = methods::resolve(entry.name, &BTreeMap::new()).unwrap();
-            let keys: Vec<_> = resolved
-                .config
-                .as_object()
-                .unwrap()
-                .keys()
-                .cloned()
-                .collect();
+            let keys: Vec<_> = resolved.config.keys().cloned().collect();
             keys.into_iter().map(|key| (entry.name.to_owned(), key))
         })
         .collect();

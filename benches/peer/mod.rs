@@ -20,7 +20,7 @@ use peftbench::{
     train::prepared::Prepared,
     train::trainer::{Model, batch_of},
 };
-use reports::record::RunRecord;
+use record::RunRecord;
 use serde::Deserialize;
 
 use crate::{

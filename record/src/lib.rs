@@ -45,6 +45,20 @@ pub struct RunRecord {
     pub cost: Option<Cost>,
     /// Under what circumstances it ran.
     pub circumstances: Circumstances,
+    /// What the registry says of the method, for showing it; absent in records of before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
+}
+
+/// What the registry says of a method, so that reports need no list of methods.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kind {
+    /// Its family, which has a colour: `prompt`, `lora`, `adapter`, `selective`, `combined`, `whole`, `head`, or `floor` for
+    /// what learns nothing from the texts and is never recommended.
+    pub family: String,
+    /// Its number in the family, which has a mark.
+    pub member: usize,
 }
 
 /// How a run ended.

@@ -28,6 +28,9 @@ pub enum Error {
     /// A table could not be made.
     #[error("cannot make the table: {0}")]
     Table(#[from] polars::error::PolarsError),
+    /// A table could not be written as CSV.
+    #[error("cannot write as CSV: {0}")]
+    Csv(#[from] csv::Error),
     /// A value could not be turned into JSON.
     #[error("cannot write as JSON: {0}")]
     Json(#[from] serde_json::Error),

@@ -69,4 +69,4 @@ pub use index::Index;
 pub use repository::{HubData, HubModel, Reference};
 pub use settings::{Patience, Settings};
 pub use spec::{FileSpec, Hub, HubKind, Package, PackageKind, PathPlace, Place, Source};
-pub use verify::{inside, read_whole, regular};
+pub use verify::{check_folder, inside, read_whole, regular};

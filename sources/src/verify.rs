@@ -143,14 +143,50 @@ pub fn inside(folder: &Path, name: &str) -> Result<PathBuf> {
     };
     let target = file.canonicalize().map_err(unreadable)?;
     let whole = folder.canonicalize().map_err(unreadable)?;
-    let snapshots = whole
+    match stays(&whole, &target) {
+        true => Ok(file),
+        false => Err(Error::LeadsOut { file, target }),
+    }
+}
+
+/// Refuses a folder of weights that may be a stranger's if a link in it leads out of it, as for [`inside`], or if it holds
+/// a pipe, a socket or a device. What does not exist is left to whoever opens it.
+///
+/// # Errors
+/// [`Error::LeadsOut`] or [`Error::NotAFile`].
+pub fn check_folder(folder: &Path) -> Result<()> {
+    let Ok(whole) = folder.canonicalize() else {
+        return Ok(());
+    };
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let (file, Ok(own)) = (entry.path(), entry.file_type()) else {
+            continue;
+        };
+        if own.is_symlink()
+            && let Ok(target) = file.canonicalize()
+            && !stays(&whole, &target)
+        {
+            return Err(Error::LeadsOut { file, target });
+        }
+        // The kind of what a link leads to.
+        let kind = match fs::metadata(&file) {
+            Ok(metadata) if !metadata.is_dir() => kind(&metadata.file_type()),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            return Err(Error::NotAFile { file, kind });
+        }
+    }
+    Ok(())
+}
+
+/// Whether what lies at `target` belongs to the folder; both paths are canonical.
+fn stays(folder: &Path, target: &Path) -> bool {
+    let snapshots = folder
         .ancestors()
         .find(|part| part.file_name().is_some_and(|name| name == "snapshots"));
     let blobs = snapshots.and_then(|part| Some(part.parent()?.join("blobs")));
-    if target.starts_with(&whole) || blobs.is_some_and(|blobs| target.starts_with(blobs)) {
-        return Ok(file);
-    }
-    Err(Error::LeadsOut { file, target })
+    target.starts_with(folder) || blobs.is_some_and(|blobs| target.starts_with(blobs))
 }
 
 /// sha256 of a file in lower-case hexadecimal digits.

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use record::{RunRecord, Status};
-use reports::{Comparison, Findings, tables};
+use record::Status;
+use reports::tables;
 
 use super::report;
 use crate::{
@@ -14,7 +14,6 @@ use crate::{
     },
     exit,
     plan::{self, Shared},
-    records,
     signals::Signals,
 };
 
@@ -38,26 +37,18 @@ pub fn compare(
         return Ok(code);
     }
     // A part of the methods is made, all that was made under the same conditions is reported.
-    let all = records::read(&base.out)?;
-    let comparisons = of_these(&all, &ended.records);
-    let written = reports::write_report(&all, &Findings::read(&base.out)?, &base.out)?;
+    let report = report::of_folder(&base.out)?;
+    let files = report.write(&base.out, true)?;
+    let ids: Vec<&str> = ended.records.iter().map(|r| r.id.as_str()).collect();
+    let comparisons: Vec<_> = report.about(&ids).collect();
     if verbosity == Verbosity::Json {
-        let all: Vec<_> = comparisons.iter().map(tables::json).collect();
+        let all: Vec<_> = comparisons.iter().map(|c| tables::json(c)).collect();
         let event = serde_json::json!({ "event": "compared", "comparisons": all });
         say!("{event}")?;
     } else {
-        report::show(&comparisons, &written.files, verbosity)?;
+        report::show(&comparisons, &files, verbosity)?;
     }
     Ok(exit::after(
         ended.records.iter().any(|r| r.status != Status::Ok),
     ))
-}
-
-/// The comparisons that one of these runs belongs to.
-pub fn of_these(all: &[RunRecord], made: &[RunRecord]) -> Vec<Comparison> {
-    let made = |id: &str| made.iter().any(|r| r.id == id);
-    let comparisons = Comparison::from_records(all).into_iter();
-    comparisons
-        .filter(|c| c.records.iter().any(|r| made(&r.id)))
-        .collect()
 }

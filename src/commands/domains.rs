@@ -15,22 +15,23 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use datasets::Split;
+use record::{Status, write_whole};
 use reports::{
     format,
-    measurement::{Measurement, Table},
-    record::Status,
-    statistics::Summary,
+    measurement::Measurement,
+    table::{Cell, Column, Table, markdown_text},
+    words,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use statistics::{ALPHA, Combined, Estimate, Margin, Summary, Verdict};
 
 use crate::{
     execute::{
         local::{self, How},
         progress::Verbosity,
     },
-    exit, folders,
-    output::columns,
+    exit, folders, output,
     plan::{self, DataChoice, RunPlan, Shared, Trial},
     prepare::{Files, LoadedData},
     signals::Signals,
@@ -269,7 +270,7 @@ fn plan_of(asked: &Asked, dataset: String, out: PathBuf) -> Result<(RunPlan, Vec
 fn cross(
     asked: &Asked,
     files: &Files,
-    sets: &[(String, PathBuf, Vec<reports::record::RunRecord>)],
+    sets: &[(String, PathBuf, Vec<record::RunRecord>)],
     failed: &mut usize,
 ) -> Result<Vec<Crossed>> {
     let path = asked.out.join("crossed.json");
@@ -366,6 +367,34 @@ const OWN: &str = "own";
 const OTHERS: &str = "other domains'";
 const ONE: &str = "one for all";
 
+const VERDICTS: &str = "Verdicts take the domains as a sample of domains and need three of them; undecided is not equal.";
+
+/// What is shown of the first line against the second, with the domains as the sample.
+fn verdict(first: &Line, second: &Line) -> String {
+    let estimates = first
+        .values
+        .iter()
+        .zip(&second.values)
+        .filter_map(|(a, b)| {
+            let (a, b) = (a.as_ref()?, b.as_ref()?);
+            let variance = |s: &Summary| s.sd.map_or(0.0, |sd| sd * sd / s.values.len() as f64);
+            Some(Estimate {
+                difference: a.mean - b.mean,
+                // Without a spread over seeds all of it is between domains.
+                variance: (variance(a) + variance(b)).max(1e-8),
+            })
+        });
+    let found = Combined::of(&estimates.collect::<Vec<_>>()).filter(|c| c.datasets >= 3);
+    let Some(found) = found else {
+        return words::NOT_TESTED.to_owned();
+    };
+    let [low, high] = found.interval;
+    let margin = Margin::POINT;
+    let within = low > -margin.get() && high < margin.get();
+    let verdict = Verdict::of(found.difference, found.p < ALPHA, within);
+    words::verdict_in_full(verdict, "accuracy", margin)
+}
+
 /// Tells whether a result belongs to a kind of weights.
 type IsKind = fn(&Crossed) -> bool;
 
@@ -415,25 +444,31 @@ impl Summarised {
         }
     }
 
-    fn cells(&self) -> Vec<Vec<String>> {
+    fn table(&self) -> Table {
         let percent = |s: &Option<Summary>| {
-            s.as_ref()
-                .map_or("–".to_owned(), |s| format!("{:.1}", 100.0 * s.mean))
+            let mean = s.as_ref().map(|s| s.mean);
+            Cell::of(mean, || format!("{:.1}", 100.0 * mean.unwrap_or_default()))
         };
-        let mut rows = vec![vec!["method".to_owned(), "weights".to_owned()]];
-        rows[0].extend(self.domains.iter().cloned());
-        rows[0].extend(["mean".to_owned(), "files".to_owned()]);
-        for line in &self.lines {
-            let mut row = vec![line.method.clone(), line.weights.to_owned()];
+        let mut columns = vec![
+            Column::text("method", "method", "method", 0),
+            Column::text("weights", "weights", "weights", 0),
+        ];
+        columns.extend(self.domains.iter().map(|d| Column::number(d, d, d, 2)));
+        columns.push(Column::number("mean", "mean", "mean", 0));
+        columns.push(Column::number("file_bytes", "files", "files", 1));
+        let row = |line: &Line| {
+            let mut row = vec![Cell::text(&line.method), Cell::text(line.weights)];
             row.extend(line.values.iter().map(percent));
             row.push(percent(&line.mean));
-            row.push(match line.file_bytes {
-                0 => "–".to_owned(),
-                bytes => format::bytes(bytes as f64),
-            });
-            rows.push(row);
+            let bytes = Some(line.file_bytes).filter(|b| *b > 0);
+            row.push(Cell::of(bytes, || format::bytes(line.file_bytes as f64)));
+            row
+        };
+        Table {
+            caption: String::new(),
+            columns,
+            rows: self.lines.iter().map(row).collect(),
         }
-        rows
     }
 
     /// What isolation gives and costs, a sentence per method.
@@ -444,11 +479,13 @@ impl Summarised {
                 let [own, others, one] = lines else { return None };
                 let (a, b, c) = (own.mean.as_ref()?.mean, others.mean.as_ref()?.mean, one.mean.as_ref()?.mean);
                 Some(format!(
-                    "{}: own weights {:+.1} points against one set for all, {:+.1} against the other domains' weights; {} files \
-                     of {} in all against one of {}.",
+                    "{}: own weights {:+.1} points against one set for all ({}), {:+.1} against the other domains' weights ({}); {} \
+                     files of {} in all against one of {}.",
                     own.method,
                     100.0 * (a - c),
+                    verdict(own, one),
                     100.0 * (a - b),
+                    verdict(own, others),
                     self.domains.len(),
                     format::bytes(own.file_bytes as f64),
                     format::bytes(one.file_bytes as f64)
@@ -460,23 +497,17 @@ impl Summarised {
     fn terminal(&self) -> String {
         format!(
             "{}\n{}\n",
-            columns(&self.cells()),
+            self.table().terminal(output::terminal_width()),
             self.sentences().join("\n")
         )
     }
 
     fn markdown(&self) -> String {
-        let cells = self.cells();
-        let line = |row: &[String]| format!("| {} |\n", row.join(" | "));
-        let mut text = format!("{METRIC}\n\n");
-        text += &line(&cells[0]);
-        text += &format!("| :-- | :-- |{}\n", " --: |".repeat(cells[0].len() - 2));
-        cells[1..].iter().for_each(|row| text += &line(row));
-        text.push('\n');
-        self.sentences()
-            .iter()
-            .for_each(|s| text += &format!("- {s}\n"));
-        text + &format!("\n{STEPS}\n")
+        let mut text = format!("{METRIC}\n\n{}\n", self.table().markdown());
+        for sentence in self.sentences() {
+            text += &format!("- {}\n", markdown_text(&sentence));
+        }
+        text + &format!("\n{STEPS} {VERDICTS}\n")
     }
 
     fn json(&self, crossed: &[Crossed]) -> serde_json::Value {
@@ -485,22 +516,38 @@ impl Summarised {
 }
 
 fn write(out: &Path, crossed: &[Crossed], summary: &Summarised) -> Result<Vec<PathBuf>> {
-    let mut csv = "method,seed,trained_on,evaluated_on,examples,value,file_bytes\n".to_owned();
-    for c in crossed {
-        csv += &format!(
-            "{},{},{},{},{},{},{}\n",
-            c.method, c.seed, c.trained_on, c.evaluated_on, c.examples, c.value, c.file_bytes
-        );
+    let names = [
+        "method",
+        "seed",
+        "trained_on",
+        "evaluated_on",
+        "examples",
+        "value",
+        "file_bytes",
+    ];
+    let row = |c: &Crossed| {
+        let values = [
+            json!(c.method),
+            json!(c.seed),
+            json!(c.trained_on),
+            json!(c.evaluated_on),
+            json!(c.examples),
+            json!(c.value),
+            json!(c.file_bytes),
+        ];
+        values.map(|v| Cell::hidden(Some(v))).to_vec()
+    };
+    let csv = Table {
+        caption: String::new(),
+        columns: names.map(Column::hidden).to_vec(),
+        rows: crossed.iter().map(row).collect(),
     }
+    .csv(true)?;
     let json = serde_json::to_string_pretty(&summary.json(crossed))?;
     let measurement = Measurement {
         title: "Domains".into(),
-        description: format!("{METRIC} {STEPS}"),
-        tables: vec![Table {
-            caption: String::new(),
-            names: 2,
-            cells: summary.cells(),
-        }],
+        description: format!("{METRIC} {STEPS} {VERDICTS}"),
+        tables: vec![summary.table()],
         sentences: summary.sentences(),
     };
     let shown = measurement.write(out)?;
@@ -512,7 +559,7 @@ fn write(out: &Path, crossed: &[Crossed], summary: &Summarised) -> Result<Vec<Pa
     .into_iter()
     .map(|(name, text)| {
         let path = out.join(name);
-        fs::write(&path, text).with_context(|| path.display().to_string())?;
+        write_whole(&path, text.as_bytes())?;
         Ok(path)
     })
     .chain([Ok(shown)])

@@ -10,23 +10,23 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use backbone::Backbone;
 use datasets::{Encoded, Split};
+use record::Latency;
 use reports::{
     format,
-    latency::{BACKBONE, noise_floor, overhead, overhead_text},
-    measurement::{Measurement, Table},
-    record::Latency,
+    latency::{self as overhead, BACKBONE, noise_floor, overhead_text},
+    measurement::Measurement,
+    table::Table,
 };
 use serde_json::json;
+use statistics::Ratio;
 
 use crate::{
     latency::{
         Contender, Effort, bare_contenders, copies, length_cells, measure_cell, own,
         sentence_cells, task_contenders,
     },
-    output::columns,
     plan::DataChoice,
     prepare::{Files, LoadedBackbone},
-    task_library::resident_bytes,
     weights::{self, Task},
 };
 
@@ -227,11 +227,11 @@ fn show(
     out: Option<&Path>,
 ) -> Result<()> {
     let latencies: Vec<Latency> = rows.iter().map(|(_, l)| l.clone()).collect();
-    let noise = noise_floor(&[&latencies]);
+    let noise = noise_floor(&[&latencies], None);
     let memory = |m: &Measured| -> Result<(u64, u64)> {
         Ok((
             crate::task_library::weights_bytes(&m.folder)?,
-            resident_bytes(&*m.task.method, &m.task.head),
+            m.task.resident_bytes(&m.backbone),
         ))
     };
     if as_json {
@@ -241,7 +241,7 @@ fn show(
                 json!({
                     "weights": names[*i], "variant": l.variant, "batch": l.batch, "length": l.length,
                     "samples": l.samples, "p50_ms": l.p50_ms, "p90_ms": l.p90_ms, "p99_ms": l.p99_ms,
-                    "rows_per_second": l.batch as f64 / l.p50_ms * 1e3, "overhead": over_backbone(rows, l),
+                    "rows_per_second": l.batch as f64 / l.p50_ms * 1e3, "overhead": over_backbone(rows, l).map(|r| r.ratio - 1.0),
                 })
             })
             .collect();
@@ -278,7 +278,7 @@ fn show(
                 table.caption
             )?;
         }
-        say!("{}", columns(&table.cells))?;
+        say!("{}", table.terminal(usize::MAX).trim_end())?;
     }
     for sentence in &found.sentences {
         say!("{sentence}")?;
@@ -313,12 +313,11 @@ fn measurement(
             }
         }
         let titles = ["weights".to_owned(), "variant".to_owned()];
-        let mut cells = vec![
-            titles
-                .into_iter()
-                .chain(lengths.iter().map(|l| length_name(*l)))
-                .collect::<Vec<_>>(),
-        ];
+        let headings: Vec<String> = titles
+            .into_iter()
+            .chain(lengths.iter().map(|l| length_name(*l)))
+            .collect();
+        let mut cells = Vec::new();
         for (i, contender) in contenders.iter().enumerate() {
             let cell = |length: &Option<usize>| {
                 let found = rows
@@ -329,11 +328,16 @@ fn measurement(
                 };
                 let over = match over_backbone(rows, l) {
                     Some(o) if contender.variant != BACKBONE => {
-                        format!(" {}", overhead_text(o, noise))
+                        format!("{} at ", overhead_text(&o, noise))
                     }
                     _ => String::new(),
                 };
-                format!("{}/{}{over}", format::ms(l.p50_ms), format::ms(l.p99_ms))
+                // The ratio first: two rows may have been timed in two states of the machine.
+                let p99 = match l.samples >= overhead::PASSES_FOR_P99 {
+                    true => format::ms(l.p99_ms),
+                    false => "–".to_owned(),
+                };
+                format!("{over}{}/{p99}", format::ms(l.p50_ms))
             };
             let measured: Vec<String> = lengths.iter().map(cell).collect();
             if measured.iter().any(|c| c != "–") {
@@ -342,21 +346,20 @@ fn measurement(
                 cells.push(line);
             }
         }
-        tables.push(Table {
-            caption: format!("batch {batch}"),
-            names: 2,
+        tables.push(Table::of_texts(
+            &format!("batch {batch}"),
+            2,
+            &headings,
             cells,
-        });
+        ));
     }
     let titles = ["weights", "file", "loaded"].map(str::to_owned);
-    tables.push(Table {
-        caption: String::new(),
-        names: 1,
-        cells: std::iter::once(&titles)
-            .chain(sizes)
-            .map(|row| row.to_vec())
-            .collect(),
-    });
+    tables.push(Table::of_texts(
+        "",
+        1,
+        &titles,
+        sizes.iter().map(|row| row.to_vec()).collect(),
+    ));
     let machine = crate::measure::circumstances(None);
     Measurement {
         title: "Latency by batch and length".into(),
@@ -377,10 +380,12 @@ fn measurement(
     }
 }
 
-/// Median over the backbone's in the same setting, minus 1.
-fn over_backbone(rows: &[(usize, Latency)], l: &Latency) -> Option<f64> {
-    let (_, backbone) = rows
-        .iter()
-        .find(|(_, b)| b.variant == BACKBONE && b.batch == l.batch && b.length == l.length)?;
-    overhead(l.p50_ms, backbone.p50_ms)
+/// Median over the backbone's in the same setting of this process.
+fn over_backbone(rows: &[(usize, Latency)], l: &Latency) -> Option<Ratio> {
+    let same = |(_, b): &&(usize, Latency)| {
+        b.variant == BACKBONE && b.batch == l.batch && b.length == l.length
+    };
+    let (_, backbone) = rows.iter().find(same)?;
+    let process = [l.clone(), backbone.clone()];
+    overhead::over_backbone(&[&process], &l.variant, (l.batch, l.length))
 }

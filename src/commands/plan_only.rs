@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use record::{store, write_whole};
-use reports::comparison::method_label;
+use reports::row::method_label;
 
 use crate::{
     execute::{

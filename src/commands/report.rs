@@ -6,33 +6,49 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use record::write_whole;
-use reports::{Comparison, Findings, changes, claims, tables};
+use reports::{Comparison, Findings, Margin, Report, changes, tables};
 
 use crate::{execute::progress::Verbosity, output, records};
 
-/// `report`.
+/// What all records of a folder say.
 ///
 /// # Errors
-/// If there are no records or the report cannot be written.
-pub fn report(folder: &Path, out: Option<&Path>, json: bool) -> Result<ExitCode> {
+/// If records, studies or measurements cannot be read.
+pub fn of_folder(folder: &Path) -> Result<Report> {
     let records = records::read(folder)?;
     ensure!(
         !records.is_empty(),
         "{}: no records there; run peftbench compare first",
         folder.display()
     );
-    let out = out.unwrap_or(folder);
-    let findings = Findings::read(folder)?;
-    let comparisons = Comparison::from_records(&records);
-    let written = reports::write_report(&records, &findings, out)?;
+    Ok(Report::new(
+        records,
+        Findings::read(folder)?,
+        Margin::POINT,
+    )?)
+}
+
+/// `report`.
+///
+/// # Errors
+/// If there are no records or the report cannot be written.
+pub fn report(folder: &Path, out: Option<&Path>, json: bool) -> Result<ExitCode> {
+    let report = of_folder(folder)?;
+    let files = report.write(out.unwrap_or(folder), true)?;
     if json {
-        let all: Vec<_> = comparisons.iter().map(tables::json).collect();
+        let all: Vec<_> = report.comparisons.iter().map(tables::json).collect();
         say!("{}", serde_json::to_string_pretty(&all)?)?;
     } else {
-        show(&comparisons, &written.files, Verbosity::Normal)?;
+        let comparisons: Vec<&Comparison> = report.comparisons.iter().collect();
+        show(&comparisons, &[], Verbosity::Normal)?;
+        say!("Claims, tested here (claims.md has the evidence):")?;
+        for claim in &report.claims {
+            say!("  {:<14} {}", claim.verdict.words(), claim.claim)?;
+        }
     }
-    show_more(&comparisons, &findings, out, json)?;
+    for file in files {
+        eprintln!("wrote {}", file.display());
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -54,7 +70,7 @@ pub fn compare(before: &Path, after: &Path, json: bool) -> Result<ExitCode> {
 ///
 /// # Errors
 /// If standard output cannot be written.
-pub fn show(comparisons: &[Comparison], files: &[PathBuf], verbosity: Verbosity) -> Result<()> {
+pub fn show(comparisons: &[&Comparison], files: &[PathBuf], verbosity: Verbosity) -> Result<()> {
     let (width, colour) = (output::terminal_width(), output::colour());
     for comparison in comparisons {
         say!("{}", tables::terminal(comparison, width, colour))?;
@@ -63,41 +79,6 @@ pub fn show(comparisons: &[Comparison], files: &[PathBuf], verbosity: Verbosity)
         for file in files {
             eprintln!("wrote {}", file.display());
         }
-    }
-    Ok(())
-}
-
-/// Studies, searches and claims: files beside the report, and the claims' verdicts in the terminal.
-fn show_more(
-    comparisons: &[Comparison],
-    findings: &Findings,
-    out: &Path,
-    json: bool,
-) -> Result<()> {
-    let mut files = Vec::new();
-    for study in &findings.studies {
-        files.extend(reports::studies::write(study, out)?);
-    }
-    for tuning in &findings.tunings {
-        files.extend(reports::tuning::write(tuning, out)?);
-    }
-    let claims = claims::judge_all(comparisons, &findings.studies)?;
-    for (name, content) in [
-        ("claims.md", claims::markdown(&claims)),
-        ("claims.json", serde_json::to_string_pretty(&claims)?),
-    ] {
-        let path = out.join(name);
-        write_whole(&path, content.as_bytes())?;
-        files.push(path);
-    }
-    if !json {
-        say!("Claims, tested here (claims.md has the evidence):")?;
-        for claim in &claims {
-            say!("  {:<14} {}", claim.verdict.words(), claim.claim)?;
-        }
-    }
-    for file in files {
-        eprintln!("wrote {}", file.display());
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use record::{RunRecord, Status, store};
-use reports::{comparison::method_label, format};
+use reports::{format, row::method_label};
 use serde::Serialize;
 
 use crate::{

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
 use anyhow::{Result, ensure};
+use record::Status;
 use reports::{
     format,
-    record::Status,
     studies::{self, Manifest, PointPlan, SeriesPlan, Study},
 };
 

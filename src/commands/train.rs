@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Instant};
 
 use anyhow::{Context, Result, bail};
-use reports::record::Status;
+use record::Status;
 
 use crate::{
     execute::{

@@ -4,15 +4,14 @@
 use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
+use record::{Status, Tuned};
 use reports::{
-    Findings,
-    record::{Status, Tuned},
     tables,
     tuning::{self, Manifest, MethodTrials, Tuning},
 };
 use serde_json::Value;
 
-use super::{compare::of_these, report};
+use super::report;
 use crate::{
     execute::{
         local::{self, How, Planned},
@@ -20,7 +19,6 @@ use crate::{
     },
     exit, folders,
     plan::{self, RunPlan, Shared, Trial},
-    records,
     signals::Signals,
     study,
 };
@@ -207,14 +205,14 @@ pub fn tune(
         return Ok(code);
     }
 
-    let mut files = tuning::write(&tuning, &folder)?;
+    tuning::write(&tuning, &folder)?;
     // Rows with defaults that were made under the same conditions stand beside the tuned ones.
-    let all_records = records::read(&base.out)?;
-    files
-        .extend(reports::write_report(&all_records, &Findings::read(&base.out)?, &base.out)?.files);
-    let comparisons = of_these(&all_records, &winning.records);
+    let report = report::of_folder(&base.out)?;
+    let files = report.write(&base.out, true)?;
+    let ids: Vec<&str> = winning.records.iter().map(|r| r.id.as_str()).collect();
+    let comparisons: Vec<_> = report.about(&ids).collect();
     if verbosity == Verbosity::Json {
-        let all: Vec<_> = comparisons.iter().map(tables::json).collect();
+        let all: Vec<_> = comparisons.iter().map(|c| tables::json(c)).collect();
         let event = serde_json::json!({ "event": "tuned", "tuning": tuning, "comparisons": all });
         say!("{event}")?;
     } else {

@@ -17,11 +17,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use reports::{
-    comparison::method_label,
-    record::{Asked, FORMAT, RunRecord, Status},
-    store,
-};
+use record::{Asked, FORMAT, RunRecord, Status, store};
+use reports::row::method_label;
 
 use super::{
     claim::{Claim, Claimed, Claims, Owner},
@@ -333,6 +330,7 @@ impl Execution<'_> {
             outcome: None,
             cost: None,
             circumstances,
+            kind: None,
         };
         store::write(&records, &record)?;
         Ok(record)

@@ -11,10 +11,8 @@ use std::{
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
-use reports::{
-    format,
-    record::{RunRecord, Status},
-};
+use record::{RunRecord, Status};
+use reports::format;
 use serde_json::{Value, json};
 
 use crate::{download_bar, train::trainer::Event};
@@ -365,7 +363,7 @@ fn finished_row(runs: usize, run: usize, label: &str, seed: u64, record: &RunRec
 pub fn summary(record: &RunRecord) -> String {
     match (&record.status, final_metric(record)) {
         (Status::Ok, Some((name, value))) => format!("{name} {}", format::metric(name, value)),
-        (status, _) => reports::comparison::status_text(status),
+        (status, _) => reports::row::status_text(status),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, ensure};
 use datasets::{Dataset, Encoded, Example, Split, TextTokenizer};
-use reports::record::DatasetFacts;
+use record::DatasetFacts;
 
 use super::recipe::Recipe;
 use crate::prepare::LoadedData;

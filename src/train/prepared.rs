@@ -2,9 +2,10 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use backbone::Backbone;
 use methods::Resolved;
-use reports::record::{Asked, MethodFacts};
+use record::{Asked, MethodFacts};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -12,6 +13,7 @@ use super::{
     recipe::Recipe,
 };
 use crate::{
+    measure,
     plan::RunPlan,
     prepare::{Files, LoadedBackbone, LoadedData},
 };
@@ -115,6 +117,7 @@ impl Prepared {
     pub fn asked(&self, plan: &RunPlan) -> Result<(Asked, Resolved, Recipe)> {
         let resolved = methods::resolve(&plan.trial.method, &plan.trial.overrides)?;
         resolved.check(self.backbone.backbone.config())?;
+        check_memory(&resolved, &self.backbone.backbone)?;
         // The steps of a budget in epochs depend on the examples, which depend on the recipe's other keys.
         let recipe = Recipe::resolve(&plan.budget, &plan.recipe, 1)?;
         let encoded = self.encoded(&recipe, plan.seed, 0)?;
@@ -125,12 +128,12 @@ impl Prepared {
             method: MethodFacts {
                 name: resolved.entry.name.to_owned(),
                 variant: resolved.variant.clone(),
-                config: resolved.config.clone(),
+                config: resolved.config.clone().into(),
                 tuned: plan.trial.tuned.clone(),
             },
             recipe: serde_json::to_value(&recipe)?,
             seed: plan.seed,
-            numerics: numerics(),
+            numerics: numerics(&resolved),
             op_path: if kernels::reference_path() {
                 "reference"
             } else {
@@ -142,12 +145,36 @@ impl Prepared {
     }
 }
 
+/// Refuses a configuration that trains more than the machine can hold, before anything is allocated for it.
+fn check_memory(resolved: &Resolved, backbone: &Backbone) -> Result<()> {
+    // A parameter, its gradient and the two moments of AdamW, in f32.
+    const BYTES: f64 = 16.0;
+    let count = resolved.parameters(backbone)?;
+    let Some(memory) = measure::memory() else {
+        return Ok(());
+    };
+    ensure!(
+        count * BYTES <= memory as f64,
+        "method {}{}: it would train {count:.1e} parameters, which take {:.1e} bytes with their gradients and moments, but \
+         this machine has {:.1e}; make it smaller",
+        resolved.entry.name,
+        match resolved.variant.as_str() {
+            "" => String::new(),
+            variant => format!(" ({variant})"),
+        },
+        count * BYTES,
+        memory as f64
+    );
+    Ok(())
+}
+
 /// Versions of the code that decides a run's numbers: kernels, backbone, the method. One of them is raised when a change
 /// gives other numbers for the same question.
-fn numerics() -> BTreeMap<String, u32> {
+fn numerics(resolved: &Resolved) -> BTreeMap<String, u32> {
     [
         ("kernels", kernels::NUMERICS),
         ("backbone", backbone::NUMERICS),
+        ("method", resolved.numerics()),
     ]
     .map(|(part, version)| (part.to_owned(), version))
     .into()

@@ -13,9 +13,8 @@ use std::{
 use anyhow::Result;
 use backbone::{Backbone, Batch};
 use methods::{Context, HeadOnly, PeftMethod, Resolved};
-use reports::{
-    record::{Check, Cost, FORMAT, Latency, Outcome, Parameters, Predictions, RunRecord, Status},
-    store,
+use record::{
+    Check, Cost, FORMAT, Kind, Latency, Outcome, Parameters, Predictions, RunRecord, Status, store,
 };
 
 use super::{
@@ -31,7 +30,6 @@ use crate::{
     plan::RunPlan,
     prepare::Vocabulary,
     signals::Signals,
-    task_library::resident_bytes,
     weights::{self, SavedConfig, Task},
 };
 
@@ -67,6 +65,10 @@ pub fn run(
         outcome: None,
         cost: None,
         circumstances: measure::circumstances(Some(claim)),
+        kind: Some(Kind {
+            family: resolved.entry.family.to_owned(),
+            member: resolved.entry.member,
+        }),
     };
     let ended = Arc::new(Mutex::new(false));
     end_in_time(record.clone(), records.clone(), signals, Arc::clone(&ended));
@@ -197,7 +199,8 @@ impl Run<'_> {
             }),
             peak_memory_bytes,
             file_bytes,
-            resident_bytes: Some(resident_bytes(&*learner.method, &learner.head)),
+            // What is shipped is what will run.
+            resident_bytes: Some(loaded.resident_bytes(self.backbone())),
             latency,
         };
         let outcome = self.outcome(&learner, &examples, trained, head_digest, checks)?;
@@ -216,15 +219,17 @@ impl Run<'_> {
             rng: &mut datasets::stream(seed, "method"),
             words: &Vocabulary(&loaded.tokenizer),
         });
+        let head = Head::new(
+            loaded.head,
+            loaded.backbone.config().hidden,
+            self.prepared.data.dataset.labels.len(),
+            &mut datasets::stream(seed, "head"),
+            loaded.backbone.dtype(),
+        );
+        let failed = |e: methods::Error| Stop::Failed(e.into());
         Ok(Learner {
-            method: method.map_err(|e| Stop::Failed(e.into()))?,
-            head: Head::new(
-                loaded.head,
-                loaded.backbone.config().hidden,
-                self.prepared.data.dataset.labels.len(),
-                &mut datasets::stream(seed, "head"),
-                loaded.backbone.dtype(),
-            )?,
+            method: method.map_err(failed)?,
+            head: head.map_err(failed)?,
         })
     }
 
@@ -285,14 +290,9 @@ impl Run<'_> {
     fn save(&self, learner: &Learner, examples: &Examples, trained: &Trained) -> Result<u64, Stop> {
         let dataset = &self.prepared.data.dataset;
         let config = SavedConfig {
-            format: weights::format(),
+            format: weights::FORMAT,
             method: self.resolved.entry.name.to_owned(),
-            config: self
-                .resolved
-                .config
-                .as_object()
-                .cloned()
-                .unwrap_or_default(),
+            config: self.resolved.config.clone(),
             backbone: self.plan.backbone.clone(),
             backbone_digest: self.prepared.backbone.digest.clone(),
             pooling: self.backbone().pooling(),
@@ -429,7 +429,7 @@ impl Run<'_> {
             parameters: Parameters {
                 method: count(&method.vars()),
                 head: if method.reads_text() {
-                    count(head.vars())
+                    count(&head.vars())
                 } else {
                     0
                 },

@@ -95,6 +95,7 @@ impl Sample {
                 system: "linux-x86_64".into(),
                 libraries: BTreeMap::from([("candle-core".into(), "0.11.1".into())]),
             },
+            kind: kind(method),
         };
         Self { record }
             .predictions(&labels, |i| i != 0)
@@ -245,6 +246,37 @@ pub fn on_data(records: Vec<RunRecord>, name: &str, asked: Option<&str>) -> Vec<
         identified(record)
     };
     records.into_iter().map(rename).collect()
+}
+
+/// As the registry has it.
+fn kind(method: &str) -> Option<Kind> {
+    let (family, member) = match method {
+        "prompt_tuning" => ("prompt", 0),
+        "prefix_tuning" => ("prompt", 1),
+        "p_tuning" => ("prompt", 2),
+        "lora" => ("lora", 0),
+        "dora" => ("lora", 1),
+        "pissa" => ("lora", 2),
+        "olora" => ("lora", 3),
+        "lora_plus" => ("lora", 4),
+        "adapter" => ("adapter", 0),
+        "compacter" => ("adapter", 1),
+        "parallel_adapter" => ("adapter", 2),
+        "adapter_drop" => ("adapter", 3),
+        "bitfit" => ("selective", 0),
+        "ia3" => ("selective", 1),
+        "layer_norm" => ("selective", 2),
+        "mam" => ("combined", 0),
+        "full" => ("whole", 0),
+        "head_only" => ("head", 0),
+        "majority" => ("floor", 0),
+        "random_features" => ("floor", 1),
+        _ => return None,
+    };
+    Some(Kind {
+        family: family.into(),
+        member,
+    })
 }
 
 /// What a method reaches and costs in [`realistic`].

@@ -660,3 +660,52 @@ fn a_link_in_a_strangers_folder_stays_inside() {
     ));
     assert_eq!(read_whole(&blob, 7).unwrap(), b"numbers");
 }
+
+#[cfg(unix)]
+#[test]
+fn a_folder_of_weights_with_a_way_out_or_a_pipe_is_refused() {
+    use peftbench_sources::{Error, check_folder};
+    use std::os::unix::fs::symlink;
+    let folder_with = |make: &dyn Fn(&std::path::Path)| {
+        let machine = Machine::new();
+        machine.write("secret/key", b"key");
+        machine.write("weights/model", b"numbers");
+        machine.write("weights/more/model", b"numbers");
+        make(&machine.path("weights"));
+        check_folder(&machine.path("weights"))
+    };
+    for target in ["../secret/key", "../secret", "/etc/passwd", "/etc"] {
+        let result = folder_with(&|folder| symlink(target, folder.join("link")).unwrap());
+        assert!(matches!(result, Err(Error::LeadsOut { .. })), "{target}");
+    }
+    for (target, kind) in [
+        ("/dev/zero", None),
+        ("model", Some(())),
+        ("more", Some(())),
+        ("none", Some(())),
+    ] {
+        let result = folder_with(&|folder| symlink(target, folder.join("link")).unwrap());
+        assert_eq!(result.is_ok(), kind.is_some(), "{target}: {result:?}");
+    }
+    let result = folder_with(&|folder| {
+        let pipe = folder.join("adapter_model.safetensors");
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(pipe)
+                .status()
+                .unwrap()
+                .success()
+        );
+    });
+    assert!(
+        matches!(
+            result,
+            Err(Error::NotAFile {
+                kind: "a named pipe",
+                ..
+            })
+        ),
+        "{result:?}"
+    );
+    assert!(check_folder(std::path::Path::new("no/such/folder")).is_ok());
+}

@@ -6,7 +6,7 @@
 use super::scene::Area;
 
 /// A point that wants a name.
-pub(super) struct Wanting {
+pub(super) struct Name {
     pub at: [f64; 2],
     pub width: f64,
     pub height: f64,
@@ -32,13 +32,13 @@ const DISTANCES: [f64; 7] = [11.0, 18.0, 28.0, 42.0, 60.0, 84.0, 110.0];
 /// A rectangle for each name, and whether it is so far away that a line has to lead to it.
 /// `solid` must not be covered (points, error bars), `soft` should not (lines).
 pub(super) fn place(
-    wanting: &[Wanting],
+    wants: &[Name],
     solid: &[Area],
     soft: &[Area],
     bounds: Area,
 ) -> Vec<(Area, bool)> {
     let mut placed: Vec<Area> = Vec::new();
-    for want in wanting {
+    for want in wants {
         let mut best: Option<(f64, Area)> = None;
         for (ring, distance) in DISTANCES.iter().enumerate() {
             for (rank, [dx, dy]) in DIRECTIONS.iter().enumerate() {
@@ -53,7 +53,7 @@ pub(super) fn place(
                 let outside = f64::from(u8::from(!bounds.contains(&area)));
                 // A name that another point is nearer to would be read as that point's.
                 let own = distance_to(&area, want.at);
-                let stolen = wanting
+                let stolen = wants
                     .iter()
                     .filter(|w| w.at != want.at && distance_to(&area, w.at) < own + 3.0)
                     .count();
@@ -73,15 +73,15 @@ pub(super) fn place(
             placed.push(area);
         }
     }
-    let far = |want: &Wanting, area: &Area| distance_to(area, want.at) > 15.0;
-    wanting
+    let far = |want: &Name, area: &Area| distance_to(area, want.at) > 15.0;
+    wants
         .iter()
         .zip(placed)
         .map(|(want, area)| (area, far(want, &area)))
         .collect()
 }
 
-fn beside(want: &Wanting, dx: f64, dy: f64, distance: f64) -> Area {
+fn beside(want: &Name, dx: f64, dy: f64, distance: f64) -> Area {
     let [x, y] = [want.at[0] + dx * distance, want.at[1] + dy * distance];
     let left = match dx {
         dx if dx > 0.3 => x,
@@ -184,24 +184,21 @@ mod tests {
 
     #[test]
     fn names_of_close_points_do_not_overlap() {
-        let wanting: Vec<Wanting> = (0..8)
-            .map(|i| Wanting {
+        let wants: Vec<Name> = (0..8)
+            .map(|i| Name {
                 at: [200.0 + 4.0 * f64::from(i), 150.0 + 3.0 * f64::from(i % 3)],
                 width: 70.0,
                 height: 14.0,
             })
             .collect();
-        let solid: Vec<Area> = wanting
-            .iter()
-            .map(|w| Area::around(w.at, 6.0, 6.0))
-            .collect();
+        let solid: Vec<Area> = wants.iter().map(|w| Area::around(w.at, 6.0, 6.0)).collect();
         let bounds = Area {
             left: 0.0,
             top: 0.0,
             right: 400.0,
             bottom: 300.0,
         };
-        let placed = place(&wanting, &solid, &[], bounds);
+        let placed = place(&wants, &solid, &[], bounds);
         for (i, (a, _)) in placed.iter().enumerate() {
             assert!(bounds.contains(a));
             assert!(placed[..i].iter().all(|(b, _)| !a.overlaps(b)));

@@ -5,6 +5,7 @@
 //! Ito (2008), which stay apart under the common colour blindnesses; the three palest are darkened
 //! to a contrast of 3 : 1 on white.
 
+use record::Kind;
 use serde::Serialize;
 
 /// A colour by its role, so that the page can replace it on a dark background.
@@ -183,50 +184,35 @@ pub struct Style {
     pub marker: Marker,
 }
 
-/// Methods with a fixed style. Others get one from their name, so an entry here is not needed to add
-/// a method; it keeps families together. Never change an entry: people remember colours.
-const STYLES: &[(&str, Ink, Marker)] = &[
-    ("full", Ink::Text, Marker::Square),
-    ("head_only", Ink::Grey, Marker::Circle),
-    ("majority", Ink::Grey, Marker::Cross),
-    ("random_features", Ink::Grey, Marker::Plus),
-    ("prompt_tuning", Ink::Vermilion, Marker::Circle),
-    ("prefix_tuning", Ink::Vermilion, Marker::Square),
-    ("p_tuning", Ink::Vermilion, Marker::Diamond),
-    ("lora", Ink::Blue, Marker::Diamond),
-    ("rslora", Ink::Blue, Marker::Square),
-    ("dora", Ink::Blue, Marker::Up),
-    ("pissa", Ink::Blue, Marker::Down),
-    ("olora", Ink::Blue, Marker::Star),
-    ("lora_plus", Ink::Blue, Marker::Plus),
-    ("adalora", Ink::Blue, Marker::Circle),
-    ("vera", Ink::Blue, Marker::Pentagon),
-    ("adapter", Ink::Green, Marker::Up),
-    ("parallel_adapter", Ink::Green, Marker::Square),
-    ("parallel", Ink::Green, Marker::Square),
-    ("scaled_parallel", Ink::Green, Marker::Diamond),
-    ("compacter", Ink::Green, Marker::Star),
-    ("adapter_drop", Ink::Green, Marker::Down),
-    ("adapterdrop", Ink::Green, Marker::Down),
-    ("bitfit", Ink::Purple, Marker::Circle),
-    ("ia3", Ink::Purple, Marker::Down),
-    ("layer_norm", Ink::Purple, Marker::Square),
-    ("mam", Ink::Orange, Marker::Star),
-    ("unipelt", Ink::Orange, Marker::Diamond),
-];
-
-/// The style of a method. It depends on the name alone.
-pub fn style(method: &str) -> Style {
-    if let Some(&(_, ink, marker)) = STYLES.iter().find(|(name, ..)| *name == method) {
-        return Style { ink, marker };
-    }
-    // FNV-1a: the same on every machine and in every version.
-    let hash = method.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
-        (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
-    });
+/// The style of a method: the registry says its family and its number in it. A method of which a record says neither (an
+/// older one) gets a marker from its name.
+pub fn style(method: &str, kind: Option<&Kind>) -> Style {
+    let marker = |n: usize| Marker::ALL[n % Marker::ALL.len()];
+    let Some(kind) = kind else {
+        // FNV-1a: the same on every machine and in every version.
+        let hash = method.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+            (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
+        });
+        return Style {
+            ink: Ink::Sky,
+            marker: marker((hash % 1009) as usize),
+        };
+    };
+    let ink = match kind.family.as_str() {
+        "prompt" => Ink::Vermilion,
+        "lora" => Ink::Blue,
+        "adapter" => Ink::Green,
+        "selective" => Ink::Purple,
+        "combined" => Ink::Orange,
+        "whole" => Ink::Text,
+        "head" | "floor" => Ink::Grey,
+        _ => Ink::Sky,
+    };
+    // The families that share a colour start with different marks.
+    let offset = if kind.family == "floor" { 6 } else { 0 };
     Style {
-        ink: Ink::Sky,
-        marker: Marker::ALL[(hash % Marker::ALL.len() as u64) as usize],
+        ink,
+        marker: marker(kind.member + offset),
     }
 }
 
@@ -236,27 +222,51 @@ mod tests {
     use std::collections::BTreeSet;
 
     #[test]
-    fn no_two_methods_of_the_list_look_the_same_but_spellings_of_one() {
-        let same = [
-            ["parallel", "parallel_adapter"],
-            ["adapterdrop", "adapter_drop"],
-        ];
-        let aliases: Vec<&str> = same.iter().map(|s| s[0]).collect();
-        let styles: Vec<Style> = STYLES
-            .iter()
-            .filter(|(name, ..)| !aliases.contains(name))
-            .map(|(name, ..)| style(name))
-            .collect();
-        assert_eq!(styles.iter().collect::<BTreeSet<_>>().len(), styles.len());
-        for [a, b] in same {
-            assert_eq!(style(a), style(b));
+    fn members_of_a_family_share_a_colour_and_no_two_look_the_same() {
+        let mut seen = BTreeSet::new();
+        for family in [
+            "prompt",
+            "lora",
+            "adapter",
+            "selective",
+            "combined",
+            "whole",
+        ] {
+            let of = |member| {
+                style(
+                    "any",
+                    Some(&Kind {
+                        family: family.into(),
+                        member,
+                    }),
+                )
+            };
+            assert!(
+                (0..9).all(|m| of(m).ink == of(0).ink && seen.insert(of(m))),
+                "{family}"
+            );
         }
+        let head = style(
+            "head_only",
+            Some(&Kind {
+                family: "head".into(),
+                member: 0,
+            }),
+        );
+        let floor = style(
+            "majority",
+            Some(&Kind {
+                family: "floor".into(),
+                member: 0,
+            }),
+        );
+        assert_ne!(head, floor);
     }
 
     #[test]
-    fn a_method_without_an_entry_has_a_style_that_no_listed_method_has() {
-        assert_eq!(style("brand_new").ink, Ink::Sky);
-        assert!(STYLES.iter().all(|(_, ink, _)| *ink != Ink::Sky));
+    fn a_method_of_an_older_record_has_a_colour_of_its_own() {
+        assert_eq!(style("brand_new", None).ink, Ink::Sky);
+        assert_eq!(style("brand_new", None), style("brand_new", None));
     }
 
     /// Relative luminance and contrast after WCAG 2.2.

@@ -3,18 +3,20 @@
 
 use super::axis::{self, Axis};
 use super::labels;
-use super::scene::{Anchor, Area, Scene, fit, text_width};
-use super::style::{Ink, Marker, Style, style};
-use super::{
-    AXIS_ROOM, BODY, MARGIN, MARK, NARROW, PAGE, Plot, SMALL, Sheet, WIDE, draw_horizontal_axis,
+use super::layout::{
+    AXIS_ROOM, BODY, Layout, MARGIN, MARK, NARROW, PAGE, SMALL, WIDE, draw_horizontal_axis,
     draw_vertical_axis, range, tick_room,
 };
+use super::plot::Plot;
+use super::scene::{Anchor, Area, Scene, fit, text_width};
+use super::style::{Ink, Marker, Style, style};
 use crate::comparison::slug;
 use crate::format;
 use crate::quantity::Quantity;
-use crate::statistics::Summary;
 use crate::studies::{CurvePoint, Position, Series, Study};
-use crate::tuning::{Expected, Tuning};
+use crate::tuning::Tuning;
+use crate::words;
+use statistics::{Expected, Summary, Verdict};
 
 /// What a plot's lines have in common.
 struct Frame<'a> {
@@ -56,7 +58,7 @@ struct Spot {
     mean: f64,
     /// The ends of the band.
     band: [f64; 2],
-    /// Whether it can be told apart from the best point of its line.
+    /// Whether it is shown to be worse than the point of its line with the highest mean.
     behind: bool,
 }
 
@@ -133,7 +135,7 @@ pub fn tuning_plot(tuning: &Tuning) -> Option<Plot> {
             };
             Line {
                 label: search.method.clone(),
-                style: style(&search.method),
+                style: style(&search.method, search.kind.as_ref()),
                 points: search.expected.iter().map(spot).collect(),
                 band: search.expected.len() > 1,
             }
@@ -172,7 +174,7 @@ fn longest(study: &Study) -> Vec<String> {
 
 /// A series has its method's colour and marker; several of one method are told apart by other ones.
 fn style_of(study: &Study, series: &Series) -> Style {
-    let own = style(&series.method);
+    let own = style(&series.method, series.kind.as_ref());
     let before = study
         .series
         .iter()
@@ -216,7 +218,7 @@ fn lines(study: &Study) -> Vec<Line> {
                     _ => p.x?,
                 };
                 Some(Spot {
-                    behind: p.told_apart,
+                    behind: p.verdict == Some(Verdict::Worse),
                     ..Spot::of(x, p.metric.as_ref()?, factor)
                 })
             })
@@ -290,20 +292,22 @@ fn draw(frame: &Frame, title: &str, lines: &[&Line], across: &Across, width: f64
     let narrow = width < 500.0;
     let points = || lines.iter().flat_map(|l| &l.points);
     let mut notes = Vec::new();
+    let behind = format!(
+        "Hollow: shown to be worse than the highest mean of its line ({}).",
+        words::TEST
+    );
     if lines.iter().any(|l| l.band) {
         notes.push(frame.legend);
     }
     if points().any(|p| p.behind) {
-        notes.push("Hollow: behind the best of its line (paired bootstrap, Holm, 5 %).");
+        notes.push(&behind);
     } else if frame.told_apart && points().count() > lines.len() {
-        notes.push(
-            "No point can be told apart from the best of its line (paired bootstrap, Holm, 5 %).",
-        );
+        notes.push(words::UNDECIDED);
     }
     notes.extend(frame.notes.iter().map(String::as_str));
-    let sheet = Sheet::of(width, title, frame.heading, &notes.join(" "));
+    let layout = Layout::of(width, title, frame.heading, &notes.join(" "));
     let height = if narrow { 260.0 } else { 330.0 };
-    let (mut scene, room) = sheet.scene(24.0 + height + AXIS_ROOM);
+    let (mut scene, room) = layout.scene(24.0 + height + AXIS_ROOM);
     let at = [MARGIN, room.top + 6.0];
     let metric = Quantity::Metric.title(frame.metric);
     scene.text(at, &metric, BODY, Anchor::Start, Ink::Text);

@@ -212,7 +212,7 @@ impl Scene {
     ) {
         self.shapes.push(Shape::Text {
             at,
-            text: text.to_owned(),
+            text: crate::format::visible(text),
             em,
             bold,
             anchor,
@@ -271,9 +271,41 @@ impl Scene {
         ))
     }
 
-    /// As PNG.
+    /// Letters that the built-in font does not have.
+    fn missing_letters(&self) -> std::collections::BTreeSet<char> {
+        use ab_glyph::Font;
+        let Ok(font) = ab_glyph::FontRef::try_from_slice(notosans::REGULAR_TTF) else {
+            return Default::default();
+        };
+        let texts = self.shapes.iter().filter_map(|shape| match shape {
+            Shape::Text { text, .. } => Some(text.chars()),
+            _ => None,
+        });
+        texts
+            .flatten()
+            .filter(|c| !c.is_whitespace() && font.glyph_id(*c).0 == 0)
+            .collect()
+    }
+
+    /// As PNG. Letters that the built-in font does not have are drawn as `?`, which a note says: an SVG takes the reader's
+    /// own font for them, and a font with all of Chinese, Japanese and Korean would double the program's size.
     pub fn png(&self) -> std::result::Result<Vec<u8>, String> {
         register_fonts()?;
+        if !self.missing_letters().is_empty() {
+            let mut noted = self.clone();
+            let text = "The built-in font lacks some letters; the SVG and the page show them.";
+            let at = [16.0, self.height + 4.0];
+            noted.shapes = noted.shapes.into_iter().map(with_known_letters).collect();
+            noted.height += 20.0;
+            noted.text(
+                at,
+                &fit(text, 12.0, self.width - 32.0),
+                12.0,
+                Anchor::Start,
+                Ink::Muted,
+            );
+            return noted.png();
+        }
         let (width, height) = self.pixels(SCALE);
         let [w, h] = [width, height].map(|x| x as usize);
         let fine = SUPERSAMPLING;
@@ -394,6 +426,42 @@ impl Scene {
     }
 }
 
+/// The shape with a question mark for every letter that the built-in font does not have.
+fn with_known_letters(shape: Shape) -> Shape {
+    use ab_glyph::Font;
+    match (
+        shape,
+        ab_glyph::FontRef::try_from_slice(notosans::REGULAR_TTF),
+    ) {
+        (
+            Shape::Text {
+                at,
+                text,
+                em,
+                bold,
+                anchor,
+                ink,
+            },
+            Ok(font),
+        ) => {
+            let known = |c: char| c.is_whitespace() || font.glyph_id(c).0 != 0;
+            let text = text
+                .chars()
+                .map(|c| if known(c) { c } else { '?' })
+                .collect();
+            Shape::Text {
+                at,
+                text,
+                em,
+                bold,
+                anchor,
+                ink,
+            }
+        }
+        (other, _) => other,
+    }
+}
+
 fn text_style(size: f64, bold: bool, anchor: Anchor, color: RGBAColor) -> TextStyle<'static> {
     let weight = if bold {
         FontStyle::Bold
@@ -494,4 +562,30 @@ pub(super) fn named<T>(plot: &str, result: std::result::Result<T, String>) -> Re
         plot: plot.to_owned(),
         problem,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn letters_that_the_font_lacks_are_noted_in_a_png_and_kept_in_an_svg() {
+        let scene = |text: &str| {
+            let mut scene = Scene::new(200.0, 40.0);
+            scene.text([10.0, 20.0], text, 12.0, Anchor::Start, Ink::Text);
+            scene
+        };
+        let height = |scene: &Scene| {
+            let png = scene.png().unwrap();
+            png::Decoder::new(png.as_slice())
+                .read_info()
+                .unwrap()
+                .info()
+                .height
+        };
+        assert_eq!(height(&scene("Größe, ά, я")), 80);
+        assert_eq!(height(&scene("评论")), 120);
+        assert!(scene("评论").svg("").unwrap().contains("评论"));
+    }
 }
