@@ -48,8 +48,17 @@ fn every_format_that_trains_is_predicted_with_the_same_answers_and_ids_come_back
     let mut first: Option<Vec<Value>> = None;
     for (name, contents) in files {
         let input = place.file(name, contents);
-        let printed = place.ok(&["predict", "--weights", &weights, "--input", input.to_str().unwrap()]);
-        let answers: Vec<Value> = printed.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        let printed = place.ok(&[
+            "predict",
+            "--weights",
+            &weights,
+            "--input",
+            input.to_str().unwrap(),
+        ]);
+        let answers: Vec<Value> = printed
+            .lines()
+            .map(|l| serde_json::from_str(l).unwrap())
+            .collect();
         assert_eq!(answers.len(), 2, "{name}");
         let logits: Vec<Value> = answers.iter().map(|a| a["logits"].clone()).collect();
         match &first {
@@ -57,7 +66,10 @@ fn every_format_that_trains_is_predicted_with_the_same_answers_and_ids_come_back
             Some(first) => assert_eq!(&logits, first, "{name}"),
         }
         if name != "lines.txt" {
-            let ids: Vec<String> = answers.iter().map(|a| a["id"].to_string().replace('"', "")).collect();
+            let ids: Vec<String> = answers
+                .iter()
+                .map(|a| a["id"].to_string().replace('"', ""))
+                .collect();
             assert_eq!(ids, ["7", "8"], "{name}");
         }
         if name == "mark.jsonl" {
@@ -65,14 +77,32 @@ fn every_format_that_trains_is_predicted_with_the_same_answers_and_ids_come_back
             assert!(answers[0]["label"].is_string());
         }
     }
-    let table = place.ok(&["predict", "--weights", &weights, "--input", "rows.csv", "--format", "csv"]);
+    let table = place.ok(&[
+        "predict",
+        "--weights",
+        &weights,
+        "--input",
+        "rows.csv",
+        "--format",
+        "csv",
+    ]);
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines[0], "id,label,probability");
-    assert!(lines[1].starts_with("7,") && lines[2].starts_with("8,"), "{table}");
+    assert!(
+        lines[1].starts_with("7,") && lines[2].starts_with("8,"),
+        "{table}"
+    );
     let other = place.file("other.csv", "key,first,second\na,good,bad\n");
     let printed = place.ok(&[
-        "predict", "--weights", &weights, "--input", other.to_str().unwrap(), "--text-column", "first",
-        "--pair-column", "second",
+        "predict",
+        "--weights",
+        &weights,
+        "--input",
+        other.to_str().unwrap(),
+        "--text-column",
+        "first",
+        "--pair-column",
+        "second",
     ]);
     assert!(printed.starts_with("{\"key\":\"a\""), "{printed}");
 }
@@ -82,17 +112,37 @@ fn an_input_that_is_no_rows_is_named_for_what_it_is() {
     let (place, weights) = trained();
     for (name, contents, says) in [
         ("list.jsonl", "[{\"text\": \"good\"}]\n", "a JSON list"),
-        ("empty.jsonl", "{\"text\": \"good\"}\n{\"text\": \" \"}\n", "column 'text' is empty"),
-        ("list2.jsonl", "{\"text\": [\"good\"]}\n", "column 'text' is no text"),
+        (
+            "empty.jsonl",
+            "{\"text\": \"good\"}\n{\"text\": \" \"}\n",
+            "column 'text' is empty",
+        ),
+        (
+            "list2.jsonl",
+            "{\"text\": [\"good\"]}\n",
+            "column 'text' is no text",
+        ),
         ("missing.csv", "id,Text\n1,good\n", "did you mean 'Text'"),
         ("zip.csv", "PK\u{3}\u{4}", "zip archive"),
     ] {
         let input = place.file(name, contents);
         place.refused(
-            &["predict", "--weights", &weights, "--input", input.to_str().unwrap()],
+            &[
+                "predict",
+                "--weights",
+                &weights,
+                "--input",
+                input.to_str().unwrap(),
+            ],
             &[name, says],
         );
     }
-    place.refused(&["predict", "--weights", &weights, "--input", "/dev/zero"], &["/dev/zero", "a device"]);
-    place.refused(&["predict", "--weights", &weights, "--input", "out"], &["is a folder"]);
+    place.refused(
+        &["predict", "--weights", &weights, "--input", "/dev/zero"],
+        &["/dev/zero", "a device"],
+    );
+    place.refused(
+        &["predict", "--weights", &weights, "--input", "out"],
+        &["is a folder"],
+    );
 }
