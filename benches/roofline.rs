@@ -8,10 +8,10 @@ use datasets::Encoded;
 use methods::{HeadOnly, PeftMethod, Resolved};
 use peftbench::{
     plan::{DataChoice, RunPlan, Trial},
-    prepare::EncodedData,
-    recipe::Recipe,
-    run::Setting,
-    trainer::{Model, Training, batch_of},
+    train::encoded::EncodedData,
+    train::prepared::Prepared,
+    train::recipe::Recipe,
+    train::trainer::{Model, Training, batch_of},
 };
 
 use crate::{
@@ -27,12 +27,11 @@ const SENTENCES: usize = 64;
 
 /// The data and backbone of the measurements: SST-2 (or its stand-in, where it cannot be had) over MiniLM, read at the
 /// first row as the Python libraries' classifiers do.
-pub fn setting() -> Result<Setting> {
-    Setting::load(&RunPlan {
+pub fn setting() -> Result<Prepared> {
+    Prepared::load(&RunPlan {
         data: DataChoice {
             name: "sst2".into(),
-            text_columns: vec![],
-            label_column: None,
+            options: Default::default(),
             stand_in: true,
             stand_in_for: None,
         },
@@ -53,7 +52,7 @@ pub fn setting() -> Result<Setting> {
 }
 
 /// Token ids of the whole splits.
-pub fn encoded(setting: &Setting) -> Result<Rc<EncodedData>> {
+pub fn encoded(setting: &Prepared) -> Result<Rc<EncodedData>> {
     setting.encoded(&Recipe::resolve("standard", &BTreeMap::new(), 1)?, 0, 0)
 }
 
@@ -83,7 +82,7 @@ pub fn cases(names: &[&str]) -> Result<Vec<Resolved>> {
 
 /// Seconds of each step of training a method on an order of batches.
 pub fn train(
-    setting: &Setting,
+    setting: &Prepared,
     resolved: &Resolved,
     method: &dyn PeftMethod,
     order: &[Vec<u32>],

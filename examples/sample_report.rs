@@ -5,26 +5,22 @@
 
 use std::path::Path;
 
-use peftbench_reports::{
-    Comparison, Findings,
+use record::{RunRecord, Status, store};
+use reports::{
+    Comparison, Findings, Margin, Report,
     recommend::{Wishes, recommend},
-    record::RunRecord,
-    store, write_report,
 };
 use serde_json::json;
-
-// What the samples are written for.
-extern crate reports as peftbench_reports;
 
 #[path = "../reports/tests/support/sample.rs"]
 mod sample;
 
-fn main() -> peftbench_reports::Result<()> {
+fn main() -> reports::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.as_slice() {
         [out, records] => {
             let read = store::read_dir(Path::new(records))?;
-            write_report(&read.records, &Findings::default(), Path::new(out))?;
+            write(read.records, Path::new(out))?;
         }
         [out] => {
             let five = || sample::realistic_comparison(&sample::FIVE, 3);
@@ -36,25 +32,25 @@ fn main() -> peftbench_reports::Result<()> {
                 ("troubled", two),
                 ("twenty", sample::realistic_comparison(&sample::TWENTY, 3)),
                 ("one", sample::realistic_comparison(&["lora"], 1)),
+                ("one-seed", sample::realistic_comparison(&sample::FIVE, 1)),
                 (
                     "stand-in",
                     sample::on_data(five(), "movie_snippets", Some("sst2")),
                 ),
                 ("unfinished", unfinished()),
             ] {
-                write_report(&records, &Findings::default(), &Path::new(out).join(name))?;
+                write(records, &Path::new(out).join(name))?;
             }
-            std::fs::write(
-                Path::new(out).join("five/recommended.json"),
-                recommended(&five()).to_string(),
-            )
-            .map_err(|source| peftbench_reports::Error::Write {
-                path: out.into(),
-                source,
-            })?;
+            let path = Path::new(out).join("five/recommended.json");
+            record::write_whole(&path, recommended(&five()).to_string().as_bytes())?;
         }
         _ => eprintln!("usage: sample_report DIR [RECORDS]"),
     }
+    Ok(())
+}
+
+fn write(records: Vec<RunRecord>, out: &Path) -> reports::Result<()> {
+    Report::new(records, Findings::default(), Margin::POINT)?.write(out, true)?;
     Ok(())
 }
 
@@ -95,7 +91,6 @@ fn recommended(records: &[RunRecord]) -> serde_json::Value {
 
 /// Nothing ended well.
 fn unfinished() -> Vec<RunRecord> {
-    let ended =
-        |m: &str| sample::realistic(m, 0).ended(peftbench_reports::record::Status::Interrupted);
+    let ended = |m: &str| sample::realistic(m, 0).ended(Status::Interrupted);
     ["lora", "full"].map(|m| ended(m).record()).to_vec()
 }

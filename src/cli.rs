@@ -3,8 +3,15 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use datasets::FileOptions;
 
-use crate::{formats::Format, recommend};
+use crate::{
+    commands::{list::Kind, predict::AnswerFormat},
+    execute::{local::How, progress::Verbosity},
+    formats::Format,
+    plan::{DataChoice, Shared},
+    units,
+};
 
 /// Which parameter-efficient fine-tuning method should I use, and how sure can I be?
 #[derive(Debug, Parser)]
@@ -13,7 +20,7 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// Threads that compute; all cores by default.
+    /// Threads that compute, at most the cores of this machine [default: all of them].
     #[arg(long, global = true, env = "PEFTBENCH_THREADS")]
     pub threads: Option<usize>,
 }
@@ -31,13 +38,13 @@ pub enum Command {
     Train(Train),
     /// Metrics of saved weights on a split of a data set.
     Evaluate(Evaluate),
-    /// Predict rows of JSON with saved weights: {"text": …, "pair": …} in, label, probabilities and logits out.
+    /// Predict the labels of rows (JSONL, CSV, TSV, parquet or lines of text) with saved weights.
     Predict(Predict),
     /// List the tasks of a folder: method, data set, labels, metric, file size and resident size.
     Tasks(Tasks),
     /// Time saved weights side by side, without training: alone, merged, and mixed with other tasks.
     Latency(Latency),
-    /// Train own weights per domain and one set for all, try every set on every domain: what isolation costs and gives.
+    /// Train one set of weights per domain and one for all domains, and try every set on every domain.
     Domains(Domains),
     /// Write saved weights in the format of another library.
     Export(Export),
@@ -45,17 +52,61 @@ pub enum Command {
     Import(Import),
     /// Make tables, plots and the page from records.
     Report(Report),
-    /// Which method fits these limits, by the records that there are.
+    /// Recommend the method that keeps to given limits, by the records of runs.
     Recommend(Recommend),
-    /// List what there is.
+    /// List methods, data sets, backbones, studies or runs.
     List(List),
     /// Fetch backbones and data sets into the cache.
     Fetch(Fetch),
     /// Check every YAML, and the plan of a comparison, without training; all problems at once.
     Check(Check),
-    /// Make the run whose plan stands on standard input (used by compare).
-    #[command(hide = true)]
-    RunPlan,
+    /// Make the runs of one task of a plan file (see compare --plan-only), as a scheduler starts it.
+    RunPlan(RunPlan),
+    /// Make the runs of a plan file that nobody else makes, on any number of machines over one shared folder.
+    Work(Work),
+    /// How far the runs of a plan file or of a comparison are: done, running, waiting, failed.
+    Status(Status),
+}
+
+/// How a file of the user's own is read.
+#[derive(Debug, Default, Args)]
+pub struct FileArguments {
+    /// Text column of a file; twice for sentence pairs.
+    #[arg(long = "text-column", value_name = "COLUMN")]
+    pub text_columns: Vec<String>,
+    /// Label column of a file.
+    #[arg(long, value_name = "COLUMN")]
+    pub label_column: Option<String>,
+    /// Main metric of a file: accuracy, f1, macro_f1, weighted_f1 or matthews [default: accuracy].
+    #[arg(long)]
+    pub metric: Option<String>,
+    /// What separates the fields of a file: one character, or tab [default: as its header shows].
+    #[arg(long, value_name = "CHARACTER")]
+    pub separator: Option<String>,
+    /// What encloses fields that hold a separator: one character, or none [default: "].
+    #[arg(long, value_name = "CHARACTER")]
+    pub quote: Option<String>,
+    /// Encoding of a file that is not UTF-8, such as cp1252, gb18030 or utf-16le.
+    #[arg(long)]
+    pub encoding: Option<String>,
+    /// Leave out rows without a text or a label (and say how many) instead of refusing the file.
+    #[arg(long)]
+    pub drop_missing: bool,
+}
+
+impl FileArguments {
+    /// The same as plain values.
+    pub fn options(&self) -> FileOptions {
+        FileOptions {
+            text_columns: self.text_columns.clone(),
+            label_column: self.label_column.clone(),
+            metric: self.metric.clone(),
+            separator: self.separator.clone(),
+            quote: self.quote.clone(),
+            encoding: self.encoding.clone(),
+            drop_missing: self.drop_missing,
+        }
+    }
 }
 
 /// The data set of a command.
@@ -63,18 +114,53 @@ pub enum Command {
 pub struct DataArguments {
     /// A data set's name, or a CSV, TSV, JSONL, parquet or YAML file.
     pub dataset: String,
-    /// Text column of a file; twice for sentence pairs.
-    #[arg(long = "text-column", value_name = "COLUMN")]
-    pub text_columns: Vec<String>,
-    /// Label column of a file.
-    #[arg(long, value_name = "COLUMN")]
-    pub label_column: Option<String>,
-    /// Refuse when the data set cannot be had, instead of going on with its stand-in.
+    /// How a file of the user's own is read.
+    #[command(flatten)]
+    pub file: FileArguments,
+    /// Stop when the data set is not found, instead of going on with its stand-in.
     #[arg(long)]
     pub no_stand_in: bool,
     /// Do not use the network.
     #[arg(long)]
     pub offline: bool,
+}
+
+/// `run-plan`.
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("whose").required(true).args(["claim", "from"])))]
+pub struct RunPlan {
+    /// The plan stands on standard input, and whoever started this holds the claim of this name.
+    #[arg(long, hide = true)]
+    pub claim: Option<String>,
+    /// The plan file that compare --plan-only wrote.
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+    /// Which task of it, counted from 0 [default: as Slurm, Kubernetes or HyperQueue says].
+    #[arg(long, requires = "from")]
+    pub task: Option<usize>,
+    /// Runs that one task makes, one after the other.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    pub per_task: u16,
+}
+
+/// `work`.
+#[derive(Debug, Args)]
+pub struct Work {
+    /// The folder that compare --plan-only wrote.
+    pub folder: PathBuf,
+    /// How runs are made.
+    #[command(flatten)]
+    pub how: HowArguments,
+}
+
+/// `status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// The folder that compare --plan-only wrote, or a comparison's folder.
+    pub folder: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What every run of a comparison shares.
@@ -97,6 +183,57 @@ pub struct RunArguments {
     pub out: Option<PathBuf>,
 }
 
+/// How runs are made.
+#[derive(Debug, Args)]
+pub struct HowArguments {
+    /// Runs that go on at the same time, each with its share of the threads. Their times and latencies are then those
+    /// of a busy machine.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: u16,
+    /// Print events, and at the end the result, as JSON lines.
+    #[arg(long)]
+    pub json: bool,
+    /// Say nothing on standard error but errors.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+impl HowArguments {
+    /// The same as plain values.
+    pub fn how(&self) -> How {
+        How {
+            verbosity: Verbosity::of(self.quiet, self.json),
+            jobs: self.jobs.into(),
+        }
+    }
+}
+
+impl DataArguments {
+    /// Which data.
+    pub fn choice(&self) -> DataChoice {
+        DataChoice {
+            name: self.dataset.clone(),
+            options: self.file.options(),
+            stand_in: !self.no_stand_in,
+            stand_in_for: None,
+        }
+    }
+}
+
+impl RunArguments {
+    /// The same as plain values.
+    pub fn shared(&self) -> Shared {
+        Shared {
+            data: self.data.choice(),
+            offline: self.data.offline,
+            budget: self.budget.clone(),
+            backbone: self.backbone.clone(),
+            settings: self.settings.clone(),
+            out: self.out.clone(),
+        }
+    }
+}
+
 /// `compare`.
 #[derive(Debug, Args)]
 pub struct Compare {
@@ -109,12 +246,22 @@ pub struct Compare {
     /// Number of seeds [default: the budget's].
     #[arg(long)]
     pub seeds: Option<usize>,
-    /// Print events, and at the end the comparison, as JSON lines.
-    #[arg(long)]
-    pub json: bool,
-    /// Say nothing on standard error but errors.
-    #[arg(long, short)]
-    pub quiet: bool,
+    /// How runs are made.
+    #[command(flatten)]
+    pub how: HowArguments,
+    /// Train nothing: write the runs that are missing into this folder, with scripts for Slurm and Kubernetes, and
+    /// print the lines that submit them.
+    #[arg(long, value_name = "DIR")]
+    pub plan_only: Option<PathBuf>,
+    /// Runs that one task of the plan makes, one after the other.
+    #[arg(long, default_value_t = 1, requires = "plan_only", value_parser = clap::value_parser!(u16).range(1..))]
+    pub per_task: u16,
+    /// Tasks of the plan at the same time at most [default: as the cluster allows].
+    #[arg(long, requires = "plan_only")]
+    pub parallel: Option<usize>,
+    /// Arguments for sbatch, behind --.
+    #[arg(last = true, requires = "plan_only", value_name = "SBATCH")]
+    pub more: Vec<String>,
 }
 
 /// `sweep`.
@@ -129,12 +276,9 @@ pub struct Sweep {
     /// Number of seeds [default: the budget's].
     #[arg(long)]
     pub seeds: Option<usize>,
-    /// Print events, and at the end the study, as JSON lines.
-    #[arg(long)]
-    pub json: bool,
-    /// Say nothing on standard error but errors.
-    #[arg(long, short)]
-    pub quiet: bool,
+    /// How runs are made.
+    #[command(flatten)]
+    pub how: HowArguments,
 }
 
 /// `tune`.
@@ -155,12 +299,9 @@ pub struct Tune {
     /// Number of seeds of the winners [default: the budget's].
     #[arg(long)]
     pub seeds: Option<usize>,
-    /// Print events, and at the end the result, as JSON lines.
-    #[arg(long)]
-    pub json: bool,
-    /// Say nothing on standard error but errors.
-    #[arg(long, short)]
-    pub quiet: bool,
+    /// How runs are made.
+    #[command(flatten)]
+    pub how: HowArguments,
 }
 
 /// `train`.
@@ -195,12 +336,9 @@ pub struct Evaluate {
     /// The backbone; by default the one that the weights name.
     #[arg(long)]
     pub backbone: Option<String>,
-    /// Text column of a file; twice for sentence pairs.
-    #[arg(long = "text-column", value_name = "COLUMN")]
-    pub text_columns: Vec<String>,
-    /// Label column of a file.
-    #[arg(long, value_name = "COLUMN")]
-    pub label_column: Option<String>,
+    /// How a file of the user's own is read.
+    #[command(flatten)]
+    pub file: FileArguments,
     /// Do not use the network.
     #[arg(long)]
     pub offline: bool,
@@ -240,9 +378,27 @@ pub struct Predict {
     /// Folder of folders of saved weights; each row then names its task by the folder's name.
     #[arg(long, value_name = "DIR")]
     pub tasks: Option<PathBuf>,
-    /// JSONL file, or - for standard input.
+    /// JSONL, CSV, TSV or parquet file, file of one text per line, or - for standard input.
     #[arg(long, default_value = "-")]
     pub input: PathBuf,
+    /// Column of the second text of a pair [default: pair, if there is one].
+    #[arg(long, value_name = "COLUMN")]
+    pub pair_column: Option<String>,
+    /// Text column [default: text].
+    #[arg(long = "text-column", value_name = "COLUMN")]
+    pub text_columns: Vec<String>,
+    /// What separates the fields of the input: one character, or tab [default: as its header shows].
+    #[arg(long, value_name = "CHARACTER")]
+    pub separator: Option<String>,
+    /// What encloses fields that hold a separator: one character, or none [default: "].
+    #[arg(long, value_name = "CHARACTER")]
+    pub quote: Option<String>,
+    /// Encoding of an input that is not UTF-8, such as cp1252, gb18030 or utf-16le.
+    #[arg(long)]
+    pub encoding: Option<String>,
+    /// How answers are written.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: AnswerFormat,
     /// The backbone; by default the one that the weights name.
     #[arg(long)]
     pub backbone: Option<String>,
@@ -282,12 +438,9 @@ pub struct Latency {
     /// Data set or file whose validation sentences are timed too [default: the one of the first weights].
     #[arg(long)]
     pub dataset: Option<String>,
-    /// Text column of a file; twice for sentence pairs.
-    #[arg(long = "text-column", value_name = "COLUMN")]
-    pub text_columns: Vec<String>,
-    /// Label column of a file.
-    #[arg(long, value_name = "COLUMN")]
-    pub label_column: Option<String>,
+    /// How a file of the user's own is read.
+    #[command(flatten)]
+    pub file: FileArguments,
     /// Time texts of fixed length only, no real sentences.
     #[arg(long)]
     pub no_sentences: bool,
@@ -335,12 +488,9 @@ pub struct Domains {
     /// Do not use the network.
     #[arg(long)]
     pub offline: bool,
-    /// Print JSON.
-    #[arg(long)]
-    pub json: bool,
-    /// Say nothing on standard error but errors.
-    #[arg(long, short)]
-    pub quiet: bool,
+    /// How runs are made.
+    #[command(flatten)]
+    pub how: HowArguments,
 }
 
 /// `export`.
@@ -414,22 +564,22 @@ pub struct Recommend {
     #[arg(long, value_name = "EXAMPLES")]
     pub train_size: Option<usize>,
     /// Largest size of the saved weights, head included, e.g. 100KB.
-    #[arg(long, value_name = "SIZE", value_parser = recommend::size)]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub max_size: Option<f64>,
     /// Largest latency over the bare backbone's, e.g. 5%.
-    #[arg(long, value_name = "SHARE", value_parser = recommend::share)]
+    #[arg(long, value_name = "SHARE", value_parser = units::share)]
     pub max_latency_overhead: Option<f64>,
     /// Most trained parameters, head apart, e.g. 100k.
-    #[arg(long, value_name = "COUNT", value_parser = recommend::count)]
+    #[arg(long, value_name = "COUNT", value_parser = units::count)]
     pub max_parameters: Option<f64>,
     /// Largest peak memory of training, e.g. 500MB.
-    #[arg(long, value_name = "SIZE", value_parser = recommend::size)]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub max_memory: Option<f64>,
     /// Longest training, e.g. 5min.
-    #[arg(long, value_name = "TIME", value_parser = recommend::time)]
+    #[arg(long, value_name = "TIME", value_parser = units::time)]
     pub max_training_time: Option<f64>,
     /// Smallest main metric, e.g. 80%.
-    #[arg(long, value_name = "SHARE", value_parser = recommend::share)]
+    #[arg(long, value_name = "SHARE", value_parser = units::share)]
     pub min_metric: Option<f64>,
     /// Folder of records, or a comparison's folder.
     #[arg(long, default_value = "reports/out")]
@@ -437,21 +587,6 @@ pub struct Recommend {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
-}
-
-/// What can be listed.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Kind {
-    /// Methods with what each can do (found out by trying it); as JSON with their defaults too.
-    Methods,
-    /// Data sets.
-    Datasets,
-    /// Backbones.
-    Backbones,
-    /// Studies for sweep.
-    Studies,
-    /// Runs that have a record.
-    Runs,
 }
 
 /// `list`.
@@ -484,12 +619,9 @@ pub struct Fetch {
 pub struct Check {
     /// A data set or file whose comparison is checked too (nothing is trained).
     pub dataset: Option<String>,
-    /// Text column of a file; twice for sentence pairs.
-    #[arg(long = "text-column", value_name = "COLUMN", requires = "dataset")]
-    pub text_columns: Vec<String>,
-    /// Label column of a file.
-    #[arg(long, value_name = "COLUMN", requires = "dataset")]
-    pub label_column: Option<String>,
+    /// How a file of the user's own is read.
+    #[command(flatten)]
+    pub file: FileArguments,
     /// The backbone of that comparison.
     #[arg(long, default_value = "minilm")]
     pub backbone: String,

@@ -5,37 +5,192 @@ use std::{process::ExitCode, time::Instant};
 
 use clap::Parser;
 use peftbench::{
-    cli::{Cli, Command},
-    commands, domains, exchange, latency, recommend, serve, sweep, tune,
+    cli::{self, Cli, Command},
+    commands::*,
+    execute::{local::How, progress::Verbosity},
+    exit,
+    plan::{DataChoice, Shared},
 };
+use reports::recommend::Wishes;
 
 fn main() -> ExitCode {
     let started = Instant::now();
     kernels::keep_freed_memory();
     let cli = Cli::parse();
-    let threads = cli.threads.unwrap_or_else(kernels::available_threads);
-    let set = kernels::set_threads(threads).map_err(anyhow::Error::from);
-    let result = set.and_then(|()| match &cli.command {
-        Command::Compare(arguments) => commands::compare(arguments),
-        Command::Sweep(arguments) => sweep::sweep(arguments),
-        Command::Tune(arguments) => tune::tune(arguments),
-        Command::Train(arguments) => commands::train(arguments, started),
-        Command::Evaluate(arguments) => commands::evaluate(arguments),
-        Command::Predict(arguments) => serve::predict(arguments),
-        Command::Tasks(arguments) => serve::tasks(arguments),
-        Command::Domains(arguments) => domains::command(arguments),
-        Command::Latency(arguments) => latency::command(arguments),
-        Command::Export(arguments) => exchange::export(arguments),
-        Command::Import(arguments) => exchange::import(arguments),
-        Command::Report(arguments) => commands::report(arguments),
-        Command::Recommend(arguments) => recommend::recommend(arguments),
-        Command::List(arguments) => commands::list(arguments),
-        Command::Fetch(arguments) => commands::fetch(arguments),
-        Command::Check(arguments) => commands::check(arguments),
-        Command::RunPlan => commands::run_plan(started),
-    });
+    let result = set_threads(cli.threads).and_then(|()| execute(cli.command, started));
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
-        ExitCode::from(commands::BAD_INPUT)
+        ExitCode::from(exit::BAD_INPUT)
+    })
+}
+
+fn set_threads(asked: Option<usize>) -> anyhow::Result<()> {
+    let available = kernels::available_threads();
+    // A task of Slurm has the cores that it was given.
+    let given = std::env::var("SLURM_CPUS_PER_TASK").ok();
+    let given = given.and_then(|n| n.parse().ok());
+    let given = given.map_or(available, |n: usize| n.clamp(1, available));
+    let threads = asked.unwrap_or(given);
+    anyhow::ensure!(
+        (1..=available).contains(&threads),
+        "--threads {threads}: this process has {available} cores; accepted: 1 to {available}"
+    );
+    Ok(kernels::set_threads(threads)?)
+}
+
+/// From what was typed to plain values.
+fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Compare(a) => match a.plan_only {
+            None => compare::compare(&a.run.shared(), &a.methods, a.seeds, a.how.how()),
+            Some(folder) => plan_only::plan_only(
+                &a.run.shared(),
+                &a.methods,
+                a.seeds,
+                &plan_only::Asked {
+                    folder,
+                    per_task: a.per_task.into(),
+                    parallel: a.parallel,
+                    more: a.more,
+                },
+            ),
+        },
+        Command::Sweep(a) => sweep::sweep(&a.run.shared(), &a.study, a.seeds, a.how.how()),
+        Command::Tune(a) => {
+            let search = tune::Search {
+                trials: a.trials,
+                held_out: a.held_out,
+            };
+            tune::tune(&a.run.shared(), &a.methods, search, a.seeds, a.how.how())
+        }
+        Command::Train(a) => train::train(&a.run.shared(), &a.method, a.seed, a.json, started),
+        Command::Evaluate(a) => {
+            let data = DataChoice {
+                name: a.dataset,
+                options: a.file.options(),
+                stand_in: false,
+                stand_in_for: None,
+            };
+            let backbone = a.backbone.as_deref();
+            evaluate::evaluate(
+                &a.weights,
+                &data,
+                a.split.into(),
+                backbone,
+                a.offline,
+                a.json,
+            )
+        }
+        Command::Predict(a) => {
+            let weights = match (a.weights, a.tasks) {
+                (Some(folder), _) => predict::Weights::One(folder),
+                (_, folder) => predict::Weights::Many(folder.unwrap_or_default()),
+            };
+            let input = predict::Input {
+                path: &a.input,
+                options: datasets::FileOptions {
+                    text_columns: a.text_columns,
+                    separator: a.separator,
+                    quote: a.quote,
+                    encoding: a.encoding,
+                    ..Default::default()
+                },
+                pair_column: a.pair_column,
+            };
+            predict::predict(&weights, &input, a.format, a.backbone.as_deref(), a.offline)
+        }
+        Command::Tasks(a) => tasks::tasks(&a.folder, a.backbone.as_deref(), a.offline, a.json),
+        Command::Domains(a) => domains::domains(&domains::Asked {
+            datasets: a.datasets,
+            methods: a.methods,
+            budget: a.budget,
+            seeds: a.seeds,
+            backbone: a.backbone,
+            settings: a.settings,
+            out: a.out,
+            offline: a.offline,
+            jobs: a.how.jobs.into(),
+            json: a.how.json,
+            quiet: a.how.quiet,
+        }),
+        Command::Latency(a) => latency::latency(&latency::Asked {
+            weights: a.weights,
+            batches: a.batches,
+            lengths: a.lengths,
+            dataset: a.dataset,
+            options: a.file.options(),
+            no_sentences: a.no_sentences,
+            seconds: a.seconds,
+            backbone: a.backbone,
+            offline: a.offline,
+            out: a.out,
+            json: a.json,
+        }),
+        Command::Export(a) => export::export(
+            &a.weights,
+            a.format,
+            &a.out,
+            a.separate_head,
+            a.backbone.as_deref(),
+            a.offline,
+        ),
+        Command::Import(a) => import::import(
+            &a.weights,
+            &a.out,
+            a.labels.as_deref(),
+            a.backbone.as_deref(),
+            a.offline,
+        ),
+        Command::Report(a) => match a.compare.as_deref() {
+            Some([before, after]) => report::compare(before, after, a.json),
+            _ => report::report(&a.records, a.out.as_deref(), a.json),
+        },
+        Command::Recommend(a) => {
+            let wishes = Wishes {
+                dataset: a.dataset,
+                train_size: a.train_size,
+                max_size: a.max_size,
+                max_latency_overhead: a.max_latency_overhead,
+                max_parameters: a.max_parameters,
+                max_memory: a.max_memory,
+                max_training_seconds: a.max_training_time,
+                min_metric: a.min_metric,
+            };
+            recommend::recommend(&wishes, &a.records, a.json)
+        }
+        Command::List(a) => list::list(a.what, &a.records, a.json),
+        Command::Fetch(a) => fetch::fetch(&a.names, a.offline),
+        Command::Check(a) => check::check(check_shared(a).as_ref()),
+        Command::RunPlan(a) => match (a.claim, a.from) {
+            (Some(claim), _) => run_plan::run_plan(&claim, started),
+            (_, from) => work::task(
+                &from.unwrap_or_default(),
+                a.task,
+                a.per_task.into(),
+                How {
+                    verbosity: Verbosity::Normal,
+                    jobs: 1,
+                },
+            ),
+        },
+        Command::Work(a) => work::work(&a.folder, a.how.how()),
+        Command::Status(a) => status::status(&a.folder, a.json),
+    }
+}
+
+/// The comparison that `check` looks at, if one is named.
+fn check_shared(a: cli::Check) -> Option<Shared> {
+    Some(Shared {
+        data: DataChoice {
+            name: a.dataset?,
+            options: a.file.options(),
+            stand_in: true,
+            stand_in_for: None,
+        },
+        offline: a.offline,
+        budget: "standard".into(),
+        backbone: a.backbone,
+        settings: a.settings,
+        out: None,
     })
 }

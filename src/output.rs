@@ -1,6 +1,9 @@
 //! Standard output: where results go.
 
-use std::{fmt, io, io::Write};
+use std::{
+    fmt,
+    io::{self, IsTerminal, Write},
+};
 
 /// Writes a line to standard output. A reader who left early (`peftbench … | head -1`) is no error: what was asked for
 /// is done all the same.
@@ -25,6 +28,38 @@ pub fn reader_left(written: io::Result<()>) -> io::Result<bool> {
             format!("standard output cannot be written: {e}"),
         )),
     }
+}
+
+/// Whether standard output takes colours: a terminal, and NO_COLOR is not set (no-color.org).
+pub fn colour() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
+/// Columns of the terminal; COLUMNS overrides it.
+pub fn terminal_width() -> usize {
+    let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
+    columns.unwrap_or_else(|| {
+        console::Term::stdout()
+            .size_checked()
+            .map_or(100, |(_, columns)| columns.into())
+    })
+}
+
+/// Rows of cells as aligned columns; all rows have as many cells as the first.
+pub fn columns(rows: &[Vec<String>]) -> String {
+    let cells = rows.first().map_or(0, Vec::len);
+    let width = |c: usize| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..cells).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, w)| format!("{cell:w$}"));
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+    }
+    text
 }
 
 /// [`line`] of a formatted text.

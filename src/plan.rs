@@ -1,24 +1,35 @@
 //! What the user asked for: from arguments to the list of runs.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Result, bail, ensure};
-use reports::record::Tuned;
+use record::Tuned;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    nearest,
+    train::recipe::{Recipe, budgets},
+};
 
 /// Overrides by owner (a method's name, `recipe` or `backbone`), then by key; values as written.
 pub type Overrides = BTreeMap<String, BTreeMap<String, String>>;
+
+/// Seeds of a comparison at most.
+const MOST_SEEDS: usize = 10_000;
 
 /// Which data.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DataChoice {
     /// A data set's name, or the path of a file or YAML.
     pub name: String,
-    /// Text columns of a file named by its path.
-    pub text_columns: Vec<String>,
-    /// Label column of a file named by its path.
-    pub label_column: Option<String>,
-    /// Whether a stand-in may be used when the data set cannot be had.
+    /// How a file named by its path is read.
+    #[serde(default)]
+    pub options: datasets::FileOptions,
+    /// Whether a stand-in may be used when the data set is not found.
     pub stand_in: bool,
     /// Set when `name` is already the stand-in for this data set.
     pub stand_in_for: Option<String>,
@@ -61,6 +72,96 @@ pub struct RunPlan {
     pub keep_weights: bool,
 }
 
+/// What every run of a comparison shares, as the user wrote it.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// Which data.
+    pub data: DataChoice,
+    /// Whether the network is off.
+    pub offline: bool,
+    /// The budget's name.
+    pub budget: String,
+    /// A backbone's name or folder.
+    pub backbone: String,
+    /// Overrides, `owner.key=value`.
+    pub settings: Vec<String>,
+    /// Folder of records, weights and report; one named after the data set where absent.
+    pub out: Option<PathBuf>,
+}
+
+impl Shared {
+    /// The plan that all runs share, and the overrides of methods.
+    ///
+    /// # Errors
+    /// If a setting is not valid.
+    pub fn plan(&self) -> Result<(RunPlan, Overrides)> {
+        let mut overrides = parse_settings(&self.settings)?;
+        let recipe = overrides.remove("recipe").unwrap_or_default();
+        let backbone_overrides = overrides.remove("backbone").unwrap_or_default();
+        Recipe::resolve(&self.budget, &recipe, 1)?;
+        let plan = RunPlan {
+            data: self.data.clone(),
+            backbone: self.backbone.clone(),
+            backbone_overrides,
+            trial: Trial {
+                method: String::new(),
+                overrides: BTreeMap::new(),
+                tuned: None,
+            },
+            recipe,
+            budget: self.budget.clone(),
+            seed: 0,
+            offline: self.offline,
+            out: self
+                .out
+                .clone()
+                .unwrap_or_else(|| default_out(&self.data.name)),
+            keep_weights: true,
+        };
+        Ok((plan, overrides))
+    }
+}
+
+/// The default folder of a data set's comparison: its name; for a file, the file's name and a few digits of its whole
+/// path, so that two files of the same name get two folders.
+pub fn default_out(dataset: &str) -> PathBuf {
+    let path = Path::new(dataset);
+    let name = if datasets::names().any(|known| known == dataset) {
+        dataset.to_owned()
+    } else {
+        let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let digest = Sha256::digest(whole.to_string_lossy().as_bytes());
+        let digits: String = digest.iter().take(3).map(|b| format!("{b:02x}")).collect();
+        let stem = path
+            .file_stem()
+            .unwrap_or(path.as_os_str())
+            .to_string_lossy();
+        // File systems allow 255 bytes.
+        let stem: String = stem.chars().take(50).collect();
+        format!("{stem}-{digits}")
+    };
+    Path::new("reports").join("out").join(name)
+}
+
+/// The seeds 0 … n-1: as many as asked for, or as the budget has.
+///
+/// # Errors
+/// If none is asked for.
+pub fn seeds(asked: Option<usize>, budget: &str) -> Result<Vec<u64>> {
+    let budgets = budgets()?;
+    let n = asked.or_else(|| budgets.get(budget).copied()).unwrap_or(1);
+    ensure!(
+        (1..=MOST_SEEDS).contains(&n),
+        "--seeds {n}: accepted: 1 to {MOST_SEEDS}"
+    );
+    Ok((0..n as u64).collect())
+}
+
+/// Names of all methods.
+fn method_names() -> impl Iterator<Item = &'static str> {
+    methods::registry::ALL.iter().map(|entry| entry.name)
+}
+
 /// Parses `owner.key=value` settings. The owner is one of `methods`, `recipe` or `backbone`.
 ///
 /// # Errors
@@ -75,8 +176,20 @@ pub fn parse_settings(settings: &[String]) -> Result<Overrides> {
             bail!("--set {setting}: expected method.key=value, e.g. lora.rank=4");
         };
         if owner != "recipe" && owner != "backbone" {
-            methods::registry::entry(owner)
-                .map_err(|e| anyhow::anyhow!("--set {setting}: {e}; also: recipe, backbone"))?;
+            let known: Vec<&str> = method_names().chain(["recipe", "backbone"]).collect();
+            ensure!(
+                known.contains(&owner),
+                "--set {setting}: there is no '{owner}'; {}",
+                nearest::known(owner, &known)
+            );
+            // The value is judged later, with everything else that is set.
+            let defaults = methods::resolve(owner, &BTreeMap::new())?.config;
+            let keys: Vec<&str> = defaults.keys().map(String::as_str).collect();
+            ensure!(
+                keys.contains(&key),
+                "--set {setting}: {owner} has no key '{key}'; {}",
+                nearest::known(key, &keys)
+            );
         }
         overrides
             .entry(owner.to_owned())
@@ -110,6 +223,12 @@ pub fn trials(names: &[String], overrides: &Overrides) -> Result<Vec<Trial>> {
     let trials = names
         .into_iter()
         .map(|name| {
+            let known: Vec<&str> = method_names().collect();
+            ensure!(
+                known.contains(&name),
+                "--methods: there is no method '{name}'; {}",
+                nearest::known(name, &known)
+            );
             let entry = methods::registry::entry(name)?;
             let overrides = overrides.get(entry.name).cloned().unwrap_or_default();
             methods::resolve(entry.name, &overrides)?;
@@ -158,6 +277,15 @@ mod tests {
                 .to_string()
                 .contains("method.key=value")
         );
+    }
+
+    #[test]
+    fn two_files_of_the_same_name_get_two_folders_and_long_names_are_cut() {
+        assert_eq!(default_out("sst2"), Path::new("reports/out/sst2"));
+        assert_ne!(default_out("a/train.csv"), default_out("b/train.csv"));
+        assert_ne!(default_out("a/train.csv"), default_out("a/train.tsv"));
+        let long = default_out(&format!("{}.csv", "ö".repeat(200)));
+        assert!(long.file_name().unwrap().len() < 255);
     }
 
     #[test]

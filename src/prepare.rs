@@ -8,16 +8,17 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use backbone::{Backbone, BackboneSpec, Config, HeadKind, Pooling};
-use datasets::{Dataset, DatasetSpec, Encoded, Example, Split, TextTokenizer};
-use reports::record::{BackboneFacts, DatasetFacts};
+use datasets::{Dataset, DatasetSpec, TextTokenizer};
+use record::BackboneFacts;
 use serde::de::DeserializeOwned;
-use sources::{Fetcher, Progress};
+use sources::{Fetched, Fetcher, Progress};
 
-use crate::{plan::DataChoice, progress, recipe::Recipe};
+use crate::{download_bar, hub_id, nearest, plan::DataChoice};
 
 /// Fetches files and knows whether the network may be used.
 pub struct Files {
     fetcher: Fetcher,
+    silent: bool,
 }
 
 impl Files {
@@ -26,10 +27,34 @@ impl Files {
     /// # Errors
     /// If the environment is not usable.
     pub fn new(offline: bool) -> Result<Self> {
-        let bar: Arc<dyn Progress> = Arc::new(progress::Download::default());
+        let bar: Arc<dyn Progress> = Arc::new(download_bar::Download::default());
         Ok(Self {
             fetcher: Fetcher::from_env(offline)?.with_progress(bar),
+            silent: false,
         })
+    }
+
+    /// The same without notes: for a run whose comparison has said them.
+    #[must_use]
+    pub fn silent(mut self) -> Self {
+        self.silent = true;
+        self
+    }
+
+    /// Says what was done to the user's data.
+    pub fn note(&self, note: &str) {
+        if !self.silent {
+            eprintln!("note: {note}");
+        }
+    }
+
+    /// Fetches files, and says which places failed before one gave them.
+    fn fetch(&self, name: &str, source: &sources::Source) -> sources::Result<Fetched> {
+        let fetched = self.fetcher.fetch(name, source)?;
+        for warning in &fetched.warnings {
+            self.note(&format!("{name}: {warning}"));
+        }
+        Ok(fetched)
     }
 
     /// The cache folder for things that can be made again.
@@ -56,28 +81,40 @@ pub fn data_spec(choice: &DataChoice) -> Result<DatasetSpec> {
     let path = Path::new(&choice.name);
     let known = datasets::names().any(|n| n == choice.name);
     if !known && (path.exists() || path.extension().is_some() || choice.name.contains('/')) {
-        return Ok(datasets::spec_from_path(
-            path,
-            &choice.text_columns,
-            choice.label_column.as_deref(),
-        )?);
+        return Ok(datasets::spec_from_path(path, &choice.options)?);
     }
     ensure!(
-        choice.text_columns.is_empty() && choice.label_column.is_none(),
-        "--text-column and --label-column belong to a file named by its path, not to the data set '{}'",
+        choice.options.is_empty(),
+        "--text-column, --label-column, --metric, --separator, --quote, --encoding and --drop-missing belong to a file \
+         named by its path, not to the data set '{}'",
         choice.name
+    );
+    let known: Vec<&str> = datasets::names().collect();
+    ensure!(
+        known.contains(&choice.name.as_str()),
+        "there is no data set '{}'; {}; or name a CSV, TSV, JSONL, parquet or YAML file",
+        choice.name,
+        nearest::known(&choice.name, &known)
     );
     Ok(datasets::spec(&choice.name)?)
 }
 
 impl Files {
-    /// Reads a data set, or its stand-in where it cannot be had and the choice allows it.
+    /// Reads a data set, or its stand-in where it is not found and the choice allows it.
     ///
     /// # Errors
-    /// If neither can be had, or the data is not valid.
+    /// If neither is found, or the data is not valid.
     pub fn data(&self, choice: &DataChoice) -> Result<LoadedData> {
-        let spec = data_spec(choice)?;
-        let fetched = match self.fetcher.fetch(&spec.name, &spec.source) {
+        let spec = if hub_id::is_data(&choice.name) {
+            let file = hub_id::data(&self.fetcher, &choice.name)?;
+            data_spec(&DataChoice {
+                name: file.display().to_string(),
+                ..choice.clone()
+            })?
+        } else {
+            data_spec(choice)?
+        };
+        let fetched = match self.fetch(&spec.name, &spec.source) {
             Ok(fetched) => fetched,
             Err(e) => {
                 let Some(other) = spec.stand_in.as_ref().filter(|_| choice.stand_in) else {
@@ -86,43 +123,58 @@ impl Files {
                         None => String::new(),
                     };
                     return Err(anyhow::Error::new(e)
-                        .context(format!("data set '{}' cannot be had{hint}", spec.name)));
+                        .context(format!("data set '{}' was not found{hint}", spec.name)));
                 };
-                eprintln!("note: data set '{}' cannot be had ({e})", spec.name);
-                eprintln!(
-                    "note: going on with '{other}' as its stand-in; every result says so. --no-stand-in refuses."
-                );
+                self.note(&format!("data set '{}' was not found ({e})", spec.name));
+                self.note(&format!(
+                    "going on with '{other}' as its stand-in; every result says so. --no-stand-in refuses."
+                ));
                 let spec = datasets::spec(other)?;
-                let fetched = self.fetcher.fetch(&spec.name, &spec.source)?;
-                let dataset = datasets::read(&spec, &fetched.files)?;
+                let fetched = self.fetch(&spec.name, &spec.source)?;
                 return Ok(LoadedData {
-                    dataset,
+                    dataset: self.read(&spec, fetched.files)?,
                     stand_in_for: Some(choice.name.clone()),
                     place: fetched.place,
                 });
             }
         };
-        let dataset = datasets::read(&spec, &fetched.files)?;
         Ok(LoadedData {
-            dataset,
+            dataset: self.read(&spec, fetched.files)?,
             stand_in_for: choice.stand_in_for.clone(),
             place: fetched.place,
         })
     }
 
+    /// Reads a data set with what else there is of it, and says what was done to its rows.
+    fn read(&self, spec: &DatasetSpec, mut files: BTreeMap<String, PathBuf>) -> Result<Dataset> {
+        for also in &spec.also {
+            // Where it is not found, reading says so.
+            if let Ok(mut fetched) = self.fetch(&also.name, &also.source)
+                && let Some(path) = fetched.files.remove("rows")
+            {
+                files.insert(also.name.clone(), path);
+            }
+        }
+        let dataset = datasets::read(spec, &files)?;
+        for note in &dataset.notes {
+            self.note(note);
+        }
+        Ok(dataset)
+    }
+
     /// Fetches a data set's files; returns where they came from.
     ///
     /// # Errors
-    /// If the name is unknown or the files cannot be had.
+    /// If the name is unknown or the files are not found.
     pub fn fetch_data(&self, name: &str) -> Result<String> {
         let spec = datasets::spec(name)?;
-        Ok(self.fetcher.fetch(&spec.name, &spec.source)?.place)
+        Ok(self.fetch(&spec.name, &spec.source)?.place)
     }
 
     /// Finds a backbone's files by its name or folder.
     ///
     /// # Errors
-    /// If there is none, or its files cannot be had.
+    /// If there is none of that name, or its files are not found.
     pub fn backbone(
         &self,
         choice: &str,
@@ -130,6 +182,16 @@ impl Files {
     ) -> Result<BackboneFiles> {
         // A known name wins over a folder of that name: write ./NAME for the folder.
         let known = backbone::names().any(|name| name == choice);
+        if !known && hub_id::is_model(choice) {
+            let (name, model) = hub_id::model(&self.fetcher, choice)?;
+            let found = self.backbone(&model.folder.display().to_string(), overrides)?;
+            return Ok(BackboneFiles {
+                name,
+                folder: None,
+                place: model.fetched.place,
+                ..found
+            });
+        }
         let mut found = if !known && Path::new(choice).is_dir() {
             let folder = Path::new(choice);
             let config_file = folder.join("config.json");
@@ -151,8 +213,15 @@ impl Files {
                 place: format!("folder {choice}"),
             }
         } else {
+            let known: Vec<&str> = backbone::names().collect();
+            ensure!(
+                known.contains(&choice),
+                "there is no backbone '{choice}'; {}; or name a folder with config.json, tokenizer.json and \
+                 model.safetensors",
+                nearest::known(choice, &known)
+            );
             let spec = backbone::spec(choice)?;
-            let fetched = self.fetcher.fetch(&spec.name, &spec.source)?;
+            let fetched = self.fetch(&spec.name, &spec.source)?;
             let file = |name: &str| -> Result<PathBuf> {
                 let path = fetched.files.get(name);
                 path.cloned()
@@ -170,11 +239,21 @@ impl Files {
                 place: fetched.place.clone(),
             }
         };
+        ensure!(
+            !found.config.description.pre_norm,
+            "{}: {} models can be read, but no method has been checked over them yet; supported: bert, roberta, xlm-roberta, \
+             distilbert",
+            found.config_file.display(),
+            found.config.architecture.name()
+        );
         for (key, text) in overrides {
             match key.as_str() {
                 "pooling" => found.pooling = setting(key, text)?,
                 "head" => found.head = setting(key, text)?,
-                other => bail!("backbone: unknown key '{other}'; known: pooling, head"),
+                other => bail!(
+                    "backbone: unknown key '{other}'; {}",
+                    nearest::known(other, &["pooling", "head"])
+                ),
             }
         }
         Ok(found)
@@ -288,84 +367,6 @@ impl LoadedBackbone {
         limit
             .min(positions.saturating_sub(virtual_tokens))
             .min(self.tokenizer.max_length().unwrap_or(usize::MAX))
-    }
-}
-
-/// Token ids of the splits that a run uses.
-pub struct EncodedData {
-    /// Training split.
-    pub train: Encoded,
-    /// Validation split.
-    pub validation: Encoded,
-}
-
-impl EncodedData {
-    /// Tokenises the examples that the recipe and the seed choose, or reads them from the cache.
-    ///
-    /// # Errors
-    /// If the recipe asks for more examples than there are, or the tokenizer fails.
-    pub fn new(
-        data: &Dataset,
-        recipe: &Recipe,
-        seed: u64,
-        tokenizer: &TextTokenizer,
-        max_tokens: usize,
-        cache: &Path,
-    ) -> Result<Self> {
-        let encode = |examples: &[_]| tokenizer.encode_cached(examples, max_tokens, cache);
-        let (mut train, mut validation) = (data.split(Split::Train), data.split(Split::Validation));
-        let parts;
-        if recipe.held_out > 0.0 {
-            parts = hold_out(train, recipe.held_out, &data.name)?;
-            (train, validation) = (&parts.0, &parts.1);
-        }
-        let train = match recipe.train_examples {
-            None => encode(train)?,
-            // Another set for every seed: not worth a file of the cache.
-            Some(n) => {
-                ensure!(
-                    n <= train.len() && n >= data.labels.len(),
-                    "recipe: train_examples: {n} is not between the {} classes and the {} training \
-                     examples of '{}'",
-                    data.labels.len(),
-                    train.len(),
-                    data.name
-                );
-                let chosen = datasets::subset(train, n, seed);
-                let chosen: Vec<_> = chosen.iter().map(|i| train[*i as usize].clone()).collect();
-                tokenizer.encode(&chosen, max_tokens)?
-            }
-        };
-        Ok(Self {
-            train,
-            validation: encode(validation)?,
-        })
-    }
-}
-
-/// The training examples that are left, and those held out of them.
-fn hold_out(train: &[Example], share: f64, name: &str) -> Result<(Vec<Example>, Vec<Example>)> {
-    let (kept, held) = datasets::hold_out(train, share);
-    ensure!(
-        !kept.is_empty() && !held.is_empty(),
-        "recipe: held_out: {share} of the {} training examples of '{name}' leaves nothing to train on or to judge by",
-        train.len()
-    );
-    let take = |indices: Vec<u32>| indices.iter().map(|i| train[*i as usize].clone()).collect();
-    Ok((take(kept), take(held)))
-}
-
-/// What a record says about the data.
-pub fn data_facts(data: &LoadedData, encoded: &EncodedData) -> DatasetFacts {
-    DatasetFacts {
-        name: data.dataset.name.clone(),
-        stand_in_for: data.stand_in_for.clone(),
-        digest: data.dataset.digest(),
-        labels: data.dataset.labels.clone(),
-        train_examples: encoded.train.len(),
-        validation_examples: encoded.validation.len(),
-        main_metric: data.dataset.metrics[0].name().to_owned(),
-        truncated: encoded.train.truncated,
     }
 }
 

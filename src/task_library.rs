@@ -19,9 +19,8 @@ use methods::PeftMethod;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    head::Head,
-    prepare::LoadedBackbone,
-    trainer::argmax,
+    prepare::{Files, LoadedBackbone},
+    train::{head::Head, trainer::argmax},
     weights::{self, SavedConfig, Task},
 };
 
@@ -109,6 +108,7 @@ pub struct LoadedTask {
     /// The shared weights, read as this task reads them, or the task's own copy.
     backbone: Backbone,
     file_bytes: u64,
+    resident_bytes: u64,
 }
 
 impl LoadedTask {
@@ -122,9 +122,9 @@ impl LoadedTask {
         self.file_bytes
     }
 
-    /// Memory that its weights take beside the backbone, head included.
+    /// Memory that it takes beside the backbone that all tasks share, head included.
     pub fn resident_bytes(&self) -> u64 {
-        resident_bytes(&*self.task.method, &self.task.head)
+        self.resident_bytes
     }
 
     /// The backbone it runs over: the shared weights, or its own copy for a method that trains the backbone itself.
@@ -148,14 +148,6 @@ impl LoadedTask {
             None => self.backbone.pooling().name().to_owned(),
         }
     }
-}
-
-/// Memory in bytes that a method's and a head's variables take.
-pub fn resident_bytes(method: &dyn PeftMethod, head: &Head) -> u64 {
-    let of_method = method.vars();
-    let vars = of_method.iter().chain(head.vars());
-    vars.map(|(_, v)| (v.elem_count() * v.dtype().size_in_bytes()) as u64)
-        .sum()
 }
 
 /// One loaded backbone and any number of tasks over it. Share it behind an [`Arc`]: every function takes `&self`.
@@ -184,6 +176,7 @@ impl TaskLibrary {
     /// If the weights are damaged or were trained over another backbone. The library stays as it was.
     pub fn add(&self, name: &str, folder: &Path) -> Result<()> {
         let task = weights::load(folder, &self.loaded)?;
+        let resident_bytes = task.resident_bytes(&self.loaded.backbone);
         let backbone = match task.method.backbone() {
             Some(own) => own.clone(),
             None => self
@@ -197,6 +190,7 @@ impl TaskLibrary {
             task,
             backbone,
             file_bytes: weights_bytes(folder)?,
+            resident_bytes,
         });
         let mut tasks = self.tasks.write().unwrap_or_else(PoisonError::into_inner);
         tasks.insert(name.to_owned(), loaded);
@@ -305,11 +299,12 @@ impl TaskLibrary {
     }
 
     fn encode(&self, task: &LoadedTask, rows: &[Row], indices: &[usize]) -> Result<Encoded> {
+        let text = |text: &str| datasets::text_of(text, task.task.config.strip).to_owned();
         let examples: Vec<Example> = indices
             .iter()
             .map(|i| Example {
-                text: rows[*i].text.clone(),
-                pair: rows[*i].pair.clone(),
+                text: text(&rows[*i].text),
+                pair: rows[*i].pair.as_deref().map(text),
                 label: None,
             })
             .collect();
@@ -348,6 +343,10 @@ fn pass(rows: &[(&Share, usize)]) -> Result<Vec<(usize, Prediction)>> {
     };
     let logits = mixed_logits(&first.task.backbone, &batch, &parts)?;
     ensure!(logits.len() == rows.len(), "a row without logits");
+    ensure!(
+        logits.iter().flatten().all(|v| v.is_finite()),
+        "the logits are not finite numbers: method or head are too strong for f32"
+    );
     Ok(rows
         .iter()
         .zip(logits)
@@ -356,6 +355,51 @@ fn pass(rows: &[(&Share, usize)]) -> Result<Vec<(usize, Prediction)>> {
             (share.rows[*i], Prediction::new(labels, logits))
         })
         .collect())
+}
+
+/// A library over the backbone of `config`, or the named one.
+///
+/// # Errors
+/// If the backbone is not found or damaged.
+pub fn open(config: &SavedConfig, named: Option<&str>, offline: bool) -> Result<TaskLibrary> {
+    let files = Files::new(offline)?;
+    let loaded = files
+        .backbone(named.unwrap_or(&config.backbone), &BTreeMap::new())?
+        .load()?;
+    Ok(TaskLibrary::new(loaded))
+}
+
+/// A library of the tasks in a folder, over the named backbone or that of the first task that names one; and why the
+/// others cannot be used.
+///
+/// # Errors
+/// If no task can be read, or the backbone is not found or damaged.
+pub fn open_all(
+    folder: &Path,
+    named: Option<&str>,
+    offline: bool,
+) -> Result<(TaskLibrary, BTreeMap<String, String>)> {
+    let mut first_error = None;
+    let first = task_folders(folder)?
+        .values()
+        .find_map(|path| match weights::read_config(path) {
+            Ok(config) => Some(config),
+            Err(error) => {
+                first_error = first_error.take().or(Some(error));
+                None
+            }
+        });
+    let Some(first) = first else {
+        let error = first_error.context("no task")?;
+        return Err(error.context(format!("{}: no task there is readable", folder.display())));
+    };
+    let library = open(&first, named, offline)?;
+    let unusable = library
+        .add_all(folder)?
+        .into_iter()
+        .filter_map(|(name, added)| Some((name, format!("{:#}", added.err()?))))
+        .collect();
+    Ok((library, unusable))
 }
 
 /// The folders in `folder` by name, sorted.

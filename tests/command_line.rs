@@ -4,8 +4,9 @@
 use std::os::unix::process::CommandExt;
 use std::{
     fs,
-    io::{BufRead, BufReader},
-    process::Stdio,
+    io::{BufRead, BufReader, Lines},
+    path::PathBuf,
+    process::{Child, ChildStdout, Stdio},
 };
 
 use serde_json::Value;
@@ -38,13 +39,18 @@ fn tiny<'a>(command: &'a str, data: &'a str, backbone: &'a str, more: &[&'a str]
     arguments
 }
 
-fn records(place: &Place) -> Vec<Value> {
+fn record_files(place: &Place) -> Vec<PathBuf> {
     let mut paths: Vec<_> = fs::read_dir(place.path().join("out/records"))
         .unwrap()
         .map(|e| e.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|e| e == "json"))
         .collect();
     paths.sort();
     paths
+}
+
+fn records(place: &Place) -> Vec<Value> {
+    record_files(place)
         .iter()
         .map(|p| serde_json::from_slice(&fs::read(p).unwrap()).unwrap())
         .collect()
@@ -118,12 +124,7 @@ fn all_methods_are_compared_reported_and_not_trained_twice() {
     assert!(place.path().join("out/report.html").is_file());
 
     // Started again, it does only what is missing.
-    let lost = fs::read_dir(place.path().join("out/records"))
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
+    let lost = record_files(&place).remove(0);
     fs::remove_file(&lost).unwrap();
     let again = place.run(&arguments);
     let said = String::from_utf8_lossy(&again.stderr).into_owned();
@@ -340,7 +341,7 @@ fn bad_data_is_refused_with_file_place_and_what_is_accepted() {
         &tiny("compare", "nowhere.csv", backbone, &[]),
         &["nowhere.csv"],
     );
-    place.refused(&["compare", "sst3"], &["sst3", "sst2"]);
+    place.refused(&["compare", "sst3"], &["sst3", "did you mean 'sst2'?"]);
     assert!(!place.path().join("out/records").exists() || records(&place).is_empty());
 }
 
@@ -369,6 +370,20 @@ fn bad_options_are_refused_with_the_accepted_ones() {
         ),
         (["--set", "rank=4"], vec!["method.key=value"]),
         (["--seeds", "0"], vec!["--seeds 0"]),
+        (
+            ["--seeds", "18446744073709551615"],
+            vec!["--seeds", "10000"],
+        ),
+        (
+            ["--set", "recipe.steps=1000000000"],
+            vec!["steps", "10000000"],
+        ),
+        (["--set", "lroa.rank=4"], vec!["did you mean 'lora'?"]),
+        (["--set", "recipe.bathc=4"], vec!["did you mean 'batch'?"]),
+        (
+            ["--set", "adapter.reduction_facter=4"],
+            vec!["did you mean 'reduction_factor'?"],
+        ),
     ] {
         place.refused(&tiny("compare", data, backbone, &more), &says);
     }
@@ -378,6 +393,99 @@ fn bad_options_are_refused_with_the_accepted_ones() {
     arguments.drain(8..10);
     place.refused(&arguments, &["huge", "standard"]);
     assert!(!place.path().join("out/weights").exists());
+}
+
+#[test]
+fn divergence_in_the_last_update_is_diverged_and_is_not_tried_again() {
+    let place = Place::new();
+    let (data, backbone) = (place.reviews(), tiny_backbone());
+    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
+    let mut arguments = tiny(
+        "compare",
+        data,
+        backbone,
+        &["--methods", "lora", "--seeds", "1"],
+    );
+    let steps = arguments
+        .iter()
+        .position(|a| *a == "recipe.steps=6")
+        .unwrap();
+    arguments[steps] = "recipe.steps=1";
+    arguments.extend([
+        "--set",
+        "recipe.warmup=0",
+        "--set",
+        "lora.learning_rate=1e37",
+    ]);
+    assert_eq!(place.run(&arguments).status.code(), Some(1));
+    let status = records(&place)[0]["status"].clone();
+    assert_eq!(
+        (&status["is"], &status["step"]),
+        (&"diverged".into(), &1.into()),
+        "{status}"
+    );
+    let again = place.run(&arguments);
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(said.contains("1 of 1 runs had a record"), "{said}");
+}
+
+#[test]
+fn a_backbone_that_gives_no_finite_numbers_is_named_instead_of_divergence() {
+    let place = Place::new();
+    let data = place.reviews();
+    let folder = place.path().join("huge");
+    fs::create_dir(&folder).unwrap();
+    for file in ["config.json", "tokenizer.json"] {
+        fs::copy(tiny_backbone().join(file), folder.join(file)).unwrap();
+    }
+    // Every weight is finite, but a layer norm scales beyond what f32 holds.
+    let mut bytes = fs::read(tiny_backbone().join("model.safetensors")).unwrap();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let tensors: Value = serde_json::from_slice(&bytes[8..header]).unwrap();
+    let (_, tensor) = tensors
+        .as_object()
+        .unwrap()
+        .iter()
+        .find(|(name, _)| name.ends_with("embeddings.LayerNorm.weight"))
+        .unwrap();
+    let at = |i: usize| header + tensor["data_offsets"][i].as_u64().unwrap() as usize;
+    let (from, to) = (at(0), at(1));
+    for value in bytes[from..to].chunks_mut(4) {
+        value.copy_from_slice(&3e38f32.to_le_bytes());
+    }
+    fs::write(folder.join("model.safetensors"), bytes).unwrap();
+    let (data, folder) = (data.to_str().unwrap(), folder.to_str().unwrap());
+    let arguments = tiny(
+        "compare",
+        data,
+        folder,
+        &["--methods", "lora", "--seeds", "1"],
+    );
+    assert_eq!(place.run(&arguments).status.code(), Some(1));
+    let status = records(&place)[0]["status"].clone();
+    assert_eq!(status["is"], "failed", "{status}");
+    assert!(
+        status["error"]
+            .as_str()
+            .unwrap()
+            .contains("the backbone itself"),
+        "{status}"
+    );
+}
+
+#[test]
+fn tokens_are_counted_as_augmentation_leaves_them() {
+    let place = Place::new();
+    let (data, backbone) = (place.reviews(), tiny_backbone());
+    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
+    let tokens = |more: &[&str]| {
+        let arguments = tiny("train", data, backbone, &["--method", "lora", "--json"]);
+        let record = place.ok(&[&arguments[..], more].concat());
+        let record: Value = serde_json::from_str(&record).unwrap();
+        record["cost"]["tokens"].as_u64().unwrap()
+    };
+    let (all, half) = (tokens(&[]), tokens(&["--set", "recipe.token_drop=0.5"]));
+    assert!(half < all * 9 / 10, "{half} of {all}");
 }
 
 #[test]
@@ -541,23 +649,18 @@ fn data_that_cannot_be_had_offline_is_refused_with_the_places_that_were_tried() 
     );
 }
 
+/// A comparison of one run that would take hours, once it has begun to train; what it tells is read on by the caller.
 #[cfg(unix)]
-#[test]
-fn ctrl_c_ends_a_comparison_with_a_record_and_exit_code_130_and_it_goes_on_later() {
-    let place = Place::new();
+fn endless(place: &Place, command: &str, more: &[&str]) -> (Child, Lines<BufReader<ChildStdout>>) {
     let (data, backbone) = (place.reviews(), tiny_backbone());
     let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
-    let mut arguments = tiny(
-        "compare",
-        data,
-        backbone,
-        &["--methods", "lora", "--seeds", "1", "--json"],
-    );
+    let mut arguments = tiny(command, data, backbone, more);
     let steps = arguments
         .iter()
         .position(|a| *a == "recipe.steps=6")
         .unwrap();
-    arguments[steps] = "recipe.steps=100000";
+    arguments[steps] = "recipe.steps=1000000";
+    arguments.push("--json");
     let mut child = place
         .command(&arguments)
         .process_group(0)
@@ -568,14 +671,22 @@ fn ctrl_c_ends_a_comparison_with_a_record_and_exit_code_130_and_it_goes_on_later
     // Until the run has begun to train there is nothing to interrupt.
     let mut events = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(events.any(|line| line.unwrap().contains("\"step\"")));
-    let group = format!("-{}", child.id());
-    assert!(
-        std::process::Command::new("kill")
-            .args(["-INT", "--", &group])
-            .status()
-            .unwrap()
-            .success()
-    );
+    (child, events)
+}
+
+#[cfg(unix)]
+fn signal(name: &str, to: &str) {
+    let mut kill = std::process::Command::new("kill");
+    assert!(kill.args([name, "--", to]).status().unwrap().success());
+}
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_a_comparison_with_a_record_and_exit_code_130_and_it_goes_on_later() {
+    let place = Place::new();
+    let (child, mut events) = endless(&place, "compare", &["--methods", "lora", "--seeds", "1"]);
+    // A terminal sends it to the comparison and to the run's process.
+    signal("-INT", &format!("-{}", child.id()));
     assert!(events.all(|line| line.is_ok()));
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -584,6 +695,227 @@ fn ctrl_c_ends_a_comparison_with_a_record_and_exit_code_130_and_it_goes_on_later
     let interrupted = records(&place);
     assert_eq!(interrupted.len(), 1);
     assert_eq!(interrupted[0]["status"]["is"], "interrupted");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_to_the_comparison_alone_reaches_the_run_and_the_exit_code_tells_which() {
+    for (name, code) in [("-TERM", 143), ("-INT", 130), ("-HUP", 129)] {
+        let place = Place::new();
+        let more = ["--methods", "lora", "--seeds", "1"];
+        let (child, mut events) = endless(&place, "compare", &more);
+        signal(name, &child.id().to_string());
+        assert!(events.all(|line| line.is_ok()));
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{name}: {said}");
+        assert_eq!(records(&place)[0]["status"]["is"], "interrupted", "{name}");
+        let files = fs::read_dir(place.path().join("out/records")).unwrap();
+        let claims = files.filter(|f| {
+            let name = f.as_ref().unwrap().file_name();
+            name.to_string_lossy().ends_with(".claim")
+        });
+        assert_eq!(claims.count(), 0, "the claim is given back");
+    }
+}
+
+/// The processes whose parent is `pid`.
+#[cfg(target_os = "linux")]
+fn children_of(pid: u32) -> Vec<u32> {
+    let parent = |pid: u32| -> Option<u32> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        fields.nth(1)?.parse().ok()
+    };
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    all.filter_map(|e| e.file_name().to_str()?.parse().ok())
+        .filter(|p| parent(*p) == Some(pid))
+        .collect()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_run_ends_with_the_comparison_that_was_killed_and_its_claim_is_taken_over() {
+    let place = Place::new();
+    let more = ["--methods", "lora", "--seeds", "1"];
+    let (mut killed, events) = endless(&place, "compare", &more);
+    let run = children_of(killed.id());
+    assert_eq!(run.len(), 1);
+    signal("-KILL", &killed.id().to_string());
+    killed.wait().unwrap();
+    drop(events);
+    let running = || {
+        fs::read_to_string(format!("/proc/{}/stat", run[0])).is_ok_and(|stat| !stat.contains(") Z"))
+    };
+    while running() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(
+        fs::read_dir(place.path().join("out/records"))
+            .unwrap()
+            .any(|f| { f.unwrap().file_name().to_string_lossy().ends_with(".claim") })
+    );
+    // Begins to train, so it has the claim.
+    let (again, events) = endless(&place, "compare", &more);
+    signal("-TERM", &again.id().to_string());
+    drop(events);
+    assert_eq!(again.wait_with_output().unwrap().status.code(), Some(143));
+}
+
+#[test]
+fn two_comparisons_in_one_folder_share_the_runs_and_lose_none() {
+    let place = Place::new();
+    let (data, backbone) = (place.reviews(), tiny_backbone());
+    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
+    let more = [
+        "--methods",
+        "lora,adapter,ia3,bitfit",
+        "--seeds",
+        "2",
+        "--json",
+    ];
+    let arguments = tiny("compare", data, backbone, &more);
+    let both: Vec<Child> = (0..2)
+        .map(|_| {
+            let mut command = place.command(&arguments);
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            command.spawn().unwrap()
+        })
+        .collect();
+    let mut started = 0;
+    for child in both {
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        let events = String::from_utf8(output.stdout).unwrap();
+        started += events.matches("\"event\":\"started\"").count();
+        let last: Value = serde_json::from_str(events.lines().last().unwrap()).unwrap();
+        assert_eq!(last["event"], "compared", "{last}");
+    }
+    let records = records(&place);
+    assert_eq!((records.len(), started), (8, 8), "each run is made once");
+    assert!(records.iter().all(|r| r["status"]["is"] == "ok"));
+}
+
+#[test]
+fn a_part_of_a_comparison_that_is_made_again_leaves_the_others_in_the_report() {
+    let place = Place::new();
+    let (data, backbone) = (place.reviews(), tiny_backbone());
+    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
+    for methods in ["lora,ia3", "lora"] {
+        let table = place.ok(&tiny(
+            "compare",
+            data,
+            backbone,
+            &["--methods", methods, "--seeds", "1"],
+        ));
+        assert!(table.contains("ia3"), "{table}");
+        let report = fs::read_to_string(place.path().join("out/report.md")).unwrap();
+        assert!(report.contains("ia3"), "{report}");
+    }
+}
+
+#[test]
+fn a_plan_file_is_made_task_by_task_and_by_workers_and_its_state_is_told() {
+    let place = Place::new();
+    let (data, backbone) = (place.reviews(), tiny_backbone());
+    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
+    let more = [
+        "--methods",
+        "lora,ia3",
+        "--seeds",
+        "2",
+        "--plan-only",
+        "plan",
+        "--per-task",
+        "2",
+    ];
+    let arguments = tiny(
+        "compare",
+        data,
+        backbone,
+        &[&more[..], &["--", "--account=me"]].concat(),
+    );
+    let printed = place.ok(&arguments);
+    assert!(
+        printed.contains("sbatch --array=0-1 --account=me"),
+        "{printed}"
+    );
+    assert!(place.path().join("plan/submit.sbatch").is_file());
+    let file = place.path().join("plan/plans.jsonl");
+    let text = fs::read_to_string(&file).unwrap();
+    assert_eq!(text.lines().count(), 4);
+    assert_eq!(record_files(&place).len(), 0, "nothing is trained");
+
+    let counts = || {
+        let status: Value = serde_json::from_str(&place.ok(&["status", "plan", "--json"])).unwrap();
+        status["counts"].clone()
+    };
+    assert_eq!(counts(), serde_json::json!({ "waiting": 4 }));
+    // As Slurm starts a task: from another folder, its index in the environment.
+    let task = |index: &str| {
+        let mut command =
+            place.command(&["run-plan", "--from", "plan/plans.jsonl", "--per-task", "2"]);
+        command.env("SLURM_ARRAY_TASK_ID", index).output().unwrap()
+    };
+    assert_eq!(task("1").status.code(), Some(0));
+    assert_eq!(counts(), serde_json::json!({ "done": 2, "waiting": 2 }));
+    let beyond = task("2");
+    let said = String::from_utf8_lossy(&beyond.stderr).into_owned();
+    assert_eq!(beyond.status.code(), Some(42), "{said}");
+    assert!(said.contains("0 to 1"), "{said}");
+    place.ok(&["work", "plan"]);
+    assert_eq!(counts(), serde_json::json!({ "done": 4 }));
+    assert_eq!(records(&place).len(), 4);
+
+    // No further try can make an edited plan.
+    let second = text.lines().nth(1).unwrap();
+    fs::write(&file, second.replace("\"seed\":0", "\"seed\":7") + "\n").unwrap();
+    let edited = place.run(&["run-plan", "--from", "plan/plans.jsonl", "--task", "0"]);
+    let said = String::from_utf8_lossy(&edited.stderr).into_owned();
+    assert_eq!(edited.status.code(), Some(42), "{said}");
+    assert!(said.contains("edited"), "{said}");
+    fs::write(&file, &text[..text.len() / 2]).unwrap();
+    let cut = place.run(&["run-plan", "--from", "plan/plans.jsonl", "--task", "0"]);
+    let said = String::from_utf8_lossy(&cut.stderr).into_owned();
+    assert_eq!(cut.status.code(), Some(42), "{said}");
+    assert!(said.contains("line 2") || said.contains("line 3"), "{said}");
+}
+
+#[test]
+fn several_runs_at_the_same_time_give_the_records_of_one_after_the_other() {
+    let outcomes = |jobs: &str| {
+        let place = Place::new();
+        let (data, backbone) = (place.reviews(), tiny_backbone());
+        let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
+        let more = [
+            "--methods",
+            "lora,ia3,bitfit",
+            "--seeds",
+            "1",
+            "--jobs",
+            jobs,
+        ];
+        place.ok(&tiny("compare", data, backbone, &more));
+        let all = records(&place).into_iter();
+        all.map(|r| (r["id"].clone(), r["outcome"].clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(outcomes("1"), outcomes("3"));
+}
+
+#[test]
+fn a_run_that_another_process_makes_is_named_with_who_makes_it() {
+    let place = Place::new();
+    let (data, backbone) = (place.reviews(), tiny_backbone());
+    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
+    let arguments = tiny("train", data, backbone, &["--method", "lora"]);
+    place.ok(&arguments);
+    let record = record_files(&place).remove(0);
+    fs::remove_file(&record).unwrap();
+    let owner = r#"{"host":"node7 boot","pid":4711,"begun":1,"nonce":"00"}"#;
+    fs::write(record.with_extension("claim"), format!("{owner}\n")).unwrap();
+    place.refused(&arguments, &["process 4711 on node7", "--out"]);
 }
 
 #[test]
@@ -655,7 +987,7 @@ fn every_yaml_is_checked_and_all_problems_are_said_at_once() {
         + methods::registry::ALL.len()
         + backbone::names().count()
         + datasets::names().count()
-        + peftbench::sweep::names().count();
+        + peftbench::study::names().count();
     assert!(
         printed.contains(&format!("{count} checked, 0 with problems")),
         "{printed}"

@@ -7,7 +7,12 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use backbone::{Backbone, Config, TensorFile};
 use datasets::{Example, Split, TextTokenizer};
-use peftbench::{commands::task_backbone, formats, prepare::Files, recipe::Recipe, weights};
+use peftbench::{
+    formats,
+    prepare::Files,
+    train::recipe::Recipe,
+    weights::{self, task_backbone},
+};
 use proptest::{
     collection::vec,
     prelude::*,
@@ -233,7 +238,8 @@ fn rows_of_data() {
         let path = place.path().join(name);
         holds(bytes_like(valid.repeat(8).into_bytes()), |bytes| {
             fs::write(&path, bytes).unwrap();
-            let Ok(spec) = datasets::spec_from_path(&path, &[], None) else {
+            let Ok(spec) = datasets::spec_from_path(&path, &datasets::FileOptions::default())
+            else {
                 return;
             };
             let files = BTreeMap::from([("train".to_owned(), path.clone())]);
@@ -259,7 +265,7 @@ fn the_yaml_of_a_data_set_or_a_backbone() {
     let valid = include_str!("../datasets/sst2.yaml");
     holds(bytes_like(valid.into()), |bytes| {
         fs::write(&path, bytes).unwrap();
-        let _ = datasets::spec_from_path(&path, &[], None);
+        let _ = datasets::spec_from_path(&path, &datasets::FileOptions::default());
     });
     let valid = include_str!("../backbone/configs/minilm.yaml");
     holds(bytes_like(valid.into()), |bytes| {
@@ -274,13 +280,7 @@ fn overrides_of_methods_and_of_the_recipe() {
         .iter()
         .flat_map(|entry| {
             let resolved = methods::resolve(entry.name, &BTreeMap::new()).unwrap();
-            let keys: Vec<_> = resolved
-                .config
-                .as_object()
-                .unwrap()
-                .keys()
-                .cloned()
-                .collect();
+            let keys: Vec<_> = resolved.config.keys().cloned().collect();
             keys.into_iter().map(|key| (entry.name.to_owned(), key))
         })
         .collect();

@@ -5,6 +5,7 @@ mod command_line;
 mod flops;
 mod formats;
 mod fuzz;
+mod hub_ids;
 mod latency_and_domains;
 mod parity;
 mod real;

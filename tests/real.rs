@@ -4,6 +4,8 @@ use std::{fs, path::Path, process::Command};
 
 use serde_json::Value;
 
+use crate::support::skip;
+
 /// Runs the command with the caches of this machine; `None` with a printed reason if it fails.
 fn peftbench(folder: &Path, arguments: &[&str]) -> Option<String> {
     let output = Command::new(env!("CARGO_BIN_EXE_peftbench"))
@@ -13,7 +15,7 @@ fn peftbench(folder: &Path, arguments: &[&str]) -> Option<String> {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
-        println!("skipped: {arguments:?}: {said}");
+        skip("real", format!("{arguments:?}: {said}"));
         return None;
     }
     Some(String::from_utf8(output.stdout).unwrap())
@@ -22,7 +24,7 @@ fn peftbench(folder: &Path, arguments: &[&str]) -> Option<String> {
 #[test]
 fn all_methods_train_on_the_real_backbone_with_the_published_numbers_of_parameters() {
     if kernels::reference_path() {
-        println!("skipped: the reference path takes minutes for it");
+        skip("reference", "the reference path takes minutes for it");
         return;
     }
     let place = tempfile::tempdir().unwrap();

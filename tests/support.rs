@@ -7,6 +7,10 @@ use std::{
 
 use tempfile::TempDir;
 
+#[path = "skip.rs"]
+mod skip;
+pub use skip::skip;
+
 /// The tiny BERT of the fixtures: vocabulary 100, H 32, 2 layers, 64 positions.
 pub fn tiny_backbone() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bert")

@@ -17,10 +17,10 @@ use anyhow::{Context, Result, ensure};
 use backbone::Backbone;
 use methods::{HeadOnly, PeftMethod};
 use peftbench::{
-    run::Setting,
-    trainer::{Model, batch_of},
+    train::prepared::Prepared,
+    train::trainer::{Model, batch_of},
 };
-use reports::record::RunRecord;
+use record::RunRecord;
 use serde::Deserialize;
 
 use crate::{
@@ -184,7 +184,7 @@ fn done(command: &mut Command) -> Result<Vec<u8>> {
 }
 
 /// Token ids and labels of the batches, and validation sentences, as both sides use them.
-fn write_batches(setting: &Setting, path: &Path) -> Result<()> {
+fn write_batches(setting: &Prepared, path: &Path) -> Result<()> {
     let encoded = roofline::encoded(setting)?;
     let train = &encoded.train;
     let batches: Vec<_> = roofline::order(&encoded, WARM_UP + STEPS)
@@ -205,7 +205,7 @@ fn write_batches(setting: &Setting, path: &Path) -> Result<()> {
 }
 
 /// A folder with the backbone's configuration and weights as transformers reads them.
-fn peer_model(setting: &Setting, out: &Path) -> Result<PathBuf> {
+fn peer_model(setting: &Prepared, out: &Path) -> Result<PathBuf> {
     let folder = out.join("peer-model");
     fs::create_dir_all(&folder)?;
     let c = setting.backbone.backbone.config();
@@ -241,7 +241,7 @@ fn run_peer(python: &Path, method: &str, model: &Path, work: &Path) -> Result<Fi
 }
 
 /// The command itself, as a user runs it.
-fn run_own(method: &str, setting: &Setting, out: &Path) -> Result<Figures> {
+fn run_own(method: &str, setting: &Prepared, out: &Path) -> Result<Figures> {
     let folder = tempfile::tempdir_in(out)?;
     let steps = format!("recipe.steps={}", WARM_UP + STEPS);
     let mut command = Command::new(env!("CARGO_BIN_EXE_peftbench"));
@@ -287,7 +287,7 @@ fn run_own(method: &str, setting: &Setting, out: &Path) -> Result<Figures> {
 
 /// Median latency of one sentence in ms, unmerged and (0 where it cannot be) merged: the loop of `peer.py`, one variant
 /// after the other. (A record's latencies are taken in turn with others, so that each pass finds the cache cold.)
-fn latencies(setting: &Setting, method: &str) -> Result<[f64; 2]> {
+fn latencies(setting: &Prepared, method: &str) -> Result<[f64; 2]> {
     let backbone = &setting.backbone.backbone;
     let resolved = methods::resolve(method, &Default::default())?;
     let method = common::shipped(&resolved, backbone)?;
@@ -316,7 +316,7 @@ fn latencies(setting: &Setting, method: &str) -> Result<[f64; 2]> {
 }
 
 /// Examples per second of the second and third epoch over some batches, for a method whose features are constant.
-fn later_epochs(setting: &Setting) -> Result<f64> {
+fn later_epochs(setting: &Prepared) -> Result<f64> {
     let epoch = roofline::order(&*roofline::encoded(setting)?, STEPS);
     let order = [epoch.clone(), epoch.clone(), epoch].concat();
     let resolved = methods::resolve("head_only", &Default::default())?;

@@ -44,6 +44,9 @@ mod tape;
 mod threads;
 mod vocabulary_cross_entropy;
 
+/// Version of the numbers: raised whenever a change of an operation, forward or backward, gives other bits than before.
+pub const NUMERICS: u32 = 1;
+
 pub use activation::{Activation, activate};
 pub use adamw::{AdamWStep, Moments, adamw_step, sum_of_squares};
 pub use add::add;
@@ -56,7 +59,7 @@ pub use gradients::without_gradients;
 pub use kronecker_sum::kronecker_sum;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
-pub use low_rank::low_rank_add;
+pub use low_rank::{LowRank, low_rank_add};
 pub use memory::keep_freed_memory;
 pub use path::{reference_path, with_reference_path};
 pub use rms_norm::RmsNorm;

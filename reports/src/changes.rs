@@ -1,27 +1,30 @@
 //! What changed between two sets of records, and which changes exceed the noise.
 //!
-//! Rows are matched by their conditions and configuration. The metric is compared on the same examples and seeds
-//! (paired bootstrap); times, memory and latency by the t-test of Welch (1947) over seeds,
+//! Rows are matched by their conditions and configuration. The metric is compared on the same examples and seeds ([`Evidence`]),
+//! with the four verdicts. Times and memory are compared by the t-test of Welch (1947),
 //!
-//! `t = (m₁ − m₂) / √(s₁²/n₁ + s₂²/n₂)`, degrees of freedom after Satterthwaite (1946),
+//! `t = (m₁ − m₂) / √(s₁²/n₁ + s₂²/n₂)`, degrees of freedom after Satterthwaite (1946);
 //!
-//! which needs two seeds on both sides; sizes are exact, so every change of one is a change. All p-values are
-//! corrected together (Holm).
+//! the replicate of a time is the sitting (an hour of measuring), not the seed, for a machine changes from hour to hour: with one
+//! sitting on a side a change of a time is undecided. Latencies are compared as ratios to the backbone's of the same process.
+//! Sizes are exact, so every change of one is a change. All p-values are corrected together (Holm).
 
 use std::collections::BTreeMap;
 
+use record::RunRecord;
 use serde::Serialize;
 use serde_json::Value;
+use statistics::{ALPHA, Evidence, FEWEST_SEEDS, Margin, Summary, Verdict};
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use crate::{
     Comparison,
-    comparison::{Row, conditions, flat},
+    comparison::{conditions, flat},
     format,
+    latency::{BACKBONE, SENTENCE, of_records, over_backbone},
     quantity::Quantity,
-    record::RunRecord,
-    statistics::{self, ALPHA, Summary},
-    studies::Paired,
+    row::Row,
+    words,
 };
 
 /// What changed between two sets of records.
@@ -66,20 +69,20 @@ pub enum ChangeVerdict {
     Better,
     /// Worse, by more than noise explains.
     Worse,
-    /// Noise explains it.
-    Noise,
-    /// One seed on a side: there is no knowing.
-    Unknown,
+    /// Shown to be smaller than the margin.
+    Equivalent,
+    /// Neither a change nor equivalence is shown.
+    Undecided,
 }
 
 impl ChangeVerdict {
     fn words(self) -> &'static str {
         match self {
-            Self::Same => "same",
-            Self::Better => "better",
-            Self::Worse => "WORSE",
-            Self::Noise => "within noise",
-            Self::Unknown => "unknown (one seed)",
+            Self::Same => "the same",
+            Self::Better => words::verdict(Verdict::Better),
+            Self::Worse => words::verdict(Verdict::Worse),
+            Self::Equivalent => words::verdict(Verdict::Equivalent),
+            Self::Undecided => words::verdict(Verdict::Undecided),
         }
     }
 }
@@ -109,8 +112,7 @@ pub fn changes(before: &[RunRecord], after: &[RunRecord]) -> Changes {
         Comparison::from_records(after),
     );
     let (matched, mut notes) = matches(&a, &b);
-    let mut paired = Paired::default();
-    let mut found: Vec<(Change, Option<f64>)> = Vec::new();
+    let mut found: Vec<(Change, Option<f64>, Option<f64>)> = Vec::new();
     for (a, b) in matched {
         for old in a.ranked() {
             let same = |new: &&Row| {
@@ -131,12 +133,44 @@ pub fn changes(before: &[RunRecord], after: &[RunRecord]) -> Changes {
             }
             for quantity in Quantity::ALL {
                 if let (Some(before), Some(after)) = (quantity.of(old), quantity.of(new)) {
-                    let p = match quantity {
-                        Quantity::Metric => paired_p(&mut paired, (a, old), (b, new))
-                            .or_else(|| welch(&before.values, &after.values)),
-                        Quantity::Parameters | Quantity::FileSize => None,
-                        _ => welch(&before.values, &after.values),
+                    let evidence = (quantity == Quantity::Metric)
+                        .then(|| paired(old, new))
+                        .flatten();
+                    let p = match (quantity, &evidence) {
+                        (_, Some(e)) => Some(e.p),
+                        (Quantity::Metric, None)
+                        | (Quantity::Parameters | Quantity::FileSize, _) => None,
+                        (Quantity::PeakMemory, _) => welch(&before.values, &after.values),
+                        (Quantity::TrainingTime, _) => welch(
+                            &sittings(a, old, |r| Some(r.cost.as_ref()?.training_seconds.ln())),
+                            &sittings(b, new, |r| Some(r.cost.as_ref()?.training_seconds.ln())),
+                        ),
+                        (Quantity::Latency | Quantity::MergedLatency, _) => {
+                            let variant = if quantity == Quantity::Latency {
+                                "unmerged"
+                            } else {
+                                "merged"
+                            };
+                            let ratio = |r: &RunRecord| {
+                                Some(
+                                    over_backbone(&of_records(&[r]), variant, SENTENCE)?
+                                        .ratio
+                                        .ln(),
+                                )
+                            };
+                            let of = |c: &Comparison, row: &Row| -> Vec<f64> {
+                                row.runs
+                                    .iter()
+                                    .filter_map(|run| ratio(c.record(&run.id)?))
+                                    .collect()
+                            };
+                            match new.sentence(BACKBONE) {
+                                Some(_) => welch(&of(a, old), &of(b, new)),
+                                None => None,
+                            }
+                        }
                     };
+                    let p_equivalent = evidence.map(|e| e.p_equivalent(Margin::POINT));
                     let change = Change {
                         comparison: b.name.clone(),
                         label: new.label.clone(),
@@ -146,9 +180,9 @@ pub fn changes(before: &[RunRecord], after: &[RunRecord]) -> Changes {
                         before,
                         after,
                         p_holm: None,
-                        verdict: ChangeVerdict::Unknown,
+                        verdict: ChangeVerdict::Undecided,
                     };
-                    found.push((change, p));
+                    found.push((change, p, p_equivalent));
                 }
             }
         }
@@ -161,44 +195,62 @@ pub fn changes(before: &[RunRecord], after: &[RunRecord]) -> Changes {
             }
         }
     }
-    let tested: Vec<f64> = found.iter().filter_map(|(_, p)| *p).collect();
-    let mut adjusted = statistics::holm(&tested).into_iter();
+    let corrected = |p: Vec<Option<f64>>| -> Vec<Option<f64>> {
+        let mut adjusted =
+            statistics::holm(&p.iter().flatten().copied().collect::<Vec<_>>()).into_iter();
+        p.into_iter()
+            .map(|p| p.and_then(|_| adjusted.next()))
+            .collect()
+    };
+    let p = corrected(found.iter().map(|(_, p, _)| *p).collect());
+    let p_equivalent = corrected(found.iter().map(|(.., p)| *p).collect());
     let changes = found
         .into_iter()
-        .map(|(mut change, p)| {
-            change.p_holm = p.and_then(|_| adjusted.next());
-            change.verdict = verdict(&change);
+        .zip(p.into_iter().zip(p_equivalent))
+        .map(|((mut change, ..), (p, p_equivalent))| {
+            change.p_holm = p;
+            change.verdict = verdict(&change, p_equivalent);
             change
         })
         .collect();
     Changes { changes, notes }
 }
 
-/// p-value of the metric's change on the same examples and seeds.
-fn paired_p(
-    paired: &mut Paired,
-    (a, old): (&Comparison, &Row),
-    (b, new): (&Comparison, &Row),
-) -> Option<f64> {
-    let old: Vec<&RunRecord> = old.runs.iter().filter_map(|r| a.record(&r.id)).collect();
-    let new: Vec<&RunRecord> = new.runs.iter().filter_map(|r| b.record(&r.id)).collect();
-    Some(paired.difference(&new, &old)?.p)
+/// The metric's change on the same examples and seeds; `None` with fewer than three common seeds.
+fn paired(old: &Row, new: &Row) -> Option<Evidence> {
+    let difference = new.scores.as_ref()?.minus(old.scores.as_ref()?)?;
+    Evidence::of(&difference).filter(|e| e.components.seeds >= FEWEST_SEEDS)
 }
 
-fn verdict(change: &Change) -> ChangeVerdict {
+/// Means of a row's runs by the hour in which they started.
+fn sittings(
+    comparison: &Comparison,
+    row: &Row,
+    of: impl Fn(&RunRecord) -> Option<f64>,
+) -> Vec<f64> {
+    let mut hours: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for record in row.runs.iter().filter_map(|run| comparison.record(&run.id)) {
+        let started = &record.circumstances.started;
+        let hour = started.get(..13).unwrap_or(started);
+        hours.entry(hour).or_default().extend(of(record));
+    }
+    hours
+        .values()
+        .filter_map(|values| statistics::mean(values))
+        .collect()
+}
+
+fn verdict(change: &Change, p_equivalent: Option<f64>) -> ChangeVerdict {
     if change.before.values == change.after.values {
         return ChangeVerdict::Same;
     }
-    let real = match (change.quantity, change.p_holm) {
-        (Quantity::Parameters | Quantity::FileSize, _) => true,
-        (_, Some(p)) => p < ALPHA,
-        (_, None) => return ChangeVerdict::Unknown,
-    };
+    let exact = matches!(change.quantity, Quantity::Parameters | Quantity::FileSize);
     let better = (change.difference > 0.0) == change.quantity.higher_is_better();
-    match (real, better) {
-        (false, _) => ChangeVerdict::Noise,
-        (true, true) => ChangeVerdict::Better,
-        (true, false) => ChangeVerdict::Worse,
+    match exact || change.p_holm.is_some_and(|p| p < ALPHA) {
+        true if better => ChangeVerdict::Better,
+        true => ChangeVerdict::Worse,
+        false if p_equivalent.is_some_and(|p| p < ALPHA) => ChangeVerdict::Equivalent,
+        false => ChangeVerdict::Undecided,
     }
 }
 
@@ -264,10 +316,10 @@ fn matches<'a>(a: &'a [Comparison], b: &'a [Comparison]) -> (Matched<'a>, Vec<St
     (matched, notes)
 }
 
-/// The changes for a terminal; those within the noise are counted only.
+/// The changes for a terminal; those that are not shown are counted only.
 pub fn terminal(changes: &Changes) -> String {
     let mut text = String::new();
-    let shown = |v: ChangeVerdict| !matches!(v, ChangeVerdict::Same | ChangeVerdict::Noise);
+    let shown = |v: ChangeVerdict| matches!(v, ChangeVerdict::Better | ChangeVerdict::Worse);
     let mut last = "";
     for c in changes.changes.iter().filter(|c| shown(c.verdict)) {
         if c.comparison != last {
@@ -299,13 +351,16 @@ pub fn terminal(changes: &Changes) -> String {
     }
     let count = |v| changes.changes.iter().filter(|c| c.verdict == v).count();
     text += &format!(
-        "{} better, {} worse, {} within noise, {} the same, {} unknown\n",
+        "{} better, {} worse, {} equivalent, {} the same, {} undecided\n",
         count(ChangeVerdict::Better),
         count(ChangeVerdict::Worse),
-        count(ChangeVerdict::Noise),
+        count(ChangeVerdict::Equivalent),
         count(ChangeVerdict::Same),
-        count(ChangeVerdict::Unknown)
+        count(ChangeVerdict::Undecided)
     );
+    if count(ChangeVerdict::Undecided) > 0 {
+        text += &format!("{}\n", words::UNDECIDED);
+    }
     for note in &changes.notes {
         text += &format!("! {note}\n");
     }
@@ -337,6 +392,8 @@ mod tests {
                     .training_seconds(seconds + seed as f64)
                     .file_bytes(bytes)
                     .predictions(&labels, move |i| i >= wrong)
+                    // Two hours of measuring.
+                    .with(|r| r.circumstances.started = format!("2026-01-02T0{}:00:00Z", seed % 2))
                     .record()
             })
             .collect()
@@ -369,15 +426,28 @@ mod tests {
         assert_eq!(found[&Quantity::FileSize], ChangeVerdict::Worse);
         assert_eq!(found[&Quantity::Parameters], ChangeVerdict::Same);
         let found = verdicts(&set(50, 60.0, 1, 4), &set(52, 60.5, 1, 4));
-        assert_eq!(found[&Quantity::Metric], ChangeVerdict::Noise);
-        assert_eq!(found[&Quantity::TrainingTime], ChangeVerdict::Noise);
+        assert_eq!(found[&Quantity::Metric], ChangeVerdict::Equivalent);
+        assert_eq!(found[&Quantity::TrainingTime], ChangeVerdict::Undecided);
     }
 
     #[test]
     fn one_seed_tells_nothing_about_times() {
         let found = verdicts(&set(50, 60.0, 1, 1), &set(50, 30.0, 1, 1));
-        assert_eq!(found[&Quantity::TrainingTime], ChangeVerdict::Unknown);
+        assert_eq!(found[&Quantity::TrainingTime], ChangeVerdict::Undecided);
         assert_eq!(found[&Quantity::Metric], ChangeVerdict::Same);
+    }
+
+    #[test]
+    fn seeds_of_one_hour_do_not_show_that_a_time_has_changed() {
+        let of_one_hour = |seconds| {
+            let mut records = set(50, seconds, 1, 4);
+            let started =
+                |r: &mut RunRecord| r.circumstances.started = "2026-01-02T00:00:00Z".into();
+            records.iter_mut().for_each(started);
+            records
+        };
+        let found = verdicts(&of_one_hour(60.0), &of_one_hour(30.0));
+        assert_eq!(found[&Quantity::TrainingTime], ChangeVerdict::Undecided);
     }
 
     #[test]

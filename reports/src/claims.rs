@@ -8,26 +8,29 @@
 //! - does not hold where `h < a` or `b < l`,
 //! - is undecided otherwise.
 //!
-//! A claim holds if every measurement of every rule holds, does not hold if one does not, and is undecided
-//! otherwise. Methods are taken with their default configuration; tuned rows and variants do not count.
+//! A claim holds if every rule does: all must be shown, so each may be tested at 5 %. It does not hold if one of its rules does not: any
+//! may fail by chance, so for that the intervals have the coverage 1 − 5 % / m with m measurements (Bonferroni). What was measured on
+//! several data sets is judged by the mean over them ([`Combined`]), not by the worst. Methods are taken with their default
+//! configuration; tuned rows and variants do not count.
 //!
-//! Intervals: ratios of times are paired by seed and have a t-interval of their logarithm; differences of the metric
-//! are a paired bootstrap over examples and seeds; a mean over a learning curve is paired by seed with a
-//! t-interval; ratios of variances have the interval of the F distribution.
+//! Intervals: differences of the metric are [`Evidence`] over seeds and examples, from three seeds on; ratios of times are taken by
+//! seed, and the sitting (the process of a latency, the hour of a training) is the replicate ([`Ratio`]); a mean over a learning
+//! curve is paired by seed with a t-interval; ratios of variances have the interval of the F distribution; the distance to the best
+//! of the other points is the least of the differences to each, whose intervals hold together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use record::{RunRecord, Status};
 use serde::{Deserialize, Serialize};
-use statrs::distribution::{ContinuousCDF, FisherSnedecor};
+use statistics::{ALPHA, Combined, Estimate, Evidence, FEWEST_SEEDS, Family, Margin, Ratio, Timed};
+use statrs::distribution::{ContinuousCDF, FisherSnedecor, StudentsT};
 
 use crate::{
-    Comparison, Error, Result,
-    comparison::Row,
-    format,
-    quantity::Quantity,
-    record::{RunRecord, Status},
-    statistics::{self, ALPHA},
-    studies::{Paired, Point, Study},
+    Comparison, Error, Result, format,
+    latency::{self, SENTENCE},
+    row::Row,
+    studies::{Point, Study, scored},
+    table::markdown_text,
 };
 
 /// The claims that come with the program.
@@ -157,7 +160,7 @@ pub struct Judged {
     /// What the measurements together say.
     pub verdict: Verdict,
     /// The measurements.
-    pub evidence: Vec<Evidence>,
+    pub evidence: Vec<Measurement>,
     /// What could not be measured, and why.
     pub missing: Vec<String>,
 }
@@ -187,7 +190,7 @@ impl Verdict {
 
 /// One measurement of a rule.
 #[derive(Clone, Debug, Serialize)]
-pub struct Evidence {
+pub struct Measurement {
     /// Where: the comparison or study.
     pub place: String,
     /// What was measured, in words.
@@ -200,6 +203,8 @@ pub struct Evidence {
     pub accepted: [Option<f64>; 2],
     /// What it says about the rule.
     pub verdict: Verdict,
+    /// Whether it is judged; it is only shown where the mean over data sets is.
+    pub judged: bool,
     /// Value, interval and accepted values as people read them.
     pub text: String,
     /// Ids of the records behind it.
@@ -244,10 +249,9 @@ pub fn parse(yaml: &str) -> Result<Vec<Claim>> {
 
 /// Judges claims by what has been run.
 pub fn judge(claims: &[Claim], comparisons: &[Comparison], studies: &[Study]) -> Vec<Judged> {
-    let mut judge = Judge {
+    let judge = Judge {
         comparisons,
         studies,
-        paired: Paired::default(),
     };
     claims.iter().map(|c| judge.claim(c)).collect()
 }
@@ -263,36 +267,161 @@ pub fn judge_all(comparisons: &[Comparison], studies: &[Study]) -> Result<Vec<Ju
 struct Judge<'a> {
     comparisons: &'a [Comparison],
     studies: &'a [Study],
-    paired: Paired,
 }
 
-/// A value with its interval and the records behind it.
+/// How uncertain a value is.
+#[derive(Clone, Debug)]
+enum Spread {
+    /// Not at all.
+    Exact,
+    /// Nothing is known of it.
+    Unknown,
+    /// Student's t with this standard error; of the value's logarithm where it is a ratio.
+    T {
+        standard_error: f64,
+        df: f64,
+        ratio: bool,
+    },
+    /// A ratio of variances of two samples of these sizes.
+    F { first: usize, second: usize },
+    /// The least of these differences.
+    Least(Vec<Evidence>),
+}
+
+/// A value with its uncertainty and the records behind it.
 struct Measured {
     place: String,
     what: String,
     value: f64,
-    interval: Option<[f64; 2]>,
+    spread: Spread,
     records: Vec<String>,
     show: fn(&str, f64) -> String,
     metric: String,
+    /// Whether it is judged; it is only shown where the mean over data sets is.
+    judged: bool,
+}
+
+impl Measured {
+    /// The interval that covers the true value with this chance.
+    fn interval(&self, coverage: f64) -> Option<[f64; 2]> {
+        let tail = (1.0 - coverage) / 2.0;
+        match &self.spread {
+            Spread::Exact => Some([self.value; 2]),
+            Spread::Unknown => None,
+            Spread::T {
+                standard_error,
+                df,
+                ratio,
+            } => {
+                let half =
+                    StudentsT::new(0.0, 1.0, *df).ok()?.inverse_cdf(1.0 - tail) * standard_error;
+                Some(match ratio {
+                    true => [self.value.ln() - half, self.value.ln() + half].map(f64::exp),
+                    false => [self.value - half, self.value + half],
+                })
+            }
+            Spread::F { first, second } => {
+                let f = FisherSnedecor::new((*first - 1) as f64, (*second - 1) as f64).ok()?;
+                Some([
+                    self.value / f.inverse_cdf(1.0 - tail),
+                    self.value / f.inverse_cdf(tail),
+                ])
+            }
+            Spread::Least(all) => {
+                let each = 1.0 - (1.0 - coverage) / all.len().max(1) as f64;
+                let ends = all.iter().map(|e| e.interval_at(each));
+                ends.reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1])])
+            }
+        }
+    }
+
+    /// The mean of what was measured on several data sets, to be judged in their place; `None` if it cannot be taken.
+    fn combined(all: &[Self]) -> Option<Self> {
+        let estimates = all.iter().map(|m| match &m.spread {
+            Spread::T {
+                standard_error,
+                ratio,
+                ..
+            } => Some(Estimate {
+                difference: if *ratio { m.value.ln() } else { m.value },
+                variance: standard_error * standard_error,
+            }),
+            _ => None,
+        });
+        let found = Combined::of(&estimates.collect::<Option<Vec<_>>>()?)?;
+        let first = all.first()?;
+        let ratio = matches!(first.spread, Spread::T { ratio: true, .. });
+        Some(Self {
+            place: format!("mean over {} data sets", all.len()),
+            what: first.what.clone(),
+            value: if ratio {
+                found.difference.exp()
+            } else {
+                found.difference
+            },
+            spread: Spread::T {
+                standard_error: found.standard_error,
+                df: (all.len() - 1) as f64,
+                ratio,
+            },
+            records: Vec::new(),
+            show: first.show,
+            metric: first.metric.clone(),
+            judged: true,
+        })
+    }
+}
+
+/// The spread of a difference of the metric; unknown below three seeds.
+fn spread_of(evidence: Option<Evidence>) -> Spread {
+    match evidence {
+        Some(e) if e.components.seeds >= FEWEST_SEEDS => Spread::T {
+            standard_error: e.standard_error,
+            df: e.df,
+            ratio: false,
+        },
+        _ => Spread::Unknown,
+    }
+}
+
+/// The spread of a ratio of times.
+fn spread_of_times(ratio: &Ratio) -> Spread {
+    let df = (ratio.sittings.max(2) - 1) as f64;
+    let t = StudentsT::new(0.0, 1.0, df).map_or(f64::NAN, |t| t.inverse_cdf(1.0 - ALPHA / 2.0));
+    match ratio.interval {
+        Some([low, high]) => Spread::T {
+            standard_error: (high.ln() - low.ln()) / 2.0 / t,
+            df,
+            ratio: true,
+        },
+        None => Spread::Unknown,
+    }
 }
 
 impl Judge<'_> {
-    fn claim(&mut self, claim: &Claim) -> Judged {
-        let (mut evidence, mut missing) = (Vec::new(), Vec::new());
-        let mut every_rule = true;
+    fn claim(&self, claim: &Claim) -> Judged {
+        let mut missing = Vec::new();
+        let mut measured: Vec<(&Rule, Measured)> = Vec::new();
         for rule in &claim.rules {
-            let found = self.measure(&rule.measure);
+            let mut found = self.measure(&rule.measure);
             if found.is_empty() {
-                every_rule = false;
                 missing.push(what_is_missing(&rule.measure));
             }
-            evidence.extend(found.into_iter().map(|m| m.judged(rule)));
+            if let Some(mean) = Measured::combined(&found) {
+                found.iter_mut().for_each(|m| m.judged = false);
+                found.push(mean);
+            }
+            measured.extend(found.into_iter().map(|m| (rule, m)));
         }
-        let any = |v| evidence.iter().any(|e| e.verdict == v);
+        let tests = measured.iter().filter(|(_, m)| m.judged).count();
+        let evidence: Vec<Measurement> = measured
+            .into_iter()
+            .map(|(rule, m)| m.judged(rule, tests))
+            .collect();
+        let any = |v| evidence.iter().any(|e| e.judged && e.verdict == v);
         let verdict = if any(Verdict::DoesNotHold) {
             Verdict::DoesNotHold
-        } else if every_rule && !any(Verdict::Undecided) {
+        } else if missing.is_empty() && !any(Verdict::Undecided) {
             Verdict::Holds
         } else {
             Verdict::Undecided
@@ -307,7 +436,11 @@ impl Judge<'_> {
         }
     }
 
-    fn measure(&mut self, measure: &Measure) -> Vec<Measured> {
+    fn named<'b>(&'b self, study: &'b str) -> impl Iterator<Item = &'b Study> {
+        self.studies.iter().filter(move |s| s.name == study)
+    }
+
+    fn measure(&self, measure: &Measure) -> Vec<Measured> {
         match measure {
             Measure::Ratio { quantity, of, over } => self
                 .comparisons
@@ -319,40 +452,24 @@ impl Judge<'_> {
                 .iter()
                 .filter_map(|c| difference(c, of, minus))
                 .collect(),
+            Measure::Study { study, of, minus } if minus.at == BEST => self
+                .named(study)
+                .filter_map(|s| minus_best(s, of, minus))
+                .collect(),
             Measure::Study { study, of, minus } => {
-                let studies = self.studies;
-                let named = studies.iter().filter(|s| s.name == *study);
-                named
-                    .filter_map(|s| {
-                        let (a, b) = (point(s, of)?, point(s, minus)?);
-                        let (first, second) = (s.records_of(a), s.records_of(b));
-                        let same = a.runs == b.runs;
-                        let found = self.paired.difference(&first, &second)?;
-                        let interval = if same {
-                            // The point is the best one itself.
-                            Some([0.0, 0.0])
-                        } else {
-                            (first.len().min(second.len()) > 1).then_some(found.interval)
-                        };
-                        Some(Measured::of_study(
-                            s,
-                            of,
-                            minus,
-                            "−",
-                            found.difference,
-                            interval,
-                        ))
-                    })
-                    .collect()
+                let one = |s: &Study| {
+                    let (a, b) = (point(s, of)?, point(s, minus)?);
+                    let d = a.scores.as_ref()?.minus(b.scores.as_ref()?)?;
+                    let spread = spread_of(Evidence::of(&d));
+                    Some(Measured::of_study(s, [of, minus], "−", d.mean(), spread))
+                };
+                self.named(study).filter_map(one).collect()
             }
-            Measure::Curve { study, of, minus } => self
-                .studies
-                .iter()
-                .filter(|s| s.name == *study)
-                .filter_map(|s| {
+            Measure::Curve { study, of, minus } => {
+                let one = |s: &Study| {
                     let mean = |p: &Point| -> BTreeMap<u64, f64> {
-                        s.records_of(p)
-                            .into_iter()
+                        let records = s.records_of(p).into_iter();
+                        records
                             .filter_map(|r| Some((r.asked.seed, curve_mean(r)?)))
                             .collect()
                     };
@@ -361,31 +478,41 @@ impl Judge<'_> {
                         .iter()
                         .filter_map(|(seed, a)| Some(a - b.get(seed)?))
                         .collect();
+                    let n = differences.len() as f64;
+                    let spread = match statistics::standard_deviation(&differences) {
+                        Some(sd) if differences.len() >= FEWEST_SEEDS => Spread::T {
+                            standard_error: sd / n.sqrt(),
+                            df: n - 1.0,
+                            ratio: false,
+                        },
+                        _ => Spread::Unknown,
+                    };
                     let value = statistics::mean(&differences)?;
-                    let interval = statistics::interval_95(&differences);
-                    let mut found = Measured::of_study(s, of, minus, "−", value, interval);
+                    let mut found = Measured::of_study(s, [of, minus], "−", value, spread);
                     found.what = format!("mean over the learning curve, {}", found.what);
                     Some(found)
-                })
-                .collect(),
-            Measure::Spread { study, of, over } => self
-                .studies
-                .iter()
-                .filter(|s| s.name == *study)
-                .filter_map(|s| {
+                };
+                self.named(study).filter_map(one).collect()
+            }
+            Measure::Spread { study, of, over } => {
+                let one = |s: &Study| {
                     let values = |at| point(s, at).and_then(|p| p.metric.as_ref());
                     let (a, b) = (values(of)?, values(over)?);
                     let (va, vb) = (a.sd?.powi(2), b.sd?.powi(2));
                     if vb == 0.0 {
                         return None;
                     }
-                    let interval = variance_ratio_interval(va / vb, a.values.len(), b.values.len());
-                    let mut found = Measured::of_study(s, of, over, "/", va / vb, interval);
+                    let spread = Spread::F {
+                        first: a.values.len(),
+                        second: b.values.len(),
+                    };
+                    let mut found = Measured::of_study(s, [of, over], "/", va / vb, spread);
                     found.what = format!("variance over seeds, {}", found.what);
                     found.show = |_, x| format!("{x:.2}");
                     Some(found)
-                })
-                .collect(),
+                };
+                self.named(study).filter_map(one).collect()
+            }
             Measure::Checks {
                 method,
                 checks,
@@ -433,7 +560,8 @@ impl Judge<'_> {
                         checks.join(" and ")
                     ),
                     value: share,
-                    interval: Some([share, share]),
+                    spread: Spread::Exact,
+                    judged: true,
                     records: records.keys().map(|id| (*id).to_owned()).collect(),
                     show: |_, x| format!("{:.1} %", 100.0 * x),
                     metric: String::new(),
@@ -443,52 +571,73 @@ impl Judge<'_> {
     }
 }
 
+/// The label that stands for the best point of a series.
+const BEST: &str = "best";
+
+/// A point minus the best of the other points of its series.
+fn minus_best(study: &Study, of: &At, minus: &At) -> Option<Measured> {
+    let own = point(study, of)?;
+    let series = study.series.iter().find(|s| s.label == minus.series)?;
+    let (places, scores) = scored(&series.points);
+    let place = places
+        .iter()
+        .position(|&i| series.points[i].label == own.label)?;
+    let family = Family::new(&scores, Margin::POINT);
+    let others = (0..scores.len()).filter(|&k| k != place);
+    let differences = others
+        .clone()
+        .filter_map(|k| Some(scores[place].minus(&scores[k])?.mean()));
+    let value = differences.reduce(f64::min)?;
+    let tested: Vec<Evidence> = others
+        .clone()
+        .filter_map(|k| family.pair(place, k))
+        .filter(|p| p.corrected.is_some())
+        .map(|p| p.evidence)
+        .collect();
+    let spread = match tested.len() == others.count() {
+        true => Spread::Least(tested),
+        false => Spread::Unknown,
+    };
+    let mut found = Measured::of_study(study, [of, of], "−", value, spread);
+    found.what = format!("{} at {} − the best of the others", of.series, of.at);
+    let runs = series.points.iter().flat_map(|p| p.runs.clone());
+    found.records = runs.collect::<BTreeSet<_>>().into_iter().collect();
+    Some(found)
+}
+
 impl Measured {
-    fn of_study(
-        study: &Study,
-        of: &At,
-        other: &At,
-        sign: &str,
-        value: f64,
-        interval: Option<[f64; 2]>,
-    ) -> Self {
-        let name = |at: &At| match at.at.as_str() {
-            "best" => format!(
-                "{} at its best ({})",
-                at.series,
-                point(study, at).map_or("", |p| p.label.as_str())
-            ),
-            label => format!("{} at {label}", at.series),
-        };
-        let records = [of, other]
+    fn of_study(study: &Study, points: [&At; 2], sign: &str, value: f64, spread: Spread) -> Self {
+        let name = |at: &At| format!("{} at {}", at.series, at.at);
+        let runs = points
             .iter()
             .filter_map(|at| point(study, at))
-            .flat_map(|p| p.runs.clone())
-            .collect::<BTreeSet<_>>();
+            .flat_map(|p| p.runs.clone());
+        let records: BTreeSet<String> = runs.collect();
         Self {
             place: study.title.clone(),
-            what: format!("{} {sign} {}", name(of), name(other)),
+            what: format!("{} {sign} {}", name(points[0]), name(points[1])),
             value,
-            interval,
+            spread,
             records: records.into_iter().collect(),
             show: format::metric_difference,
             metric: study.metric().to_owned(),
+            judged: true,
         }
     }
 
-    fn judged(self, rule: &Rule) -> Evidence {
-        let (low, high) = (
-            rule.at_least.unwrap_or(f64::NEG_INFINITY),
-            rule.at_most.unwrap_or(f64::INFINITY),
-        );
-        let verdict = match self.interval {
-            Some([l, h]) if low <= l && h <= high => Verdict::Holds,
-            Some([l, h]) if h < low || high < l => Verdict::DoesNotHold,
+    fn judged(self, rule: &Rule, tests: usize) -> Measurement {
+        let low = rule.at_least.unwrap_or(f64::NEG_INFINITY);
+        let high = rule.at_most.unwrap_or(f64::INFINITY);
+        let interval = self.interval(1.0 - ALPHA);
+        let wide = self.interval(1.0 - ALPHA / tests.max(1) as f64);
+        let verdict = match (interval, wide) {
+            (Some([l, h]), _) if low <= l && h <= high => Verdict::Holds,
+            (_, Some([l, h])) if h < low || high < l => Verdict::DoesNotHold,
             _ => Verdict::Undecided,
         };
         let show = |x: f64| (self.show)(&self.metric, x);
-        let interval = match self.interval {
-            None => " (no interval: one seed)".to_owned(),
+        let shown = match interval {
+            None => format!(" (no interval: fewer than {FEWEST_SEEDS} seeds, or one sitting)"),
             Some([l, h]) if l == h => String::new(),
             Some([l, h]) => format!(" (95 % interval {} to {})", show(l), show(h)),
         };
@@ -498,18 +647,19 @@ impl Measured {
             (None, Some(b)) => format!("at most {}", show(b)),
             (None, None) => "anything".to_owned(),
         };
-        Evidence {
+        Measurement {
             text: format!(
-                "{}: {}{interval}; claimed: {accepted}",
+                "{}: {}{shown}; claimed: {accepted}",
                 self.what,
                 show(self.value)
             ),
             place: self.place,
             what: self.what,
             value: self.value,
-            interval: self.interval,
+            interval,
             accepted: [rule.at_least, rule.at_most],
             verdict,
+            judged: self.judged,
             records: self.records,
         }
     }
@@ -538,38 +688,58 @@ fn ratio(comparison: &Comparison, quantity: RatioOf, of: &str, over: &str) -> Op
     } else {
         default_row(comparison, over)?
     };
-    let exact = |a: f64, b: f64| (b > 0.0).then(|| (a / b, Some([a / b, a / b])));
-    let summary = |q: Quantity, row: &Row| q.of(row).map(|s| s.values);
-    let (value, interval) = match quantity {
+    let (value, spread) = match quantity {
         RatioOf::Parameters => {
-            let parameters = own.parameters?;
-            exact(
-                parameters.method as f64,
-                if backbone {
-                    parameters.backbone as f64
-                } else {
-                    other.parameters?.method as f64
-                },
-            )?
+            let own = own.parameters?;
+            let under = if backbone {
+                own.backbone
+            } else {
+                other.parameters?.method
+            };
+            (
+                (under > 0).then(|| own.method as f64 / under as f64)?,
+                Spread::Exact,
+            )
         }
+        RatioOf::Latency | RatioOf::MergedLatency if backbone => {
+            let variant = if quantity == RatioOf::Latency {
+                "unmerged"
+            } else {
+                "merged"
+            };
+            let ratio = own.over_backbone(variant)?;
+            (ratio.ratio, spread_of_times(&ratio))
+        }
+        _ if backbone => return None,
         _ => {
-            let q = match quantity {
-                RatioOf::Parameters | RatioOf::Latency => Quantity::Latency,
-                RatioOf::MergedLatency => Quantity::MergedLatency,
-                RatioOf::TrainingTime => Quantity::TrainingTime,
-                RatioOf::PeakMemory => Quantity::PeakMemory,
-                RatioOf::FileSize => Quantity::FileSize,
-            };
-            let a = summary(q, own)?;
-            let b = match (backbone, q) {
-                // The same process measured both.
-                (true, Quantity::Latency | Quantity::MergedLatency) => {
-                    own.latency.get("backbone")?.p50_ms.values.clone()
+            let of = |r: &RunRecord| -> Option<f64> {
+                let cost = r.cost.as_ref()?;
+                match quantity {
+                    RatioOf::TrainingTime => Some(cost.training_seconds),
+                    RatioOf::PeakMemory => cost.peak_memory_bytes.map(|b| b as f64),
+                    RatioOf::FileSize => Some(cost.file_bytes as f64),
+                    // Over the backbone of the own process, so that two processes can be compared.
+                    RatioOf::Latency => Some(
+                        latency::over_backbone(&latency::of_records(&[r]), "unmerged", SENTENCE)?
+                            .ratio,
+                    ),
+                    _ => Some(
+                        latency::over_backbone(&latency::of_records(&[r]), "merged", SENTENCE)?
+                            .ratio,
+                    ),
                 }
-                (true, _) => return None,
-                (false, _) => summary(q, other)?,
             };
-            paired_ratio(&a, &b)?
+            let ratio = paired_ratio(comparison, own, other, of)?;
+            // A size is no sample: it has no sitting.
+            let exact = quantity == RatioOf::FileSize;
+            (
+                ratio.ratio,
+                if exact {
+                    Spread::Exact
+                } else {
+                    spread_of_times(&ratio)
+                },
+            )
         }
     };
     let name = match quantity {
@@ -584,7 +754,8 @@ fn ratio(comparison: &Comparison, quantity: RatioOf, of: &str, over: &str) -> Op
         place: comparison.name.clone(),
         what: format!("{name}, {of} / {over}"),
         value,
-        interval,
+        spread,
+        judged: true,
         records: ids(if backbone {
             vec![own]
         } else {
@@ -598,22 +769,30 @@ fn ratio(comparison: &Comparison, quantity: RatioOf, of: &str, over: &str) -> Op
     })
 }
 
-/// Geometric mean of the ratios of values that belong together, with the t-interval of their logarithms.
-pub(crate) fn paired_ratio(a: &[f64], b: &[f64]) -> Option<(f64, Option<[f64; 2]>)> {
-    let logs: Vec<f64> = a
-        .iter()
-        .zip(b)
-        .filter(|(a, b)| **a > 0.0 && **b > 0.0)
-        .map(|(a, b)| (a / b).ln())
-        .collect();
-    let value = statistics::mean(&logs)?.exp();
-    Some((
-        value,
-        statistics::interval_95(&logs).map(|i| i.map(f64::exp)),
-    ))
+/// Ratio of two rows' values, paired by seed; runs of one hour are one sitting.
+fn paired_ratio(
+    comparison: &Comparison,
+    own: &Row,
+    other: &Row,
+    of: impl Fn(&RunRecord) -> Option<f64>,
+) -> Option<Ratio> {
+    let by_seed = |row: &Row| -> BTreeMap<u64, &RunRecord> {
+        let records = row.runs.iter().filter_map(|run| comparison.record(&run.id));
+        records.map(|r| (r.asked.seed, r)).collect()
+    };
+    let others = by_seed(other);
+    let pairs = by_seed(own).into_iter().filter_map(|(seed, a)| {
+        let started = &a.circumstances.started;
+        Some(Timed {
+            sitting: started.get(..13).unwrap_or(started).to_owned(),
+            first: of(a)?,
+            second: of(others.get(&seed)?)?,
+        })
+    });
+    Ratio::of(&pairs.collect::<Vec<_>>())
 }
 
-/// The main metric of one method minus another's: the comparison's own bootstrap.
+/// The main metric of one method minus another's.
 fn difference(comparison: &Comparison, of: &str, minus: &str) -> Option<Measured> {
     let place = |method: &str| {
         let row = default_row(comparison, method)?;
@@ -621,36 +800,25 @@ fn difference(comparison: &Comparison, of: &str, minus: &str) -> Option<Measured
     };
     let (a, b) = (place(of)?, place(minus)?);
     let pair = comparison.pair(a, b)?;
-    let sign = if pair.first == a { 1.0 } else { -1.0 };
-    let [low, high] = pair.bootstrap.interval;
-    let interval = if sign > 0.0 {
-        [low, high]
-    } else {
-        [-high, -low]
-    };
-    // One seed says nothing about seeds.
-    let seeds = pair.mcnemar.len();
     Some(Measured {
         place: comparison.name.clone(),
         what: format!("{}, {of} − {minus}", comparison.metric()),
-        value: sign * pair.bootstrap.difference,
-        interval: (seeds > 1).then_some(interval),
+        value: if pair.first == a {
+            pair.difference
+        } else {
+            -pair.difference
+        },
+        spread: spread_of(pair.evidence),
+        judged: true,
         records: ids(vec![&comparison.rows[a], &comparison.rows[b]]),
         show: format::metric_difference,
         metric: comparison.metric().to_owned(),
     })
 }
 
-/// A point of a study: by its label, or the best of the series.
+/// A point of a study, by its label.
 fn point<'a>(study: &'a Study, at: &At) -> Option<&'a Point> {
-    if at.at != "best" {
-        return study.point(&at.series, &at.at);
-    }
-    let series = study.series.iter().find(|s| s.label == at.series)?;
-    series
-        .points
-        .iter()
-        .find(|p| p.metric.is_some() && p.behind_best.is_none())
+    study.point(&at.series, &at.at)
 }
 
 /// Mean of the main metric over the evaluations of a run.
@@ -664,19 +832,6 @@ fn curve_mean(record: &RunRecord) -> Option<f64> {
         .filter_map(|e| e.metrics.get(name).copied())
         .collect();
     statistics::mean(&values)
-}
-
-/// Ends of the 95 % interval of a ratio of variances of two normal samples of these sizes:
-/// `ratio / F(1 − α/2; n − 1, m − 1)` to `ratio / F(α/2; n − 1, m − 1)` (Snedecor and Cochran 1989).
-fn variance_ratio_interval(ratio: f64, n: usize, m: usize) -> Option<[f64; 2]> {
-    if n < 2 || m < 2 {
-        return None;
-    }
-    let f = FisherSnedecor::new((n - 1) as f64, (m - 1) as f64).ok()?;
-    Some([
-        ratio / f.inverse_cdf(1.0 - ALPHA / 2.0),
-        ratio / f.inverse_cdf(ALPHA / 2.0),
-    ])
 }
 
 fn what_is_missing(measure: &Measure) -> String {
@@ -693,7 +848,7 @@ fn what_is_missing(measure: &Measure) -> String {
         Measure::Study { study, .. }
         | Measure::Curve { study, .. }
         | Measure::Spread { study, .. } => format!(
-            "the study {study} has not the runs for it; run `peftbench sweep DATASET --study {study}`, with more than one seed"
+            "the study {study} lacks runs for it; run `peftbench sweep DATASET --study {study} --seeds 3`"
         ),
         Measure::Checks {
             method, datasets, ..
@@ -710,11 +865,20 @@ pub fn markdown(claims: &[Judged]) -> String {
         text += &format!(
             "- **{}**: {} ({})\n",
             claim.verdict.words(),
-            claim.claim,
-            claim.source
+            markdown_text(&claim.claim),
+            markdown_text(&claim.source)
         );
         for e in &claim.evidence {
-            text += &format!("  - {}: {}: {}\n", e.verdict.words(), e.place, e.text);
+            let said = if e.judged {
+                e.verdict.words()
+            } else {
+                "of this"
+            };
+            text += &format!(
+                "  - {said}: {}: {}\n",
+                markdown_text(&e.place),
+                markdown_text(&e.text)
+            );
         }
         for missing in &claim.missing {
             text += &format!("  - {missing}\n");
@@ -818,7 +982,7 @@ mod tests {
         let rule = "{measure: {difference: {of: lora, minus: full}}, at_least: -0.01}";
         let judged = one(rule, &Comparison::from_records(&records));
         assert_eq!(judged.verdict, Verdict::Undecided);
-        assert!(judged.evidence[0].text.contains("one seed"));
+        assert!(judged.evidence[0].text.contains("fewer than 3 seeds"));
     }
 
     #[test]
@@ -837,26 +1001,69 @@ mod tests {
     }
 
     #[test]
-    fn a_paired_ratio_is_the_geometric_mean_with_the_interval_of_the_logarithms() {
-        // scipy.stats.t.interval(0.95, 2, loc=mean(log r), scale=sem(log r)) of r = 1.1, 1.2, 1.3, exponentiated.
-        let (value, interval) = paired_ratio(&[1.1, 2.4, 3.9], &[1.0, 2.0, 3.0]).unwrap();
-        assert!((value - (1.1f64 * 1.2 * 1.3).cbrt()).abs() < 1e-12);
-        let [low, high] = interval.unwrap();
-        assert!(
-            (low - 0.972_821_975_613_704_8).abs() < 1e-9
-                && (high - 1.473_368_847_848_907).abs() < 1e-9,
-            "{low} {high}"
-        );
-        assert!(paired_ratio(&[1.0], &[1.0]).unwrap().1.is_none());
+    fn the_interval_of_a_ratio_of_variances_is_that_of_the_f_distribution() {
+        let measured = |first, second| Measured {
+            place: String::new(),
+            what: String::new(),
+            value: 4.0,
+            spread: Spread::F { first, second },
+            records: vec![],
+            show: |_, x| x.to_string(),
+            metric: String::new(),
+            judged: true,
+        };
+        // 4 / scipy.stats.f.ppf([0.975, 0.025], 2, 4)
+        let [low, high] = measured(3, 5).interval(0.95).unwrap();
+        assert!((low - 0.375_618_221_555_731_4).abs() < 1e-6, "{low}");
+        assert!((high - 156.993_670_632_525_98).abs() < 1e-6, "{high}");
     }
 
     #[test]
-    fn the_interval_of_a_ratio_of_variances_is_that_of_the_f_distribution() {
-        // 4 / scipy.stats.f.ppf([0.975, 0.025], 2, 4)
-        let [low, high] = variance_ratio_interval(4.0, 3, 5).unwrap();
-        assert!((low - 0.375_618_221_555_731_4).abs() < 1e-6, "{low}");
-        assert!((high - 156.993_670_632_525_98).abs() < 1e-6, "{high}");
-        assert!(variance_ratio_interval(4.0, 1, 5).is_none());
+    fn times_are_paired_by_seed_and_not_by_place() {
+        // Seeds 0, 1, 2 of one method and 2, 3 of the other: only seed 2 is common, where the ratio is 2.
+        let run = |method: &str, seed: u64, seconds| {
+            Sample::new(method)
+                .seed(seed)
+                .training_seconds(seconds)
+                .record()
+        };
+        let records = [
+            run("lora", 0, 10.0),
+            run("lora", 1, 10.0),
+            run("lora", 2, 60.0),
+            run("full", 2, 30.0),
+            run("full", 3, 99.0),
+        ];
+        let rule =
+            "{measure: {ratio: {quantity: training_time, of: lora, over: full}}, at_most: 1.0}";
+        let judged = one(rule, &Comparison::from_records(&records));
+        assert!(
+            (judged.evidence[0].value - 2.0).abs() < 1e-12,
+            "{:?}",
+            judged.evidence
+        );
+        // One sitting shows nothing.
+        assert_eq!(judged.verdict, Verdict::Undecided);
+    }
+
+    #[test]
+    fn several_data_sets_are_judged_by_their_mean() {
+        let mut all = Vec::new();
+        for (k, name) in ["sst2", "rte", "cola", "mrpc"].into_iter().enumerate() {
+            let found = comparison(&[("lora", 9, 100 + k), ("full", 99, 150)]);
+            all.extend(found.into_iter().map(|mut c| {
+                c.name = name.to_owned();
+                c
+            }));
+        }
+        let rule = "{measure: {difference: {of: lora, minus: full}}, at_least: -0.01}";
+        let judged = one(rule, &all);
+        assert_eq!(judged.evidence.len(), 5);
+        let mean = judged.evidence.last().unwrap();
+        assert!(mean.judged && mean.place == "mean over 4 data sets");
+        assert!((mean.value - 0.0485).abs() < 1e-3, "{}", mean.value);
+        assert!(judged.evidence[..4].iter().all(|e| !e.judged));
+        assert_eq!(judged.verdict, Verdict::Holds);
     }
 
     #[test]

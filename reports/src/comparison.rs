@@ -1,26 +1,27 @@
 //! From records to a comparison: the trials of one data set over one backbone under one recipe.
 //!
-//! Records are grouped by what must be equal for a fair comparison (data digest, backbone digest,
-//! pooling, recipe, implementation): records that differ in any of it land in several comparisons
-//! and are never mixed. Inside a comparison the runs of one method configuration over seeds are a
-//! trial, shown as a [`Row`].
+//! Records are grouped by what must be equal for a fair comparison (data digest, backbone digest, pooling, recipe,
+//! implementation, version of the numerics that all methods share): records that differ in any of it land in several
+//! comparisons and are never mixed. Inside a comparison the runs of one method configuration over seeds are a trial,
+//! shown as a [`Row`]; every two rows are a [`Pair`] with one of four verdicts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use record::{BackboneFacts, DatasetFacts, RunRecord, Tuned};
 use serde::Serialize;
 use serde_json::Value;
-
-use crate::format;
-use crate::latency::{self, LatencyCell};
-use crate::record::{BackboneFacts, DatasetFacts, Parameters, RunRecord, Status, Tuned};
-use crate::statistics::{
-    self, ALPHA, Calibration, Difference, Metric, Resampled, Resamples, Summary,
+use statistics::{
+    Corrected, Evidence, Family, Margin, Recommendation, Remedy, Scores, Verdict, mcnemar_exact,
 };
 
-/// Relative distance of a stored metric from the one that its predictions give that rounding explains.
-const METRIC_TOLERANCE: f64 = 1e-9;
-/// Name of the check that the report makes itself.
-pub(crate) const METRIC_CHECK: &str = "metric_follows_from_predictions";
+use crate::{
+    format, latency, notes,
+    row::{Row, Standing, predictions},
+    words,
+};
+
+/// Bytes of a comparison's name in file names; what is written beside it adds an ending.
+const SLUG: usize = 150;
 
 /// The trials of one data set over one backbone under one recipe.
 #[derive(Clone, Debug, Serialize)]
@@ -38,128 +39,74 @@ pub struct Comparison {
     pub recipe: Value,
     /// `fast` or `reference`.
     pub op_path: String,
+    /// Versions of the numerics that all methods share; empty for records of before they were kept.
+    pub numerics: BTreeMap<String, u32>,
     /// All seeds, in order.
     pub seeds: Vec<u64>,
-    /// One row per method configuration: ranked ones best first, then invalid and unfinished ones.
+    /// The declared margin: smaller differences do not matter.
+    pub margin: Margin,
+    /// One row per method configuration: ranked ones by their mean, then invalid and unfinished ones.
     pub rows: Vec<Row>,
-    /// Every pair of ranked rows.
+    /// Every pair of ranked rows that share a seed.
     pub pairs: Vec<Pair>,
-    /// The smallest true difference of the main metric that this comparison would have detected
-    /// between neighbours of the table (median over them) with probability 0.8.
-    pub smallest_detectable: Option<f64>,
-    /// Relative difference of latencies that is noise: what two measurements of the bare backbone differ by in 19 of 20
-    /// settings; absent where it was measured once only.
+    /// Relative difference of latencies of one sentence that is noise: what two measurements of the bare backbone differ by in 19
+    /// of 20 processes; absent where it was measured once only.
     pub latency_noise: Option<f64>,
     /// What a reader has to know before believing the numbers.
     pub notes: Vec<String>,
+    /// The pairs as the statistics know them, by place of the ranked rows.
+    #[serde(skip)]
+    pub family: Family,
     /// The records behind it, in the order of the rows and seeds.
     #[serde(skip)]
     pub records: Vec<RunRecord>,
 }
 
-/// One method configuration over its seeds.
-#[derive(Clone, Debug, Serialize)]
-pub struct Row {
-    /// Method and variant, unique in the comparison: `lora`, `lora rank=4`.
-    pub label: String,
-    /// Name of the method.
-    pub method: String,
-    /// What distinguishes it from the method's defaults.
-    pub variant: String,
-    /// The resolved configuration.
-    pub config: Value,
-    /// The search that found the configuration; absent for one that was given.
-    pub tuned: Option<Tuned>,
-    /// Whether it takes part in the ranking.
-    pub standing: Standing,
-    /// Letters of its tie groups: rows that share one can't be told apart. Empty unless ranked.
-    pub tie: String,
-    /// Its runs, by seed.
-    pub runs: Vec<Run>,
-    /// Parameter counts; absent unless a run ended well.
-    pub parameters: Option<Parameters>,
-    /// Main metric over seeds.
-    pub metric: Option<Summary>,
-    /// All metrics over seeds, by name.
-    pub metrics: BTreeMap<String, Summary>,
-    /// Mean cross-entropy on the validation split over seeds.
-    pub validation_loss: Option<Summary>,
-    /// Calibration on the validation split, means over seeds.
-    pub calibration: Option<Calibration>,
-    /// Seconds of training steps.
-    pub training_seconds: Option<Summary>,
-    /// Examples trained on per second of training.
-    pub examples_per_second: Option<Summary>,
-    /// Real tokens trained on per second of training.
-    pub tokens_per_second: Option<Summary>,
-    /// Seconds from the start of the process to the end of the first step.
-    pub seconds_to_first_step: Option<Summary>,
-    /// Peak resident memory, bytes.
-    pub peak_memory_bytes: Option<Summary>,
-    /// Saved weights, head included, bytes.
-    pub file_bytes: Option<Summary>,
-    /// Latency of one real sentence (batch 1) by variant: `unmerged`, `merged`, `backbone`, `backbone_again`.
-    pub latency: BTreeMap<String, RowLatency>,
-    /// Latency in every setting that was measured: batch sizes, lengths, and mixed with other tasks.
-    pub latency_cells: Vec<LatencyCell>,
-    /// Memory that the loaded task takes beside the backbone, head included, bytes.
-    pub resident_bytes: Option<Summary>,
-}
-
-/// Latency over seeds, in milliseconds.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct RowLatency {
-    /// Medians.
-    pub p50_ms: Summary,
-    /// 99th percentiles.
-    pub p99_ms: Summary,
-}
-
-/// Whether a row takes part in the ranking.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "is", rename_all = "snake_case")]
-pub enum Standing {
-    /// At least one run ended well and all of those passed their checks.
-    Ranked,
-    /// A run failed a check, so its numbers mean nothing.
-    Invalid {
-        /// Seed, check and what was measured.
-        reasons: Vec<String>,
-    },
-    /// No run ended well.
-    Unfinished,
-}
-
-/// One run of a row, as far as tables need it.
-#[derive(Clone, Debug, Serialize)]
-pub struct Run {
-    /// Id of the record.
-    pub id: String,
-    /// Seed.
-    pub seed: u64,
-    /// How it ended.
-    pub status: Status,
-    /// Final value of the main metric.
-    pub metric: Option<f64>,
-    /// Checks that failed; with one of them the run is invalid.
-    pub failed_checks: Vec<String>,
-}
-
 /// Two ranked rows compared on the same examples and seeds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Pair {
-    /// Index of the better row.
+    /// Index of the row with the higher mean.
     pub first: usize,
     /// Index of the other.
     pub second: usize,
+    /// Seeds that both have.
+    pub seeds: usize,
+    /// Mean of the first minus that of the second, over these seeds.
+    pub difference: f64,
+    /// Standard error, interval, p-value; absent with one seed, of which no test can be made.
+    pub evidence: Option<Evidence>,
+    /// Standard deviations that the uncertainty is made of; absent with one seed.
+    pub sigma: Option<Sigma>,
+    /// p-values corrected for all pairs; absent with fewer than three seeds.
+    pub corrected: Option<Corrected>,
+    /// What is shown of the first.
+    pub verdict: Verdict,
+    /// What would decide it; absent for a pair that is decided or was not tested.
+    pub needs: Option<Needs>,
     /// Exact test of McNemar for each seed that both have.
     pub mcnemar: Vec<McNemar>,
-    /// Bootstrap over examples and seeds.
-    pub bootstrap: Difference,
-    /// The bootstrap's p-value corrected for all pairs of the comparison (Holm).
-    pub p_holm: f64,
-    /// Whether the two can be told apart: `p_holm` below 0.05.
-    pub told_apart: bool,
+}
+
+/// Standard deviations of a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Sigma {
+    /// Over seeds.
+    pub seed: f64,
+    /// Over examples.
+    pub example: f64,
+    /// Of what neither explains.
+    pub residual: f64,
+}
+
+/// What would decide an undecided pair, taking the difference found for the true one.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Needs {
+    /// Seeds beside those that there are; absent if no number of seeds is enough.
+    pub more_seeds: Option<usize>,
+    /// Examples beside those that there are; absent if no number of examples is enough.
+    pub more_examples: Option<usize>,
+    /// Seconds that the runs of these seeds take, as long as those that there are.
+    pub seconds: Option<f64>,
 }
 
 /// The test of McNemar for one seed.
@@ -171,37 +118,57 @@ pub struct McNemar {
     pub only_first: u64,
     /// Examples that only the second got right.
     pub only_second: u64,
-    /// Exact two-sided p-value, not corrected.
+    /// Exact two-sided p-value, not corrected: of this seed's weights, not of the method.
     pub p: f64,
+}
+
+impl Pair {
+    /// Whether there were seeds enough for a verdict.
+    pub fn is_tested(&self) -> bool {
+        self.corrected.is_some()
+    }
+
+    /// Whether a difference is shown.
+    pub fn told_apart(&self) -> bool {
+        matches!(self.verdict, Verdict::Better | Verdict::Worse)
+    }
+
+    /// The verdict in a cell, of the first or (`reversed`) of the second.
+    pub fn verdict_text(&self, reversed: bool) -> &'static str {
+        match (self.is_tested(), reversed) {
+            (false, _) => words::NOT_TESTED,
+            (true, false) => words::verdict(self.verdict),
+            (true, true) => words::verdict(self.verdict.reversed()),
+        }
+    }
 }
 
 /// The data set's name for headings; a stand-in is said.
 pub fn dataset_label(dataset: &DatasetFacts) -> String {
-    match &dataset.stand_in_for {
+    let text = match &dataset.stand_in_for {
         Some(asked) => format!("{asked} → {} (stand-in)", dataset.name),
+        None => dataset.name.clone(),
+    };
+    format::visible(&text)
+}
+
+/// The data set's name for file names.
+pub fn dataset_slug(dataset: &DatasetFacts) -> String {
+    match &dataset.stand_in_for {
+        Some(wanted) => format!("{wanted}-stand-in-{}", dataset.name),
         None => dataset.name.clone(),
     }
 }
 
-/// `method` or `method variant`.
-pub fn method_label(method: &str, variant: &str) -> String {
-    format!("{method} {variant}").trim_end().to_owned()
-}
-
-/// How a run ended, in words.
-pub fn status_text(status: &Status) -> String {
-    match status {
-        Status::Ok => "ok".to_owned(),
-        Status::Diverged { step, reason } => format!("diverged at step {step}: {reason}"),
-        Status::Failed { error } => format!("failed: {error}"),
-        Status::Interrupted => "interrupted".to_owned(),
-    }
-}
-
 impl Comparison {
+    /// Sorts records into comparisons, judged with a margin of one point.
+    pub fn from_records(records: &[RunRecord]) -> Vec<Self> {
+        Self::with_margin(records, Margin::POINT)
+    }
+
     /// Sorts records into comparisons: by data set, backbone and recipe. A record given twice
     /// (same id) counts once.
-    pub fn from_records(records: &[RunRecord]) -> Vec<Self> {
+    pub fn with_margin(records: &[RunRecord], margin: Margin) -> Vec<Self> {
         // The key is text, so that the order of comparisons does not depend on the order of records.
         let mut groups: BTreeMap<String, BTreeMap<&str, &RunRecord>> = BTreeMap::new();
         for record in records {
@@ -221,7 +188,7 @@ impl Comparison {
             .iter()
             .zip(apart)
             .map(|(group, apart)| {
-                let mut comparison = Self::of_group(group, &apart);
+                let mut comparison = Self::of_group(group, &apart, margin);
                 let base = comparison.slug.clone();
                 let mut n = 1;
                 while !slugs.insert(comparison.slug.clone()) {
@@ -234,16 +201,17 @@ impl Comparison {
     }
 
     /// The comparison of records that share their conditions.
-    fn of_group(group: &[&RunRecord], apart: &[String]) -> Self {
+    fn of_group(group: &[&RunRecord], apart: &[String], margin: Margin) -> Self {
         type Key = (String, String, Option<Tuned>, String);
         let mut trials: BTreeMap<Key, Vec<&RunRecord>> = BTreeMap::new();
         for record in group {
             let m = &record.asked.method;
+            let numerics = record.asked.numerics.get(&m.name);
             let key = (
                 m.name.clone(),
                 m.variant.clone(),
                 m.tuned.clone(),
-                format!("{:?}", flat(&m.config)),
+                format!("{:?} {numerics:?}", flat(&m.config)),
             );
             trials.entry(key).or_default().push(record);
         }
@@ -258,8 +226,13 @@ impl Comparison {
                     .entry(row.label.clone())
                     .and_modify(|n| *n += 1)
                     .or_insert(1);
-                if *n > 1 {
-                    row.label = format!("{} ({n})", row.label);
+                let version = records[0].asked.numerics.get(&records[0].asked.method.name);
+                match (*n, version) {
+                    (1, _) => {}
+                    (n, None) => row.label = format!("{} ({n})", row.label),
+                    (n, Some(version)) => {
+                        row.label = format!("{} ({n}, numerics {version})", row.label)
+                    }
                 }
                 (row, records)
             })
@@ -279,83 +252,150 @@ impl Comparison {
         });
 
         let asked = &group[0].asked;
-        let (pairs, unpaired) = pairs(
-            &trials,
-            asked.dataset.labels.len(),
-            &asked.dataset.main_metric,
-        );
-        // Of neighbours: their differences are what a reader has to decide on, and a floor far below is noisier than
-        // any of them.
-        let errors: Vec<f64> = pairs
-            .iter()
-            .filter(|p| p.second == p.first + 1)
-            .map(|p| p.bootstrap.standard_error)
-            .collect();
-        let smallest_detectable = statistics::percentile(&errors, 50.0)
-            .map(|se| statistics::smallest_detectable(se, pairs.len()));
-
-        let ranked = trials
-            .iter()
-            .filter(|(row, _)| row.standing == Standing::Ranked)
-            .count();
-        let differ: Vec<_> = pairs
-            .iter()
-            .filter(|p| p.told_apart)
-            .map(|p| (p.first, p.second))
-            .collect();
-        let letters = statistics::tie_groups(ranked, &differ);
-        for ((row, _), letters) in trials.iter_mut().zip(letters) {
-            row.tie = letters;
-        }
-
+        let slug_parts = [dataset_slug(&asked.dataset), asked.backbone.name.clone()];
+        let slug: Vec<String> = slug_parts.iter().chain(apart).map(|p| slug(p)).collect();
         let place = [dataset_label(&asked.dataset), asked.backbone.name.clone()];
-        let slug_parts = [
-            match &asked.dataset.stand_in_for {
-                Some(wanted) => format!("{wanted}-stand-in-{}", asked.dataset.name),
-                None => asked.dataset.name.clone(),
-            },
-            asked.backbone.name.clone(),
-        ];
+        let name: Vec<String> = place
+            .iter()
+            .chain(apart)
+            .map(|p| format::visible(p))
+            .collect();
         let seeds: BTreeSet<u64> = group.iter().map(|r| r.asked.seed).collect();
+        let (rows, records): (Vec<Row>, Vec<Vec<&RunRecord>>) = trials.into_iter().unzip();
         let mut comparison = Self {
-            name: place
-                .iter()
-                .chain(apart)
-                .cloned()
-                .collect::<Vec<_>>()
-                .join(" · "),
-            slug: slug_parts
-                .iter()
-                .chain(apart)
-                .map(|p| slug(p))
-                .collect::<Vec<_>>()
-                .join("-"),
+            name: name.join(" · "),
+            slug: format::file_name(&slug.join("-"), SLUG),
             dataset: asked.dataset.clone(),
             backbone: asked.backbone.clone(),
             recipe: asked.recipe.clone(),
             op_path: asked.op_path.clone(),
+            numerics: shared_numerics(group[0]),
             seeds: seeds.into_iter().collect(),
-            rows: Vec::new(),
-            pairs,
-            smallest_detectable,
+            margin,
+            rows,
+            pairs: Vec::new(),
             latency_noise: latency::noise_floor(
-                &group
-                    .iter()
-                    .filter_map(|r| Some(&*r.cost.as_ref()?.latency))
-                    .collect::<Vec<_>>(),
+                &latency::of_records(group),
+                Some(latency::SENTENCE),
             ),
             notes: Vec::new(),
-            records: Vec::new(),
+            family: Family {
+                methods: 0,
+                margin,
+                pairs: Vec::new(),
+            },
+            records: records.into_iter().flatten().cloned().collect(),
         };
-        for (row, records) in trials {
-            comparison.rows.push(row);
-            comparison.records.extend(records.into_iter().cloned());
-        }
-        comparison.notes = notes(&comparison, unpaired);
+        comparison.judge();
+        comparison.notes = notes::of(&comparison);
         comparison
     }
 
-    /// The ranked rows, best first.
+    /// Compares every two ranked rows.
+    fn judge(&mut self) {
+        let ranked = self.ranked();
+        // A row whose metric cannot be taken apart by example is compared with none.
+        let scored: Vec<(usize, &Scores)> = ranked
+            .iter()
+            .enumerate()
+            .filter_map(|(i, r)| Some((i, r.scores.as_ref()?)))
+            .collect();
+        if scored.len() < ranked.len() {
+            return;
+        }
+        let scores: Vec<Scores> = scored.iter().map(|(_, s)| (*s).clone()).collect();
+        let family = Family::new(&scores, self.margin);
+        let tested = family
+            .pairs
+            .iter()
+            .filter(|p| p.corrected.is_some())
+            .count();
+        let mut pairs = Vec::new();
+        for first in 0..scores.len() {
+            for second in first + 1..scores.len() {
+                let Some(d) = scores[first].minus(&scores[second]) else {
+                    continue;
+                };
+                let found = family.pair(first, second);
+                let open =
+                    found.filter(|p| p.corrected.is_some() && p.verdict == Verdict::Undecided);
+                pairs.push(Pair {
+                    first,
+                    second,
+                    seeds: d.seeds().count(),
+                    difference: d.mean(),
+                    evidence: found.map(|p| p.evidence),
+                    sigma: found.map(|p| Sigma {
+                        seed: p.evidence.components.sigma_seed(),
+                        example: p.evidence.components.sigma_example(),
+                        residual: p.evidence.components.sigma_residual(),
+                    }),
+                    corrected: found.and_then(|p| p.corrected),
+                    verdict: found.map_or(Verdict::Undecided, |p| p.verdict),
+                    needs: open.map(|p| {
+                        let remedy = Remedy::of(&p.evidence, self.margin, tested);
+                        self.needs(&p.evidence, &remedy, &[first, second])
+                    }),
+                    mcnemar: self.mcnemar(first, second),
+                });
+            }
+        }
+        for (row, letters) in self.rows.iter_mut().zip(family.letters()) {
+            row.letters = letters;
+        }
+        self.pairs = pairs;
+        self.family = family;
+    }
+
+    /// A remedy in what it adds and how long that takes.
+    fn needs(&self, evidence: &Evidence, remedy: &Remedy, rows: &[usize]) -> Needs {
+        let more_seeds = remedy
+            .seeds
+            .map(|n| n.saturating_sub(evidence.components.seeds));
+        let each = rows
+            .iter()
+            .map(|&i| Some(self.rows[i].run_seconds.as_ref()?.mean));
+        let each: Option<f64> = each.sum();
+        Needs {
+            more_seeds,
+            more_examples: remedy
+                .examples
+                .map(|n| n.saturating_sub(evidence.components.examples)),
+            seconds: more_seeds.zip(each).map(|(n, seconds)| n as f64 * seconds),
+        }
+    }
+
+    fn mcnemar(&self, first: usize, second: usize) -> Vec<McNemar> {
+        let runs = |i: usize| -> BTreeMap<u64, &RunRecord> {
+            let of = self.rows[i]
+                .runs
+                .iter()
+                .filter_map(|run| self.record(&run.id));
+            of.filter(|r| r.outcome.is_some())
+                .map(|r| (r.asked.seed, r))
+                .collect()
+        };
+        let others = runs(second);
+        let test = |(seed, a): (u64, &RunRecord)| {
+            let (pa, pb) = (predictions(a)?, predictions(others.get(&seed)?)?);
+            let labels = &a.outcome.as_ref()?.predictions.labels;
+            let (mut only_first, mut only_second) = (0, 0);
+            for ((label, a), b) in labels.iter().zip(&pa).zip(&pb) {
+                only_first += u64::from(a == label && b != label);
+                only_second += u64::from(a != label && b == label);
+            }
+            let p = mcnemar_exact(only_first, only_second);
+            Some(McNemar {
+                seed,
+                only_first,
+                only_second,
+                p,
+            })
+        };
+        runs(first).into_iter().filter_map(test).collect()
+    }
+
+    /// The ranked rows, highest mean first.
     pub fn ranked(&self) -> &[Row] {
         let n = self
             .rows
@@ -372,9 +412,8 @@ impl Comparison {
 
     /// The pair of two rows, in either order.
     pub fn pair(&self, a: usize, b: usize) -> Option<&Pair> {
-        self.pairs
-            .iter()
-            .find(|p| (p.first, p.second) == (a.min(b), a.max(b)))
+        let wanted = (a.min(b), a.max(b));
+        self.pairs.iter().find(|p| (p.first, p.second) == wanted)
     }
 
     /// Name of the main metric.
@@ -382,279 +421,170 @@ impl Comparison {
         &self.dataset.main_metric
     }
 
-    /// The answer in words, a sentence per entry: who leads, how sure that is, what is cheapest among the leaders.
+    /// Whether any pair has seeds enough for a verdict.
+    pub fn is_tested(&self) -> bool {
+        self.pairs.iter().any(Pair::is_tested)
+    }
+
+    /// Ranked rows that may be recommended.
+    pub fn eligible(&self) -> Vec<usize> {
+        (0..self.ranked().len())
+            .filter(|&i| !self.rows[i].is_floor())
+            .collect()
+    }
+
+    /// The cheapest (by trained parameters) of these ranked rows that is shown to be near the best of them, in words: a
+    /// sentence for the answer and one for each thing that is missing. With its row.
+    pub fn recommended(&self, among: &[usize]) -> (Option<usize>, Vec<String>) {
+        let metric = self.metric();
+        let costs: Vec<f64> = self
+            .ranked()
+            .iter()
+            .map(|r| r.parameters.map_or(f64::INFINITY, |p| p.method as f64))
+            .collect();
+        let label = |i: usize| self.rows[i].label.as_str();
+        match statistics::recommend(&self.family, &costs, among) {
+            None => (None, vec!["No method fits all of these limits.".to_owned()]),
+            Some(Recommendation::Shown { method, .. }) if among.len() == 1 => (
+                Some(method),
+                vec![format!("{} is the only one that fits.", label(method))],
+            ),
+            Some(Recommendation::Shown { method, others, .. }) => {
+                let parameters = self.rows[method].parameters.map(|p| p.method);
+                let mut said = vec![words::shown_near_best(
+                    label(method),
+                    parameters,
+                    metric,
+                    self.margin,
+                )];
+                if !others.is_empty() {
+                    let others: Vec<&str> = others.iter().map(|&i| label(i)).collect();
+                    said.push(format!(
+                        "So are, with as many parameters or more: {}.",
+                        format::list(&others)
+                    ));
+                }
+                (Some(method), said)
+            }
+            Some(Recommendation::NotShown {
+                nearest,
+                missing,
+                untested,
+            }) => {
+                let mut said = vec![words::none_near_best(metric, self.margin)];
+                if let Some(method) = nearest {
+                    let needs: Vec<String> = missing
+                        .iter()
+                        .filter_map(|(other, remedy)| {
+                            let evidence = self.family.pair(method, *other)?.evidence;
+                            let needs = self.needs(&evidence, remedy, &[method, *other]);
+                            Some(format!(
+                                "against {} it {}",
+                                label(*other),
+                                words::needs(&needs)
+                            ))
+                        })
+                        .collect();
+                    said.push(format!(
+                        "Nearest to it is {}: {}.",
+                        label(method),
+                        needs.join("; ")
+                    ));
+                } else if !untested.is_empty() {
+                    said.push(format!(
+                        "{} compared on fewer than {} seeds: run more seeds.",
+                        match untested.len() {
+                            1 => "One pair is".to_owned(),
+                            n => format!("{n} pairs are"),
+                        },
+                        statistics::FEWEST_SEEDS
+                    ));
+                } else {
+                    said.push(
+                        "No number of seeds is expected to show it: judge on more examples."
+                            .to_owned(),
+                    );
+                }
+                (None, said)
+            }
+        }
+    }
+
+    /// The answer in words, a sentence per entry: what is shown of the highest mean, and what to choose.
     pub fn answer(&self) -> Vec<String> {
         let metric = self.metric();
         let ranked = self.ranked();
         let Some(best) = ranked.first() else {
             return vec!["No method has a valid result.".to_owned()];
         };
-        let mean = |row: &Row| row.metric.as_ref().map_or(f64::NAN, |m| m.mean);
-        let value = |row: &Row| format::metric(metric, mean(row));
+        let value = best
+            .metric
+            .as_ref()
+            .map_or_else(String::new, |m| format::metric(metric, m.mean));
         if ranked.len() == 1 {
             return vec![format!(
-                "{} reached {} {metric}; there is no other valid result to compare it with.",
-                best.label,
-                value(best)
+                "{} reached {value} {metric}; there is no other valid result to compare it with.",
+                best.label
             )];
         }
-        let behind = |i: &usize| self.pair(0, *i).is_some_and(|p| p.told_apart);
-        let (worse, leaders): (Vec<usize>, Vec<usize>) =
-            (0..ranked.len()).partition(|i| *i > 0 && behind(i));
-        let mut text = Vec::new();
-        if leaders.len() == 1 {
-            text.push(format!(
-                "{} is best with {} {metric}: every other method is behind it by more than chance explains.",
-                best.label,
-                value(best)
-            ));
-        } else {
-            let names: Vec<&str> = leaders.iter().map(|&i| ranked[i].label.as_str()).collect();
-            let lowest = leaders
-                .iter()
-                .map(|&i| mean(&ranked[i]))
-                .fold(f64::INFINITY, f64::min);
-            let every = if worse.is_empty() {
-                "No method can be told apart from the best: "
-            } else {
-                ""
+        let mut text = vec![format!(
+            "The highest mean is that of {}: {value} {metric}.",
+            best.label
+        )];
+        if !self.is_tested() {
+            text.push(words::too_few_seeds(self.seeds.len()));
+            return text;
+        }
+        let mut by_verdict: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (i, row) in ranked.iter().enumerate().skip(1) {
+            let pair = self.pair(0, i);
+            let verdict = pair.map_or(words::NOT_TESTED, |p| p.verdict_text(true));
+            let detail = match pair.and_then(|p| Some((p, p.evidence?))) {
+                Some((pair, evidence)) if pair.told_apart() => format!(
+                    "{} (by {}, 95 % interval {})",
+                    row.label,
+                    format::metric_difference(metric, pair.difference),
+                    format::metric_interval(metric, evidence.interval)
+                ),
+                _ => row.label.clone(),
             };
-            text.push(format!(
-                "{every}{} can't be told apart ({} to {} {metric}).",
-                format::list(&names),
-                format::metric(metric, lowest),
-                value(best)
-            ));
+            by_verdict.entry(verdict).or_default().push(detail);
         }
-        if let Some(pair) = worse.first().and_then(|&i| self.pair(0, i)) {
-            let row = &ranked[pair.second];
-            let [low, high] = pair.bootstrap.interval;
-            text.push(format!(
-                "{} is {} behind {} (95 % interval {} to {}, {}).",
-                row.label,
-                format::metric_difference(metric, pair.bootstrap.difference),
-                best.label,
-                format::metric_difference(metric, low).trim_end_matches(" points"),
-                format::metric_difference(metric, high),
-                format::p_value(pair.p_holm),
-            ));
+        let named = |verdict: &str| {
+            by_verdict
+                .get(verdict)
+                .map(|names| format::list_of_at_most(names, 4))
+        };
+        if by_verdict.len() == 1 && by_verdict.contains_key("worse") {
+            text.push("Every other method is shown to be worse.".to_owned());
+        } else if let Some(worse) = named("worse") {
+            text.push(format!("Shown to be worse: {worse}."));
         }
-        let fewest = leaders
-            .iter()
-            .map(|&i| &ranked[i])
-            .min_by_key(|r| r.parameters.map(|p| p.method));
-        if let Some((row, p)) = fewest.and_then(|r| Some((r, r.parameters?)))
-            && leaders.len() > 1
-        {
-            text.push(format!(
-                "Among these, {} trains the fewest parameters: {}, {} of the backbone.",
-                row.label,
-                format::count(p.method),
-                format::share(row.share_of_backbone().unwrap_or(0.0))
-            ));
+        if let Some(equal) = named("equivalent") {
+            let within = words::verdict_in_full(Verdict::Equivalent, metric, self.margin);
+            text.push(format!("Shown to be {within}: {equal}."));
         }
-        if let Some(d) = self.smallest_detectable {
-            text.push(format!(
-                "With {} and {}, differences between neighbours below about {} stay undetected.",
-                format::plural(self.seeds.len(), "seed"),
-                format::plural(self.dataset.validation_examples, "validation example"),
-                format::metric_difference(metric, d)
-            ));
+        if let Some(open) = named("undecided") {
+            text.push(format!("Undecided: {open}. {}", words::UNDECIDED));
         }
+        if let Some(untested) = named(words::NOT_TESTED) {
+            text.push(format!("Not tested, for too few common seeds: {untested}."));
+        }
+        text.extend(self.recommended(&self.eligible()).1);
         text
     }
 }
 
-impl Row {
-    /// Of the runs of one trial, by seed.
-    fn of(records: &[&RunRecord]) -> Self {
-        let method = &records[0].asked.method;
-        let main = &records[0].asked.dataset.main_metric;
-        let runs: Vec<Run> = records.iter().map(|r| Run::of(r)).collect();
-        let outcomes: Vec<_> = records.iter().filter_map(|r| r.outcome.as_ref()).collect();
-        let costs: Vec<_> = records.iter().filter_map(|r| r.cost.as_ref()).collect();
-
-        let reasons: Vec<String> = runs
-            .iter()
-            .flat_map(|r| {
-                r.failed_checks
-                    .iter()
-                    .map(|c| format!("seed {}: {c}", r.seed))
-            })
-            .collect();
-        let standing = if !reasons.is_empty() {
-            Standing::Invalid { reasons }
-        } else if outcomes.is_empty() {
-            Standing::Unfinished
-        } else {
-            Standing::Ranked
-        };
-
-        let last: Vec<_> = outcomes
-            .iter()
-            .filter_map(|o| o.evaluations.last())
-            .collect();
-        let names: BTreeSet<&String> = last.iter().flat_map(|e| e.metrics.keys()).collect();
-        let metrics: BTreeMap<String, Summary> = names
-            .into_iter()
-            .filter_map(|name| {
-                let values = last.iter().filter_map(|e| e.metrics.get(name).copied());
-                Some((name.clone(), Summary::of(values)?))
-            })
-            .collect();
-        let calibrations: Vec<Calibration> = outcomes
-            .iter()
-            .filter_map(|o| Calibration::of(&o.predictions.labels, &o.predictions.logits))
-            .collect();
-        let mean = |f: fn(&Calibration) -> f64| {
-            statistics::mean(&calibrations.iter().map(f).collect::<Vec<_>>())
-        };
-        let calibration = match (mean(|c| c.ece), mean(|c| c.brier), mean(|c| c.nll)) {
-            (Some(ece), Some(brier), Some(nll)) => Some(Calibration { ece, brier, nll }),
-            _ => None,
-        };
-
-        let latencies = || {
-            costs
-                .iter()
-                .flat_map(|c| &c.latency)
-                .filter(|l| l.batch == 1 && l.length.is_none())
-        };
-        let variants: BTreeSet<&String> = latencies().map(|l| &l.variant).collect();
-        let of_one_sentence = variants
-            .into_iter()
-            .filter_map(|variant| {
-                let of = || latencies().filter(|l| l.variant == *variant);
-                let p50_ms = Summary::of(of().map(|l| l.p50_ms))?;
-                let p99_ms = Summary::of(of().map(|l| l.p99_ms))?;
-                Some((variant.clone(), RowLatency { p50_ms, p99_ms }))
-            })
-            .collect();
-        let per_second = |n: usize, seconds: f64| (seconds > 0.0).then(|| n as f64 / seconds);
-
-        Self {
-            label: match &method.tuned {
-                None => method_label(&method.name, &method.variant),
-                // What was found is in the configuration; all of it would be a long name.
-                Some(_) => format!("{} (tuned)", method.name),
-            },
-            tuned: method.tuned.clone(),
-            method: method.name.clone(),
-            variant: method.variant.clone(),
-            config: method.config.clone(),
-            standing,
-            tie: String::new(),
-            parameters: outcomes.first().map(|o| o.parameters),
-            metric: metrics.get(main).cloned(),
-            metrics,
-            validation_loss: Summary::of(last.iter().map(|e| e.loss)),
-            calibration,
-            training_seconds: Summary::of(costs.iter().map(|c| c.training_seconds)),
-            examples_per_second: Summary::of(
-                costs
-                    .iter()
-                    .filter_map(|c| per_second(c.examples, c.training_seconds)),
-            ),
-            tokens_per_second: Summary::of(
-                costs
-                    .iter()
-                    .filter_map(|c| per_second(c.tokens, c.training_seconds)),
-            ),
-            seconds_to_first_step: Summary::of(costs.iter().map(|c| c.seconds_to_first_step)),
-            peak_memory_bytes: Summary::of(
-                costs
-                    .iter()
-                    .filter_map(|c| c.peak_memory_bytes)
-                    .map(|b| b as f64),
-            ),
-            file_bytes: Summary::of(costs.iter().map(|c| c.file_bytes as f64)),
-            latency: of_one_sentence,
-            latency_cells: latency::cells(&costs.iter().map(|c| &*c.latency).collect::<Vec<_>>()),
-            resident_bytes: Summary::of(
-                costs
-                    .iter()
-                    .filter_map(|c| c.resident_bytes)
-                    .map(|b| b as f64),
-            ),
-            runs,
-        }
-    }
-
-    /// Parameters that the method trains, divided by the backbone's.
-    pub fn share_of_backbone(&self) -> Option<f64> {
-        let p = self.parameters?;
-        (p.backbone > 0).then(|| p.method as f64 / p.backbone as f64)
-    }
-
-    /// Median latency of this variant over the bare backbone's, minus 1.
-    pub fn latency_overhead(&self, variant: &str) -> Option<f64> {
-        let own = self.latency.get(variant)?.p50_ms.mean;
-        latency::overhead(own, self.latency.get(latency::BACKBONE)?.p50_ms.mean)
-    }
-
-    /// Runs that ended well, and all runs.
-    pub fn ended_well(&self) -> (usize, usize) {
-        (
-            self.runs.iter().filter(|r| r.status == Status::Ok).count(),
-            self.runs.len(),
-        )
-    }
-
-    /// What is wrong with its runs, in words; empty if nothing is.
-    pub fn troubles(&self) -> Vec<String> {
-        let mut troubles = match &self.standing {
-            Standing::Invalid { reasons } => reasons
-                .iter()
-                .map(|r| format!("invalid, check failed: {r}"))
-                .collect(),
-            _ => Vec::new(),
-        };
-        let bad = self.runs.iter().filter(|r| r.status != Status::Ok);
-        troubles.extend(bad.map(|r| format!("seed {} {}", r.seed, status_text(&r.status))));
-        troubles
-    }
-}
-
-impl Run {
-    /// Of a record, with the report's own check of its metric.
-    pub(crate) fn of(record: &RunRecord) -> Self {
-        let main = &record.asked.dataset.main_metric;
-        let outcome = record.outcome.as_ref();
-        let metric = outcome.and_then(|o| o.evaluations.last()?.metrics.get(main).copied());
-        let mut failed_checks: Vec<String> = outcome
-            .iter()
-            .flat_map(|o| &o.checks)
-            .filter(|c| !c.passed)
-            .map(|c| format!("{} ({})", c.name, c.detail))
-            .collect();
-        // The report's own check: the metric is what the stored predictions give.
-        if let (Some(o), Some(stored), Some(kind)) = (outcome, metric, Metric::named(main)) {
-            let predicted: Vec<u32> = o
-                .predictions
-                .logits
-                .iter()
-                .map(|l| statistics::predicted(l))
-                .collect();
-            let classes = record.asked.dataset.labels.len();
-            let computed = statistics::metric(kind, &o.predictions.labels, &predicted, classes);
-            if (computed - stored).abs() > METRIC_TOLERANCE {
-                failed_checks.push(format!(
-                    "{METRIC_CHECK} ({main} is stored as {stored}, the predictions give {computed})"
-                ));
-            }
-        }
-        Self {
-            id: record.id.clone(),
-            seed: record.asked.seed,
-            status: record.status.clone(),
-            metric,
-            failed_checks,
-        }
-    }
+/// Versions of what all methods share.
+fn shared_numerics(record: &RunRecord) -> BTreeMap<String, u32> {
+    let mut numerics = record.asked.numerics.clone();
+    // A method's own version sets its row apart, not the comparison.
+    numerics.remove(&record.asked.method.name);
+    numerics
 }
 
 /// What must be equal for a fair comparison.
-pub(crate) fn conditions(record: &RunRecord) -> Value {
+pub fn conditions(record: &RunRecord) -> Value {
     let asked = &record.asked;
     let (d, b) = (&asked.dataset, &asked.backbone);
     // `truncated` is left out: it depends on the method (virtual tokens take room).
@@ -669,13 +599,14 @@ pub(crate) fn conditions(record: &RunRecord) -> Value {
         "pooling": b.pooling,
         "recipe": asked.recipe,
         "op_path": asked.op_path,
+        "numerics": shared_numerics(record),
         "data": d.digest,
         "weights": b.digest,
     })
 }
 
 /// The leaves of a JSON value by path, so that the order of keys does not matter.
-pub(crate) fn flat(value: &Value) -> BTreeMap<String, Value> {
+pub fn flat(value: &Value) -> BTreeMap<String, Value> {
     fn walk(path: &str, value: &Value, into: &mut BTreeMap<String, Value>) {
         let Value::Object(map) = value else {
             into.insert(path.to_owned(), value.clone());
@@ -738,233 +669,17 @@ fn distinctions(groups: &[Vec<&RunRecord>]) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// Letters, digits, `-`, `_` and `.` only.
-pub(crate) fn slug(text: &str) -> String {
-    let keep = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
-    let slug: String = text
-        .chars()
-        .map(|c| if keep(c) { c } else { '-' })
-        .collect();
-    slug.trim_matches(['-', '.']).to_owned()
-}
-
-/// Every pair of ranked rows, and the pairs of labels that can't be paired.
-fn pairs(
-    trials: &[(Row, Vec<&RunRecord>)],
-    classes: usize,
-    main_metric: &str,
-) -> (Vec<Pair>, Vec<[String; 2]>) {
-    struct Paired<'a> {
-        labels: &'a [u32],
-        predicted: Vec<u32>,
-        metric: f64,
-        resampled: Resampled,
-    }
-    let ranked: Vec<_> = trials
-        .iter()
-        .filter(|(row, _)| row.standing == Standing::Ranked)
-        .collect();
-    let examples = ranked
-        .iter()
-        .flat_map(|(_, records)| records.iter().filter_map(|r| r.outcome.as_ref()))
-        .map(|o| o.predictions.labels.len())
-        .max()
-        .unwrap_or(0);
-    let Some(kind) = Metric::named(main_metric) else {
-        return Default::default();
-    };
-    if ranked.len() < 2 || examples == 0 {
-        return Default::default();
-    }
-    let resamples = Resamples::new(examples);
-    let runs: Vec<BTreeMap<u64, Paired>> = ranked
-        .iter()
-        .map(|(_, records)| {
-            let outcomes = records
-                .iter()
-                .filter_map(|r| Some((r.asked.seed, &r.outcome.as_ref()?.predictions)));
-            outcomes
-                .map(|(seed, p)| {
-                    let predicted: Vec<u32> =
-                        p.logits.iter().map(|l| statistics::predicted(l)).collect();
-                    let paired = Paired {
-                        labels: &p.labels,
-                        metric: statistics::metric(kind, &p.labels, &predicted, classes),
-                        resampled: resamples.apply(kind, &p.labels, &predicted, classes),
-                        predicted,
-                    };
-                    (seed, paired)
-                })
-                .collect()
-        })
-        .collect();
-
-    let (mut pairs, mut unpaired) = (Vec::new(), Vec::new());
-    for first in 0..ranked.len() {
-        for second in first + 1..ranked.len() {
-            let common: Vec<(u64, &Paired, &Paired)> = runs[first]
-                .iter()
-                .filter_map(|(seed, a)| Some((*seed, a, runs[second].get(seed)?)))
-                .filter(|(_, a, b)| a.labels == b.labels)
-                .collect();
-            let with_draws: Vec<_> = common
-                .iter()
-                .map(|(_, a, b)| ([a.metric, b.metric], [&a.resampled, &b.resampled]))
-                .collect();
-            let Some(bootstrap) = resamples.difference(&with_draws) else {
-                unpaired.push([
-                    ranked[first].0.label.clone(),
-                    ranked[second].0.label.clone(),
-                ]);
-                continue;
-            };
-            let mcnemar = common
-                .iter()
-                .map(|&(seed, a, b)| {
-                    let (mut only_first, mut only_second) = (0, 0);
-                    for ((label, a), b) in a.labels.iter().zip(&a.predicted).zip(&b.predicted) {
-                        only_first += u64::from(a == label && b != label);
-                        only_second += u64::from(a != label && b == label);
-                    }
-                    McNemar {
-                        seed,
-                        only_first,
-                        only_second,
-                        p: statistics::mcnemar_exact(only_first, only_second),
-                    }
-                })
-                .collect();
-            pairs.push(Pair {
-                first,
-                second,
-                mcnemar,
-                bootstrap,
-                p_holm: 1.0,
-                told_apart: false,
-            });
-        }
-    }
-    let p: Vec<f64> = pairs.iter().map(|pair| pair.bootstrap.p).collect();
-    for (pair, adjusted) in pairs.iter_mut().zip(statistics::holm(&p)) {
-        pair.p_holm = adjusted;
-        pair.told_apart = adjusted < ALPHA;
-    }
-    (pairs, unpaired)
-}
-
-/// What a reader has to know before believing the numbers.
-fn notes(comparison: &Comparison, unpaired: Vec<[String; 2]>) -> Vec<String> {
-    let records = &comparison.records;
-    let mut notes = Vec::new();
-    if let Some(asked) = &comparison.dataset.stand_in_for {
-        notes.push(format!(
-            "{asked} could not be had. All numbers are from {}, which stands in for it; they are not results on {asked}.",
-            comparison.dataset.name
-        ));
-    }
-    let ranked = comparison.ranked();
-    let well: BTreeSet<usize> = ranked.iter().map(|r| r.ended_well().0).collect();
-    if comparison.seeds.len() == 1 && !ranked.is_empty() {
-        notes.push("One seed only: there is no spread over seeds, and another seed may give another order.".to_owned());
-    } else if well.len() > 1 {
-        notes.push(format!(
-            "The methods have unequal numbers of finished seeds ({}); pairs are compared on the seeds that both have.",
-            ranked.iter().map(|r| format!("{} {}", r.label, r.ended_well().0)).collect::<Vec<_>>().join(", ")
-        ));
-    }
-    for [a, b] in unpaired {
-        notes.push(format!(
-            "{a} and {b} have no seed in common and are not compared with each other."
-        ));
-    }
-
-    let mut orders: BTreeMap<u64, BTreeSet<[&str; 2]>> = BTreeMap::new();
-    for record in records {
-        if let Some(o) = &record.outcome {
-            orders
-                .entry(record.asked.seed)
-                .or_default()
-                .insert([&o.order_digest, &o.head_digest]);
-        }
-    }
-    let uneven: Vec<String> = orders
-        .iter()
-        .filter(|(_, d)| d.len() > 1)
-        .map(|(seed, _)| seed.to_string())
-        .collect();
-    if !uneven.is_empty() {
-        notes.push(format!(
-            "The order of examples or the initial head differs between methods at seed {}: the conditions were not the same.",
-            format::list(&uneven)
-        ));
-    }
-
-    let distinct = |f: fn(&RunRecord) -> String| -> Vec<String> {
-        records
-            .iter()
-            .map(f)
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect()
-    };
-    let machines = distinct(|r| {
-        let c = &r.circumstances;
-        format!(
-            "{}, {}, {}",
-            c.processor,
-            format::plural(c.threads, "thread"),
-            c.system
-        )
-    });
-    if machines.len() > 1 {
-        notes.push(format!(
-            "Runs were made on different machines or with different numbers of threads: times, memory and latencies can't be compared ({}).",
-            machines.join("; ")
-        ));
-    }
-    let versions = distinct(|r| {
-        let c = &r.circumstances;
-        let revision = c
-            .revision
-            .as_ref()
-            .map(|r| format!(" ({r})"))
-            .unwrap_or_default();
-        format!("{}{revision}", c.version)
-    });
-    if versions.len() > 1 {
-        notes.push(format!(
-            "Runs were made by different versions of peftbench: {}.",
-            versions.join(", ")
-        ));
-    }
-    let dirty = |r: &RunRecord| {
-        r.circumstances
-            .revision
-            .as_ref()
-            .is_some_and(|r| r.ends_with("-dirty"))
-    };
-    if records.iter().any(dirty) {
-        notes.push("Some runs were made by a program with uncommitted changes.".to_owned());
-    }
-    let truncated = records
-        .iter()
-        .map(|r| r.asked.dataset.truncated)
-        .max()
-        .unwrap_or(0);
-    if truncated > 0 {
-        notes.push(format!(
-            "Up to {} training examples were longer than the position table and were cut.",
-            format::count(truncated)
-        ));
-    }
-    notes
+/// A part of a file name.
+pub fn slug(text: &str) -> String {
+    format::file_name(text, SLUG / 2)
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::sample::Sample;
+    use crate::sample::{self, Sample};
+    use record::Status;
     use serde_json::json;
 
     /// `n` examples with alternating labels.
@@ -1110,7 +825,7 @@ mod tests {
             found.rows[1].troubles(),
             ["invalid, check failed: seed 0: merged_equals_unmerged (largest difference 0.3)"]
         );
-        assert!(found.pairs.is_empty() && found.rows[1].tie.is_empty());
+        assert!(found.pairs.is_empty() && found.rows[1].letters.is_empty());
     }
 
     #[test]
@@ -1147,14 +862,18 @@ mod tests {
         assert_eq!(found.rows[0].ended_well(), (1, 2));
         assert_eq!(
             found.rows[0].troubles(),
-            ["seed 1 diverged at step 12: loss is NaN"]
+            [
+                "seed 1 diverged at step 12: loss is NaN; it counts as always answering the commonest class"
+            ]
         );
+        // Nine of ten right, and five of ten.
+        assert_eq!(found.rows[0].metric.as_ref().unwrap().values, [0.9, 0.5]);
         assert_eq!(found.rows[1].standing, Standing::Unfinished);
         assert_eq!(found.rows[1].troubles(), ["seed 0 failed: out of memory"]);
     }
 
     #[test]
-    fn pairs_count_the_examples_that_one_of_two_got_right() {
+    fn one_seed_gives_mcnemar_and_no_verdict_letter_or_order() {
         // Of 200: both right on 100..200; only the first on 0..30, only the second on 30..40.
         let first = Sample::new("full")
             .predictions(&labels(200), |i| !(30..40).contains(&i))
@@ -1168,48 +887,153 @@ mod tests {
         let m = pair.mcnemar[0];
         assert_eq!((m.only_first, m.only_second), (30, 10));
         assert!((m.p - 0.002_221_433_773_229_364).abs() < 1e-12, "{}", m.p);
-        assert!((pair.bootstrap.difference - 0.1).abs() < 1e-12);
-        // One seed: the standard error has a closed form, √(b + c - (b - c)² / n) / n.
-        let exact = (40.0f64 - 400.0 / 200.0).sqrt() / 200.0;
-        assert!((pair.bootstrap.standard_error / exact - 1.0).abs() < 0.03);
-        assert!(pair.told_apart);
-        assert_eq!([&found.rows[0].tie, &found.rows[1].tie], ["a", "b"]);
+        assert!((pair.difference - 0.1).abs() < 1e-12);
+        assert!(!pair.is_tested() && !pair.told_apart() && pair.evidence.is_none());
+        assert_eq!(pair.verdict_text(false), "not tested");
+        assert!(found.rows.iter().all(|r| r.letters.is_empty()));
+        let answer = found.answer().join(" ");
+        assert!(answer.contains("With 1 seed nothing is ranked"), "{answer}");
+        for wrong in ["behind", "is best", "fewest", "equal"] {
+            assert!(!answer.contains(wrong), "{answer}");
+        }
+    }
+
+    /// Five seeds of each method: `wrong` of 1,000 examples are wrong from this place on, moved by the seed.
+    fn five_seeds(methods: &[(&str, usize, usize, usize)]) -> Comparison {
+        let runs = (0..5).flat_map(|seed| {
+            methods
+                .iter()
+                .map(move |&(method, parameters, from, wrong)| {
+                    let from = from + seed as usize;
+                    Sample::new(method)
+                        .seed(seed)
+                        .parameters(parameters)
+                        .predictions(&labels(1000), move |i| !(from..from + wrong).contains(&i))
+                        .record()
+                })
+        });
+        Comparison::from_records(&runs.collect::<Vec<_>>()).remove(0)
     }
 
     #[test]
-    fn methods_that_differ_by_chance_share_a_letter_and_the_answer_says_so() {
-        let run = |m: &str, parameters, wrong: std::ops::Range<usize>| {
-            Sample::new(m)
-                .parameters(parameters)
-                .predictions(&labels(300), move |i| !wrong.contains(&i))
-                .record()
-        };
-        let found = &Comparison::from_records(&[
-            run("full", 22_713_216, 0..30),
-            run("lora", 73_728, 10..42),
-            run("head_only", 0, 100..200),
-        ])[0];
-        let ties: Vec<_> = found
-            .rows
-            .iter()
-            .map(|r| (r.label.as_str(), r.tie.as_str()))
+    fn every_pair_has_one_of_four_verdicts() {
+        let found = five_seeds(&[
+            ("full", 22_713_216, 0, 100),
+            ("lora", 73_728, 0, 101),
+            ("adapter", 226_080, 300, 110),
+            ("head_only", 0, 500, 300),
+        ]);
+        let verdicts: Vec<&str> = (1..4)
+            .map(|i| found.pair(0, i).unwrap().verdict_text(true))
             .collect();
-        assert_eq!(ties, [("full", "a"), ("lora", "a"), ("head_only", "b")]);
-        let answer = found.answer();
+        assert_eq!(verdicts, ["equivalent", "undecided", "worse"]);
+        let letters: Vec<&str> = found.rows.iter().map(|r| r.letters.as_str()).collect();
+        assert_eq!(letters, ["a", "a", "a", "b"]);
+        let open = found.pair(0, 2).unwrap();
+        let needs = open.needs.unwrap();
+        assert!(needs.more_examples.is_some_and(|n| n > 0), "{needs:?}");
+        assert!(open.evidence.unwrap().standard_error > 0.0 && open.sigma.unwrap().example > 0.0);
+        let answer = found.answer().join(" ");
+        assert!(
+            answer.contains("Shown to be worse: head_only (by 20.0 points, 95 % interval "),
+            "{answer}"
+        );
+        assert!(
+            answer.contains("Shown to be equivalent within 1.0 points: lora."),
+            "{answer}"
+        );
+        assert!(
+            answer.contains("Undecided: adapter. Undecided is not equal"),
+            "{answer}"
+        );
+    }
+
+    #[test]
+    fn the_cheapest_shown_to_be_near_the_best_is_recommended_and_a_floor_never() {
+        let methods = [
+            ("full", 22_713_216, 0, 100),
+            ("lora", 73_728, 0, 101),
+            ("majority", 0, 0, 100),
+        ];
+        let found = five_seeds(&methods);
+        // It is no floor by its answers here, but by the registry.
+        assert!(
+            found
+                .rows
+                .iter()
+                .any(|r| r.label == "majority" && r.is_floor())
+        );
+        let (chosen, said) = found.recommended(&found.eligible());
+        assert_eq!(found.rows[chosen.unwrap()].label, "lora");
+        assert!(
+            said[0].contains("less than 1.0 points behind the best is lora, with 73,728"),
+            "{said:?}"
+        );
+        // Far from shown: none, with what would show it.
+        let found = five_seeds(&[("full", 9, 0, 100), ("lora", 5, 300, 104)]);
+        let (chosen, said) = found.recommended(&found.eligible());
+        assert_eq!(chosen, None);
+        assert!(
+            said[0].contains("none is recommended") && said[1].contains("more"),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn what_always_answers_one_class_is_said_and_is_a_floor() {
+        let record = Sample::new("new_method")
+            .predictions(&labels(100), |i| i % 2 == 0)
+            .record();
+        let found = &Comparison::from_records(&[record])[0];
+        assert!(found.rows[0].is_floor() && found.eligible().is_empty());
         assert_eq!(
-            answer[0],
-            "full and lora can't be told apart (89.3 % to 90.0 % accuracy)."
+            found.rows[0].troubles(),
+            ["answers one class whatever the text is"]
         );
+    }
+
+    #[test]
+    fn records_of_other_numerics_are_never_mixed_and_named() {
+        let made = |method: &str, seed, kernels: u32, own: u32| {
+            Sample::new(method).seed(seed).with(|r| {
+                let versions = [("kernels".to_owned(), kernels), (method.to_owned(), own)];
+                r.asked.numerics = versions.into();
+            })
+        };
+        let records = [
+            made("lora", 0, 1, 1),
+            made("lora", 1, 2, 1),
+            made("full", 1, 2, 1),
+            made("lora", 2, 2, 2),
+        ]
+        .map(Sample::record);
+        let found = Comparison::from_records(&records);
+        assert_eq!(found.len(), 2);
+        let names: Vec<&str> = found.iter().map(|c| c.name.as_str()).collect();
         assert!(
-            answer[1].starts_with("head_only is 23.3 points behind full (95 % interval "),
-            "{answer:?}"
+            names.iter().any(|n| n.contains("numerics.kernels 1")),
+            "{names:?}"
         );
+        let two = found.iter().find(|c| c.numerics["kernels"] == 2).unwrap();
+        let mut labels: Vec<&str> = two.rows.iter().map(|r| r.label.as_str()).collect();
+        labels.sort_unstable();
+        assert_eq!(labels, ["full", "lora", "lora (2, numerics 2)"]);
+    }
+
+    #[test]
+    fn a_long_or_hostile_name_makes_a_file_name_that_systems_take() {
+        let records = sample::on_data(
+            vec![Sample::new("lora").record()],
+            &"../评\x1b".repeat(200),
+            None,
+        );
+        let found = &Comparison::from_records(&records)[0];
         assert!(
-            answer[2]
-                .contains("lora trains the fewest parameters: 73,728, 0.32 % of the backbone."),
-            "{answer:?}"
+            found.slug.len() <= SLUG && !found.slug.contains('/'),
+            "{}",
+            found.slug
         );
-        assert!(found.notes.iter().any(|n| n.starts_with("One seed only")));
+        assert!(!found.name.contains('\x1b'));
     }
 
     #[test]

@@ -1,10 +1,21 @@
-//! Numbers as people read them.
+//! Numbers and names as people read them.
+
+/// Numbers from this size on are written with an exponent.
+const LARGE: f64 = 1e12;
+
+/// A number with so many decimals; with an exponent where it would be very long.
+fn fixed(value: f64, digits: usize) -> String {
+    match value.abs() < LARGE {
+        true => format!("{value:.digits$}"),
+        false => format!("{value:.2e}"),
+    }
+}
 
 /// A metric value (a fraction) with its unit: accuracy and F1 in percent, Matthews' correlation as it is.
 pub fn metric(name: &str, value: f64) -> String {
     match in_percent(name) {
-        true => format!("{:.1} %", 100.0 * value),
-        false => format!("{value:.3}"),
+        true => format!("{} %", fixed(100.0 * value, 1)),
+        false => fixed(value, 3),
     }
 }
 
@@ -16,31 +27,48 @@ pub fn metric_spread(name: &str, mean: f64, sd: Option<f64>) -> String {
         (1.0, 3)
     };
     match sd {
-        Some(sd) => format!("{:.digits$} ± {:.digits$}", scale * mean, scale * sd),
-        None => format!("{:.digits$}", scale * mean),
+        Some(sd) => format!(
+            "{} ± {}",
+            fixed(scale * mean, digits),
+            fixed(scale * sd, digits)
+        ),
+        None => fixed(scale * mean, digits),
     }
 }
 
 /// A difference of two metric values, e.g. `1.3 points`.
 pub fn metric_difference(name: &str, difference: f64) -> String {
     match in_percent(name) {
-        true => format!("{:.1} points", 100.0 * difference),
-        false => format!("{difference:.3}"),
+        true => format!("{} points", fixed(100.0 * difference, 1)),
+        false => fixed(difference, 3),
     }
+}
+
+/// Ends of an interval of a metric or of a difference, without the unit, e.g. `0.5 to 3.0`.
+pub fn metric_interval(name: &str, [low, high]: [f64; 2]) -> String {
+    format!(
+        "{} to {}",
+        metric_spread(name, low, None),
+        metric_spread(name, high, None)
+    )
 }
 
 /// Name of a metric with its unit, e.g. `accuracy (%)`.
 pub fn metric_title(name: &str) -> String {
     match name {
         "f1" => "F1 (%)".to_owned(),
-        "matthews" => "Matthews correlation".to_owned(),
+        "macro_f1" => "macro F1 (%)".to_owned(),
+        "weighted_f1" => "weighted F1 (%)".to_owned(),
+        "matthews" | "pearson" | "spearman" => {
+            format!("{}{} correlation", name[..1].to_uppercase(), &name[1..])
+        }
         _ => format!("{name} (%)"),
     }
 }
 
 /// Whether a metric is shown in percent.
 pub fn in_percent(name: &str) -> bool {
-    name != "matthews"
+    !matches!(name, "matthews" | "pearson" | "spearman")
 }
 
 /// A count in full, e.g. `73,728`.
@@ -85,12 +113,14 @@ fn si(n: f64, unit: &str) -> String {
     } else {
         2
     };
-    format!("{n:.digits$} {prefix}{unit}")
+    format!("{} {prefix}{unit}", fixed(n, digits))
 }
 
 /// A duration, e.g. `850 ms`, `12.3 s`, `4 min 05 s`, `2 h 03 min`.
 pub fn seconds(s: f64) -> String {
-    if s < 0.9995 {
+    if s >= LARGE {
+        format!("{s:.2e} s")
+    } else if s < 0.9995 {
         format!("{:.0} ms", 1000.0 * s)
     } else if s < 99.95 {
         format!("{s:.1} s")
@@ -108,7 +138,7 @@ pub fn ms(ms: f64) -> String {
     match ms {
         x if x < 9.995 => format!("{x:.2}"),
         x if x < 99.95 => format!("{x:.1}"),
-        x => format!("{x:.0}"),
+        x => fixed(x, 0),
     }
 }
 
@@ -118,7 +148,7 @@ pub fn share(fraction: f64) -> String {
         0.0 => "0 %".to_owned(),
         x if x < 0.0995 => format!("{x:.3} %"),
         x if x < 9.995 => format!("{x:.2} %"),
-        x => format!("{x:.0} %"),
+        x => format!("{} %", fixed(x, 0)),
     }
 }
 
@@ -143,7 +173,62 @@ pub fn list<S: AsRef<str>>(items: &[S]) -> String {
     }
 }
 
-/// `1 seed`, `3 seeds`.
+/// The same, but of a long list the first ones and how many more there are.
+pub fn list_of_at_most<S: AsRef<str>>(items: &[S], most: usize) -> String {
+    match items.len() > most {
+        false => list(items),
+        true => {
+            let mut shown: Vec<String> = items[..most]
+                .iter()
+                .map(|s| s.as_ref().to_owned())
+                .collect();
+            shown.push(format!("{} more", items.len() - most));
+            list(&shown)
+        }
+    }
+}
+
+/// A text from a file or a user: characters that would steer a terminal, and marks that turn the direction of writing, are
+/// written out (`\u{1b}`).
+pub fn visible(text: &str) -> String {
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match hidden(c) {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// A name for files: letters and digits of any script, `-`, `_` and `.`, of at most so many bytes. One that had to be cut ends
+/// with digits that follow from the whole, so that two long names stay apart.
+pub fn file_name(text: &str, most: usize) -> String {
+    let keep = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+    let name: String = text
+        .chars()
+        .map(|c| if keep(c) { c } else { '-' })
+        .collect();
+    let name = name.trim_matches(['-', '.']);
+    if name.len() <= most {
+        return name.to_owned();
+    }
+    // FNV-1a: the same on every machine and in every version.
+    let digest = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
+    });
+    let mut end = most.saturating_sub(9);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}-{:08x}", &name[..end], digest as u32)
+}
+
+/// `1 seed`, `3 seeds`; of several words the last one is that of the thing.
 pub fn plural(n: usize, thing: &str) -> String {
     format!("{} {thing}{}", count(n), if n == 1 { "" } else { "s" })
 }
@@ -186,5 +271,38 @@ mod tests {
         assert_eq!(list(&["a", "b", "c"]), "a, b and c");
         assert_eq!(list::<&str>(&[]), "");
         assert_eq!(plural(1, "seed"), "1 seed");
+    }
+
+    #[test]
+    fn no_number_is_longer_than_a_line() {
+        for text in [
+            metric("accuracy", 1e300),
+            metric_spread("matthews", 1e300, Some(-1e300)),
+            metric_difference("f1", -1e300),
+            count_short(1e300),
+            bytes(1e300),
+            seconds(1e300),
+            ms(1e300),
+            share(1e300),
+        ] {
+            assert!(text.len() < 24 && text.contains('e'), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_steers_a_terminal_or_turns_the_text_is_written_out() {
+        assert_eq!(
+            visible("a\x1b[31mb\u{202e}\n好"),
+            "a\\u{1b}[31mb\\u{202e}\\n好"
+        );
+    }
+
+    #[test]
+    fn a_long_name_is_cut_and_stays_apart_from_another() {
+        assert_eq!(file_name("sst2 · mini/lm", 99), "sst2---mini-lm");
+        assert_eq!(file_name("../评论", 99), "评论");
+        let (a, b) = ("评".repeat(99) + "a", "评".repeat(99) + "b");
+        assert!(file_name(&a, 80).len() <= 80);
+        assert_ne!(file_name(&a, 80), file_name(&b, 80));
     }
 }

@@ -1,22 +1,32 @@
-//! Latency against the bare backbone, and which differences are more than noise.
+//! Latency against the bare backbone: one definition for every table, claim, limit and plot.
 //!
-//! The backbone is measured twice in every setting, as `backbone` and as `backbone_again`, with everything else in
-//! between. What the two differ by is noise; the **noise floor** is the difference that they keep below in 19 of 20
-//! settings. A method whose overhead is below it is printed as `≈`: nothing was measured.
+//! Every process that times a method times the bare backbone too, in turn and over the same batches. Overhead is the ratio
+//! of the two medians **of the same process**, minus 1; over several processes it is the geometric mean with the interval
+//! over processes ([`Ratio`]). Absolute times of two rows may come from two states of the machine; the ratio does not.
+//!
+//! The backbone is measured twice in every setting, as `backbone` and as `backbone_again`. What the two differ by is noise.
+//! An overhead is printed as `≈` where its interval holds 0, and with one process where it is below the noise floor: the
+//! difference between two measurements of the backbone that 19 of 20 settings keep below.
 
 use std::collections::BTreeSet;
 
+use record::{Latency, RunRecord};
 use serde::Serialize;
-
-use crate::record::Latency;
-use crate::statistics::Summary;
+use statistics::{Ratio, Summary, Timed};
 
 /// The backbone without a method.
 pub const BACKBONE: &str = "backbone";
 /// The same once more.
 pub const BACKBONE_AGAIN: &str = "backbone_again";
+/// Fewer passes than this have no 99th percentile of their own.
+pub const PASSES_FOR_P99: usize = 100;
 
-/// One variant in one setting over seeds.
+/// Examples in the batch, and tokens per example (absent for real sentences).
+pub type Setting = (usize, Option<usize>);
+/// One real sentence.
+pub const SENTENCE: Setting = (1, None);
+
+/// One variant in one setting over processes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LatencyCell {
     /// As in [`Latency::variant`].
@@ -29,61 +39,92 @@ pub struct LatencyCell {
     pub p50_ms: Summary,
     /// 90th percentiles, in milliseconds.
     pub p90_ms: Summary,
-    /// 99th percentiles, in milliseconds.
-    pub p99_ms: Summary,
-    /// Median over the backbone's median in the same setting, minus 1.
-    pub overhead: Option<f64>,
+    /// 99th percentiles, in milliseconds; absent unless every process timed [`PASSES_FOR_P99`] passes.
+    pub p99_ms: Option<Summary>,
+    /// Medians over the backbone's of the same process; absent where no process measured both.
+    pub over_backbone: Option<Ratio>,
 }
 
-/// All settings of some runs, each over these runs, by batch, length and variant.
-pub fn cells(runs: &[&[Latency]]) -> Vec<LatencyCell> {
-    let all = || runs.iter().flat_map(|r| r.iter());
+impl LatencyCell {
+    /// Batch and length.
+    pub fn setting(&self) -> Setting {
+        (self.batch, self.length)
+    }
+
+    /// Medians and 99th percentiles as people read them, e.g. `4.13/6.20`.
+    pub fn text(&self) -> String {
+        let p99 = self
+            .p99_ms
+            .as_ref()
+            .map_or("–".to_owned(), |s| crate::format::ms(s.mean));
+        format!("{}/{p99}", crate::format::ms(self.p50_ms.mean))
+    }
+}
+
+/// The latencies of some records.
+pub fn of_records<'a>(records: &[&'a RunRecord]) -> Vec<&'a [Latency]> {
+    let timed = records
+        .iter()
+        .filter_map(|r| Some(&*r.cost.as_ref()?.latency));
+    timed.collect()
+}
+
+/// All settings of some processes, each over these processes, by batch, length and variant.
+pub fn cells(processes: &[&[Latency]]) -> Vec<LatencyCell> {
+    let all = || processes.iter().flat_map(|r| r.iter());
     let keys: BTreeSet<(usize, Option<usize>, &str)> = all()
         .map(|l| (l.batch, l.length, l.variant.as_str()))
         .collect();
-    let of = |batch, length, variant: &str, f: fn(&Latency) -> f64| {
-        let same =
-            all().filter(|l| (l.batch, l.length, l.variant.as_str()) == (batch, length, variant));
-        Summary::of(same.map(f))
-    };
     keys.into_iter()
         .filter_map(|(batch, length, variant)| {
-            let p50_ms = of(batch, length, variant, |l| l.p50_ms)?;
-            let backbone = of(batch, length, BACKBONE, |l| l.p50_ms);
+            let same = || {
+                all()
+                    .filter(|l| (l.batch, l.length, l.variant.as_str()) == (batch, length, variant))
+            };
+            let of = |f: fn(&Latency) -> f64| Summary::of(same().map(f));
             Some(LatencyCell {
                 variant: variant.to_owned(),
                 batch,
                 length,
-                overhead: backbone.and_then(|b| overhead(p50_ms.mean, b.mean)),
-                p50_ms,
-                p90_ms: of(batch, length, variant, |l| l.p90_ms)?,
-                p99_ms: of(batch, length, variant, |l| l.p99_ms)?,
+                p50_ms: of(|l| l.p50_ms)?,
+                p90_ms: of(|l| l.p90_ms)?,
+                p99_ms: of(|l| l.p99_ms).filter(|_| same().all(|l| l.samples >= PASSES_FOR_P99)),
+                over_backbone: over_backbone(processes, variant, (batch, length)),
             })
         })
         .collect()
 }
 
-/// `own / backbone − 1`.
-pub fn overhead(own: f64, backbone: f64) -> Option<f64> {
-    (backbone > 0.0).then(|| own / backbone - 1.0)
+fn median(process: &[Latency], variant: &str, (batch, length): Setting) -> Option<f64> {
+    let same = |l: &&Latency| (l.variant.as_str(), l.batch, l.length) == (variant, batch, length);
+    process.iter().find(same).map(|l| l.p50_ms)
 }
 
-/// The relative difference that two measurements of the bare backbone keep below in 19 of 20 settings; absent where it was
-/// measured once only.
-pub fn noise_floor(runs: &[&[Latency]]) -> Option<f64> {
-    let mut differences: Vec<f64> = runs
+/// How many times as long a variant takes as the bare backbone of the same process; each process is a replicate.
+pub fn over_backbone(processes: &[&[Latency]], variant: &str, setting: Setting) -> Option<Ratio> {
+    let pairs = processes.iter().enumerate().filter_map(|(i, process)| {
+        Some(Timed {
+            sitting: i.to_string(),
+            first: median(process, variant, setting)?,
+            second: median(process, BACKBONE, setting)?,
+        })
+    });
+    Ratio::of(&pairs.collect::<Vec<_>>())
+}
+
+/// The relative difference that two measurements of the bare backbone of one process keep below in 19 of 20 of these
+/// settings (all if `None` is given); absent where it was measured once only.
+pub fn noise_floor(processes: &[&[Latency]], setting: Option<Setting>) -> Option<f64> {
+    let mut differences: Vec<f64> = processes
         .iter()
-        .flat_map(|run| {
-            run.iter()
-                .filter(|l| l.variant == BACKBONE)
-                .filter_map(|once| {
-                    let again = run.iter().find(|l| {
-                        l.variant == BACKBONE_AGAIN
-                            && l.batch == once.batch
-                            && l.length == once.length
-                    })?;
-                    Some(overhead(again.p50_ms, once.p50_ms)?.abs())
-                })
+        .flat_map(|process| {
+            let once = process.iter().filter(|l| l.variant == BACKBONE);
+            let once = once
+                .map(|l| (l.batch, l.length))
+                .filter(move |s| setting.is_none_or(|w| w == *s));
+            once.filter_map(move |s| {
+                Some((over_backbone(&[*process], BACKBONE_AGAIN, s)?.ratio - 1.0).abs())
+            })
         })
         .collect();
     differences.sort_by(f64::total_cmp);
@@ -91,12 +132,25 @@ pub fn noise_floor(runs: &[&[Latency]]) -> Option<f64> {
     differences.get(rank.checked_sub(1)?).copied()
 }
 
-/// An overhead for people: `+12 %`, `-3.1 %`, or `≈` where the noise is as large.
-pub fn overhead_text(overhead: f64, noise: Option<f64>) -> String {
-    if noise.is_some_and(|noise| overhead.abs() <= noise) {
-        return "≈".to_owned();
+/// Whether an overhead is more than noise: its interval does not hold 0, or with one process, it exceeds the noise floor.
+pub fn is_shown(ratio: &Ratio, noise: Option<f64>) -> bool {
+    match ratio.interval {
+        Some([low, high]) => low > 1.0 || high < 1.0,
+        None => noise.is_none_or(|noise| (ratio.ratio - 1.0).abs() > noise),
     }
-    match 100.0 * overhead {
+}
+
+/// An overhead for people: `+12 %`, `-3.1 %`, or `≈` where it is not more than noise.
+pub fn overhead_text(ratio: &Ratio, noise: Option<f64>) -> String {
+    match is_shown(ratio, noise) {
+        true => percent(ratio.ratio - 1.0),
+        false => "≈".to_owned(),
+    }
+}
+
+/// A relative difference with its sign.
+pub fn percent(relative: f64) -> String {
+    match 100.0 * relative {
         x if x.abs() < 9.95 => format!("{x:+.1} %"),
         x => format!("{x:+.0} %"),
     }
@@ -127,17 +181,14 @@ mod tests {
             latency("unmerged", 1, 4.09),
             latency("mixed_4", 1, 5.0),
         ];
-        let noise = noise_floor(&[&run]);
+        let noise = noise_floor(&[&run], None);
         assert!((noise.unwrap() - 0.025).abs() < 1e-12, "{noise:?}");
         let text = |variant: &str| {
-            let cells = cells(&[&run]);
-            let cell = cells.iter().find(|c| c.variant == variant).unwrap();
-            overhead_text(cell.overhead.unwrap(), noise)
+            overhead_text(&over_backbone(&[&run], variant, SENTENCE).unwrap(), noise)
         };
         assert_eq!(text("unmerged"), "≈");
         assert_eq!(text("mixed_4"), "+25 %");
-        assert_eq!(overhead_text(-0.031, noise), "-3.1 %");
-        assert_eq!(overhead_text(0.001, None), "+0.1 %");
+        assert_eq!(percent(-0.031), "-3.1 %");
     }
 
     #[test]
@@ -147,20 +198,32 @@ mod tests {
             run.push(latency(BACKBONE, batch, 100.0));
             run.push(latency(BACKBONE_AGAIN, batch, 100.0 + batch as f64));
         }
-        assert!((noise_floor(&[&run]).unwrap() - 0.19).abs() < 1e-12);
-        assert_eq!(noise_floor(&[&run[..1]]), None);
-        assert_eq!(noise_floor(&[]), None);
+        assert!((noise_floor(&[&run], None).unwrap() - 0.19).abs() < 1e-9);
+        assert!((noise_floor(&[&run], Some((7, None))).unwrap() - 0.07).abs() < 1e-9);
+        assert_eq!(noise_floor(&[&run[..1]], None), None);
+        assert_eq!(noise_floor(&[], None), None);
     }
 
     #[test]
-    fn settings_are_averaged_over_runs_and_ordered() {
-        let (a, b) = (
-            [latency("unmerged", 8, 2.0), latency(BACKBONE, 8, 1.0)],
-            [latency("unmerged", 8, 4.0)],
-        );
-        let cells = cells(&[&a, &b]);
+    fn overhead_is_taken_within_a_process_and_then_over_processes() {
+        // The machine was twice as slow in the second process: the ratios are 1.2 and 1.3 all the same.
+        let a = [latency("unmerged", 8, 1.2), latency(BACKBONE, 8, 1.0)];
+        let b = [latency("unmerged", 8, 2.6), latency(BACKBONE, 8, 2.0)];
+        // Without the backbone's time a process says nothing about overhead.
+        let c = [latency("unmerged", 8, 100.0)];
+        let cells = cells(&[&a, &b, &c]);
         assert_eq!(cells.len(), 2);
-        assert_eq!((cells[1].p50_ms.mean, cells[1].p99_ms.mean), (3.0, 6.0));
-        assert_eq!(cells[1].overhead, Some(2.0));
+        let ratio = cells[1].over_backbone.unwrap();
+        assert!((ratio.ratio - (1.2f64 * 1.3).sqrt()).abs() < 1e-12);
+        assert_eq!(ratio.sittings, 2);
+        assert_eq!(cells[1].p50_ms.values, [1.2, 2.6, 100.0]);
+    }
+
+    #[test]
+    fn ten_passes_have_no_99th_percentile() {
+        let mut run = [latency("unmerged", 1, 4.0)];
+        assert_eq!(cells(&[&run])[0].text(), "4.00/–");
+        run[0].samples = 100;
+        assert_eq!(cells(&[&run])[0].text(), "4.00/8.00");
     }
 }

@@ -3,35 +3,39 @@
 //! A report never sees a tensor: it reads [`record::RunRecord`]s only.
 #![forbid(unsafe_code)]
 
-#[cfg(test)]
-extern crate self as peftbench_reports;
-
 pub mod changes;
 pub mod claims;
 pub mod comparison;
 pub mod error;
+pub mod figures;
 pub mod format;
+pub mod frame;
 pub mod latency;
 pub mod measurement;
+mod notes;
 pub mod page;
-pub mod plots;
 pub mod quantity;
 pub mod recommend;
-pub mod record;
-pub mod statistics;
-pub mod store;
+pub mod row;
 pub mod studies;
+pub mod table;
 pub mod tables;
 pub mod tuning;
+pub mod words;
 
 #[cfg(test)]
 #[path = "../tests/support/sample.rs"]
 mod sample;
 
+// The old paths, until their last user has the new ones.
+pub use ::record::{self, store};
 pub use comparison::Comparison;
 pub use error::{Error, Result};
+pub use statistics::Margin;
 
 use std::path::{Path, PathBuf};
+
+use ::record::{RunRecord, write_whole};
 
 /// What was found out beside comparisons.
 #[derive(Clone, Debug, Default)]
@@ -58,68 +62,120 @@ impl Findings {
     }
 }
 
-/// The files of a report.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
-    /// Every file that was written.
-    pub files: Vec<PathBuf>,
+/// Everything that records say, worked out once.
+#[derive(Debug)]
+pub struct Report {
+    /// A comparison for each data set, backbone and recipe.
+    pub comparisons: Vec<Comparison>,
+    /// What was found out beside them.
+    pub findings: Findings,
+    /// The claims, judged by all of it.
+    pub claims: Vec<claims::Judged>,
+    /// The records as one table.
+    records: Vec<RunRecord>,
 }
 
-/// Writes tables (Markdown, CSV, JSON) and plots (PNG) of every comparison in `records`, and
-/// `report.html` with all of them, the studies, the searches, the measurements and the judged claims.
-///
-/// # Errors
-/// If a file cannot be written, or a plot or the page cannot be made.
-pub fn write_report(
-    records: &[record::RunRecord],
-    findings: &Findings,
-    out: &Path,
-) -> Result<Written> {
-    let mut files = Vec::new();
-    let mut write = |name: String, content: &[u8]| {
-        let path = out.join(name);
-        let written = std::fs::create_dir_all(out).and_then(|()| std::fs::write(&path, content));
-        written.map_err(|source| Error::Write {
-            path: path.clone(),
-            source,
-        })?;
-        files.push(path);
-        Ok::<_, Error>(())
-    };
-    let comparisons = Comparison::from_records(records);
-    for comparison in &comparisons {
-        let slug = &comparison.slug;
-        write(
-            format!("{slug}.md"),
-            tables::markdown(comparison).as_bytes(),
-        )?;
-        write(format!("{slug}.csv"), tables::csv(comparison)?.as_bytes())?;
-        let json = serde_json::to_string_pretty(&tables::json(comparison))?;
-        write(format!("{slug}.json"), json.as_bytes())?;
-        for plot in plots::plots(comparison) {
-            write(format!("{slug}-{}.png", plot.name), &plot.png()?)?;
-        }
+impl Report {
+    /// Works out what these records say. A report shows **all** records of its folder, and not only those of the last command.
+    ///
+    /// # Errors
+    /// If the claims' YAML is not valid; not expected.
+    pub fn new(records: Vec<RunRecord>, findings: Findings, margin: Margin) -> Result<Self> {
+        let comparisons = Comparison::with_margin(&records, margin);
+        Ok(Self {
+            claims: claims::judge_all(&comparisons, &findings.studies)?,
+            comparisons,
+            findings,
+            records,
+        })
     }
-    let claims = claims::judge_all(&comparisons, &findings.studies)?;
-    let views = findings
-        .studies
-        .iter()
-        .map(studies::page_view)
-        .collect::<Result<Vec<_>>>()?;
-    let searches = findings
-        .tunings
-        .iter()
-        .map(tuning::page_view)
-        .collect::<Result<Vec<_>>>()?;
-    let extras = page::Extras {
-        claims: Some(serde_json::to_value(claims)?),
-        studies: (!views.is_empty()).then(|| views.into()),
-        tuning: (!searches.is_empty()).then(|| searches.into()),
-        measurements: (!findings.measurements.is_empty())
-            .then(|| serde_json::to_value(&findings.measurements))
-            .transpose()?,
-    };
-    let page = page::render(&comparisons, &extras)?;
-    write("report.html".to_owned(), page.as_bytes())?;
-    Ok(Written { files })
+
+    /// The comparisons that hold any of these records, whole.
+    pub fn about<'a>(&'a self, ids: &'a [&'a str]) -> impl Iterator<Item = &'a Comparison> {
+        let holds = |c: &&Comparison| c.records.iter().any(|r| ids.contains(&r.id.as_str()));
+        self.comparisons.iter().filter(holds)
+    }
+
+    /// Writes tables (Markdown, LaTeX, CSV, JSON) and plots (PNG, SVG) of every comparison, study and search, the judged claims,
+    /// `records.parquet` with a row per run, and `report.html` with everything. Each file is written whole or not at all; the
+    /// files that were written are returned.
+    ///
+    /// # Errors
+    /// If a file cannot be written, or a plot or the page cannot be made.
+    pub fn write(&self, out: &Path, csv_safe: bool) -> Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        let mut write = |name: String, content: &[u8]| {
+            let path = out.join(name);
+            write_whole(&path, content)?;
+            files.push(path);
+            Ok::<_, Error>(())
+        };
+        for comparison in &self.comparisons {
+            let slug = &comparison.slug;
+            let json = serde_json::to_string_pretty(&tables::json(comparison))?;
+            for (ending, content) in [
+                ("md", tables::markdown(comparison)),
+                ("tex", tables::latex(comparison)),
+                ("csv", tables::csv(comparison, csv_safe)?),
+                ("json", json),
+            ] {
+                write(format!("{slug}.{ending}"), content.as_bytes())?;
+            }
+            for plot in figures::plots(comparison) {
+                write(format!("{slug}-{}.png", plot.name), &plot.png()?)?;
+                write(
+                    format!("{slug}-{}.svg", plot.name),
+                    plot.svg_file()?.as_bytes(),
+                )?;
+            }
+        }
+        write(
+            "claims.md".to_owned(),
+            claims::markdown(&self.claims).as_bytes(),
+        )?;
+        write(
+            "claims.json".to_owned(),
+            serde_json::to_string_pretty(&self.claims)?.as_bytes(),
+        )?;
+        write(
+            "records.parquet".to_owned(),
+            &frame::parquet(&self.records)?,
+        )?;
+        write("report.html".to_owned(), self.page()?.as_bytes())?;
+        for study in &self.findings.studies {
+            files.extend(studies::write(study, out)?);
+        }
+        for tuning in &self.findings.tunings {
+            files.extend(tuning::write(tuning, out)?);
+        }
+        Ok(files)
+    }
+
+    /// The HTML page.
+    ///
+    /// # Errors
+    /// If a plot or the page cannot be made; not expected.
+    pub fn page(&self) -> Result<String> {
+        let findings = &self.findings;
+        let views = findings
+            .studies
+            .iter()
+            .map(studies::page_view)
+            .collect::<Result<Vec<_>>>()?;
+        let searches = findings
+            .tunings
+            .iter()
+            .map(tuning::page_view)
+            .collect::<Result<Vec<_>>>()?;
+        let measured = &findings.measurements;
+        let extras = page::Extras {
+            claims: Some(serde_json::to_value(&self.claims)?),
+            studies: (!views.is_empty()).then(|| views.into()),
+            tuning: (!searches.is_empty()).then(|| searches.into()),
+            measurements: (!measured.is_empty())
+                .then(|| serde_json::to_value(measured))
+                .transpose()?,
+        };
+        page::render(&self.comparisons, &extras)
+    }
 }

@@ -11,13 +11,14 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Result,
     studies::{folders_with, write_json},
+    table::Table,
 };
 
 /// Name of the file in a measurement's folder.
 pub const FILE: &str = "measurement.json";
 
 /// What was measured, as people read it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Measurement {
     /// Heading.
@@ -28,18 +29,6 @@ pub struct Measurement {
     pub tables: Vec<Table>,
     /// What they say, a sentence each.
     pub sentences: Vec<String>,
-}
-
-/// A table of texts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Table {
-    /// What all its rows have in common; empty if there is one table only.
-    pub caption: String,
-    /// Columns that hold names; the others hold numbers.
-    pub names: usize,
-    /// Titles of the columns, then the rows.
-    pub cells: Vec<Vec<String>>,
 }
 
 impl Measurement {
@@ -61,7 +50,7 @@ pub fn read_all(folder: &Path) -> Result<Vec<Measurement>> {
         .into_iter()
         .map(|found| {
             let path = found.join(FILE);
-            let json = fs::read(&path).map_err(|source| Error::Read {
+            let json = fs::read(&path).map_err(|source| record::Error::Read {
                 path: path.clone(),
                 source,
             })?;
@@ -84,14 +73,12 @@ mod tests {
         let measurement = Measurement {
             title: "Latency".into(),
             description: "p50 in ms".into(),
-            tables: vec![Table {
-                caption: "batch 1".into(),
-                names: 1,
-                cells: vec![
-                    vec!["weights".into(), "16 tokens".into()],
-                    vec!["lora".into(), "3.1".into()],
-                ],
-            }],
+            tables: vec![Table::of_texts(
+                "batch 1",
+                1,
+                &["weights".into(), "16 tokens".into()],
+                vec![vec!["lora".into(), "3.1".into()]],
+            )],
             sentences: vec![],
         };
         let folder = place.path().join("sst2/latency");

@@ -13,13 +13,14 @@ use minijinja::{AutoEscape, Environment};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::comparison::{self, Comparison, Row, Standing};
-use crate::plots::style::{Ink, style};
-use crate::plots::{self, Plot};
+use record::{Circumstances, RunRecord, Status};
+use statistics::Summary;
+
+use crate::comparison::{self, Comparison};
+use crate::figures::{self, Plot, style::Ink, style_of};
 use crate::quantity::Quantity;
-use crate::record::{Circumstances, RunRecord, Status};
-use crate::statistics::{self, Summary};
-use crate::{Result, format, tables};
+use crate::row::{self, Row, predictions};
+use crate::{Result, format, tables, words};
 
 /// The templates, compiled into the program.
 const TEMPLATES: &[(&str, &str)] = &[
@@ -123,11 +124,12 @@ struct Section<'a> {
     metric: String,
     columns: Vec<Column>,
     rows: Vec<RowView<'a>>,
-    ties: bool,
+    /// How to read letters and verdicts; absent where nothing was tested.
+    legend: Option<String>,
     quantities: Vec<QuantityView>,
     plots: BTreeMap<&'static str, Vec<PlotView>>,
     pairs: Vec<PairView>,
-    smallest_detectable: Option<String>,
+    sigma: Vec<(&'static str, String)>,
     checks: Vec<String>,
     gate_summary: String,
     troubles: bool,
@@ -156,7 +158,7 @@ struct RowView<'a> {
     variant: &'a str,
     mark: Mark,
     standing: &'static str,
-    tie: &'a str,
+    letters: &'a str,
     cells: Vec<Cell>,
     troubles: Vec<String>,
     facts: Vec<Fact>,
@@ -232,11 +234,17 @@ struct PlotView {
 struct PairView {
     first: String,
     second: String,
+    seeds: usize,
     difference: String,
-    interval: String,
-    p: String,
-    p_value: f64,
-    told_apart: bool,
+    standard_error: Option<String>,
+    interval: Option<String>,
+    p: Option<String>,
+    p_value: Option<f64>,
+    verdict: String,
+    /// The verdict in a word.
+    kind: &'static str,
+    needs: Option<String>,
+    sigma: Option<String>,
     mcnemar: String,
 }
 
@@ -289,16 +297,19 @@ pub fn render(comparisons: &[Comparison], extras: &Extras) -> Result<String> {
 
 fn section(comparison: &Comparison, id: String) -> Result<Section<'_>> {
     let metric = comparison.metric();
-    let columns = tables::columns(comparison);
+    let table = tables::table(comparison);
+    let shown: Vec<usize> = (0..table.columns.len())
+        .filter(|&c| table.columns[c].rank.is_some())
+        .collect();
     let checks = check_names(comparison);
     let rows: Vec<RowView> = comparison
         .rows
         .iter()
         .enumerate()
         .map(|(i, row)| {
-            let cells = columns.iter().map(|c| Cell {
-                text: (c.cell)(comparison, row),
-                key: (c.key)(row),
+            let cells = shown.iter().map(|&c| Cell {
+                text: table.rows[i][c].text.clone(),
+                key: Some(table.rows[i][c].value.clone()).filter(|v| !v.is_null()),
             });
             RowView {
                 id: format!("{id}-r{i}"),
@@ -306,8 +317,8 @@ fn section(comparison: &Comparison, id: String) -> Result<Section<'_>> {
                 method: &row.method,
                 variant: &row.variant,
                 mark: mark(row),
-                standing: standing(row),
-                tie: &row.tie,
+                standing: row.standing.name(),
+                letters: &row.letters,
                 cells: cells.collect(),
                 troubles: row.troubles(),
                 facts: facts(comparison, row),
@@ -316,11 +327,11 @@ fn section(comparison: &Comparison, id: String) -> Result<Section<'_>> {
             }
         })
         .collect();
-    let columns = columns
-        .into_iter()
-        .map(|c| Column {
-            title: c.long,
-            number: !c.left,
+    let columns = shown
+        .iter()
+        .map(|&c| Column {
+            title: table.columns[c].long.clone(),
+            number: table.columns[c].number,
         })
         .collect();
     let runs = || rows.iter().flat_map(|r| &r.runs);
@@ -345,7 +356,7 @@ fn section(comparison: &Comparison, id: String) -> Result<Section<'_>> {
         })
         .collect();
     let mut grouped: BTreeMap<&'static str, Vec<PlotView>> = BTreeMap::new();
-    for plot in plots::plots(comparison) {
+    for plot in figures::plots(comparison) {
         grouped.entry(place(&plot)).or_default().push(PlotView {
             wide: plot.svg()?,
             narrow: plot.narrow_svg()?,
@@ -368,13 +379,13 @@ fn section(comparison: &Comparison, id: String) -> Result<Section<'_>> {
         notes: &comparison.notes,
         metric: format::metric_title(metric),
         columns,
-        ties: !comparison.pairs.is_empty(),
+        legend: comparison
+            .is_tested()
+            .then(|| words::legend(metric, comparison.margin)),
         quantities,
         plots: grouped,
         pairs: pairs(comparison),
-        smallest_detectable: comparison
-            .smallest_detectable
-            .map(|d| format::metric_difference(metric, d)),
+        sigma: sigma(comparison),
         checks,
         gate_summary,
         troubles: rows.iter().any(|r| !r.troubles.is_empty()),
@@ -398,16 +409,8 @@ fn place(plot: &Plot) -> &'static str {
     }
 }
 
-fn standing(row: &Row) -> &'static str {
-    match row.standing {
-        Standing::Ranked => "ranked",
-        Standing::Invalid { .. } => "invalid",
-        Standing::Unfinished => "unfinished",
-    }
-}
-
 fn mark(row: &Row) -> Mark {
-    let s = style(&row.method);
+    let s = style_of(row);
     let points: Vec<String> = s
         .marker
         .outline()
@@ -495,17 +498,17 @@ fn facts(comparison: &Comparison, row: &Row) -> Vec<Fact> {
     push("peak memory", &row.peak_memory_bytes, &format::bytes);
     push("file, head included", &row.file_bytes, &format::bytes);
     let ms = |v: f64| format!("{} ms", format::ms(v));
-    for (variant, l) in &row.latency {
+    for l in row
+        .latency
+        .iter()
+        .filter(|l| l.setting() == crate::latency::SENTENCE)
+    {
         push(
-            &format!("latency p50, {variant}"),
+            &format!("latency p50, {}", l.variant),
             &Some(l.p50_ms.clone()),
             &ms,
         );
-        push(
-            &format!("latency p99, {variant}"),
-            &Some(l.p99_ms.clone()),
-            &ms,
-        );
+        push(&format!("latency p99, {}", l.variant), &l.p99_ms, &ms);
     }
     facts
 }
@@ -524,7 +527,7 @@ fn check_names(comparison: &Comparison) -> Vec<String> {
         }
     }
     if comparison.records.iter().any(|r| r.outcome.is_some()) {
-        names.push(comparison::METRIC_CHECK.to_owned());
+        names.push(row::METRIC_CHECK.to_owned());
     }
     names
 }
@@ -538,12 +541,12 @@ fn runs(comparison: &Comparison, row: &Row, names: &[String]) -> Vec<RunView> {
             let own_failed = run
                 .failed_checks
                 .iter()
-                .find(|c| c.starts_with(comparison::METRIC_CHECK));
+                .find(|c| c.starts_with(row::METRIC_CHECK));
             let checks = names
                 .iter()
                 .map(|name| {
                     let outcome = record.outcome.as_ref()?;
-                    if name == comparison::METRIC_CHECK {
+                    if name == row::METRIC_CHECK {
                         return Some(CheckView {
                             name: name.clone(),
                             passed: own_failed.is_none(),
@@ -563,7 +566,7 @@ fn runs(comparison: &Comparison, row: &Row, names: &[String]) -> Vec<RunView> {
                 })
                 .collect();
             let latency = cost.and_then(|c| {
-                let one = |l: &&crate::record::Latency| {
+                let one = |l: &&record::Latency| {
                     l.batch == 1 && l.length.is_none() && l.variant == "unmerged"
                 };
                 c.latency.iter().find(one)
@@ -571,7 +574,7 @@ fn runs(comparison: &Comparison, row: &Row, names: &[String]) -> Vec<RunView> {
             Some(RunView {
                 id: run.id.clone(),
                 seed: run.seed,
-                status: comparison::status_text(&run.status),
+                status: row::status_text(&run.status),
                 ok: run.status == Status::Ok,
                 valid: run.failed_checks.is_empty(),
                 metric: run.metric.map(|m| format::metric(comparison.metric(), m)),
@@ -613,47 +616,59 @@ fn shortened(record: &RunRecord) -> String {
 
 fn pairs(comparison: &Comparison) -> Vec<PairView> {
     let metric = comparison.metric();
-    let label = |i: usize| {
-        comparison
-            .rows
-            .get(i)
-            .map_or(String::new(), |r| r.label.clone())
+    let view = |pair: &comparison::Pair| {
+        let mcnemar = pair.mcnemar.iter().map(|m| {
+            format!(
+                "seed {}: {} : {}, {}",
+                m.seed,
+                m.only_first,
+                m.only_second,
+                format::p_value(m.p)
+            )
+        });
+        let of = |f: &dyn Fn(&statistics::Evidence) -> String| pair.evidence.as_ref().map(f);
+        PairView {
+            first: comparison.rows[pair.first].label.clone(),
+            second: comparison.rows[pair.second].label.clone(),
+            seeds: pair.seeds,
+            difference: format::metric_difference(metric, pair.difference),
+            standard_error: of(&|e| format::metric_spread(metric, e.standard_error, None)),
+            interval: of(&|e| format::metric_interval(metric, e.interval)),
+            p: pair.corrected.map(|c| format::p_value(c.p)),
+            p_value: pair.corrected.map(|c| c.p),
+            verdict: match pair.is_tested() {
+                true => words::verdict_in_full(pair.verdict, metric, comparison.margin),
+                false => words::NOT_TESTED.to_owned(),
+            },
+            kind: pair.verdict_text(false),
+            needs: pair.needs.as_ref().map(words::needs),
+            sigma: pair.sigma.map(|s| {
+                [s.seed, s.example, s.residual]
+                    .map(|x| format::metric_spread(metric, x, None))
+                    .join(" / ")
+            }),
+            mcnemar: mcnemar.collect::<Vec<_>>().join("; "),
+        }
     };
-    comparison
-        .pairs
-        .iter()
-        .map(|pair| {
-            let [low, high] = pair.bootstrap.interval;
-            let short = |v| {
-                format::metric_difference(metric, v)
-                    .trim_end_matches(" points")
-                    .to_owned()
-            };
-            let mcnemar: Vec<String> = pair
-                .mcnemar
-                .iter()
-                .map(|m| {
-                    format!(
-                        "seed {}: {} : {}, {}",
-                        m.seed,
-                        m.only_first,
-                        m.only_second,
-                        format::p_value(m.p)
-                    )
-                })
-                .collect();
-            PairView {
-                first: label(pair.first),
-                second: label(pair.second),
-                difference: format::metric_difference(metric, pair.bootstrap.difference),
-                interval: format!("{} to {}", short(low), short(high)),
-                p: format::p_value(pair.p_holm),
-                p_value: pair.p_holm,
-                told_apart: pair.told_apart,
-                mcnemar: mcnemar.join("; "),
-            }
-        })
-        .collect()
+    comparison.pairs.iter().map(view).collect()
+}
+
+/// Medians over the pairs of the standard deviations that the uncertainty is made of.
+fn sigma(comparison: &Comparison) -> Vec<(&'static str, String)> {
+    let sigmas: Vec<comparison::Sigma> = comparison.pairs.iter().filter_map(|p| p.sigma).collect();
+    let median = |f: fn(&comparison::Sigma) -> f64| {
+        statistics::percentile(&sigmas.iter().map(f).collect::<Vec<_>>(), 50.0)
+    };
+    [
+        ("σₛ over seeds", median(|s| s.seed)),
+        ("σₓ over examples", median(|s| s.example)),
+        ("σₑ of what neither explains", median(|s| s.residual)),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| {
+        Some((name, format::metric_difference(comparison.metric(), value?)))
+    })
+    .collect()
 }
 
 /// Leaves of a JSON value by path, as text.
@@ -771,46 +786,47 @@ fn script_data(comparison: &Comparison, id: &str) -> Value {
             json!({
                 "row": format!("{id}-r{i}"),
                 "label": row.label,
-                "ink": style(&row.method).ink.key(),
-                "outline": style(&row.method).marker.outline(),
+                "floor": row.is_floor(),
+                "ink": style_of(row).ink.key(),
+                "outline": style_of(row).marker.outline(),
                 "values": values,
                 "overhead": overhead(row),
             })
         })
         .collect();
-    let apart: Vec<[usize; 2]> = comparison
-        .pairs
-        .iter()
-        .filter(|p| p.told_apart)
-        .map(|p| [p.first, p.second])
+    // p-values of "the first is worse than the second by the margin or more", where a verdict could be given.
+    let n = comparison.ranked().len();
+    let p_worse = |a: usize, b: usize| {
+        let pair = comparison
+            .family
+            .pair(a, b)
+            .filter(|p| p.corrected.is_some())?;
+        Some(pair.evidence.p_non_inferior(comparison.margin))
+    };
+    let worse: Vec<Vec<Option<f64>>> = (0..n)
+        .map(|a| (0..n).map(|b| p_worse(a, b)).collect())
         .collect();
+    let margin = format::metric_difference(metric, comparison.margin.get());
     json!({
         "id": id,
         "quantities": quantities,
         "points": points,
-        "apart": apart,
-        "limit": plots::scale_limit(comparison) * Quantity::Metric.axis_factor(metric),
+        "worse": worse,
+        "margin": margin,
+        "limit": figures::scale_limit(comparison) * Quantity::Metric.axis_factor(metric),
         "examples": examples(comparison),
     })
 }
 
-/// Latency over the bare backbone's, minus 1, in percent; merged where the method merges. Paired by
-/// seed: the mean of the logarithms and its t-interval.
+/// Latency over the bare backbone's of the same process, minus 1, in percent; merged where the method merges.
 fn overhead(row: &Row) -> Option<Value> {
-    let own = row.latency.get("merged").or(row.latency.get("unmerged"))?;
-    let (own, bare) = (
-        &own.p50_ms.values,
-        &row.latency.get("backbone")?.p50_ms.values,
-    );
-    if own.len() != bare.len() || own.iter().chain(bare).any(|ms| *ms <= 0.0) {
-        return None;
-    }
-    let ratios = Summary::of(own.iter().zip(bare).map(|(a, b)| (a / b).ln()))?;
-    let percent = |log: f64| 100.0 * (log.exp() - 1.0);
-    Some(json!({
-        "mean": percent(ratios.mean),
-        "interval": ratios.interval.map(|i| i.map(percent)),
-    }))
+    let ratio = row
+        .over_backbone("merged")
+        .or(row.over_backbone("unmerged"))?;
+    let percent = |ratio: f64| 100.0 * (ratio - 1.0);
+    Some(
+        json!({ "mean": percent(ratio.ratio), "interval": ratio.interval.map(|i| i.map(percent)) }),
+    )
 }
 
 /// True labels and the predictions of each ranked run; runs whose examples differ are left out.
@@ -818,21 +834,21 @@ fn examples(comparison: &Comparison) -> Value {
     let outcomes = comparison.ranked().iter().enumerate().flat_map(|(i, row)| {
         row.runs.iter().filter_map(move |run| {
             let record = comparison.record(&run.id)?;
-            Some((i, run.seed, &record.outcome.as_ref()?.predictions))
+            Some((
+                i,
+                run.seed,
+                &record.outcome.as_ref()?.predictions,
+                predictions(record)?,
+            ))
         })
     });
     let mut truth: Option<&Vec<u32>> = None;
     let mut runs = Vec::new();
     let mut seeds = BTreeSet::new();
-    for (row, seed, predictions) in outcomes {
-        if **truth.get_or_insert(&predictions.labels) != predictions.labels {
+    for (row, seed, stored, predicted) in outcomes {
+        if **truth.get_or_insert(&stored.labels) != stored.labels {
             continue;
         }
-        let predicted: Vec<u32> = predictions
-            .logits
-            .iter()
-            .map(|l| statistics::predicted(l))
-            .collect();
         seeds.insert(seed);
         runs.push(json!({ "row": row, "seed": seed, "predicted": predicted }));
     }
@@ -1005,7 +1021,7 @@ mod tests {
                 && !unfinished.contains("class=\"axis-x\"")
         );
         let single = page(&sample::realistic_comparison(&["head_only"], 1));
-        assert!(single.contains("One seed only") && single.contains("class=\"axis-x\""));
+        assert!(single.contains("no other valid result") && single.contains("class=\"axis-x\""));
     }
 
     #[test]

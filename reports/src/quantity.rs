@@ -3,9 +3,9 @@
 
 use serde::Serialize;
 
-use crate::comparison::Row;
-use crate::format;
-use crate::statistics::Summary;
+use statistics::Summary;
+
+use crate::{format, row::Row};
 
 /// Something measured of every method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -102,8 +102,8 @@ impl Quantity {
             Self::Metric => row.metric.clone(),
             Self::Parameters => Summary::of(row.parameters.map(|p| p.method as f64)),
             Self::TrainingTime => row.training_seconds.clone(),
-            Self::Latency => row.latency.get("unmerged").map(|l| l.p50_ms.clone()),
-            Self::MergedLatency => row.latency.get("merged").map(|l| l.p50_ms.clone()),
+            Self::Latency => row.sentence("unmerged").map(|l| l.p50_ms.clone()),
+            Self::MergedLatency => row.sentence("merged").map(|l| l.p50_ms.clone()),
             Self::PeakMemory => row.peak_memory_bytes.clone(),
             Self::FileSize => row.file_bytes.clone(),
         }

@@ -1,18 +1,16 @@
 //! Which method for me? What fits the constraints, by records, with evidence and uncertainty.
 //!
 //! The records of the data set whose training-set size is nearest (by ratio) to the one asked for decide. Every
-//! method stands against each constraint with its 95 % interval; the recommendation is the cheapest of those
-//! that fit and can't be told apart from the best that fits.
+//! method stands against each constraint with its 95 % interval. Recommended is the method with the fewest parameters among
+//! those that fit and are **shown** to be less than the margin behind the best of them ([`statistics::recommend`]); where
+//! none is shown, the answer says what would show it. What learns nothing from the texts is never recommended.
 
 use serde::Serialize;
+use statistics::Summary;
 
 use crate::{
-    Comparison,
-    claims::{Verdict, paired_ratio},
-    comparison::Row,
-    format,
-    quantity::Quantity,
-    statistics::Summary,
+    Comparison, claims::Verdict, format, latency::percent, quantity::Quantity, row::Row,
+    table::wrap, words,
 };
 
 /// What is asked for. Every limit is optional.
@@ -64,8 +62,10 @@ pub struct Candidate {
     pub label: String,
     /// Main metric over seeds.
     pub metric: Summary,
-    /// Letters of its tie groups.
-    pub tie: String,
+    /// Its letters in the comparison.
+    pub letters: String,
+    /// What is shown of it against the highest mean.
+    pub verdict: &'static str,
     /// Whether it fits all constraints; undecided where an interval lies across a limit.
     pub fits: Verdict,
     /// The constraints.
@@ -129,85 +129,59 @@ pub fn recommend(comparisons: &[Comparison], wishes: &Wishes) -> Option<Recommen
     let judged: Vec<(usize, Candidate)> = rows
         .iter()
         .enumerate()
-        .filter_map(|(i, row)| Some((i, candidate(row, wishes, metric)?)))
+        .filter_map(|(i, row)| {
+            let verdict = match i {
+                0 => "highest mean",
+                i => comparison
+                    .pair(0, i)
+                    .map_or(words::NOT_TESTED, |p| p.verdict_text(true)),
+            };
+            Some((i, candidate(row, verdict, wishes, metric)?))
+        })
         .collect();
     let fitting: Vec<usize> = judged
         .iter()
-        .filter(|(_, c)| c.fits != Verdict::DoesNotHold)
+        .filter(|(i, c)| c.fits != Verdict::DoesNotHold && !rows[*i].is_floor())
         .map(|(i, _)| *i)
         .collect();
-    let best = fitting.first().copied();
-    let like: Vec<usize> = fitting
-        .iter()
-        .copied()
-        .filter(|&i| {
-            Some(i) == best
-                || best.is_some_and(|b| comparison.pair(b, i).is_some_and(|p| !p.told_apart))
-        })
-        .collect();
-    let parameters = |i: &usize| rows[*i].parameters.map_or(usize::MAX, |p| p.method);
-    let chosen = like.iter().copied().min_by_key(parameters);
-
-    let mut answer = Vec::new();
-    match (chosen, best) {
-        (Some(chosen), Some(best)) => {
-            let row = &rows[chosen];
-            let mut text = format!(
-                "{}: {} {metric}",
-                row.label,
-                row.metric
-                    .as_ref()
-                    .map_or_else(String::new, |m| shown_metric(metric, m))
-            );
-            if let Some(p) = row.parameters {
-                text += &format!(", {} trained parameters", format::count(p.method));
-            }
-            answer.push(text + ".");
-            if like.len() > 1 {
-                let others: Vec<&str> = like
-                    .iter()
-                    .filter(|i| **i != chosen)
-                    .map(|&i| rows[i].label.as_str())
-                    .collect();
-                answer.push(format!(
-                    "{} {} too and can't be told apart from {}, but {} more parameters.",
-                    format::list(&others),
-                    if others.len() == 1 { "fits" } else { "fit" },
-                    if chosen == best {
-                        "it".to_owned()
-                    } else {
-                        format!("the best, {}", rows[best].label)
-                    },
-                    if others.len() == 1 { "trains" } else { "train" },
-                ));
-            }
-            if let Some((_, c)) = judged.iter().find(|(i, _)| *i == chosen)
-                && c.fits == Verdict::Undecided
-            {
-                let open: Vec<&str> = c
-                    .constraints
-                    .iter()
-                    .filter(|c| c.verdict == Verdict::Undecided)
-                    .map(|c| c.what.as_str())
-                    .collect();
-                answer.push(format!(
-                    "Whether it keeps the limit of {} is within the noise: measure it with more seeds.",
-                    format::list(&open)
-                ));
-            }
-            let better: Vec<&str> = (0..best)
-                .filter(|i| !fitting.contains(i))
-                .map(|i| rows[i].label.as_str())
-                .collect();
-            if !better.is_empty() {
-                answer.push(format!(
-                    "Without the limits, {} would be ahead of {}.",
-                    format::list(&better),
-                    rows[best].label
-                ));
-            }
+    let (chosen, mut answer) = comparison.recommended(&fitting);
+    if let Some(row) = chosen.map(|i| &rows[i]) {
+        let reached = row
+            .metric
+            .as_ref()
+            .map_or_else(String::new, |m| shown_metric(metric, m));
+        let parameters = row.parameters.map_or_else(String::new, |p| {
+            format!(", {} trained parameters", format::count(p.method))
+        });
+        answer.insert(0, format!("{}: {reached} {metric}{parameters}.", row.label));
+    }
+    if let Some((_, c)) = judged.iter().find(|(i, _)| Some(*i) == chosen)
+        && c.fits == Verdict::Undecided
+    {
+        let open = c
+            .constraints
+            .iter()
+            .filter(|c| c.verdict == Verdict::Undecided);
+        let open: Vec<&str> = open.map(|c| c.what.as_str()).collect();
+        answer.push(format!(
+            "Whether it keeps the limit of {} is within the noise: measure it with more seeds.",
+            format::list(&open)
+        ));
+    }
+    if let Some(&best) = fitting.first() {
+        let ahead: Vec<&str> = (0..best)
+            .filter(|&i| {
+                !fitting.contains(&i) && comparison.pair(i, best).is_some_and(|p| p.told_apart())
+            })
+            .map(|i| rows[i].label.as_str())
+            .collect();
+        if !ahead.is_empty() {
+            answer.push(format!(
+                "Outside the limits, shown to be better than {}: {}.",
+                rows[best].label,
+                format::list(&ahead)
+            ));
         }
-        _ => answer.push("No method fits all of these limits.".to_owned()),
     }
 
     let mut notes = Vec::new();
@@ -229,9 +203,6 @@ pub fn recommend(comparisons: &[Comparison], wishes: &Wishes) -> Option<Recommen
             wishes.dataset,
             wishes.dataset
         ));
-    }
-    if comparison.seeds.len() == 1 {
-        notes.push("One seed only: another seed may give another answer.".to_owned());
     }
     let mut candidates: Vec<Candidate> = judged.into_iter().map(|(_, c)| c).collect();
     candidates.sort_by_key(|c| c.fits == Verdict::DoesNotHold);
@@ -259,7 +230,7 @@ fn shown_metric(name: &str, summary: &Summary) -> String {
     }
 }
 
-fn candidate(row: &Row, wishes: &Wishes, metric: &str) -> Option<Candidate> {
+fn candidate(row: &Row, verdict: &'static str, wishes: &Wishes, metric: &str) -> Option<Candidate> {
     let limits = [
         (wishes.min_metric, Quantity::Metric),
         (wishes.max_parameters, Quantity::Parameters),
@@ -290,29 +261,25 @@ fn candidate(row: &Row, wishes: &Wishes, metric: &str) -> Option<Candidate> {
         .collect();
     if let Some(limit) = wishes.max_latency_overhead {
         // A method that merges can be merged before it serves.
-        let variant = if row.latency.contains_key("merged") {
-            "merged"
-        } else {
-            "unmerged"
+        let variant = match row.sentence("merged") {
+            Some(_) => "merged",
+            None => "unmerged",
         };
-        let found = row.latency.get(variant).and_then(|own| {
-            let backbone = row.latency.get("backbone")?;
-            paired_ratio(&own.p50_ms.values, &backbone.p50_ms.values)
-        });
-        let found =
-            found.map(|(ratio, interval)| (ratio - 1.0, interval.map(|i| i.map(|x| x - 1.0))));
+        let found = row.over_backbone(variant);
+        let found = found.map(|r| (r.ratio - 1.0, r.interval.map(|i| i.map(|x| x - 1.0))));
         let title = match variant {
             "merged" => "latency overhead, merged",
             _ => "latency overhead",
         };
-        let show = |x: f64| format!("{:.1} %", 100.0 * x);
+        let show = percent;
         constraints.push(constraint(title.to_owned(), found, limit, false, &show));
     }
     let any = |v| constraints.iter().any(|c| c.verdict == v);
     Some(Candidate {
         label: row.label.clone(),
         metric: row.metric.clone()?,
-        tie: row.tie.clone(),
+        letters: row.letters.clone(),
+        verdict,
         fits: if any(Verdict::DoesNotHold) {
             Verdict::DoesNotHold
         } else if any(Verdict::Undecided) {
@@ -367,7 +334,7 @@ fn constraint(
 pub fn terminal(recommendation: &Recommendation) -> String {
     let mut text = String::new();
     for sentence in &recommendation.answer {
-        text += &format!("{sentence}\n");
+        text += &format!("{}\n", wrap(sentence, 100));
     }
     text += &format!("\nEvidence: {}\n", recommendation.comparison);
     let width = recommendation
@@ -383,8 +350,9 @@ pub fn terminal(recommendation: &Recommendation) -> String {
             Verdict::DoesNotHold => "does not fit",
         };
         text += &format!(
-            "  {:width$}  {fits:12}  {}\n",
+            "  {:width$}  {fits:12}  {:12}  {}\n",
             c.label,
+            c.verdict,
             shown_metric(&recommendation.metric, &c.metric)
         );
         for constraint in &c.constraints {

@@ -1,9 +1,9 @@
 //! Studies: one thing is varied, and a curve of the main metric is drawn over it.
 //!
 //! A study's folder holds `study.json`, the [`Manifest`] of what was asked (series of points, each the ids of
-//! its runs), and the records. [`Study`] joins the two: per point a mean with interval over seeds, the learning
-//! curve, and how far the point is behind the best one of its series (paired bootstrap over examples and seeds,
-//! Holm within the series, as between the methods of a comparison).
+//! its runs), and the records. [`Study`] joins the two: per point a mean with interval over seeds and examples, the learning
+//! curve, and the verdict against the point of the highest mean. That point is a choice made on the same numbers, so all pairs
+//! of a series are tested together ([`Family`]).
 
 use std::{
     collections::BTreeMap,
@@ -11,17 +11,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use polars::prelude::{Column, CsvWriter, DataFrame, SerWriter};
+use record::{DatasetFacts, Kind, RunRecord, Status, store, write_whole};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use statistics::{Evidence, Family, Margin, Scores, Summary, Verdict};
 
 use crate::{
     Error, Result,
-    comparison::{Run, dataset_label},
-    format, plots,
-    record::{DatasetFacts, RunRecord, Status},
-    statistics::{self, ALPHA, Difference, Metric, Resamples, Summary},
-    store,
+    comparison::{dataset_label, dataset_slug, slug},
+    figures, format,
+    row::{Run, estimate, scores, status_text},
+    table::{Cell, Column, Table, markdown_text, wrap},
+    words,
 };
 
 /// Name of the file in a study's folder.
@@ -138,6 +139,8 @@ pub struct Series {
     pub label: String,
     /// The method.
     pub method: String,
+    /// What the registry says of it; absent in older records.
+    pub kind: Option<Kind>,
     /// Its points in order.
     pub points: Vec<Point>,
 }
@@ -161,10 +164,16 @@ pub struct Point {
     pub training_seconds: Option<Summary>,
     /// The metric on the way, over seeds.
     pub curve: Vec<CurvePoint>,
-    /// How far the best point of the series is ahead; absent for the best one itself.
-    pub behind_best: Option<Difference>,
-    /// Whether it can be told apart from the best point of its series (Holm within the series).
-    pub told_apart: bool,
+    /// Whether no other point of its series has a higher mean.
+    pub highest: bool,
+    /// The difference to the point of the highest mean; absent for that itself and with fewer than two common seeds.
+    pub evidence: Option<Evidence>,
+    /// What is shown of it against the point of the highest mean, corrected over all pairs of the series; absent with fewer than
+    /// three common seeds.
+    pub verdict: Option<Verdict>,
+    /// Scores of each seed and example.
+    #[serde(skip)]
+    pub scores: Option<Scores>,
     /// What went wrong with its runs, in words.
     pub troubles: Vec<String>,
 }
@@ -187,7 +196,7 @@ impl Manifest {
         let path = folder.join(MANIFEST);
         match fs::read(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(Error::Read { path, source }),
+            Err(source) => Err(record::Error::Read { path, source }.into()),
             Ok(json) => serde_json::from_slice(&json)
                 .map(Some)
                 .map_err(|e| Error::Manifest {
@@ -209,16 +218,9 @@ impl Manifest {
 /// Writes a value as JSON into a folder, whole or not at all.
 pub(crate) fn write_json(folder: &Path, name: &str, value: &impl Serialize) -> Result<PathBuf> {
     let path = folder.join(name);
-    let failed = |source| Error::Write {
-        path: path.clone(),
-        source,
-    };
-    fs::create_dir_all(folder).map_err(failed)?;
     let mut json = serde_json::to_vec_pretty(value)?;
     json.push(b'\n');
-    let beside = folder.join(format!(".{name}.tmp"));
-    fs::write(&beside, json).map_err(failed)?;
-    fs::rename(&beside, &path).map_err(failed)?;
+    write_whole(&path, &json)?;
     Ok(path)
 }
 
@@ -287,13 +289,13 @@ impl Study {
         let asked = records.first()?.asked.clone();
         let by_id: BTreeMap<&str, &RunRecord> =
             records.iter().map(|r| (r.id.as_str(), r)).collect();
-        let mut paired = Paired::default();
         let mut series: Vec<Series> = manifest
             .series
             .iter()
             .map(|plan| Series {
                 label: plan.label.clone(),
                 method: plan.method.clone(),
+                kind: kind_of(&plan.method, &records),
                 points: plan
                     .points
                     .iter()
@@ -303,7 +305,7 @@ impl Study {
             })
             .collect();
         for one in &mut series {
-            compare_with_best(&mut one.points, &by_id, &mut paired);
+            compare_with_highest(&mut one.points);
         }
         let metric = &asked.dataset.main_metric;
         let findings = series.iter().filter_map(|s| finding(s, metric)).collect();
@@ -326,17 +328,18 @@ impl Study {
             .flat_map(|s| &s.points)
             .map(|p| p.seeds.len())
             .max();
-        if most_seeds == Some(1) {
-            notes.push("One seed only: there is no spread over seeds.".to_owned());
+        if let Some(n) = most_seeds.filter(|n| (1..statistics::FEWEST_SEEDS).contains(n)) {
+            notes.push(words::too_few_seeds(n));
         }
         notes.extend(manifest.left_out.iter().map(|l| format!("Left out: {l}")));
-        let data = match &asked.dataset.stand_in_for {
-            Some(wanted) => format!("{wanted}-stand-in-{}", asked.dataset.name),
-            None => asked.dataset.name.clone(),
-        };
         Some(Self {
             name: manifest.name.clone(),
-            slug: format!("study-{}-{data}-{}", manifest.name, asked.backbone.name),
+            slug: slug(&format!(
+                "study-{}-{}-{}",
+                manifest.name,
+                dataset_slug(&asked.dataset),
+                asked.backbone.name
+            )),
             title: format!(
                 "{} · {} · {}",
                 manifest.title,
@@ -377,6 +380,12 @@ impl Study {
     }
 }
 
+/// What records say of a method's kind.
+pub fn kind_of(method: &str, records: &[RunRecord]) -> Option<Kind> {
+    let of = records.iter().filter(|r| r.asked.method.name == method);
+    of.filter_map(|r| r.kind.clone()).next()
+}
+
 impl Point {
     fn new(
         plan: &PointPlan,
@@ -400,13 +409,19 @@ impl Point {
                 }
                 _ => {
                     let reason = match run.failed_checks.as_slice() {
-                        [] => crate::comparison::status_text(&record.status),
+                        [] => status_text(&record.status),
                         checks => format!("invalid, check failed: {}", checks.join(", ")),
                     };
                     troubles.push(format!("seed {} {reason}", run.seed));
                 }
             }
         }
+        let sound: Vec<&RunRecord> = well.iter().map(|(r, _)| *r).collect();
+        let scores = scores(&sound);
+        let estimated = scores
+            .as_ref()
+            .zip(sound.first())
+            .map(|(s, r)| estimate(s, &r.asked.dataset.main_metric).0);
         let outcome = well.first().and_then(|(r, _)| r.outcome.as_ref());
         let parameters = outcome.map(|o| o.parameters.method);
         let x = match position {
@@ -422,15 +437,17 @@ impl Point {
             x,
             seeds: well.iter().map(|(r, _)| r.asked.seed).collect(),
             runs: well.iter().map(|(r, _)| r.id.clone()).collect(),
-            metric: Summary::of(well.iter().map(|(_, m)| *m)),
+            metric: estimated.or_else(|| Summary::of(well.iter().map(|(_, m)| *m))),
+            scores,
             parameters,
             training_seconds: Summary::of(
                 well.iter()
                     .filter_map(|(r, _)| Some(r.cost.as_ref()?.training_seconds)),
             ),
-            curve: curve(&well.iter().map(|(r, _)| *r).collect::<Vec<_>>()),
-            behind_best: None,
-            told_apart: false,
+            curve: curve(&sound),
+            highest: false,
+            evidence: None,
+            verdict: None,
             troubles,
         }
     }
@@ -459,230 +476,158 @@ fn curve(records: &[&RunRecord]) -> Vec<CurvePoint> {
         .collect()
 }
 
-/// Compares the points of a series with its best one.
-fn compare_with_best(
-    points: &mut [Point],
-    by_id: &BTreeMap<&str, &RunRecord>,
-    paired: &mut Paired,
-) {
-    let mean = |p: &Point| p.metric.as_ref().map(|m| m.mean);
-    let Some(best) = (0..points.len())
+/// The scores of points that have them, with their places.
+pub fn scored(points: &[Point]) -> (Vec<usize>, Vec<Scores>) {
+    let scored = points
+        .iter()
+        .enumerate()
+        .filter_map(|(i, p)| Some((i, p.scores.clone()?)));
+    scored.unzip()
+}
+
+/// Tests all pairs of a series together, and keeps what they say against the point of the highest mean.
+fn compare_with_highest(points: &mut [Point]) {
+    let mean = |p: &Point| p.metric.as_ref().map_or(f64::NEG_INFINITY, |m| m.mean);
+    // Of equals the first.
+    let highest = (0..points.len())
         .filter(|&i| points[i].metric.is_some())
         .max_by(|&a, &b| {
-            // Of equals the first.
             mean(&points[a])
-                .partial_cmp(&mean(&points[b]))
-                .unwrap_or(std::cmp::Ordering::Equal)
+                .total_cmp(&mean(&points[b]))
                 .then(b.cmp(&a))
-        })
-    else {
+        });
+    let Some(highest) = highest else { return };
+    points[highest].highest = true;
+    let (places, scores) = scored(points);
+    let Some(best) = places.iter().position(|&i| i == highest) else {
         return;
     };
-    let records = |p: &Point| -> Vec<&RunRecord> {
-        p.runs
-            .iter()
-            .filter_map(|id| by_id.get(id.as_str()).copied())
-            .collect()
-    };
-    let ahead = records(&points[best]);
-    let differences: Vec<(usize, Difference)> = (0..points.len())
-        .filter(|&i| i != best)
-        .filter_map(|i| Some((i, paired.difference(&ahead, &records(&points[i]))?)))
-        .collect();
-    let p: Vec<f64> = differences.iter().map(|(_, d)| d.p).collect();
-    for ((i, difference), adjusted) in differences.into_iter().zip(statistics::holm(&p)) {
-        points[i].behind_best = Some(difference);
-        points[i].told_apart = adjusted < ALPHA;
+    let family = Family::new(&scores, Margin::POINT);
+    for (k, &i) in places.iter().enumerate().filter(|(k, _)| *k != best) {
+        let pair = family.pair(k, best);
+        points[i].evidence = pair.map(|p| p.evidence);
+        points[i].verdict = pair.filter(|p| p.corrected.is_some()).map(|p| p.verdict);
     }
-}
-
-/// Paired differences of runs on the same validation examples; keeps the draws that runs share.
-#[derive(Default)]
-pub struct Paired {
-    resamples: BTreeMap<usize, Resamples>,
-}
-
-impl Paired {
-    /// Mean main metric of the first runs minus that of the second, over the seeds that both have;
-    /// `None` if they have none in common or were not judged by the same examples.
-    pub fn difference(
-        &mut self,
-        first: &[&RunRecord],
-        second: &[&RunRecord],
-    ) -> Option<Difference> {
-        let pairs: Vec<(&RunRecord, &RunRecord)> = first
-            .iter()
-            .filter_map(|a| {
-                let same = |b: &&&RunRecord| {
-                    b.asked.seed == a.asked.seed && labels(a).is_some() && labels(a) == labels(b)
-                };
-                Some((*a, *second.iter().find(same)?))
-            })
-            .collect();
-        let examples = labels(pairs.first()?.0)?.len();
-        let kind = Metric::named(&pairs.first()?.0.asked.dataset.main_metric)?;
-        let resamples = self
-            .resamples
-            .entry(examples)
-            .or_insert_with(|| Resamples::new(examples));
-        let judged: Vec<_> = pairs
-            .iter()
-            .filter_map(|(a, b)| {
-                let of = |r: &RunRecord| {
-                    let predictions = &r.outcome.as_ref()?.predictions;
-                    let classes = r.asked.dataset.labels.len();
-                    let predicted: Vec<u32> = predictions
-                        .logits
-                        .iter()
-                        .map(|l| statistics::predicted(l))
-                        .collect();
-                    Some((
-                        statistics::metric(kind, &predictions.labels, &predicted, classes),
-                        resamples.apply(kind, &predictions.labels, &predicted, classes),
-                    ))
-                };
-                Some((of(a)?, of(b)?))
-            })
-            .collect();
-        let pairs: Vec<_> = judged
-            .iter()
-            .map(|((a, drawn_a), (b, drawn_b))| ([*a, *b], [drawn_a, drawn_b]))
-            .collect();
-        resamples.difference(&pairs)
-    }
-}
-
-fn labels(record: &RunRecord) -> Option<&[u32]> {
-    Some(&record.outcome.as_ref()?.predictions.labels)
 }
 
 /// One sentence about a series.
 fn finding(series: &Series, metric: &str) -> Option<String> {
-    let measured: Vec<&Point> = series
-        .points
-        .iter()
-        .filter(|p| p.metric.is_some())
-        .collect();
-    let best = measured.iter().find(|p| p.behind_best.is_none())?;
-    let mean = best.metric.as_ref()?.mean;
-    let worse: Vec<&str> = measured
-        .iter()
-        .filter(|p| p.told_apart)
-        .map(|p| p.label.as_str())
-        .collect();
-    let like: Vec<&str> = measured
-        .iter()
-        .filter(|p| !p.told_apart && p.label != best.label)
-        .map(|p| p.label.as_str())
-        .collect();
+    let highest = series.points.iter().find(|p| p.highest)?;
+    let mean = highest.metric.as_ref()?.mean;
+    let labels = |verdict: Option<Verdict>| -> Vec<&str> {
+        let others = series
+            .points
+            .iter()
+            .filter(|p| p.metric.is_some() && !p.highest);
+        others
+            .filter(|p| p.verdict == verdict)
+            .map(|p| p.label.as_str())
+            .collect()
+    };
     let mut text = format!(
-        "{}: best at {} ({} {metric})",
+        "{}: highest mean at {} ({} {metric})",
         series.label,
-        best.label,
+        highest.label,
         format::metric(metric, mean)
     );
-    if !like.is_empty() {
-        text += &format!("; {} can't be told apart from it", format::list(&like));
+    for (verdict, said) in [
+        (Verdict::Worse, "shown to be worse".to_owned()),
+        (
+            Verdict::Equivalent,
+            format!(
+                "shown to be {}",
+                words::verdict_in_full(Verdict::Equivalent, metric, Margin::POINT)
+            ),
+        ),
+        (Verdict::Undecided, "undecided".to_owned()),
+    ] {
+        let found = labels(Some(verdict));
+        if !found.is_empty() {
+            text += &format!("; {said}: {}", format::list(&found));
+        }
     }
-    if !worse.is_empty() {
-        text += &format!(
-            "; {} {} behind it by more than chance explains",
-            format::list(&worse),
-            if worse.len() == 1 { "is" } else { "are" }
-        );
+    let untested = labels(None);
+    if !untested.is_empty() {
+        text += "; too few seeds for a verdict";
     }
     Some(text + ".")
 }
 
-/// The columns of a study's table.
-fn cells(study: &Study, series: &Series, point: &Point) -> [String; 6] {
+/// The table of a study: a row per point.
+fn table(study: &Study) -> Table {
     let metric = study.metric();
-    let absent = || "–".to_owned();
-    [
-        series.label.clone(),
-        point.label.clone(),
-        point.metric.as_ref().map_or_else(absent, |m| {
-            format::metric_spread(metric, m.mean, m.sd)
-                + if point.behind_best.is_none() {
-                    " *"
-                } else if point.told_apart {
-                    ""
-                } else {
-                    " ="
-                }
-        }),
-        point
-            .metric
-            .as_ref()
-            .and_then(|m| m.interval)
-            .map_or_else(absent, |[low, high]| {
-                format!(
-                    "{} … {}",
-                    format::metric_spread(metric, low, None),
-                    format::metric_spread(metric, high, None)
-                )
+    let row = |series: &Series, p: &Point| {
+        vec![
+            Cell::text(series.label.clone()),
+            Cell::text(p.label.clone()),
+            Cell::of(p.metric.as_ref().map(|m| m.mean), || {
+                p.metric
+                    .as_ref()
+                    .map_or_else(String::new, |m| format::metric_spread(metric, m.mean, m.sd))
             }),
-        point.parameters.map_or_else(absent, format::count),
-        point
-            .training_seconds
-            .as_ref()
-            .map_or_else(absent, |s| format::seconds(s.mean)),
-    ]
+            match (p.metric.is_some(), p.highest, p.verdict) {
+                (false, ..) => Cell::of(None::<f64>, String::new),
+                (_, true, _) => Cell::text("highest mean"),
+                (.., Some(verdict)) => Cell::text(words::verdict(verdict)),
+                (.., None) => Cell::text(words::NOT_TESTED),
+            },
+            Cell::of(p.metric.as_ref().and_then(|m| Some(m.interval?[0])), || {
+                let interval = p
+                    .metric
+                    .as_ref()
+                    .and_then(|m| m.interval)
+                    .unwrap_or_default();
+                format::metric_interval(metric, interval)
+            }),
+            Cell::of(p.parameters, || {
+                format::count(p.parameters.unwrap_or_default())
+            }),
+            Cell::of(p.training_seconds.as_ref().map(|s| s.mean), || {
+                format::seconds(p.training_seconds.as_ref().map_or(0.0, |s| s.mean))
+            }),
+        ]
+    };
+    let title = format::metric_title(metric);
+    Table {
+        caption: String::new(),
+        columns: vec![
+            Column::text("series", "series", "series", 0),
+            Column::text("point", &study.axis.title, &study.axis.title, 0),
+            Column::number(metric, &title, &title, 0),
+            Column::text("verdict", "verdict", "against the highest mean", 1),
+            Column::number("low_95", "95 % interval", "95 % interval", 2),
+            Column::number("parameters", "parameters", "parameters", 3),
+            Column::number("training_seconds", "training", "training", 4),
+        ],
+        rows: study
+            .series
+            .iter()
+            .flat_map(|s| s.points.iter().map(move |p| row(s, p)))
+            .collect(),
+    }
 }
 
-fn titles(study: &Study) -> [String; 6] {
-    [
-        "series".to_owned(),
-        study.axis.title.clone(),
-        format::metric_title(study.metric()),
-        "95 % interval".to_owned(),
-        "parameters".to_owned(),
-        "training".to_owned(),
-    ]
+fn legend(study: &Study) -> String {
+    format!(
+        "Verdicts are against the highest mean of the series ({}), equivalent within {}. {}",
+        words::TEST,
+        format::metric_difference(study.metric(), Margin::POINT.get()),
+        words::UNDECIDED
+    )
 }
-
-/// What the marks in the tables mean.
-const LEGEND: &str =
-    "* best of its series · = can't be told apart from the best (paired bootstrap, Holm, 5 %)";
 
 /// A table for a terminal.
 pub fn terminal(study: &Study, width: usize) -> String {
-    let mut rows = vec![titles(study)];
-    for series in &study.series {
-        rows.extend(series.points.iter().map(|p| cells(study, series, p)));
-    }
-    let chars = |s: &String| s.chars().count();
-    let widths: Vec<usize> = (0..6)
-        .map(|c| rows.iter().map(|r| chars(&r[c])).max().unwrap_or(0))
-        .collect();
-    // Columns from the right are left out until the table fits.
-    let mut shown = 6;
-    while shown > 3 && widths[..shown].iter().sum::<usize>() + 2 * (shown - 1) > width {
-        shown -= 1;
-    }
-    let wrap = crate::tables::wrap;
     let mut text = format!(
         "{}\n{}\n\n",
         wrap(&study.title, width),
         wrap(&study.question, width)
     );
-    for row in &rows {
-        let padded: Vec<String> = (0..shown)
-            .map(|c| {
-                let pad = " ".repeat(widths[c] - chars(&row[c]));
-                if c < 2 {
-                    format!("{}{pad}", row[c])
-                } else {
-                    format!("{pad}{}", row[c])
-                }
-            })
-            .collect();
-        text += padded.join("  ").trim_end();
-        text.push('\n');
-    }
-    text += &format!("\n{}\n", wrap(LEGEND, width));
-    for line in study.findings.iter().chain(&remarks(study)) {
-        text += &(wrap(line, width) + "\n");
+    text += &table(study).terminal(width);
+    text += &format!("\n{}\n", wrap(&legend(study), width));
+    let notes = remarks(study).into_iter().map(|r| format!("! {r}"));
+    for line in study.findings.iter().cloned().chain(notes) {
+        text += &(wrap(&line, width) + "\n");
     }
     text
 }
@@ -693,36 +638,30 @@ fn remarks(study: &Study) -> Vec<String> {
         s.points.iter().flat_map(move |p| {
             p.troubles
                 .iter()
-                .map(move |t| format!("! {} at {}: {t}", s.label, p.label))
+                .map(move |t| format!("{} at {}: {t}", s.label, p.label))
         })
     });
-    let notes = study.notes.iter().map(|n| format!("! {n}"));
-    troubles.chain(notes).collect()
+    troubles.chain(study.notes.iter().cloned()).collect()
 }
 
 /// A Markdown section.
 pub fn markdown(study: &Study) -> String {
-    let escape = |s: &str| s.replace('|', "\\|").replace('\n', " ");
-    let mut text = format!("## {}\n\n{}", study.title, study.question);
+    let mut text = format!(
+        "## {}\n\n{}",
+        markdown_text(&study.title),
+        markdown_text(&study.question)
+    );
     if let Some(reference) = &study.reference {
-        text += &format!(" ({reference})");
+        text += &format!(" ({})", markdown_text(reference));
     }
     text += &format!(
-        "\n\n{}\n\n| {} |\n| :-- | :-- | --: | --: | --: | --: |\n",
-        study.findings.join(" "),
-        titles(study).map(|t| escape(&t)).join(" | ")
+        "\n\n{}\n\n{}\n{}\n\n",
+        markdown_text(&study.findings.join(" ")),
+        table(study).markdown(),
+        legend(study)
     );
-    for series in &study.series {
-        for point in &series.points {
-            text += &format!(
-                "| {} |\n",
-                cells(study, series, point).map(|c| escape(&c)).join(" | ")
-            );
-        }
-    }
-    text += &format!("\n{LEGEND}\n\n");
     for remark in remarks(study) {
-        text += &format!("- {}\n", escape(remark.trim_start_matches("! ")));
+        text += &format!("- {}\n", markdown_text(&remark));
     }
     text
 }
@@ -732,66 +671,50 @@ pub fn markdown(study: &Study) -> String {
 /// # Errors
 /// If the table cannot be built; not expected.
 pub fn csv(study: &Study) -> Result<String> {
-    struct Line<'a> {
-        series: &'a Series,
-        point: &'a Point,
-        seed: u64,
-        run: &'a str,
-        metric: f64,
-    }
-    let mut lines = Vec::new();
+    let names = [
+        "study",
+        "dataset",
+        "stand_in_for",
+        "backbone",
+        "series",
+        "method",
+        "point",
+        "x",
+        "seed",
+        study.metric(),
+        "parameters",
+        "run",
+    ];
+    let mut rows = Vec::new();
     for series in &study.series {
-        for point in &series.points {
-            let values = point.metric.iter().flat_map(|m| &m.values);
-            for ((seed, run), metric) in point.seeds.iter().zip(&point.runs).zip(values) {
-                lines.push(Line {
-                    series,
-                    point,
-                    seed: *seed,
-                    run,
-                    metric: *metric,
-                });
+        for p in &series.points {
+            let values = p.metric.iter().flat_map(|m| &m.values);
+            for ((seed, run), metric) in p.seeds.iter().zip(&p.runs).zip(values) {
+                let values = [
+                    json!(study.name),
+                    json!(study.dataset.name),
+                    json!(study.dataset.stand_in_for.as_deref().unwrap_or_default()),
+                    json!(study.backbone),
+                    json!(series.label),
+                    json!(series.method),
+                    json!(p.label),
+                    json!(p.x),
+                    json!(seed),
+                    json!(metric),
+                    json!(p.parameters),
+                    json!(run),
+                ];
+                rows.push(values.map(|v| Cell::hidden(Some(v))).to_vec());
             }
         }
     }
-    let text = |name: &str, f: &dyn Fn(&Line) -> String| {
-        Column::new(name.into(), lines.iter().map(f).collect::<Vec<_>>())
-    };
-    let columns = vec![
-        text("study", &|_| study.name.clone()),
-        text("dataset", &|_| study.dataset.name.clone()),
-        text("stand_in_for", &|_| {
-            study.dataset.stand_in_for.clone().unwrap_or_default()
-        }),
-        text("backbone", &|_| study.backbone.clone()),
-        text("series", &|l| l.series.label.clone()),
-        text("method", &|l| l.series.method.clone()),
-        text("point", &|l| l.point.label.clone()),
-        Column::new(
-            "x".into(),
-            lines.iter().map(|l| l.point.x).collect::<Vec<_>>(),
-        ),
-        Column::new(
-            "seed".into(),
-            lines.iter().map(|l| l.seed).collect::<Vec<_>>(),
-        ),
-        Column::new(
-            study.metric().into(),
-            lines.iter().map(|l| l.metric).collect::<Vec<_>>(),
-        ),
-        Column::new(
-            "parameters".into(),
-            lines
-                .iter()
-                .map(|l| l.point.parameters.map(|p| p as u64))
-                .collect::<Vec<_>>(),
-        ),
-        text("run", &|l| l.run.to_owned()),
-    ];
-    let mut frame = DataFrame::new(lines.len(), columns)?;
-    let mut bytes = Vec::new();
-    CsvWriter::new(&mut bytes).finish(&mut frame)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let columns = names.map(Column::hidden).to_vec();
+    Table {
+        caption: String::new(),
+        columns,
+        rows,
+    }
+    .csv(true)
 }
 
 /// Writes Markdown, CSV, JSON and the plots of a study into a folder; returns the files.
@@ -799,11 +722,6 @@ pub fn csv(study: &Study) -> Result<String> {
 /// # Errors
 /// If a file cannot be written.
 pub fn write(study: &Study, out: &Path) -> Result<Vec<PathBuf>> {
-    let failed = |path: &Path, source| Error::Write {
-        path: path.to_owned(),
-        source,
-    };
-    fs::create_dir_all(out).map_err(|e| failed(out, e))?;
     let mut files = Vec::new();
     for (ending, content) in [
         ("md", markdown(study)),
@@ -811,12 +729,12 @@ pub fn write(study: &Study, out: &Path) -> Result<Vec<PathBuf>> {
         ("json", serde_json::to_string_pretty(study)?),
     ] {
         let path = out.join(format!("{}.{ending}", study.slug));
-        fs::write(&path, content).map_err(|e| failed(&path, e))?;
+        write_whole(&path, content.as_bytes())?;
         files.push(path);
     }
-    for plot in plots::study_plots(study) {
+    for plot in figures::study_plots(study) {
         let path = out.join(format!("{}-{}.png", study.slug, plot.name));
-        fs::write(&path, plot.png()?).map_err(|e| failed(&path, e))?;
+        write_whole(&path, &plot.png()?)?;
         files.push(path);
     }
     Ok(files)
@@ -828,7 +746,7 @@ pub fn write(study: &Study, out: &Path) -> Result<Vec<PathBuf>> {
 /// If a plot cannot be drawn; not expected.
 pub fn page_view(study: &Study) -> Result<Value> {
     let mut view = serde_json::to_value(study)?;
-    let plots = plots::study_plots(study)
+    let plots = figures::study_plots(study)
         .iter()
         .map(|plot| Ok(json!({ "wide": plot.svg()?, "narrow": plot.narrow_svg()? })))
         .collect::<Result<Vec<_>>>()?;
@@ -910,18 +828,18 @@ mod tests {
     }
 
     #[test]
-    fn points_that_chance_explains_are_not_told_apart_from_the_best() {
+    fn every_point_has_a_verdict_against_the_highest_mean() {
         let (manifest, records) = example();
         let study = Study::new(&manifest, records).unwrap();
         let points = &study.series[0].points;
-        assert!(points[0].told_apart && !points[2].told_apart);
-        assert!(points[1].behind_best.is_none());
-        assert!((points[0].behind_best.unwrap().difference - 0.3).abs() < 1e-12);
+        assert_eq!(points[0].verdict, Some(Verdict::Worse));
+        assert_eq!(points[2].verdict, Some(Verdict::Undecided));
+        assert!(points[1].highest && points[1].verdict.is_none());
+        assert!((points[0].evidence.unwrap().difference + 0.3).abs() < 1e-12);
         assert_eq!(
             study.findings,
             [
-                "prompt_tuning: best at 10 (89.7 % accuracy); 100 can't be told apart from it; \
-              1 is behind it by more than chance explains."
+                "prompt_tuning: highest mean at 10 (89.7 % accuracy); shown to be worse: 1; undecided: 100."
             ]
         );
     }
@@ -960,11 +878,11 @@ mod tests {
         assert_eq!(csv(&study).unwrap().lines().count(), 1 + 9);
         let text = markdown(&study);
         assert!(
-            text.contains("| prompt_tuning | 10 | 89.7 ± 0.3 * |"),
+            text.contains("| prompt_tuning | 10 | 89.7 ± 0.3 | highest mean |"),
             "{text}"
         );
         assert!(
-            text.contains("| prompt_tuning | 100 | 89.0 ± 0.3 = |"),
+            text.contains("| prompt_tuning | 100 | 89.0 ± 0.3 | undecided |"),
             "{text}"
         );
     }
@@ -972,14 +890,14 @@ mod tests {
     #[test]
     fn a_study_is_plotted_with_its_stand_in_and_curves_where_they_are_asked_for() {
         let (mut manifest, mut records) = example();
-        let metric = &plots::study_plots(&Study::new(&manifest, records.clone()).unwrap())[0];
+        let metric = &figures::study_plots(&Study::new(&manifest, records.clone()).unwrap())[0];
         assert!(
             metric.description.contains("89.7 % at 10"),
             "{}",
             metric.description
         );
         assert_eq!(&metric.png().unwrap()[1..4], b"PNG");
-        let says_what_is_behind = |svg: &str| svg.contains("Hollow: behind the best");
+        let says_what_is_behind = |svg: &str| svg.contains("Hollow: shown to be worse");
         assert!(says_what_is_behind(&metric.svg().unwrap()));
         manifest.curves = true;
         for record in &mut records {

@@ -1,202 +1,300 @@
-//! A comparison as a table: for the terminal, Markdown, CSV and JSON.
+//! The table of a comparison: its columns and cells, and what stands around them.
 
-use polars::prelude::{Column, CsvWriter, DataFrame, SerWriter};
 use serde_json::{Value, json};
 
-use crate::Result;
-use crate::comparison::{Comparison, Row, Standing};
-use crate::format;
-use crate::record::Status;
-use crate::statistics::Summary;
+use record::Status;
+use statistics::Summary;
 
-/// What stands where there is no value.
-const ABSENT: &str = "–";
+use crate::{
+    Result,
+    comparison::Comparison,
+    format, latency,
+    row::{Row, Standing},
+    table::{Cell, Column, Table, markdown_text, wrap},
+    words,
+};
 
-/// A column of the table for people.
-pub(crate) struct TableColumn {
-    title: &'static str,
-    /// Title in Markdown and on the page, where there is room.
-    pub(crate) long: String,
-    /// Columns with a larger number are left out first where the width does not suffice.
-    rank: u8,
-    pub(crate) left: bool,
-    pub(crate) cell: fn(&Comparison, &Row) -> String,
-    /// What the page sorts by.
-    pub(crate) key: fn(&Row) -> Option<Value>,
-}
+type Make<'a> = Box<dyn Fn(usize, &Row) -> Cell + 'a>;
 
-pub(crate) fn columns(comparison: &Comparison) -> Vec<TableColumn> {
-    let column = |title, long: &str, rank, cell, key| TableColumn {
-        title,
-        long: long.to_owned(),
-        rank,
-        left: false,
-        cell,
-        key,
+/// Columns up to this rank are in LaTeX.
+const PAPER: u8 = 4;
+
+/// The table of a comparison, highest mean first.
+pub fn table<'a>(comparison: &'a Comparison) -> Table {
+    let metric = comparison.metric();
+    let mut columns: Vec<(Column, Make<'a>)> = Vec::new();
+    let mut add = |column: Column, cell: Make<'a>| columns.push((column, cell));
+    let hidden =
+        |f: fn(&Row) -> Value| -> Make<'a> { Box::new(move |_, r| Cell::hidden(Some(f(r)))) };
+    // A mean over seeds with its text.
+    fn shown<'b>(of: fn(&Row) -> &Option<Summary>, show: fn(f64) -> String) -> Make<'b> {
+        Box::new(move |_, r| {
+            let mean = of(r).as_ref().map(|s| s.mean);
+            Cell::of(mean, || show(mean.unwrap_or_default()))
+        })
+    }
+    fn quiet<'b>(of: impl Fn(&Row) -> Option<f64> + 'b) -> Make<'b> {
+        Box::new(move |_, r| Cell::hidden(of(r)))
+    }
+    let count = |f: fn(&record::Parameters) -> usize| -> Make<'a> {
+        Box::new(move |_, r| {
+            let n = r.parameters.as_ref().map(f);
+            Cell::of(n, || format::count_short(n.unwrap_or_default() as f64))
+        })
     };
-    let left = |c: TableColumn| TableColumn { left: true, ..c };
-    let metric = match comparison.metric() {
-        "accuracy" => "accuracy %",
-        "f1" => "F1 %",
-        "matthews" => "Matthews",
-        _ => "metric",
+
+    for (name, value) in [
+        ("dataset", comparison.dataset.name.clone()),
+        (
+            "stand_in_for",
+            comparison.dataset.stand_in_for.clone().unwrap_or_default(),
+        ),
+        ("backbone", comparison.backbone.name.clone()),
+    ] {
+        add(
+            Column::hidden(name),
+            Box::new(move |_, _| Cell::hidden(Some(value.clone()))),
+        );
+    }
+    add(
+        Column::text("label", "method", "method", 0),
+        Box::new(|_, r| Cell::text(r.label.clone())),
+    );
+    add(Column::hidden("method"), hidden(|r| json!(r.method)));
+    add(Column::hidden("variant"), hidden(|r| json!(r.variant)));
+    add(
+        Column::hidden("standing"),
+        hidden(|r| json!(r.standing.name())),
+    );
+    add(
+        Column::text("letters", "letters", "letters", 1),
+        Box::new(|_, r| match &r.standing {
+            Standing::Invalid { .. } => Cell {
+                text: "invalid".into(),
+                value: Value::Null,
+            },
+            _ => Cell::of((!r.letters.is_empty()).then(|| r.letters.clone()), || {
+                r.letters.clone()
+            }),
+        }),
+    );
+    add(
+        Column::text("verdict", "verdict", "against the highest mean", 2),
+        Box::new(|i, r| {
+            let text = match (&r.standing, i) {
+                (Standing::Ranked, 0) if comparison.ranked().len() > 1 => "highest mean",
+                (Standing::Ranked, i) if i > 0 => comparison
+                    .pair(0, i)
+                    .map_or(words::NOT_TESTED, |p| p.verdict_text(true)),
+                _ => return Cell::of(None::<f64>, String::new),
+            };
+            Cell::text(text)
+        }),
+    );
+    let short = match format::in_percent(metric) {
+        true => format!(
+            "{} %",
+            format::metric_title(metric).trim_end_matches(" (%)")
+        ),
+        false => format::metric_title(metric)
+            .trim_end_matches(" correlation")
+            .to_owned(),
     };
-    let spread = format!("{} ± sd", format::metric_title(comparison.metric()));
-    vec![
-        left(column(
-            "method",
-            "method",
+    add(
+        Column::number(
+            &format!("{metric}_mean"),
+            &short,
+            &format!("{} ± sd", format::metric_title(metric)),
             0,
-            |_, r| r.label.clone(),
-            |r| Some(json!(r.label)),
-        )),
-        left(column(
-            "tie",
-            "tie group",
-            0,
-            |_, r| match &r.standing {
-                Standing::Ranked => r.tie.clone(),
-                Standing::Invalid { .. } => "invalid".into(),
-                Standing::Unfinished => ABSENT.into(),
-            },
-            |r| (!r.tie.is_empty()).then(|| json!(r.tie)),
-        )),
-        column(
-            metric,
-            &spread,
-            0,
-            |c, r| match &r.metric {
-                Some(m) => format::metric_spread(c.metric(), m.mean, m.sd),
-                None => ABSENT.into(),
-            },
-            |r| mean(&r.metric),
         ),
-        column(
+        Box::new(|_, r| match &r.metric {
+            Some(m) => Cell::of(Some(m.mean), || format::metric_spread(metric, m.mean, m.sd)),
+            None => Cell::of(None::<f64>, String::new),
+        }),
+    );
+    add(
+        Column::hidden(&format!("{metric}_sd")),
+        quiet(|r| r.metric.as_ref()?.sd),
+    );
+    add(
+        Column::hidden(&format!("{metric}_standard_error")),
+        quiet(|r| r.standard_error),
+    );
+    add(
+        Column::number(
+            &format!("{metric}_low_95"),
             "95 % interval",
-            "95 % interval",
-            9,
-            |c, r| match r.metric.as_ref().and_then(|m| m.interval) {
-                Some([low, high]) => format!(
-                    "{} – {}",
-                    format::metric_spread(c.metric(), low, None),
-                    format::metric_spread(c.metric(), high, None)
-                ),
-                None => ABSENT.into(),
-            },
-            |r| Some(json!(r.metric.as_ref()?.interval?[0])),
-        ),
-        column(
-            "params",
-            "trained parameters",
-            0,
-            |_, r| {
-                r.parameters
-                    .map_or(ABSENT.into(), |p| format::count_short(p.method as f64))
-            },
-            |r| Some(json!(r.parameters?.method)),
-        ),
-        column(
-            "of bb.",
-            "of the backbone",
+            "95 % interval over seeds and examples",
             3,
-            |_, r| r.share_of_backbone().map_or(ABSENT.into(), format::share),
-            |r| Some(json!(r.share_of_backbone()?)),
         ),
-        column(
-            "head",
-            "head",
-            8,
-            |_, r| {
-                r.parameters
-                    .map_or(ABSENT.into(), |p| format::count_short(p.head as f64))
-            },
-            |r| Some(json!(r.parameters?.head)),
-        ),
-        column(
-            "training",
-            "training time",
-            1,
-            |_, r| shown(&r.training_seconds, format::seconds),
-            |r| mean(&r.training_seconds),
-        ),
-        column(
-            "memory",
-            "peak memory",
-            2,
-            |_, r| shown(&r.peak_memory_bytes, format::bytes),
-            |r| mean(&r.peak_memory_bytes),
-        ),
-        column(
-            "p50/p99 ms",
-            "latency p50/p99 (ms)",
-            1,
-            |_, r| latency(r, "unmerged"),
-            |r| Some(json!(r.latency.get("unmerged")?.p50_ms.mean)),
-        ),
-        column(
-            "over bb.",
-            "latency over the backbone",
-            6,
-            |c, r| {
-                r.latency_overhead("unmerged").map_or(ABSENT.into(), |o| {
-                    crate::latency::overhead_text(o, c.latency_noise)
-                })
-            },
-            |r| Some(json!(r.latency_overhead("unmerged")?)),
-        ),
-        column(
-            "merged ms",
-            "merged p50/p99 (ms)",
-            5,
-            |_, r| latency(r, "merged"),
-            |r| Some(json!(r.latency.get("merged")?.p50_ms.mean)),
-        ),
-        column(
-            "file",
-            "file",
+        Box::new(|_, r| match r.metric.as_ref().and_then(|m| m.interval) {
+            Some(interval) => Cell::of(Some(interval[0]), || {
+                format::metric_interval(metric, interval)
+            }),
+            None => Cell::of(None::<f64>, String::new),
+        }),
+    );
+    add(
+        Column::hidden(&format!("{metric}_high_95")),
+        quiet(|r| Some(r.metric.as_ref()?.interval?[1])),
+    );
+    add(
+        Column::number("parameters", "params", "trained parameters", 0),
+        count(|p| p.method),
+    );
+    add(
+        Column::number("share_of_backbone", "of bb.", "of the backbone", 6),
+        Box::new(|_, r| {
+            let share = r.share_of_backbone();
+            Cell::of(share, || format::share(share.unwrap_or_default()))
+        }),
+    );
+    add(
+        Column::number("head_parameters", "head", "head", 12),
+        count(|p| p.head),
+    );
+    add(Column::hidden("backbone_parameters"), count(|p| p.backbone));
+    add(Column::hidden("shipped_parameters"), count(|p| p.shipped));
+    add(
+        Column::number("training_seconds", "training", "training time", 3),
+        shown(|r| &r.training_seconds, format::seconds),
+    );
+    add(
+        Column::hidden("examples_per_second"),
+        quiet(|r| Some(r.examples_per_second.as_ref()?.mean)),
+    );
+    add(
+        Column::hidden("tokens_per_second"),
+        quiet(|r| Some(r.tokens_per_second.as_ref()?.mean)),
+    );
+    add(
+        Column::number("peak_memory_bytes", "memory", "peak memory", 4),
+        shown(|r| &r.peak_memory_bytes, format::bytes),
+    );
+    // The ratio before the times: times of two rows may come from two states of the machine.
+    for (variant, ratio, p50, p99, rank) in [
+        (
+            "unmerged",
+            "latency_over_backbone",
+            "latency_p50_ms",
+            "latency_p99_ms",
             4,
-            |_, r| shown(&r.file_bytes, format::bytes),
-            |r| mean(&r.file_bytes),
         ),
-        column(
-            "loaded",
-            "loaded beside the backbone",
+        (
+            "merged",
+            "merged_latency_over_backbone",
+            "merged_latency_p50_ms",
+            "merged_latency_p99_ms",
             7,
-            |_, r| shown(&r.resident_bytes, format::bytes),
-            |r| mean(&r.resident_bytes),
         ),
-        column(
-            "seeds",
-            "seeds ok",
-            6,
-            |_, r| {
-                let (well, all) = r.ended_well();
-                format!("{well}/{all}")
-            },
-            |r| Some(json!(r.ended_well().0)),
-        ),
-    ]
+    ] {
+        let merged = if variant == "merged" { "merged " } else { "" };
+        let title = if merged.is_empty() {
+            "latency"
+        } else {
+            "merged"
+        };
+        add(
+            Column::number(
+                ratio,
+                title,
+                &format!("{merged}latency over the backbone"),
+                rank,
+            ),
+            Box::new(move |_, r| {
+                let found = r.over_backbone(variant);
+                let text = || {
+                    found.map_or_else(String::new, |r| {
+                        latency::overhead_text(&r, comparison.latency_noise)
+                    })
+                };
+                Cell::of(found.map(|r| r.ratio), text)
+            }),
+        );
+        let bound = move |r: &Row, k: usize| Some(r.over_backbone(variant)?.interval?[k]);
+        add(
+            Column::hidden(&format!("{ratio}_low_95")),
+            quiet(move |r| bound(r, 0)),
+        );
+        add(
+            Column::hidden(&format!("{ratio}_high_95")),
+            quiet(move |r| bound(r, 1)),
+        );
+        add(
+            Column::number(
+                p50,
+                &format!("{merged}p50/p99 ms"),
+                &format!("{merged}latency p50/p99 (ms)"),
+                rank + 4,
+            ),
+            Box::new(move |_, r| {
+                let found = r.sentence(variant);
+                Cell::of(found.map(|l| l.p50_ms.mean), || {
+                    found.map_or_else(String::new, |l| l.text())
+                })
+            }),
+        );
+        add(
+            Column::hidden(p99),
+            quiet(move |r| Some(r.sentence(variant)?.p99_ms.as_ref()?.mean)),
+        );
+    }
+    add(
+        Column::hidden("backbone_latency_p50_ms"),
+        quiet(|r| Some(r.sentence(latency::BACKBONE)?.p50_ms.mean)),
+    );
+    add(
+        Column::hidden("latency_noise"),
+        quiet(|_| comparison.latency_noise),
+    );
+    add(
+        Column::number("file_bytes", "file", "file", 5),
+        shown(|r| &r.file_bytes, format::bytes),
+    );
+    add(
+        Column::number("resident_bytes", "loaded", "loaded beside the backbone", 10),
+        shown(|r| &r.resident_bytes, format::bytes),
+    );
+    add(
+        Column::number("runs_ok", "seeds", "seeds ok", 9),
+        Box::new(|_, r| {
+            let (well, all) = r.ended_well();
+            Cell::of(Some(well), || format!("{well}/{all}"))
+        }),
+    );
+    add(Column::hidden("runs"), hidden(|r| json!(r.ended_well().1)));
+    add(Column::hidden("ece"), quiet(|r| Some(r.calibration?.ece)));
+    add(
+        Column::hidden("brier"),
+        quiet(|r| Some(r.calibration?.brier)),
+    );
+    add(Column::hidden("nll"), quiet(|r| Some(r.calibration?.nll)));
+    let others = comparison
+        .rows
+        .iter()
+        .flat_map(|r| r.metrics.keys())
+        .filter(|k| *k != metric);
+    for name in others.collect::<std::collections::BTreeSet<_>>() {
+        add(
+            Column::hidden(&format!("{name}_mean")),
+            quiet(move |r| Some(r.metrics.get(name)?.mean)),
+        );
+    }
+    add(
+        Column::hidden("troubles"),
+        hidden(|r| json!(r.troubles().join("; "))),
+    );
+
+    let row = |(i, row): (usize, &Row)| columns.iter().map(|(_, cell)| cell(i, row)).collect();
+    let rows = comparison.rows.iter().enumerate().map(row).collect();
+    Table {
+        caption: comparison.name.clone(),
+        rows,
+        columns: columns.into_iter().map(|(column, _)| column).collect(),
+    }
 }
 
-fn mean(summary: &Option<Summary>) -> Option<Value> {
-    summary.as_ref().map(|s| json!(s.mean))
-}
-
-fn shown(summary: &Option<Summary>, show: fn(f64) -> String) -> String {
-    summary.as_ref().map_or(ABSENT.into(), |s| show(s.mean))
-}
-
-fn latency(row: &Row, variant: &str) -> String {
-    row.latency.get(variant).map_or(ABSENT.into(), |l| {
-        format!(
-            "{}/{}",
-            format::ms(l.p50_ms.mean),
-            format::ms(l.p99_ms.mean)
-        )
-    })
-}
-
-/// What is said under the table: troubles, notes and the answer.
+/// What is said under the table: troubles and notes.
 fn remarks(comparison: &Comparison) -> Vec<String> {
     let troubles = comparison.rows.iter().flat_map(|row| {
         row.troubles()
@@ -206,99 +304,43 @@ fn remarks(comparison: &Comparison) -> Vec<String> {
     troubles.chain(comparison.notes.iter().cloned()).collect()
 }
 
-/// How to read the table, in one sentence each.
-const LEGEND: &str =
-    "Methods that share a tie letter can't be told apart (paired bootstrap, Holm, 5 %).";
+fn legend(comparison: &Comparison) -> Option<String> {
+    comparison
+        .is_tested()
+        .then(|| words::legend(comparison.metric(), comparison.margin))
+}
 
-/// A table for a terminal of this width, best method first, with the answer in words above it.
-/// Columns that do not fit are left out and named. With `colour`, ANSI colours are used: the caller
-/// decides after `NO_COLOR` and whether it is a terminal at all.
+/// A table for a terminal of this width with the answer in words above it. Columns that do not fit are left out and named. With
+/// `colour`, ANSI colours are used: the caller decides after `NO_COLOR` and whether it is a terminal at all.
 pub fn terminal(comparison: &Comparison, width: usize, colour: bool) -> String {
     let paint = |code: &str, text: &str| match colour {
         true => format!("\x1b[{code}m{text}\x1b[0m"),
         false => text.to_owned(),
     };
-    let mut columns = columns(comparison);
-    let mut cells: Vec<Vec<String>> = comparison
-        .rows
-        .iter()
-        .map(|r| columns.iter().map(|c| (c.cell)(comparison, r)).collect())
-        .collect();
-    let chars = |s: &str| s.chars().count();
-    let widths = |columns: &[TableColumn], cells: &[Vec<String>]| -> Vec<usize> {
-        let widest = |(i, c): (usize, &TableColumn)| {
-            cells
-                .iter()
-                .map(|row| chars(&row[i]))
-                .max()
-                .unwrap_or(0)
-                .max(chars(c.title))
-        };
-        columns.iter().enumerate().map(widest).collect()
-    };
-    // A column without any value says nothing.
-    for i in (0..columns.len()).rev() {
-        if columns[i].rank > 0 && cells.iter().all(|row| row[i] == ABSENT) {
-            columns.remove(i);
-            cells.iter_mut().for_each(|row| drop(row.remove(i)));
-        }
-    }
-    let mut left_out = Vec::new();
-    loop {
-        let widths = widths(&columns, &cells);
-        let needed = widths.iter().sum::<usize>() + 2 * (widths.len().saturating_sub(1));
-        let Some(last) = (0..columns.len()).max_by_key(|&i| columns[i].rank) else {
-            break;
-        };
-        if needed <= width || columns[last].rank == 0 {
-            break;
-        }
-        left_out.push(columns.remove(last).long);
-        cells.iter_mut().for_each(|row| drop(row.remove(last)));
-    }
-    let widths = widths(&columns, &cells);
-    let line = |texts: Vec<&str>| -> String {
-        let padded = texts
-            .iter()
-            .zip(&widths)
-            .zip(&columns)
-            .map(|((text, &w), c)| {
-                let pad = " ".repeat(w - chars(text));
-                if c.left {
-                    format!("{text}{pad}")
-                } else {
-                    format!("{pad}{text}")
-                }
-            });
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-    };
-
+    let table = table(comparison);
+    let (lines, left_out) = table.lines(width);
     let mut text = paint("1", &wrap(&comparison.name, width)) + "\n";
     for sentence in comparison.answer() {
         text += &(wrap(&sentence, width) + "\n");
     }
-    text.push('\n');
-    text += &(paint("2", &line(columns.iter().map(|c| c.title).collect())) + "\n");
-    for (row, cells) in comparison.rows.iter().zip(&cells) {
-        let line = line(cells.iter().map(String::as_str).collect());
-        let leads = row.standing == Standing::Ranked && row.tie.contains('a');
+    text += &format!("\n{}\n", paint("2", &lines[0]));
+    for (row, line) in comparison.rows.iter().zip(&lines[1..]) {
         text += &match &row.standing {
-            Standing::Ranked if leads => paint("32", &line),
-            Standing::Ranked => line,
-            Standing::Invalid { .. } => paint("31", &line),
-            Standing::Unfinished => paint("33", &line),
+            Standing::Ranked if row.letters.contains('a') => paint("32", line),
+            Standing::Ranked => line.clone(),
+            Standing::Invalid { .. } => paint("31", line),
+            Standing::Unfinished => paint("33", line),
         };
         text.push('\n');
     }
     text.push('\n');
-    if !comparison.pairs.is_empty() {
-        text += &(wrap(LEGEND, width) + "\n");
+    if let Some(legend) = legend(comparison) {
+        text += &(wrap(&legend, width) + "\n");
     }
     for remark in remarks(comparison) {
         text += &(wrap(&format!("! {remark}"), width) + "\n");
     }
     if !left_out.is_empty() {
-        left_out.reverse();
         let more = format!(
             "A wider terminal and the report also show: {}.",
             left_out.join(", ")
@@ -308,157 +350,47 @@ pub fn terminal(comparison: &Comparison, width: usize, colour: bool) -> String {
     text
 }
 
-/// Breaks lines at spaces.
-pub(crate) fn wrap(text: &str, width: usize) -> String {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let Some(line) = lines.last_mut() else { break };
-        let length = line.chars().count();
-        if length == 0 {
-            line.push_str(word);
-        } else if length + 1 + word.chars().count() <= width {
-            line.push(' ');
-            line.push_str(word);
-        } else {
-            lines.push(word.to_owned());
-        }
-    }
-    lines.join("\n")
-}
-
 /// A Markdown section: heading, answer, table, remarks.
 pub fn markdown(comparison: &Comparison) -> String {
-    let escape = |s: &str| s.replace('|', "\\|").replace('\n', " ");
-    let columns = columns(comparison);
-    let mut text = format!("## {}\n\n", comparison.name);
-    text += &comparison.answer().join(" ");
-    text += "\n\n|";
-    for c in &columns {
-        text += &format!(" {} |", escape(&c.long));
-    }
-    text += "\n|";
-    for c in &columns {
-        text += if c.left { " :-- |" } else { " --: |" };
-    }
-    text.push('\n');
-    for row in &comparison.rows {
-        text.push('|');
-        for c in &columns {
-            text += &format!(" {} |", escape(&(c.cell)(comparison, row)));
-        }
-        text.push('\n');
-    }
-    text.push('\n');
-    if !comparison.pairs.is_empty() {
-        text += LEGEND;
-        text += "\n\n";
+    let answer: Vec<String> = comparison
+        .answer()
+        .iter()
+        .map(|s| markdown_text(s))
+        .collect();
+    let mut text = format!(
+        "## {}\n\n{}\n\n{}\n",
+        markdown_text(&comparison.name),
+        answer.join(" "),
+        table(comparison).markdown()
+    );
+    if let Some(legend) = legend(comparison) {
+        text += &format!("{legend}\n\n");
     }
     for remark in remarks(comparison) {
-        text += &format!("- {}\n", escape(&remark));
+        text += &format!("- {}\n", markdown_text(&remark));
     }
     text
+}
+
+/// A LaTeX table with booktabs.
+pub fn latex(comparison: &Comparison) -> String {
+    let caption = format!(
+        "{}. {}, {} judged. {}",
+        comparison.name,
+        format::plural(comparison.seeds.len(), "seed"),
+        format::plural(comparison.dataset.validation_examples, "example"),
+        legend(comparison).unwrap_or_else(|| words::too_few_seeds(comparison.seeds.len()))
+    );
+    let best = format!("{}_mean", comparison.metric());
+    table(comparison).latex(PAPER, comparison.is_tested().then_some(&*best), &caption)
 }
 
 /// One line per method in basic units (fractions, seconds, bytes, milliseconds); absent values are empty.
 ///
 /// # Errors
 /// If the table cannot be built; not expected.
-pub fn csv(comparison: &Comparison) -> Result<String> {
-    let rows = &comparison.rows;
-    let text = |name: &str, f: &dyn Fn(&Row) -> String| {
-        Column::new(name.into(), rows.iter().map(f).collect::<Vec<String>>())
-    };
-    let number = |name: &str, f: &dyn Fn(&Row) -> Option<f64>| {
-        Column::new(
-            name.into(),
-            rows.iter().map(f).collect::<Vec<Option<f64>>>(),
-        )
-    };
-    let whole = |name: &str, f: &dyn Fn(&Row) -> Option<u64>| {
-        Column::new(
-            name.into(),
-            rows.iter().map(f).collect::<Vec<Option<u64>>>(),
-        )
-    };
-    let mean = |s: &Option<Summary>| s.as_ref().map(|s| s.mean);
-    let parameters = |name: &str, f: fn(&crate::record::Parameters) -> usize| {
-        whole(name, &move |r: &Row| {
-            r.parameters.as_ref().map(|p| f(p) as u64)
-        })
-    };
-    let latency =
-        |name: &str, variant: &'static str, f: fn(&crate::comparison::RowLatency) -> &Summary| {
-            number(name, &move |r: &Row| {
-                r.latency.get(variant).map(|l| f(l).mean)
-            })
-        };
-    let metric = comparison.metric();
-    let dataset = &comparison.dataset;
-    let mut columns = vec![
-        text("dataset", &|_| dataset.name.clone()),
-        text("stand_in_for", &|_| {
-            dataset.stand_in_for.clone().unwrap_or_default()
-        }),
-        text("backbone", &|_| comparison.backbone.name.clone()),
-        text("method", &|r| r.method.clone()),
-        text("variant", &|r| r.variant.clone()),
-        text("standing", &|r| {
-            match r.standing {
-                Standing::Ranked => "ranked",
-                Standing::Invalid { .. } => "invalid",
-                Standing::Unfinished => "unfinished",
-            }
-            .to_owned()
-        }),
-        text("tie_group", &|r| r.tie.clone()),
-        whole("runs_ok", &|r| Some(r.ended_well().0 as u64)),
-        whole("runs", &|r| Some(r.ended_well().1 as u64)),
-        number(&format!("{metric}_mean"), &|r| mean(&r.metric)),
-        number(&format!("{metric}_sd"), &|r| r.metric.as_ref()?.sd),
-        number(&format!("{metric}_low_95"), &|r| {
-            Some(r.metric.as_ref()?.interval?[0])
-        }),
-        number(&format!("{metric}_high_95"), &|r| {
-            Some(r.metric.as_ref()?.interval?[1])
-        }),
-        parameters("parameters", |p| p.method),
-        parameters("head_parameters", |p| p.head),
-        parameters("backbone_parameters", |p| p.backbone),
-        parameters("shipped_parameters", |p| p.shipped),
-        number("training_seconds", &|r| mean(&r.training_seconds)),
-        number("examples_per_second", &|r| mean(&r.examples_per_second)),
-        number("tokens_per_second", &|r| mean(&r.tokens_per_second)),
-        number("peak_memory_bytes", &|r| mean(&r.peak_memory_bytes)),
-        latency("latency_p50_ms", "unmerged", |l| &l.p50_ms),
-        latency("latency_p99_ms", "unmerged", |l| &l.p99_ms),
-        latency("merged_latency_p50_ms", "merged", |l| &l.p50_ms),
-        latency("merged_latency_p99_ms", "merged", |l| &l.p99_ms),
-        latency("backbone_latency_p50_ms", "backbone", |l| &l.p50_ms),
-        number("latency_overhead", &|r| r.latency_overhead("unmerged")),
-        number("merged_latency_overhead", &|r| r.latency_overhead("merged")),
-        number("latency_noise", &|_| comparison.latency_noise),
-        number("file_bytes", &|r| mean(&r.file_bytes)),
-        number("resident_bytes", &|r| mean(&r.resident_bytes)),
-        number("ece", &|r| r.calibration.map(|c| c.ece)),
-        number("brier", &|r| r.calibration.map(|c| c.brier)),
-        number("nll", &|r| r.calibration.map(|c| c.nll)),
-        text("troubles", &|r| r.troubles().join("; ")),
-    ];
-    for (name, key) in comparison
-        .rows
-        .iter()
-        .flat_map(|r| r.metrics.keys())
-        .collect::<std::collections::BTreeSet<_>>()
-        .into_iter()
-        .filter(|k| *k != metric)
-        .map(|k| (format!("{k}_mean"), k))
-    {
-        columns.push(number(&name, &|r| r.metrics.get(key).map(|s| s.mean)));
-    }
-    let mut frame = DataFrame::new(rows.len(), columns)?;
-    let mut bytes = Vec::new();
-    CsvWriter::new(&mut bytes).finish(&mut frame)?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+pub fn csv(comparison: &Comparison, safe: bool) -> Result<String> {
+    table(comparison).csv(safe)
 }
 
 /// Everything derived from the records, for other programs.
@@ -467,14 +399,31 @@ pub fn json(comparison: &Comparison) -> Value {
     let mut value =
         serde_json::to_value(comparison).unwrap_or_else(|e| json!({ "error": e.to_string() }));
     value["answer"] = json!(comparison.answer());
+    value["recommended"] = json!(
+        comparison
+            .recommended(&comparison.eligible())
+            .0
+            .map(|i| &comparison.rows[i].label)
+    );
+    value["table"] = table(comparison).json();
+    for (pair, said) in comparison
+        .pairs
+        .iter()
+        .zip(value["pairs"].as_array_mut().into_iter().flatten())
+    {
+        said["tested"] = json!(pair.is_tested());
+        said["words"] = json!(pair.needs.as_ref().map(words::needs));
+    }
     value
 }
 
 /// How the runs of a comparison ended: e.g. `14 runs ended well, 1 diverged`.
 pub fn status_counts(comparison: &Comparison) -> String {
     let count = |f: fn(&Status) -> bool| comparison.records.iter().filter(|r| f(&r.status)).count();
-    let well = count(|s| *s == Status::Ok);
-    let mut text = format!("{} ended well", format::plural(well, "run"));
+    let mut text = format!(
+        "{} ended well",
+        format::plural(count(|s| *s == Status::Ok), "run")
+    );
     for (n, word) in [
         (count(|s| matches!(s, Status::Diverged { .. })), "diverged"),
         (count(|s| matches!(s, Status::Failed { .. })), "failed"),
@@ -549,7 +498,7 @@ mod tests {
         println!(
             "{text}\n{}\n{}\n{}",
             markdown(&example()),
-            csv(&example()).unwrap(),
+            csv(&example(), true).unwrap(),
             serde_json::to_string(&json(&example())["pairs"][0]).unwrap()
         );
     }

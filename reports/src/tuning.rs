@@ -1,12 +1,7 @@
 //! Equal tuning budgets: how good a method becomes with how many trials of a random search.
 //!
 //! Every method gets the same number of configurations, drawn at random from the ranges that it declares and
-//! judged on examples held out of the training split. The expected best of n trials is that of n draws with
-//! replacement from the N results `v₁ ≤ … ≤ v_N` that there are (Dodge et al. 2019, arXiv:1909.03004):
-//!
-//! `E[best of n] = Σᵢ vᵢ ((i / N)ⁿ − ((i − 1) / N)ⁿ)`, and its variance is `Σᵢ vᵢ² (…) − E²`.
-//!
-//! It falls short of the truth for n near N (Tang et al. 2020, arXiv:2004.13705), so it is a floor there.
+//! judged on examples held out of the training split. The expected best of n trials is that of [`statistics::expected_best`].
 
 use std::{
     collections::BTreeMap,
@@ -14,16 +9,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use record::{DatasetFacts, Kind, RunRecord, Status, store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use statistics::{Expected, expected_best};
 
 use crate::{
     Error, Result,
-    comparison::{Run, dataset_label},
-    format, plots,
-    record::{DatasetFacts, RunRecord, Status},
-    store,
-    studies::{folders_with, write_json},
+    comparison::{dataset_label, dataset_slug, slug},
+    figures, format,
+    row::{Run, status_text},
+    studies::{folders_with, kind_of, write_json},
+    table::{Cell, Column, Table, markdown_text},
 };
 
 /// Name of the file in a search's folder.
@@ -81,6 +78,8 @@ pub struct Tuning {
 pub struct Search {
     /// Name of the method.
     pub method: String,
+    /// What the registry says of it; absent in older records.
+    pub kind: Option<Kind>,
     /// Its trials in the order they were drawn.
     pub trials: Vec<Trial>,
     /// Index of the best trial; absent while none has ended well.
@@ -102,40 +101,6 @@ pub struct Trial {
     pub trouble: Option<String>,
 }
 
-/// The expected best result of some trials.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Expected {
-    /// Number of trials n.
-    pub trials: usize,
-    /// Expected largest of n results.
-    pub mean: f64,
-    /// Its standard deviation over draws of n results.
-    pub sd: f64,
-}
-
-/// The expected largest of n = 1 … N draws with replacement from these N values.
-pub fn expected_best(values: &[f64]) -> Vec<Expected> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let all = sorted.len() as f64;
-    (1..=sorted.len())
-        .map(|n| {
-            let below = |i: usize| (i as f64 / all).powi(n as i32);
-            let (mut mean, mut square) = (0.0, 0.0);
-            for (i, v) in sorted.iter().enumerate() {
-                let p = below(i + 1) - below(i);
-                mean += p * v;
-                square += p * v * v;
-            }
-            Expected {
-                trials: n,
-                mean,
-                sd: (square - mean * mean).max(0.0).sqrt(),
-            }
-        })
-        .collect()
-}
-
 impl Manifest {
     /// Writes it into a search's folder.
     ///
@@ -154,7 +119,7 @@ pub fn read_all(folder: &Path) -> Result<Vec<Tuning>> {
     let mut all = Vec::new();
     for found in folders_with(folder, MANIFEST)? {
         let path = found.join(MANIFEST);
-        let json = fs::read(&path).map_err(|source| Error::Read {
+        let json = fs::read(&path).map_err(|source| record::Error::Read {
             path: path.clone(),
             source,
         })?;
@@ -195,6 +160,7 @@ impl Tuning {
                 .max_by(|&a, &b| values[a].total_cmp(&values[b]).then(b.cmp(&a)));
             searches.push(Search {
                 method: method.method.clone(),
+                kind: kind_of(&method.method, records),
                 best,
                 expected: expected_best(&values),
                 trials,
@@ -227,17 +193,17 @@ impl Tuning {
                 manifest.left_out.join(", ")
             ));
         }
-        let data = match &asked.dataset.stand_in_for {
-            Some(wanted) => format!("{wanted}-stand-in-{}", asked.dataset.name),
-            None => asked.dataset.name.clone(),
-        };
         Some(Self {
             title: format!(
                 "Equal tuning budget · {} · {}",
                 dataset_label(&asked.dataset),
                 asked.backbone.name
             ),
-            slug: format!("tuning-{data}-{}", asked.backbone.name),
+            slug: slug(&format!(
+                "tuning-{}-{}",
+                dataset_slug(&asked.dataset),
+                asked.backbone.name
+            )),
             dataset: asked.dataset.clone(),
             backbone: asked.backbone.name.clone(),
             trials: manifest.trials,
@@ -253,7 +219,7 @@ fn trial(drawn: &BTreeMap<String, Value>, record: &RunRecord) -> Trial {
     let trouble = match (&record.status, run.failed_checks.as_slice()) {
         (Status::Ok, []) => None,
         (Status::Ok, checks) => Some(format!("invalid, check failed: {}", checks.join(", "))),
-        (status, _) => Some(crate::comparison::status_text(status)),
+        (status, _) => Some(status_text(status)),
     };
     Trial {
         drawn: drawn.clone(),
@@ -283,32 +249,51 @@ fn shown(trials: usize) -> Vec<usize> {
     shown
 }
 
-/// Rows of the table: method, the expected best of each number of trials that is shown, best configuration.
-fn cells(tuning: &Tuning) -> Vec<Vec<String>> {
+/// The table: method, the expected best of each number of trials that is shown, best configuration.
+fn table(tuning: &Tuning) -> Table {
     let metric = &tuning.dataset.main_metric;
-    let none = || "–".to_owned();
+    let numbers = shown(tuning.trials);
+    let mut columns = vec![Column::text("method", "method", "method", 0)];
+    columns.extend(numbers.iter().map(|n| {
+        let title = format!("best of {n}");
+        Column::number(&format!("best_of_{n}"), &title, &title, 1)
+    }));
+    columns.push(Column::text(
+        "configuration",
+        "best configuration",
+        "best configuration",
+        2,
+    ));
     let row = |search: &Search| {
-        let expected = shown(tuning.trials).into_iter().map(|n| {
-            let found = search.expected.iter().find(|e| e.trials == n);
-            found.map_or_else(none, |e| format::metric_spread(metric, e.mean, Some(e.sd)))
+        let expected = numbers.iter().map(|n| {
+            let found = search.expected.iter().find(|e| e.trials == *n);
+            Cell::of(found.map(|e| e.mean), || {
+                found.map_or_else(String::new, |e| {
+                    format::metric_spread(metric, e.mean, e.standard_error)
+                })
+            })
         });
         let best = search.best.map(|i| drawn_text(&search.trials[i].drawn));
-        std::iter::once(search.method.clone())
+        std::iter::once(Cell::text(search.method.clone()))
             .chain(expected)
-            .chain([best.unwrap_or_else(none)])
+            .chain([Cell::of(best.clone(), || best.unwrap_or_default())])
             .collect()
     };
-    tuning.searches.iter().map(row).collect()
+    Table {
+        caption: String::new(),
+        columns,
+        rows: tuning.searches.iter().map(row).collect(),
+    }
 }
 
-const EXPLANATION: &str = "It says how much tuning a method needs, not how good it is: for that see the rows marked as tuned.";
+const EXPLANATION: &str = "± is the standard error over the trials that were drawn. It says how much tuning a method needs, not how good it is: for that see the rows marked as tuned.";
 
 /// The search with its plot as SVG and its table's cells, as the page shows it.
 ///
 /// # Errors
 /// If the plot cannot be drawn; not expected.
 pub fn page_view(tuning: &Tuning) -> Result<Value> {
-    let plot = match plots::tuning_plot(tuning) {
+    let plot = match figures::tuning_plot(tuning) {
         Some(plot) => json!({ "wide": plot.svg()?, "narrow": plot.narrow_svg()? }),
         None => Value::Null,
     };
@@ -317,8 +302,7 @@ pub fn page_view(tuning: &Tuning) -> Result<Value> {
         "metric": tuning.dataset.main_metric,
         "judged_by": tuning.judged_by,
         "explanation": EXPLANATION,
-        "trials": shown(tuning.trials),
-        "rows": cells(tuning),
+        "table": table(tuning),
         "notes": tuning.notes,
         "plot": plot,
     }))
@@ -326,24 +310,16 @@ pub fn page_view(tuning: &Tuning) -> Result<Value> {
 
 /// A Markdown section: the expected best by number of trials, and the winners. Readable in a terminal too.
 pub fn markdown(tuning: &Tuning) -> String {
-    let shown = shown(tuning.trials);
     let mut text = format!(
         "## {}\n\nExpected best {} on {} by number of trials (Dodge et al. 2019), and the best configuration. \
-         {EXPLANATION}\n\n| method |",
-        tuning.title, tuning.dataset.main_metric, tuning.judged_by
+         {EXPLANATION}\n\n{}\n",
+        markdown_text(&tuning.title),
+        tuning.dataset.main_metric,
+        tuning.judged_by,
+        table(tuning).markdown()
     );
-    for n in &shown {
-        text += &format!(" {n} |");
-    }
-    text += " best configuration |\n| :-- |";
-    text += &" --: |".repeat(shown.len());
-    text += " :-- |\n";
-    for row in cells(tuning) {
-        text += &format!("| {} |\n", row.join(" | "));
-    }
-    text.push('\n');
     for note in &tuning.notes {
-        text += &format!("- {note}\n");
+        text += &format!("- {}\n", markdown_text(note));
     }
     text
 }
@@ -356,17 +332,12 @@ pub fn write(tuning: &Tuning, out: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut write = |name: String, content: &[u8]| {
         let path = out.join(name);
-        fs::create_dir_all(out)
-            .and_then(|()| fs::write(&path, content))
-            .map_err(|source| Error::Write {
-                path: path.clone(),
-                source,
-            })?;
+        record::write_whole(&path, content)?;
         files.push(path);
         Ok::<_, Error>(())
     };
     write(format!("{}.md", tuning.slug), markdown(tuning).as_bytes())?;
-    if let Some(plot) = plots::tuning_plot(tuning) {
+    if let Some(plot) = figures::tuning_plot(tuning) {
         write(format!("{}-{}.png", tuning.slug, plot.name), &plot.png()?)?;
     }
     files.push(write_json(out, &format!("{}.json", tuning.slug), tuning)?);
@@ -378,38 +349,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::sample::Sample;
-
-    #[test]
-    fn the_expected_best_of_n_is_the_mean_over_all_draws_of_n() {
-        let values = [0.9, 0.5, 0.7, 0.7];
-        let found = expected_best(&values);
-        // Every draw of n out of N with replacement, one by one.
-        for (n, expected) in (1..=4u32).zip(&found) {
-            let draws = 4usize.pow(n);
-            let best: Vec<f64> = (0..draws)
-                .map(|mut code| {
-                    (0..n).fold(f64::NEG_INFINITY, |best, _| {
-                        let v = values[code % 4];
-                        code /= 4;
-                        best.max(v)
-                    })
-                })
-                .collect();
-            let mean = best.iter().sum::<f64>() / draws as f64;
-            let variance = best.iter().map(|b| (b - mean).powi(2)).sum::<f64>() / draws as f64;
-            assert!((expected.mean - mean).abs() < 1e-12, "{n}");
-            assert!((expected.sd - variance.sqrt()).abs() < 1e-9, "{n}");
-        }
-        assert!((found[0].mean - 0.7).abs() < 1e-12);
-        assert!(expected_best(&[]).is_empty());
-    }
-
-    #[test]
-    fn the_expected_best_of_evenly_spread_values_has_a_closed_form() {
-        // Values 1 … N: E[best of 2] = Σ i (2 i − 1) / N² = (N + 1)(4 N − 1) / (6 N).
-        let values: Vec<f64> = (1..=10).map(f64::from).collect();
-        assert!((expected_best(&values)[1].mean - 11.0 * 39.0 / 60.0).abs() < 1e-12);
-    }
 
     #[test]
     fn the_first_of_the_best_trials_wins_and_a_diverged_one_counts_as_nothing() {
@@ -458,8 +397,8 @@ mod tests {
         let text = markdown(&tuning);
         assert!(text.contains("learning_rate=0.01"), "{text}");
         let view = page_view(&tuning).unwrap();
-        assert_eq!(view["trials"], json!([1, 2, 4]));
-        assert_eq!(view["rows"][0][0], "lora");
+        assert_eq!(view["table"]["columns"][2]["name"], "best_of_2");
+        assert_eq!(view["table"]["rows"][0][0]["text"], "lora");
         assert!(view["plot"]["wide"].as_str().unwrap().contains("<svg"));
         assert!(Tuning::new(&manifest, &[]).is_none());
     }

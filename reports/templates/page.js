@@ -44,7 +44,7 @@ for (const table of all("table.sortable")) {
     };
     const was = heading.getAttribute("aria-sort");
     // Numbers of merit start with the best or largest, names with a.
-    const first = heading.classList.contains("number") && column === 2 ? "descending" : "ascending";
+    const first = heading.classList.contains("number") && column === 3 ? "descending" : "ascending";
     const order = was === null ? first : was === "ascending" ? "descending" : "ascending";
     headings.forEach(h => h.removeAttribute("aria-sort"));
     heading.setAttribute("aria-sort", order);
@@ -266,12 +266,18 @@ for (const section of all(".trade-off")) {
   addEventListener("beforeprint", draw);
 }
 
-// Which one for me: of the methods within the limits that can't be told apart from the best of them,
-// the one with the fewest parameters.
+// Which one for me: the method with the fewest parameters among those within the limits that are shown to be less than
+// the margin behind the best of them, as the `recommend` command has it: not worse than each of the others, after Holm.
 for (const section of all(".recommend")) {
   const c = comparison(section.dataset.comparison), answer = one(".verdict", section), table = one("table", section);
   const inputs = all("input", section);
   const measured = (p, key) => key === "overhead" ? p.overhead : p.values[key];
+  const shownNearBest = among => {
+    const raw = among.map(a => Math.max(0, ...among.filter(b => b !== a).map(b => c.worse[a.i][b.i] ?? 1)));
+    const order = raw.map((_, k) => k).sort((x, y) => raw[x] - raw[y]);
+    let largest = 0;
+    return order.filter((k, rank) => (largest = Math.max(largest, Math.min(1, (raw.length - rank) * raw[k]))) < 0.05).map(k => among[k]);
+  };
   const draw = () => {
     const limits = inputs.filter(i => i.value !== "" && Number.isFinite(i.valueAsNumber)).map(i => ({ key: i.name, limit: i.valueAsNumber * Number(i.dataset.factor ?? 1), least: i.dataset.least !== undefined }));
     const judge = p => limits.map(({ key, limit, least }) => {
@@ -282,23 +288,20 @@ for (const section of all(".recommend")) {
       return ends[0] && ends[1] ? "yes" : ends[0] || ends[1] ? "unsure" : "no";
     });
     const judged = c.points.map((p, i) => ({ p, i, verdicts: judge(p) }));
-    const fitting = judged.filter(j => !j.verdicts.includes("no"));
-    const best = fitting[0];
-    const apart = (a, b) => c.apart.some(([x, y]) => (x === a && y === b) || (x === b && y === a));
-    const like = best ? fitting.filter(j => j === best || !apart(j.i, best.i)) : [];
+    const fitting = judged.filter(j => !j.p.floor && !j.verdicts.includes("no"));
+    const shown = shownNearBest(fitting);
     const parameters = j => j.p.values.parameters?.mean ?? Infinity;
-    const chosen = like.reduce((a, b) => a && parameters(a) <= parameters(b) ? a : b, null);
+    const chosen = shown.reduce((a, b) => a && (parameters(a) < parameters(b) || (parameters(a) === parameters(b) && a.i < b.i)) ? a : b, null);
     const lines = [];
-    if (!chosen) lines.push("No method keeps all of these limits.");
+    if (!fitting.length) lines.push("No method keeps all of these limits.");
+    else if (!chosen) lines.push(`No method within the limits is shown to be less than ${c.margin} behind the best of them, so none is recommended. Run more seeds, or judge on more examples; the table of pairs says how many.`);
     else {
       const p = chosen.p;
       lines.push(`${p.label}: ${p.values.metric.text}${p.values.parameters ? `, ${p.values.parameters.text} trained parameters` : ""}.`);
-      const others = like.filter(j => j !== chosen).map(j => j.p.label);
-      if (others.length) lines.push(`Can't be told apart from the best within the limits, with more parameters or as many: ${others.join(", ")}.`);
+      const others = shown.filter(j => j !== chosen).map(j => j.p.label);
+      if (fitting.length > 1) lines.push(`The cheapest method shown to be less than ${c.margin} behind the best within the limits.${others.length ? ` So are, with as many parameters or more: ${others.join(", ")}.` : ""}`);
       if (chosen.verdicts.some(v => v === "unsure")) lines.push("Whether it keeps every limit is within the noise of these seeds.");
       if (chosen.verdicts.some(v => v === "unknown")) lines.push("One of the limits was not measured for it.");
-      const ahead = judged.slice(0, best.i).filter(j => j.verdicts.includes("no")).map(j => j.p.label);
-      if (ahead.length) lines.push(`Without the limits, ahead of ${best.p.label} in this comparison: ${ahead.join(", ")}.`);
     }
     answer.replaceChildren(...lines.map(line => html("p", {}, line)));
     const words = { yes: "fits", unsure: "within the noise", unknown: "not measured", no: "does not fit" };
@@ -325,12 +328,14 @@ for (const section of all(".examples")) {
   const draw = () => {
     const shown = runs.filter(r => r.seed === Number(seed.value));
     const own = shown.find(r => r.row === Number(method.value));
-    const others = shown.filter(r => r !== own);
+    const trained = shown.filter(r => !c.points[r.row].floor);
+    const others = trained.filter(r => r !== own);
     which.hidden = !/right|only_wrong|^wrong/.test(kind.value);
     const right = (r, i) => r.predicted[i] === truth[i];
     const tests = {
       all: () => true,
-      disagree: i => shown.some(r => r.predicted[i] !== shown[0].predicted[i]),
+      // What learns nothing from the texts disagrees with everything.
+      disagree: i => trained.some(r => r.predicted[i] !== trained[0].predicted[i]),
       all_wrong: i => shown.every(r => !right(r, i)),
       right: i => own && right(own, i),
       wrong: i => own && !right(own, i),

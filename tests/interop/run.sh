@@ -3,14 +3,14 @@
 #
 # PEFTBENCH_PYTHON names a Python that has them (tests/fixtures/requirements.txt); without it they are installed into a
 # throw-away environment, a download of 2.5 GB. Where they cannot be had, the reason is printed and the run is skipped;
-# with PEFTBENCH_INTEROP=required that is a failure. Further arguments go to interop.py.
+# where PEFTBENCH_REQUIRE names interop that is a failure. Further arguments go to interop.py.
 set -eu
 cd "$(dirname "$0")/../.."
 
 skip() {
     echo "interop: skipped: $1"
-    [ "${PEFTBENCH_INTEROP:-}" != required ]
-    exit
+    case ",${PEFTBENCH_REQUIRE:-}," in *,interop,*) exit 1 ;; esac
+    exit 0
 }
 
 if [ -n "${PEFTBENCH_PYTHON:-}" ]; then

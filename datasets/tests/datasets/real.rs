@@ -1,14 +1,15 @@
 //! The real data sets, where their files are on this machine.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use peftbench_datasets::{Dataset, Split, read, spec};
 use sources::Place;
 
-/// Reads a data set from the Hugging Face cache at `HF_HOME` or beside the project.
+use crate::skip::skip;
+
+/// Reads a data set from the Hugging Face cache at `HF_HOME`.
 fn from_hub_cache(name: &str) -> Option<Dataset> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/hf");
-    let home = std::env::var_os("HF_HOME").map_or(beside, PathBuf::from);
+    let home = PathBuf::from(std::env::var_os("HF_HOME").unwrap_or_default());
     let spec = spec(name).unwrap();
     let Place::Hub(hub) = &spec.source.places[0] else {
         panic!("{name} is not on the hub");
@@ -24,9 +25,12 @@ fn from_hub_cache(name: &str) -> Option<Dataset> {
         .map(|(file, path)| (file.clone(), home.join(&folder).join(path)));
     let files: std::collections::BTreeMap<_, _> = files.collect();
     if !files.values().all(|path| path.exists()) {
-        println!(
-            "skipped: {name} is not in the Hugging Face cache at {}",
-            home.display()
+        skip(
+            "real",
+            format!(
+                "{name} is not in the Hugging Face cache at {}",
+                home.display()
+            ),
         );
         return None;
     }

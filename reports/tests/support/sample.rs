@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use peftbench_reports::record::*;
+use record::*;
 use serde_json::{Value, json};
 
 /// A record in the making. The defaults are a sound run on ten examples of two classes.
@@ -49,6 +49,7 @@ impl Sample {
                 recipe: json!({"batch": 32, "steps": 500, "schedule": {"warmup": 0.1}}),
                 seed: 0,
                 op_path: "fast".into(),
+                numerics: BTreeMap::new(),
             },
             status: Status::Ok,
             outcome: Some(Outcome {
@@ -86,6 +87,7 @@ impl Sample {
             }),
             circumstances: Circumstances {
                 started: "2026-01-02T03:04:05Z".into(),
+                claim: None,
                 version: "0.1.0".into(),
                 revision: Some("0123abc".into()),
                 processor: "Declared CPU".into(),
@@ -93,6 +95,7 @@ impl Sample {
                 system: "linux-x86_64".into(),
                 libraries: BTreeMap::from([("candle-core".into(), "0.11.1".into())]),
             },
+            kind: kind(method),
         };
         Self { record }
             .predictions(&labels, |i| i != 0)
@@ -243,6 +246,37 @@ pub fn on_data(records: Vec<RunRecord>, name: &str, asked: Option<&str>) -> Vec<
         identified(record)
     };
     records.into_iter().map(rename).collect()
+}
+
+/// As the registry has it.
+fn kind(method: &str) -> Option<Kind> {
+    let (family, member) = match method {
+        "prompt_tuning" => ("prompt", 0),
+        "prefix_tuning" => ("prompt", 1),
+        "p_tuning" => ("prompt", 2),
+        "lora" => ("lora", 0),
+        "dora" => ("lora", 1),
+        "pissa" => ("lora", 2),
+        "olora" => ("lora", 3),
+        "lora_plus" => ("lora", 4),
+        "adapter" => ("adapter", 0),
+        "compacter" => ("adapter", 1),
+        "parallel_adapter" => ("adapter", 2),
+        "adapter_drop" => ("adapter", 3),
+        "bitfit" => ("selective", 0),
+        "ia3" => ("selective", 1),
+        "layer_norm" => ("selective", 2),
+        "mam" => ("combined", 0),
+        "full" => ("whole", 0),
+        "head_only" => ("head", 0),
+        "majority" => ("floor", 0),
+        "random_features" => ("floor", 1),
+        _ => return None,
+    };
+    Some(Kind {
+        family: family.into(),
+        member,
+    })
 }
 
 /// What a method reaches and costs in [`realistic`].

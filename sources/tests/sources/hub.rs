@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use peftbench_sources::{Error, Fetcher, Settings, Source};
 
+use crate::skip::skip;
 use crate::spec::snippets;
 use crate::support::{Bar, Bars, Machine, Reply, Server, nobody, sha256, source};
 
@@ -369,9 +370,10 @@ fn a_damaged_file_of_our_cache_is_fetched_again() {
 #[test]
 fn an_optional_file_is_asked_for_once_with_the_others() {
     let machine = Machine::new();
+    let hash = sha256(b"rows");
     let two = source(&format!(
         "
-files: {{ train: {{}}, zest: {{ optional: true }} }}
+files: {{ train: {{ sha256: {hash} }}, zest: {{ sha256: {hash}, optional: true }} }}
 places:
   - hub: {{ repo: ada/reviews, kind: dataset, revision: {COMMIT}, files: {{ train: train.csv, zest: zest.csv }} }}
 "
@@ -479,9 +481,13 @@ fn a_cache_that_cannot_be_written_is_named_with_the_variable_that_moves_it() {
 
 #[test]
 fn the_known_data_sets_are_read_from_a_real_cache() {
-    let hf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/hf/hub");
+    let home = std::env::var("HF_HOME").unwrap_or_default();
+    let hf = Path::new(&home).join("hub");
     if !hf.is_dir() {
-        println!("skipped: there is no Hugging Face cache at ../shared/hf");
+        skip(
+            "real",
+            format!("there is no Hugging Face cache at {}", hf.display()),
+        );
         return;
     }
     let machine = Machine::new();

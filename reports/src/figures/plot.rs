@@ -1,0 +1,57 @@
+//! A figure in its layouts.
+
+use super::scene::{self, Scene};
+use crate::Result;
+
+/// A plot of a comparison.
+#[derive(Clone, Debug)]
+pub struct Plot {
+    /// Name for file names, e.g. `accuracy-parameters`.
+    pub name: String,
+    /// Heading.
+    pub title: String,
+    /// What it shows, in words with figures, for those who can't see it.
+    pub description: String,
+    pub(super) wide: Scene,
+    pub(super) page: Scene,
+    pub(super) narrow: Scene,
+}
+
+impl Plot {
+    /// A PNG of 1600 pixels width.
+    ///
+    /// # Errors
+    /// If the drawing library refuses; not expected.
+    pub fn png(&self) -> Result<Vec<u8>> {
+        scene::named(&self.name, self.wide.png())
+    }
+
+    /// An SVG element that takes the width of its place; laid out for a page.
+    ///
+    /// # Errors
+    /// If the drawing library refuses; not expected.
+    pub fn svg(&self) -> Result<String> {
+        scene::named(&self.name, self.page.svg(&self.description))
+    }
+
+    /// A whole SVG file.
+    ///
+    /// # Errors
+    /// If the drawing library refuses; not expected.
+    pub fn svg_file(&self) -> Result<String> {
+        let svg = scene::named(&self.name, self.wide.svg(&self.description))?;
+        Ok(svg.replacen(
+            "<svg ",
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" ",
+            usize::from(!svg.contains("xmlns=")),
+        ))
+    }
+
+    /// The same, laid out for a phone.
+    ///
+    /// # Errors
+    /// If the drawing library refuses; not expected.
+    pub fn narrow_svg(&self) -> Result<String> {
+        scene::named(&self.name, self.narrow.svg(&self.description))
+    }
+}

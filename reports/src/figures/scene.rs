@@ -1,0 +1,591 @@
+//! A drawing as a list of shapes, laid out once and rendered as PNG or SVG by plotters.
+//!
+//! Positions are in CSS pixels from the top left. Laying out and rendering are apart so that both
+//! formats show the same, and tests can ask whether two texts overlap.
+
+use std::sync::OnceLock;
+
+use plotters::backend::{BitMapBackend, DrawingBackend, SVGBackend};
+use plotters::coord::Shift;
+use plotters::drawing::{DrawingArea, IntoDrawingArea};
+use plotters::element::{Circle, PathElement, Polygon, Text};
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::{Color, FontStyle, IntoFont, RGBAColor, RGBColor, ShapeStyle, TextStyle};
+
+use super::style::{Ink, Style};
+use crate::{Error, Result};
+
+/// Pixels of a file per CSS pixel: a plot is sharp on a dense screen and readable at half size.
+const SCALE: f64 = 2.0;
+/// Each pixel of a PNG is the mean of this many squared: plotters smooths only thin lines.
+const SUPERSAMPLING: usize = 2;
+const FONT: &str = "sans-serif";
+
+/// What a size means to the backends, and how far text has to be moved down so that it stands
+/// centred: plotters sizes bitmaps by ascent + descent (1.362 em in Noto Sans), SVG by 1.24 em.
+#[derive(Clone, Copy)]
+struct TextMetrics {
+    size_per_em: f64,
+    down_em: f64,
+}
+const BITMAP_TEXT: TextMetrics = TextMetrics {
+    size_per_em: 1.362,
+    down_em: 0.218,
+};
+const SVG_TEXT: TextMetrics = TextMetrics {
+    size_per_em: 1.24,
+    down_em: 0.08,
+};
+
+/// Which point of a text stands at its position; vertically it is always the middle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Anchor {
+    Start,
+    Middle,
+    End,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Shape {
+    Line {
+        points: Vec<[f64; 2]>,
+        ink: Ink,
+        width: f64,
+        opacity: f64,
+    },
+    Area {
+        points: Vec<[f64; 2]>,
+        ink: Ink,
+        opacity: f64,
+    },
+    Dot {
+        at: [f64; 2],
+        radius: f64,
+        ink: Ink,
+        opacity: f64,
+    },
+    Text {
+        at: [f64; 2],
+        text: String,
+        em: f64,
+        bold: bool,
+        anchor: Anchor,
+        ink: Ink,
+    },
+}
+
+/// A rectangle: left, top, right, bottom.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Area {
+    pub left: f64,
+    pub top: f64,
+    pub right: f64,
+    pub bottom: f64,
+}
+
+impl Area {
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.left < other.right
+            && other.left < self.right
+            && self.top < other.bottom
+            && other.top < self.bottom
+    }
+
+    pub fn contains(&self, other: &Self) -> bool {
+        self.left <= other.left
+            && other.right <= self.right
+            && self.top <= other.top
+            && other.bottom <= self.bottom
+    }
+
+    pub fn around(at: [f64; 2], x: f64, y: f64) -> Self {
+        Self {
+            left: at[0] - x,
+            top: at[1] - y,
+            right: at[0] + x,
+            bottom: at[1] + y,
+        }
+    }
+
+    pub fn width(&self) -> f64 {
+        self.right - self.left
+    }
+}
+
+/// A drawing.
+#[derive(Clone, Debug)]
+pub(super) struct Scene {
+    pub width: f64,
+    pub height: f64,
+    pub shapes: Vec<Shape>,
+}
+
+impl Scene {
+    pub fn new(width: f64, height: f64) -> Self {
+        Self {
+            width,
+            height,
+            shapes: Vec::new(),
+        }
+    }
+
+    pub fn line(&mut self, points: impl Into<Vec<[f64; 2]>>, ink: Ink, width: f64) {
+        self.faint_line(points, ink, width, 1.0);
+    }
+
+    pub fn faint_line(
+        &mut self,
+        points: impl Into<Vec<[f64; 2]>>,
+        ink: Ink,
+        width: f64,
+        opacity: f64,
+    ) {
+        let points = points.into();
+        self.shapes.push(Shape::Line {
+            points,
+            ink,
+            width,
+            opacity,
+        });
+    }
+
+    /// A straight dashed line.
+    pub fn dashes(&mut self, [a, b]: [[f64; 2]; 2], ink: Ink, width: f64) {
+        let (dx, dy) = (b[0] - a[0], b[1] - a[1]);
+        let length = dx.hypot(dy);
+        let (dash, gap) = (6.0, 4.0);
+        let mut from = 0.0;
+        while from < length {
+            let to = (from + dash).min(length);
+            let at = |d: f64| [a[0] + dx * d / length, a[1] + dy * d / length];
+            self.line([at(from), at(to)], ink, width);
+            from += dash + gap;
+        }
+    }
+
+    pub fn area(&mut self, points: Vec<[f64; 2]>, ink: Ink, opacity: f64) {
+        self.shapes.push(Shape::Area {
+            points,
+            ink,
+            opacity,
+        });
+    }
+
+    pub fn rectangle(&mut self, area: Area, ink: Ink, opacity: f64) {
+        let (l, t, r, b) = (area.left, area.top, area.right, area.bottom);
+        self.area(vec![[l, t], [r, t], [r, b], [l, b]], ink, opacity);
+    }
+
+    pub fn dot(&mut self, at: [f64; 2], radius: f64, ink: Ink, opacity: f64) {
+        self.shapes.push(Shape::Dot {
+            at,
+            radius,
+            ink,
+            opacity,
+        });
+    }
+
+    /// A method's marker with a rim of paper, so that it stands off what it covers.
+    pub fn marker(&mut self, at: [f64; 2], radius: f64, style: Style) {
+        self.area(placed(style, at, radius + 1.5), Ink::Paper, 1.0);
+        self.area(placed(style, at, radius), style.ink, 1.0);
+    }
+
+    /// A method's marker with paper inside.
+    pub fn hollow_marker(&mut self, at: [f64; 2], radius: f64, style: Style) {
+        self.area(placed(style, at, radius), style.ink, 1.0);
+        self.area(placed(style, at, radius - 2.0), Ink::Paper, 1.0);
+    }
+
+    pub fn text(&mut self, at: [f64; 2], text: &str, em: f64, anchor: Anchor, ink: Ink) {
+        self.write(at, text, em, anchor, ink, false);
+    }
+
+    pub fn write(
+        &mut self,
+        at: [f64; 2],
+        text: &str,
+        em: f64,
+        anchor: Anchor,
+        ink: Ink,
+        bold: bool,
+    ) {
+        self.shapes.push(Shape::Text {
+            at,
+            text: crate::format::visible(text),
+            em,
+            bold,
+            anchor,
+            ink,
+        });
+    }
+
+    /// The texts and the room that they take.
+    #[cfg(test)]
+    pub fn texts(&self) -> Vec<(&str, Area)> {
+        self.shapes
+            .iter()
+            .filter_map(|shape| match shape {
+                Shape::Text {
+                    at,
+                    text,
+                    em,
+                    bold,
+                    anchor,
+                    ..
+                } => {
+                    let w = text_width(text, *em, *bold);
+                    let left = match anchor {
+                        Anchor::Start => at[0],
+                        Anchor::Middle => at[0] - w / 2.0,
+                        Anchor::End => at[0] - w,
+                    };
+                    let area = Area {
+                        left,
+                        right: left + w,
+                        top: at[1] - em / 2.0,
+                        bottom: at[1] + em / 2.0,
+                    };
+                    Some((text.as_str(), area))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// As an SVG element that takes the width of its place.
+    pub fn svg(&self, label: &str) -> std::result::Result<String, String> {
+        register_fonts()?;
+        let mut svg = String::new();
+        {
+            let size = self.pixels(SCALE);
+            let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+            self.render(&area, SCALE, SVG_TEXT)?;
+        }
+        // The size comes from the place, and the drawing is one image with a name for who can't see it.
+        let start = svg.find("viewBox").ok_or("no viewBox in the SVG")?;
+        Ok(format!(
+            "<svg role=\"img\" aria-label=\"{}\" {}",
+            escape(label),
+            &svg[start..]
+        ))
+    }
+
+    /// Letters that the built-in font does not have.
+    fn missing_letters(&self) -> std::collections::BTreeSet<char> {
+        use ab_glyph::Font;
+        let Ok(font) = ab_glyph::FontRef::try_from_slice(notosans::REGULAR_TTF) else {
+            return Default::default();
+        };
+        let texts = self.shapes.iter().filter_map(|shape| match shape {
+            Shape::Text { text, .. } => Some(text.chars()),
+            _ => None,
+        });
+        texts
+            .flatten()
+            .filter(|c| !c.is_whitespace() && font.glyph_id(*c).0 == 0)
+            .collect()
+    }
+
+    /// As PNG. Letters that the built-in font does not have are drawn as `?`, which a note says: an SVG takes the reader's
+    /// own font for them, and a font with all of Chinese, Japanese and Korean would double the program's size.
+    pub fn png(&self) -> std::result::Result<Vec<u8>, String> {
+        register_fonts()?;
+        if !self.missing_letters().is_empty() {
+            let mut noted = self.clone();
+            let text = "The built-in font lacks some letters; the SVG and the page show them.";
+            let at = [16.0, self.height + 4.0];
+            noted.shapes = noted.shapes.into_iter().map(with_known_letters).collect();
+            noted.height += 20.0;
+            noted.text(
+                at,
+                &fit(text, 12.0, self.width - 32.0),
+                12.0,
+                Anchor::Start,
+                Ink::Muted,
+            );
+            return noted.png();
+        }
+        let (width, height) = self.pixels(SCALE);
+        let [w, h] = [width, height].map(|x| x as usize);
+        let fine = SUPERSAMPLING;
+        let mut pixels = vec![0u8; w * h * 3 * fine * fine];
+        {
+            let size = ((w * fine) as u32, (h * fine) as u32);
+            let area = BitMapBackend::with_buffer(&mut pixels, size).into_drawing_area();
+            self.render(&area, SCALE * fine as f64, BITMAP_TEXT)?;
+        }
+        let mut small = Vec::with_capacity(w * h * 3);
+        for y in 0..h {
+            for x in 0..w {
+                for c in 0..3 {
+                    let mut sum = 0u32;
+                    for dy in 0..fine {
+                        for dx in 0..fine {
+                            let i = ((y * fine + dy) * w * fine + x * fine + dx) * 3 + c;
+                            sum += u32::from(pixels[i]);
+                        }
+                    }
+                    let n = (fine * fine) as u32;
+                    small.push(((sum + n / 2) / n) as u8);
+                }
+            }
+        }
+        let mut file = Vec::new();
+        let mut encoder = png::Encoder::new(&mut file, width, height);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_compression(png::Compression::Best);
+        // 2 × 96 dots per inch, so that a viewer that honours it shows CSS pixels.
+        encoder.set_pixel_dims(Some(png::PixelDimensions {
+            xppu: 7559,
+            yppu: 7559,
+            unit: png::Unit::Meter,
+        }));
+        let mut writer = encoder.write_header().map_err(|e| e.to_string())?;
+        writer.write_image_data(&small).map_err(|e| e.to_string())?;
+        writer.finish().map_err(|e| e.to_string())?;
+        Ok(file)
+    }
+
+    fn pixels(&self, scale: f64) -> (u32, u32) {
+        let whole = |x: f64| (x * scale).round().max(1.0) as u32;
+        (whole(self.width), whole(self.height))
+    }
+
+    fn render<DB: DrawingBackend>(
+        &self,
+        area: &DrawingArea<DB, Shift>,
+        scale: f64,
+        metrics: TextMetrics,
+    ) -> std::result::Result<(), String> {
+        let pixel = |[x, y]: [f64; 2]| ((x * scale).round() as i32, (y * scale).round() as i32);
+        let color = |ink: Ink, opacity: f64| {
+            let [r, g, b] = ink.rgb();
+            RGBColor(r, g, b).mix(opacity)
+        };
+        let fail = |e: &dyn std::fmt::Display| e.to_string();
+        area.fill(&color(Ink::Paper, 1.0)).map_err(|e| fail(&e))?;
+        for shape in &self.shapes {
+            match shape {
+                Shape::Line {
+                    points,
+                    ink,
+                    width,
+                    opacity,
+                } => {
+                    let style = ShapeStyle {
+                        color: color(*ink, *opacity),
+                        filled: false,
+                        stroke_width: (width * scale).round().max(1.0) as u32,
+                    };
+                    let points: Vec<_> = points.iter().map(|&p| pixel(p)).collect();
+                    area.draw(&PathElement::new(points, style))
+                        .map_err(|e| fail(&e))?;
+                }
+                Shape::Area {
+                    points,
+                    ink,
+                    opacity,
+                } => {
+                    let points: Vec<_> = points.iter().map(|&p| pixel(p)).collect();
+                    area.draw(&Polygon::new(points, color(*ink, *opacity).filled()))
+                        .map_err(|e| fail(&e))?;
+                }
+                Shape::Dot {
+                    at,
+                    radius,
+                    ink,
+                    opacity,
+                } => {
+                    let radius = (radius * scale).round() as i32;
+                    let style = color(*ink, *opacity).filled();
+                    area.draw(&Circle::new(pixel(*at), radius, style))
+                        .map_err(|e| fail(&e))?;
+                }
+                Shape::Text {
+                    at,
+                    text,
+                    em,
+                    bold,
+                    anchor,
+                    ink,
+                } => {
+                    let style = text_style(
+                        em * scale * metrics.size_per_em,
+                        *bold,
+                        *anchor,
+                        color(*ink, 1.0),
+                    );
+                    let at = [at[0], at[1] + metrics.down_em * em];
+                    area.draw(&Text::new(text.as_str(), pixel(at), style))
+                        .map_err(|e| fail(&e))?;
+                }
+            }
+        }
+        area.present().map_err(|e| fail(&e))
+    }
+}
+
+/// The shape with a question mark for every letter that the built-in font does not have.
+fn with_known_letters(shape: Shape) -> Shape {
+    use ab_glyph::Font;
+    match (
+        shape,
+        ab_glyph::FontRef::try_from_slice(notosans::REGULAR_TTF),
+    ) {
+        (
+            Shape::Text {
+                at,
+                text,
+                em,
+                bold,
+                anchor,
+                ink,
+            },
+            Ok(font),
+        ) => {
+            let known = |c: char| c.is_whitespace() || font.glyph_id(c).0 != 0;
+            let text = text
+                .chars()
+                .map(|c| if known(c) { c } else { '?' })
+                .collect();
+            Shape::Text {
+                at,
+                text,
+                em,
+                bold,
+                anchor,
+                ink,
+            }
+        }
+        (other, _) => other,
+    }
+}
+
+fn text_style(size: f64, bold: bool, anchor: Anchor, color: RGBAColor) -> TextStyle<'static> {
+    let weight = if bold {
+        FontStyle::Bold
+    } else {
+        FontStyle::Normal
+    };
+    let h = match anchor {
+        Anchor::Start => HPos::Left,
+        Anchor::Middle => HPos::Center,
+        Anchor::End => HPos::Right,
+    };
+    (FONT, size, weight)
+        .into_font()
+        .color(&color)
+        .pos(Pos::new(h, VPos::Center))
+}
+
+fn placed(style: Style, at: [f64; 2], radius: f64) -> Vec<[f64; 2]> {
+    let outline = style.marker.outline();
+    outline
+        .iter()
+        .map(|p| [at[0] + radius * p[0], at[1] + radius * p[1]])
+        .collect()
+}
+
+/// Width of a text in CSS pixels, a little generously: a reader's font may be wider than ours.
+pub(super) fn text_width(text: &str, em: f64, bold: bool) -> f64 {
+    // Measured large, because the library rounds to whole pixels.
+    const MEASURE: f64 = 100.0;
+    let weight = if bold {
+        FontStyle::Bold
+    } else {
+        FontStyle::Normal
+    };
+    let font = (FONT, MEASURE * BITMAP_TEXT.size_per_em, weight).into_font();
+    let width = match register_fonts().map(|()| font.layout_box(text)) {
+        Ok(Ok(((left, _), (right, _)))) => f64::from(right - left),
+        // Cannot happen with a registered font; an estimate is good enough for a layout.
+        _ => 0.6 * MEASURE * text.chars().count() as f64,
+    };
+    1.06 * width * em / MEASURE
+}
+
+/// The text, cut with an ellipsis where it is wider than this.
+pub(super) fn fit(text: &str, em: f64, width: f64) -> String {
+    if text_width(text, em, false) <= width {
+        return text.to_owned();
+    }
+    let chars: Vec<char> = text.chars().collect();
+    (1..chars.len())
+        .rev()
+        .map(|n| chars[..n].iter().collect::<String>().trim_end().to_owned() + "…")
+        .find(|short| text_width(short, em, false) <= width)
+        .unwrap_or_else(|| "…".to_owned())
+}
+
+/// The text in lines that are not wider than this, broken at spaces.
+pub(super) fn wrap(text: &str, em: f64, width: f64) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if text_width(&format!("{line} {word}"), em, false) <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.iter().map(|line| fit(line, em, width)).collect()
+}
+
+/// Fonts are compiled in: a plot looks the same on a machine without any.
+fn register_fonts() -> std::result::Result<(), String> {
+    static REGISTERED: OnceLock<bool> = OnceLock::new();
+    let registered = REGISTERED.get_or_init(|| {
+        [
+            (FontStyle::Normal, notosans::REGULAR_TTF),
+            (FontStyle::Bold, notosans::BOLD_TTF),
+        ]
+        .into_iter()
+        .all(|(style, font)| plotters::style::register_font(FONT, style, font).is_ok())
+    });
+    match registered {
+        true => Ok(()),
+        false => Err("the font that is compiled in cannot be read".to_owned()),
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('"', "&quot;")
+        .replace('<', "&lt;")
+}
+
+/// With the plot's name.
+pub(super) fn named<T>(plot: &str, result: std::result::Result<T, String>) -> Result<T> {
+    result.map_err(|problem| Error::Plot {
+        plot: plot.to_owned(),
+        problem,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn letters_that_the_font_lacks_are_noted_in_a_png_and_kept_in_an_svg() {
+        let scene = |text: &str| {
+            let mut scene = Scene::new(200.0, 40.0);
+            scene.text([10.0, 20.0], text, 12.0, Anchor::Start, Ink::Text);
+            scene
+        };
+        let height = |scene: &Scene| {
+            let png = scene.png().unwrap();
+            png::Decoder::new(png.as_slice())
+                .read_info()
+                .unwrap()
+                .info()
+                .height
+        };
+        assert_eq!(height(&scene("Größe, ά, я")), 80);
+        assert_eq!(height(&scene("评论")), 120);
+        assert!(scene("评论").svg("").unwrap().contains("评论"));
+    }
+}

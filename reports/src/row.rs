@@ -1,0 +1,400 @@
+//! One method configuration over its seeds: a row of the table.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use record::{Kind, Parameters, RunRecord, Status, Tuned};
+use serde::Serialize;
+use serde_json::Value;
+use statistics::{Calibration, Counts, Metric, Ratio, Scores, Summary, jackknife, predicted};
+
+use crate::{
+    format,
+    latency::{self, LatencyCell, SENTENCE},
+};
+
+/// Relative distance of a stored metric from the one that its predictions give that rounding explains.
+const METRIC_TOLERANCE: f64 = 1e-9;
+/// Name of the check that the report makes itself.
+pub const METRIC_CHECK: &str = "metric_follows_from_predictions";
+/// Family of the methods that learn nothing from the texts.
+const FLOOR: &str = "floor";
+
+/// One method configuration over its seeds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Method and variant, unique in the comparison: `lora`, `lora rank=4`.
+    pub label: String,
+    /// Name of the method.
+    pub method: String,
+    /// What the registry says of the method, for its colour and mark; absent in older records.
+    pub kind: Option<Kind>,
+    /// What distinguishes it from the method's defaults.
+    pub variant: String,
+    /// The resolved configuration.
+    pub config: Value,
+    /// The search that found the configuration; absent for one that was given.
+    pub tuned: Option<Tuned>,
+    /// Whether it takes part in the ranking.
+    pub standing: Standing,
+    /// Letters: two rows without a common one differ. Empty unless ranked and compared on three seeds or more.
+    pub letters: String,
+    /// Its runs, by seed.
+    pub runs: Vec<Run>,
+    /// Parameter counts; absent unless a run ended well.
+    pub parameters: Option<Parameters>,
+    /// Main metric over seeds; the interval is over seeds and examples. A diverged seed counts as always answering the
+    /// commonest class.
+    pub metric: Option<Summary>,
+    /// Standard error of the main metric's mean, over seeds and examples.
+    pub standard_error: Option<f64>,
+    /// All metrics over the seeds that ended well, by name.
+    pub metrics: BTreeMap<String, Summary>,
+    /// Mean cross-entropy on the validation split over seeds.
+    pub validation_loss: Option<Summary>,
+    /// Calibration on the validation split, means over seeds.
+    pub calibration: Option<Calibration>,
+    /// Seconds of training steps.
+    pub training_seconds: Option<Summary>,
+    /// Examples trained on per second of training.
+    pub examples_per_second: Option<Summary>,
+    /// Real tokens trained on per second of training.
+    pub tokens_per_second: Option<Summary>,
+    /// Seconds from the start of the process to the end of the first step.
+    pub seconds_to_first_step: Option<Summary>,
+    /// Seconds of a whole run: to the first step, training, evaluating.
+    pub run_seconds: Option<Summary>,
+    /// Peak resident memory, bytes.
+    pub peak_memory_bytes: Option<Summary>,
+    /// Saved weights, head included, bytes.
+    pub file_bytes: Option<Summary>,
+    /// Latency in every setting that was measured: batch sizes, lengths, and mixed with other tasks.
+    pub latency: Vec<LatencyCell>,
+    /// Memory that what is loaded to predict takes beside the backbone, head included, bytes.
+    pub resident_bytes: Option<Summary>,
+    /// Whether every run answers one class whatever the text is.
+    pub one_class: bool,
+    /// Seeds and the scores of each example, for comparing rows; absent for a metric that cannot be taken apart.
+    #[serde(skip)]
+    pub scores: Option<Scores>,
+}
+
+/// Whether a row takes part in the ranking.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Standing {
+    /// At least one run ended well and all of those passed their checks.
+    Ranked,
+    /// A run failed a check, so its numbers mean nothing.
+    Invalid {
+        /// Seed, check and what was measured.
+        reasons: Vec<String>,
+    },
+    /// No run ended well.
+    Unfinished,
+}
+
+impl Standing {
+    /// In a word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ranked => "ranked",
+            Self::Invalid { .. } => "invalid",
+            Self::Unfinished => "unfinished",
+        }
+    }
+}
+
+/// One run of a row, as far as tables need it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Run {
+    /// Id of the record.
+    pub id: String,
+    /// Seed.
+    pub seed: u64,
+    /// How it ended.
+    pub status: Status,
+    /// Final value of the main metric.
+    pub metric: Option<f64>,
+    /// Checks that failed; with one of them the run is invalid.
+    pub failed_checks: Vec<String>,
+}
+
+/// How a run ended, in words.
+pub fn status_text(status: &Status) -> String {
+    match status {
+        Status::Ok => "ok".to_owned(),
+        Status::Diverged { step, reason } => format!("diverged at step {step}: {reason}"),
+        Status::Failed { error } => format!("failed: {error}"),
+        Status::Interrupted => "interrupted".to_owned(),
+    }
+}
+
+/// `method` or `method variant`.
+pub fn method_label(method: &str, variant: &str) -> String {
+    format!("{method} {variant}").trim_end().to_owned()
+}
+
+/// Predicted labels of a run.
+pub fn predictions(record: &RunRecord) -> Option<Vec<u32>> {
+    let logits = &record.outcome.as_ref()?.predictions.logits;
+    Some(logits.iter().map(|l| predicted(l)).collect())
+}
+
+/// Scores of these runs by seed: of those that ended well, and of those that diverged as if they always answered the
+/// commonest label. `None` where the metric cannot be taken apart by example, or no run ended well.
+pub fn scores(records: &[&RunRecord]) -> Option<Scores> {
+    let first = records.iter().find(|r| r.outcome.is_some())?;
+    let metric = Metric::named(&first.asked.dataset.main_metric)?;
+    let classes = first.asked.dataset.labels.len();
+    let labels = &first.outcome.as_ref()?.predictions.labels;
+    let rows = records.iter().filter_map(|record| {
+        let (own, predicted) = match (&record.outcome, &record.status) {
+            (Some(outcome), _) => (&outcome.predictions.labels, predictions(record)?),
+            (None, Status::Diverged { .. }) => {
+                (labels, vec![commonest(labels, classes); labels.len()])
+            }
+            _ => return None,
+        };
+        if own != labels {
+            return None;
+        }
+        let scores = match metric {
+            // Right and wrong exactly; the jackknife gives the same up to rounding.
+            Metric::Accuracy => own
+                .iter()
+                .zip(&predicted)
+                .map(|(l, p)| f64::from(u8::from(l == p)))
+                .collect(),
+            _ => jackknife::scores(metric, own, &predicted, classes).ok()?,
+        };
+        Some((record.asked.seed, scores))
+    });
+    // Of a seed that comes twice the first counts.
+    let rows: BTreeMap<u64, Vec<f64>> = rows.collect::<Vec<_>>().into_iter().rev().collect();
+    Scores::new(rows).ok()
+}
+
+/// The commonest of these labels, the first of equals.
+fn commonest(labels: &[u32], classes: usize) -> u32 {
+    let count = |k: u32| labels.iter().filter(|l| **l == k).count();
+    (0..classes as u32)
+        .rev()
+        .max_by_key(|k| count(*k))
+        .unwrap_or(0)
+}
+
+/// The values that a metric can take.
+pub fn range(metric: &str) -> statistics::Range {
+    match format::in_percent(metric) {
+        true => statistics::Range::Share,
+        false => statistics::Range::Correlation,
+    }
+}
+
+/// Main metric over seeds with the interval over seeds and examples, and its standard error.
+pub fn estimate(scores: &Scores, metric: &str) -> (Summary, f64) {
+    let row = statistics::Row::of(scores, range(metric));
+    let values: Vec<f64> = scores
+        .rows()
+        .map(|r| statistics::mean(r).unwrap_or(f64::NAN))
+        .collect();
+    let summary = Summary {
+        sd: statistics::standard_deviation(&values),
+        values,
+        mean: row.mean,
+        interval: Some(row.interval),
+    };
+    (summary, row.standard_error)
+}
+
+impl Row {
+    /// Of the runs of one trial, by seed.
+    pub fn of(records: &[&RunRecord]) -> Self {
+        let method = &records[0].asked.method;
+        let main = &records[0].asked.dataset.main_metric;
+        let runs: Vec<Run> = records.iter().map(|r| Run::of(r)).collect();
+        let outcomes: Vec<_> = records.iter().filter_map(|r| r.outcome.as_ref()).collect();
+        let costs: Vec<_> = records.iter().filter_map(|r| r.cost.as_ref()).collect();
+
+        let failed = |r: &Run| -> Vec<String> {
+            r.failed_checks
+                .iter()
+                .map(|c| format!("seed {}: {c}", r.seed))
+                .collect()
+        };
+        let reasons: Vec<String> = runs.iter().flat_map(failed).collect();
+        let standing = if !reasons.is_empty() {
+            Standing::Invalid { reasons }
+        } else if outcomes.is_empty() {
+            Standing::Unfinished
+        } else {
+            Standing::Ranked
+        };
+
+        let last: Vec<_> = outcomes
+            .iter()
+            .filter_map(|o| o.evaluations.last())
+            .collect();
+        let names: BTreeSet<&String> = last.iter().flat_map(|e| e.metrics.keys()).collect();
+        let metrics: BTreeMap<String, Summary> = names
+            .into_iter()
+            .filter_map(|name| {
+                let values = last.iter().filter_map(|e| e.metrics.get(name).copied());
+                Some((name.clone(), Summary::of(values)?))
+            })
+            .collect();
+        let calibrations = outcomes
+            .iter()
+            .filter_map(|o| Calibration::of(&o.predictions.labels, &o.predictions.logits));
+        let calibrations: Vec<Calibration> = calibrations.collect();
+        let mean = |f: fn(&Calibration) -> f64| {
+            statistics::mean(&calibrations.iter().map(f).collect::<Vec<_>>())
+        };
+        let calibration = match (mean(|c| c.ece), mean(|c| c.brier), mean(|c| c.nll)) {
+            (Some(ece), Some(brier), Some(nll)) => Some(Calibration { ece, brier, nll }),
+            _ => None,
+        };
+        let scores = scores(records);
+        let estimated = scores.as_ref().map(|s| estimate(s, main));
+        let per_second = |n: usize, seconds: f64| (seconds > 0.0).then(|| n as f64 / seconds);
+        let of_costs = |f: &dyn Fn(&record::Cost) -> Option<f64>| {
+            Summary::of(costs.iter().filter_map(|c| f(c)))
+        };
+        let one = |r: &&RunRecord| {
+            let predicted = predictions(r).unwrap_or_default();
+            predicted.windows(2).all(|w| w[0] == w[1])
+        };
+
+        Self {
+            label: format::visible(&match &method.tuned {
+                None => method_label(&method.name, &method.variant),
+                // What was found is in the configuration; all of it would be a long name.
+                Some(_) => format!("{} (tuned)", method.name),
+            }),
+            tuned: method.tuned.clone(),
+            method: format::visible(&method.name),
+            kind: records.iter().find_map(|r| r.kind.clone()),
+            variant: format::visible(&method.variant),
+            config: method.config.clone(),
+            standing,
+            letters: String::new(),
+            parameters: outcomes.first().map(|o| o.parameters),
+            standard_error: estimated.as_ref().map(|(_, error)| *error),
+            metric: estimated
+                .map(|(summary, _)| summary)
+                .or_else(|| metrics.get(main).cloned()),
+            metrics,
+            validation_loss: Summary::of(last.iter().map(|e| e.loss)),
+            calibration,
+            training_seconds: of_costs(&|c| Some(c.training_seconds)),
+            examples_per_second: of_costs(&|c| per_second(c.examples, c.training_seconds)),
+            tokens_per_second: of_costs(&|c| per_second(c.tokens, c.training_seconds)),
+            seconds_to_first_step: of_costs(&|c| Some(c.seconds_to_first_step)),
+            run_seconds: of_costs(&|c| {
+                Some(c.seconds_to_first_step + c.training_seconds + c.evaluation_seconds)
+            }),
+            peak_memory_bytes: of_costs(&|c| c.peak_memory_bytes.map(|b| b as f64)),
+            file_bytes: of_costs(&|c| Some(c.file_bytes as f64)),
+            latency: latency::cells(&latency::of_records(records)),
+            resident_bytes: of_costs(&|c| c.resident_bytes.map(|b| b as f64)),
+            one_class: !outcomes.is_empty()
+                && records.iter().filter(|r| r.outcome.is_some()).all(one),
+            scores,
+            runs,
+        }
+    }
+
+    /// Whether it learns nothing from the texts: the registry says so, or it answers one class whatever the text is. Such a row
+    /// is shown to know where the bottom is, and never recommended.
+    pub fn is_floor(&self) -> bool {
+        self.one_class || self.kind.as_ref().is_some_and(|k| k.family == FLOOR)
+    }
+
+    /// Parameters that the method trains, divided by the backbone's.
+    pub fn share_of_backbone(&self) -> Option<f64> {
+        let p = self.parameters?;
+        (p.backbone > 0).then(|| p.method as f64 / p.backbone as f64)
+    }
+
+    /// Latency of one real sentence.
+    pub fn sentence(&self, variant: &str) -> Option<&LatencyCell> {
+        self.latency
+            .iter()
+            .find(|c| c.variant == variant && c.setting() == SENTENCE)
+    }
+
+    /// Latency of one real sentence over the bare backbone's of the same process.
+    pub fn over_backbone(&self, variant: &str) -> Option<Ratio> {
+        self.sentence(variant)?.over_backbone
+    }
+
+    /// Runs that ended well, and all runs.
+    pub fn ended_well(&self) -> (usize, usize) {
+        let well = self.runs.iter().filter(|r| r.status == Status::Ok).count();
+        (well, self.runs.len())
+    }
+
+    /// What is wrong with its runs, in words; empty if nothing is.
+    pub fn troubles(&self) -> Vec<String> {
+        let mut troubles = match &self.standing {
+            Standing::Invalid { reasons } => reasons
+                .iter()
+                .map(|r| format!("invalid, check failed: {r}"))
+                .collect(),
+            _ => Vec::new(),
+        };
+        for run in self.runs.iter().filter(|r| r.status != Status::Ok) {
+            let counts = match (&run.status, &self.scores) {
+                (Status::Diverged { .. }, Some(_)) => {
+                    "; it counts as always answering the commonest class"
+                }
+                _ => "",
+            };
+            troubles.push(format::visible(&format!(
+                "seed {} {}{counts}",
+                run.seed,
+                status_text(&run.status)
+            )));
+        }
+        if self.one_class {
+            troubles.push("answers one class whatever the text is".to_owned());
+        }
+        troubles
+    }
+}
+
+impl Run {
+    /// Of a record, with the report's own check of its metric.
+    pub fn of(record: &RunRecord) -> Self {
+        let main = &record.asked.dataset.main_metric;
+        let outcome = record.outcome.as_ref();
+        let metric = outcome.and_then(|o| o.evaluations.last()?.metrics.get(main).copied());
+        let mut failed_checks: Vec<String> = outcome
+            .iter()
+            .flat_map(|o| &o.checks)
+            .filter(|c| !c.passed)
+            .map(|c| format!("{} ({})", c.name, c.detail))
+            .collect();
+        // The report's own check: the metric is what the stored predictions give.
+        let computed = || {
+            let (o, kind) = (outcome?, Metric::named(main)?);
+            let classes = record.asked.dataset.labels.len();
+            let counts = Counts::of(&o.predictions.labels, &predictions(record)?, classes).ok()?;
+            Some(kind.value(&counts))
+        };
+        if let (Some(stored), Some(computed)) = (metric, computed())
+            && (computed - stored).abs() > METRIC_TOLERANCE
+        {
+            failed_checks.push(format!(
+                "{METRIC_CHECK} ({main} is stored as {stored}, the predictions give {computed})"
+            ));
+        }
+        Self {
+            id: record.id.clone(),
+            seed: record.asked.seed,
+            status: record.status.clone(),
+            metric,
+            failed_checks,
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! A table: one set of cells for the terminal, Markdown, LaTeX, CSV and JSON.
+//!
+//! A cell has a text for people and a value for programs. A column has a heading for people, a name for programs, and a rank:
+//! where the width does not suffice, columns of a high rank are left out first, and named. Columns without a rank are in
+//! files for programs only.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{Error, Result, format};
+
+/// What stands where there is no value.
+pub const ABSENT: &str = "–";
+
+/// A column.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Column {
+    /// Name in CSV and JSON.
+    pub name: String,
+    /// Heading in a terminal.
+    pub title: String,
+    /// Heading where there is room.
+    pub long: String,
+    /// Columns of a larger number are left out first; absent for a column that only programs read.
+    pub rank: Option<u8>,
+    /// Whether it holds numbers, which stand on the right.
+    pub number: bool,
+}
+
+impl Column {
+    /// A column of numbers.
+    pub fn number(name: &str, title: &str, long: &str, rank: u8) -> Self {
+        Self {
+            name: name.to_owned(),
+            title: title.to_owned(),
+            long: long.to_owned(),
+            rank: Some(rank),
+            number: true,
+        }
+    }
+
+    /// A column of texts.
+    pub fn text(name: &str, title: &str, long: &str, rank: u8) -> Self {
+        Self {
+            number: false,
+            ..Self::number(name, title, long, rank)
+        }
+    }
+
+    /// A column that only programs read.
+    pub fn hidden(name: &str) -> Self {
+        Self {
+            rank: None,
+            ..Self::number(name, name, name, 0)
+        }
+    }
+}
+
+/// A cell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    /// For people.
+    pub text: String,
+    /// For programs, in basic units (fractions, seconds, bytes, milliseconds); null if there is none.
+    pub value: Value,
+}
+
+impl Cell {
+    /// A text that is its own value.
+    pub fn text(text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self {
+            value: Value::String(text.clone()),
+            text,
+        }
+    }
+
+    /// A value with its text; absent values have no text.
+    pub fn of<T: Into<Value>>(value: Option<T>, text: impl FnOnce() -> String) -> Self {
+        match value {
+            Some(value) => Self {
+                text: text(),
+                value: value.into(),
+            },
+            None => Self {
+                text: ABSENT.to_owned(),
+                value: Value::Null,
+            },
+        }
+    }
+
+    /// A value that only programs read.
+    pub fn hidden<T: Into<Value>>(value: Option<T>) -> Self {
+        Self::of(value, String::new)
+    }
+}
+
+/// A table.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    /// What all rows have in common; may be empty.
+    pub caption: String,
+    /// The columns.
+    pub columns: Vec<Column>,
+    /// The rows, a cell per column.
+    pub rows: Vec<Vec<Cell>>,
+}
+
+impl Table {
+    /// Of texts: the headings, then the rows; the first so many columns hold names, the others numbers.
+    pub fn of_texts(
+        caption: &str,
+        names: usize,
+        headings: &[String],
+        rows: Vec<Vec<String>>,
+    ) -> Self {
+        let column = |(i, title): (usize, &String)| Column {
+            number: i >= names,
+            ..Column::number(title, title, title, 0)
+        };
+        Self {
+            caption: caption.to_owned(),
+            columns: headings.iter().enumerate().map(column).collect(),
+            rows: rows
+                .into_iter()
+                .map(|row| row.into_iter().map(Cell::text).collect())
+                .collect(),
+        }
+    }
+
+    /// The places of the columns that people see.
+    fn shown(&self) -> Vec<usize> {
+        (0..self.columns.len())
+            .filter(|&i| self.columns[i].rank.is_some())
+            .collect()
+    }
+
+    /// The lines of a terminal of this width, the headings first, and the headings of the columns that did not fit.
+    pub fn lines(&self, width: usize) -> (Vec<String>, Vec<&str>) {
+        let chars = |s: &str| s.chars().count();
+        let texts: Vec<Vec<String>> = self
+            .rows
+            .iter()
+            .map(|row| row.iter().map(|c| format::visible(&c.text)).collect())
+            .collect();
+        let rank = |i: usize| self.columns[i].rank.unwrap_or(0);
+        let widest = |i: usize| {
+            let cells = texts.iter().map(|row| chars(&row[i]));
+            cells
+                .chain([chars(&self.columns[i].title)])
+                .max()
+                .unwrap_or(0)
+        };
+        let mut shown = self.shown();
+        // A column without any value says nothing.
+        shown.retain(|&i| rank(i) == 0 || texts.iter().any(|row| row[i] != ABSENT));
+        let mut left_out = Vec::new();
+        let needed = |shown: &[usize]| shown.iter().map(|&i| widest(i) + 2).sum::<usize>();
+        while needed(&shown) > width.saturating_add(2)
+            && let Some(place) = (0..shown.len()).max_by_key(|&k| rank(shown[k]))
+            && rank(shown[place]) > 0
+        {
+            left_out.push(self.columns[shown.remove(place)].long.as_str());
+        }
+        left_out.reverse();
+        let line = |text: &dyn Fn(usize) -> String| {
+            let padded = shown.iter().map(|&i| {
+                let text = text(i);
+                let pad = " ".repeat(widest(i) - chars(&text));
+                match self.columns[i].number {
+                    true => pad + &text,
+                    false => text + &pad,
+                }
+            });
+            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        };
+        let heading = line(&|i| self.columns[i].title.clone());
+        let rows = texts.iter().map(|row| line(&|i| row[i].clone()));
+        (std::iter::once(heading).chain(rows).collect(), left_out)
+    }
+
+    /// For a terminal, with what did not fit named below.
+    pub fn terminal(&self, width: usize) -> String {
+        let (lines, left_out) = self.lines(width);
+        let mut text = lines.join("\n") + "\n";
+        if !left_out.is_empty() {
+            text += &(wrap(
+                &format!("Left out for want of room: {}.", left_out.join(", ")),
+                width,
+            ) + "\n");
+        }
+        text
+    }
+
+    /// As Markdown. What names from files hold is text there: neither HTML nor a new column.
+    pub fn markdown(&self) -> String {
+        let shown = self.shown();
+        let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+        let mut text = line(
+            shown
+                .iter()
+                .map(|&i| markdown_text(&self.columns[i].long))
+                .collect(),
+        );
+        let rule = |i: &usize| {
+            if self.columns[*i].number {
+                "--:"
+            } else {
+                ":--"
+            }
+            .to_owned()
+        };
+        text += &line(shown.iter().map(rule).collect());
+        for row in &self.rows {
+            text += &line(shown.iter().map(|&i| markdown_text(&row[i].text)).collect());
+        }
+        text
+    }
+
+    /// As LaTeX with booktabs: the columns up to this rank, the largest of the column `best` in bold.
+    pub fn latex(&self, most: u8, best: Option<&str>, caption: &str) -> String {
+        let shown: Vec<usize> = self
+            .shown()
+            .into_iter()
+            .filter(|&i| self.columns[i].rank.is_some_and(|r| r <= most))
+            .collect();
+        let bold = best.and_then(|name| {
+            let column = self.columns.iter().position(|c| c.name == name)?;
+            let value = |r: usize| self.rows[r][column].value.as_f64();
+            let row = (0..self.rows.len()).filter(|&r| value(r).is_some());
+            Some((
+                row.max_by(|&a, &b| value(a).unwrap_or(0.0).total_cmp(&value(b).unwrap_or(0.0)))?,
+                column,
+            ))
+        });
+        let line = |cells: Vec<String>| format!("{} \\\\\n", cells.join(" & "));
+        let align: String = shown
+            .iter()
+            .map(|&i| if self.columns[i].number { 'r' } else { 'l' })
+            .collect();
+        let headings = line(
+            shown
+                .iter()
+                .map(|&i| latex_text(&self.columns[i].long))
+                .collect(),
+        );
+        let rows = self.rows.iter().enumerate().map(|(r, row)| {
+            let cell = |&i: &usize| match bold {
+                Some(best) if best == (r, i) => format!("\\textbf{{{}}}", latex_text(&row[i].text)),
+                _ => latex_text(&row[i].text),
+            };
+            line(shown.iter().map(cell).collect())
+        });
+        format!(
+            "% \\usepackage{{booktabs}}\n\\begin{{table}}\n\\centering\n\\caption{{{}}}\n\\begin{{tabular}}{{{align}}}\n\
+             \\toprule\n{headings}\\midrule\n{}\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n",
+            latex_text(caption),
+            rows.collect::<String>()
+        )
+    }
+
+    /// As CSV: the values, absent ones empty. Texts that a spreadsheet would take for a formula get an apostrophe in
+    /// front where `safe` is set; numbers never do.
+    ///
+    /// # Errors
+    /// If it cannot be written; not expected.
+    pub fn csv(&self, safe: bool) -> Result<String> {
+        let cell = |value: &Value| match value {
+            Value::Null => String::new(),
+            Value::String(s) if safe && s.starts_with(['=', '+', '-', '@', '\t', '\r']) => {
+                format!("'{s}")
+            }
+            Value::String(s) => s.clone(),
+            other => other.to_string(),
+        };
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let headings = self
+            .columns
+            .iter()
+            .map(|c| cell(&Value::String(c.name.clone())));
+        writer.write_record(headings)?;
+        for row in &self.rows {
+            writer.write_record(row.iter().map(|c| cell(&c.value)))?;
+        }
+        let bytes = writer
+            .into_inner()
+            .map_err(|e| Error::Csv(e.into_error().into()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// One object per row.
+    pub fn json(&self) -> Value {
+        let object = |row: &Vec<Cell>| {
+            let pairs = self
+                .columns
+                .iter()
+                .zip(row)
+                .map(|(c, cell)| (c.name.clone(), cell.value.clone()));
+            Value::Object(pairs.collect::<Map<_, _>>())
+        };
+        self.rows.iter().map(object).collect()
+    }
+}
+
+/// A text in Markdown: what would be markup is escaped, line breaks are spaces.
+pub fn markdown_text(text: &str) -> String {
+    let mut escaped = String::new();
+    for c in format::visible(&text.replace('\n', " ")).chars() {
+        match c {
+            '<' => escaped += "&lt;",
+            '>' => escaped += "&gt;",
+            '&' => escaped += "&amp;",
+            '\\' | '|' | '`' | '*' | '[' | ']' | '~' => escaped.extend(['\\', c]),
+            _ => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// A text in LaTeX.
+fn latex_text(text: &str) -> String {
+    let mut escaped = String::new();
+    for c in format::visible(text).chars() {
+        match c {
+            '&' | '%' | '$' | '#' | '_' | '{' | '}' => escaped.extend(['\\', c]),
+            '\\' => escaped += "\\textbackslash{}",
+            '~' => escaped += "\\textasciitilde{}",
+            '^' => escaped += "\\textasciicircum{}",
+            '±' => escaped += "$\\pm$",
+            '≈' => escaped += "$\\approx$",
+            '–' => escaped += "--",
+            '−' => escaped += "$-$",
+            _ => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// Breaks lines at spaces; control characters are written out.
+pub fn wrap(text: &str, width: usize) -> String {
+    let mut lines = vec![String::new()];
+    let mut length = 0;
+    for word in text.split_whitespace().map(format::visible) {
+        let chars = word.chars().count();
+        if length > 0 && length + 1 + chars > width {
+            lines.push(String::new());
+            length = 0;
+        }
+        let Some(line) = lines.last_mut() else { break };
+        if length > 0 {
+            line.push(' ');
+            length += 1;
+        }
+        line.push_str(&word);
+        length += chars;
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn example() -> Table {
+        let row = |name: &str, value: f64| {
+            vec![
+                Cell::text(name),
+                Cell::of(Some(value), || format!("{:.1} ± 0.5", 100.0 * value)),
+                Cell::of(None::<f64>, String::new),
+                Cell::hidden(Some(7)),
+            ]
+        };
+        Table {
+            caption: String::new(),
+            columns: vec![
+                Column::text("method", "method", "method", 0),
+                Column::number("accuracy", "acc.", "accuracy (%)", 1),
+                Column::number("time", "time", "training time", 2),
+                Column::hidden("seeds"),
+            ],
+            rows: vec![
+                row("lo|ra <b>", 0.85),
+                row("-full", 0.9),
+                row("=1+\"2\",3", -0.1),
+            ],
+        }
+    }
+
+    #[test]
+    fn a_terminal_leaves_out_what_does_not_fit_and_says_so() {
+        let text = example().terminal(80);
+        assert_eq!(text.lines().next().unwrap(), "method            acc.");
+        assert!(!text.contains("Left out"), "an empty column is not missed");
+        let narrow = example().terminal(12);
+        assert!(narrow.starts_with("method\nlo|ra <b>\n"), "{narrow}");
+        assert!(
+            narrow.replace('\n', " ").contains("room: accuracy (%)."),
+            "{narrow}"
+        );
+    }
+
+    #[test]
+    fn names_from_files_are_no_markup_in_markdown_and_latex() {
+        let text = example().markdown();
+        assert!(
+            text.contains("| lo\\|ra &lt;b&gt; | 85.0 ± 0.5 | – |"),
+            "{text}"
+        );
+        assert_eq!(markdown_text("a\nb\x1b[0m"), "a b\\\\u{1b}\\[0m");
+        let text = example().latex(1, Some("accuracy"), "50 % of all_things");
+        assert!(
+            text.contains("-full & \\textbf{90.0 $\\pm$ 0.5} \\\\"),
+            "{text}"
+        );
+        assert!(text.contains("\\caption{50 \\% of all\\_things}"), "{text}");
+        assert!(!text.contains("training time"));
+    }
+
+    #[test]
+    fn a_spreadsheet_takes_no_name_for_a_formula_and_every_number_as_one() {
+        let text = example().csv(true).unwrap();
+        assert_eq!(
+            text,
+            "method,accuracy,time,seeds\nlo|ra <b>,0.85,,7\n'-full,0.9,,7\n\"'=1+\"\"2\"\",3\",-0.1,,7\n"
+        );
+        assert!(example().csv(false).unwrap().contains("\n-full,"));
+    }
+
+    #[test]
+    fn json_has_values_under_the_names_of_columns() {
+        let json = example().json();
+        assert_eq!(json[1]["accuracy"], 0.9);
+        assert_eq!(json[1]["time"], Value::Null);
+    }
+
+    #[test]
+    fn lines_break_at_spaces() {
+        assert_eq!(wrap("one two three", 7), "one two\nthree");
+    }
+}

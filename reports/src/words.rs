@@ -1,0 +1,99 @@
+//! The words for what statistics show. Every table, plot, page and command takes them from here.
+//!
+//! Four things can be said of two methods ([`Verdict`]). *Undecided* must never be read as *equal*: it stands with "neither a
+//! difference nor equivalence is shown", and where it can be known, with what would decide.
+
+use statistics::{FEWEST_SEEDS, Margin, Verdict};
+
+use crate::{comparison::Needs, format};
+
+/// A verdict on the first of two methods, in a table's cell.
+pub fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Better => "better",
+        Verdict::Worse => "worse",
+        Verdict::Equivalent => "equivalent",
+        Verdict::Undecided => "undecided",
+    }
+}
+
+/// A verdict in full, e.g. `equivalent within 1.0 points`.
+pub fn verdict_in_full(verdict: Verdict, metric: &str, margin: Margin) -> String {
+    match verdict {
+        Verdict::Equivalent => format!(
+            "equivalent within {}",
+            format::metric_difference(metric, margin.get())
+        ),
+        other => self::verdict(other).to_owned(),
+    }
+}
+
+/// What stands instead of a verdict where too few seeds are shared for one.
+pub const NOT_TESTED: &str = "not tested";
+/// What is said wherever something is undecided.
+pub const UNDECIDED: &str =
+    "Undecided is not equal: neither a difference nor equivalence is shown.";
+/// The test behind every verdict, for legends.
+pub const TEST: &str = "crossed seeds and examples after Obuchowski and Rockette, Holm, 5 %";
+
+/// How to read letters and verdicts under a table.
+pub fn legend(metric: &str, margin: Margin) -> String {
+    format!(
+        "Methods without a common letter differ ({TEST}); a shared letter does not say that they are equal. Verdicts are \
+         against the highest mean; equivalent means within {}. {UNDECIDED}",
+        format::metric_difference(metric, margin.get())
+    )
+}
+
+/// That so many seeds are too few to rank anything.
+pub fn too_few_seeds(seeds: usize) -> String {
+    format!(
+        "With {} nothing is ranked: another seed may give another order, and a verdict needs {FEWEST_SEEDS}. Run the same \
+         command with --seeds {FEWEST_SEEDS} or more.",
+        format::plural(seeds, "seed")
+    )
+}
+
+/// What would decide a pair, e.g. `wants about 12 more seeds (34 min) or 1,800 more examples`.
+pub fn needs(needs: &Needs) -> String {
+    let seeds = needs.more_seeds.map(|n| {
+        let time = match needs.seconds {
+            Some(s) if n > 0 => format!(" ({})", format::seconds(s)),
+            _ => String::new(),
+        };
+        format!("{}{time}", format::plural(n, "more seed"))
+    });
+    let examples = needs
+        .more_examples
+        .map(|n| format!("{} more examples", format::count(n)));
+    match (seeds, examples) {
+        (Some(a), Some(b)) => format!("wants about {a} or {b}"),
+        (Some(a), None) => format!("wants about {a}"),
+        (None, Some(b)) => format!("wants about {b}; more seeds alone do not decide it"),
+        (None, None) => "wants both more seeds and more examples".to_owned(),
+    }
+}
+
+/// The sentence that names the recommended method.
+pub fn shown_near_best(
+    label: &str,
+    parameters: Option<usize>,
+    metric: &str,
+    margin: Margin,
+) -> String {
+    let parameters = parameters.map_or(String::new(), |p| {
+        format!(", with {} trained parameters", format::count(p))
+    });
+    format!(
+        "The cheapest method shown to be less than {} behind the best is {label}{parameters}.",
+        format::metric_difference(metric, margin.get())
+    )
+}
+
+/// The sentence that stands where no method is shown to be near the best.
+pub fn none_near_best(metric: &str, margin: Margin) -> String {
+    format!(
+        "No method is shown to be less than {} behind the best, so none is recommended.",
+        format::metric_difference(metric, margin.get())
+    )
+}

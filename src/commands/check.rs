@@ -1,0 +1,98 @@
+//! `check`: every YAML, and the plan of a comparison, without training; all problems at once.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::{
+    exit,
+    plan::{self, RunPlan, Shared},
+    study,
+    train::{
+        prepared::Prepared,
+        recipe::{self, Recipe},
+    },
+};
+
+/// `check`.
+///
+/// # Errors
+/// If standard output cannot be written. Problems are printed, all of them, and the exit code says whether there were any.
+pub fn check(comparison: Option<&Shared>) -> Result<ExitCode> {
+    let mut problems = Vec::new();
+    let mut said = Ok(());
+    let mut count = 0;
+    let mut one = |what: String, result: Result<()>| {
+        count += 1;
+        match result {
+            Ok(()) => {
+                if let Err(e) = say!("ok  {what}") {
+                    said = Err(e);
+                }
+            }
+            Err(e) => problems.push(format!("{what}: {e:#}")),
+        }
+    };
+    one(
+        "recipe".into(),
+        recipe::budgets().and_then(|budgets| {
+            budgets
+                .keys()
+                .try_for_each(|b| Recipe::resolve(b, &Default::default(), 1000).map(drop))
+        }),
+    );
+    for entry in methods::registry::ALL {
+        one(
+            format!("method {}", entry.name),
+            methods::resolve(entry.name, &Default::default())
+                .and_then(|_| methods::search(entry.name))
+                .map(drop)
+                .map_err(Into::into),
+        );
+    }
+    for name in backbone::names() {
+        one(
+            format!("backbone {name}"),
+            backbone::spec(name).map(drop).map_err(Into::into),
+        );
+    }
+    for name in datasets::names() {
+        one(
+            format!("data set {name}"),
+            datasets::spec(name).map(drop).map_err(Into::into),
+        );
+    }
+    for name in study::names() {
+        one(format!("study {name}"), study::study(name).map(drop));
+    }
+    if let Some(shared) = comparison {
+        let dataset = &shared.data.name;
+        let plans = shared.plan().and_then(|(base, overrides)| {
+            let prepared = Prepared::load(&base)?;
+            Ok((plan::trials(&[], &overrides)?, base, prepared))
+        });
+        match plans {
+            Err(e) => one(format!("comparison on {dataset}"), Err(e)),
+            Ok((trials, base, prepared)) => {
+                for trial in trials {
+                    let what = format!("{dataset} with {}", trial.method);
+                    let plan = RunPlan {
+                        trial,
+                        ..base.clone()
+                    };
+                    one(what, prepared.asked(&plan).map(drop));
+                }
+            }
+        }
+    }
+    said?;
+    say!("{count} checked, {} with problems", problems.len())?;
+    for problem in &problems {
+        eprintln!("error: {problem}");
+    }
+    Ok(if problems.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(exit::BAD_INPUT)
+    })
+}

@@ -1,0 +1,41 @@
+//! `export`: saved weights in the format of another library.
+
+use std::{path::Path, process::ExitCode};
+
+use anyhow::Result;
+
+use crate::{
+    folders,
+    formats::{self, Export, Format},
+    prepare::Files,
+    weights,
+};
+
+/// `export`.
+///
+/// # Errors
+/// On bad input, or if the format cannot hold the weights.
+pub fn export(
+    folder: &Path,
+    format: Format,
+    out: &Path,
+    separate_head: bool,
+    backbone: Option<&str>,
+    offline: bool,
+) -> Result<ExitCode> {
+    folders::check_empty(out)?;
+    let config = weights::read_config(folder)?;
+    let files = Files::new(offline)?;
+    let loaded = weights::task_backbone(&files, &config, backbone)?;
+    let task = weights::load(folder, &loaded)?;
+    let export = Export {
+        task: &task,
+        loaded: &loaded,
+        separate_head,
+    };
+    if let Some(note) = formats::export(&export, format, out)? {
+        eprintln!("note: {note}");
+    }
+    say!("{}", out.display())?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,391 @@
+//! `latency`: times saved weights side by side, without training.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use backbone::Backbone;
+use datasets::{Encoded, Split};
+use record::Latency;
+use reports::{
+    format,
+    latency::{self as overhead, BACKBONE, noise_floor, overhead_text},
+    measurement::Measurement,
+    table::Table,
+};
+use serde_json::json;
+use statistics::Ratio;
+
+use crate::{
+    latency::{
+        Contender, Effort, bare_contenders, copies, length_cells, measure_cell, own,
+        sentence_cells, task_contenders,
+    },
+    plan::DataChoice,
+    prepare::{Files, LoadedBackbone},
+    weights::{self, Task},
+};
+
+/// Tokens of a pass at most.
+const MOST_TOKENS: usize = 1 << 20;
+/// Seconds for a cell at most: a day.
+const MOST_SECONDS: f64 = 86_400.0;
+
+/// What is timed.
+pub struct Asked {
+    /// Folders of saved weights over one backbone.
+    pub weights: Vec<PathBuf>,
+    /// Batch sizes.
+    pub batches: Vec<usize>,
+    /// Lengths in tokens.
+    pub lengths: Vec<usize>,
+    /// The data set whose validation sentences are timed too; that of the first weights where absent.
+    pub dataset: Option<String>,
+    /// How a file is read.
+    pub options: datasets::FileOptions,
+    /// Whether texts of fixed length only are timed.
+    pub no_sentences: bool,
+    /// Seconds for each batch size and length.
+    pub seconds: f64,
+    /// The backbone; the one that the first weights name where absent.
+    pub backbone: Option<String>,
+    /// Whether the network is off.
+    pub offline: bool,
+    /// Folder of a comparison whose report shall show the tables.
+    pub out: Option<PathBuf>,
+    /// Whether JSON is printed.
+    pub json: bool,
+}
+
+/// Weights under measurement.
+struct Measured {
+    name: String,
+    folder: PathBuf,
+    task: Task,
+    copies: Vec<Task>,
+    backbone: Backbone,
+    merged: Option<Backbone>,
+}
+
+/// `latency`.
+///
+/// # Errors
+/// If weights, backbone or data are not found.
+pub fn latency(asked: &Asked) -> Result<ExitCode> {
+    for (flag, values) in [("--batches", &asked.batches), ("--lengths", &asked.lengths)] {
+        for value in values {
+            ensure!(
+                (1..=MOST_TOKENS).contains(value),
+                "{flag} {value}: accepted: 1 to {MOST_TOKENS}"
+            );
+        }
+    }
+    let most = |values: &[usize]| values.iter().copied().max().unwrap_or(0);
+    let (batch, length) = (most(&asked.batches), most(&asked.lengths));
+    ensure!(
+        batch * length <= MOST_TOKENS,
+        "--batches {batch} with --lengths {length}: a pass of {} tokens; at most {MOST_TOKENS} are timed",
+        batch * length
+    );
+    ensure!(
+        asked.seconds > 0.0 && asked.seconds <= MOST_SECONDS,
+        "--seconds {}: accepted: above 0, to {MOST_SECONDS}",
+        asked.seconds
+    );
+    let files = Files::new(asked.offline)?;
+    let first = weights::read_config(&asked.weights[0])?;
+    let named = asked.backbone.as_ref().unwrap_or(&first.backbone);
+    let loaded = files.backbone(named, &Default::default())?.load()?;
+    let mut all = Vec::new();
+    for folder in &asked.weights {
+        let task = weights::load(folder, &loaded)?;
+        let backbone = loaded.backbone.clone().with_pooling(task.config.pooling)?;
+        all.push(Measured {
+            name: name_of(folder, &asked.weights, &task),
+            copies: copies(folder, &loaded, &*task.method)?,
+            merged: task.method.merge(&backbone).ok(),
+            folder: folder.clone(),
+            backbone,
+            task,
+        });
+    }
+
+    let effort = Effort {
+        budget: Duration::from_secs_f64(asked.seconds),
+        most: 1000,
+    };
+    let sizes: Vec<_> = asked.batches.iter().map(|b| (*b, effort)).collect();
+    let vocabulary = loaded.tokenizer.vocabulary_size();
+    let mut cells = length_cells(vocabulary, &asked.lengths, &sizes)?;
+    match sentences(&files, asked, &all[0].task, &loaded) {
+        Ok(Some(examples)) => cells.extend(sentence_cells(&examples, &sizes)?),
+        Ok(None) => {}
+        Err(error) if asked.dataset.is_none() => {
+            eprintln!("note: no real sentences are timed: {error:#}; --dataset names others");
+        }
+        Err(error) => return Err(error),
+    }
+
+    // Rows: whose they are, and how they ran.
+    let mut names: Vec<String> = vec!["–".into(); 2];
+    let mut contenders = bare_contenders(&all[0].backbone, &all[0].task.head);
+    for m in &all {
+        let own = task_contenders(&m.backbone, &m.task, &m.copies, m.merged.as_ref());
+        names.extend(own.iter().map(|_| m.name.clone()));
+        contenders.extend(own);
+    }
+    let shared: Vec<&Measured> = all
+        .iter()
+        .filter(|m| m.task.method.backbone().is_none())
+        .collect();
+    if shared.len() > 1 {
+        names.push("all of them".into());
+        contenders.push(Contender {
+            variant: format!("mixed_{}", shared.len()),
+            backbone: shared[0].backbone.clone(),
+            tasks: shared.iter().map(|m| own(&m.task)).collect(),
+        });
+    }
+    let mut rows: Vec<(usize, Latency)> = Vec::new();
+    for (i, cell) in cells.iter().enumerate() {
+        if asked.seconds * cells.len() as f64 > 2.0 {
+            eprintln!(
+                "[{}/{}] batch {}, {}",
+                i + 1,
+                cells.len(),
+                cell.batch,
+                length_name(cell.length)
+            );
+        }
+        rows.extend(measure_cell(&contenders, cell)?);
+    }
+    show(
+        &rows,
+        &names,
+        &contenders,
+        &all,
+        asked.json,
+        asked.out.as_deref(),
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn length_name(length: Option<usize>) -> String {
+    length.map_or("sentences".to_owned(), |n| format!("{n} tokens"))
+}
+
+/// The method's name, with the folder's where several weights have one method.
+fn name_of(folder: &Path, all: &[PathBuf], task: &Task) -> String {
+    let method = &task.config.method;
+    let others = all.iter().filter(|other| other.as_path() != folder);
+    let same = others
+        .filter_map(|other| weights::read_config(other).ok())
+        .any(|config| config.method == *method);
+    let name = folder.file_name().unwrap_or(folder.as_os_str());
+    if same {
+        format!("{method} ({})", name.to_string_lossy())
+    } else {
+        method.clone()
+    }
+}
+
+/// Real sentences: of the data set that is named, or that the weights were trained on.
+fn sentences(
+    files: &Files,
+    asked: &Asked,
+    task: &Task,
+    loaded: &LoadedBackbone,
+) -> Result<Option<Encoded>> {
+    if asked.no_sentences {
+        return Ok(None);
+    }
+    let data = files.data(&DataChoice {
+        name: asked
+            .dataset
+            .clone()
+            .unwrap_or_else(|| task.config.dataset.clone()),
+        options: asked.options.clone(),
+        stand_in: false,
+        stand_in_for: None,
+    })?;
+    let examples = data.dataset.split(Split::Validation);
+    let max = task.config.max_tokens;
+    let encoded = loaded.tokenizer.encode_cached(examples, max, files.cache());
+    Ok(Some(encoded.context("tokenising the sentences")?))
+}
+
+fn show(
+    rows: &[(usize, Latency)],
+    names: &[String],
+    contenders: &[Contender<'_>],
+    all: &[Measured],
+    as_json: bool,
+    out: Option<&Path>,
+) -> Result<()> {
+    let latencies: Vec<Latency> = rows.iter().map(|(_, l)| l.clone()).collect();
+    let noise = noise_floor(&[&latencies], None);
+    let memory = |m: &Measured| -> Result<(u64, u64)> {
+        Ok((
+            crate::task_library::weights_bytes(&m.folder)?,
+            m.task.resident_bytes(&m.backbone),
+        ))
+    };
+    if as_json {
+        let cells: Vec<_> = rows
+            .iter()
+            .map(|(i, l)| {
+                json!({
+                    "weights": names[*i], "variant": l.variant, "batch": l.batch, "length": l.length,
+                    "samples": l.samples, "p50_ms": l.p50_ms, "p90_ms": l.p90_ms, "p99_ms": l.p99_ms,
+                    "rows_per_second": l.batch as f64 / l.p50_ms * 1e3, "overhead": over_backbone(rows, l).map(|r| r.ratio - 1.0),
+                })
+            })
+            .collect();
+        let weights = all
+            .iter()
+            .map(|m| {
+                let (file, resident) = memory(m)?;
+                Ok(json!({
+                    "weights": m.name, "folder": m.folder, "method": m.task.config.method,
+                    "file_bytes": file, "resident_bytes": resident,
+                }))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let value = json!({
+            "noise_floor": noise, "circumstances": crate::measure::circumstances(None),
+            "cells": cells, "weights": weights,
+        });
+        say!("{}", serde_json::to_string_pretty(&value)?)?;
+        return Ok(());
+    }
+    let bytes = |n: u64| format::bytes(n as f64);
+    let sizes = all
+        .iter()
+        .map(|m| {
+            let (file, resident) = memory(m)?;
+            Ok([m.name.clone(), bytes(file), bytes(resident)])
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let found = measurement(rows, names, contenders, &sizes, noise);
+    for table in &found.tables {
+        if !table.caption.is_empty() {
+            say!(
+                "{}: p50/p99 in ms, and p50 over the backbone's",
+                table.caption
+            )?;
+        }
+        say!("{}", table.terminal(usize::MAX).trim_end())?;
+    }
+    for sentence in &found.sentences {
+        say!("{sentence}")?;
+    }
+    if let Some(out) = out {
+        let path = found.write(&out.join("latency"))?;
+        eprintln!(
+            "wrote {}; peftbench report --records {} shows it",
+            path.display(),
+            out.display()
+        );
+    }
+    Ok(())
+}
+
+/// What was measured as tables: one per batch size, and the sizes of the weights.
+fn measurement(
+    rows: &[(usize, Latency)],
+    names: &[String],
+    contenders: &[Contender<'_>],
+    sizes: &[[String; 3]],
+    noise: Option<f64>,
+) -> Measurement {
+    let batches: BTreeSet<usize> = rows.iter().map(|(_, l)| l.batch).collect();
+    let mut tables = Vec::new();
+    for batch in batches {
+        // In the order of measurement.
+        let mut lengths: Vec<Option<usize>> = Vec::new();
+        for (_, l) in rows.iter().filter(|(_, l)| l.batch == batch) {
+            if !lengths.contains(&l.length) {
+                lengths.push(l.length);
+            }
+        }
+        let titles = ["weights".to_owned(), "variant".to_owned()];
+        let headings: Vec<String> = titles
+            .into_iter()
+            .chain(lengths.iter().map(|l| length_name(*l)))
+            .collect();
+        let mut cells = Vec::new();
+        for (i, contender) in contenders.iter().enumerate() {
+            let cell = |length: &Option<usize>| {
+                let found = rows
+                    .iter()
+                    .find(|(j, l)| *j == i && l.batch == batch && l.length == *length);
+                let Some((_, l)) = found else {
+                    return "–".to_owned();
+                };
+                let over = match over_backbone(rows, l) {
+                    Some(o) if contender.variant != BACKBONE => {
+                        format!("{} at ", overhead_text(&o, noise))
+                    }
+                    _ => String::new(),
+                };
+                // The ratio first: two rows may have been timed in two states of the machine.
+                let p99 = match l.samples >= overhead::PASSES_FOR_P99 {
+                    true => format::ms(l.p99_ms),
+                    false => "–".to_owned(),
+                };
+                format!("{over}{}/{p99}", format::ms(l.p50_ms))
+            };
+            let measured: Vec<String> = lengths.iter().map(cell).collect();
+            if measured.iter().any(|c| c != "–") {
+                let mut line = vec![names[i].clone(), contender.variant.clone()];
+                line.extend(measured);
+                cells.push(line);
+            }
+        }
+        tables.push(Table::of_texts(
+            &format!("batch {batch}"),
+            2,
+            &headings,
+            cells,
+        ));
+    }
+    let titles = ["weights", "file", "loaded"].map(str::to_owned);
+    tables.push(Table::of_texts(
+        "",
+        1,
+        &titles,
+        sizes.iter().map(|row| row.to_vec()).collect(),
+    ));
+    let machine = crate::measure::circumstances(None);
+    Measurement {
+        title: "Latency by batch and length".into(),
+        description: format!(
+            "p50/p99 in ms of one pass, and p50 over the backbone's, all variants in turn on {}, {}. mixed_N: the batch is \
+             divided among N tasks of the method. Below: what the weights take on disk and, loaded, beside the backbone.",
+            machine.processor,
+            format::plural(machine.threads, "thread")
+        ),
+        tables,
+        sentences: vec![match noise {
+            Some(noise) => format!(
+                "≈: below the noise floor of {:.1} %, which two measurements of the backbone keep below in 19 of 20 settings",
+                100.0 * noise
+            ),
+            None => "no noise floor: no setting was measured".to_owned(),
+        }],
+    }
+}
+
+/// Median over the backbone's in the same setting of this process.
+fn over_backbone(rows: &[(usize, Latency)], l: &Latency) -> Option<Ratio> {
+    let same = |(_, b): &&(usize, Latency)| {
+        b.variant == BACKBONE && b.batch == l.batch && b.length == l.length
+    };
+    let (_, backbone) = rows.iter().find(same)?;
+    let process = [l.clone(), backbone.clone()];
+    overhead::over_backbone(&[&process], &l.variant, (l.batch, l.length))
+}

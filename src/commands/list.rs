@@ -1,0 +1,87 @@
+//! `list`: methods, data sets, backbones, studies, runs.
+
+use std::{path::Path, process::ExitCode};
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::{capabilities, execute::progress, records, study};
+
+/// What can be listed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Kind {
+    /// Methods with what each can do (found out by trying it); as JSON with their defaults too.
+    Methods,
+    /// Data sets.
+    Datasets,
+    /// Backbones.
+    Backbones,
+    /// Studies for sweep.
+    Studies,
+    /// Runs that have a record.
+    Runs,
+}
+
+/// `list`.
+///
+/// # Errors
+/// If a YAML is not valid or records cannot be read.
+pub fn list(what: Kind, folder: &Path, as_json: bool) -> Result<ExitCode> {
+    let rows: Vec<(String, serde_json::Value, String)> = match what {
+        Kind::Methods if !as_json => {
+            say!("{}", capabilities::table()?.trim_end())?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Kind::Methods => capabilities::json()?
+            .into_iter()
+            .map(|(name, value)| (name, value, String::new()))
+            .collect(),
+        Kind::Datasets => datasets::names()
+            .map(|name| {
+                let spec = datasets::spec(name)?;
+                let metrics: Vec<_> = spec.metrics.iter().map(|m| m.name()).collect();
+                let about = format!("{}; {} ({})", metrics.join(", "), spec.citation, spec.licence);
+                Ok((name.to_owned(), serde_json::json!({ "metrics": metrics, "licence": spec.licence, "citation": spec.citation }), about))
+            })
+            .collect::<Result<_>>()?,
+        Kind::Backbones => backbone::names()
+            .map(|name| {
+                let spec = backbone::spec(name)?;
+                let value = serde_json::json!({ "about": spec.about, "licence": spec.licence, "pooling": spec.pooling, "head": spec.head });
+                Ok((spec.name, value, spec.about))
+            })
+            .collect::<Result<_>>()?,
+        Kind::Studies => study::names()
+            .map(|name| {
+                let spec = study::study(name)?;
+                let value = serde_json::json!({ "title": spec.title, "question": spec.question, "runs_per_seed": spec.runs(1) });
+                let about = format!("{} ({} runs per seed)", spec.question, spec.runs(1));
+                Ok((spec.name, value, about))
+            })
+            .collect::<Result<_>>()?,
+        Kind::Runs => records::read(folder)?
+            .iter()
+            .map(|record| {
+                let asked = &record.asked;
+                let about = format!(
+                    "{} {} {} seed {}: {}",
+                    asked.dataset.name, asked.method.name, asked.method.variant, asked.seed, progress::summary(record)
+                );
+                Ok((record.id.clone(), serde_json::json!({ "dataset": asked.dataset.name, "method": asked.method.name, "variant": asked.method.variant, "seed": asked.seed, "status": record.status }), about))
+            })
+            .collect::<Result<_>>()?,
+    };
+    if as_json {
+        let map: serde_json::Map<_, _> = rows
+            .into_iter()
+            .map(|(name, value, _)| (name, value))
+            .collect();
+        say!("{}", serde_json::to_string_pretty(&map)?)?;
+    } else {
+        let width = rows.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
+        for (name, _, about) in rows {
+            say!("{name:width$}  {about}")?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

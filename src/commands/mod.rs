@@ -1,0 +1,23 @@
+//! One file per command. Each takes plain values, does what was asked, prints the result on standard output and says
+//! with its exit code how it ended.
+
+pub mod check;
+pub mod compare;
+pub mod domains;
+pub mod evaluate;
+pub mod export;
+pub mod fetch;
+pub mod import;
+pub mod latency;
+pub mod list;
+pub mod plan_only;
+pub mod predict;
+pub mod recommend;
+pub mod report;
+pub mod run_plan;
+pub mod status;
+pub mod sweep;
+pub mod tasks;
+pub mod train;
+pub mod tune;
+pub mod work;

@@ -1,0 +1,84 @@
+//! `report`: tables, plots and the page from records; `--compare`: what changed between two folders of records.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Result, ensure};
+use reports::{Comparison, Findings, Margin, Report, changes, tables};
+
+use crate::{execute::progress::Verbosity, output, records};
+
+/// What all records of a folder say.
+///
+/// # Errors
+/// If records, studies or measurements cannot be read.
+pub fn of_folder(folder: &Path) -> Result<Report> {
+    let records = records::read(folder)?;
+    ensure!(
+        !records.is_empty(),
+        "{}: no records there; run peftbench compare first",
+        folder.display()
+    );
+    Ok(Report::new(
+        records,
+        Findings::read(folder)?,
+        Margin::POINT,
+    )?)
+}
+
+/// `report`.
+///
+/// # Errors
+/// If there are no records or the report cannot be written.
+pub fn report(folder: &Path, out: Option<&Path>, json: bool) -> Result<ExitCode> {
+    let report = of_folder(folder)?;
+    let files = report.write(out.unwrap_or(folder), true)?;
+    if json {
+        let all: Vec<_> = report.comparisons.iter().map(tables::json).collect();
+        say!("{}", serde_json::to_string_pretty(&all)?)?;
+    } else {
+        let comparisons: Vec<&Comparison> = report.comparisons.iter().collect();
+        show(&comparisons, &[], Verbosity::Normal)?;
+        say!("Claims, tested here (claims.md has the evidence):")?;
+        for claim in &report.claims {
+            say!("  {:<14} {}", claim.verdict.words(), claim.claim)?;
+        }
+    }
+    for file in files {
+        eprintln!("wrote {}", file.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `report --compare`: what changed from one folder of records to another.
+///
+/// # Errors
+/// If records cannot be read.
+pub fn compare(before: &Path, after: &Path, json: bool) -> Result<ExitCode> {
+    let changes = changes::changes(&records::read(before)?, &records::read(after)?);
+    if json {
+        say!("{}", serde_json::to_string_pretty(&changes)?)?;
+    } else {
+        say!("{}", changes::terminal(&changes).trim_end())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints comparisons, and says which files hold the report.
+///
+/// # Errors
+/// If standard output cannot be written.
+pub fn show(comparisons: &[&Comparison], files: &[PathBuf], verbosity: Verbosity) -> Result<()> {
+    let (width, colour) = (output::terminal_width(), output::colour());
+    for comparison in comparisons {
+        say!("{}", tables::terminal(comparison, width, colour))?;
+    }
+    if verbosity == Verbosity::Normal {
+        for file in files {
+            eprintln!("wrote {}", file.display());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! `sweep`: makes the runs of a study and draws its curve.
+
+use std::{collections::BTreeMap, path::Path, process::ExitCode};
+
+use anyhow::{Result, ensure};
+use record::Status;
+use reports::{
+    format,
+    studies::{self, Manifest, PointPlan, SeriesPlan, Study},
+};
+
+use crate::{
+    execute::{
+        local::{self, How, Planned},
+        progress::Verbosity,
+    },
+    exit, folders, output,
+    plan::{self, RunPlan, Shared},
+    signals::Signals,
+    study::{folder, plain, points, study},
+};
+
+/// `sweep`.
+///
+/// # Errors
+/// On bad input.
+pub fn sweep(shared: &Shared, name: &str, seeds: Option<usize>, how: How) -> Result<ExitCode> {
+    let spec = study(name)?;
+    let verbosity = how.verbosity;
+    let (base, mut user) = shared.plan()?;
+    user.insert("recipe".to_owned(), base.recipe.clone());
+    user.insert("backbone".to_owned(), base.backbone_overrides.clone());
+    for owner in user.keys().filter(|o| *o != "recipe" && *o != "backbone") {
+        ensure!(
+            spec.series.iter().any(|s| s.method == *owner),
+            "--set {owner}.…: '{owner}' is not among the methods of the study {}",
+            spec.name
+        );
+    }
+    let seeds = plan::seeds(seeds, &base.budget)?;
+    let main = base.out.clone();
+    let base = RunPlan {
+        out: folder(&main, &spec.name),
+        ..base
+    };
+    folders::check_writable(&folders::records_folder(&base.out))?;
+    let signals = Signals::handle()?;
+    let points = points(&spec, &base, &user, &seeds)?;
+
+    // Every run is checked before the first one starts; what this backbone or data cannot have is left out and said.
+    let plans: Vec<RunPlan> = points.iter().flat_map(|p| p.plans.clone()).collect();
+    let mut checked = local::plan_all(plans.into_iter()).into_iter();
+    let mut manifest = Manifest {
+        name: spec.name.clone(),
+        title: spec.title.clone(),
+        question: spec.question.clone(),
+        reference: spec.reference.clone(),
+        curves: spec.curves,
+        axis: spec.axis()?,
+        series: spec
+            .series
+            .iter()
+            .map(|s| SeriesPlan {
+                label: s.label().to_owned(),
+                method: s.method.clone(),
+                points: Vec::new(),
+            })
+            .collect(),
+        left_out: Vec::new(),
+    };
+    let (mut planned, mut first_error) = (Vec::new(), None);
+    let mut impossible: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for point in &points {
+        let series = &mut manifest.series[point.series];
+        let label = plain(&point.label);
+        // All of a point's results are taken, also behind the first error.
+        let runs: Vec<Result<Planned>> = checked.by_ref().take(point.plans.len()).collect();
+        match runs.into_iter().collect::<Result<Vec<Planned>>>() {
+            Ok(runs) => {
+                series.points.push(PointPlan {
+                    value: point.label.as_f64(),
+                    runs: runs.iter().map(|r| r.id.clone()).collect(),
+                    label: label.clone(),
+                });
+                let name = format!("{} {label}", spec.series[point.series].label());
+                let named = |run| Planned {
+                    label: name.clone(),
+                    ..run
+                };
+                planned.push(runs.into_iter().map(named).collect::<Vec<_>>().into_iter());
+            }
+            Err(e) => {
+                impossible
+                    .entry((label, format!("{e:#}")))
+                    .or_default()
+                    .push(series.label.clone());
+                first_error.get_or_insert(e);
+            }
+        }
+    }
+    manifest.left_out = impossible
+        .into_iter()
+        .map(|((label, why), series)| format!("{} at {label}: {why}", format::list(&series)))
+        .collect();
+    manifest.series.retain(|s| !s.points.is_empty());
+    if planned.is_empty() {
+        return Err(first_error.unwrap_or_else(|| anyhow::anyhow!("nothing to run")));
+    }
+    if verbosity == Verbosity::Normal {
+        for left_out in &manifest.left_out {
+            eprintln!("note: left out: {left_out}");
+        }
+    }
+    manifest.write(&base.out)?;
+
+    // Seed by seed, so that a study that is stopped early is whole for the seeds it has.
+    let mut runs = Vec::new();
+    let mut columns: Vec<_> = planned;
+    while columns.iter().any(|c| c.len() > 0) {
+        runs.extend(columns.iter_mut().filter_map(Iterator::next));
+    }
+    let ended = local::run_all(&runs, &[folders::records_folder(&main)], how, &signals)?;
+    let stopped = ended.say_end(runs.len(), verbosity);
+    if let Some(study) = Study::read(&base.out)? {
+        show(&study, &base.out, verbosity)?;
+    }
+    Ok(stopped.unwrap_or_else(|| {
+        let failed = ended.records.iter().any(|r| r.status != Status::Ok);
+        exit::after(failed)
+    }))
+}
+
+fn show(study: &Study, out: &Path, verbosity: Verbosity) -> Result<()> {
+    let files = studies::write(study, out)?;
+    if verbosity == Verbosity::Json {
+        let event = serde_json::json!({ "event": "study", "study": study });
+        say!("{event}")?;
+    } else {
+        let table = studies::terminal(study, output::terminal_width());
+        say!("{}", table.trim_end())?;
+    }
+    if verbosity == Verbosity::Normal {
+        for file in files {
+            eprintln!("wrote {}", file.display());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,554 @@
+//! A comparison: one process per run, seed by seed with the methods interleaved, only what is missing.
+//!
+//! A process per run starts with fresh memory and thread pools, and a crash costs one record.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Stdio},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow};
+use record::{Asked, FORMAT, RunRecord, Status, store};
+use reports::row::method_label;
+
+use super::{
+    claim::{Claim, Claimed, Claims, Owner},
+    progress::{RunProgress, Verbosity},
+};
+use crate::{
+    folders, measure,
+    plan::{RunPlan, Trial},
+    signals::Signals,
+    train::{
+        prepared::{Prepared, id_of},
+        trainer::Event,
+    },
+};
+
+/// Pause between two looks at runs that other processes make.
+const WAIT: Duration = Duration::from_millis(500);
+/// Pause between two looks at the flag that asks to stop.
+const POLL: Duration = Duration::from_millis(50);
+/// What a run has to stop in before it is killed: more than [`crate::train::run::GRACE`], which it takes for itself.
+const GRACE: Duration = Duration::from_millis(1600);
+
+/// How a comparison ended.
+pub struct Executed {
+    /// Records of all planned runs that have one, in the order of the plan.
+    pub records: Vec<RunRecord>,
+    /// Runs that had a record already.
+    pub reused: usize,
+    /// The exit code of the signal that stopped it, if one did.
+    pub interrupted: Option<u8>,
+}
+
+impl Executed {
+    /// Says what was reused and what is left; the exit code if the user stopped the runs.
+    pub fn say_end(&self, all: usize, verbosity: Verbosity) -> Option<ExitCode> {
+        if self.reused > 0 && verbosity == Verbosity::Normal {
+            eprintln!("{} of {all} runs had a record already", self.reused);
+        }
+        self.interrupted.map(|code| {
+            eprintln!(
+                "interrupted: {} of {all} runs have ended; the same command goes on with the rest",
+                self.whole()
+            );
+            ExitCode::from(code)
+        })
+    }
+
+    /// Runs that were not interrupted.
+    pub fn whole(&self) -> usize {
+        self.records
+            .iter()
+            .filter(|r| r.status != Status::Interrupted)
+            .count()
+    }
+}
+
+/// A run that has been checked and is ready to start.
+pub struct Planned {
+    /// Its plan.
+    pub plan: RunPlan,
+    /// What determines it.
+    pub asked: Asked,
+    /// Its name.
+    pub id: String,
+    /// What people call it: the method with what distinguishes it.
+    pub label: String,
+}
+
+/// Makes the missing runs of a comparison. `base` gives everything but method and seed.
+///
+/// # Errors
+/// If a plan is not valid, data or backbone are not found, or the output folder cannot be written.
+/// A run that fails is a record, not an error.
+pub fn compare(
+    base: &RunPlan,
+    trials: &[Trial],
+    seeds: &[u64],
+    how: How,
+    signals: &Signals,
+) -> Result<Executed> {
+    folders::check_writable(&folders::records_folder(&base.out))?;
+    run_all(&plan(base, trials, seeds)?, &[], how, signals)
+}
+
+/// The runs of a comparison, checked. `base` gives everything but method and seed.
+///
+/// # Errors
+/// If a plan is not valid, or data or backbone are not found.
+pub fn plan(base: &RunPlan, trials: &[Trial], seeds: &[u64]) -> Result<Vec<Planned>> {
+    let plans = seeds.iter().flat_map(|seed| {
+        trials.iter().map(|trial| RunPlan {
+            trial: trial.clone(),
+            seed: *seed,
+            ..base.clone()
+        })
+    });
+    plan_all(plans).into_iter().collect()
+}
+
+/// Checks every plan before the first run starts.
+pub fn plan_all(plans: impl Iterator<Item = RunPlan>) -> Vec<Result<Planned>> {
+    // Runs over the same data and backbone share what is in memory, or why it is not.
+    let mut prepared: BTreeMap<String, Result<Prepared, String>> = BTreeMap::new();
+    plans
+        .map(|mut plan| {
+            let key = format!(
+                "{:?} {} {:?}",
+                plan.data, plan.backbone, plan.backbone_overrides
+            );
+            let shared = prepared
+                .entry(key)
+                .or_insert_with(|| Prepared::load(&plan).map_err(|e| format!("{e:#}")))
+                .as_ref()
+                .map_err(|e| anyhow!("{e}"))?;
+            if let Some(asked_for) = &shared.data.stand_in_for {
+                plan.data.stand_in_for = Some(asked_for.clone());
+                plan.data.name = shared.data.dataset.name.clone();
+            }
+            let (asked, resolved, _) = shared.asked(&plan)?;
+            Ok(Planned {
+                id: id_of(&asked)?,
+                label: method_label(resolved.entry.name, &resolved.variant),
+                plan,
+                asked,
+            })
+        })
+        .collect()
+}
+
+/// Makes the runs that have no record yet, neither in their own folder nor in one of `elsewhere`, `jobs` at the same
+/// time, each with its share of the threads. A run that another process is making is waited for; the others are made
+/// meanwhile.
+///
+/// # Errors
+/// If records cannot be read or written.
+pub fn run_all(
+    planned: &[Planned],
+    elsewhere: &[PathBuf],
+    how: How,
+    signals: &Signals,
+) -> Result<Executed> {
+    let labels = planned.iter().map(|p| p.label.clone()).collect();
+    let mut progress = RunProgress::new(labels, how.verbosity, how.jobs);
+    // Two plans can ask for the same run.
+    let (mut seen, mut missing) = (BTreeSet::new(), VecDeque::new());
+    for (i, run) in planned.iter().enumerate() {
+        if seen.insert(&run.id) {
+            missing.push_back(i);
+        } else {
+            progress.skip(i, None);
+        }
+    }
+    if how.jobs > 1 {
+        progress.note(&format!(
+            "note: {} runs share the machine, so their times, memory and latencies are not those of a machine of their own",
+            how.jobs
+        ));
+    }
+    let execution = Execution {
+        planned,
+        elsewhere,
+        signals,
+        threads: (kernels::threads() / how.jobs).max(1),
+        state: Mutex::new(State {
+            missing,
+            progress,
+            claims: Claims::default(),
+            held: BTreeMap::new(),
+            records: BTreeMap::new(),
+            reused: 0,
+            interrupted: false,
+        }),
+    };
+    signals.flagged();
+    let ended: Result<Vec<()>> = thread::scope(|scope| {
+        let workers: Vec<_> = (0..how.jobs)
+            .map(|_| scope.spawn(|| execution.work()))
+            .collect();
+        let ended = workers.into_iter().map(|worker| match worker.join() {
+            Ok(ended) => ended,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        // All of them are waited for.
+        ended.collect::<Vec<_>>().into_iter().collect()
+    });
+    signals.at_once();
+    ended?;
+    let state = execution
+        .state
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
+    state.progress.close();
+    Ok(Executed {
+        records: state.records.into_values().collect(),
+        reused: state.reused,
+        interrupted: state.interrupted.then(|| signals.code()),
+    })
+}
+
+/// How runs are made.
+#[derive(Clone, Copy)]
+pub struct How {
+    /// How much is told.
+    pub verbosity: Verbosity,
+    /// Runs at the same time.
+    pub jobs: usize,
+}
+
+/// Runs on their way.
+struct Execution<'a> {
+    planned: &'a [Planned],
+    elsewhere: &'a [PathBuf],
+    signals: &'a Signals,
+    /// Of each run.
+    threads: usize,
+    state: Mutex<State>,
+}
+
+/// What the workers share. Runs are named by their place in the plan.
+struct State {
+    missing: VecDeque<usize>,
+    progress: RunProgress,
+    claims: Claims,
+    /// Who is making a run of ours.
+    held: BTreeMap<usize, Owner>,
+    records: BTreeMap<usize, RunRecord>,
+    reused: usize,
+    interrupted: bool,
+}
+
+impl Execution<'_> {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes what is missing until there is nothing left or the user stops it.
+    fn work(&self) -> Result<()> {
+        // Runs in a row that others were making.
+        let mut held = 0;
+        loop {
+            let mut state = self.state();
+            if self.signals.load(Ordering::Relaxed) || state.interrupted {
+                state.interrupted = true;
+                return Ok(());
+            }
+            let Some(i) = state.missing.pop_front() else {
+                return Ok(());
+            };
+            let run = &self.planned[i];
+            let Some(claim) = state.claim(i, run, self.elsewhere)? else {
+                if !state.records.contains_key(&i) {
+                    state.missing.push_back(i);
+                    held += 1;
+                    let all = held >= state.missing.len();
+                    drop(state);
+                    if all {
+                        held = 0;
+                        thread::sleep(WAIT);
+                    }
+                }
+                continue;
+            };
+            held = 0;
+            state.progress.start(i, run.plan.seed, &run.id);
+            drop(state);
+            let record = self.make(i, run, &claim)?;
+            drop(claim);
+            let mut state = self.state();
+            state.progress.finish(i, &record);
+            state.interrupted |= record.status == Status::Interrupted;
+            state.records.insert(i, record);
+        }
+    }
+
+    /// Makes a run in a process of its own, and the record that the process did not leave.
+    fn make(&self, i: usize, run: &Planned, claim: &Claim) -> Result<RunRecord> {
+        let circumstances = measure::circumstances(Some(claim.nonce()));
+        let mut tell = |told: Told<'_>| {
+            let mut state = self.state();
+            match told {
+                Told::Event(event) => state.progress.tell(i, event),
+                Told::Note(note) => state.progress.note(note),
+            }
+        };
+        let ended = run_plan(claim.nonce(), self.threads)
+            .and_then(|command| spawn(command, &run.plan, &mut tell, self.signals))
+            .unwrap_or_else(|e| Ended {
+                stopped: false,
+                error: Some(format!("{e:#}")),
+            });
+        let records = folders::records_folder(&run.plan.out);
+        let own = |r: &RunRecord| r.circumstances.claim.as_deref() == Some(claim.nonce());
+        if let Some(record) = store::find(&records, &run.id)?.filter(own) {
+            return Ok(record);
+        }
+        let status = if ended.stopped || self.signals.load(Ordering::Relaxed) {
+            Status::Interrupted
+        } else {
+            let error = ended.error;
+            Status::Failed {
+                error: error.unwrap_or_else(|| "the run left no record".to_owned()),
+            }
+        };
+        let record = RunRecord {
+            format: FORMAT,
+            id: run.id.clone(),
+            asked: run.asked.clone(),
+            status,
+            outcome: None,
+            cost: None,
+            circumstances,
+            kind: None,
+        };
+        store::write(&records, &record)?;
+        Ok(record)
+    }
+}
+
+impl State {
+    /// Claims a run that has no record; without a claim it has one now, or another process is making it.
+    fn claim(&mut self, i: usize, run: &Planned, elsewhere: &[PathBuf]) -> Result<Option<Claim>> {
+        let records = folders::records_folder(&run.plan.out);
+        if self.found(i, run, &records, elsewhere)? {
+            return Ok(None);
+        }
+        match self.claims.claim(&records, &run.id)? {
+            // It may have been made between the look and the claim.
+            Claimed::Own(claim) => Ok((!self.found(i, run, &records, elsewhere)?).then_some(claim)),
+            Claimed::Other(owner) => {
+                if self.held.get(&i) != Some(&owner) {
+                    self.progress.note(&format!(
+                        "note: {owner} is making {} with seed {}; its record will be used",
+                        run.label, run.plan.seed
+                    ));
+                    self.held.insert(i, owner);
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Whether a run need not be made: it has a whole record, or what the process that was waited for has left.
+    fn found(
+        &mut self,
+        i: usize,
+        run: &Planned,
+        records: &Path,
+        elsewhere: &[PathBuf],
+    ) -> Result<bool> {
+        let nonce = self.held.get(&i).map(|owner| owner.nonce.as_str());
+        let left = |r: &RunRecord| {
+            nonce.is_some()
+                && r.circumstances.claim.as_deref() == nonce
+                && r.status != Status::Interrupted
+        };
+        let mut record = finished(records, elsewhere, &run.id)?;
+        if record.is_none() {
+            record = store::find(records, &run.id)?.filter(left);
+        }
+        let Some(record) = record else {
+            return Ok(false);
+        };
+        self.reused += usize::from(nonce.is_none());
+        self.progress.skip(i, Some(&record));
+        self.records.insert(i, record);
+        Ok(true)
+    }
+}
+
+/// The record of a run that need not be made again. One from elsewhere is copied.
+fn finished(own: &Path, elsewhere: &[PathBuf], id: &str) -> Result<Option<RunRecord>> {
+    let whole = |r: &RunRecord| r.status.is_whole();
+    if let Some(record) = store::find(own, id)?.filter(whole) {
+        return Ok(Some(record));
+    }
+    for folder in elsewhere {
+        if let Some(record) = store::find(folder, id)?.filter(whole) {
+            store::write(own, &record)?;
+            return Ok(Some(record));
+        }
+    }
+    Ok(None)
+}
+
+/// Exit codes of a process that INT, TERM, HUP or USR1 ended.
+const STOPPED: [i32; 4] = [130, 143, 129, 138];
+
+/// What a run's process tells.
+enum Told<'a> {
+    /// How far it is.
+    Event(&'a Event),
+    /// Something that the user has to know.
+    Note(&'a str),
+}
+
+/// How a run's process ended.
+struct Ended {
+    /// Whether a signal to stop ended it.
+    stopped: bool,
+    /// What it said when it failed.
+    error: Option<String>,
+}
+
+/// The command that makes a run under a claim.
+fn run_plan(nonce: &str, threads: usize) -> Result<Command> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let threads = threads.to_string();
+    let mut command = Command::new(program);
+    command.args(["run-plan", "--claim", nonce, "--threads", &threads]);
+    Ok(command)
+}
+
+/// Runs a plan in a process of its own.
+///
+/// The plan is the first line of its standard input, which stays open while this process lives: a run that sees its end
+/// stops by itself.
+fn spawn(
+    mut command: Command,
+    plan: &RunPlan,
+    tell: &mut dyn FnMut(Told<'_>),
+    stop: &AtomicBool,
+) -> Result<Ended> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .context("cannot start a process for the run")?;
+    let mut stdin = child.stdin.take();
+    if let Some(stdin) = &mut stdin {
+        let mut line = serde_json::to_vec(plan)?;
+        line.push(b'\n');
+        // A process that ended before it read its plan says more by how it ended.
+        let _ = stdin.write_all(&line).and_then(|()| stdin.flush());
+    }
+    let stderr = child.stderr.take().map(|stderr| {
+        thread::spawn(move || {
+            let mut last = VecDeque::new();
+            for text in BufReader::new(stderr).lines().map_while(Result::ok) {
+                last.push_back(text);
+                if last.len() > 20 {
+                    last.pop_front();
+                }
+            }
+            last
+        })
+    });
+    let (sender, events) = mpsc::channel();
+    let stdout = child.stdout.take();
+    thread::spawn(move || {
+        let lines = stdout.into_iter().flat_map(|s| BufReader::new(s).lines());
+        for text in lines.map_while(Result::ok) {
+            if let Ok(event) = serde_json::from_str::<Event>(&text)
+                && sender.send(event).is_err()
+            {
+                break;
+            }
+        }
+    });
+    let mut asked_to_stop = None;
+    loop {
+        match events.recv_timeout(POLL) {
+            Ok(event) => tell(Told::Event(&event)),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        if stop.load(Ordering::Relaxed) {
+            stdin = None;
+            let since = *asked_to_stop.get_or_insert_with(Instant::now);
+            if since.elapsed() > GRACE {
+                child.kill().ok();
+            }
+        }
+    }
+    let status = child.wait()?;
+    drop(stdin);
+    let said: Vec<String> = stderr
+        .and_then(|t| t.join().ok())
+        .unwrap_or_default()
+        .into();
+    for note in said.iter().filter(|l| l.starts_with("note: ")) {
+        tell(Told::Note(note));
+    }
+    let stopped = status.code().is_some_and(|code| STOPPED.contains(&code));
+    Ok(Ended {
+        stopped,
+        error: (!status.success()).then(|| {
+            format!(
+                "the run's process ended with {status}: {}",
+                said.join(" / ")
+            )
+        }),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn a_process_that_dies_before_it_reads_its_plan_is_one_failed_run() {
+        let plan = RunPlan {
+            data: crate::plan::DataChoice {
+                // Longer than a pipe holds, so that writing it fails.
+                name: "x".repeat(1 << 20),
+                options: Default::default(),
+                stand_in: false,
+                stand_in_for: None,
+            },
+            backbone: String::new(),
+            backbone_overrides: BTreeMap::new(),
+            trial: Trial {
+                method: "lora".into(),
+                overrides: BTreeMap::new(),
+                tuned: None,
+            },
+            recipe: BTreeMap::new(),
+            budget: "quick".into(),
+            seed: 0,
+            offline: true,
+            out: PathBuf::new(),
+            keep_weights: false,
+        };
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo 'cannot start' >&2; exit 3"]);
+        let ended = spawn(command, &plan, &mut |_| (), &AtomicBool::new(false)).unwrap();
+        assert!(!ended.stopped);
+        let error = ended.error.unwrap();
+        assert!(error.contains("cannot start"), "{error}");
+    }
+}

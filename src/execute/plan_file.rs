@@ -1,0 +1,122 @@
+//! The plan file: the runs that are missing, one per line. Whatever scheduler there is makes them; everything else reads
+//! records.
+
+use std::{
+    fs,
+    path::{Path, PathBuf, absolute},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use record::write_whole;
+use serde::{Deserialize, Serialize};
+
+use super::local::{Planned, plan_all};
+use crate::plan::RunPlan;
+
+/// Version of the file; another one is refused.
+const FORMAT: u32 = 1;
+/// The file's name in its folder.
+pub const NAME: &str = "plans.jsonl";
+
+/// A run that is missing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Line {
+    /// Always 1.
+    pub format: u32,
+    /// The run's name: what the plan must come to wherever it is made.
+    pub id: String,
+    /// What people call it.
+    pub label: String,
+    /// The plan.
+    pub plan: RunPlan,
+}
+
+/// Writes the plan file of these runs into a folder. Paths become absolute: the runs start elsewhere.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write<'a>(folder: &Path, runs: impl IntoIterator<Item = &'a Planned>) -> Result<PathBuf> {
+    let mut text = String::new();
+    for run in runs {
+        let mut plan = run.plan.clone();
+        plan.out = absolute(&plan.out)?;
+        plan.data.name = absolute_name(&plan.data.name, |path| path.is_file())?;
+        plan.backbone = absolute_name(&plan.backbone, Path::is_dir)?;
+        let line = Line {
+            format: FORMAT,
+            id: run.id.clone(),
+            label: run.label.clone(),
+            plan,
+        };
+        text += &serde_json::to_string(&line)?;
+        text.push('\n');
+    }
+    let path = folder.join(NAME);
+    write_whole(&path, text.as_bytes())?;
+    Ok(path)
+}
+
+/// A name as it is; a path that is there, absolute. Known names win over files, as everywhere.
+fn absolute_name(name: &str, is_there: fn(&Path) -> bool) -> Result<String> {
+    let known = datasets::names()
+        .chain(backbone::names())
+        .any(|n| n == name);
+    if known || !is_there(Path::new(name)) {
+        return Ok(name.to_owned());
+    }
+    Ok(absolute(name)?.to_string_lossy().into_owned())
+}
+
+/// Reads a plan file.
+///
+/// # Errors
+/// If it is damaged or of another version, naming the line.
+pub fn read(path: &Path) -> Result<Vec<Line>> {
+    let text = fs::read_to_string(path).with_context(|| {
+        format!(
+            "{}: cannot be read; --plan-only writes it, and every machine that makes runs must see the folder",
+            path.display()
+        )
+    })?;
+    let lines = text.lines().enumerate().map(|(i, text)| {
+        let at = || format!("{}: line {}", path.display(), i + 1);
+        let line: Line = serde_json::from_str(text)
+            .with_context(|| format!("{}: this is no plan; write the file anew with --plan-only", at()))?;
+        ensure!(
+            line.format == FORMAT,
+            "{}: format {} is not {FORMAT}, which this version makes; write the file anew with --plan-only",
+            at(),
+            line.format
+        );
+        Ok(line)
+    });
+    let lines = lines.collect::<Result<Vec<_>>>()?;
+    ensure!(
+        !lines.is_empty(),
+        "{}: no run is planned in it",
+        path.display()
+    );
+    Ok(lines)
+}
+
+/// Checks plans before the first of them starts, and that each still comes to its name.
+///
+/// # Errors
+/// If data or backbone are not found, or a plan asks for another run than its name says.
+pub fn check(lines: &[Line]) -> Result<Vec<Planned>> {
+    let planned = plan_all(lines.iter().map(|line| line.plan.clone()));
+    let checked = planned.into_iter().zip(lines).map(|(planned, line)| {
+        let planned = planned?;
+        if planned.id != line.id {
+            bail!(
+                "run {}: its plan asks for run {} here: the plan was edited, or data, backbone or version of peftbench are \
+                 not those it was written for; write the file anew with --plan-only",
+                line.id,
+                planned.id
+            );
+        }
+        Ok(planned)
+    });
+    checked.collect()
+}

@@ -1,0 +1,49 @@
+//! Where the files of a comparison stand.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::execute::claim::nonce;
+
+/// Folder of a run's weights.
+pub fn weights_folder(out: &Path, id: &str) -> PathBuf {
+    out.join("weights").join(id)
+}
+
+/// Folder of the records.
+pub fn records_folder(out: &Path) -> PathBuf {
+    out.join("records")
+}
+
+/// Finds out whether a folder can be written, before any work is done for it.
+///
+/// # Errors
+/// If it cannot be made or written.
+pub fn check_writable(folder: &Path) -> Result<()> {
+    // Two processes may try the same folder at the same time.
+    let probe = folder.join(format!(".writable-{}", nonce()));
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(&probe, []))
+        .and_then(|()| std::fs::remove_file(&probe))
+        .with_context(|| {
+            format!(
+                "{}: cannot be written; choose another folder with --out",
+                folder.display()
+            )
+        })
+}
+
+/// A folder that is written must not mix with what is there.
+///
+/// # Errors
+/// If the folder has files, or is a file.
+pub fn check_empty(folder: &Path) -> Result<()> {
+    let used = std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+    ensure!(
+        !used && !folder.is_file(),
+        "--out {}: it is there already; name a new folder",
+        folder.display()
+    );
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! Training one method with one seed: examples and recipe in, a record out.
+
+pub mod augmenter;
+pub mod encoded;
+pub mod head;
+pub mod optimiser;
+pub mod prepared;
+pub mod recipe;
+pub mod run;
+pub mod trainer;

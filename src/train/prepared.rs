@@ -1,0 +1,190 @@
+//! What the runs of a comparison share: data and backbone in memory, and what names a run.
+
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+
+use anyhow::{Result, ensure};
+use backbone::Backbone;
+use methods::Resolved;
+use record::{Asked, MethodFacts};
+use sha2::{Digest, Sha256};
+
+use super::{
+    encoded::{EncodedData, data_facts},
+    recipe::Recipe,
+};
+use crate::{
+    measure,
+    plan::RunPlan,
+    prepare::{Files, LoadedBackbone, LoadedData},
+};
+
+/// Classes that are shown before training.
+const MOST_CLASSES: usize = 20;
+
+/// Everything in memory that the runs of a comparison share.
+pub struct Prepared {
+    /// The data.
+    pub data: LoadedData,
+    /// The backbone with its tokenizer.
+    pub backbone: LoadedBackbone,
+    /// Token ids of the examples that each choice of the recipe and seed takes, made when first asked for.
+    encoded: RefCell<BTreeMap<Chosen, Rc<EncodedData>>>,
+    files: Files,
+}
+
+/// What decides which examples are taken, and how long they may be: training examples, share held out (as
+/// bits), seed where it matters, tokens.
+type Chosen = (Option<usize>, u64, u64, usize);
+
+impl Prepared {
+    /// Loads what a plan names, and says what was done to the data and how many examples each class has.
+    ///
+    /// # Errors
+    /// If data or backbone are not found, or are damaged.
+    pub fn load(plan: &RunPlan) -> Result<Self> {
+        let prepared = Self::load_from(Files::new(plan.offline)?, plan)?;
+        let classes = prepared.data.dataset.classes();
+        eprint!("{}", datasets::class_table(&classes, MOST_CLASSES));
+        Ok(prepared)
+    }
+
+    /// Loads what a plan names, and says nothing: for a run whose comparison has said it.
+    ///
+    /// # Errors
+    /// As [`Prepared::load`].
+    pub fn load_silently(plan: &RunPlan) -> Result<Self> {
+        Self::load_from(Files::new(plan.offline)?.silent(), plan)
+    }
+
+    fn load_from(files: Files, plan: &RunPlan) -> Result<Self> {
+        // Reading the texts and reading the weights take about as long, and neither needs the other.
+        let (data, backbone) = std::thread::scope(|scope| {
+            let backbone = scope.spawn(|| {
+                files
+                    .backbone(&plan.backbone, &plan.backbone_overrides)?
+                    .load()
+            });
+            let data = files.data(&plan.data);
+            let backbone = match backbone.join() {
+                Ok(backbone) => backbone,
+                Err(panic) => std::panic::resume_unwind(panic),
+            };
+            (data, backbone)
+        });
+        let (data, backbone) = (data?, backbone?);
+        Ok(Self {
+            data,
+            backbone,
+            encoded: RefCell::default(),
+            files,
+        })
+    }
+
+    /// Token ids of the examples that the recipe and the seed choose, cut where `virtual_tokens` leave no room.
+    ///
+    /// # Errors
+    /// As [`EncodedData::new`].
+    pub fn encoded(
+        &self,
+        recipe: &Recipe,
+        seed: u64,
+        virtual_tokens: usize,
+    ) -> Result<Rc<EncodedData>> {
+        let max = self.backbone.max_tokens(recipe.max_tokens, virtual_tokens);
+        let drawn = recipe.train_examples.map_or(0, |_| seed);
+        let chosen = (recipe.train_examples, recipe.held_out.to_bits(), drawn, max);
+        if let Some(encoded) = self.encoded.borrow().get(&chosen) {
+            return Ok(Rc::clone(encoded));
+        }
+        let encoded = Rc::new(EncodedData::new(
+            &self.data.dataset,
+            recipe,
+            seed,
+            &self.backbone.tokenizer,
+            max,
+            self.files.cache(),
+        )?);
+        self.encoded
+            .borrow_mut()
+            .insert(chosen, Rc::clone(&encoded));
+        Ok(encoded)
+    }
+
+    /// What determines a planned run.
+    ///
+    /// # Errors
+    /// If the method's configuration or the recipe is not valid.
+    pub fn asked(&self, plan: &RunPlan) -> Result<(Asked, Resolved, Recipe)> {
+        let resolved = methods::resolve(&plan.trial.method, &plan.trial.overrides)?;
+        resolved.check(self.backbone.backbone.config())?;
+        check_memory(&resolved, &self.backbone.backbone)?;
+        // The steps of a budget in epochs depend on the examples, which depend on the recipe's other keys.
+        let recipe = Recipe::resolve(&plan.budget, &plan.recipe, 1)?;
+        let encoded = self.encoded(&recipe, plan.seed, 0)?;
+        let recipe = Recipe::resolve(&plan.budget, &plan.recipe, encoded.train.len())?;
+        let asked = Asked {
+            dataset: data_facts(&self.data, &encoded),
+            backbone: self.backbone.facts(),
+            method: MethodFacts {
+                name: resolved.entry.name.to_owned(),
+                variant: resolved.variant.clone(),
+                config: resolved.config.clone().into(),
+                tuned: plan.trial.tuned.clone(),
+            },
+            recipe: serde_json::to_value(&recipe)?,
+            seed: plan.seed,
+            numerics: numerics(&resolved),
+            op_path: if kernels::reference_path() {
+                "reference"
+            } else {
+                "fast"
+            }
+            .to_owned(),
+        };
+        Ok((asked, resolved, recipe))
+    }
+}
+
+/// Refuses a configuration that trains more than the machine can hold, before anything is allocated for it.
+fn check_memory(resolved: &Resolved, backbone: &Backbone) -> Result<()> {
+    // A parameter, its gradient and the two moments of AdamW, in f32.
+    const BYTES: f64 = 16.0;
+    let count = resolved.parameters(backbone)?;
+    let Some(memory) = measure::memory() else {
+        return Ok(());
+    };
+    ensure!(
+        count * BYTES <= memory as f64,
+        "method {}{}: it would train {count:.1e} parameters, which take {:.1e} bytes with their gradients and moments, but \
+         this machine has {:.1e}; make it smaller",
+        resolved.entry.name,
+        match resolved.variant.as_str() {
+            "" => String::new(),
+            variant => format!(" ({variant})"),
+        },
+        count * BYTES,
+        memory as f64
+    );
+    Ok(())
+}
+
+/// Versions of the code that decides a run's numbers: kernels, backbone, the method. One of them is raised when a change
+/// gives other numbers for the same question.
+fn numerics(resolved: &Resolved) -> BTreeMap<String, u32> {
+    [
+        ("kernels", kernels::NUMERICS),
+        ("backbone", backbone::NUMERICS),
+        ("method", resolved.numerics()),
+    ]
+    .map(|(part, version)| (part.to_owned(), version))
+    .into()
+}
+
+/// The name of a run: the first 16 hexadecimal digits of the SHA-256 of what determines it.
+///
+/// # Errors
+/// If it cannot be written as JSON.
+pub fn id_of(asked: &Asked) -> Result<String> {
+    let digest = Sha256::digest(serde_json::to_vec(asked)?);
+    Ok(digest.iter().take(8).map(|b| format!("{b:02x}")).collect())
+}

@@ -1,0 +1,382 @@
+//! The recipe that all methods share, and its budgets.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::nearest;
+
+/// More than anybody waits for.
+const MOST_STEPS: usize = 10_000_000;
+/// Examples of all steps together, repetitions counted: their order is held in memory, 4 bytes each.
+const MOST_EXAMPLES: usize = 500_000_000;
+
+const YAML: &str = include_str!("../../recipe.yaml");
+
+/// The largest share of the training split that may be held out.
+const MOST_HELD_OUT: f64 = 0.9;
+
+/// What every method shares, resolved for a budget and a training split.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Name of the budget.
+    pub budget: String,
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Examples in a batch.
+    pub batch: usize,
+    /// Longest text in tokens.
+    pub max_tokens: usize,
+    /// AdamW's decay of the first moment.
+    pub beta1: f64,
+    /// AdamW's decay of the second moment.
+    pub beta2: f64,
+    /// AdamW's epsilon.
+    pub epsilon: f64,
+    /// Largest global norm of the gradient.
+    pub clip: f64,
+    /// Share of the steps with a rising learning rate.
+    pub warmup: f64,
+    /// The head's learning rate; the method's own where absent.
+    pub head_learning_rate: Option<f64>,
+    /// Evaluations on the way.
+    pub evaluations: usize,
+    /// Training examples to draw; all where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub train_examples: Option<usize>,
+    /// Share of the training split that stands in for the validation split.
+    // These three are not written while they do nothing, so that they change no other run's name.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub held_out: f64,
+    /// Probability that a token of a training example is dropped.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub token_drop: f32,
+    /// Probability that a token of a training example changes places with the next one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub token_swap: f32,
+}
+
+fn is_zero<T: PartialEq + Default>(value: &T) -> bool {
+    *value == T::default()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    batch: usize,
+    max_tokens: usize,
+    beta1: f64,
+    beta2: f64,
+    epsilon: f64,
+    clip: f64,
+    warmup: f64,
+    head_learning_rate: Option<f64>,
+    evaluations: usize,
+    train_examples: Option<usize>,
+    held_out: f64,
+    token_drop: f32,
+    token_swap: f32,
+    budgets: BTreeMap<String, Budget>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Budget {
+    steps: Option<usize>,
+    epochs: Option<usize>,
+    seeds: usize,
+}
+
+fn file(overrides: &BTreeMap<String, String>) -> Result<File> {
+    let mut yaml: serde_json::Map<String, Value> =
+        serde_yaml::from_str(YAML).context("recipe.yaml")?;
+    for (key, text) in overrides {
+        if key == "budgets" || !yaml.contains_key(key) && key != "steps" {
+            let known: Vec<_> = std::iter::once("steps")
+                .chain(yaml.keys().map(String::as_str).filter(|k| *k != "budgets"))
+                .collect();
+            bail!(
+                "recipe: unknown key '{key}'; {}",
+                nearest::known(key, &known)
+            );
+        }
+        if key == "steps" {
+            continue;
+        }
+        let value =
+            serde_yaml::from_str(text).with_context(|| format!("recipe: {key}: '{text}'"))?;
+        yaml.insert(key.clone(), value);
+        let _: File = serde_json::from_value(Value::Object(yaml.clone()))
+            .with_context(|| format!("recipe: {key}: '{text}'"))?;
+    }
+    serde_json::from_value(Value::Object(yaml)).context("recipe.yaml")
+}
+
+/// Names of the budgets and the number of seeds that each asks for.
+///
+/// # Errors
+/// If `recipe.yaml` is not valid.
+pub fn budgets() -> Result<BTreeMap<String, usize>> {
+    Ok(file(&BTreeMap::new())?
+        .budgets
+        .into_iter()
+        .map(|(name, b)| (name, b.seeds))
+        .collect())
+}
+
+impl Recipe {
+    /// Resolves the recipe for a budget, with `overrides` (values as written) and the size of the training split.
+    ///
+    /// # Errors
+    /// If the budget or a key is unknown, or a value is out of range; the message names it.
+    pub fn resolve(
+        budget: &str,
+        overrides: &BTreeMap<String, String>,
+        train_examples: usize,
+    ) -> Result<Self> {
+        let file = file(overrides)?;
+        let Some(chosen) = file.budgets.get(budget) else {
+            let known: Vec<_> = file.budgets.keys().map(String::as_str).collect();
+            bail!(
+                "unknown budget '{budget}'; {}",
+                nearest::known(budget, &known)
+            );
+        };
+        ensure!(file.batch >= 1, "recipe: batch: 0 must be at least 1");
+        let steps = match (overrides.get("steps"), chosen.steps, chosen.epochs) {
+            (Some(text), ..) => text
+                .parse()
+                .with_context(|| format!("recipe: steps: '{text}' is not a number"))?,
+            (None, Some(steps), _) => steps,
+            (None, None, epochs) => epochs
+                .unwrap_or(1)
+                .saturating_mul(train_examples.div_ceil(file.batch)),
+        };
+        ensure!(
+            (1..=MOST_STEPS).contains(&steps),
+            "recipe: steps: {steps} must be in 1 … {MOST_STEPS}"
+        );
+        ensure!(
+            steps.saturating_mul(file.batch) <= MOST_EXAMPLES,
+            "recipe: steps × batch: {steps} × {} examples are more than {MOST_EXAMPLES}",
+            file.batch
+        );
+        ensure!(
+            file.max_tokens >= 3,
+            "recipe: max_tokens: {} must be at least 3",
+            file.max_tokens
+        );
+        ensure!(
+            (0.0..=1.0).contains(&file.warmup),
+            "recipe: warmup: {} must be in 0 … 1",
+            file.warmup
+        );
+        ensure!(
+            file.epsilon > 0.0 && file.epsilon.is_finite(),
+            "recipe: epsilon: {} must be above 0",
+            file.epsilon
+        );
+        ensure!(
+            file.clip > 0.0,
+            "recipe: clip: {} must be above 0",
+            file.clip
+        );
+        ensure!(
+            file.evaluations >= 1,
+            "recipe: evaluations: 0 must be at least 1"
+        );
+        for (key, beta) in [("beta1", file.beta1), ("beta2", file.beta2)] {
+            ensure!(
+                (0.0..1.0).contains(&beta),
+                "recipe: {key}: {beta} must be at least 0 and below 1"
+            );
+        }
+        ensure!(
+            file.train_examples != Some(0),
+            "recipe: train_examples: 0 must be at least 1, or null for all"
+        );
+        ensure!(
+            (0.0..=MOST_HELD_OUT).contains(&file.held_out),
+            "recipe: held_out: {} must be in 0 … {MOST_HELD_OUT}",
+            file.held_out
+        );
+        for (key, p) in [
+            ("token_drop", file.token_drop),
+            ("token_swap", file.token_swap),
+        ] {
+            ensure!(
+                (0.0..1.0).contains(&p),
+                "recipe: {key}: {p} must be at least 0 and below 1"
+            );
+        }
+        if let Some(rate) = file.head_learning_rate {
+            ensure!(
+                rate > 0.0 && rate.is_finite(),
+                "recipe: head_learning_rate: {rate} must be above 0"
+            );
+        }
+        Ok(Self {
+            budget: budget.to_owned(),
+            steps,
+            batch: file.batch,
+            max_tokens: file.max_tokens,
+            beta1: file.beta1,
+            beta2: file.beta2,
+            epsilon: file.epsilon,
+            clip: file.clip,
+            warmup: file.warmup,
+            head_learning_rate: file.head_learning_rate,
+            evaluations: file.evaluations,
+            train_examples: file.train_examples,
+            held_out: file.held_out,
+            token_drop: file.token_drop,
+            token_swap: file.token_swap,
+        })
+    }
+
+    /// Share of the peak learning rate at `step`, counted from 0: linear warm-up from 0, then linear decay to 0
+    /// (the linear schedule of transformers).
+    pub fn schedule(&self, step: usize) -> f64 {
+        let warmup = (self.warmup * self.steps as f64).ceil() as usize;
+        if step < warmup {
+            step as f64 / warmup as f64
+        } else {
+            (self.steps - step.min(self.steps)) as f64 / (self.steps - warmup).max(1) as f64
+        }
+    }
+
+    /// How training examples are changed each time they are seen.
+    pub fn augmentation(&self) -> datasets::Augmentation {
+        datasets::Augmentation {
+            drop: self.token_drop,
+            swap: self.token_swap,
+        }
+    }
+
+    /// The steps after which the validation split is evaluated, evenly spread; the last one is the last step.
+    pub fn evaluation_steps(&self) -> Vec<usize> {
+        let n = self.evaluations.min(self.steps);
+        (1..=n).map(|i| i * self.steps / n).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn with(overrides: &[(&str, &str)]) -> Result<Recipe> {
+        let overrides = overrides
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect();
+        Recipe::resolve("standard", &overrides, 1000)
+    }
+
+    #[test]
+    fn the_standard_budget_sees_16_000_examples() {
+        let recipe = with(&[]).unwrap();
+        assert_eq!(recipe.steps * recipe.batch, 16_000);
+    }
+
+    #[test]
+    fn the_full_budget_is_three_epochs_of_the_training_split() {
+        assert_eq!(
+            Recipe::resolve("full", &BTreeMap::new(), 1000)
+                .unwrap()
+                .steps,
+            3 * 32
+        );
+    }
+
+    #[test]
+    fn the_learning_rate_rises_from_zero_to_the_peak_and_falls_to_zero() {
+        let recipe = with(&[("steps", "100"), ("warmup", "0.1")]).unwrap();
+        let rates: Vec<f64> = [0, 5, 10, 55, 100]
+            .iter()
+            .map(|s| recipe.schedule(*s))
+            .collect();
+        assert_eq!(rates, [0.0, 0.5, 1.0, 0.5, 0.0]);
+    }
+
+    #[test]
+    fn the_last_evaluation_follows_the_last_step() {
+        assert_eq!(
+            with(&[("steps", "7"), ("evaluations", "3")])
+                .unwrap()
+                .evaluation_steps(),
+            [2, 4, 7]
+        );
+        assert_eq!(
+            with(&[("steps", "2"), ("evaluations", "5")])
+                .unwrap()
+                .evaluation_steps(),
+            [1, 2]
+        );
+    }
+
+    #[test]
+    fn keys_that_do_nothing_are_not_part_of_what_names_a_run() {
+        let named = |overrides: &[(&str, &str)]| {
+            serde_json::to_value(with(overrides).unwrap())
+                .unwrap()
+                .as_object()
+                .unwrap()
+                .keys()
+                .filter(|k| ["train_examples", "held_out", "token_drop"].contains(&k.as_str()))
+                .count()
+        };
+        assert_eq!(named(&[]), 0);
+        assert_eq!(named(&[("train_examples", "null"), ("held_out", "0")]), 0);
+        assert_eq!(named(&[("train_examples", "16"), ("token_drop", "0.1")]), 2);
+    }
+
+    #[test]
+    fn sizes_and_probabilities_out_of_range_are_refused_with_their_key() {
+        for (key, value) in [
+            ("train_examples", "0"),
+            ("train_examples", "-3"),
+            ("held_out", "1.0"),
+            ("token_drop", "1.5"),
+            ("token_swap", "-0.1"),
+        ] {
+            let message = format!("{:#}", with(&[(key, value)]).unwrap_err());
+            assert!(message.contains(key), "{message}");
+        }
+    }
+
+    #[test]
+    fn more_steps_or_examples_than_anybody_waits_for_are_refused() {
+        for overrides in [
+            &[("steps", "1000000000")][..],
+            &[("steps", "18446744073709551615")],
+            &[("steps", "10000000"), ("batch", "1000")],
+            &[("batch", "18446744073709551615")],
+        ] {
+            let message = format!("{:#}", with(overrides).unwrap_err());
+            assert!(message.contains("steps"), "{message}");
+        }
+        assert!(with(&[("steps", "10000000"), ("batch", "32")]).is_ok());
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_known_ones() {
+        let message = with(&[("bach", "3")]).unwrap_err().to_string();
+        assert!(
+            message.contains("'bach'") && message.contains("batch"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_type_is_refused_with_its_key() {
+        let message = with(&[("batch", "many")]).unwrap_err().to_string();
+        assert!(
+            message.contains("batch") && message.contains("many"),
+            "{message}"
+        );
+    }
+}

@@ -1,0 +1,476 @@
+//! Training and evaluating one method: batches in, losses and logits out.
+//!
+//! The trainer knows no method by name: a method without variables has constant features, so they are
+//! computed once per example; every other one runs through the backbone at every step.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Instant,
+};
+
+use backbone::{Backbone, Batch, Phase};
+use candle_core::{Device, Tensor};
+use datasets::{Encoded, Metric};
+use methods::{HeadOnly, PeftMethod};
+use rand_chacha::ChaCha8Rng;
+use record::Evaluation;
+
+use super::{
+    augmenter::Augmenter,
+    head::Head,
+    optimiser::{Optimiser, StepError},
+    recipe::Recipe,
+};
+
+/// Examples in a batch of an evaluation.
+const EVALUATION_BATCH: usize = 32;
+
+/// Why training ended before its last step.
+#[derive(Debug, thiserror::Error)]
+pub enum Stop {
+    /// The loss or a gradient stopped being finite.
+    #[error("diverged at step {step}: {reason}")]
+    Diverged {
+        /// Step, counted from 1.
+        step: usize,
+        /// What was not finite.
+        reason: String,
+    },
+    /// The user asked for it.
+    #[error("interrupted")]
+    Interrupted,
+    /// Something failed.
+    #[error(transparent)]
+    Failed(#[from] anyhow::Error),
+}
+
+impl From<candle_core::Error> for Stop {
+    fn from(e: candle_core::Error) -> Self {
+        Self::Failed(e.into())
+    }
+}
+
+impl From<backbone::Error> for Stop {
+    fn from(e: backbone::Error) -> Self {
+        Self::Failed(e.into())
+    }
+}
+
+/// What the trainer tells while it works.
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A piece of work has begun.
+    Stage {
+        /// Its name.
+        name: String,
+    },
+    /// A training step has ended.
+    Step {
+        /// Steps done.
+        step: usize,
+        /// Steps in all.
+        steps: usize,
+        /// The step's training loss.
+        loss: f32,
+        /// Examples per second of training so far.
+        examples_per_second: f64,
+    },
+    /// The validation split has been evaluated.
+    Evaluated {
+        /// Steps done.
+        step: usize,
+        /// The data set's main metric.
+        metric: f64,
+    },
+}
+
+/// A method with its head over a backbone.
+#[derive(Clone, Copy)]
+pub struct Model<'a> {
+    /// The frozen backbone.
+    pub backbone: &'a Backbone,
+    /// The method.
+    pub method: &'a dyn PeftMethod,
+    /// The classifier.
+    pub head: &'a Head,
+}
+
+impl Model<'_> {
+    /// Pooled vectors of a batch, `[B, H]`.
+    ///
+    /// # Errors
+    /// As [`Backbone::pooled`].
+    pub fn pooled(&self, batch: &Batch, phase: Phase<'_>) -> backbone::Result<Tensor> {
+        let backbone = self.method.backbone().unwrap_or(self.backbone);
+        backbone.pooled(batch, self.method, phase)
+    }
+
+    /// Logits of a batch without a gradient, B rows of C.
+    ///
+    /// # Errors
+    /// As [`Backbone::pooled`].
+    pub fn logits(&self, batch: &Batch) -> backbone::Result<Vec<Vec<f32>>> {
+        kernels::without_gradients(|| {
+            let logits = self.head.forward(&self.pooled(batch, Phase::Eval)?)?;
+            Ok(logits.to_dtype(candle_core::DType::F32)?.to_vec2()?)
+        })
+    }
+
+    /// Logits of all examples in their own order. Examples of like length share a batch.
+    ///
+    /// # Errors
+    /// As [`Backbone::pooled`].
+    pub fn all_logits(&self, examples: &Encoded) -> backbone::Result<Vec<Vec<f32>>> {
+        let mut out = vec![Vec::new(); examples.len()];
+        for indices in by_length(examples) {
+            for (i, row) in indices
+                .iter()
+                .zip(self.logits(&batch_of(examples, &indices)?)?)
+            {
+                out[*i as usize] = row;
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// Batches of examples of like length, for evaluation.
+fn by_length(examples: &Encoded) -> Vec<Vec<u32>> {
+    let mut order: Vec<u32> = (0..examples.len() as u32).collect();
+    order.sort_by_key(|i| examples.length(*i as usize));
+    order
+        .chunks(EVALUATION_BATCH)
+        .map(<[u32]>::to_vec)
+        .collect()
+}
+
+/// The packed batch of some examples.
+///
+/// # Errors
+/// If it would be empty.
+pub fn batch_of(examples: &Encoded, indices: &[u32]) -> backbone::Result<Batch> {
+    let (mut ids, mut types, mut offsets) = (Vec::new(), Vec::new(), vec![0]);
+    for i in indices {
+        let (example_ids, example_types) = examples.example(*i as usize);
+        ids.extend_from_slice(example_ids);
+        types.extend(example_types.iter().map(|t| u32::from(*t)));
+        offsets.push(ids.len());
+    }
+    Batch::new(ids, types, offsets)
+}
+
+/// Vectors of examples that no training changes, by example.
+#[derive(Default)]
+struct Features(HashMap<u32, Vec<f32>>);
+
+impl Features {
+    /// Vectors `[B, H]` of some examples; those not seen before go through the backbone.
+    fn pooled(
+        &mut self,
+        model: Model<'_>,
+        examples: &Encoded,
+        indices: &[u32],
+    ) -> backbone::Result<Tensor> {
+        let new: Vec<u32> = indices
+            .iter()
+            .copied()
+            .filter(|i| !self.0.contains_key(i))
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        if !new.is_empty() {
+            let batch = batch_of(examples, &new)?;
+            let rows =
+                kernels::without_gradients(|| model.pooled(&batch, Phase::Eval))?.to_vec2()?;
+            self.0.extend(new.into_iter().zip(rows));
+        }
+        let hidden = model.backbone.config().hidden;
+        let rows: Vec<f32> = indices.iter().flat_map(|i| &self.0[i]).copied().collect();
+        Ok(Tensor::from_vec(
+            rows,
+            (indices.len(), hidden),
+            &Device::Cpu,
+        )?)
+    }
+}
+
+/// What training needs besides the model.
+pub struct Training<'a> {
+    /// Training examples.
+    pub train: &'a Encoded,
+    /// Validation examples.
+    pub validation: &'a Encoded,
+    /// Metrics of the data set, the main one first.
+    pub metrics: &'a [Metric],
+    /// Number of classes C.
+    pub classes: usize,
+    /// Batches in order.
+    pub order: &'a [Vec<u32>],
+    /// The shared recipe.
+    pub recipe: &'a Recipe,
+    /// The method's own optimiser keys.
+    pub optimiser: methods::Optimiser,
+    /// The stream that dropout draws from.
+    pub dropout: ChaCha8Rng,
+    /// What changes training examples each time they are seen, if anything does.
+    pub augmenter: Option<Augmenter>,
+    /// Set when the user wants to stop.
+    pub stop: &'a AtomicBool,
+}
+
+/// What training gives.
+pub struct Trained {
+    /// Loss of every step.
+    pub loss: Vec<f32>,
+    /// Seconds of every step.
+    pub step_seconds: Vec<f32>,
+    /// When the first step ended; absent where nothing is trained.
+    pub first_step: Option<Instant>,
+    /// Examples trained on.
+    pub examples: usize,
+    /// Tokens trained on, as augmentation left them.
+    pub tokens: usize,
+    /// Evaluations on the way.
+    pub evaluations: Vec<Evaluation>,
+    /// Seconds of evaluations.
+    pub evaluation_seconds: f64,
+    /// Logits of the validation split after the last step.
+    pub logits: Vec<Vec<f32>>,
+    /// Variables that never got a gradient other than zero.
+    pub never_moved: Vec<String>,
+}
+
+impl Training<'_> {
+    /// Trains the model's variables in place.
+    ///
+    /// # Errors
+    /// [`Stop`] when training ended early.
+    pub fn run(self, model: Model<'_>, tell: &mut dyn FnMut(Event)) -> Result<Trained, Stop> {
+        let vars = model.method.vars();
+        let mut augmenter = self.augmenter.clone();
+        let mut features = (vars.is_empty() && augmenter.is_none()).then(Features::default);
+        let mut validation_features = vars.is_empty().then(Features::default);
+        let mut optimiser = Optimiser::new(self.recipe);
+        let own = self.optimiser;
+        optimiser.add(
+            model.method.parameters(),
+            own.learning_rate,
+            own.weight_decay,
+        );
+        let head_rate = self.recipe.head_learning_rate.unwrap_or(own.learning_rate);
+        optimiser.add(model.head.parameters(), head_rate, own.weight_decay);
+        let dropout = RefCell::new(self.dropout.clone());
+        let evaluate_after: BTreeSet<usize> = self.recipe.evaluation_steps().into_iter().collect();
+
+        let mut first_step = None;
+        let (mut loss, mut step_seconds, mut evaluations) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut examples, mut tokens, mut seconds, mut evaluation_seconds) = (0, 0, 0.0, 0.0);
+        let mut logits = Vec::new();
+        for (i, indices) in self.order.iter().enumerate() {
+            let step = i + 1;
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Stop::Interrupted);
+            }
+            let clock = Instant::now();
+            let pooled = match &mut features {
+                Some(features) => {
+                    let lengths = indices.iter().map(|i| self.train.length(*i as usize));
+                    tokens += lengths.sum::<usize>();
+                    features.pooled(model, self.train, indices)?
+                }
+                None => {
+                    let batch = match &mut augmenter {
+                        Some(augmenter) => augmenter.batch(self.train, indices)?,
+                        None => batch_of(self.train, indices)?,
+                    };
+                    tokens += batch.ids().len();
+                    model.pooled(&batch, Phase::Train(&dropout))?
+                }
+            };
+            let labels: Vec<u32> = indices
+                .iter()
+                .map(|i| self.train.label(*i as usize))
+                .collect();
+            let step_loss = kernels::cross_entropy(&model.head.forward(&pooled)?, &labels)?;
+            let value = step_loss
+                .to_dtype(candle_core::DType::F32)?
+                .to_scalar::<f32>()?;
+            if !value.is_finite() {
+                self.check_backbone(model, indices)?;
+                return Err(Stop::Diverged {
+                    step,
+                    reason: format!("the loss is {value}"),
+                });
+            }
+            let grads = kernels::backward(&step_loss)?;
+            drop((step_loss, pooled));
+            optimiser.step(&grads).map_err(|e| match e {
+                StepError::NotFinite(_) => Stop::Diverged {
+                    step,
+                    reason: e.to_string(),
+                },
+                other => Stop::Failed(other.into()),
+            })?;
+            drop(grads);
+            let elapsed = clock.elapsed().as_secs_f64();
+            first_step.get_or_insert_with(Instant::now);
+            seconds += elapsed;
+            step_seconds.push(elapsed as f32);
+            loss.push(value);
+            examples += indices.len();
+            tell(Event::Step {
+                step,
+                steps: self.order.len(),
+                loss: value,
+                examples_per_second: examples as f64 / seconds,
+            });
+
+            if evaluate_after.contains(&step) {
+                let clock = Instant::now();
+                logits = match &mut validation_features {
+                    Some(features) => {
+                        let all: Vec<u32> = (0..self.validation.len() as u32).collect();
+                        for part in by_length(self.validation) {
+                            features.pooled(model, self.validation, &part)?;
+                        }
+                        let pooled = features.pooled(model, self.validation, &all)?;
+                        kernels::without_gradients(|| model.head.forward(&pooled))?.to_vec2()?
+                    }
+                    None => model.all_logits(self.validation)?,
+                };
+                // The last update has no loss of its own.
+                if let Some(value) = logits.iter().flatten().find(|v| !v.is_finite()) {
+                    return Err(Stop::Diverged {
+                        step,
+                        reason: format!("a logit of the validation split is {value}"),
+                    });
+                }
+                let evaluation = self.evaluation(step, &logits);
+                tell(Event::Evaluated {
+                    step,
+                    metric: evaluation.metrics[self.metrics[0].name()],
+                });
+                evaluations.push(evaluation);
+                evaluation_seconds += clock.elapsed().as_secs_f64();
+            }
+        }
+        let never_moved = optimiser
+            .never_moved()
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        Ok(Trained {
+            loss,
+            step_seconds,
+            first_step,
+            examples,
+            tokens,
+            evaluations,
+            evaluation_seconds,
+            logits,
+            never_moved,
+        })
+    }
+
+    /// Tells a backbone that gives numbers that are not finite by itself from training that diverged.
+    fn check_backbone(&self, model: Model<'_>, indices: &[u32]) -> Result<(), Stop> {
+        let batch = batch_of(self.train, indices)?;
+        let bare = Model {
+            method: &HeadOnly,
+            ..model
+        };
+        let pooled = kernels::without_gradients(|| bare.pooled(&batch, Phase::Eval))?;
+        let pooled = pooled.to_dtype(candle_core::DType::F32)?.flatten_all()?;
+        if pooled.to_vec1::<f32>()?.iter().all(|v| v.is_finite()) {
+            return Ok(());
+        }
+        Err(Stop::Failed(anyhow::anyhow!(
+            "the backbone itself, without any method, gives numbers that are not finite: its weights are damaged, or \
+             its configuration does not belong to them"
+        )))
+    }
+
+    /// What a method that reads no text does instead of training: the head gets the frequencies of the training
+    /// labels. No step is made, and nothing is timed.
+    ///
+    /// # Errors
+    /// [`Stop`] if the head cannot be set or applied.
+    pub fn without_text(self, model: Model<'_>) -> Result<Trained, Stop> {
+        let mut counts = vec![0; self.classes];
+        for i in 0..self.train.len() {
+            counts[self.train.label(i) as usize] += 1;
+        }
+        model.head.predict_frequencies(&counts)?;
+        let any = Tensor::zeros(
+            (1, model.backbone.config().hidden),
+            model.backbone.dtype(),
+            &Device::Cpu,
+        )?;
+        let row = model.head.forward(&any)?;
+        let row = row.to_dtype(candle_core::DType::F32)?.squeeze(0)?;
+        let logits = vec![row.to_vec1()?; self.validation.len()];
+        Ok(Trained {
+            loss: Vec::new(),
+            step_seconds: Vec::new(),
+            first_step: None,
+            examples: 0,
+            tokens: 0,
+            evaluations: vec![self.evaluation(0, &logits)],
+            evaluation_seconds: 0.0,
+            logits,
+            never_moved: Vec::new(),
+        })
+    }
+
+    fn evaluation(&self, step: usize, logits: &[Vec<f32>]) -> Evaluation {
+        let labels: Vec<u32> = (0..self.validation.len())
+            .map(|i| self.validation.label(i))
+            .collect();
+        let loss = logits
+            .iter()
+            .zip(&labels)
+            .map(|(row, label)| cross_entropy(row, *label))
+            .sum::<f64>()
+            / labels.len() as f64;
+        Evaluation {
+            step,
+            loss,
+            metrics: metrics_of(self.metrics, &labels, logits, self.classes),
+        }
+    }
+}
+
+/// All metrics of predictions by name.
+pub fn metrics_of(
+    metrics: &[Metric],
+    labels: &[u32],
+    logits: &[Vec<f32>],
+    classes: usize,
+) -> BTreeMap<String, f64> {
+    let predicted: Vec<u32> = logits.iter().map(|row| argmax(row)).collect();
+    metrics
+        .iter()
+        .map(|m| (m.name().to_owned(), m.compute(labels, &predicted, classes)))
+        .collect()
+}
+
+/// Index of the largest value, the first of equals.
+pub fn argmax(row: &[f32]) -> u32 {
+    let mut best = 0;
+    for (i, value) in row.iter().enumerate() {
+        if *value > row[best] {
+            best = i;
+        }
+    }
+    best as u32
+}
+
+/// `log Σ exp(row) − row[label]`.
+fn cross_entropy(row: &[f32], label: u32) -> f64 {
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = row.iter().map(|v| f64::from(v - max).exp()).sum();
+    sum.ln() - f64::from(row[label as usize] - max)
+}
