@@ -139,7 +139,7 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
                 tables.push(Table::read(&FileOf::also(spec, also, path), &mut notes)?);
             }
             None => notes.push(format!(
-                "data set '{}': {} rows without '{}' ({}), which could not be had",
+                "data set '{}': {} rows without '{}' ({}), which was not found",
                 spec.name,
                 also.split.name(),
                 also.name,

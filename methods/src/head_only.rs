@@ -12,8 +12,7 @@ use crate::{
 };
 
 pub(crate) const ENTRY: Entry =
-    Entry::of::<Config>("head_only", include_str!("../configs/head_only.yaml"))
-        .standard();
+    Entry::of::<Config>("head_only", include_str!("../configs/head_only.yaml")).standard();
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -12,8 +12,7 @@ use crate::{
 };
 
 pub(crate) const ENTRY: Entry =
-    Entry::of::<Config>("majority", include_str!("../configs/majority.yaml"))
-        .standard();
+    Entry::of::<Config>("majority", include_str!("../configs/majority.yaml")).standard();
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
