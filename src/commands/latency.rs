@@ -25,7 +25,7 @@ use crate::{
         Contender, Effort, bare_contenders, copies, length_cells, measure_cell, own,
         sentence_cells, task_contenders,
     },
-    output::plan::DataChoice,
+    plan::DataChoice,
     prepare::{Files, LoadedBackbone},
     task_library::resident_bytes,
     weights::{self, Task},

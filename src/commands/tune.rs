@@ -19,7 +19,6 @@ use crate::{
     },
     exit, folders,
     plan::{self, RunPlan, Shared, Trial},
-    records,
     signals::Signals,
     study,
 };
