@@ -8,12 +8,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use anyhow::Result;
-use peftbench::trainer::Model;
+use peftbench::train::trainer::Model;
 
 use crate::common::{self, Steps};
 
 /// Passes per figure.
-const PASSES: usize = 60;
+const PASSES: usize = 20;
 
 /// Processes that do nothing but keep a core busy, until dropped.
 struct Load(Vec<Child>);

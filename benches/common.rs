@@ -27,6 +27,7 @@ pub fn minilm_config() -> Config {
         token_types: 2,
         activation: Activation::Gelu,
         epsilon: 1e-12,
+        description: backbone::Description::post_norm(12, 384),
     }
 }
 
@@ -107,8 +108,12 @@ impl<'a> Steps<'a> {
         )?;
         let mut optimiser = Optimiser::new(&recipe);
         let own = resolved.optimiser();
-        optimiser.add(&model.method.vars(), own.learning_rate, own.weight_decay);
-        optimiser.add(model.head.vars(), own.learning_rate, own.weight_decay);
+        optimiser.add(
+            model.method.parameters(),
+            own.learning_rate,
+            own.weight_decay,
+        );
+        optimiser.add(model.head.parameters(), own.learning_rate, own.weight_decay);
         let dropout = RefCell::new(datasets::stream(0, "dropout"));
         Ok(Self {
             model,
@@ -147,7 +152,5 @@ pub fn out() -> Result<PathBuf> {
 /// A method as it is when its weights have been saved and loaded: what is timed at inference.
 pub fn shipped(resolved: &Resolved, backbone: &Backbone) -> Result<Box<dyn PeftMethod>> {
     let saved = build(resolved, backbone)?.shipped()?;
-    let mut method = build(resolved, backbone)?;
-    method.load(&saved.into_iter().collect())?;
-    Ok(method)
+    Ok(resolved.load(backbone, saved.into_iter().collect())?)
 }

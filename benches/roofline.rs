@@ -31,8 +31,7 @@ pub fn setting() -> Result<Prepared> {
     Prepared::load(&RunPlan {
         data: DataChoice {
             name: "sst2".into(),
-            text_columns: vec![],
-            label_column: None,
+            options: Default::default(),
             stand_in: true,
             stand_in_for: None,
         },

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use datasets::FileOptions;
 
 use crate::{
-    commands::list::Kind,
+    commands::{list::Kind, predict::AnswerFormat},
     execute::{local::How, progress::Verbosity},
     formats::Format,
     plan::{DataChoice, Shared},
@@ -67,17 +68,55 @@ pub enum Command {
     Status(Status),
 }
 
-/// The data set of a command.
-#[derive(Debug, Args)]
-pub struct DataArguments {
-    /// A data set's name, or a CSV, TSV, JSONL, parquet or YAML file.
-    pub dataset: String,
+/// How a file of the user's own is read.
+#[derive(Debug, Default, Args)]
+pub struct FileArguments {
     /// Text column of a file; twice for sentence pairs.
     #[arg(long = "text-column", value_name = "COLUMN")]
     pub text_columns: Vec<String>,
     /// Label column of a file.
     #[arg(long, value_name = "COLUMN")]
     pub label_column: Option<String>,
+    /// Main metric of a file: accuracy, f1, macro_f1, weighted_f1 or matthews [default: accuracy].
+    #[arg(long)]
+    pub metric: Option<String>,
+    /// What separates the fields of a file: one character, or tab [default: as its header shows].
+    #[arg(long, value_name = "CHARACTER")]
+    pub separator: Option<String>,
+    /// What encloses fields that hold a separator: one character, or none [default: "].
+    #[arg(long, value_name = "CHARACTER")]
+    pub quote: Option<String>,
+    /// Encoding of a file that is not UTF-8, such as cp1252, gb18030 or utf-16le.
+    #[arg(long)]
+    pub encoding: Option<String>,
+    /// Leave out rows without a text or a label (and say how many) instead of refusing the file.
+    #[arg(long)]
+    pub drop_missing: bool,
+}
+
+impl FileArguments {
+    /// The same as plain values.
+    pub fn options(&self) -> FileOptions {
+        FileOptions {
+            text_columns: self.text_columns.clone(),
+            label_column: self.label_column.clone(),
+            metric: self.metric.clone(),
+            separator: self.separator.clone(),
+            quote: self.quote.clone(),
+            encoding: self.encoding.clone(),
+            drop_missing: self.drop_missing,
+        }
+    }
+}
+
+/// The data set of a command.
+#[derive(Debug, Args)]
+pub struct DataArguments {
+    /// A data set's name, or a CSV, TSV, JSONL, parquet or YAML file.
+    pub dataset: String,
+    /// How a file of the user's own is read.
+    #[command(flatten)]
+    pub file: FileArguments,
     /// Stop when the data set is not found, instead of going on with its stand-in.
     #[arg(long)]
     pub no_stand_in: bool,
@@ -174,8 +213,7 @@ impl DataArguments {
     pub fn choice(&self) -> DataChoice {
         DataChoice {
             name: self.dataset.clone(),
-            text_columns: self.text_columns.clone(),
-            label_column: self.label_column.clone(),
+            options: self.file.options(),
             stand_in: !self.no_stand_in,
             stand_in_for: None,
         }
@@ -298,12 +336,9 @@ pub struct Evaluate {
     /// The backbone; by default the one that the weights name.
     #[arg(long)]
     pub backbone: Option<String>,
-    /// Text column of a file; twice for sentence pairs.
-    #[arg(long = "text-column", value_name = "COLUMN")]
-    pub text_columns: Vec<String>,
-    /// Label column of a file.
-    #[arg(long, value_name = "COLUMN")]
-    pub label_column: Option<String>,
+    /// How a file of the user's own is read.
+    #[command(flatten)]
+    pub file: FileArguments,
     /// Do not use the network.
     #[arg(long)]
     pub offline: bool,
@@ -343,9 +378,27 @@ pub struct Predict {
     /// Folder of folders of saved weights; each row then names its task by the folder's name.
     #[arg(long, value_name = "DIR")]
     pub tasks: Option<PathBuf>,
-    /// JSONL file, or - for standard input.
+    /// JSONL, CSV, TSV or parquet file, file of one text per line, or - for standard input.
     #[arg(long, default_value = "-")]
     pub input: PathBuf,
+    /// Column of the second text of a pair [default: pair, if there is one].
+    #[arg(long, value_name = "COLUMN")]
+    pub pair_column: Option<String>,
+    /// Text column [default: text].
+    #[arg(long = "text-column", value_name = "COLUMN")]
+    pub text_columns: Vec<String>,
+    /// What separates the fields of the input: one character, or tab [default: as its header shows].
+    #[arg(long, value_name = "CHARACTER")]
+    pub separator: Option<String>,
+    /// What encloses fields that hold a separator: one character, or none [default: "].
+    #[arg(long, value_name = "CHARACTER")]
+    pub quote: Option<String>,
+    /// Encoding of an input that is not UTF-8, such as cp1252, gb18030 or utf-16le.
+    #[arg(long)]
+    pub encoding: Option<String>,
+    /// How answers are written.
+    #[arg(long, value_enum, default_value_t)]
+    pub format: AnswerFormat,
     /// The backbone; by default the one that the weights name.
     #[arg(long)]
     pub backbone: Option<String>,
@@ -385,12 +438,9 @@ pub struct Latency {
     /// Data set or file whose validation sentences are timed too [default: the one of the first weights].
     #[arg(long)]
     pub dataset: Option<String>,
-    /// Text column of a file; twice for sentence pairs.
-    #[arg(long = "text-column", value_name = "COLUMN")]
-    pub text_columns: Vec<String>,
-    /// Label column of a file.
-    #[arg(long, value_name = "COLUMN")]
-    pub label_column: Option<String>,
+    /// How a file of the user's own is read.
+    #[command(flatten)]
+    pub file: FileArguments,
     /// Time texts of fixed length only, no real sentences.
     #[arg(long)]
     pub no_sentences: bool,
@@ -569,12 +619,9 @@ pub struct Fetch {
 pub struct Check {
     /// A data set or file whose comparison is checked too (nothing is trained).
     pub dataset: Option<String>,
-    /// Text column of a file; twice for sentence pairs.
-    #[arg(long = "text-column", value_name = "COLUMN", requires = "dataset")]
-    pub text_columns: Vec<String>,
-    /// Label column of a file.
-    #[arg(long, value_name = "COLUMN", requires = "dataset")]
-    pub label_column: Option<String>,
+    /// How a file of the user's own is read.
+    #[command(flatten)]
+    pub file: FileArguments,
     /// The backbone of that comparison.
     #[arg(long, default_value = "minilm")]
     pub backbone: String,

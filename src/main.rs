@@ -30,7 +30,12 @@ fn set_threads(asked: Option<usize>) -> anyhow::Result<()> {
     let given = std::env::var("SLURM_CPUS_PER_TASK").ok();
     let given = given.and_then(|n| n.parse().ok());
     let given = given.map_or(available, |n: usize| n.clamp(1, available));
-    Ok(kernels::set_threads(asked.unwrap_or(given))?)
+    let threads = asked.unwrap_or(given);
+    anyhow::ensure!(
+        (1..=available).contains(&threads),
+        "--threads {threads}: this process has {available} cores; accepted: 1 to {available}"
+    );
+    Ok(kernels::set_threads(threads)?)
 }
 
 /// From what was typed to plain values.
@@ -62,8 +67,7 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
         Command::Evaluate(a) => {
             let data = DataChoice {
                 name: a.dataset,
-                text_columns: a.text_columns,
-                label_column: a.label_column,
+                options: a.file.options(),
                 stand_in: false,
                 stand_in_for: None,
             };
@@ -82,7 +86,18 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
                 (Some(folder), _) => predict::Weights::One(folder),
                 (_, folder) => predict::Weights::Many(folder.unwrap_or_default()),
             };
-            predict::predict(&weights, &a.input, a.backbone.as_deref(), a.offline)
+            let input = predict::Input {
+                path: &a.input,
+                options: datasets::FileOptions {
+                    text_columns: a.text_columns,
+                    separator: a.separator,
+                    quote: a.quote,
+                    encoding: a.encoding,
+                    ..Default::default()
+                },
+                pair_column: a.pair_column,
+            };
+            predict::predict(&weights, &input, a.format, a.backbone.as_deref(), a.offline)
         }
         Command::Tasks(a) => tasks::tasks(&a.folder, a.backbone.as_deref(), a.offline, a.json),
         Command::Domains(a) => domains::domains(&domains::Asked {
@@ -103,8 +118,7 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
             batches: a.batches,
             lengths: a.lengths,
             dataset: a.dataset,
-            text_columns: a.text_columns,
-            label_column: a.label_column,
+            options: a.file.options(),
             no_sentences: a.no_sentences,
             seconds: a.seconds,
             backbone: a.backbone,
@@ -169,8 +183,7 @@ fn check_shared(a: cli::Check) -> Option<Shared> {
     Some(Shared {
         data: DataChoice {
             name: a.dataset?,
-            text_columns: a.text_columns,
-            label_column: a.label_column,
+            options: a.file.options(),
             stand_in: true,
             stand_in_for: None,
         },

@@ -26,10 +26,9 @@ const MOST_SEEDS: usize = 10_000;
 pub struct DataChoice {
     /// A data set's name, or the path of a file or YAML.
     pub name: String,
-    /// Text columns of a file named by its path.
-    pub text_columns: Vec<String>,
-    /// Label column of a file named by its path.
-    pub label_column: Option<String>,
+    /// How a file named by its path is read.
+    #[serde(default)]
+    pub options: datasets::FileOptions,
     /// Whether a stand-in may be used when the data set is not found.
     pub stand_in: bool,
     /// Set when `name` is already the stand-in for this data set.
@@ -185,11 +184,7 @@ pub fn parse_settings(settings: &[String]) -> Result<Overrides> {
             );
             // The value is judged later, with everything else that is set.
             let defaults = methods::resolve(owner, &BTreeMap::new())?.config;
-            let keys = defaults
-                .as_object()
-                .into_iter()
-                .flat_map(|keys| keys.keys());
-            let keys: Vec<&str> = keys.map(String::as_str).collect();
+            let keys: Vec<&str> = defaults.keys().map(String::as_str).collect();
             ensure!(
                 keys.contains(&key),
                 "--set {setting}: {owner} has no key '{key}'; {}",

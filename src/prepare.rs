@@ -13,11 +13,12 @@ use record::BackboneFacts;
 use serde::de::DeserializeOwned;
 use sources::{Fetched, Fetcher, Progress};
 
-use crate::{download_bar, nearest, plan::DataChoice};
+use crate::{download_bar, hub_id, nearest, plan::DataChoice};
 
 /// Fetches files and knows whether the network may be used.
 pub struct Files {
     fetcher: Fetcher,
+    silent: bool,
 }
 
 impl Files {
@@ -29,14 +30,29 @@ impl Files {
         let bar: Arc<dyn Progress> = Arc::new(download_bar::Download::default());
         Ok(Self {
             fetcher: Fetcher::from_env(offline)?.with_progress(bar),
+            silent: false,
         })
+    }
+
+    /// The same without notes: for a run whose comparison has said them.
+    #[must_use]
+    pub fn silent(mut self) -> Self {
+        self.silent = true;
+        self
+    }
+
+    /// Says what was done to the user's data.
+    pub fn note(&self, note: &str) {
+        if !self.silent {
+            eprintln!("note: {note}");
+        }
     }
 
     /// Fetches files, and says which places failed before one gave them.
     fn fetch(&self, name: &str, source: &sources::Source) -> sources::Result<Fetched> {
         let fetched = self.fetcher.fetch(name, source)?;
         for warning in &fetched.warnings {
-            eprintln!("note: {name}: {warning}");
+            self.note(&format!("{name}: {warning}"));
         }
         Ok(fetched)
     }
@@ -65,15 +81,12 @@ pub fn data_spec(choice: &DataChoice) -> Result<DatasetSpec> {
     let path = Path::new(&choice.name);
     let known = datasets::names().any(|n| n == choice.name);
     if !known && (path.exists() || path.extension().is_some() || choice.name.contains('/')) {
-        return Ok(datasets::spec_from_path(
-            path,
-            &choice.text_columns,
-            choice.label_column.as_deref(),
-        )?);
+        return Ok(datasets::spec_from_path(path, &choice.options)?);
     }
     ensure!(
-        choice.text_columns.is_empty() && choice.label_column.is_none(),
-        "--text-column and --label-column belong to a file named by its path, not to the data set '{}'",
+        choice.options.is_empty(),
+        "--text-column, --label-column, --metric, --separator, --quote, --encoding and --drop-missing belong to a file \
+         named by its path, not to the data set '{}'",
         choice.name
     );
     let known: Vec<&str> = datasets::names().collect();
@@ -92,7 +105,15 @@ impl Files {
     /// # Errors
     /// If neither is found, or the data is not valid.
     pub fn data(&self, choice: &DataChoice) -> Result<LoadedData> {
-        let spec = data_spec(choice)?;
+        let spec = if hub_id::is_data(&choice.name) {
+            let file = hub_id::data(&self.fetcher, &choice.name)?;
+            data_spec(&DataChoice {
+                name: file.display().to_string(),
+                ..choice.clone()
+            })?
+        } else {
+            data_spec(choice)?
+        };
         let fetched = match self.fetch(&spec.name, &spec.source) {
             Ok(fetched) => fetched,
             Err(e) => {
@@ -104,26 +125,41 @@ impl Files {
                     return Err(anyhow::Error::new(e)
                         .context(format!("data set '{}' was not found{hint}", spec.name)));
                 };
-                eprintln!("note: data set '{}' was not found ({e})", spec.name);
-                eprintln!(
-                    "note: going on with '{other}' as its stand-in; every result says so. --no-stand-in refuses."
-                );
+                self.note(&format!("data set '{}' was not found ({e})", spec.name));
+                self.note(&format!(
+                    "going on with '{other}' as its stand-in; every result says so. --no-stand-in refuses."
+                ));
                 let spec = datasets::spec(other)?;
                 let fetched = self.fetch(&spec.name, &spec.source)?;
-                let dataset = datasets::read(&spec, &fetched.files)?;
                 return Ok(LoadedData {
-                    dataset,
+                    dataset: self.read(&spec, fetched.files)?,
                     stand_in_for: Some(choice.name.clone()),
                     place: fetched.place,
                 });
             }
         };
-        let dataset = datasets::read(&spec, &fetched.files)?;
         Ok(LoadedData {
-            dataset,
+            dataset: self.read(&spec, fetched.files)?,
             stand_in_for: choice.stand_in_for.clone(),
             place: fetched.place,
         })
+    }
+
+    /// Reads a data set with what else there is of it, and says what was done to its rows.
+    fn read(&self, spec: &DatasetSpec, mut files: BTreeMap<String, PathBuf>) -> Result<Dataset> {
+        for also in &spec.also {
+            // Where it is not found, reading says so.
+            if let Ok(mut fetched) = self.fetch(&also.name, &also.source)
+                && let Some(path) = fetched.files.remove("rows")
+            {
+                files.insert(also.name.clone(), path);
+            }
+        }
+        let dataset = datasets::read(spec, &files)?;
+        for note in &dataset.notes {
+            self.note(note);
+        }
+        Ok(dataset)
     }
 
     /// Fetches a data set's files; returns where they came from.
@@ -146,6 +182,16 @@ impl Files {
     ) -> Result<BackboneFiles> {
         // A known name wins over a folder of that name: write ./NAME for the folder.
         let known = backbone::names().any(|name| name == choice);
+        if !known && hub_id::is_model(choice) {
+            let (name, model) = hub_id::model(&self.fetcher, choice)?;
+            let found = self.backbone(&model.folder.display().to_string(), overrides)?;
+            return Ok(BackboneFiles {
+                name,
+                folder: None,
+                place: model.fetched.place,
+                ..found
+            });
+        }
         let mut found = if !known && Path::new(choice).is_dir() {
             let folder = Path::new(choice);
             let config_file = folder.join("config.json");
@@ -193,6 +239,13 @@ impl Files {
                 place: fetched.place.clone(),
             }
         };
+        ensure!(
+            !found.config.description.pre_norm,
+            "{}: {} models can be read, but no method has been checked over them yet; supported: bert, roberta, xlm-roberta, \
+             distilbert",
+            found.config_file.display(),
+            found.config.architecture.name()
+        );
         for (key, text) in overrides {
             match key.as_str() {
                 "pooling" => found.pooling = setting(key, text)?,

@@ -135,7 +135,7 @@ pub fn study(name: &str) -> Result<StudySpec> {
         ),
     };
     let mut spec: StudySpec =
-        serde_yaml::from_str(&text).with_context(|| format!("study {name}"))?;
+        datasets::from_yaml(&text).map_err(|e| anyhow::anyhow!("study {name}: {e}"))?;
     spec.name = path
         .file_stem()
         .map_or_else(|| name.to_owned(), |s| s.to_string_lossy().into_owned());

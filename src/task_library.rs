@@ -108,6 +108,7 @@ pub struct LoadedTask {
     /// The shared weights, read as this task reads them, or the task's own copy.
     backbone: Backbone,
     file_bytes: u64,
+    resident_bytes: u64,
 }
 
 impl LoadedTask {
@@ -121,9 +122,9 @@ impl LoadedTask {
         self.file_bytes
     }
 
-    /// Memory that its weights take beside the backbone, head included.
+    /// Memory that it takes beside the backbone that all tasks share, head included.
     pub fn resident_bytes(&self) -> u64 {
-        resident_bytes(&*self.task.method, &self.task.head)
+        self.resident_bytes
     }
 
     /// The backbone it runs over: the shared weights, or its own copy for a method that trains the backbone itself.
@@ -147,14 +148,6 @@ impl LoadedTask {
             None => self.backbone.pooling().name().to_owned(),
         }
     }
-}
-
-/// Memory in bytes that a method's and a head's variables take.
-pub fn resident_bytes(method: &dyn PeftMethod, head: &Head) -> u64 {
-    let of_method = method.vars();
-    let vars = of_method.iter().chain(head.vars());
-    vars.map(|(_, v)| (v.elem_count() * v.dtype().size_in_bytes()) as u64)
-        .sum()
 }
 
 /// One loaded backbone and any number of tasks over it. Share it behind an [`Arc`]: every function takes `&self`.
@@ -183,6 +176,7 @@ impl TaskLibrary {
     /// If the weights are damaged or were trained over another backbone. The library stays as it was.
     pub fn add(&self, name: &str, folder: &Path) -> Result<()> {
         let task = weights::load(folder, &self.loaded)?;
+        let resident_bytes = task.resident_bytes(&self.loaded.backbone);
         let backbone = match task.method.backbone() {
             Some(own) => own.clone(),
             None => self
@@ -196,6 +190,7 @@ impl TaskLibrary {
             task,
             backbone,
             file_bytes: weights_bytes(folder)?,
+            resident_bytes,
         });
         let mut tasks = self.tasks.write().unwrap_or_else(PoisonError::into_inner);
         tasks.insert(name.to_owned(), loaded);
@@ -304,11 +299,12 @@ impl TaskLibrary {
     }
 
     fn encode(&self, task: &LoadedTask, rows: &[Row], indices: &[usize]) -> Result<Encoded> {
+        let text = |text: &str| datasets::text_of(text, task.task.config.strip).to_owned();
         let examples: Vec<Example> = indices
             .iter()
             .map(|i| Example {
-                text: rows[*i].text.clone(),
-                pair: rows[*i].pair.clone(),
+                text: text(&rows[*i].text),
+                pair: rows[*i].pair.as_deref().map(text),
                 label: None,
             })
             .collect();
@@ -347,6 +343,10 @@ fn pass(rows: &[(&Share, usize)]) -> Result<Vec<(usize, Prediction)>> {
     };
     let logits = mixed_logits(&first.task.backbone, &batch, &parts)?;
     ensure!(logits.len() == rows.len(), "a row without logits");
+    ensure!(
+        logits.iter().flatten().all(|v| v.is_finite()),
+        "the logits are not finite numbers: method or head are too strong for f32"
+    );
     Ok(rows
         .iter()
         .zip(logits)

@@ -35,6 +35,7 @@ fn config(layers: usize) -> Config {
         token_types: 2,
         activation: Activation::Gelu,
         epsilon: 1e-12,
+        description: backbone::Description::post_norm(2, 8),
     }
 }
 

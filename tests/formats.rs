@@ -318,8 +318,8 @@ fn a_changed_pooler_becomes_the_first_layer_of_the_head() {
     let pooler = TensorFile::open(&fixture("bert/model.safetensors")).unwrap();
     let pooler = pooler.read("bert.pooler.dense.weight", None).unwrap();
     let expected = (pooler + (b.matmul(&a).unwrap() * 2.0).unwrap()).unwrap();
-    let (_, dense) = &task.head.vars()[0];
-    let d = (dense.as_tensor() - expected).unwrap().abs().unwrap();
+    let (_, dense) = &task.head.parameters().tensors()[0];
+    let d = (dense - expected).unwrap().abs().unwrap();
     assert!(d.max_all().unwrap().to_scalar::<f32>().unwrap() < 1e-6);
     // Written again, the pooler is a module that is saved whole.
     let (out, loaded, again) = round_trip(&loaded, &task, Format::Peft, false);
@@ -335,6 +335,13 @@ fn keys_that_would_change_a_number_are_refused_by_name_and_neutral_ones_are_not(
         ("bias", json!("all")),
         ("lora_bias", json!(true)),
         ("init_lora_weights", json!("pissa")),
+        ("init_lora_weights", json!("pissa_niter_4")),
+        ("init_lora_weights", json!("olora")),
+        ("init_lora_weights", json!("loftq")),
+        ("init_lora_weights", json!("corda")),
+        ("kasa_config", json!({ "beta": 1.0 })),
+        ("lora_alpha", json!(1e308)),
+        ("lora_alpha", json!("strong")),
         ("fan_in_fan_out", json!(true)),
         ("layer_replication", json!([[0, 2]])),
         ("trainable_token_indices", json!([1, 2])),
@@ -348,11 +355,14 @@ fn keys_that_would_change_a_number_are_refused_by_name_and_neutral_ones_are_not(
     ] {
         let folder = changed(&lora, "adapter_config.json", |c| c[key] = value);
         let message = error_of(folder.path());
-        let says = if key == "r" { "r: \"three\"" } else { key };
+        let says = if key == "lora_alpha" { "alpha" } else { key };
         assert!(
             message.contains(says) || message.contains("rank"),
             "{key}: {message}"
         );
+        for rust in ["usize", "f64", "invalid type", "Some(", "expected struct"] {
+            assert!(!message.contains(rust), "{key}: {message}");
+        }
     }
     let neutral = changed(&lora, "adapter_config.json", |c| {
         c["a_key_of_tomorrow"] = json!(false);
@@ -360,6 +370,24 @@ fn keys_that_would_change_a_number_are_refused_by_name_and_neutral_ones_are_not(
         c["init_lora_weights"] = json!("gaussian");
     });
     open(neutral.path()).unwrap();
+
+    // What only says how training began changes nothing: PEFT reads plain LoRA.
+    let (batch, expected) = expected(&lora);
+    for (key, value) in [
+        ("init_lora_weights", json!("eva")),
+        ("init_lora_weights", json!("orthogonal")),
+        ("init_lora_weights", json!("lora_ga")),
+        ("init_lora_weights", json!(false)),
+        ("eva_config", json!({ "rho": 2.0, "tau": 0.99 })),
+        ("corda_config", json!({ "corda_method": "ipm" })),
+        ("loftq_config", json!({ "loftq_bits": 4 })),
+        ("lora_ga_config", json!({ "scale": "stable" })),
+    ] {
+        let folder = changed(&lora, "adapter_config.json", |c| c[key] = value);
+        let (loaded, task) = open(folder.path()).unwrap_or_else(|e| panic!("{key}: {e:#}"));
+        let d = difference(&logits(&loaded, &task, &batch), &expected);
+        assert!(d < FORWARD, "{key}: {d:e}");
+    }
 
     let houlsby = fixture("adapterhub/houlsby");
     for (key, value) in [
@@ -538,9 +566,9 @@ fn tensors_that_are_too_many_missing_or_misshapen_are_refused_by_name() {
     let (loaded, task) = open(folder.path()).unwrap_or_else(|e| panic!("{e:#}"));
     let own = TensorFile::open(&loaded.files[2]).unwrap();
     let own = own.read("classifier.weight", None).unwrap();
-    let (_, used) = &task.head.vars()[0];
+    let (_, used) = &task.head.parameters().tensors()[0];
     assert_eq!(
-        used.as_tensor().to_vec2::<f32>().unwrap(),
+        used.to_vec2::<f32>().unwrap(),
         own.to_vec2::<f32>().unwrap()
     );
 }
@@ -677,4 +705,375 @@ fn a_merged_checkpoint_is_a_backbone_with_the_method_in_its_weights() {
     };
     let message = formats::export(&export, Format::Merged, tempfile::tempdir().unwrap().path());
     assert!(message.unwrap_err().to_string().contains("virtual tokens"));
+}
+
+#[test]
+fn keys_and_tensor_names_of_adapter_transformers_1_are_read_as_todays() {
+    let today = fixture("adapterhub/houlsby");
+    let (batch, expected) = expected(&today);
+    let check = |folder: &Path, what: &str| {
+        let (loaded, task) = open(folder).unwrap_or_else(|e| panic!("{what}: {e:#}"));
+        let d = difference(&logits(&loaded, &task, &batch), &expected);
+        assert!(d < FORWARD, "{what}: {d:e}");
+    };
+    for (key, value) in [
+        ("type", json!("text_task")),
+        ("config_id", json!("9076f36a74755ac4")),
+    ] {
+        let old = changed(&today, "adapter_config.json", |c| c[key] = value);
+        check(old.path(), key);
+    }
+    for (key, value) in [
+        ("attention_type", json!("sent-lvl-dynamic")),
+        ("new_attention_norm", json!(true)),
+    ] {
+        let old = changed(&today, "adapter_config.json", |c| c["config"][key] = value);
+        check(old.path(), key);
+    }
+    // Adapters for a task named invertible ones that they do not have.
+    let inverse = changed(&today, "adapter_config.json", |c| {
+        c["type"] = json!("text_task");
+        c["config"]["inv_adapter"] = json!("nice");
+        c["config"]["inv_adapter_reduction_factor"] = json!(2);
+    });
+    check(inverse.path(), "inv_adapter of a task");
+    let language = changed(inverse.path(), "adapter_config.json", |c| {
+        c["type"] = json!("text_lang");
+    });
+    assert!(error_of(language.path()).contains("inv_adapter"));
+    for kind in ["task", "lang"] {
+        let old = with_tensors(&today, "adapter.safetensors", |t| {
+            for (name, tensor) in std::mem::take(t) {
+                let place = match name.contains("attention.output") {
+                    true => format!(".attention_text_{kind}_adapters."),
+                    false => format!(".layer_text_{kind}_adapters."),
+                };
+                assert!(name.contains(".adapters."), "{name}");
+                t.insert(name.replace(".adapters.", &place), tensor);
+            }
+        });
+        check(old.path(), kind);
+    }
+}
+
+/// A copy of the tiny BERT whose configuration names its classes.
+fn named_backbone(folder: &Path, names: &[&str]) -> PathBuf {
+    fs::create_dir_all(folder).unwrap();
+    for entry in fs::read_dir(fixture("bert")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    let path = folder.join("config.json");
+    let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let ids = names.iter().enumerate();
+    config["id2label"] = ids
+        .map(|(i, n)| (i.to_string(), json!(n)))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    fs::write(path, config.to_string()).unwrap();
+    folder.to_owned()
+}
+
+#[test]
+fn classes_have_the_names_of_the_backbones_configuration_and_are_matched_by_name() {
+    let place = Place::new();
+    let base = named_backbone(&place.path().join("base"), &["zebra", "ant", "moth"]);
+    let base = base.to_str().unwrap();
+    let lora = fixture("peft/lora");
+    let weights = lora.to_str().unwrap();
+    let words = [
+        "good", "bad", "story", "it", "was", "very", "dull", "a", "long",
+    ];
+    let word = |i: usize| words[i % words.len()];
+    let texts: Vec<String> = (0..80)
+        .map(|i| format!("{} {} {}", word(i), word(i / 9), word(i * 5 + 2)))
+        .collect();
+    let rows: Vec<_> = texts
+        .iter()
+        .map(|t| json!({ "text": t }).to_string())
+        .collect();
+    let rows = place.file("rows.jsonl", rows.join("\n"));
+    let answers = place.ok(&[
+        "predict",
+        "--weights",
+        weights,
+        "--backbone",
+        base,
+        "--input",
+        rows.to_str().unwrap(),
+    ]);
+    let predicted: Vec<String> = answers
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<Value>(line).unwrap()["label"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    assert!(
+        predicted
+            .iter()
+            .all(|l| ["zebra", "ant", "moth"].contains(&l.as_str())),
+        "{predicted:?}"
+    );
+    // What it says itself of the texts is right, in the data's order of names and whichever classes occur.
+    let mut csv = String::from("text,label\n");
+    for (text, label) in texts.iter().zip(&predicted) {
+        csv += &format!("{text},{label}\n");
+    }
+    let data = place.file("data.csv", &csv);
+    let evaluated = |weights: &str| {
+        place.ok(&[
+            "evaluate",
+            "--weights",
+            weights,
+            "--backbone",
+            base,
+            "--dataset",
+            data.to_str().unwrap(),
+            "--text-column",
+            "text",
+            "--label-column",
+            "label",
+            "--split",
+            "train",
+        ])
+    };
+    assert!(
+        evaluated(weights).contains("accuracy 1.0"),
+        "{}",
+        evaluated(weights)
+    );
+    // Named once more, in whatever order, each class keeps its name.
+    let out = place.path().join("imported");
+    place.ok(&[
+        "import",
+        "--weights",
+        weights,
+        "--backbone",
+        base,
+        "--out",
+        out.to_str().unwrap(),
+        "--labels",
+        "ant,moth,zebra",
+    ]);
+    assert!(evaluated(out.to_str().unwrap()).contains("accuracy 1.0"));
+}
+
+#[test]
+fn a_folder_that_names_another_revision_of_its_backbone_is_refused() {
+    let place = Place::new();
+    let here = "e4ce9877abf3edfe10b0d82785e83bdcb973e22e";
+    let base = named_backbone(&place.path().join("snapshots").join(here), &["a", "b", "c"]);
+    let folder = |revision: Value| {
+        changed(&fixture("peft/lora"), "adapter_config.json", |c| {
+            c["base_model_name_or_path"] = json!(base);
+            c["revision"] = revision;
+        })
+    };
+    for same in [json!(null), json!("main"), json!(here), json!("a-branch")] {
+        open(folder(same).path()).unwrap_or_else(|e| panic!("{e:#}"));
+    }
+    let other = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf";
+    let message = error_of(folder(json!(other)).path());
+    for part in ["revision", here, other, "--backbone"] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn weights_that_are_not_finite_are_refused_by_tensor_and_place() {
+    for (folder, file, name) in [
+        (
+            "peft/lora",
+            "adapter_model.safetensors",
+            "base_model.model.classifier.weight",
+        ),
+        (
+            "adapterhub/houlsby",
+            "adapter.safetensors",
+            "adapter_up.weight",
+        ),
+        (
+            "adapterhub/houlsby",
+            "model_head.safetensors",
+            "classifier.bias",
+        ),
+    ] {
+        for value in [f32::NAN, f32::INFINITY] {
+            let damaged = with_tensors(&fixture(folder), file, |t| {
+                let name = t
+                    .keys()
+                    .filter(|n| n.ends_with(name))
+                    .min()
+                    .unwrap()
+                    .clone();
+                let shape = t[&name].dims().to_vec();
+                let mut values = t[&name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                values[1] = value;
+                t.insert(name, Tensor::from_vec(values, shape, &Device::Cpu).unwrap());
+            });
+            let message = error_of(damaged.path());
+            for part in [file, name, "1]", "finite"] {
+                assert!(message.contains(part), "{folder}: {message}");
+            }
+        }
+    }
+    // Of our own kind.
+    let place = Place::new();
+    let out = place.path().join("ours");
+    let (loaded, task) = open(&fixture("peft/lora")).unwrap();
+    weights::save(&out, &task.config, &*task.method, &task.head).unwrap();
+    let damaged = with_tensors(&out, weights::WEIGHTS, |t| {
+        let name = "encoder.1.query.lora_b";
+        let nan = (t[name].clone() * f64::NAN).unwrap();
+        t.insert(name.to_owned(), nan);
+    });
+    let message = match weights::load(damaged.path(), &loaded) {
+        Ok(_) => panic!("was loaded"),
+        Err(error) => format!("{error:#}"),
+    };
+    for part in ["encoder.1.query.lora_b", "[0, 0]", "finite"] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn a_folder_around_a_named_adapter_is_answered_with_the_folder_in_it() {
+    let place = Place::new();
+    let inner = place.path().join("weights").join("myadapter");
+    fs::create_dir_all(&inner).unwrap();
+    for entry in fs::read_dir(fixture("peft/lora")).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, inner.join(path.file_name().unwrap())).unwrap();
+    }
+    let message = error_of(inner.parent().unwrap());
+    assert!(message.contains("weights/myadapter"), "{message}");
+    // A backbone's path of another machine.
+    let moved = changed(&fixture("peft/lora"), "adapter_config.json", |c| {
+        c["base_model_name_or_path"] = json!("/home/somebody/models/bert");
+    });
+    let rows = place.file("rows.jsonl", "{\"text\": \"a\"}\n");
+    place.refused(
+        &[
+            "predict",
+            "--weights",
+            moved.path().to_str().unwrap(),
+            "--input",
+            rows.to_str().unwrap(),
+        ],
+        &["/home/somebody/models/bert", "--backbone"],
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn files_are_written_with_the_users_permissions() {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let (loaded, task) = open(&fixture("peft/lora")).unwrap();
+    for format in [Format::Peft, Format::Adapterhub, Format::Merged] {
+        let out = tempfile::tempdir().unwrap();
+        let plain = out.path().join("plain");
+        fs::write(&plain, "x").unwrap();
+        let expected = mode(&plain);
+        let export = Export {
+            task: &task,
+            loaded: &loaded,
+            separate_head: false,
+        };
+        if formats::export(&export, format, out.path()).is_err() {
+            // AdapterHub holds no LoRA.
+            continue;
+        }
+        weights::save(out.path(), &task.config, &*task.method, &task.head).unwrap();
+        for entry in fs::read_dir(out.path()).unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(mode(&path), expected, "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn texts_are_cut_after_export_where_they_were_cut_in_training() {
+    let (loaded, mut task) = open(&fixture("peft/lora")).unwrap();
+    task.config.max_tokens = 12;
+    task.config.strip = true;
+    task.config.labels = vec!["x".into(), "y".into(), "z".into()];
+    for separate_head in [false, true] {
+        let (out, _, again) = round_trip(&loaded, &task, Format::Peft, separate_head);
+        assert_eq!((again.config.max_tokens, again.config.strip), (12, true));
+        assert_eq!(again.config.labels, task.config.labels);
+        // For Python: the names and the number of classes are in a configuration of transformers.
+        let config = fs::read_to_string(out.path().join("config.json")).unwrap();
+        let config: Value = serde_json::from_str(&config).unwrap();
+        assert_eq!(config["id2label"], json!({ "0": "x", "1": "y", "2": "z" }));
+    }
+    let (hub, mut adapter) = open(&fixture("adapterhub/houlsby")).unwrap();
+    adapter.config.max_tokens = 12;
+    for separate_head in [false, true] {
+        let (_out, _, again) = round_trip(&hub, &adapter, Format::Adapterhub, separate_head);
+        assert_eq!(again.config.max_tokens, 12);
+    }
+    let out = tempfile::tempdir().unwrap();
+    let export = Export {
+        task: &task,
+        loaded: &loaded,
+        separate_head: false,
+    };
+    formats::export(&export, Format::Merged, out.path()).unwrap();
+    let tokenizer = fs::read_to_string(out.path().join("tokenizer_config.json")).unwrap();
+    let tokenizer: Value = serde_json::from_str(&tokenizer).unwrap();
+    assert_eq!(tokenizer["model_max_length"], 12);
+}
+
+#[test]
+fn a_start_that_was_taken_out_of_the_weights_is_written_for_peft_as_a_part_of_the_update() {
+    let (batch, _) = expected(&fixture("peft/lora"));
+    for (init, rslora) in [("pissa", false), ("olora", false), ("pissa", true)] {
+        let (loaded, mut task) = open(&fixture("peft/lora")).unwrap();
+        let keys = json!({ "init": init, "rank": 3, "alpha": 6, "rslora": rslora, "target_modules": ["query", "output"],
+            "rank_pattern": { "encoder.1.query": 2 }, "alpha_pattern": { "encoder.0.output": 5 } });
+        let resolved = methods::resolve_values("lora", keys.as_object().unwrap().clone()).unwrap();
+        let method = resolved
+            .build(&mut methods::Context {
+                backbone: &loaded.backbone,
+                rng: &mut datasets::stream(1, "method"),
+                words: &NoWords,
+            })
+            .unwrap();
+        for (i, (_, var)) in method.vars().into_iter().enumerate() {
+            let noise = Tensor::randn(0f32, 0.1, var.shape(), &Device::Cpu).unwrap();
+            var.set(&(var.as_detached_tensor() + (noise * (1.0 + i as f64)).unwrap()).unwrap())
+                .unwrap();
+        }
+        task.config.method = "lora".into();
+        task.config.config = resolved.config.clone();
+        task.method = method;
+        let before = logits(&loaded, &task, &batch);
+        let (_out, loaded, again) = round_trip(&loaded, &task, Format::Peft, false);
+        let d = difference(&logits(&loaded, &again, &batch), &before);
+        assert!(d < FORWARD, "{init} {rslora}: {d:e}");
+        assert_eq!(again.config.config["rank"], 6);
+        // Our own kind keeps the start beside the update, and nothing is factored when it is loaded.
+        let own = tempfile::tempdir().unwrap();
+        weights::save(own.path(), &task.config, &*task.method, &task.head).unwrap();
+        let loaded_again = weights::load(own.path(), &loaded).unwrap();
+        assert_eq!(logits(&loaded, &loaded_again, &batch), before, "{init}");
+    }
+}
+
+struct NoWords;
+
+impl methods::Words for NoWords {
+    fn encode(&self, _: &str) -> Result<Vec<u32>, String> {
+        Err("no words".into())
+    }
+
+    fn ordinary(&self) -> Vec<u32> {
+        Vec::new()
+    }
 }

@@ -239,7 +239,8 @@ fn rows_of_data() {
         let path = place.path().join(name);
         holds(bytes_like(valid.repeat(8).into_bytes()), |bytes| {
             fs::write(&path, bytes).unwrap();
-            let Ok(spec) = datasets::spec_from_path(&path, &[], None) else {
+            let Ok(spec) = datasets::spec_from_path(&path, &datasets::FileOptions::default())
+            else {
                 return;
             };
             let files = BTreeMap::from([("train".to_owned(), path.clone())]);
@@ -265,7 +266,7 @@ fn the_yaml_of_a_data_set_or_a_backbone() {
     let valid = include_str!("../datasets/sst2.yaml");
     holds(bytes_like(valid.into()), |bytes| {
         fs::write(&path, bytes).unwrap();
-        let _ = datasets::spec_from_path(&path, &[], None);
+        let _ = datasets::spec_from_path(&path, &datasets::FileOptions::default());
     });
     let valid = include_str!("../backbone/configs/minilm.yaml");
     holds(bytes_like(valid.into()), |bytes| {
@@ -280,13 +281,7 @@ fn overrides_of_methods_and_of_the_recipe() {
         .iter()
         .flat_map(|entry| {
             let resolved = methods::resolve(entry.name, &BTreeMap::new()).unwrap();
-            let keys: Vec<_> = resolved
-                .config
-                .as_object()
-                .unwrap()
-                .keys()
-                .cloned()
-                .collect();
+            let keys: Vec<_> = resolved.config.keys().cloned().collect();
             keys.into_iter().map(|key| (entry.name.to_owned(), key))
         })
         .collect();

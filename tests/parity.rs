@@ -231,7 +231,7 @@ impl Fixture {
             .partition(|(n, _)| n.starts_with("head."));
         start.append(&mut rest);
         methods::restore(&method.vars(), &start).unwrap();
-        methods::restore(head.vars(), &of_head).unwrap();
+        methods::restore(&head.vars(), &of_head).unwrap();
         (method, head)
     }
 
@@ -413,11 +413,7 @@ fn pooled_vectors_logits_losses_and_gradients_equal_those_of_the_python_librarie
                 own_forward = own_forward.max(d);
             }
             let grads = kernels::backward(&loss).unwrap();
-            let vars: Vec<_> = method
-                .vars()
-                .into_iter()
-                .chain(head.vars().iter().cloned())
-                .collect();
+            let vars: Vec<_> = method.vars().into_iter().chain(head.vars()).collect();
             let mut compared = 0;
             for (theirs, ours) in fixture.names() {
                 let name = key(&format!("grad.{theirs}"));
@@ -471,11 +467,7 @@ fn ten_steps_of_adamw_with_clipping_and_schedule_lose_what_torch_loses() {
         ];
         let recipe = Recipe::resolve("quick", &overrides.into(), 1).unwrap();
         let mut optimiser = Optimiser::new(&recipe);
-        let vars: Vec<_> = method
-            .vars()
-            .into_iter()
-            .chain(head.vars().iter().cloned())
-            .collect();
+        let vars: Vec<_> = method.vars().into_iter().chain(head.vars()).collect();
         let not_decayed = meta["no_decay"].as_array().unwrap();
         for (theirs, ours) in fixture.names() {
             let decay = if not_decayed.contains(&json!(theirs)) {
@@ -486,7 +478,10 @@ fn ten_steps_of_adamw_with_clipping_and_schedule_lose_what_torch_loses() {
             // PEFT's LoRA+ optimiser counts the head's bias, as every vector, among the variables with B's rate.
             let factor = match ours.as_str() {
                 "head.output.bias" if fixture.what == "bert/lora_plus" => 16.0,
-                name => method.learning_rate_factor(name),
+                name => {
+                    let training = method.parameters().training(name);
+                    training.map_or(1.0, |t| t.learning_rate_factor)
+                }
             };
             for (name, var) in pieces(&vars, &ours) {
                 optimiser.add_one(name, var, number("lr") * factor, decay);

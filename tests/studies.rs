@@ -89,8 +89,11 @@ fn training_sets_are_nested_and_held_out_examples_are_neither_trained_on_nor_val
     let place = Place::new();
     let choice = DataChoice {
         name: letters(&place, 400),
-        text_columns: vec!["review".into()],
-        label_column: Some("stars".into()),
+        options: datasets::FileOptions {
+            text_columns: vec!["review".into()],
+            label_column: Some("stars".into()),
+            ..Default::default()
+        },
         stand_in: false,
         stand_in_for: None,
     };

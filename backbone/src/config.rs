@@ -10,12 +10,12 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    Error, Norm, Result, Site,
+    Description, Error, Norm, Projection, Result, Site,
     keys::{Keys, truthy},
     weights::read_whole,
 };
 
-/// The families of encoders that can be a backbone.
+/// The families of transformers that can be a backbone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Architecture {
@@ -25,6 +25,14 @@ pub enum Architecture {
     Roberta,
     /// DistilBERT (Sanh et al. 2019): no token types, no pooler.
     DistilBert,
+    /// ModernBERT (Warner et al. 2024): pre-norm, rotary, mostly local attention.
+    ModernBert,
+    /// Llama (Touvron et al. 2023) and what has its form: SmolLM2, TinyLlama.
+    Llama,
+    /// Qwen2 and Qwen2.5 (Yang et al. 2024).
+    Qwen2,
+    /// Qwen3 (Yang et al. 2025).
+    Qwen3,
 }
 
 impl Architecture {
@@ -34,6 +42,10 @@ impl Architecture {
             Self::Bert => "bert",
             Self::Roberta => "roberta",
             Self::DistilBert => "distilbert",
+            Self::ModernBert => "modernbert",
+            Self::Llama => "llama",
+            Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
         }
     }
 }
@@ -65,8 +77,10 @@ pub struct Config {
     pub token_types: usize,
     /// The feed-forward activation.
     pub activation: Activation,
-    /// Layer norm's epsilon.
+    /// The norms' epsilon.
     pub epsilon: f64,
+    /// What the layers are made of.
+    pub description: Description,
 }
 
 impl Config {
@@ -128,12 +142,28 @@ impl Config {
             || self.layers == 0
             || self.heads == 0
             || self.intermediate == 0
-            || !self.hidden.is_multiple_of(self.heads)
+            || self.description.rotary.is_none() && !self.hidden.is_multiple_of(self.heads)
         {
             found.push(format!(
                 "hidden size {} must be a positive multiple of {} attention heads, with at least one layer",
                 self.hidden, self.heads
             ));
+        }
+        let d = &self.description;
+        if d.key_value_heads == 0 || !self.heads.is_multiple_of(d.key_value_heads.max(1)) {
+            found.push(format!(
+                "num_key_value_heads {} must divide {} attention heads",
+                d.key_value_heads, self.heads
+            ));
+        }
+        if d.head_width == 0 || d.rotary.is_some() && !d.head_width.is_multiple_of(2) {
+            found.push(format!(
+                "heads of {} values cannot have rotary positions: an even number is needed",
+                d.head_width
+            ));
+        }
+        if d.windows.contains(&Some(0)) {
+            found.push("a window of 0 tokens sees nothing".into());
         }
         if self.positions <= self.position_offset {
             found.push(format!(
@@ -141,7 +171,12 @@ impl Config {
                 self.positions
             ));
         }
-        if self.token_types == 0 && self.architecture != Architecture::DistilBert {
+        if self.token_types == 0
+            && matches!(
+                self.architecture,
+                Architecture::Bert | Architecture::Roberta
+            )
+        {
             found.push("type_vocab_size: 0 is not supported; accepted: 1 or more".into());
         }
         found
@@ -160,13 +195,40 @@ impl Config {
     /// The name of a layer norm, as transformers writes it, without a prefix.
     pub fn norm_name(&self, at: Norm) -> String {
         match at {
-            Norm::Embeddings => "embeddings.LayerNorm".to_owned(),
+            Norm::Embeddings => self.architecture.embedding_norm().to_owned(),
             Norm::Layer(layer, which) => self.architecture.norm_module(layer, which),
+            Norm::Final => self.architecture.final_norm().to_owned(),
+        }
+    }
+
+    /// All sites, from the input upwards.
+    pub fn sites(&self) -> impl Iterator<Item = Site> + use<> {
+        let projections: Vec<Projection> = self.description.projections().collect();
+        (0..self.layers).flat_map(move |layer| {
+            let projections = projections.clone().into_iter();
+            projections.map(move |projection| Site { layer, projection })
+        })
+    }
+
+    /// Sizes `(out, in)` of a linear layer.
+    pub fn shape(&self, projection: Projection) -> (usize, usize) {
+        let d = &self.description;
+        let (queries, shared) = (self.heads * d.head_width, d.key_value_heads * d.head_width);
+        match projection {
+            Projection::Query => (queries, self.hidden),
+            Projection::Key | Projection::Value => (shared, self.hidden),
+            Projection::QueryKeyValue => (queries + 2 * shared, self.hidden),
+            Projection::AttentionOutput => (self.hidden, queries),
+            Projection::Intermediate if d.feed_forward == crate::FeedForward::GatedFused => {
+                (2 * self.intermediate, self.hidden)
+            }
+            Projection::Gate | Projection::Intermediate => (self.intermediate, self.hidden),
+            Projection::Output => (self.hidden, self.intermediate),
         }
     }
 }
 
-const SUPPORTED: &str = "bert, roberta, xlm-roberta, distilbert";
+const SUPPORTED: &str = "bert, roberta, xlm-roberta, distilbert, modernbert, llama, qwen2, qwen3";
 
 /// The family's name: `model_type`, else what `architectures` says.
 fn model_type(json: &Map<String, Value>) -> std::result::Result<String, String> {

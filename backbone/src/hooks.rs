@@ -6,10 +6,10 @@
 use std::cell::RefCell;
 
 use candle_core::Tensor;
-use kernels::{LayerNorm, Spans};
+use kernels::Spans;
 use rand_chacha::ChaCha8Rng;
 
-use crate::{Input, Norm, Result, Site, Sublayer};
+use crate::{Input, LayerNorm, Norm, Result, Site, Sublayer};
 
 /// Training or evaluation. Dropout exists in training only and draws from the run's own stream.
 #[derive(Clone, Copy)]
@@ -82,8 +82,8 @@ pub trait Hooks {
         Ok(own)
     }
 
-    /// At a sublayer's output `h` `[N, H]`, before `residual` `[N, H]` (the sublayer's input) is added and
-    /// `norm` applied by the backbone.
+    /// At a sublayer's output `h` `[N, H]`, before `residual` `[N, H]` (the sublayer's input, or what stands before its norm)
+    /// is added and `norm` applied by the backbone; where norms stand before the sublayers, `norm` is neutral.
     ///
     /// # Errors
     /// If a tensor operation fails.
@@ -104,8 +104,9 @@ pub trait Hooks {
         frozen
     }
 
-    /// `LN(h + residual)`, both `[N, H]`, with the norm that [`Hooks::norm`] names. Over the embeddings, `residual`
-    /// is the sum of positions and token types. Only hooks that serve different rows by different norms override it.
+    /// `LN(h + residual)`, both `[N, H]`, or `LN(h)` where the norm stands before a sublayer, with the norm that
+    /// [`Hooks::norm`] names. Over the embeddings, `residual` is the sum of positions and token types. Only hooks that serve
+    /// different rows by different norms override it.
     ///
     /// # Errors
     /// If a tensor operation fails.
@@ -113,11 +114,15 @@ pub trait Hooks {
         &self,
         at: Norm,
         h: &Tensor,
-        residual: &Tensor,
+        residual: Option<&Tensor>,
         frozen: &LayerNorm,
         _pass: Pass<'_>,
     ) -> Result<Tensor> {
-        Ok(self.norm(at, frozen).forward_residual(h, residual)?)
+        let norm = self.norm(at, frozen);
+        Ok(match residual {
+            Some(residual) => norm.forward_residual(h, residual)?,
+            None => norm.forward(h)?,
+        })
     }
 }
 

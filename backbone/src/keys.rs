@@ -33,6 +33,37 @@ impl<'a> Keys<'a> {
         self.json.get(key).is_some_and(Value::is_null)
     }
 
+    /// A value as it stands.
+    pub(crate) fn get(&self, key: &str) -> Option<&'a Value> {
+        self.json.get(key)
+    }
+
+    /// True or false, or the library's own where it is missing.
+    pub(crate) fn boolean(&mut self, key: &str, default: bool) -> bool {
+        match self.json.get(key) {
+            None => default,
+            Some(Value::Bool(value)) => *value,
+            Some(value) => {
+                self.wrong(key, value, "true or false");
+                default
+            }
+        }
+    }
+
+    /// The id of a token; `None` where there is none.
+    pub(crate) fn padding(&mut self, key: &str) -> Option<u32> {
+        match self.json.get(key) {
+            None | Some(Value::Null) => None,
+            Some(value) => match value.as_i64().filter(|id| *id >= -1) {
+                Some(id) => u32::try_from(id).ok(),
+                None => {
+                    self.wrong(key, value, "the id of a token, or null");
+                    None
+                }
+            },
+        }
+    }
+
     /// A count, or the library's own where it is missing.
     pub(crate) fn size(&mut self, key: &str, default: usize) -> usize {
         match self.json.get(key) {

@@ -7,9 +7,9 @@
 //! bits that they have alone.
 
 use candle_core::Tensor;
-use kernels::{LayerNorm, Spans};
+use kernels::Spans;
 
-use crate::{Error, Hooks, Input, KeyValues, Norm, Pass, Phase, Result, Site, Sublayer};
+use crate::{Error, Hooks, Input, KeyValues, LayerNorm, Norm, Pass, Phase, Result, Site, Sublayer};
 
 /// Hooks that give each group of examples to its own hooks. For evaluation only: results are put in place, which no
 /// gradient passes.
@@ -214,7 +214,7 @@ impl Hooks for Mixed<'_> {
         &self,
         at: Norm,
         h: &Tensor,
-        residual: &Tensor,
+        residual: Option<&Tensor>,
         frozen: &LayerNorm,
         pass: Pass<'_>,
     ) -> Result<Tensor> {
@@ -223,7 +223,10 @@ impl Hooks for Mixed<'_> {
             .iter()
             .all(|(hooks, _)| std::ptr::eq(hooks.norm(at, frozen), frozen));
         if all_frozen {
-            return Ok(frozen.forward_residual(h, residual)?);
+            return Ok(match residual {
+                Some(residual) => frozen.forward_residual(h, residual)?,
+                None => frozen.forward(h)?,
+            });
         }
         let mut parts = Vec::new();
         self.each(pass.spans, pass.phase, |hooks, group| {
@@ -231,8 +234,9 @@ impl Hooks for Mixed<'_> {
                 spans: &group.spans,
                 ..pass
             };
-            let (h, residual) = (group.rows(h)?, group.rows(residual)?);
-            let new = hooks.apply_norm(at, &h, &residual, frozen, pass)?;
+            let h = group.rows(h)?;
+            let residual = residual.map(|residual| group.rows(residual)).transpose()?;
+            let new = hooks.apply_norm(at, &h, residual.as_ref(), frozen, pass)?;
             parts.push(new.detach());
             Ok(())
         })?;

@@ -1,20 +1,22 @@
-//! The encoder: `x ← LN(x + Attention(x))`, `x ← LN(x + FFN(x))`, L times over packed rows.
+//! The transformer: L layers of attention and a feed-forward network over packed rows.
 //!
-//! Post-norm encoders of the BERT family (Devlin et al. 2019; Liu et al. 2019; Sanh et al. 2019). Linear
-//! layers, norms and activations are row-wise, so they run over all tokens of the batch at once; attention
-//! works span by span. Where only one row of an example is read, the last layer computes its query side
-//! and feed-forward network for that row alone: the same numbers, less work.
+//! With norms behind the sublayers (the BERT family): `x ← LN(x + Attention(x))`, `x ← LN(x + FFN(x))`. With norms before
+//! them (ModernBERT and decoders): `x ← x + Attention(N(x))`, `x ← x + FFN(N(x))`, and a norm behind the last layer. Which
+//! it is, and what the sublayers are made of, the family's [`Description`](crate::Description) says. Linear layers, norms
+//! and activations are row-wise, so they run over all tokens of the batch at once; attention works span by span. Where
+//! only one row of an example is read, the last layer computes its query side and feed-forward network for that row alone:
+//! the same numbers, less work.
 
 use std::{collections::BTreeMap, path::Path};
 
 use candle_core::{DType, Device, Tensor, Var};
-use kernels::{Activation, LayerNorm, Linear, Spans};
+use kernels::{Activation, Attention, Linear, RotaryLayout, Spans};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Batch, Config, Error, Hooks, Input, KeyValues, Norm, Pass, Phase, Projection, Result, Site,
-    Sublayer,
+    Batch, Config, Error, FeedForward, Hooks, Input, KeyValues, LayerNorm, Norm, NormKind, Pass,
+    Phase, Projection, Result, Site, Sublayer,
     weights::{Weights, hex},
 };
 
@@ -28,6 +30,8 @@ pub enum Pooling {
     Cls,
     /// The first row through the checkpoint's own frozen dense layer and tanh (BERT's pooler).
     Pooler,
+    /// The last row that is not padding, as transformers reads a decoder.
+    Last,
 }
 
 impl Pooling {
@@ -37,21 +41,33 @@ impl Pooling {
             Self::Mean => "mean",
             Self::Cls => "cls",
             Self::Pooler => "pooler",
+            Self::Last => "last",
         }
     }
 }
 
 #[derive(Clone)]
 struct Layer {
-    projections: [Linear; 6],
+    projections: [Option<Linear>; Projection::ALL.len()],
     attention_norm: LayerNorm,
     output_norm: LayerNorm,
+    /// Over the heads of queries and of keys.
+    query_key_norms: Option<[LayerNorm; 2]>,
+    attention: Attention,
 }
 
 impl Layer {
+    /// The linear layer of a place that the family has: others are refused before anything is built on them.
     fn linear(&self, projection: Projection) -> &Linear {
-        &self.projections[projection as usize]
+        let linear = self.projections[projection as usize].as_ref();
+        linear.expect("a site of the family")
     }
+}
+
+/// Cosines and sines of the rows of a batch, `[N, R/2]`.
+struct Angles {
+    cos: Tensor,
+    sin: Tensor,
 }
 
 /// Gives a tensor by its name and shape, or nothing where it does not exist.
@@ -62,23 +78,24 @@ pub type TensorSource<'a> = dyn FnMut(&str, &[usize]) -> Result<Option<Tensor>> 
 pub struct Backbone {
     config: Config,
     words: Tensor,
-    positions: Tensor,
+    positions: Option<Tensor>,
     types: Option<Tensor>,
     norm: LayerNorm,
     layers: Vec<Layer>,
+    final_norm: Option<LayerNorm>,
     pooler: Option<Linear>,
     pooling: Pooling,
 }
 
 impl Backbone {
-    /// Loads frozen weights from a safetensors file, or from several with an index, with or without the `bert.`, `roberta.` or `distilbert.`
-    /// prefix, and with `weight`/`bias` or `gamma`/`beta` as the names of layer norms.
+    /// Loads frozen weights from a safetensors file, or from several with an index, with or without the family's prefix
+    /// (`bert.`, `model.` …), and with `weight`/`bias` or `gamma`/`beta` as the names of layer norms.
     ///
     /// # Errors
     /// If the file is damaged or a tensor is missing or misshapen; the message names both.
     pub fn load(config: Config, weights: &Path) -> Result<Self> {
         let file = Weights::open(weights)?;
-        let prefix = format!("{}.", config.architecture.name());
+        let prefix = config.architecture.prefix();
         let find = |name: &str| -> Option<String> {
             let old = name
                 .replace("LayerNorm.weight", "LayerNorm.gamma")
@@ -109,70 +126,105 @@ impl Backbone {
     pub fn build(config: Config, get: &mut TensorSource<'_>) -> Result<Self> {
         let c = config.clone();
         let names = c.architecture;
+        let d = &c.description;
         let h = c.hidden;
         let mut need = |name: &str, shape: &[usize]| -> Result<Tensor> {
             get(name, shape)?
                 .ok_or_else(|| Error::Unsupported(format!("tensor '{name}' is missing")))
         };
         let norm = |need: &mut dyn FnMut(&str, &[usize]) -> Result<Tensor>,
-                    name: &str|
+                    name: &str,
+                    width: usize|
          -> Result<LayerNorm> {
-            let gamma = need(&format!("{name}.weight"), &[h])?;
-            Ok(LayerNorm::new(
-                gamma,
-                need(&format!("{name}.bias"), &[h])?,
-                c.epsilon,
-            )?)
+            let gamma = need(&format!("{name}.weight"), &[width])?;
+            Ok(match d.norm {
+                NormKind::Rms => LayerNorm::rms(gamma, c.epsilon)?,
+                NormKind::LayerNormWithoutBias => LayerNorm::without_bias(gamma, c.epsilon)?,
+                NormKind::LayerNorm => {
+                    LayerNorm::new(gamma, need(&format!("{name}.bias"), &[width])?, c.epsilon)?
+                }
+            })
         };
-        let linear = |need: &mut dyn FnMut(&str, &[usize]) -> Result<Tensor>,
-                      name: &str,
-                      o: usize,
-                      i: usize| {
-            let weight = need(&format!("{name}.weight"), &[o, i])?;
-            Ok::<_, Error>(Linear::new(
-                weight,
-                Some(need(&format!("{name}.bias"), &[o])?),
-            )?)
+        let words = need(names.words(), &[c.vocabulary, h])?;
+        let neutral =
+            LayerNorm::neutral(&words.narrow(0, 0, 1)?.flatten_all()?.detach().ones_like()?);
+        let positions = match d.rotary {
+            Some(_) => None,
+            None => Some(need(
+                "embeddings.position_embeddings.weight",
+                &[c.positions, h],
+            )?),
         };
-        let words = need("embeddings.word_embeddings.weight", &[c.vocabulary, h])?;
-        let positions = need("embeddings.position_embeddings.weight", &[c.positions, h])?;
         let types = match c.token_types {
             0 => None,
             n => Some(need("embeddings.token_type_embeddings.weight", &[n, h])?),
         };
-        let embedding_norm = norm(&mut need, "embeddings.LayerNorm")?;
+        let embedding_norm = match d.embedding_norm {
+            true => norm(&mut need, &c.norm_name(Norm::Embeddings), h)?,
+            false => neutral.clone(),
+        };
         // (A damaged configuration may name any number of layers: the first that is missing ends it.)
         let mut layers = Vec::new();
         for layer in 0..c.layers {
-            let mut projections = Vec::with_capacity(6);
-            for projection in Projection::ALL {
-                let (o, i) = match projection {
-                    Projection::Intermediate => (c.intermediate, h),
-                    Projection::Output => (h, c.intermediate),
-                    _ => (h, h),
+            let mut projections = [const { None }; Projection::ALL.len()];
+            for projection in d.projections() {
+                let (o, i) = c.shape(projection);
+                let name = names.module(Site { layer, projection });
+                let weight = need(&format!("{name}.weight"), &[o, i])?;
+                let bias = match d.bias(projection) {
+                    true => Some(need(&format!("{name}.bias"), &[o])?),
+                    false => None,
                 };
-                projections.push(linear(
-                    &mut need,
-                    &names.module(Site { layer, projection }),
-                    o,
-                    i,
-                )?);
+                projections[projection as usize] = Some(Linear::new(weight, bias)?);
             }
-            let projections = projections
-                .try_into()
-                .map_err(|_| Error::Unsupported("a layer has six linear layers".into()))?;
+            let mut of = |which| match which {
+                Sublayer::Attention if layer == 0 && !d.first_norm => Ok(neutral.clone()),
+                _ => norm(&mut need, &names.norm_module(layer, which), h),
+            };
+            let (attention_norm, output_norm) =
+                (of(Sublayer::Attention)?, of(Sublayer::FeedForward)?);
+            let query_key_norms = match d.query_key_norms {
+                false => None,
+                true => Some([
+                    norm(
+                        &mut need,
+                        &format!("layers.{layer}.self_attn.q_norm"),
+                        d.head_width,
+                    )?,
+                    norm(
+                        &mut need,
+                        &format!("layers.{layer}.self_attn.k_norm"),
+                        d.head_width,
+                    )?,
+                ]),
+            };
             layers.push(Layer {
                 projections,
-                attention_norm: norm(&mut need, &names.norm_module(layer, Sublayer::Attention))?,
-                output_norm: norm(&mut need, &names.norm_module(layer, Sublayer::FeedForward))?,
+                attention_norm,
+                output_norm,
+                query_key_norms,
+                attention: Attention {
+                    heads: c.heads,
+                    key_value_heads: d.key_value_heads,
+                    causal: d.causal,
+                    window: d.window(layer),
+                },
             });
         }
+        let final_norm = match d.pre_norm {
+            true => Some(norm(&mut need, &c.norm_name(Norm::Final), h)?),
+            false => None,
+        };
         let pooler = match (
             get("pooler.dense.weight", &[h, h])?,
             get("pooler.dense.bias", &[h])?,
         ) {
             (Some(weight), Some(bias)) => Some(Linear::new(weight, Some(bias))?),
             _ => None,
+        };
+        let pooling = match d.causal {
+            true => Pooling::Last,
+            false => Pooling::Mean,
         };
         Ok(Self {
             config,
@@ -181,12 +233,13 @@ impl Backbone {
             types,
             norm: embedding_norm,
             layers,
+            final_norm,
             pooler,
-            pooling: Pooling::Mean,
+            pooling,
         })
     }
 
-    /// The same backbone, read in another way. A new one is read by the mean.
+    /// The same backbone, read in another way. A new one is read by the mean, a decoder by the last row.
     ///
     /// # Errors
     /// If the pooler is asked for and the checkpoint has none.
@@ -196,6 +249,12 @@ impl Backbone {
                 "this checkpoint has no pooler (pooler.dense.weight); use pooling mean or cls"
                     .into(),
             ));
+        }
+        if self.config.description.causal && matches!(pooling, Pooling::Cls | Pooling::Pooler) {
+            return Err(Error::Unsupported(format!(
+                "pooling {}: the first token of a decoder sees no other; use pooling last or mean",
+                pooling.name()
+            )));
         }
         self.pooling = pooling;
         Ok(self)
@@ -232,15 +291,26 @@ impl Backbone {
             Norm::Embeddings => &self.norm,
             Norm::Layer(layer, Sublayer::Attention) => &self.layers[layer].attention_norm,
             Norm::Layer(layer, Sublayer::FeedForward) => &self.layers[layer].output_norm,
+            Norm::Final => self.final_norm.as_ref().unwrap_or(&self.norm),
         }
     }
 
-    /// All layer norms, from the input upwards.
+    /// All norms over the hidden state that the family has, from the input upwards.
     pub fn norms(&self) -> impl Iterator<Item = Norm> + use<> {
+        let d = &self.config.description;
+        let (embeddings, first, last) = (d.embedding_norm, d.first_norm, d.pre_norm);
         let of_layer = |layer| {
             [Sublayer::Attention, Sublayer::FeedForward].map(|which| Norm::Layer(layer, which))
         };
-        std::iter::once(Norm::Embeddings).chain((0..self.config.layers).flat_map(of_layer))
+        std::iter::once(Norm::Embeddings)
+            .chain((0..self.config.layers).flat_map(of_layer))
+            .chain([Norm::Final])
+            .filter(move |at| match at {
+                Norm::Embeddings => embeddings,
+                Norm::Layer(0, Sublayer::Attention) => first,
+                Norm::Layer(..) => true,
+                Norm::Final => last,
+            })
     }
 
     /// Whether the checkpoint has a pooler.
@@ -250,11 +320,7 @@ impl Backbone {
 
     /// All sites, from the input upwards.
     pub fn sites(&self) -> impl Iterator<Item = Site> + use<> {
-        (0..self.config.layers).flat_map(|layer| {
-            Projection::ALL
-                .into_iter()
-                .map(move |projection| Site { layer, projection })
-        })
+        self.config.sites()
     }
 
     /// Sizes `(out, in)` of the linear layer at a site.
@@ -266,21 +332,13 @@ impl Backbone {
     /// All weights with the names that transformers gives them, without a prefix, in a fixed order.
     pub fn tensors(&self) -> Vec<(String, Tensor)> {
         let names = self.config.architecture;
-        let mut out = vec![
-            (
-                "embeddings.word_embeddings.weight".to_owned(),
-                self.words.clone(),
-            ),
-            (
-                "embeddings.position_embeddings.weight".to_owned(),
-                self.positions.clone(),
-            ),
+        let mut out = vec![(names.words().to_owned(), self.words.clone())];
+        let tables = [
+            ("embeddings.position_embeddings.weight", &self.positions),
+            ("embeddings.token_type_embeddings.weight", &self.types),
         ];
-        if let Some(types) = &self.types {
-            out.push((
-                "embeddings.token_type_embeddings.weight".to_owned(),
-                types.clone(),
-            ));
+        for (name, table) in tables {
+            out.extend(table.iter().map(|table| (name.to_owned(), table.clone())));
         }
         let mut both = |name: String, weight: &Tensor, bias: Option<&Tensor>| {
             out.push((format!("{name}.weight"), weight.clone()));
@@ -288,13 +346,13 @@ impl Backbone {
                 out.push((format!("{name}.bias"), bias.clone()));
             }
         };
-        both(
-            "embeddings.LayerNorm".into(),
-            self.norm.gamma(),
-            Some(self.norm.beta()),
-        );
+        let d = &self.config.description;
+        if d.embedding_norm {
+            let name = self.config.norm_name(Norm::Embeddings);
+            both(name, self.norm.gamma(), shift(&self.norm));
+        }
         for (layer, l) in self.layers.iter().enumerate() {
-            for projection in Projection::ALL {
+            for projection in d.projections() {
                 let linear = l.linear(projection);
                 both(
                     names.module(Site { layer, projection }),
@@ -306,12 +364,27 @@ impl Backbone {
                 (Sublayer::Attention, &l.attention_norm),
                 (Sublayer::FeedForward, &l.output_norm),
             ] {
+                if layer > 0 || d.first_norm || which == Sublayer::FeedForward {
+                    both(names.norm_module(layer, which), norm.gamma(), shift(norm));
+                }
+            }
+            for (part, norm) in ["q_norm", "k_norm"]
+                .iter()
+                .zip(l.query_key_norms.iter().flatten())
+            {
                 both(
-                    names.norm_module(layer, which),
+                    format!("layers.{layer}.self_attn.{part}"),
                     norm.gamma(),
-                    Some(norm.beta()),
+                    None,
                 );
             }
+        }
+        if let Some(norm) = &self.final_norm {
+            both(
+                self.config.norm_name(Norm::Final),
+                norm.gamma(),
+                shift(norm),
+            );
         }
         if let Some(pooler) = &self.pooler {
             both("pooler.dense".into(), pooler.weight(), pooler.bias());
@@ -399,7 +472,7 @@ impl Backbone {
                 "{site}: a weight of shape {new:?} instead of {old:?}"
             )));
         }
-        self.layers[site.layer].projections[site.projection as usize] = linear;
+        self.layers[site.layer].projections[site.projection as usize] = Some(linear);
         Ok(self)
     }
 
@@ -419,6 +492,7 @@ impl Backbone {
             Norm::Embeddings => self.norm = norm,
             Norm::Layer(layer, Sublayer::Attention) => self.layers[layer].attention_norm = norm,
             Norm::Layer(layer, Sublayer::FeedForward) => self.layers[layer].output_norm = norm,
+            Norm::Final => self.final_norm = Some(norm),
         }
         Ok(self)
     }
@@ -436,30 +510,78 @@ impl Backbone {
     ) -> Result<Tensor> {
         let pooling = self.pooling;
         let input = hooks.input(self.input(batch)?, phase)?;
-        let mut x = self.embed(&input, batch, hooks, phase)?;
+        let x = self.embed(&input, batch, hooks, phase)?;
+        let angles = self.angles(&input)?;
         let spans = &input.spans;
-        let first: Vec<u32> = spans
-            .offsets()
-            .iter()
-            .zip(&input.read_from)
-            .map(|(start, from)| (start + from) as u32)
-            .collect();
+        let rows = match pooling {
+            Pooling::Last => self.last_rows(&input, batch),
+            _ => first_rows(&input),
+        };
         let last = self.layers.len() - 1;
+        let mut x = x;
         for layer in 0..last {
-            x = self.layer(layer, &x, spans, None, hooks, phase)?;
+            x = self.layer(layer, &x, spans, &angles, None, hooks, phase)?;
         }
-        if pooling == Pooling::Mean {
-            x = self.layer(last, &x, spans, None, hooks, phase)?;
-            return Ok(mean_rows(&x, spans, &input.read_from)?);
+        // Where rows hide from each other, the kernel takes a lone query for the last of its example.
+        let attention = &self.layers[last].attention;
+        let alone = !attention.causal && attention.window.is_none()
+            || rows
+                .iter()
+                .zip(spans.iter())
+                .all(|(row, span)| *row as usize + 1 == span.end);
+        let single;
+        let pass;
+        if pooling != Pooling::Mean && alone {
+            x = self.layer(last, &x, spans, &angles, Some(&rows), hooks, phase)?;
+            single = Spans::from_lengths(&vec![1; rows.len()])?;
+            pass = Pass {
+                phase,
+                spans: &single,
+            };
+        } else {
+            x = self.layer(last, &x, spans, &angles, None, hooks, phase)?;
+            if pooling == Pooling::Mean {
+                pass = Pass { phase, spans };
+            } else {
+                x = kernels::select_rows(&x, &rows)?;
+                single = Spans::from_lengths(&vec![1; rows.len()])?;
+                pass = Pass {
+                    phase,
+                    spans: &single,
+                };
+            }
         }
-        let x = self.layer(last, &x, spans, Some(&first), hooks, phase)?;
+        if let Some(norm) = &self.final_norm {
+            x = hooks.apply_norm(Norm::Final, &x, None, norm, pass)?;
+        }
         match (&self.pooler, pooling) {
+            (_, Pooling::Mean) => Ok(mean_rows(&x, spans, &input.read_from)?),
             (Some(pooler), Pooling::Pooler) => Ok(pooler.forward_activated(&x, Activation::Tanh)?),
             _ => Ok(x),
         }
     }
 
-    /// The rows after the embedding layer and after every layer, L+1 tensors `[N', H]`.
+    /// The last row of each example that is not padding; of a text that is nothing else, the first.
+    fn last_rows(&self, input: &Input, batch: &Batch) -> Vec<u32> {
+        let examples = input.spans.iter().zip(batch.spans().iter());
+        let last = examples
+            .zip(&input.virtual_tokens)
+            .map(|((span, own), virtual_tokens)| {
+                let ids = &batch.ids()[own];
+                let real = match self.config.description.padding {
+                    // Virtual tokens are embeddings, in which the library cannot see a padding token.
+                    Some(padding) if *virtual_tokens == 0 => {
+                        ids.iter().rposition(|id| *id != padding).unwrap_or(0)
+                    }
+                    _ => span.len() - 1,
+                };
+                (span.start + real) as u32
+            });
+        last.collect()
+    }
+
+    /// The rows after the embedding layer and after every layer, L+1 tensors `[N', H]`; the last has the final norm, where
+    /// there is one.
     ///
     /// # Errors
     /// As [`Backbone::pooled`].
@@ -470,10 +592,18 @@ impl Backbone {
         phase: Phase<'_>,
     ) -> Result<Vec<Tensor>> {
         let input = hooks.input(self.input(batch)?, phase)?;
+        let angles = self.angles(&input)?;
+        let spans = &input.spans;
         let mut states = vec![self.embed(&input, batch, hooks, phase)?];
         for layer in 0..self.layers.len() {
-            let next = self.layer(layer, &states[layer], &input.spans, None, hooks, phase)?;
+            let next = self.layer(layer, &states[layer], spans, &angles, None, hooks, phase)?;
             states.push(next);
+        }
+        if let Some(norm) = &self.final_norm
+            && let Some(x) = states.pop()
+        {
+            let pass = Pass { phase, spans };
+            states.push(hooks.apply_norm(Norm::Final, &x, None, norm, pass)?);
         }
         Ok(states)
     }
@@ -503,22 +633,21 @@ impl Backbone {
         hooks: &H,
         phase: Phase<'_>,
     ) -> Result<Tensor> {
+        let pass = Pass {
+            phase,
+            spans: &input.spans,
+        };
+        self.check_length(input)?;
+        let Some(table) = &self.positions else {
+            let x = &input.embeddings;
+            return hooks.apply_norm(Norm::Embeddings, x, None, &self.norm, pass);
+        };
         let rows = input.spans.rows();
         let mut positions = Vec::with_capacity(rows);
         let mut types = Vec::with_capacity(rows);
-        let max = self.config.max_tokens();
         for (i, virtual_tokens) in input.virtual_tokens.iter().enumerate() {
             let first = input.first_position[i];
             let length = input.spans.span(i).len();
-            if first + length > max {
-                let before = match first {
-                    0 => String::new(),
-                    n => format!(" behind {n} positions that are taken"),
-                };
-                return Err(Error::Unsupported(format!(
-                    "an example of {length} tokens ({virtual_tokens} of them virtual){before} does not fit the {max} positions"
-                )));
-            }
             let mut next = (first + self.config.position_offset) as u32;
             let ids = &batch.ids()[batch.spans().span(i)];
             match self.config.position_padding {
@@ -537,7 +666,7 @@ impl Backbone {
             types.extend(std::iter::repeat_n(0, *virtual_tokens));
             types.extend_from_slice(&batch.types()[batch.spans().span(i)]);
         }
-        let mut fixed = kernels::embed(&self.positions, &positions)?;
+        let mut fixed = kernels::embed(table, &positions)?;
         if !self.config.position_table {
             fixed = fixed.zeros_like()?;
         }
@@ -548,17 +677,54 @@ impl Backbone {
                 .collect();
             fixed = kernels::add(&fixed, &kernels::embed(table, &types)?)?;
         }
-        let pass = Pass {
-            phase,
-            spans: &input.spans,
+        let x = &input.embeddings;
+        hooks.apply_norm(Norm::Embeddings, x, Some(&fixed), &self.norm, pass)
+    }
+
+    fn check_length(&self, input: &Input) -> Result<()> {
+        let max = self.config.max_tokens();
+        for (i, virtual_tokens) in input.virtual_tokens.iter().enumerate() {
+            let (first, length) = (input.first_position[i], input.spans.span(i).len());
+            if first + length > max {
+                let before = match first {
+                    0 => String::new(),
+                    n => format!(" behind {n} positions that are taken"),
+                };
+                return Err(Error::Unsupported(format!(
+                    "an example of {length} tokens ({virtual_tokens} of them virtual){before} does not fit the {max} positions"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The rotary angles of each row, for layers that see all tokens and for those with a window.
+    fn angles(&self, input: &Input) -> Result<Option<[Angles; 2]>> {
+        let d = &self.config.description;
+        let Some(rotary) = &d.rotary else {
+            return Ok(None);
         };
-        hooks.apply_norm(
-            Norm::Embeddings,
-            &input.embeddings,
-            &fixed,
-            &self.norm,
-            pass,
-        )
+        let spans = input.spans.iter().zip(&input.first_position);
+        let positions: Vec<f32> = spans
+            .flat_map(|(span, first)| (0..span.len()).map(move |i| (first + i) as f32))
+            .collect();
+        let of = |local| -> Result<Angles> {
+            let angles = rotary.angles(d.head_width, local);
+            let shape = (positions.len(), angles.len());
+            let all: Vec<f32> = positions
+                .iter()
+                .flat_map(|position| angles.iter().map(move |angle| position * angle))
+                .collect();
+            let tensor = |f: fn(f32) -> f32| {
+                let values: Vec<f32> = all.iter().map(|angle| f(*angle)).collect();
+                Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(self.dtype())
+            };
+            Ok(Angles {
+                cos: tensor(f32::cos)?,
+                sin: tensor(f32::sin)?,
+            })
+        };
+        Ok(Some([of(false)?, of(true)?]))
     }
 
     /// One encoder layer. With `read`, only those rows go through the query side and the feed-forward
@@ -568,11 +734,13 @@ impl Backbone {
         index: usize,
         x: &Tensor,
         spans: &Spans,
+        angles: &Option<[Angles; 2]>,
         read: Option<&[u32]>,
         hooks: &H,
         phase: Phase<'_>,
     ) -> Result<Tensor> {
         let layer = &self.layers[index];
+        let d = &self.config.description;
         let all = Pass { phase, spans };
         let project = |projection, x: &Tensor, pass: Pass<'_>| -> Result<Tensor> {
             let site = Site {
@@ -602,10 +770,72 @@ impl Backbone {
                 )
             }
         };
-        let query = project(Projection::Query, rows, pass)?;
+        let (attention_norm, output_norm) = (&layer.attention_norm, &layer.output_norm);
+        let before = |which, x: &Tensor, norm: &LayerNorm, pass: Pass<'_>| match d.pre_norm {
+            true => hooks.apply_norm(Norm::Layer(index, which), x, None, norm, pass),
+            false => Ok(x.clone()),
+        };
+        // (A sum alone where the norm stood before.)
+        let behind = |which, h: Tensor, x: &Tensor, norm: &LayerNorm, pass: Pass<'_>| {
+            if d.pre_norm {
+                let h =
+                    hooks.sublayer(index, which, h, x, &LayerNorm::neutral(norm.gamma()), pass)?;
+                return Ok(kernels::add(&h, x)?);
+            }
+            let h = hooks.sublayer(index, which, h, x, norm, pass)?;
+            hooks.apply_norm(Norm::Layer(index, which), &h, Some(x), norm, pass)
+        };
+        let inside = before(Sublayer::Attention, x, attention_norm, all)?;
+        let selected_inside;
+        let inside_rows = match read {
+            Some(read) if d.pre_norm => {
+                selected_inside = kernels::select_rows(&inside, read)?;
+                &selected_inside
+            }
+            Some(_) => rows,
+            None => &inside,
+        };
+        let (mut query, mut keys, values) = if d.fused_attention {
+            let all_three = project(Projection::QueryKeyValue, &inside, all)?;
+            let part = |first, heads| {
+                let (first, width) = (first * d.head_width, heads * d.head_width);
+                all_three.narrow(1, first, width)?.contiguous()
+            };
+            let (heads, shared) = (self.config.heads, d.key_value_heads);
+            let query = part(0, heads)?;
+            let query = match read {
+                Some(read) => kernels::select_rows(&query, read)?,
+                None => query,
+            };
+            (query, part(heads, shared)?, part(heads + shared, shared)?)
+        } else {
+            (
+                project(Projection::Query, inside_rows, pass)?,
+                project(Projection::Key, &inside, all)?,
+                project(Projection::Value, &inside, all)?,
+            )
+        };
+        if let Some([of_queries, of_keys]) = &layer.query_key_norms {
+            (query, keys) = (of_queries.forward(&query)?, of_keys.forward(&keys)?);
+        }
+        if let Some(angles) = angles {
+            let own = &angles[usize::from(layer.attention.window.is_some())];
+            let turn = |x: &Tensor, cos: &Tensor, sin: &Tensor| {
+                kernels::rotary(x, cos, sin, d.head_width, RotaryLayout::HalfSplit)
+            };
+            query = match read {
+                Some(read) => turn(
+                    &query,
+                    &kernels::select_rows(&own.cos, read)?,
+                    &kernels::select_rows(&own.sin, read)?,
+                )?,
+                None => turn(&query, &own.cos, &own.sin)?,
+            };
+            keys = turn(&keys, &own.cos, &own.sin)?;
+        }
         let own = KeyValues {
-            keys: project(Projection::Key, x, all)?,
-            values: project(Projection::Value, x, all)?,
+            keys,
+            values,
             spans: spans.clone(),
         };
         let KeyValues {
@@ -613,31 +843,38 @@ impl Backbone {
             values,
             spans: key_spans,
         } = hooks.keys_values(index, own, phase)?;
-        let heads = self.config.heads;
-        let mixed = kernels::attention(&query, &keys, &values, pass.spans, &key_spans, heads)?;
+        let mixed = layer
+            .attention
+            .forward(&query, &keys, &values, pass.spans, &key_spans)?;
         let h = project(Projection::AttentionOutput, &mixed, pass)?;
-        let (norm, which) = (&layer.attention_norm, Sublayer::Attention);
-        let h = hooks.sublayer(index, which, h, rows, norm, pass)?;
-        let x = hooks.apply_norm(Norm::Layer(index, which), &h, rows, norm, pass)?;
+        let x = behind(Sublayer::Attention, h, rows, attention_norm, pass)?;
 
+        let inside = before(Sublayer::FeedForward, &x, output_norm, pass)?;
+        let activation = self.config.activation;
         let site = Site {
             layer: index,
             projection: Projection::Intermediate,
         };
-        let inner = if hooks.acts_on(site) {
-            kernels::activate(
-                &project(Projection::Intermediate, &x, pass)?,
-                self.config.activation,
-            )?
-        } else {
-            layer
+        let inner = match d.feed_forward {
+            FeedForward::Gated => kernels::gated(
+                &project(Projection::Gate, &inside, pass)?,
+                &project(Projection::Intermediate, &inside, pass)?,
+                activation,
+            )?,
+            FeedForward::GatedFused => kernels::gated_halves(
+                &project(Projection::Intermediate, &inside, pass)?,
+                activation,
+            )?,
+            FeedForward::Plain if hooks.acts_on(site) => kernels::activate(
+                &project(Projection::Intermediate, &inside, pass)?,
+                activation,
+            )?,
+            FeedForward::Plain => layer
                 .linear(Projection::Intermediate)
-                .forward_activated(&x, self.config.activation)?
+                .forward_activated(&inside, activation)?,
         };
         let h = project(Projection::Output, &inner, pass)?;
-        let (norm, which) = (&layer.output_norm, Sublayer::FeedForward);
-        let h = hooks.sublayer(index, which, h, &x, norm, pass)?;
-        hooks.apply_norm(Norm::Layer(index, which), &h, &x, norm, pass)
+        behind(Sublayer::FeedForward, h, &x, output_norm, pass)
     }
 
     /// A small backbone with seeded random weights, for tests and as the floor of a comparison.
@@ -648,7 +885,7 @@ impl Backbone {
         Self::build(config, &mut |name, shape| {
             let n: usize = shape.iter().product();
             let values: Vec<f32> = match name {
-                _ if name.ends_with("LayerNorm.weight") || name.ends_with("layer_norm.weight") => {
+                _ if name.ends_with("orm.weight") || name.ends_with("layernorm.weight") => {
                     vec![1.0; n]
                 }
                 _ if name.ends_with(".bias") => vec![0.0; n],
@@ -669,6 +906,17 @@ fn normal(rng: &mut rand_chacha::ChaCha8Rng, n: usize, deviation: f32) -> Vec<f3
             deviation * (-2.0 * a.ln()).sqrt() * (std::f32::consts::TAU * b).cos()
         })
         .collect()
+}
+
+/// The shift of a norm, where it has one.
+fn shift(norm: &LayerNorm) -> Option<&Tensor> {
+    norm.has_bias().then(|| norm.beta())
+}
+
+/// The first row of each example that pooling reads.
+fn first_rows(input: &Input) -> Vec<u32> {
+    let starts = input.spans.offsets().iter().zip(&input.read_from);
+    starts.map(|(start, from)| (start + from) as u32).collect()
 }
 
 /// Mean over the rows of each span from its `read_from` on, `[B, H]`.

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// One of the six linear layers of an encoder layer.
+/// One of the linear layers of a layer. Which of them a family has, its description says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Projection {
@@ -14,9 +14,13 @@ pub enum Projection {
     Key,
     /// Attention value, H → H.
     Value,
+    /// Query, key and value in one matrix, where a family has them so.
+    QueryKeyValue,
     /// Attention output, H → H.
     AttentionOutput,
-    /// First feed-forward layer, H → intermediate (before the activation).
+    /// The gate of a gated feed-forward network, H → intermediate (before the activation).
+    Gate,
+    /// First feed-forward layer, H → intermediate (before the activation, or what a gate is multiplied with).
     Intermediate,
     /// Second feed-forward layer, intermediate → H.
     Output,
@@ -24,11 +28,13 @@ pub enum Projection {
 
 impl Projection {
     /// All of them, in the order of the computation.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Query,
         Self::Key,
         Self::Value,
+        Self::QueryKeyValue,
         Self::AttentionOutput,
+        Self::Gate,
         Self::Intermediate,
         Self::Output,
     ];
@@ -39,7 +45,9 @@ impl Projection {
             Self::Query => "query",
             Self::Key => "key",
             Self::Value => "value",
+            Self::QueryKeyValue => "query_key_value",
             Self::AttentionOutput => "attention_output",
+            Self::Gate => "gate",
             Self::Intermediate => "intermediate",
             Self::Output => "output",
         }
@@ -56,6 +64,18 @@ impl FromStr for Projection {
     type Err = String;
 
     fn from_str(s: &str) -> Result<Self, String> {
+        // The names of decoders in the field.
+        let s = match s {
+            "q_proj" => "query",
+            "k_proj" => "key",
+            "v_proj" => "value",
+            "o_proj" => "attention_output",
+            "gate_proj" => "gate",
+            "up_proj" | "up" => "intermediate",
+            "down_proj" | "down" => "output",
+            "Wqkv" => "query_key_value",
+            other => other,
+        };
         Self::ALL
             .into_iter()
             .find(|p| p.name() == s)
@@ -126,6 +146,8 @@ impl Sublayer {
 pub enum Norm {
     /// Over the embeddings, before the first layer.
     Embeddings,
-    /// Over a sublayer's output plus its residual, in this encoder layer counted from 0.
+    /// Over a sublayer's output plus its residual, or before the sublayer, in this layer counted from 0.
     Layer(usize, Sublayer),
+    /// Behind the last layer of a transformer whose norms stand before the sublayers.
+    Final,
 }

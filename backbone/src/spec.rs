@@ -43,6 +43,10 @@ impl BackboneSpec {
             Architecture::Bert => (Pooling::Mean, HeadKind::Linear),
             Architecture::Roberta => (Pooling::Cls, HeadKind::DenseTanh),
             Architecture::DistilBert => (Pooling::Cls, HeadKind::DenseRelu),
+            Architecture::ModernBert => (Pooling::Cls, HeadKind::Linear),
+            Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3 => {
+                (Pooling::Last, HeadKind::Linear)
+            }
         }
     }
 }

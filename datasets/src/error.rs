@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::Problems;
+
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -47,7 +49,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A column is not there.
-    #[error("{}: no column '{column}'; its columns: {columns} (name others with --text-column and --label-column, or in the YAML)", path.display())]
+    #[error("{}: no column '{column}'; its columns: {columns}{near} (name others with --text-column and --label-column, or in the YAML)", path.display())]
     MissingColumn {
         /// The file.
         path: PathBuf,
@@ -55,32 +57,26 @@ pub enum Error {
         column: String,
         /// The columns there are.
         columns: String,
+        /// The one that may be meant, in words, or nothing.
+        near: String,
     },
-    /// A row has nothing in a column.
-    #[error("{}: {at}: column '{column}' is empty; give the row a {what} or remove the row", path.display())]
-    MissingValue {
+    /// Rows of a file are not good, all of them gathered.
+    #[error("{}: {problems}", path.display())]
+    Rows {
         /// The file.
         path: PathBuf,
-        /// The line or row.
-        at: String,
-        /// The column.
-        column: String,
-        /// `text` or `label`.
-        what: &'static str,
+        /// Each kind with its places.
+        problems: Problems,
     },
-    /// A label is none of the data set's.
-    #[error("{}: {at}: column '{column}': '{value}' is not a label; accepted: {accepted}", path.display())]
-    UnknownLabel {
+    /// A label column does not hold classes.
+    #[error("{}: column '{column}': {why}", path.display())]
+    NoClasses {
         /// The file.
         path: PathBuf,
-        /// The line or row.
-        at: String,
         /// The column.
         column: String,
-        /// The value found.
-        value: String,
-        /// What would be accepted.
-        accepted: String,
+        /// What it holds instead, and what to do.
+        why: String,
     },
     /// All training examples have the same label.
     #[error("{}: column '{column}': all rows for training have the label '{value}'; a classifier needs at least two classes", path.display())]

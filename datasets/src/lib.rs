@@ -6,7 +6,8 @@
 //! ```text
 //! spec(name) or spec_from_path(file)       what it is                      spec
 //!   → sources::Fetcher                     files on this machine
-//!   → read                                 texts, labels, three splits     read, split
+//!   → Rows                                 rows of any format              rows: text, delimited, json_lines, parquet
+//!   → read                                 texts, labels, three splits     read: label, classes, group, split
 //!   → TextTokenizer::encode_cached         packed token ids                tokenise, cache
 //!   → batch_order                          who trains when                 order
 //! ```
@@ -18,25 +19,42 @@
 
 mod augment;
 mod cache;
+mod classes;
+mod confusion;
+mod delimited;
 mod error;
+mod group;
+mod json_lines;
+mod label;
 mod metric;
 mod order;
+mod parquet;
+mod problems;
 mod read;
+mod rows;
 mod spec;
 mod split;
-mod table;
+mod text;
 mod tokenise;
 mod tokenizer_files;
+mod yaml;
 
 pub use augment::Augmentation;
+pub use classes::{ClassCount, class_table};
+pub use confusion::{ClassScores, Confusion};
 pub use error::{Error, Result};
+pub use group::Group;
 pub use metric::Metric;
 pub use order::{batch_order, order_digest, stream};
-pub use read::{Dataset, Example, read};
-pub use spec::{DatasetSpec, Format, LabelSpec, names, spec, spec_from_path};
-pub use split::{Split, hold_out, subset};
+pub use problems::{Fault, Problems};
+pub use read::{Dataset, Example, read, text_of};
+pub use rows::{Row, RowError, RowOptions, Rows};
+pub use spec::{Also, DatasetSpec, FileOptions, Format, LabelSpec, names, spec, spec_from_path};
+pub use split::{Split, subset};
+pub use text::{check_regular, open_regular};
 pub use tokenise::{Encoded, TextTokenizer};
 pub use tokenizer_files::tokenizer_file;
+pub use yaml::{from_yaml, nearest, plain as plain_yaml_error};
 
 /// Lower-case hexadecimal digits.
 fn hex(bytes: &[u8]) -> String {

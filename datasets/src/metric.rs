@@ -1,13 +1,16 @@
-//! Metrics of classification.
+//! Metrics of classification, by scikit-learn's definitions.
 //!
 //! With the confusion matrix `K[label][prediction]` over `n` examples:
 //! - accuracy = `Σ K[c][c] / n`
-//! - F1 of a class = `2 tp / (2 tp + fp + fn)`
+//! - F1 of a class = `2 tp / (2 tp + fp + fn)`. A class that is neither among the labels nor among the predictions has
+//!   none, and counts in no mean.
 //! - Matthews = `(c s − Σ p_k t_k) / √((s² − Σ p_k²)(s² − Σ t_k²))` with `c` hits, `s` examples, `p_k` predictions and `t_k`
 //!   labels of class k: Gorodkin's form for any number of classes (2004, doi:10.1016/j.compbiolchem.2004.09.006); for two
 //!   it is Matthews' own (1975).
 
 use serde::{Deserialize, Serialize};
+
+use crate::{Confusion, confusion::ratio, yaml::nearest};
 
 /// How a data set is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
@@ -17,25 +20,57 @@ pub enum Metric {
     Accuracy,
     /// F1 of class 1 when there are two classes, else the unweighted mean over the classes (macro).
     F1,
+    /// Unweighted mean of the classes' F1.
+    MacroF1,
+    /// Mean of the classes' F1, each with the number of its labels.
+    WeightedF1,
     /// Matthews correlation coefficient.
     Matthews,
 }
 
 impl Metric {
+    /// All metrics.
+    pub const ALL: [Metric; 5] = [
+        Metric::Accuracy,
+        Metric::F1,
+        Metric::MacroF1,
+        Metric::WeightedF1,
+        Metric::Matthews,
+    ];
+
     /// Its name in YAML and records.
     pub fn name(self) -> &'static str {
         match self {
             Metric::Accuracy => "accuracy",
             Metric::F1 => "f1",
+            Metric::MacroF1 => "macro_f1",
+            Metric::WeightedF1 => "weighted_f1",
             Metric::Matthews => "matthews",
         }
+    }
+
+    /// The metric of a name.
+    ///
+    /// # Errors
+    /// The names there are, if it is none of them.
+    pub fn of(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|metric| metric.name() == name);
+        found.ok_or_else(|| {
+            let names = Self::ALL.map(Metric::name);
+            let near = nearest(name, names.into_iter())
+                .map_or_else(String::new, |name| format!("; did you mean '{name}'?"));
+            format!(
+                "unknown metric '{name}'{near} (known: {})",
+                names.join(", ")
+            )
+        })
     }
 
     /// The unit of [`Metric::compute`]: a fraction is 0 … 1, a correlation −1 … 1.
     pub fn unit(self) -> &'static str {
         match self {
-            Metric::Accuracy | Metric::F1 => "fraction",
             Metric::Matthews => "correlation",
+            _ => "fraction",
         }
     }
 
@@ -48,40 +83,37 @@ impl Metric {
     ///
     /// Where the formula divides by zero (no examples, a class that nobody has or predicts) the value is 0.
     pub fn compute(self, labels: &[u32], predictions: &[u32], classes: usize) -> f64 {
-        assert_eq!(labels.len(), predictions.len(), "one prediction per label");
-        let (mut hits, mut labelled, mut predicted) =
-            (vec![0.0; classes], vec![0.0; classes], vec![0.0; classes]);
-        for (label, prediction) in labels.iter().zip(predictions) {
-            labelled[*label as usize] += 1.0;
-            predicted[*prediction as usize] += 1.0;
-            if label == prediction {
-                hits[*label as usize] += 1.0;
-            }
-        }
-        let n = labels.len() as f64;
-        let right: f64 = hits.iter().sum();
+        self.of_confusion(&Confusion::new(labels, predictions, classes))
+    }
+
+    /// The metric of a confusion matrix.
+    pub fn of_confusion(self, confusion: &Confusion) -> f64 {
+        let classes = 0..confusion.classes();
+        let sum = |of: &dyn Fn(usize) -> f64| classes.clone().map(of).sum::<f64>();
+        let n = sum(&|c| confusion.labelled(c));
+        let right = sum(&|c| confusion.hits(c));
+        let f1 = |c: usize| confusion.scores(c).f1;
         match self {
             Metric::Accuracy => ratio(right, n),
-            Metric::F1 => {
-                let f1 = |c: usize| ratio(2.0 * hits[c], labelled[c] + predicted[c]);
-                match classes {
-                    2 => f1(1),
-                    _ => ratio((0..classes).map(f1).sum(), classes as f64),
-                }
+            Metric::F1 if confusion.classes() == 2 => f1(1),
+            Metric::F1 | Metric::MacroF1 => {
+                let present = |c: usize| {
+                    f64::from(u8::from(
+                        confusion.labelled(c) + confusion.predicted(c) > 0.0,
+                    ))
+                };
+                ratio(sum(&f1), sum(&present))
             }
+            Metric::WeightedF1 => ratio(sum(&|c| f1(c) * confusion.labelled(c)), n),
             Metric::Matthews => {
-                let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-                let covariance = right * n - dot(&predicted, &labelled);
-                let variances =
-                    (n * n - dot(&predicted, &predicted)) * (n * n - dot(&labelled, &labelled));
+                let (labelled, predicted) = (|c| confusion.labelled(c), |c| confusion.predicted(c));
+                let covariance = right * n - sum(&|c| predicted(c) * labelled(c));
+                let variances = (n * n - sum(&|c| predicted(c) * predicted(c)))
+                    * (n * n - sum(&|c| labelled(c) * labelled(c)));
                 ratio(covariance, variances.sqrt())
             }
         }
     }
-}
-
-fn ratio(above: f64, below: f64) -> f64 {
-    if below == 0.0 { 0.0 } else { above / below }
 }
 
 #[cfg(test)]

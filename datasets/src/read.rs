@@ -5,11 +5,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    DatasetSpec, Error, Format, Metric, Result, Split, hex, split,
-    table::{Table, Wanted, read_table},
+    DatasetSpec, Error, Format, Group, Metric, Result, Split,
+    classes::gaps,
+    group, hex,
+    label::{self, Classes, Label},
+    problems::{Fault, Problems},
+    rows::{RowError, RowOptions, Rows, cell_text, require},
+    split,
+    text::check_regular,
 };
 
 /// A row of a data set.
@@ -21,6 +28,12 @@ pub struct Example {
     pub pair: Option<String>,
     /// Index into [`Dataset::labels`]; `None` where the label is hidden.
     pub label: Option<u32>,
+}
+
+/// A text as it is tokenised: without white space around it where the data set or the task says so. Training, evaluation
+/// and prediction all take their texts through this.
+pub fn text_of(text: &str, strip: bool) -> &str {
+    if strip { text.trim() } else { text }
 }
 
 /// A data set in memory.
@@ -36,7 +49,16 @@ pub struct Dataset {
     pub made: Vec<Split>,
     /// Rows left out because their rating is on the threshold.
     pub dropped: usize,
+    /// Rows left out because they have no text or no label.
+    pub dropped_missing: usize,
+    /// Whether white space around texts was cut off: what saved weights have to keep, see [`text_of`].
+    pub strip: bool,
+    /// What was done to the rows and has to be said.
+    pub notes: Vec<String>,
     splits: BTreeMap<Split, Vec<Example>>,
+    /// The group of each training example, where a column says it.
+    groups: Option<Vec<String>>,
+    parts: bool,
 }
 
 impl Dataset {
@@ -44,6 +66,15 @@ impl Dataset {
     /// split all have or none has. A test split may be empty.
     pub fn split(&self, split: Split) -> &[Example] {
         self.splits.get(&split).map_or(&[], Vec::as_slice)
+    }
+
+    /// Indices of the training examples that stay, and of those held out: about `fraction` of them (0 … 1), by hash and
+    /// independent of how splits were made. Examples of one group are on one side.
+    pub fn hold_out(&self, fraction: f64) -> (Vec<u32>, Vec<u32>) {
+        let train = self.split(Split::Train);
+        let parts = self.parts.then(|| group::parts(train));
+        let groups = parts.as_deref().or(self.groups.as_deref());
+        split::hold_out(train, groups, fraction)
     }
 
     /// SHA-256 over labels, texts and their classes of the training and validation splits, which is what a run depends
@@ -71,53 +102,89 @@ impl Dataset {
 
 /// Reads a data set from `files`: the names of the specification's files, and where they are.
 ///
-/// A split without a file takes 10 % of the training rows, by hash of the text.
+/// A split without a file takes 10 % of the training rows, by hash of the text. A file of [`DatasetSpec::also`] that is not
+/// among `files` is done without, which a note says.
 ///
 /// # Errors
-/// On anything in the files that is not as the specification says, with the file, the line, the column and the value.
+/// On anything in the files that is not as the specification says: all rows of a file that are not good at once, with
+/// their lines, the column and the values.
 pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dataset> {
     let invalid = |message: String| Error::Spec {
         file: spec.name.clone(),
         message,
     };
     spec.check(&spec.name)?;
-    let mut tables = BTreeMap::new();
+    let mut notes = Vec::new();
+    let mut tables: Vec<Table> = Vec::new();
     for (split, name) in &spec.splits {
-        let Some(path) = files.get(name) else {
-            if spec
-                .source
-                .files
-                .get(name)
-                .is_some_and(|file| file.optional)
-                && *split != Split::Train
-            {
-                continue;
+        let optional = spec
+            .source
+            .files
+            .get(name)
+            .is_some_and(|file| file.optional);
+        match files.get(name) {
+            Some(path) => tables.push(Table::read(&FileOf::main(spec, *split, path), &mut notes)?),
+            None if optional && *split != Split::Train => {}
+            None => {
+                return Err(invalid(format!(
+                    "splits: the file '{name}' of {} was not fetched",
+                    split.name()
+                )));
             }
-            return Err(invalid(format!(
-                "splits: the file '{name}' of {} was not fetched",
-                split.name()
-            )));
-        };
-        tables.insert(*split, (path.as_path(), table(spec, *split, path)?));
+        }
     }
-    let Some((train_path, train_table)) = tables.get(&Split::Train) else {
+    for also in &spec.also {
+        match files.get(&also.name) {
+            Some(path) => {
+                tables.push(Table::read(&FileOf::also(spec, also, path), &mut notes)?);
+            }
+            None => notes.push(format!(
+                "data set '{}': {} rows without '{}' ({}), which was not found",
+                spec.name,
+                also.split.name(),
+                also.name,
+                also.about
+            )),
+        }
+    }
+    let train = tables.iter().find(|table| table.split == Split::Train);
+    let Some(train) = train else {
         return Err(invalid("splits: train is missing".into()));
     };
-    let train_path = *train_path;
-    let labels = match &spec.label.names {
-        Some(names) => names.clone(),
-        None => distinct(train_table),
+    let train_path = train.path.clone();
+    let classes = match &spec.label.names {
+        Some(names) => Classes::given(names),
+        None => {
+            let labels: Vec<Label> = train.labels.iter().flatten().cloned().collect();
+            let column = &spec.label.column;
+            let learnt = Classes::learnt(&labels, column);
+            let (classes, said) = learnt.map_err(|why| Error::NoClasses {
+                path: train_path.clone(),
+                column: column.clone(),
+                why,
+            })?;
+            let of_file = |note| format!("{}: {note}", train_path.display());
+            notes.extend(said.into_iter().map(of_file));
+            classes
+        }
     };
-    let mut dropped = 0;
-    let mut splits = BTreeMap::new();
-    for (split, (path, table)) in tables {
-        let rows = Rows {
-            spec,
-            labels: &labels,
-            split,
-            path,
-        };
-        splits.insert(split, rows.examples(table, &mut dropped)?);
+    let (mut dropped, mut dropped_missing) = (0, 0);
+    let mut splits: BTreeMap<Split, Vec<Example>> = BTreeMap::new();
+    let mut groups = None;
+    for table in tables {
+        let split = table.split;
+        dropped_missing += table.dropped;
+        let rows = table.examples(spec, &classes, &mut dropped)?;
+        if split == Split::Train {
+            groups = rows.groups;
+        }
+        splits.entry(split).or_default().extend(rows.examples);
+    }
+    if dropped_missing > 0 {
+        notes.push(format!(
+            "data set '{}': {dropped_missing} rows without a text or a label were left out",
+            spec.name
+        ));
     }
     let made: Vec<Split> = [Split::Validation, Split::Test]
         .into_iter()
@@ -125,7 +192,17 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
         .collect();
     let train = splits.remove(&Split::Train).unwrap_or_default();
     let rows = train.len();
-    splits.extend(split::make(train, &made));
+    let parts = spec.group == Some(Group::Parts);
+    let of_parts = (parts && !made.is_empty()).then(|| group::parts(&train));
+    let together = of_parts.as_deref().or(groups.as_deref());
+    let taken = split::make(&train, together, &made);
+    let mut train: Vec<Option<Example>> = train.into_iter().map(Some).collect();
+    for (split, indices) in made.iter().copied().chain([Split::Train]).zip(&taken) {
+        let examples = indices.iter().filter_map(|i| train[*i as usize].take());
+        splits.entry(split).or_default().extend(examples);
+    }
+    let kept = taken.last().map_or(&[][..], Vec::as_slice);
+    let groups = groups.map(|groups| kept.iter().map(|i| groups[*i as usize].clone()).collect());
     for split in [Split::Train, Split::Validation] {
         if splits.get(&split).is_some_and(Vec::is_empty) {
             let (dataset, split) = (spec.name.clone(), split.name());
@@ -136,188 +213,372 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
             });
         }
     }
-    let dataset = Dataset {
+    let mut dataset = Dataset {
         name: spec.name.clone(),
-        labels,
+        labels: classes.names,
         metrics: spec.metrics.clone(),
         made,
         dropped,
+        dropped_missing,
+        strip: spec.strip,
+        notes,
         splits,
+        groups,
+        parts,
     };
-    let classes: BTreeSet<_> = dataset
+    let trained: BTreeSet<_> = dataset
         .split(Split::Train)
         .iter()
         .filter_map(|e| e.label)
         .collect();
-    if let (1, Some(only)) = (classes.len(), classes.first()) {
+    if let (1, Some(only)) = (trained.len(), trained.first()) {
         return Err(Error::OneClass {
-            path: train_path.to_owned(),
+            path: train_path,
             column: spec.label.column.clone(),
             value: dataset.labels[*only as usize].clone(),
         });
     }
+    let name = &dataset.name;
+    let said = gaps(&dataset.classes()).into_iter();
+    let said: Vec<String> = said
+        .map(|gap| format!("data set '{name}': class {gap}"))
+        .collect();
+    dataset.notes.extend(said);
     Ok(dataset)
 }
 
-/// Text columns, then the label.
-fn table(spec: &DatasetSpec, split: Split, path: &Path) -> Result<Table> {
-    let format = match spec.format {
-        Some(format) => format,
-        None => Format::of(path)?,
-    };
-    let mut columns: Vec<&str> = spec.text.iter().map(String::as_str).collect();
-    columns.push(&spec.label.column);
-    let wanted = Wanted {
-        header: spec.columns.as_deref(),
-        columns: &columns,
-        optional: (split == Split::Test).then_some(spec.label.column.as_str()),
-    };
-    let table = read_table(path, format, &wanted)?;
-    match spec.rows.get(&split) {
-        Some(expected) if *expected != table.rows() => Err(Error::RowCount {
-            path: path.to_owned(),
-            dataset: spec.name.clone(),
-            split: split.name(),
-            rows: table.rows(),
-            expected: *expected,
-        }),
-        _ => Ok(table),
-    }
-}
-
-/// The label column's values, as numbers in ascending order if they all are, else as strings.
-fn distinct(table: &Table) -> Vec<String> {
-    let values = table.columns.last().into_iter().flatten().flatten();
-    let values: BTreeSet<&str> = values
-        .map(|value| value.trim())
-        .filter(|value| !value.is_empty())
-        .collect();
-    let mut names: Vec<String> = values.into_iter().map(str::to_owned).collect();
-    if names.iter().all(|name| name.parse::<i64>().is_ok()) {
-        names.sort_by_key(|name| name.parse::<i64>().unwrap_or_default());
-    }
-    names
-}
-
-/// The rows of one file.
-struct Rows<'a> {
+/// A file of a data set, and how it is read.
+struct FileOf<'a> {
     spec: &'a DatasetSpec,
-    labels: &'a [String],
     split: Split,
     path: &'a Path,
+    format: Option<Format>,
+    text: &'a [String],
+    label: &'a str,
+    rows: Option<usize>,
 }
 
-impl Rows<'_> {
-    fn examples(&self, mut table: Table, dropped: &mut usize) -> Result<Vec<Example>> {
-        let labels = table.columns.pop().unwrap_or_default();
-        // Only a test split may hide its labels, and then all of them.
-        let hidden =
-            self.split == Split::Test && labels.iter().all(|value| self.present(value).is_none());
-        let mut columns: Vec<_> = table
-            .columns
-            .iter_mut()
-            .map(std::mem::take)
-            .map(Vec::into_iter)
-            .collect();
-        let mut examples = Vec::with_capacity(labels.len());
-        for (row, label) in labels.iter().enumerate() {
-            let mut texts = columns
-                .iter_mut()
-                .zip(&self.spec.text)
-                .map(|(values, column)| {
-                    let text = values.next().flatten().unwrap_or_default();
-                    let stripped = text.trim();
-                    if stripped.is_empty() {
-                        return Err(self.missing(&table, row, column, "text"));
-                    }
-                    Ok(if self.spec.strip && stripped.len() < text.len() {
-                        stripped.to_owned()
+impl<'a> FileOf<'a> {
+    fn main(spec: &'a DatasetSpec, split: Split, path: &'a Path) -> Self {
+        Self {
+            spec,
+            split,
+            path,
+            format: spec.format,
+            text: &spec.text,
+            label: &spec.label.column,
+            rows: spec.rows.get(&split).copied(),
+        }
+    }
+
+    fn also(spec: &'a DatasetSpec, also: &'a crate::Also, path: &'a Path) -> Self {
+        Self {
+            spec,
+            split: also.split,
+            path,
+            format: also.format,
+            text: also.text.as_deref().unwrap_or(&spec.text),
+            label: also.label_column.as_deref().unwrap_or(&spec.label.column),
+            rows: also.rows,
+        }
+    }
+}
+
+/// The columns of a file that are needed, without its bad rows.
+struct Table {
+    path: PathBuf,
+    split: Split,
+    column: String,
+    unit: &'static str,
+    texts: Vec<(String, Option<String>)>,
+    /// Nothing where a label is hidden.
+    labels: Vec<Option<Label>>,
+    groups: Option<Vec<String>>,
+    places: Vec<usize>,
+    dropped: usize,
+}
+
+impl Table {
+    fn read(file: &FileOf, notes: &mut Vec<String>) -> Result<Self> {
+        let spec = file.spec;
+        let group = match &spec.group {
+            Some(Group::Column(column)) if file.split == Split::Train => Some(column.as_str()),
+            _ => None,
+        };
+        let mut needed: Vec<&str> = file.text.iter().map(String::as_str).collect();
+        needed.extend(group);
+        let with_label: Vec<&str> = needed.iter().copied().chain([file.label]).collect();
+        let options = RowOptions {
+            format: Some(match file.format {
+                Some(format) => format,
+                None => Format::of(file.path)?,
+            }),
+            header: spec.columns.clone(),
+            separator: spec.separator.clone(),
+            quote: spec.quote.clone(),
+            encoding: spec.encoding.clone(),
+            columns: with_label
+                .iter()
+                .map(|column| (*column).to_owned())
+                .collect(),
+            only_columns: true,
+        };
+        let empty = || Error::Empty {
+            path: file.path.to_owned(),
+        };
+        check_regular(file.path)?;
+        if std::fs::metadata(file.path).is_ok_and(|file| file.len() == 0) {
+            return Err(empty());
+        }
+        let mut rows = Rows::open(file.path, &options)?;
+        notes.extend(rows.notes().iter().cloned());
+        if rows.header().is_some_and(<[String]>::is_empty) {
+            return Err(empty());
+        }
+        // A test split may do without labels.
+        let has_label = rows
+            .header()
+            .is_none_or(|header| header.iter().any(|c| c == file.label));
+        rows.require(if file.split == Split::Test {
+            &needed
+        } else {
+            &with_label
+        })?;
+        let unit = rows.unit();
+        let mut table = Self {
+            path: file.path.to_owned(),
+            split: file.split,
+            column: file.label.to_owned(),
+            unit,
+            texts: Vec::new(),
+            labels: Vec::new(),
+            groups: group.map(|_| Vec::new()),
+            places: Vec::new(),
+            dropped: 0,
+        };
+        let mut problems = Problems::new(unit);
+        let mut missing: Vec<Fault> = Vec::new();
+        let (mut count, mut keys) = (0, BTreeSet::new());
+        for row in &mut rows {
+            let row = match row {
+                Ok(row) => row,
+                Err(RowError::File(error)) => return Err(error),
+                Err(RowError::Row(fault)) => {
+                    count += 1;
+                    problems.add(fault);
+                    continue;
+                }
+            };
+            count += 1;
+            if keys.len() < 1000 {
+                for key in row
+                    .fields
+                    .keys()
+                    .filter(|key| !keys.contains(*key))
+                    .collect::<Vec<_>>()
+                {
+                    keys.insert(key.clone());
+                }
+            }
+            match table.take(file, group, row.place, row.fields, has_label) {
+                Ok(()) => {}
+                Err((true, fault)) => missing.push(fault),
+                Err((false, fault)) => problems.add(fault),
+            }
+        }
+        if count == 0 {
+            return Err(empty());
+        }
+        if rows.header().is_none() {
+            let keys: Vec<String> = keys.into_iter().collect();
+            if !keys.is_empty() {
+                require(
+                    file.path,
+                    &keys,
+                    if file.split == Split::Test {
+                        &needed
                     } else {
-                        text
-                    })
-                });
-            let text = texts.next().transpose()?.unwrap_or_default();
-            let pair = texts.next().transpose()?;
-            let label = match self.present(label) {
-                _ if hidden => None,
-                None => return Err(self.missing(&table, row, &self.spec.label.column, "label")),
-                Some(value) => match self.class(value) {
-                    Class::Is(class) => Some(class),
-                    Class::OnThreshold => {
-                        *dropped += 1;
+                        &with_label
+                    },
+                )?;
+            }
+        }
+        table.hide_labels(&mut missing);
+        if spec.drop_missing {
+            table.dropped = missing.len();
+        } else {
+            missing.into_iter().for_each(|fault| problems.add(fault));
+        }
+        problems.check(file.path)?;
+        match file.rows {
+            Some(expected) if expected != count => Err(Error::RowCount {
+                path: file.path.to_owned(),
+                dataset: spec.name.clone(),
+                split: file.split.name(),
+                rows: count,
+                expected,
+            }),
+            _ => Ok(table),
+        }
+    }
+
+    /// Takes a row; or says what is wrong with it, and whether it is that something is missing.
+    fn take(
+        &mut self,
+        file: &FileOf,
+        group: Option<&str>,
+        place: usize,
+        mut fields: Map<String, Value>,
+        has_label: bool,
+    ) -> std::result::Result<(), (bool, Fault)> {
+        let mut value = |column: &str| fields.get_mut(column).map_or(Value::Null, Value::take);
+        let odd = |column: &str, kind: &str| {
+            let what = format!("column '{column}' is {kind}");
+            (
+                false,
+                Fault::new(
+                    place,
+                    what,
+                    None,
+                    "accepted: a text, a number, true or false",
+                ),
+            )
+        };
+        let drop = "or leave such rows out with --drop-missing";
+        let mut texts = Vec::with_capacity(2);
+        for column in file.text {
+            let cell = cell_text(&value(column)).map_err(|kind| odd(column, kind))?;
+            let text = cell.unwrap_or_default();
+            if text.trim().is_empty() {
+                let hint = format!("give the rows a text, remove them, {drop}");
+                let what = format!("column '{column}' is empty");
+                return Err((true, Fault::new(place, what, None, hint)));
+            }
+            let text = match text_of(&text, file.spec.strip) {
+                stripped if stripped.len() < text.len() => stripped.to_owned(),
+                _ => text,
+            };
+            texts.push(text);
+        }
+        let column = file.label;
+        let label = Label::of(&value(column)).map_err(|kind| odd(column, kind))?;
+        let hidden = file.spec.label.hidden.as_deref();
+        let is_hidden = |l: &Label| hidden.is_some_and(|hidden| label::is(l, hidden));
+        let named = |l: &Label| {
+            file.spec
+                .label
+                .names
+                .iter()
+                .flatten()
+                .any(|name| *name == l.text)
+        };
+        let label = match label {
+            Some(label) if is_hidden(&label) && file.split == Split::Test => None,
+            Some(label) if named(&label) || !(label.is_missing() || is_hidden(&label)) => {
+                Some(label)
+            }
+            _ if !has_label => None,
+            // A test split may have none at all, which shows at the end.
+            _ if file.split == Split::Test => None,
+            other => {
+                let found = other.map(|l| l.text).filter(|text| !text.is_empty());
+                let found = found.map_or_else(|| "empty".to_owned(), |text| format!("'{text}'"));
+                let what = format!("column '{column}' has no label");
+                let hint = format!(
+                    "give the rows a label, remove them, {drop}; a value that is a label all the same is named in \
+                     label.names of a YAML"
+                );
+                return Err((true, Fault::new(place, what, Some(found), hint)));
+            }
+        };
+        if let (Some(groups), Some(column)) = (&mut self.groups, group) {
+            let cell = cell_text(&value(column)).map_err(|kind| odd(column, kind))?;
+            groups.push(cell.unwrap_or_default());
+        }
+        let mut texts = texts.into_iter();
+        self.texts
+            .push((texts.next().unwrap_or_default(), texts.next()));
+        self.labels.push(label);
+        self.places.push(place);
+        Ok(())
+    }
+
+    /// Only a test split may hide its labels, and then all of them.
+    fn hide_labels(&mut self, missing: &mut Vec<Fault>) {
+        let some = self.labels.iter().any(Option::is_some);
+        if self.split != Split::Test || !some {
+            return;
+        }
+        for i in (0..self.labels.len())
+            .rev()
+            .filter(|i| self.labels[*i].is_none())
+            .collect::<Vec<_>>()
+        {
+            let what = format!("column '{}' has no label", self.column);
+            let hint = "of a test split all rows have a label, or none has";
+            missing.push(Fault::new(
+                self.places[i],
+                what,
+                Some("empty or hidden".into()),
+                hint,
+            ));
+            self.labels.remove(i);
+            self.texts.remove(i);
+            self.places.remove(i);
+        }
+        missing.sort_by_key(|fault| fault.place);
+    }
+
+    fn examples(self, spec: &DatasetSpec, classes: &Classes, dropped: &mut usize) -> Result<Kept> {
+        let mut problems = Problems::new(self.unit);
+        let mut kept = Kept {
+            examples: Vec::with_capacity(self.texts.len()),
+            groups: self.groups.as_ref().map(|_| Vec::new()),
+        };
+        let mut groups = self.groups.into_iter().flatten();
+        for (((text, pair), label), place) in
+            self.texts.into_iter().zip(self.labels).zip(self.places)
+        {
+            let group = groups.next();
+            let label = match label {
+                None => None,
+                Some(label) => {
+                    let class = match spec.label.threshold {
+                        None => classes.of(&label),
+                        Some(threshold) => match label::rating(&label) {
+                            Some(rating) if rating == threshold => {
+                                *dropped += 1;
+                                continue;
+                            }
+                            rating => rating.map(|rating| u32::from(rating > threshold)),
+                        },
+                    };
+                    if class.is_none() {
+                        let value: String = label.text.chars().take(80).collect();
+                        let what = format!("column '{}' holds no label", self.column);
+                        let accepted = match spec.label.threshold {
+                            Some(_) => "a number".to_owned(),
+                            None => classes.accepted(),
+                        };
+                        let hint = format!("accepted: {accepted}");
+                        problems.add(Fault::new(place, what, Some(format!("'{value}'")), hint));
                         continue;
                     }
-                    Class::Unknown => return Err(self.unknown(&table, row, value)),
-                },
+                    class
+                }
             };
-            examples.push(Example { text, pair, label });
+            if let (Some(groups), Some(group)) = (&mut kept.groups, group) {
+                groups.push(group);
+            }
+            kept.examples.push(Example { text, pair, label });
         }
-        Ok(examples)
-    }
-
-    /// A label's value, unless it is empty or stands for a hidden one.
-    fn present<'v>(&self, value: &'v Option<String>) -> Option<&'v str> {
-        let value = value.as_deref()?.trim();
-        (!value.is_empty() && Some(value) != self.spec.label.hidden.as_deref()).then_some(value)
-    }
-
-    fn class(&self, value: &str) -> Class {
-        if let Some(threshold) = self.spec.label.threshold {
-            return match value.parse::<f64>() {
-                Ok(rating) if rating == threshold => Class::OnThreshold,
-                Ok(rating) if rating.is_finite() => Class::Is(u32::from(rating > threshold)),
-                _ => Class::Unknown,
-            };
-        }
-        let by_name = self.labels.iter().position(|name| name == value);
-        // Where the names come from the specification, a file may hold their indices.
-        let by_index = || {
-            value
-                .parse()
-                .ok()
-                .filter(|i| self.spec.label.names.is_some() && *i < self.labels.len())
-        };
-        match by_name.or_else(by_index) {
-            Some(class) => Class::Is(class as u32),
-            None => Class::Unknown,
-        }
-    }
-
-    fn missing(&self, table: &Table, row: usize, column: &str, what: &'static str) -> Error {
-        Error::MissingValue {
-            path: self.path.to_owned(),
-            at: table.at(row),
-            column: column.to_owned(),
-            what,
-        }
-    }
-
-    fn unknown(&self, table: &Table, row: usize, value: &str) -> Error {
-        /// Labels named in a message.
-        const SHOWN: usize = 20;
-        let mut accepted = match self.spec.label.threshold {
-            Some(_) => "a number".to_owned(),
-            None => self.labels[..self.labels.len().min(SHOWN)].join(", "),
-        };
-        if self.labels.len() > SHOWN {
-            accepted += &format!(" … ({} in all)", self.labels.len());
-        }
-        if self.spec.label.names.is_some() && self.spec.label.threshold.is_none() {
-            accepted += &format!(", or their indices 0 to {}", self.labels.len() - 1);
-        }
-        Error::UnknownLabel {
-            path: self.path.to_owned(),
-            at: table.at(row),
-            column: self.spec.label.column.clone(),
-            value: value.chars().take(80).collect(),
-            accepted,
-        }
+        problems.check(&self.path)?;
+        Ok(kept)
     }
 }
 
-/// What a label's value means.
-enum Class {
-    Is(u32),
-    OnThreshold,
-    Unknown,
+/// The good rows of a file.
+struct Kept {
+    examples: Vec<Example>,
+    groups: Option<Vec<String>>,
 }

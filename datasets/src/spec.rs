@@ -2,14 +2,20 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    io::Read,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use sources::{FileSpec, PathPlace, Place, Source};
 
-use crate::{Error, Metric, Result, Split};
+use crate::{
+    Error, Group, Metric, Result, Split,
+    delimited::character,
+    text::{check_regular, encoding, open_regular},
+    yaml::from_yaml,
+};
 
 /// A data set, as its YAML describes it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -49,12 +55,84 @@ pub struct DatasetSpec {
     /// How it is judged, the main metric first.
     #[serde(default = "accuracy")]
     pub metrics: Vec<Metric>,
-    /// Whether white space around texts is cut off.
+    /// Whether white space around texts is cut off; see [`crate::text_of`].
     #[serde(default)]
     pub strip: bool,
+    /// Between fields of a CSV or TSV: one character, or `tab`; without it the header shows it.
+    #[serde(default)]
+    pub separator: Option<String>,
+    /// Around fields of a CSV or TSV: one character, or `none`; without it `"`, where the file quotes fields.
+    #[serde(default)]
+    pub quote: Option<String>,
+    /// The files' encoding, where it is not UTF-8.
+    #[serde(default)]
+    pub encoding: Option<String>,
+    /// Whether rows without a text or a label are left out (and counted) instead of refused.
+    #[serde(default)]
+    pub drop_missing: bool,
+    /// What keeps examples together when a split is made or a part is held out.
+    #[serde(default, with = "serde_yaml::with::singleton_map")]
+    pub group: Option<Group>,
+    /// Files from other places whose rows are added to a split, where they can be had.
+    #[serde(default)]
+    pub also: Vec<Also>,
     /// A data set that may be used instead where this one cannot be had, if the user is told.
     #[serde(default)]
     pub stand_in: Option<String>,
+}
+
+/// A file from a place of its own whose rows are added to a split.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Also {
+    /// Its name, among those of the files.
+    pub name: String,
+    /// What it is, in a line.
+    #[serde(default)]
+    pub about: String,
+    /// The split.
+    pub split: Split,
+    /// Its one file, called `rows`, and where it can be had.
+    pub source: Source,
+    /// Rows in it, where they are known.
+    #[serde(default)]
+    pub rows: Option<usize>,
+    /// Its format; without it, the extension says.
+    #[serde(default)]
+    pub format: Option<Format>,
+    /// Its text columns, where they have other names than the data set's.
+    #[serde(default)]
+    pub text: Option<Vec<String>>,
+    /// Its label's column, where it has another name.
+    #[serde(default)]
+    pub label_column: Option<String>,
+}
+
+/// What a user says about a file or a YAML of their own; what is not said is left as it is.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FileOptions {
+    /// The text's column, or the two of a pair.
+    pub text_columns: Vec<String>,
+    /// The label's column.
+    pub label_column: Option<String>,
+    /// The main metric.
+    pub metric: Option<String>,
+    /// As [`DatasetSpec::separator`].
+    pub separator: Option<String>,
+    /// As [`DatasetSpec::quote`].
+    pub quote: Option<String>,
+    /// As [`DatasetSpec::encoding`].
+    pub encoding: Option<String>,
+    /// As [`DatasetSpec::drop_missing`].
+    pub drop_missing: bool,
+}
+
+impl FileOptions {
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Where labels are and what they mean.
@@ -80,12 +158,14 @@ pub struct LabelSpec {
 pub enum Format {
     /// Comma-separated values; a field may be quoted with `"`.
     Csv,
-    /// Tab-separated values without quoting: a `"` is a character like any other.
+    /// Tab-separated values; fields may be quoted as in CSV. Where quotes do not enclose fields they are text.
     Tsv,
     /// One JSON object per line.
     Jsonl,
     /// Apache Parquet.
     Parquet,
+    /// One text per line and nothing else; for prediction only.
+    Lines,
 }
 
 impl Format {
@@ -96,25 +176,57 @@ impl Format {
     pub fn of(path: &Path) -> Result<Self> {
         match extension(path).as_str() {
             "csv" => Ok(Format::Csv),
-            "tsv" => Ok(Format::Tsv),
-            "jsonl" | "ndjson" => Ok(Format::Jsonl),
+            "tsv" | "tab" => Ok(Format::Tsv),
+            "jsonl" | "ndjson" | "json" => Ok(Format::Jsonl),
             "parquet" => Ok(Format::Parquet),
             other => Err(Error::Format {
                 path: path.to_owned(),
                 message: format!(
-                    "extension '{other}' is no known format; accepted: .csv, .tsv, .jsonl, .ndjson, .parquet, or a .yaml \
-                     that describes the data set and names its `format`"
+                    "extension '{other}' is no known format; accepted: .csv, .tsv, .jsonl, .ndjson, .json, .parquet (each also as .gz), or a \
+                     .yaml that describes the data set and names its `format`"
                 ),
             }),
         }
     }
 }
 
+/// The extension of a file's name in small letters, that of what is inside for a `.gz`.
 fn extension(path: &Path) -> String {
-    path.extension()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .to_lowercase()
+    let of = |path: &Path| {
+        path.extension()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_lowercase()
+    };
+    match (of(path).as_str(), path.file_stem()) {
+        ("gz", Some(inside)) => of(Path::new(inside)),
+        (other, _) => other.to_owned(),
+    }
+}
+
+/// The name of a file's data set: without extensions, and not longer than names of files that are made of it may be.
+fn name_of(path: &Path) -> String {
+    /// In bytes; file systems allow 255, and reports add extensions.
+    const LONGEST: usize = 100;
+    let stem = |path: &Path| {
+        path.file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned()
+    };
+    let mut name = stem(path);
+    if path
+        .extension()
+        .is_some_and(|e| e.eq_ignore_ascii_case("gz"))
+    {
+        name = stem(Path::new(&name));
+    }
+    if name.len() > LONGEST {
+        let digest = crate::hex(&Sha256::digest(name.as_bytes()));
+        let end = name.floor_char_boundary(LONGEST - 9);
+        name = format!("{}-{}", &name[..end], &digest[..8]);
+    }
+    name
 }
 
 fn accuracy() -> Vec<Metric> {
@@ -161,28 +273,24 @@ pub fn spec(name: &str) -> Result<DatasetSpec> {
 
 /// A data set of the user's own: a CSV, TSV, JSONL or Parquet file, or a YAML as the program's own ones.
 ///
-/// Without names of columns a file's are `text` and `label`; a YAML's own are replaced by those given here. Folders in a
-/// YAML start at the YAML's folder.
+/// Without names of columns a file's are `text` and `label`. What `options` say takes the place of what a YAML says. Folders
+/// in a YAML start at the YAML's folder.
 ///
 /// # Errors
-/// If the file cannot be read, its format is not known, or the YAML is not valid.
-pub fn spec_from_path(
-    path: &Path,
-    text_columns: &[String],
-    label_column: Option<&str>,
-) -> Result<DatasetSpec> {
-    let io = |error| Error::Io {
-        path: path.to_owned(),
-        error,
-    };
+/// If the file cannot be read, its format is not known, or the YAML or an option is not valid.
+pub fn spec_from_path(path: &Path, options: &FileOptions) -> Result<DatasetSpec> {
     let file = path.display().to_string();
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder.to_owned(),
         _ => PathBuf::from("."),
     };
     let mut spec = if ["yaml", "yml"].contains(&extension(path).as_str()) {
-        let mut spec = DatasetSpec::from_yaml(&fs::read_to_string(path).map_err(io)?, &file)?;
-        for place in &mut spec.source.places {
+        let mut spec = DatasetSpec::from_yaml(&read_yaml(path)?, &file)?;
+        let also = spec
+            .also
+            .iter_mut()
+            .flat_map(|also| &mut also.source.places);
+        for place in spec.source.places.iter_mut().chain(also) {
             if let Place::Path(place) = place {
                 place.folder = folder.join(&place.folder);
             }
@@ -190,17 +298,15 @@ pub fn spec_from_path(
         spec
     } else {
         let format = Format::of(path)?;
-        fs::metadata(path).map_err(io)?;
-        let part = |part: Option<&std::ffi::OsStr>| {
-            part.unwrap_or_default().to_string_lossy().into_owned()
-        };
+        check_regular(path)?;
+        let name = path.file_name().unwrap_or_default();
         let place = PathPlace {
             folder,
-            files: [("train".to_owned(), part(path.file_name()))].into(),
+            files: [("train".to_owned(), name.to_string_lossy().into_owned())].into(),
             hashes: BTreeMap::new(),
         };
         DatasetSpec {
-            name: part(path.file_stem()),
+            name: name_of(path),
             about: format!("the rows of {file}"),
             licence: String::new(),
             citation: String::new(),
@@ -221,25 +327,68 @@ pub fn spec_from_path(
                 threshold: None,
             },
             metrics: accuracy(),
-            strip: true,
+            // Texts stay as they are written, as for the Python libraries.
+            strip: false,
+            separator: None,
+            quote: None,
+            encoding: None,
+            drop_missing: false,
+            group: None,
+            also: Vec::new(),
             stand_in: None,
         }
     };
-    if !text_columns.is_empty() {
-        spec.text = text_columns.to_vec();
+    if !options.text_columns.is_empty() {
+        spec.text = options.text_columns.clone();
     }
-    if let Some(column) = label_column {
-        spec.label.column = column.to_owned();
+    if let Some(column) = &options.label_column {
+        spec.label.column.clone_from(column);
     }
+    if let Some(name) = &options.metric {
+        let metric = Metric::of(name).map_err(|message| Error::Spec {
+            file: "--metric".to_owned(),
+            message,
+        })?;
+        spec.metrics.retain(|other| *other != metric);
+        spec.metrics.insert(0, metric);
+    }
+    for (own, said) in [
+        (&mut spec.separator, &options.separator),
+        (&mut spec.quote, &options.quote),
+        (&mut spec.encoding, &options.encoding),
+    ] {
+        if said.is_some() {
+            own.clone_from(said);
+        }
+    }
+    spec.drop_missing |= options.drop_missing;
     spec.check(&file)?;
     Ok(spec)
 }
 
+/// The text of a YAML, which is a regular file and no more than a few MiB of it.
+fn read_yaml(path: &Path) -> Result<String> {
+    /// More than what is parsed, so that what is larger is refused for its size.
+    const MOST: u64 = 4 << 20;
+    let mut text = String::new();
+    open_regular(path)?
+        .take(MOST)
+        .read_to_string(&mut text)
+        .map_err(|error| Error::Io {
+            path: path.to_owned(),
+            error,
+        })?;
+    Ok(text
+        .strip_prefix('\u{feff}')
+        .map(str::to_owned)
+        .unwrap_or(text))
+}
+
 impl DatasetSpec {
     fn from_yaml(yaml: &str, file: &str) -> Result<Self> {
-        let spec: Self = serde_yaml::from_str(yaml).map_err(|error| Error::Spec {
+        let spec: Self = from_yaml(yaml).map_err(|message| Error::Spec {
             file: file.to_owned(),
-            message: error.to_string(),
+            message,
         })?;
         spec.check(file)?;
         Ok(spec)
@@ -295,9 +444,58 @@ impl DatasetSpec {
             }
         }
         if self.metrics.is_empty() {
+            let names = Metric::ALL.map(Metric::name).join(", ");
+            problem("metrics", format!("is empty; accepted: {names}"));
+        }
+        for (key, value) in [("separator", &self.separator), ("quote", &self.quote)] {
+            if let Some(Err(message)) = value.as_deref().map(|value| character(key, value)) {
+                problem(key, message);
+            }
+        }
+        if let Some(Err(message)) = self.encoding.as_deref().map(encoding) {
+            problem("encoding", message);
+        }
+        let mut extra = BTreeSet::new();
+        for also in &self.also {
+            let key = format!("also.{}", also.name);
+            if self.source.files.contains_key(&also.name) || !extra.insert(&also.name) {
+                problem(
+                    &key,
+                    "the name is another file's; give it one of its own".into(),
+                );
+            }
+            if also.source.files.keys().ne(["rows"]) {
+                problem(
+                    &key,
+                    "source.files: one file, called rows, is accepted".into(),
+                );
+            }
+            if also
+                .text
+                .as_ref()
+                .is_some_and(|text| text.len() != self.text.len())
+            {
+                problem(
+                    &key,
+                    format!(
+                        "text: as many columns as the data set's {} are needed",
+                        self.text.len()
+                    ),
+                );
+            }
+            for message in also.source.problems() {
+                problem(&key, format!("source.{message}"));
+            }
+        }
+        let formats = self
+            .also
+            .iter()
+            .map(|also| also.format)
+            .chain([self.format]);
+        if formats.flatten().any(|format| format == Format::Lines) {
             problem(
-                "metrics",
-                "is empty; accepted: accuracy, f1, matthews".into(),
+                "format",
+                "lines have no labels; accepted: csv, tsv, jsonl, parquet".into(),
             );
         }
         if !self.splits.contains_key(&Split::Train) {
@@ -323,16 +521,20 @@ impl DatasetSpec {
         }
         if let Some(names) = &self.label.names {
             let distinct: BTreeSet<_> = names.iter().collect();
+            let mut seen = BTreeSet::new();
+            let twice = names.iter().find(|name| !seen.insert(*name));
             if names.len() < 2
                 || distinct.len() < names.len()
                 || names
                     .iter()
                     .any(|name| name.trim() != name || name.is_empty())
             {
+                let twice =
+                    twice.map_or_else(String::new, |name| format!(" ('{name}' stands twice)"));
                 problem(
                     "label.names",
                     format!(
-                        "[{}]; accepted: two or more different names",
+                        "[{}]{twice}; accepted: two or more different names, without spaces around them",
                         names.join(", ")
                     ),
                 );
@@ -364,6 +566,8 @@ impl DatasetSpec {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -465,7 +669,7 @@ mod tests {
 
     #[test]
     fn a_format_that_is_not_known_is_refused_with_those_that_are() {
-        let message = spec_from_path(Path::new("rows.xlsx"), &[], None)
+        let message = spec_from_path(Path::new("rows.xlsx"), &FileOptions::default())
             .unwrap_err()
             .to_string();
         for word in [
@@ -483,7 +687,7 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_refused_by_name() {
-        let message = spec_from_path(Path::new("no/such.csv"), &[], None)
+        let message = spec_from_path(Path::new("no/such.csv"), &FileOptions::default())
             .unwrap_err()
             .to_string();
         assert!(message.contains("no/such.csv"), "{message}");
@@ -494,7 +698,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("mine.yml");
         fs::write(&path, yaml("text: [a]\nlabel: { column: b }\n")).unwrap();
-        let spec = spec_from_path(&path, &["words".into()], Some("class")).unwrap();
+        let spec = spec_from_path(
+            &path,
+            &FileOptions {
+                text_columns: vec!["words".into()],
+                label_column: Some("class".into()),
+                metric: Some("macro_f1".into()),
+                ..FileOptions::default()
+            },
+        )
+        .unwrap();
+        assert_eq!(spec.metrics, [Metric::MacroF1, Metric::Accuracy]);
         assert_eq!(spec.text, ["words"]);
         assert_eq!(spec.label.column, "class");
         let Place::Path(place) = &spec.source.places[0] else {

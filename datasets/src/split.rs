@@ -2,7 +2,10 @@
 //!
 //! An example's place is the number `sha256(purpose, 0, text [, 0, pair])`, its first 8 bytes read as a big-endian fraction
 //! of 2⁶⁴. A split takes the places below its fraction. So a split is the same on every machine and after every change of
-//! the order of rows, and duplicates of a text never straddle two splits.
+//! the order of rows, and duplicates of a text never straddle two splits. Where examples have groups, the group's name takes
+//! the place of the texts.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
@@ -36,24 +39,119 @@ impl Split {
 /// Part of the training rows that becomes a split which has no file.
 pub(crate) const MADE: f64 = 0.1;
 
-/// Takes the splits `missing` out of `train`, each [`MADE`] of it.
-pub(crate) fn make(train: Vec<Example>, missing: &[Split]) -> Vec<(Split, Vec<Example>)> {
-    let mut splits: Vec<(Split, Vec<Example>)> = missing
-        .iter()
-        .map(|split| (*split, Vec::new()))
-        .chain([(Split::Train, Vec::new())])
-        .collect();
-    for example in train {
-        let number = (place("split", &example) / MADE) as usize;
-        splits[number.min(missing.len())].1.push(example);
+/// Takes the splits `missing` out of the training rows, each [`MADE`] of them; `groups` (one per example, or none) stay
+/// together. Returns for each of the missing splits and then for training the indices of its examples, ascending.
+///
+/// A class that a split would lack gets there the group of its examples whose place is lowest, if it has one to spare:
+/// training and validation come before test.
+pub(crate) fn make(
+    train: &[Example],
+    groups: Option<&[String]>,
+    missing: &[Split],
+) -> Vec<Vec<u32>> {
+    let last = missing.len();
+    let mut parts = vec![Vec::new(); last + 1];
+    let mut of: Vec<usize> = Vec::with_capacity(train.len());
+    let group = |i: usize| groups.map(|groups| groups[i].as_str());
+    for (i, example) in train.iter().enumerate() {
+        let number = (place("split", example, group(i)) / MADE) as usize;
+        of.push(number.min(last));
     }
-    splits
+    if last > 0 {
+        keep_classes(train, &group, &mut of, last);
+    }
+    for (i, part) in of.into_iter().enumerate() {
+        parts[part].push(i as u32);
+    }
+    parts
+}
+
+/// Moves groups of examples so that each class is in each part where it can be; part `train` comes first, then 0, 1 ….
+fn keep_classes<'a>(
+    examples: &'a [Example],
+    group: &dyn Fn(usize) -> Option<&'a str>,
+    of: &mut [usize],
+    train: usize,
+) {
+    let class = |i: usize| examples[i].label;
+    let classes: BTreeSet<u32> = (0..examples.len()).filter_map(class).collect();
+    let there: BTreeSet<(u32, usize)> = of
+        .iter()
+        .enumerate()
+        .filter_map(|(i, part)| Some((class(i)?, *part)))
+        .collect();
+    if there.len() == classes.len() * (train + 1) {
+        return;
+    }
+    /// Rows that move together.
+    #[derive(Default)]
+    struct Unit {
+        rows: Vec<usize>,
+        place: f64,
+    }
+    let mut units: BTreeMap<(&str, &str), Unit> = BTreeMap::new();
+    for (i, example) in examples.iter().enumerate() {
+        let key = match group(i) {
+            Some(group) => (group, ""),
+            None => (
+                example.text.as_str(),
+                example.pair.as_deref().unwrap_or_default(),
+            ),
+        };
+        let unit = units.entry(key).or_default();
+        unit.place = place("split", example, group(i));
+        unit.rows.push(i);
+    }
+    let mut units: Vec<Unit> = units.into_values().collect();
+    units.sort_by(|a, b| a.place.total_cmp(&b.place));
+    let has = |unit: &Unit, wanted: u32| unit.rows.iter().any(|i| class(*i) == Some(wanted));
+    // Groups that hold a class in a part.
+    let left = |of: &[usize], class: u32, part: usize| {
+        let there = |unit: &&Unit| of[unit.rows[0]] == part && has(unit, class);
+        units.iter().filter(there).count()
+    };
+    for part in std::iter::once(train).chain(0..train) {
+        for wanted in &classes {
+            if left(of, *wanted, part) > 0 {
+                continue;
+            }
+            let may_move = |unit: &&Unit| {
+                let from = of[unit.rows[0]];
+                // A part gives its last only to one that comes before it.
+                let least = if from != train && (part == train || from > part) {
+                    1
+                } else {
+                    2
+                };
+                let others = unit
+                    .rows
+                    .iter()
+                    .filter_map(|i| class(*i))
+                    .filter(|c| c != wanted);
+                from != part
+                    && has(unit, *wanted)
+                    && left(of, *wanted, from) >= least
+                    && others.into_iter().all(|other| left(of, other, from) >= 2)
+            };
+            if let Some(unit) = units.iter().find(may_move) {
+                for i in &unit.rows {
+                    of[*i] = part;
+                }
+            }
+        }
+    }
 }
 
 /// Indices of the training examples that stay, and of those held out: about `fraction` of them (0 … 1), by hash of the
-/// text and independent of how splits were made.
-pub fn hold_out(train: &[Example], fraction: f64) -> (Vec<u32>, Vec<u32>) {
-    (0..train.len() as u32).partition(|i| place("hold out", &train[*i as usize]) >= fraction)
+/// text and independent of how splits were made. `groups` (one per example, or none) stay together.
+pub(crate) fn hold_out(
+    train: &[Example],
+    groups: Option<&[String]>,
+    fraction: f64,
+) -> (Vec<u32>, Vec<u32>) {
+    let group = |i: u32| groups.map(|groups| groups[i as usize].as_str());
+    (0..train.len() as u32)
+        .partition(|i| place("hold out", &train[*i as usize], group(*i)) >= fraction)
 }
 
 /// Indices of `n` training examples (all of them when `n` is larger), drawn at random with each class in proportion.
@@ -79,14 +177,13 @@ pub fn subset(train: &[Example], n: usize, seed: u64) -> Vec<u32> {
     places.into_iter().take(n).map(|(_, i)| i).collect()
 }
 
-/// An example's place in 0 … 1 for a purpose.
-fn place(purpose: &str, example: &Example) -> f64 {
+/// The place of an example, or of its group, in 0 … 1 for a purpose.
+fn place(purpose: &str, example: &Example, group: Option<&str>) -> f64 {
     let mut hash = Sha256::new();
     hash.update(purpose);
-    for text in [Some(&example.text), example.pair.as_ref()]
-        .into_iter()
-        .flatten()
-    {
+    let own = [Some(example.text.as_str()), example.pair.as_deref()];
+    let texts = group.map_or(own, |group| [Some(group), None]);
+    for text in texts.into_iter().flatten() {
         hash.update([0]);
         hash.update(text);
     }
@@ -100,9 +197,26 @@ fn place(purpose: &str, example: &Example) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
+
+    fn place(purpose: &str, example: &Example) -> f64 {
+        super::place(purpose, example, None)
+    }
+
+    fn hold_out(train: &[Example], fraction: f64) -> (Vec<u32>, Vec<u32>) {
+        super::hold_out(train, None, fraction)
+    }
+
+    fn make(train: Vec<Example>, missing: &[Split]) -> Vec<(Split, Vec<Example>)> {
+        let parts = super::make(&train, None, missing);
+        let names = missing.iter().copied().chain([Split::Train]);
+        let of = |part: Vec<u32>| {
+            part.into_iter()
+                .map(|i| train[i as usize].clone())
+                .collect()
+        };
+        names.zip(parts.into_iter().map(of)).collect()
+    }
 
     fn example(text: &str, label: u32) -> Example {
         Example {
@@ -207,6 +321,80 @@ mod tests {
                 .filter(|i| rows[**i as usize].label == Some(1))
                 .count();
             assert!(ones.abs_diff(n / 4) <= 1, "{ones} of {n}");
+        }
+    }
+
+    const BOTH: [Split; 2] = [Split::Validation, Split::Test];
+
+    /// Examples of a class in each of validation, test and training.
+    fn counts(rows: &[Example], class: u32) -> [usize; 3] {
+        let splits = make(rows.to_vec(), &BOTH);
+        [0, 1, 2].map(|s: usize| {
+            splits[s]
+                .1
+                .iter()
+                .filter(|e| e.label == Some(class))
+                .count()
+        })
+    }
+
+    #[test]
+    fn a_rare_class_is_trained_first_then_judged_then_kept_for_the_end() {
+        for (rare, expected) in [
+            (1, [0, 0, 1]),
+            (2, [1, 0, 1]),
+            (3, [1, 1, 1]),
+            (8, [1, 1, 1]),
+        ] {
+            for version in 0..40 {
+                let mut rows = examples(80);
+                rows.extend((0..rare).map(|i| example(&format!("rare {version} {i}"), 2)));
+                let found = counts(&rows, 2);
+                assert_eq!(found.iter().sum::<usize>(), rare);
+                for (found, least) in found.into_iter().zip(expected) {
+                    assert!(found >= least, "{rare} rows, version {version}: {found}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn classes_that_need_no_help_are_split_by_hash_alone() {
+        let rows = examples(400);
+        for (part, examples) in make(rows, &BOTH)
+            .into_iter()
+            .zip(0..)
+            .map(|((_, e), i)| (i, e))
+        {
+            for example in examples {
+                let number = ((place("split", &example) / MADE) as usize).min(2);
+                assert_eq!(number, part);
+            }
+        }
+    }
+
+    #[test]
+    fn a_class_of_one_text_many_times_is_only_trained() {
+        let mut rows = examples(80);
+        rows.extend((0..9).map(|_| example("always the same", 2)));
+        assert_eq!(counts(&rows, 2), [0, 0, 9]);
+    }
+
+    #[test]
+    fn groups_are_in_one_split_and_on_one_side_of_what_is_held_out() {
+        let rows = examples(600);
+        let groups: Vec<String> = (0..600).map(|i| format!("author {}", i % 60)).collect();
+        let parts = super::make(&rows, Some(&groups), &BOTH);
+        let (kept, held) = super::hold_out(&rows, Some(&groups), 0.2);
+        for parts in [parts, vec![kept, held]] {
+            let mut seen = BTreeSet::new();
+            for part in &parts {
+                let names: BTreeSet<&String> = part.iter().map(|i| &groups[*i as usize]).collect();
+                assert!(!part.is_empty());
+                for name in names {
+                    assert!(seen.insert(name), "{name} is in two parts");
+                }
+            }
         }
     }
 }

@@ -59,7 +59,7 @@ pub use gradients::without_gradients;
 pub use kronecker_sum::kronecker_sum;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
-pub use low_rank::low_rank_add;
+pub use low_rank::{LowRank, low_rank_add};
 pub use memory::keep_freed_memory;
 pub use path::{reference_path, with_reference_path};
 pub use rms_norm::RmsNorm;

@@ -14,13 +14,14 @@
 use std::collections::BTreeMap;
 
 use backbone::{Activation, Backbone, Hooks, LayerNorm, Linear, Pass, Phase, Sublayer};
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Tensor};
 use serde::Deserialize;
 
 use crate::{
-    Context, NotMergeable, PeftMethod, Result, init,
-    lora::Layers,
-    registry::{Entry, MethodConfig},
+    NotMergeable, Parameters, PeftMethod, Result,
+    entry::{Building, Entry, MethodConfig},
+    init,
+    targets::Layers,
 };
 
 pub(crate) const ENTRY: Entry =
@@ -58,7 +59,7 @@ enum Drop {
     Inference,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
     placement: Placement,
@@ -71,30 +72,44 @@ struct Config {
     dropout: f64,
 }
 
-impl MethodConfig for Config {
-    fn check(&self, backbone: &backbone::Config) -> std::result::Result<(), String> {
-        init::check_reduction_factor(backbone.hidden, self.reduction_factor)?;
-        if let Some(scaling) = self.scaling.filter(|s| !s.is_finite() || *s == 0.0) {
-            return Err(format!("scaling {scaling} must be a number other than 0"));
-        }
-        init::check_dropout(self.dropout)?;
-        if self
-            .layers
-            .resolve(backbone.layers)?
-            .iter()
-            .all(|l| *l < self.drop_layers)
-        {
+impl Config {
+    /// The layers that have adapters in training.
+    fn layers(&self, backbone: &backbone::Config) -> std::result::Result<Vec<usize>, String> {
+        let mut layers = self.layers.resolve(backbone.layers)?;
+        if layers.iter().all(|l| *l < self.drop_layers) {
             return Err(format!(
                 "drop_layers {} leaves no layer with an adapter",
                 self.drop_layers
             ));
         }
-        Ok(())
+        layers.retain(|l| *l >= self.drop_layers || self.drop == Drop::Inference);
+        Ok(layers)
+    }
+}
+
+impl MethodConfig for Config {
+    fn check(&self, backbone: &backbone::Config) -> std::result::Result<(), String> {
+        init::check_reduction_factor(backbone.hidden, self.reduction_factor)?;
+        if let Some(scaling) = self.scaling.filter(|s| !(s.abs() <= 1e6) || *s == 0.0) {
+            return Err(format!(
+                "scaling {scaling:e} must be a number other than 0, at most 1e6"
+            ));
+        }
+        init::check_dropout(self.dropout)?;
+        self.layers(backbone).map(drop)
     }
 
-    fn build(self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
-        let backbone = context.backbone;
-        let (h, dtype) = (backbone.config().hidden, backbone.dtype());
+    fn parameters(&self, backbone: &Backbone) -> std::result::Result<f64, String> {
+        let config = backbone.config();
+        let (h, places) = (config.hidden as f64, self.placement.sublayers().len());
+        let b = init::bottleneck(config.hidden, self.reduction_factor) as f64;
+        let adapters = self.layers(config)?.len() * places;
+        Ok(adapters as f64 * (2.0 * h * b + b + h))
+    }
+
+    fn build(&self, at: &mut Building<'_, '_>) -> Result<Box<dyn PeftMethod>> {
+        let (config, dtype) = (at.backbone.config(), at.backbone.dtype());
+        let h = config.hidden;
         let b = init::bottleneck(h, self.reduction_factor);
         let activation = self.activation.unwrap_or(match self.placement {
             Placement::Houlsby => Activation::Swish,
@@ -104,49 +119,38 @@ impl MethodConfig for Config {
             Placement::ScaledParallel => 4.0,
             _ => 1.0,
         });
+        let parallel = self.placement.is_parallel();
         let mut bottlenecks = BTreeMap::new();
-        for layer in self
-            .layers
-            .resolve(backbone.config().layers)
-            .unwrap_or_default()
-        {
-            if layer < self.drop_layers && self.drop == Drop::Always {
-                continue;
-            }
+        for layer in at.valid(self.layers(config))? {
             for &sublayer in self.placement.sublayers() {
-                let (down, up) = if self.placement.is_parallel() {
-                    let bound = 1.0 / (h as f64).sqrt();
-                    let down = init::uniform(context.rng, &[b, h], bound, dtype)?;
-                    (down, init::zeros(&[h, b], dtype)?)
-                } else {
-                    (
-                        init::normal(context.rng, &[b, h], 0.02, dtype)?,
-                        init::normal(context.rng, &[h, b], 0.02, dtype)?,
-                    )
+                let name = format!("encoder.{layer}.{}.adapter", sublayer.name());
+                let mut linear = |part: &str, o: usize, i: usize| -> Result<Linear> {
+                    let name = format!("{name}.{part}");
+                    let weight = at
+                        .tensors
+                        .variable(format!("{name}.weight"), &[o, i], |rng| {
+                            match (parallel, part) {
+                                (true, "down") => {
+                                    init::uniform(rng, &[o, i], 1.0 / (i as f64).sqrt(), dtype)
+                                }
+                                (true, _) => init::zeros(&[o, i], dtype),
+                                (false, _) => init::normal(rng, &[o, i], 0.02, dtype),
+                            }
+                        })?;
+                    let name = format!("{name}.bias");
+                    let zeros = |_: &mut _| init::zeros(&[o], dtype);
+                    let bias = at.tensors.variable(name, &[o], zeros)?;
+                    Ok(Linear::new(weight, Some(bias))?)
                 };
-                let vars = [
-                    ("down.weight", down),
-                    ("down.bias", init::zeros(&[b], dtype)?),
-                    ("up.weight", up),
-                    ("up.bias", init::zeros(&[h], dtype)?),
-                ];
-                let linear = |w: usize| {
-                    Linear::new(
-                        vars[w].1.as_tensor().clone(),
-                        Some(vars[w + 1].1.as_tensor().clone()),
-                    )
+                let bottleneck = Bottleneck {
+                    down: linear("down", b, h)?,
+                    up: linear("up", h, b)?,
                 };
-                bottlenecks.insert(
-                    (layer, sublayer),
-                    Bottleneck {
-                        down: linear(0)?,
-                        up: linear(2)?,
-                        vars,
-                    },
-                );
+                bottlenecks.insert((layer, sublayer), bottleneck);
             }
         }
         Ok(Box::new(Adapter {
+            parameters: at.take(),
             bottlenecks,
             placement: self.placement,
             activation,
@@ -162,10 +166,10 @@ impl MethodConfig for Config {
 struct Bottleneck {
     down: Linear,
     up: Linear,
-    vars: [(&'static str, Var); 4],
 }
 
 struct Adapter {
+    parameters: Parameters,
     bottlenecks: BTreeMap<(usize, Sublayer), Bottleneck>,
     placement: Placement,
     activation: Activation,
@@ -208,17 +212,8 @@ impl Hooks for Adapter {
 }
 
 impl PeftMethod for Adapter {
-    fn vars(&self) -> Vec<(String, Var)> {
-        self.bottlenecks
-            .iter()
-            .flat_map(|((layer, which), bottleneck)| {
-                let at = format!("encoder.{layer}.{}.adapter", which.name());
-                bottleneck
-                    .vars
-                    .iter()
-                    .map(move |(name, var)| (format!("{at}.{name}"), var.clone()))
-            })
-            .collect()
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
     }
 
     fn starts_as_backbone(&self) -> std::result::Result<(), &'static str> {

@@ -7,19 +7,19 @@
 use std::collections::BTreeMap;
 
 use backbone::{Backbone, Hooks, LayerNorm, Linear, Norm, Pass, Site};
-use candle_core::{Tensor, Var};
+use candle_core::Tensor;
 use serde::Deserialize;
 
 use crate::{
-    Context, NotMergeable, PeftMethod, Result,
-    registry::{Entry, MethodConfig},
+    NotMergeable, Parameters, PeftMethod, Result,
+    entry::{Building, Entry, MethodConfig},
 };
 
 pub(crate) const ENTRY: Entry =
     Entry::of::<Config>("bitfit", include_str!("../configs/bitfit.yaml"))
         .parameters("H + L · (7 · H + I)");
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {}
 
@@ -28,42 +28,63 @@ impl MethodConfig for Config {
         Ok(())
     }
 
-    fn build(self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
-        let backbone = context.backbone;
+    fn parameters(&self, backbone: &Backbone) -> std::result::Result<f64, String> {
+        let linears = backbone.sites().filter_map(|s| backbone.linear(s).bias());
+        let linears: usize = linears.map(Tensor::elem_count).sum();
+        Ok((linears + backbone.norms().count() * backbone.config().hidden) as f64)
+    }
+
+    fn build(&self, at: &mut Building<'_, '_>) -> Result<Box<dyn PeftMethod>> {
+        let backbone = at.backbone;
         let config = backbone.config();
-        let mut method = BitFit::default();
+        let mut linears = BTreeMap::new();
         for site in backbone.sites() {
-            if let Some(frozen) = backbone.linear(site).bias() {
-                let bias = Bias {
-                    name: format!("{}.bias", config.tensor_name(site)),
-                    trained: Var::from_tensor(frozen)?,
-                    minus_frozen: frozen.neg()?,
-                };
-                method.linears.insert(site, bias);
-            }
+            let Some(frozen) = backbone.linear(site).bias() else {
+                continue;
+            };
+            let name = format!("{}.bias", config.tensor_name(site));
+            let trained = at
+                .tensors
+                .variable(name, frozen.dims(), |_| frozen.copy())?;
+            let minus_frozen = frozen.neg()?;
+            let change = at
+                .tensors
+                .once(|| Ok(vec![kernels::add(&trained, &minus_frozen)?]))?;
+            let bias = Bias {
+                trained,
+                minus_frozen,
+                change: change.into_iter().next(),
+            };
+            linears.insert(site, bias);
         }
-        for at in backbone.norms() {
-            let frozen = backbone.norm(at);
-            let trained = Var::from_tensor(frozen.beta())?;
-            let beta = trained.as_tensor().clone();
-            let norm = LayerNorm::new(frozen.gamma().clone(), beta, frozen.eps())?;
-            let name = format!("{}.bias", config.norm_name(at));
-            method.norms.insert(at, (name, trained, norm));
+        let mut norms = BTreeMap::new();
+        for norm in backbone.norms() {
+            let frozen = backbone.norm(norm);
+            let name = format!("{}.bias", config.norm_name(norm));
+            let beta = frozen.beta();
+            let beta = at.tensors.variable(name, beta.dims(), |_| beta.copy())?;
+            let trained = LayerNorm::new(frozen.gamma().clone(), beta, frozen.eps())?;
+            norms.insert(norm, trained);
         }
-        Ok(Box::new(method))
+        Ok(Box::new(BitFit {
+            parameters: at.take(),
+            linears,
+            norms,
+        }))
     }
 }
 
 struct Bias {
-    name: String,
-    trained: Var,
+    trained: Tensor,
     minus_frozen: Tensor,
+    /// The sum of the two, where none of it is trained.
+    change: Option<Tensor>,
 }
 
-#[derive(Default)]
 struct BitFit {
+    parameters: Parameters,
     linears: BTreeMap<Site, Bias>,
-    norms: BTreeMap<Norm, (String, Var, LayerNorm)>,
+    norms: BTreeMap<Norm, LayerNorm>,
 }
 
 impl Hooks for BitFit {
@@ -75,34 +96,36 @@ impl Hooks for BitFit {
         let Some(bias) = self.linears.get(&site) else {
             return Ok(y);
         };
-        let change = kernels::add(&bias.trained, &bias.minus_frozen)?;
-        Ok(kernels::scale_shift(&y, None, Some(&change))?)
+        let computed;
+        let change = match &bias.change {
+            Some(change) => change,
+            None => {
+                computed = kernels::add(&bias.trained, &bias.minus_frozen)?;
+                &computed
+            }
+        };
+        Ok(kernels::scale_shift(&y, None, Some(change))?)
     }
 
     fn norm<'a>(&'a self, at: Norm, frozen: &'a LayerNorm) -> &'a LayerNorm {
-        self.norms.get(&at).map_or(frozen, |(.., norm)| norm)
+        self.norms.get(&at).unwrap_or(frozen)
     }
 }
 
 impl PeftMethod for BitFit {
-    fn vars(&self) -> Vec<(String, Var)> {
-        let linears = self.linears.values().map(|b| (&b.name, &b.trained));
-        let norms = self.norms.values().map(|(name, var, _)| (name, var));
-        linears
-            .chain(norms)
-            .map(|(name, var)| (name.clone(), var.clone()))
-            .collect()
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
     }
 
     fn merge(&self, backbone: &Backbone) -> std::result::Result<Backbone, NotMergeable> {
         let mut merged = backbone.clone();
         for (site, bias) in &self.linears {
-            let bias = bias.trained.as_detached_tensor().copy()?;
+            let bias = bias.trained.detach().copy()?;
             let linear = Linear::new(merged.linear(*site).weight().clone(), Some(bias))?;
             merged = merged.with_linear(*site, linear)?;
         }
-        for (at, (_, beta, _)) in &self.norms {
-            let (norm, beta) = (merged.norm(*at), beta.as_detached_tensor().copy()?);
+        for (at, trained) in &self.norms {
+            let (norm, beta) = (merged.norm(*at), trained.beta().detach().copy()?);
             let norm = LayerNorm::new(norm.gamma().clone(), beta, norm.eps())?;
             merged = merged.with_norm(*at, norm)?;
         }

@@ -13,7 +13,7 @@ use candle_core::Tensor;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use serde::Serialize;
 
-use crate::{Context, PeftMethod, Result, Words, registry::Entry, resolve};
+use crate::{Context, Entry, PeftMethod, Result, Words, registry::resolve};
 
 /// What a method can do with its default configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -101,6 +101,7 @@ fn small_backbone() -> Result<Backbone> {
         token_types: 2,
         activation: Activation::Gelu,
         epsilon: 1e-12,
+        description: backbone::Description::post_norm(2, 128),
     };
     let random = Backbone::random(config, &mut ChaCha8Rng::seed_from_u64(0))?;
     Ok(random.with_pooling(Pooling::Mean)?)
@@ -230,11 +231,11 @@ impl Hooks for Probe<'_> {
         &self,
         at: Norm,
         h: &Tensor,
-        residual: &Tensor,
+        residual: Option<&Tensor>,
         frozen: &LayerNorm,
         pass: Pass<'_>,
     ) -> backbone::Result<Tensor> {
-        let before = frozen.forward_residual(h, residual)?;
+        let before = backbone::NoHooks.apply_norm(at, h, residual, frozen, pass)?;
         let after = self.method.apply_norm(at, h, residual, frozen, pass)?;
         self.compare(Place::Norms, &before, &after)?;
         Ok(after)

@@ -4,99 +4,105 @@
 //! written `PART.KEY`; those that the YAML does not list have the part's own defaults. `mam` is one such YAML
 //! (mix-and-match adapters, He et al. 2021, arXiv:2110.04366); another needs a YAML and a line in the registry.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use backbone::{Backbone, Hooks, Input, KeyValues, LayerNorm, Norm, Pass, Phase, Site, Sublayer};
-use candle_core::{Tensor, Var};
+use backbone::{
+    Backbone, Hooks, Input, KeyValues, LayerNorm, Linear, Norm, Pass, Phase, Site, Sublayer,
+};
+use candle_core::{DType, Device, Tensor};
+use kernels::Spans;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::{
-    Context, Error, NotMergeable, PeftMethod, Resolved, Result,
-    config::resolve_values,
-    registry::{Entry, MethodConfig},
+    NotMergeable, Parameters, PeftMethod, Result,
+    config::{self, Resolved},
+    entry::{Building, Entry, MethodConfig, find, plain},
 };
 
-pub(crate) const MAM: Entry = Entry::of::<Config>("mam", include_str!("../configs/mam.yaml"))
+pub(crate) const MAM: Entry = Entry::parsed_by("mam", include_str!("../configs/mam.yaml"), parse)
     .parameters("prefix_tuning.virtual_tokens · 2 · L · H + L · (2 · H · b + b + H)");
 
 #[derive(Deserialize)]
-struct Config {
+struct Written {
     combine: Vec<String>,
     #[serde(flatten)]
     keys: BTreeMap<String, Value>,
 }
 
-impl Config {
-    /// The parts with their configurations.
-    fn parts(&self) -> std::result::Result<Vec<Resolved>, String> {
-        if self.combine.len() < 2 {
-            return Err("combine: name at least two methods".into());
-        }
-        let mut of_part: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
-        for (key, value) in &self.keys {
-            let (part, key) = key.split_once('.').unwrap_or(("", key));
-            if !self.combine.iter().any(|name| name == part) {
-                return Err(format!(
-                    "{part}.{key}: '{part}' is not among combine ({})",
-                    self.combine.join(", ")
-                ));
-            }
-            of_part
-                .entry(part)
-                .or_default()
-                .insert(key.to_owned(), value.clone());
-        }
-        let resolved = |name: &String| {
-            let keys = of_part.get(name.as_str()).cloned().unwrap_or_default();
-            resolve_values(name, keys).map_err(|e| format!("combine: {e}"))
-        };
-        self.combine.iter().map(resolved).collect()
+/// The parts with their configurations.
+#[derive(Debug)]
+struct Config(Vec<Resolved>);
+
+fn parse(
+    value: Value,
+    known: &'static [Entry],
+) -> std::result::Result<Arc<dyn MethodConfig>, String> {
+    let written: Written = serde_json::from_value(value).map_err(|e| plain(&e.to_string()))?;
+    let names = &written.combine;
+    if names.len() < 2 {
+        return Err("combine: name at least two methods".into());
     }
+    for (i, name) in names.iter().enumerate() {
+        if names[..i].contains(name) {
+            return Err(format!("combine: '{name}' is named twice"));
+        }
+    }
+    let mut of_part: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    for (key, value) in &written.keys {
+        let (part, key) = key.split_once('.').unwrap_or(("", key));
+        if !names.iter().any(|name| name == part) {
+            return Err(format!(
+                "{part}.{key}: '{part}' is not among combine ({})",
+                names.join(", ")
+            ));
+        }
+        let keys = of_part.entry(part).or_default();
+        keys.insert(key.to_owned(), value.clone());
+    }
+    let resolved = |name: &String| {
+        let keys = of_part.remove(name.as_str()).unwrap_or_default();
+        let part = find(name, known).and_then(|entry| config::resolve(entry, known, keys));
+        part.map_err(|e| format!("combine: {e}"))
+    };
+    let parts = names
+        .iter()
+        .map(resolved)
+        .collect::<std::result::Result<_, _>>()?;
+    Ok(Arc::new(Config(parts)))
 }
 
 impl MethodConfig for Config {
     fn check(&self, backbone: &backbone::Config) -> std::result::Result<(), String> {
-        for (i, name) in self.combine.iter().enumerate() {
-            if self.combine[..i].contains(name) {
-                return Err(format!("combine: '{name}' is named twice"));
-            }
-        }
-        self.parts()?
-            .iter()
-            .try_for_each(|part| part.check(backbone).map_err(|e| format!("combine: {e}")))
+        let mut parts = self.0.iter();
+        parts.try_for_each(|part| part.check(backbone).map_err(|e| format!("combine: {e}")))
     }
 
-    fn build(self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
-        let refused = |what: String| Error::Config {
-            method: self.combine.join(" + "),
-            what,
-        };
-        let parts = self
-            .parts()
-            .map_err(refused)?
-            .iter()
-            .map(|part| part.build(context))
-            .collect::<Result<Vec<_>>>()?;
+    fn parameters(&self, backbone: &Backbone) -> std::result::Result<f64, String> {
+        let counts = self.0.iter().map(|part| part.parameters(backbone));
+        counts.sum::<Result<f64>>().map_err(|e| e.to_string())
+    }
+
+    fn numerics(&self) -> u32 {
+        self.0.iter().map(Resolved::numerics).sum()
+    }
+
+    fn build(&self, at: &mut Building<'_, '_>) -> Result<Box<dyn PeftMethod>> {
+        let parts = self.0.iter().map(|part| part.build_part(at));
+        let parts = parts.collect::<Result<Vec<_>>>()?;
         if parts.iter().any(|part| part.backbone().is_some()) {
-            return Err(refused(
-                "combine: a method with a backbone of its own stands alone".into(),
-            ));
+            let what = "combine: a method with a backbone of its own stands alone";
+            return at.valid(Err(what.into()));
         }
-        let mut names: Vec<_> = parts
-            .iter()
-            .flat_map(|p| p.vars())
-            .map(|(n, _)| n)
-            .collect();
-        names.sort();
-        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(refused(format!("combine: two of them train '{}'", pair[0])));
-        }
-        Ok(Box::new(Combined { parts }))
+        Ok(Box::new(Combined {
+            parameters: Parameters::of_parts(parts.iter().map(|part| part.parameters())),
+            parts,
+        }))
     }
 }
 
 struct Combined {
+    parameters: Parameters,
     parts: Vec<Box<dyn PeftMethod>>,
 }
 
@@ -163,40 +169,13 @@ impl Hooks for Combined {
 }
 
 impl PeftMethod for Combined {
-    fn vars(&self) -> Vec<(String, Var)> {
-        self.parts.iter().flat_map(|part| part.vars()).collect()
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
     }
 
     fn shipped(&self) -> Result<Vec<(String, Tensor)>> {
         let parts = self.parts.iter().map(|part| part.shipped());
         Ok(parts.collect::<Result<Vec<_>>>()?.concat())
-    }
-
-    fn load(&mut self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
-        let mut rest = tensors.clone();
-        for part in &mut self.parts {
-            // Each part gets the tensors of its own names, and complains about those that are missing.
-            let names: Vec<String> = part.shipped()?.into_iter().map(|(name, _)| name).collect();
-            let own = names
-                .into_iter()
-                .filter_map(|name| rest.remove_entry(&name))
-                .collect();
-            part.load(&own)?;
-        }
-        match rest.keys().next() {
-            Some(name) => Err(Error::Weights(format!(
-                "tensor '{name}' does not belong to this method"
-            ))),
-            None => Ok(()),
-        }
-    }
-
-    fn learning_rate_factor(&self, variable: &str) -> f64 {
-        let owner = self
-            .parts
-            .iter()
-            .find(|part| part.vars().iter().any(|(name, _)| name == variable));
-        owner.map_or(1.0, |part| part.learning_rate_factor(variable))
     }
 
     fn virtual_tokens(&self) -> usize {
@@ -210,8 +189,37 @@ impl PeftMethod for Combined {
     }
 
     fn merge(&self, backbone: &Backbone) -> std::result::Result<Backbone, NotMergeable> {
-        self.parts
-            .iter()
-            .try_fold(backbone.clone(), |merged, part| part.merge(&merged))
+        let mut parts = self.parts.iter();
+        // Right wherever one part acts alone.
+        let mut merged = parts.try_fold(backbone.clone(), |merged, part| part.merge(&merged))?;
+        for site in backbone.sites() {
+            let acting = self.parts.iter().filter(|part| part.acts_on(site)).count();
+            if acting > 1 {
+                merged = merged.with_linear(site, self.affine(site, backbone.linear(site))?)?;
+            }
+        }
+        Ok(merged)
+    }
+}
+
+impl Combined {
+    /// What the parts together make of a layer, which is an affine map: found by what it makes of zero and of each unit
+    /// vector. (The product of the parts' own merges is another one where one part scales what another adds.)
+    fn affine(&self, site: Site, frozen: &Linear) -> backbone::Result<Linear> {
+        let (i, device) = (frozen.in_features(), Device::Cpu);
+        let dtype = frozen.weight().dtype();
+        kernels::without_gradients(|| {
+            let units = Tensor::eye(i, DType::F32, &device)?.to_dtype(dtype)?;
+            let x = Tensor::cat(&[Tensor::zeros((1, i), dtype, &device)?, units], 0)?;
+            let pass = Pass {
+                phase: Phase::Eval,
+                spans: &Spans::from_lengths(&[i + 1])?,
+            };
+            let x = self.linear_input(site, &x, pass)?;
+            let y = self.linear(site, &x, frozen.forward(&x)?, pass)?;
+            let bias = y.narrow(0, 0, 1)?;
+            let weight = y.narrow(0, 1, i)?.broadcast_sub(&bias)?.t()?.contiguous()?;
+            Ok(Linear::new(weight, Some(bias.squeeze(0)?))?)
+        })
     }
 }

@@ -8,21 +8,21 @@
 use std::collections::BTreeMap;
 
 use backbone::{Activation, Backbone, Hooks, LayerNorm, Linear, Pass, Sublayer};
-use candle_core::{DType, Tensor, Var};
-use rand_chacha::ChaCha8Rng;
+use candle_core::Tensor;
 use serde::Deserialize;
 
 use crate::{
-    Context, NotMergeable, PeftMethod, Result, init,
-    lora::Layers,
-    registry::{Entry, MethodConfig},
+    NotMergeable, Parameters, PeftMethod, Result,
+    entry::{Building, Entry, MethodConfig},
+    init,
+    targets::Layers,
 };
 
 pub(crate) const ENTRY: Entry =
     Entry::of::<Config>("compacter", include_str!("../configs/compacter.yaml"))
         .parameters("phm_dim · phm_dim · phm_dim + 2 · L · 3 · (H + b)");
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
     phm_dim: usize,
@@ -44,21 +44,34 @@ impl MethodConfig for Config {
         self.layers.resolve(backbone.layers).map(drop)
     }
 
-    fn build(self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
-        let backbone = context.backbone;
-        let (n, h, dtype) = (self.phm_dim, backbone.config().hidden, backbone.dtype());
+    fn parameters(&self, backbone: &Backbone) -> std::result::Result<f64, String> {
+        let config = backbone.config();
+        let (n, h) = (self.phm_dim as f64, config.hidden);
         let b = init::bottleneck(h, self.reduction_factor);
-        let rule = init::normal(context.rng, &[n, n, n], 1e-4, dtype)?;
+        let layers = self.layers.resolve(config.layers)?.len();
+        Ok(n.powi(3) + (2 * layers * 3 * (h + b)) as f64)
+    }
+
+    fn build(&self, at: &mut Building<'_, '_>) -> Result<Box<dyn PeftMethod>> {
+        let (config, dtype) = (at.backbone.config(), at.backbone.dtype());
+        let (n, h) = (self.phm_dim, config.hidden);
+        let b = init::bottleneck(h, self.reduction_factor);
+        let rule = at.tensors.variable("phm_rule", &[n, n, n], |rng| {
+            init::normal(rng, &[n, n, n], 1e-4, dtype)
+        })?;
         let mut adapters = BTreeMap::new();
-        let layers = self.layers.resolve(backbone.config().layers);
-        for layer in layers.unwrap_or_default() {
+        for layer in at.valid(self.layers.resolve(config.layers))? {
             for sublayer in [Sublayer::Attention, Sublayer::FeedForward] {
-                let down = Projection::new(context.rng, n, h, b, dtype)?;
-                let up = Projection::new(context.rng, n, b, h, dtype)?;
-                adapters.insert((layer, sublayer), [("down", down), ("up", up)]);
+                let name = format!("encoder.{layer}.{}.adapter", sublayer.name());
+                let mut projection = |part: &str, i, o| {
+                    Projection::build(at, &format!("{name}.{part}"), &rule, [n, i, o])
+                };
+                let pair = [projection("down", h, b)?, projection("up", b, h)?];
+                adapters.insert((layer, sublayer), pair);
             }
         }
         Ok(Box::new(Compacter {
+            parameters: at.take(),
             rule,
             adapters,
             activation: self.activation,
@@ -68,36 +81,57 @@ impl MethodConfig for Config {
 
 /// From `in` to `out` values: l `[n, in/n, 1]`, r `[n, 1, out/n]`, b `[out]`.
 struct Projection {
-    left: Var,
-    right: Var,
-    bias: Var,
+    left: Tensor,
+    right: Tensor,
+    bias: Tensor,
+    /// With its matrix, where nothing of it is trained.
+    fixed: Option<Linear>,
 }
 
 impl Projection {
-    fn new(
-        rng: &mut ChaCha8Rng,
-        n: usize,
-        i: usize,
-        o: usize,
-        dtype: DType,
-    ) -> candle_core::Result<Self> {
-        let xavier = |length: usize| (2.0 / (length + 1) as f64).sqrt();
+    fn build(
+        at: &mut Building<'_, '_>,
+        name: &str,
+        rule: &Tensor,
+        [n, i, o]: [usize; 3],
+    ) -> Result<Self> {
+        let dtype = at.backbone.dtype();
+        let mut xavier = |part: &str, shape: &[usize], length: usize| {
+            let deviation = (2.0 / (length + 1) as f64).sqrt();
+            at.tensors.variable(format!("{name}.{part}"), shape, |rng| {
+                init::normal(rng, shape, deviation, dtype)
+            })
+        };
+        let left = xavier("W_left", &[n, i / n, 1], i / n)?;
+        let right = xavier("W_right", &[n, 1, o / n], o / n)?;
+        let zeros = |_: &mut _| init::zeros(&[o], dtype);
+        let bias = at.tensors.variable(format!("{name}.b"), &[o], zeros)?;
+        let matrix = at
+            .tensors
+            .once(|| Ok(vec![kernels::kronecker_sum(rule, &left, &right)?]))?;
+        let fixed = matrix.into_iter().next();
+        let fixed = fixed.map(|weight| Linear::new(weight, Some(bias.clone())));
         Ok(Self {
-            left: init::normal(rng, &[n, i / n, 1], xavier(i / n), dtype)?,
-            right: init::normal(rng, &[n, 1, o / n], xavier(o / n), dtype)?,
-            bias: init::zeros(&[o], dtype)?,
+            fixed: fixed.transpose()?,
+            left,
+            right,
+            bias,
         })
     }
 
-    fn linear(&self, rule: &Var) -> candle_core::Result<Linear> {
+    fn linear(&self, rule: &Tensor) -> candle_core::Result<Linear> {
+        if let Some(fixed) = &self.fixed {
+            return Ok(fixed.clone());
+        }
         let weight = kernels::kronecker_sum(rule, &self.left, &self.right)?;
-        Linear::new(weight, Some(self.bias.as_tensor().clone()))
+        Linear::new(weight, Some(self.bias.clone()))
     }
 }
 
 struct Compacter {
-    rule: Var,
-    adapters: BTreeMap<(usize, Sublayer), [(&'static str, Projection); 2]>,
+    parameters: Parameters,
+    rule: Tensor,
+    adapters: BTreeMap<(usize, Sublayer), [Projection; 2]>,
     activation: Activation,
 }
 
@@ -111,7 +145,7 @@ impl Hooks for Compacter {
         _: &LayerNorm,
         _: Pass<'_>,
     ) -> backbone::Result<Tensor> {
-        let Some([(_, down), (_, up)]) = self.adapters.get(&(layer, which)) else {
+        let Some([down, up]) = self.adapters.get(&(layer, which)) else {
             return Ok(h);
         };
         let inner = down
@@ -123,17 +157,8 @@ impl Hooks for Compacter {
 }
 
 impl PeftMethod for Compacter {
-    fn vars(&self) -> Vec<(String, Var)> {
-        let mut vars = vec![("phm_rule".to_owned(), self.rule.clone())];
-        for ((layer, which), projections) in &self.adapters {
-            for (name, p) in projections {
-                let at = format!("encoder.{layer}.{}.adapter.{name}", which.name());
-                vars.push((format!("{at}.W_left"), p.left.clone()));
-                vars.push((format!("{at}.W_right"), p.right.clone()));
-                vars.push((format!("{at}.b"), p.bias.clone()));
-            }
-        }
-        vars
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
     }
 
     fn merge(&self, _: &Backbone) -> std::result::Result<Backbone, NotMergeable> {

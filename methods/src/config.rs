@@ -4,13 +4,19 @@
 //! to the optimiser and exist for every method: `learning_rate` and `weight_decay`. One key is no part of the
 //! configuration: `search`, the [`Range`]s from which a random search draws.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
+use backbone::Backbone;
+use candle_core::Tensor;
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Error, Result, registry};
+use crate::{
+    Error, PeftMethod, Result,
+    entry::{Building, Context, Entry, MethodConfig, Words},
+    parameters::Builder,
+};
 
 /// The optimiser keys that a method may set for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,33 +27,99 @@ pub struct Optimiser {
     pub weight_decay: f64,
 }
 
-/// A method with its configuration, every key resolved.
+/// A method with its configuration: every key resolved, and checked as far as that can be done without a backbone.
 #[derive(Clone, Debug)]
 pub struct Resolved {
     /// The method's registry entry.
-    pub entry: &'static registry::Entry,
+    pub entry: &'static Entry,
     /// All keys of the method's YAML with their values.
-    pub config: Value,
+    pub config: Map<String, Value>,
     /// The overrides that differ from the defaults, as `key=value, …`; empty for the defaults.
     pub variant: String,
+    optimiser: Optimiser,
+    structure: Arc<dyn MethodConfig>,
 }
 
 impl Resolved {
     /// The keys that belong to the optimiser.
     pub fn optimiser(&self) -> Optimiser {
-        let number = |key: &str| self.config[key].as_f64().unwrap_or_default();
-        Optimiser {
-            learning_rate: number("learning_rate"),
-            weight_decay: number("weight_decay"),
-        }
+        self.optimiser
     }
 
-    /// The keys that belong to the method itself.
-    pub fn structure(&self) -> Value {
-        let mut map = self.config.as_object().cloned().unwrap_or_default();
-        map.remove("learning_rate");
-        map.remove("weight_decay");
-        Value::Object(map)
+    /// Version of what the method computes, its parts' included: it is raised whenever a change gives a run of the same
+    /// seed other numbers.
+    pub fn numerics(&self) -> u32 {
+        self.entry.numerics + self.structure.numerics()
+    }
+
+    /// The number of trained parameters over a backbone. Nothing is allocated for it, so that it can be compared with
+    /// memory beforehand: it may be beyond all memory.
+    ///
+    /// # Errors
+    /// As [`Resolved::check`].
+    pub fn parameters(&self, backbone: &Backbone) -> Result<f64> {
+        let count = self.structure.parameters(backbone);
+        count.map_err(|what| bad(self.entry, what))
+    }
+
+    /// Checks the configuration against the sizes of a backbone, without building anything.
+    ///
+    /// # Errors
+    /// With the key, the value and what would be accepted.
+    pub fn check(&self, backbone: &backbone::Config) -> Result<()> {
+        let checked = self.structure.check(backbone);
+        checked.map_err(|what| bad(self.entry, what))
+    }
+
+    /// Builds the method at its start.
+    ///
+    /// # Errors
+    /// As [`Resolved::check`], or if a tensor operation fails.
+    pub fn build(&self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
+        let tensors = Builder::start(context.rng);
+        self.build_from(context.backbone, tensors, Some(context.words))
+    }
+
+    /// Builds the method from what [`PeftMethod::shipped`] gave, to predict with it: its tensors are frozen, and what
+    /// can be computed from them once is computed here.
+    ///
+    /// # Errors
+    /// As [`Resolved::check`], or if a tensor is missing, misshapen or of no use; the message names it.
+    pub fn load(
+        &self,
+        backbone: &Backbone,
+        tensors: BTreeMap<String, Tensor>,
+    ) -> Result<Box<dyn PeftMethod>> {
+        self.build_from(backbone, Builder::saved(tensors), None)
+    }
+
+    fn build_from(
+        &self,
+        backbone: &Backbone,
+        mut tensors: Builder<'_>,
+        words: Option<&dyn Words>,
+    ) -> Result<Box<dyn PeftMethod>> {
+        self.check(backbone.config())?;
+        let method = self.build_part(&mut Building {
+            method: self.entry.name,
+            backbone,
+            tensors: &mut tensors,
+            words,
+        })?;
+        tensors.finish()?;
+        Ok(method)
+    }
+
+    /// Builds it as a part of another method.
+    pub(crate) fn build_part(&self, at: &mut Building<'_, '_>) -> Result<Box<dyn PeftMethod>> {
+        self.structure.build(at)
+    }
+}
+
+fn bad(entry: &Entry, what: String) -> Error {
+    Error::Config {
+        method: entry.name.to_owned(),
+        what,
     }
 }
 
@@ -102,19 +174,15 @@ fn three_digits(x: f64) -> Value {
 }
 
 /// The ranges that a method's YAML declares under `search`, by key; empty where it declares none.
-///
-/// # Errors
-/// If the method is unknown, or a range names an unknown key or a value that the method does not take.
-pub fn search(method: &str) -> Result<BTreeMap<String, Range>> {
-    let entry = registry::entry(method)?;
+pub(crate) fn search(
+    entry: &'static Entry,
+    known: &'static [Entry],
+) -> Result<BTreeMap<String, Range>> {
     let ranges = declared(entry)?.1;
     for (key, range) in &ranges {
-        let bad = |what: String| Error::Config {
-            method: method.to_owned(),
-            what: format!("search: {key}: {what}"),
-        };
+        let bad = |what: String| bad(entry, format!("search: {key}: {what}"));
         for value in range.extremes().map_err(bad)? {
-            resolve_values(method, Map::from_iter([(key.clone(), value)]))
+            resolve(entry, known, Map::from_iter([(key.clone(), value)]))
                 .map_err(|e| bad(e.to_string()))?;
         }
     }
@@ -122,11 +190,8 @@ pub fn search(method: &str) -> Result<BTreeMap<String, Range>> {
 }
 
 /// The defaults of a method's YAML, and its ranges.
-fn declared(entry: &registry::Entry) -> Result<(Map<String, Value>, BTreeMap<String, Range>)> {
-    let bad = |what: String| Error::Config {
-        method: entry.name.to_owned(),
-        what,
-    };
+fn declared(entry: &Entry) -> Result<(Map<String, Value>, BTreeMap<String, Range>)> {
+    let bad = |what: String| bad(entry, what);
     let mut defaults: Map<String, Value> =
         serde_yaml::from_str(entry.yaml).map_err(|e| bad(e.to_string()))?;
     let ranges = match defaults.remove("search") {
@@ -136,80 +201,118 @@ fn declared(entry: &registry::Entry) -> Result<(Map<String, Value>, BTreeMap<Str
     Ok((defaults, ranges))
 }
 
-/// Resolves a method's configuration: its defaults with `overrides` (values as written, in YAML).
-///
-/// # Errors
-/// If the method or a key is unknown (the message lists the known ones) or a value has the wrong type.
-pub fn resolve(method: &str, overrides: &BTreeMap<String, String>) -> Result<Resolved> {
-    let values = overrides
-        .iter()
-        .map(|(key, text)| {
-            let value: Value = serde_yaml::from_str(text).map_err(|e| Error::Config {
-                method: method.to_owned(),
-                what: format!("{key}: '{text}' is not a YAML value: {e}"),
-            })?;
-            Ok((key.clone(), value))
-        })
-        .collect::<Result<Map<_, _>>>()?;
-    resolve_values(method, values)
+/// Overrides as they are written, in YAML, as values.
+pub(crate) fn values(
+    entry: &Entry,
+    overrides: &BTreeMap<String, String>,
+) -> Result<Map<String, Value>> {
+    let values = overrides.iter().map(|(key, text)| {
+        let of =
+            |e: serde_yaml::Error| bad(entry, format!("{key}: '{text}' is not a YAML value: {e}"));
+        let value: serde_yaml::Value = serde_yaml::from_str(text).map_err(of)?;
+        // JSON has no such number: it would become null, which means something else.
+        if !is_finite(&value) {
+            let what = format!("{key}: {text} is not a finite number");
+            return Err(bad(entry, what));
+        }
+        let value = serde_yaml::from_value(value).map_err(of)?;
+        Ok((key.clone(), value))
+    });
+    values.collect()
 }
 
-/// As [`resolve`], with values that have been parsed.
-///
-/// # Errors
-/// As [`resolve`].
-pub fn resolve_values(method: &str, overrides: Map<String, Value>) -> Result<Resolved> {
-    let entry = registry::entry(method)?;
-    let bad = |what: String| Error::Config {
-        method: method.to_owned(),
-        what,
+fn is_finite(value: &serde_yaml::Value) -> bool {
+    match value {
+        serde_yaml::Value::Number(n) => n.as_f64().is_none_or(f64::is_finite),
+        serde_yaml::Value::Sequence(items) => items.iter().all(is_finite),
+        serde_yaml::Value::Mapping(map) => map.values().all(is_finite),
+        _ => true,
+    }
+}
+
+/// Resolves a method's configuration: its defaults with `overrides`.
+pub(crate) fn resolve(
+    entry: &'static Entry,
+    known: &'static [Entry],
+    overrides: Map<String, Value>,
+) -> Result<Resolved> {
+    let mut config = declared(entry)?.0;
+    // Of a combination the parts decide which keys there are.
+    let parts = overrides.get("combine").or(config.get("combine")).cloned();
+    let is_part_key = |key: &str| {
+        let parts = parts.as_ref().and_then(Value::as_array);
+        let part = key.split_once('.').map(|(part, _)| part);
+        parts.is_some_and(|parts| parts.iter().any(|p| p.as_str() == part))
     };
-    let defaults = declared(entry)?.0;
-    let mut resolved = Resolved {
-        entry,
-        config: Value::Object(defaults.clone()),
-        variant: String::new(),
-    };
-    check_types(&resolved)?;
+    config.retain(|key, _| !key.contains('.') || is_part_key(key));
+    let defaults = config.clone();
     let mut variant = Vec::new();
+    let mut written = Vec::new();
     for (key, value) in overrides {
-        let Some(default) = defaults.get(&key) else {
-            let known: Vec<_> = defaults.keys().map(String::as_str).collect();
-            return Err(bad(format!(
-                "unknown key '{key}'; known: {}",
-                known.join(", ")
-            )));
-        };
-        if *default != value {
+        let default = config.get(&key);
+        if default.is_none() && !is_part_key(&key) {
+            let known: Vec<_> = config.keys().map(String::as_str).collect();
+            return Err(bad(
+                entry,
+                format!("unknown key '{key}'; known: {}", known.join(", ")),
+            ));
+        }
+        if default != Some(&value) {
             variant.push(format!("{key}={}", plain(&value)));
         }
-        resolved.config[&key] = value.clone();
-        check_types(&resolved).map_err(|e| bad(format!("{key}: {}: {e}", plain(&value))))?;
+        written.push((key.clone(), plain(&value)));
+        config.insert(key, value);
     }
-    resolved.variant = variant.join(", ");
-    Ok(resolved)
+    let parsed = parse(entry, known, &config).map_err(|what| {
+        // Whichever key is at fault is named: the first that is wrong with the defaults of the others.
+        let alone = written.iter().find_map(|(key, text)| {
+            let mut one = defaults.clone();
+            one.insert(key.clone(), config[key].clone());
+            let what = parse(entry, known, &one).err()?;
+            Some(format!("{key}: {text}: {what}"))
+        });
+        bad(entry, alone.unwrap_or(what))
+    });
+    let (optimiser, structure) = parsed?;
+    Ok(Resolved {
+        entry,
+        config,
+        variant: variant.join(", "),
+        optimiser,
+        structure,
+    })
 }
 
-fn check_types(resolved: &Resolved) -> Result<()> {
-    let bad = |what: String| Error::Config {
-        method: resolved.entry.name.to_owned(),
-        what,
+fn parse(
+    entry: &Entry,
+    known: &'static [Entry],
+    config: &Map<String, Value>,
+) -> std::result::Result<(Optimiser, Arc<dyn MethodConfig>), String> {
+    let mut structure = config.clone();
+    let mut number = |key: &str| match structure.shift_remove(key) {
+        None => Err(format!("{key} is missing")),
+        Some(value) => value
+            .as_f64()
+            .ok_or_else(|| format!("{key}: {} is not a number", plain(&value))),
     };
-    let optimiser: Optimiser =
-        serde_json::from_value(resolved.config.clone()).map_err(|e| bad(e.to_string()))?;
+    let optimiser = Optimiser {
+        learning_rate: number("learning_rate")?,
+        weight_decay: number("weight_decay")?,
+    };
     if !(optimiser.learning_rate > 0.0 && optimiser.learning_rate.is_finite()) {
-        return Err(bad(format!(
+        return Err(format!(
             "learning_rate {} must be above 0",
             optimiser.learning_rate
-        )));
+        ));
     }
     if !(0.0..1.0).contains(&optimiser.weight_decay) {
-        return Err(bad(format!(
+        return Err(format!(
             "weight_decay {} must be in 0 … 1",
             optimiser.weight_decay
-        )));
+        ));
     }
-    (resolved.entry.parse)(resolved.structure()).map_err(bad)
+    let structure = (entry.parse)(Value::Object(structure), known)?;
+    Ok((optimiser, structure))
 }
 
 fn plain(value: &Value) -> String {
@@ -230,32 +333,6 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
-
-    #[test]
-    fn every_range_that_a_method_declares_is_acceptable_and_every_draw_resolves() {
-        let mut rng = ChaCha8Rng::seed_from_u64(1);
-        for entry in registry::ALL {
-            let ranges = search(entry.name).unwrap();
-            for _ in 0..50 {
-                let drawn = ranges
-                    .iter()
-                    .map(|(key, range)| (key.clone(), range.draw(&mut rng)))
-                    .collect();
-                resolve_values(entry.name, drawn).unwrap();
-            }
-        }
-    }
-
-    #[test]
-    fn the_ranges_are_no_part_of_a_configuration() {
-        for entry in registry::ALL {
-            let resolved = resolve(entry.name, &BTreeMap::new()).unwrap();
-            assert!(resolved.config.get("search").is_none(), "{}", entry.name);
-        }
-        let search = [("search".to_owned(), "1".to_owned())].into();
-        let message = resolve("lora", &search).unwrap_err().to_string();
-        assert!(message.contains("unknown key 'search'"), "{message}");
-    }
 
     #[test]
     fn a_log_uniform_draw_is_as_likely_in_each_decade_and_stays_inside() {

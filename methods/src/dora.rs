@@ -8,20 +8,22 @@
 use std::collections::BTreeMap;
 
 use backbone::{Backbone, Hooks, Linear, Pass, Site};
-use candle_core::{D, Tensor, Var};
+use candle_core::{D, Tensor};
+use kernels::LowRank;
+use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
 
 use crate::{
-    Context, NotMergeable, PeftMethod, Result, init,
-    lora::Layers,
-    registry::{Entry, MethodConfig},
-    targets,
+    NotMergeable, Parameters, PeftMethod, Result,
+    entry::{Building, Entry, MethodConfig},
+    init,
+    targets::{self, Layers},
 };
 
 pub(crate) const ENTRY: Entry = Entry::of::<Config>("dora", include_str!("../configs/dora.yaml"))
     .parameters("L · target_modules · (2 · rank · H + H)");
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
     rank: usize,
@@ -38,52 +40,92 @@ impl MethodConfig for Config {
                 self.rank, backbone.hidden
             ));
         }
-        if !self.alpha.is_finite() || self.alpha <= 0.0 {
-            return Err(format!("alpha {} must be above 0", self.alpha));
-        }
+        init::check_alpha(self.alpha)?;
         targets::sites(&self.target_modules, &self.layers, backbone).map(drop)
     }
 
-    fn build(self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
-        let backbone = context.backbone;
+    fn parameters(&self, backbone: &Backbone) -> std::result::Result<f64, String> {
+        let sites = targets::sites(&self.target_modules, &self.layers, backbone.config())?;
+        let of_site = |site: &Site| {
+            let (o, i) = backbone.shape(*site);
+            self.rank as f64 * (o + i) as f64 + o as f64
+        };
+        Ok(sites.iter().map(of_site).sum())
+    }
+
+    fn build(&self, at: &mut Building<'_, '_>) -> Result<Box<dyn PeftMethod>> {
+        let backbone = at.backbone;
         let (r, dtype) = (self.rank, backbone.dtype());
         let sites = targets::sites(&self.target_modules, &self.layers, backbone.config());
         let mut updates = BTreeMap::new();
-        for site in sites.unwrap_or_default() {
+        for site in at.valid(sites)? {
             let (o, i) = backbone.shape(site);
             let frozen = backbone.linear(site).clone();
             let squares = frozen.weight().sqr()?.sum(D::Minus1)?;
-            let update = Update {
-                a: init::uniform(context.rng, &[r, i], 1.0 / (i as f64).sqrt(), dtype)?,
-                b: init::zeros(&[o, r], dtype)?,
-                magnitude: Var::from_tensor(&squares.sqrt()?)?,
+            let mut variable =
+                |name: &str,
+                 shape: &[usize],
+                 start: &dyn Fn(&mut ChaCha8Rng) -> candle_core::Result<Tensor>| {
+                    let name = format!("{site}.{name}");
+                    at.tensors.variable(name, shape, |rng| start(rng))
+                };
+            let a = variable("lora_a", &[r, i], &|rng| {
+                init::uniform(rng, &[r, i], 1.0 / (i as f64).sqrt(), dtype)
+            })?;
+            let b = variable("lora_b", &[o, r], &|_| init::zeros(&[o, r], dtype))?;
+            let magnitude = variable("magnitude", &[o], &|_| squares.sqrt())?;
+            let mut update = Update {
+                change: LowRank::new(a, b, self.alpha / r as f64)?,
+                magnitude,
                 minus_bias: frozen.bias().map(Tensor::neg).transpose()?,
                 frozen,
                 squares,
+                affine: None,
             };
+            let fixed = at.tensors.once(|| {
+                let (scale, shift) = update.affine()?;
+                Ok(std::iter::once(scale).chain(shift).collect())
+            })?;
+            let mut fixed = fixed.into_iter();
+            update.affine = fixed.next().map(|scale| (scale, fixed.next()));
             updates.insert(site, update);
         }
         Ok(Box::new(Dora {
+            parameters: at.take(),
             updates,
-            scaling: self.alpha / r as f64,
         }))
     }
 }
 
 struct Update {
-    a: Var,
-    b: Var,
-    magnitude: Var,
+    change: LowRank,
+    /// m, `[out]`.
+    magnitude: Tensor,
     frozen: Linear,
     /// ‖W‖² of each row, `[out]`.
     squares: Tensor,
     minus_bias: Option<Tensor>,
+    /// What [`Update::affine`] gives, where nothing of it is trained.
+    affine: Option<(Tensor, Option<Tensor>)>,
 }
 
 impl Update {
+    /// c, and the shift `b − c ∘ b` that leaves the bias as it is: y holds it, and it is not scaled.
+    fn affine(&self) -> candle_core::Result<(Tensor, Option<Tensor>)> {
+        let inverse = self.inverse_norm()?;
+        let scale = kernels::scale_shift(&self.magnitude, Some(&inverse), None)?;
+        let shift = self
+            .minus_bias
+            .as_ref()
+            .map(|minus| kernels::scale_shift(&scale, Some(minus), self.frozen.bias()))
+            .transpose()?;
+        Ok((scale, shift))
+    }
+
     /// `1 / ‖W + s·BA‖` of each row, `[out]`: `‖W‖² + 2s B·(W Aᵀ) + s² B·(B A Aᵀ)` needs no matrix of W's size.
-    fn inverse_norm(&self, scaling: f64) -> candle_core::Result<Tensor> {
-        let (a, b) = (self.a.as_detached_tensor(), self.b.as_detached_tensor());
+    fn inverse_norm(&self) -> candle_core::Result<Tensor> {
+        let (a, b) = (self.change.a().detach(), self.change.b().detach());
+        let scaling = self.change.scaling();
         let a_t = a.t()?.contiguous()?;
         let mixed = (&b * self.frozen.weight().matmul(&a_t)?)?.sum(D::Minus1)?;
         let own = (&b * b.matmul(&a.matmul(&a_t)?)?)?.sum(D::Minus1)?;
@@ -93,8 +135,8 @@ impl Update {
 }
 
 struct Dora {
+    parameters: Parameters,
     updates: BTreeMap<Site, Update>,
-    scaling: f64,
 }
 
 impl Hooks for Dora {
@@ -106,41 +148,31 @@ impl Hooks for Dora {
         let Some(update) = self.updates.get(&site) else {
             return Ok(y);
         };
-        let inverse = update.inverse_norm(self.scaling)?;
-        let scale = kernels::scale_shift(&update.magnitude, Some(&inverse), None)?;
-        // y holds the bias, which is not scaled: c ∘ y + (b − c ∘ b).
-        let shift = update
-            .minus_bias
-            .as_ref()
-            .map(|minus| kernels::scale_shift(&scale, Some(minus), update.frozen.bias()))
-            .transpose()?;
-        let y = kernels::low_rank_add(&y, x, &update.a, &update.b, self.scaling)?;
-        Ok(kernels::scale_shift(&y, Some(&scale), shift.as_ref())?)
+        let computed;
+        let (scale, shift) = match &update.affine {
+            Some(affine) => affine,
+            None => {
+                computed = update.affine()?;
+                &computed
+            }
+        };
+        let y = update.change.add(&y, x)?;
+        Ok(kernels::scale_shift(&y, Some(scale), shift.as_ref())?)
     }
 }
 
 impl PeftMethod for Dora {
-    fn vars(&self) -> Vec<(String, Var)> {
-        self.updates
-            .iter()
-            .flat_map(|(site, u)| {
-                [
-                    (format!("{site}.lora_a"), u.a.clone()),
-                    (format!("{site}.lora_b"), u.b.clone()),
-                    (format!("{site}.magnitude"), u.magnitude.clone()),
-                ]
-            })
-            .collect()
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
     }
 
     fn merge(&self, backbone: &Backbone) -> std::result::Result<Backbone, NotMergeable> {
         let mut merged = backbone.clone();
         for (site, update) in &self.updates {
             let linear = merged.linear(*site).clone();
-            let (a, b) = (update.a.as_detached_tensor(), update.b.as_detached_tensor());
-            let scale =
-                (update.magnitude.as_detached_tensor() * update.inverse_norm(self.scaling)?)?;
-            let weight = (linear.weight() + (b.matmul(&a)? * self.scaling)?)?
+            let (a, b) = (update.change.a().detach(), update.change.b().detach());
+            let scale = (update.magnitude.detach() * update.inverse_norm()?)?;
+            let weight = (linear.weight() + (b.matmul(&a)? * update.change.scaling())?)?
                 .broadcast_mul(&scale.unsqueeze(1)?)?;
             merged = merged.with_linear(*site, Linear::new(weight, linear.bias().cloned())?)?;
         }

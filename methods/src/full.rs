@@ -4,52 +4,66 @@
 
 use std::collections::BTreeMap;
 
-use backbone::{Backbone, Hooks};
-use candle_core::{Tensor, Var};
+use backbone::{Backbone, Hooks, Pooling};
+use candle_core::Tensor;
 use serde::Deserialize;
 
 use crate::{
-    Context, NotMergeable, PeftMethod, Result,
-    registry::{Entry, MethodConfig},
-    restore,
+    NotMergeable, Parameters, PeftMethod, Result,
+    entry::{Building, Entry, MethodConfig},
 };
 
 pub(crate) const ENTRY: Entry = Entry::of::<Config>("full", include_str!("../configs/full.yaml"))
     .standard()
     .parameters("backbone");
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {}
+
+/// The weights that the pooled vector depends on.
+fn trained(backbone: &Backbone) -> impl Iterator<Item = (String, Tensor)> {
+    let with_pooler = backbone.pooling() == Pooling::Pooler;
+    let all = backbone.tensors().into_iter();
+    all.filter(move |(name, _)| with_pooler || !name.starts_with("pooler."))
+}
 
 impl MethodConfig for Config {
     fn check(&self, _: &backbone::Config) -> std::result::Result<(), String> {
         Ok(())
     }
 
-    fn build(self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
-        let (backbone, vars) = context.backbone.trainable()?;
-        Ok(Box::new(Full { backbone, vars }))
+    fn parameters(&self, backbone: &Backbone) -> std::result::Result<f64, String> {
+        Ok(trained(backbone).map(|(_, t)| t.elem_count() as f64).sum())
+    }
+
+    fn build(&self, at: &mut Building<'_, '_>) -> Result<Box<dyn PeftMethod>> {
+        let mut own = BTreeMap::new();
+        for (name, weight) in trained(at.backbone) {
+            let start = |_: &mut _| weight.copy();
+            let tensor = at.tensors.variable(&name, weight.dims(), start)?;
+            own.insert(name, tensor);
+        }
+        let backbone = at
+            .backbone
+            .map(&mut |name, frozen| Ok(own.remove(name).unwrap_or(frozen)))?;
+        Ok(Box::new(Full {
+            parameters: at.take(),
+            backbone,
+        }))
     }
 }
 
 struct Full {
+    parameters: Parameters,
     backbone: Backbone,
-    vars: Vec<(String, Var)>,
 }
 
 impl Hooks for Full {}
 
 impl PeftMethod for Full {
-    fn vars(&self) -> Vec<(String, Var)> {
-        self.vars.clone()
-    }
-
-    /// What was trained is a frozen backbone from now on, whose weights are packed once and not in every pass.
-    fn load(&mut self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
-        restore(&self.vars, tensors)?;
-        self.backbone = self.backbone.map(&mut |_, weight| Ok(weight.detach()))?;
-        Ok(())
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
     }
 
     fn backbone(&self) -> Option<&Backbone> {

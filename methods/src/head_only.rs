@@ -4,18 +4,17 @@
 //! (a linear probe: Alain and Bengio 2017, arXiv:1610.01644).
 
 use backbone::{Backbone, Hooks};
-use candle_core::Var;
 use serde::Deserialize;
 
 use crate::{
-    Context, NotMergeable, PeftMethod, Result,
-    registry::{Entry, MethodConfig},
+    NotMergeable, PeftMethod, Result,
+    entry::{Building, Entry, MethodConfig},
 };
 
 pub(crate) const ENTRY: Entry =
     Entry::of::<Config>("head_only", include_str!("../configs/head_only.yaml")).standard();
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {}
 
@@ -24,7 +23,11 @@ impl MethodConfig for Config {
         Ok(())
     }
 
-    fn build(self, _: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
+    fn parameters(&self, _: &Backbone) -> std::result::Result<f64, String> {
+        Ok(0.0)
+    }
+
+    fn build(&self, _: &mut Building<'_, '_>) -> Result<Box<dyn PeftMethod>> {
         Ok(Box::new(HeadOnly))
     }
 }
@@ -36,10 +39,6 @@ pub struct HeadOnly;
 impl Hooks for HeadOnly {}
 
 impl PeftMethod for HeadOnly {
-    fn vars(&self) -> Vec<(String, Var)> {
-        Vec::new()
-    }
-
     fn merge(&self, _: &Backbone) -> std::result::Result<Backbone, NotMergeable> {
         Err(NotMergeable("there is nothing to merge".into()))
     }

@@ -7,20 +7,22 @@
 use std::collections::BTreeMap;
 
 use backbone::{Backbone, Hooks, Linear, Pass, Site};
-use candle_core::{Device, Tensor, Var};
+use candle_core::{Device, Tensor};
 use serde::Deserialize;
 
 use crate::{
-    Context, NotMergeable, PeftMethod, Result,
-    lora::Layers,
-    registry::{Entry, MethodConfig},
-    targets,
+    NotMergeable, Parameters, PeftMethod, Result,
+    entry::{Building, Entry, MethodConfig},
+    parameters::Training,
+    targets::{self, Layers},
 };
 
-pub(crate) const ENTRY: Entry =
-    Entry::of::<Config>("ia3", include_str!("../configs/ia3.yaml")).parameters("L · (3 · H + I)");
+/// Numerics 2: weight decay, which pulls towards zero, spares the vectors, whose neutral value is 1.
+pub(crate) const ENTRY: Entry = Entry::of::<Config>("ia3", include_str!("../configs/ia3.yaml"))
+    .numerics(2)
+    .parameters("L · (3 · H + I)");
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
     target_modules: Vec<String>,
@@ -43,31 +45,55 @@ impl MethodConfig for Config {
         targets::sites(&self.target_modules, &self.layers, backbone).map(drop)
     }
 
-    fn build(self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
-        let backbone = context.backbone;
+    fn parameters(&self, backbone: &Backbone) -> std::result::Result<f64, String> {
+        let sites = targets::sites(&self.target_modules, &self.layers, backbone.config())?;
+        let of_site = |site: &Site| {
+            let (o, i) = backbone.shape(*site);
+            if self.scales_input(*site) { i } else { o }
+        };
+        Ok(sites.iter().map(of_site).sum::<usize>() as f64)
+    }
+
+    fn build(&self, at: &mut Building<'_, '_>) -> Result<Box<dyn PeftMethod>> {
+        let backbone = at.backbone;
         let sites = targets::sites(&self.target_modules, &self.layers, backbone.config());
+        let training = Training {
+            learning_rate_factor: 1.0,
+            decays: false,
+        };
         let mut scales = BTreeMap::new();
-        for site in sites.unwrap_or_default() {
+        for site in at.valid(sites)? {
             let (o, i) = backbone.shape(site);
-            let of_input = self
-                .feedforward_modules
-                .iter()
-                .any(|m| m == site.projection.name());
-            let shape = if of_input { (1, i) } else { (o, 1) };
-            let values = Var::ones(shape, backbone.dtype(), &Device::Cpu)?;
+            let of_input = self.scales_input(site);
+            let shape = if of_input { [1, i] } else { [o, 1] };
+            let ones = |_: &mut _| Tensor::ones(&shape, backbone.dtype(), &Device::Cpu);
+            let name = format!("{site}.ia3");
+            let values = at.tensors.trained(name, &shape, training, ones)?;
             scales.insert(site, Scale { of_input, values });
         }
-        Ok(Box::new(Ia3 { scales }))
+        Ok(Box::new(Ia3 {
+            parameters: at.take(),
+            scales,
+        }))
+    }
+}
+
+impl Config {
+    /// Whether a site's input is scaled and not its output.
+    fn scales_input(&self, site: Site) -> bool {
+        let name = site.projection.name();
+        self.feedforward_modules.iter().any(|m| m == name)
     }
 }
 
 struct Scale {
     /// Whether it scales the layer's input and not its output.
     of_input: bool,
-    values: Var,
+    values: Tensor,
 }
 
 struct Ia3 {
+    parameters: Parameters,
     scales: BTreeMap<Site, Scale>,
 }
 
@@ -97,17 +123,14 @@ impl Hooks for Ia3 {
 }
 
 impl PeftMethod for Ia3 {
-    fn vars(&self) -> Vec<(String, Var)> {
-        self.scales
-            .iter()
-            .map(|(site, scale)| (format!("{site}.ia3"), scale.values.clone()))
-            .collect()
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
     }
 
     fn merge(&self, backbone: &Backbone) -> std::result::Result<Backbone, NotMergeable> {
         let mut merged = backbone.clone();
         for (site, Scale { of_input, values }) in &self.scales {
-            let (linear, values) = (merged.linear(*site).clone(), values.as_detached_tensor());
+            let (linear, values) = (merged.linear(*site).clone(), values.detach());
             let weight = linear.weight().broadcast_mul(&values)?;
             let bias = match linear.bias() {
                 Some(bias) if !of_input => Some((bias * values.flatten_all()?)?),

@@ -1,20 +1,22 @@
-//! Random tensors from a seeded stream, and seeded dropout.
+//! Starts of tensors, drawn from a seeded stream or factored out of a weight, and seeded dropout.
 
 use backbone::{Linear, Phase};
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Device, Tensor};
 use nalgebra::DMatrix;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-/// A variable drawn uniformly from `±bound`.
+use crate::{Result, parameters::Builder};
+
+/// A tensor drawn uniformly from `±bound`.
 pub(crate) fn uniform(
     rng: &mut ChaCha8Rng,
     shape: &[usize],
     bound: f64,
     dtype: DType,
-) -> candle_core::Result<Var> {
+) -> candle_core::Result<Tensor> {
     let n = shape.iter().product();
-    variable(
+    tensor(
         (0..n)
             .map(|_| bound * (2.0 * rng.random::<f64>() - 1.0))
             .collect(),
@@ -23,7 +25,7 @@ pub(crate) fn uniform(
     )
 }
 
-/// A variable drawn from a normal distribution around 0 (Box and Muller 1958).
+/// A tensor drawn from a normal distribution around 0 (Box and Muller 1958).
 ///
 /// # Errors
 /// If the tensor cannot be made.
@@ -32,56 +34,40 @@ pub fn normal(
     shape: &[usize],
     deviation: f64,
     dtype: DType,
-) -> candle_core::Result<Var> {
+) -> candle_core::Result<Tensor> {
     let n = shape.iter().product();
     let draw = |rng: &mut ChaCha8Rng| {
         let (a, b) = (1.0 - rng.random::<f64>(), rng.random::<f64>());
         deviation * (-2.0 * a.ln()).sqrt() * (std::f64::consts::TAU * b).cos()
     };
-    variable((0..n).map(|_| draw(rng)).collect(), shape, dtype)
+    tensor((0..n).map(|_| draw(rng)).collect(), shape, dtype)
 }
 
-/// A variable of zeros.
-pub(crate) fn zeros(shape: &[usize], dtype: DType) -> candle_core::Result<Var> {
-    Var::zeros(shape, dtype, &Device::Cpu)
+/// A tensor of zeros.
+pub(crate) fn zeros(shape: &[usize], dtype: DType) -> candle_core::Result<Tensor> {
+    Tensor::zeros(shape, dtype, &Device::Cpu)
 }
 
-/// A trained linear layer that starts as torch's: weight and bias from U(±1/√in).
-pub(crate) struct Dense {
-    weight: Var,
-    bias: Var,
-    /// The layer.
-    pub(crate) linear: Linear,
+/// A trained linear layer from rows of `i` values to rows of `o` that starts as torch's: `NAME.weightPIECE` and
+/// `NAME.biasPIECE` from U(±1/√in).
+pub(crate) fn dense(
+    tensors: &mut Builder<'_>,
+    [name, piece]: [&str; 2],
+    o: usize,
+    i: usize,
+    dtype: DType,
+) -> Result<Linear> {
+    let bound = 1.0 / (i as f64).sqrt();
+    let mut part = |part: &str, shape: &[usize]| {
+        let name = format!("{name}.{part}{piece}");
+        tensors.variable(name, shape, |rng| uniform(rng, shape, bound, dtype))
+    };
+    let weight = part("weight", &[o, i])?;
+    Ok(Linear::new(weight, Some(part("bias", &[o])?))?)
 }
 
-impl Dense {
-    /// A layer from rows of `i` values to rows of `o`.
-    pub(crate) fn new(
-        rng: &mut ChaCha8Rng,
-        o: usize,
-        i: usize,
-        dtype: DType,
-    ) -> candle_core::Result<Self> {
-        let bound = 1.0 / (i as f64).sqrt();
-        let weight = uniform(rng, &[o, i], bound, dtype)?;
-        let bias = uniform(rng, &[o], bound, dtype)?;
-        let (w, b) = (weight.as_tensor().clone(), bias.as_tensor().clone());
-        Ok(Self {
-            linear: Linear::new(w, Some(b))?,
-            weight,
-            bias,
-        })
-    }
-
-    /// Its variables, `NAME.weightPIECE` and `NAME.biasPIECE`.
-    pub(crate) fn vars(&self, name: &str, piece: &str) -> [(String, Var); 2] {
-        [("weight", &self.weight), ("bias", &self.bias)]
-            .map(|(part, var)| (format!("{name}.{part}{piece}"), var.clone()))
-    }
-}
-
-fn variable(values: Vec<f64>, shape: &[usize], dtype: DType) -> candle_core::Result<Var> {
-    Var::from_tensor(&Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)?)
+fn tensor(values: Vec<f64>, shape: &[usize], dtype: DType) -> candle_core::Result<Tensor> {
+    Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(dtype)
 }
 
 fn as_matrix(weight: &Tensor) -> candle_core::Result<DMatrix<f64>> {
@@ -153,7 +139,10 @@ pub(crate) fn bottleneck(hidden: usize, reduction_factor: f64) -> usize {
 }
 
 /// Checks that a bottleneck has a width, and one that is meant.
-pub(crate) fn check_reduction_factor(hidden: usize, reduction_factor: f64) -> Result<(), String> {
+pub(crate) fn check_reduction_factor(
+    hidden: usize,
+    reduction_factor: f64,
+) -> std::result::Result<(), String> {
     let least = 1.0 / WIDEST as f64;
     if (least..=hidden as f64).contains(&reduction_factor) {
         return Ok(());
@@ -163,8 +152,21 @@ pub(crate) fn check_reduction_factor(hidden: usize, reduction_factor: f64) -> Re
     ))
 }
 
+/// The largest alpha of LoRA and its kin: weights are of the order of 1, and far beyond it f32 has no number for the sum.
+const STRONGEST: f64 = 1e6;
+
+/// Checks the strength of a low-rank update.
+pub(crate) fn check_alpha(alpha: f64) -> std::result::Result<(), String> {
+    if alpha > 0.0 && alpha <= STRONGEST {
+        return Ok(());
+    }
+    Err(format!(
+        "alpha {alpha:e} must be above 0 and at most {STRONGEST:e}"
+    ))
+}
+
 /// Checks a dropout probability.
-pub(crate) fn check_dropout(p: f64) -> Result<(), String> {
+pub(crate) fn check_dropout(p: f64) -> std::result::Result<(), String> {
     if (0.0..1.0).contains(&p) {
         Ok(())
     } else {

@@ -7,19 +7,19 @@
 use std::collections::BTreeMap;
 
 use backbone::{Backbone, Hooks, LayerNorm, Norm};
-use candle_core::Var;
+use candle_core::Tensor;
 use serde::Deserialize;
 
 use crate::{
-    Context, NotMergeable, PeftMethod, Result,
-    registry::{Entry, MethodConfig},
+    NotMergeable, Parameters, PeftMethod, Result,
+    entry::{Building, Entry, MethodConfig},
 };
 
 pub(crate) const ENTRY: Entry =
     Entry::of::<Config>("layer_norm", include_str!("../configs/layer_norm.yaml"))
         .parameters("2 · H · (1 + 2 · L)");
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {}
 
@@ -28,66 +28,53 @@ impl MethodConfig for Config {
         Ok(())
     }
 
-    fn build(self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
-        let backbone = context.backbone;
+    fn parameters(&self, backbone: &Backbone) -> std::result::Result<f64, String> {
+        Ok((2 * backbone.norms().count() * backbone.config().hidden) as f64)
+    }
+
+    fn build(&self, at: &mut Building<'_, '_>) -> Result<Box<dyn PeftMethod>> {
+        let backbone = at.backbone;
         let mut norms = BTreeMap::new();
-        for at in backbone.norms() {
-            let frozen = backbone.norm(at);
-            let gamma = Var::from_tensor(frozen.gamma())?;
-            let beta = Var::from_tensor(frozen.beta())?;
-            let (g, b) = (gamma.as_tensor().clone(), beta.as_tensor().clone());
-            let trained = Trained {
-                name: backbone.config().norm_name(at),
-                norm: LayerNorm::new(g, b, frozen.eps())?,
-                gamma,
-                beta,
+        for norm in backbone.norms() {
+            let (frozen, name) = (backbone.norm(norm), backbone.config().norm_name(norm));
+            let mut variable = |part: &str, frozen: &Tensor| {
+                let name = format!("{name}.{part}");
+                at.tensors.variable(name, frozen.dims(), |_| frozen.copy())
             };
-            norms.insert(at, trained);
+            let gamma = variable("weight", frozen.gamma())?;
+            let beta = variable("bias", frozen.beta())?;
+            norms.insert(norm, LayerNorm::new(gamma, beta, frozen.eps())?);
         }
-        Ok(Box::new(LayerNormTuning { norms }))
+        Ok(Box::new(LayerNormTuning {
+            parameters: at.take(),
+            norms,
+        }))
     }
 }
 
-struct Trained {
-    name: String,
-    gamma: Var,
-    beta: Var,
-    norm: LayerNorm,
-}
-
 struct LayerNormTuning {
-    norms: BTreeMap<Norm, Trained>,
+    parameters: Parameters,
+    norms: BTreeMap<Norm, LayerNorm>,
 }
 
 impl Hooks for LayerNormTuning {
     fn norm<'a>(&'a self, at: Norm, frozen: &'a LayerNorm) -> &'a LayerNorm {
-        self.norms.get(&at).map_or(frozen, |trained| &trained.norm)
+        self.norms.get(&at).unwrap_or(frozen)
     }
 }
 
 impl PeftMethod for LayerNormTuning {
-    fn vars(&self) -> Vec<(String, Var)> {
-        self.norms
-            .values()
-            .flat_map(|t| {
-                [
-                    (format!("{}.weight", t.name), t.gamma.clone()),
-                    (format!("{}.bias", t.name), t.beta.clone()),
-                ]
-            })
-            .collect()
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
     }
 
     fn merge(&self, backbone: &Backbone) -> std::result::Result<Backbone, NotMergeable> {
         self.norms
             .iter()
             .try_fold(backbone.clone(), |merged, (at, trained)| {
-                let copy = |var: &Var| var.as_detached_tensor().copy();
-                let norm = LayerNorm::new(
-                    copy(&trained.gamma)?,
-                    copy(&trained.beta)?,
-                    trained.norm.eps(),
-                )?;
+                let copy = |tensor: &Tensor| tensor.detach().copy();
+                let (gamma, beta) = (copy(trained.gamma())?, copy(trained.beta())?);
+                let norm = LayerNorm::new(gamma, beta, trained.eps())?;
                 Ok(merged.with_norm(*at, norm)?)
             })
     }

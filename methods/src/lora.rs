@@ -8,27 +8,31 @@
 //! - `olora` (Büyükakyüz 2024, arXiv:2406.01775): with W = Q·R, B is Q's first R columns and A is R's first R rows.
 //!
 //! The last two take `s · B₀ A₀` of the start out of W, so that every start equals the backbone. W itself is never
-//! touched: `y = x Wᵀ + b + s · (x Aᵀ) Bᵀ − s · (x A₀ᵀ) B₀ᵀ`. Merging adds `s · (B A − B₀ A₀)` to W.
+//! touched: `y = x Wᵀ + b + s · (x Aᵀ) Bᵀ − s · (x A₀ᵀ) B₀ᵀ`. Merging adds `s · (B A − B₀ A₀)` to W. A₀ and B₀ are
+//! shipped, so that nobody who loads the file has to factor W again.
 //!
 //! LoRA+ (Hayou et al. 2024, arXiv:2402.12354) gives B a learning rate of its own, `b_learning_rate_ratio` times A's.
 
 use std::collections::BTreeMap;
 
 use backbone::{Backbone, Hooks, Pass, Projection, Site};
-use candle_core::{Tensor, Var};
-use rand_chacha::ChaCha8Rng;
+use candle_core::Tensor;
+use kernels::LowRank;
 use serde::Deserialize;
 
 use crate::{
-    Context, NotMergeable, PeftMethod, Result, init,
-    registry::{Entry, MethodConfig},
+    NotMergeable, Parameters, PeftMethod, Result,
+    entry::{Building, Entry, MethodConfig},
+    init,
+    parameters::Training,
+    targets::Layers,
 };
 
 pub(crate) const ENTRY: Entry = Entry::of::<Config>("lora", include_str!("../configs/lora.yaml"))
     .standard()
     .parameters("L · target_modules · 2 · rank · H");
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
     rank: usize,
@@ -54,77 +58,17 @@ enum Start {
 }
 
 impl Start {
-    /// The update `s · B A` of a site with this weight.
-    fn update(
+    /// The start of A and B that is taken out of a weight.
+    fn factors(
         self,
-        rng: &mut ChaCha8Rng,
         weight: &Tensor,
         r: usize,
         scaling: f64,
-    ) -> candle_core::Result<Update> {
-        let ((o, i), dtype) = (weight.dims2()?, weight.dtype());
-        let (a, b) = match self {
-            Self::Kaiming => {
-                let a = init::uniform(rng, &[r, i], 1.0 / (i as f64).sqrt(), dtype)?;
-                (a, init::zeros(&[o, r], dtype)?)
-            }
-            Self::Gaussian => {
-                let a = init::normal(rng, &[r, i], 1.0 / r as f64, dtype)?;
-                (a, init::zeros(&[o, r], dtype)?)
-            }
-            Self::Pissa | Self::Olora => {
-                let (a, b) = if self == Self::Pissa {
-                    init::singular_factors(weight, r, scaling)?
-                } else {
-                    init::qr_factors(weight, r)?
-                };
-                return Ok(Update {
-                    a: Var::from_tensor(&a)?,
-                    b: Var::from_tensor(&b)?,
-                    scaling,
-                    start: Some((a, b)),
-                });
-            }
-        };
-        Ok(Update {
-            a,
-            b,
-            scaling,
-            start: None,
-        })
-    }
-}
-
-/// Which encoder layers a method acts on.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum Layers {
-    /// The word `all`.
-    All(All),
-    /// Layers counted from 0.
-    These(Vec<usize>),
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum All {
-    All,
-}
-
-impl Layers {
-    pub(crate) fn resolve(&self, layers: usize) -> std::result::Result<Vec<usize>, String> {
+    ) -> candle_core::Result<Option<(Tensor, Tensor)>> {
         match self {
-            Self::All(_) => Ok((0..layers).collect()),
-            Self::These(these) if these.is_empty() => {
-                Err("layers: name at least one, or all".into())
-            }
-            Self::These(these) => match these.iter().find(|l| **l >= layers) {
-                Some(layer) => Err(format!(
-                    "layers: {layer} does not exist; the backbone has 0 … {}",
-                    layers - 1
-                )),
-                None => Ok(these.clone()),
-            },
+            Self::Kaiming | Self::Gaussian => Ok(None),
+            Self::Pissa => init::singular_factors(weight, r, scaling).map(Some),
+            Self::Olora => init::qr_factors(weight, r).map(Some),
         }
     }
 }
@@ -192,9 +136,7 @@ impl MethodConfig for Config {
                     backbone.hidden
                 ));
             }
-            if !alpha.is_finite() || *alpha <= 0.0 {
-                return Err(format!("alpha {alpha} must be above 0"));
-            }
+            init::check_alpha(*alpha)?;
         }
         let ratio = self.b_learning_rate_ratio;
         if !ratio.is_finite() || ratio <= 0.0 {
@@ -203,11 +145,19 @@ impl MethodConfig for Config {
         init::check_dropout(self.dropout)
     }
 
-    fn build(self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
-        let backbone = context.backbone;
+    fn parameters(&self, backbone: &Backbone) -> std::result::Result<f64, String> {
+        let sites = self.sites(backbone.config())?;
+        let of_site = |(site, strength): (&Site, &Strength)| {
+            let (o, i) = backbone.shape(*site);
+            strength.rank as f64 * (o + i) as f64
+        };
+        Ok(sites.iter().map(of_site).sum())
+    }
+
+    fn build(&self, at: &mut Building<'_, '_>) -> Result<Box<dyn PeftMethod>> {
+        let (backbone, dtype) = (at.backbone, at.backbone.dtype());
         let mut updates = BTreeMap::new();
-        for (site, Strength { rank: r, alpha }) in self.sites(backbone.config()).unwrap_or_default()
-        {
+        for (site, Strength { rank: r, alpha }) in at.valid(self.sites(backbone.config()))? {
             let divisor = if self.rslora {
                 (r as f64).sqrt()
             } else {
@@ -215,29 +165,75 @@ impl MethodConfig for Config {
             };
             let scaling = alpha / divisor;
             let weight = backbone.linear(site).weight();
-            let update = self.init.update(context.rng, weight, r, scaling)?;
+            let (o, i) = weight.dims2()?;
+            let factors = match at.tensors.is_saved() {
+                true => None,
+                false => self.init.factors(weight, r, scaling)?,
+            };
+            let a = at
+                .tensors
+                .variable(format!("{site}.lora_a"), &[r, i], |rng| {
+                    match (&factors, self.init) {
+                        (Some((a, _)), _) => Ok(a.clone()),
+                        (None, Start::Gaussian) => {
+                            init::normal(rng, &[r, i], 1.0 / r as f64, dtype)
+                        }
+                        (None, _) => init::uniform(rng, &[r, i], 1.0 / (i as f64).sqrt(), dtype),
+                    }
+                })?;
+            let training = Training {
+                learning_rate_factor: self.b_learning_rate_ratio,
+                decays: true,
+            };
+            let b =
+                at.tensors.trained(
+                    format!("{site}.lora_b"),
+                    &[o, r],
+                    training,
+                    |_| match &factors {
+                        Some((_, b)) => Ok(b.clone()),
+                        None => init::zeros(&[o, r], dtype),
+                    },
+                )?;
+            let start = match self.init {
+                Start::Kaiming | Start::Gaussian => None,
+                Start::Pissa | Start::Olora => {
+                    // At the start they have just been computed.
+                    let (a, b) = factors.unzip();
+                    let missing = || candle_core::Error::Msg("no factors".into());
+                    let mut keep = |name: &str, shape: &[usize], start: Option<Tensor>| {
+                        let name = format!("{site}.{name}");
+                        at.tensors
+                            .constant(name, shape, |_| start.ok_or_else(missing))
+                    };
+                    let (a, b) = (keep("start_a", &[r, i], a)?, keep("start_b", &[o, r], b)?);
+                    Some(LowRank::new(a, b, -scaling)?)
+                }
+            };
+            let update = Update {
+                change: LowRank::new(a, b, scaling)?,
+                start,
+            };
             updates.insert(site, update);
         }
         Ok(Box::new(Lora {
+            parameters: at.take(),
             updates,
             dropout: self.dropout,
-            b_learning_rate_ratio: self.b_learning_rate_ratio,
         }))
     }
 }
 
 struct Update {
-    a: Var,
-    b: Var,
-    scaling: f64,
-    /// What A and B were at the start, where that was taken out of W.
-    start: Option<(Tensor, Tensor)>,
+    change: LowRank,
+    /// What the change was at the start, negative, where that was taken out of W.
+    start: Option<LowRank>,
 }
 
 struct Lora {
+    parameters: Parameters,
     updates: BTreeMap<Site, Update>,
     dropout: f64,
-    b_learning_rate_ratio: f64,
 }
 
 impl Hooks for Lora {
@@ -252,59 +248,39 @@ impl Hooks for Lora {
         y: Tensor,
         pass: Pass<'_>,
     ) -> backbone::Result<Tensor> {
-        match self.updates.get(&site) {
-            None => Ok(y),
-            Some(Update {
-                a,
-                b,
-                scaling,
-                start,
-            }) => {
-                let y = match start {
-                    Some((a, b)) => kernels::low_rank_add(&y, x, a, b, -scaling)?,
-                    None => y,
-                };
-                let x = init::dropout(x, self.dropout, pass.phase)?;
-                Ok(kernels::low_rank_add(&y, &x, a, b, *scaling)?)
-            }
-        }
+        let Some(Update { change, start }) = self.updates.get(&site) else {
+            return Ok(y);
+        };
+        let y = match start {
+            Some(start) => start.add(&y, x)?,
+            None => y,
+        };
+        let x = init::dropout(x, self.dropout, pass.phase)?;
+        Ok(change.add(&y, &x)?)
     }
 }
 
 impl PeftMethod for Lora {
-    fn vars(&self) -> Vec<(String, Var)> {
-        self.updates
-            .iter()
-            .flat_map(|(site, u)| {
-                [
-                    (format!("{site}.lora_a"), u.a.clone()),
-                    (format!("{site}.lora_b"), u.b.clone()),
-                ]
-            })
-            .collect()
-    }
-
-    fn learning_rate_factor(&self, variable: &str) -> f64 {
-        if variable.ends_with(".lora_b") {
-            self.b_learning_rate_ratio
-        } else {
-            1.0
-        }
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
     }
 
     fn merge(&self, backbone: &Backbone) -> std::result::Result<Backbone, NotMergeable> {
+        let product = |update: &LowRank| {
+            let product = update.b().detach().matmul(&update.a().detach())?;
+            product * update.scaling()
+        };
         let deltas = self
             .updates
             .iter()
-            .map(|(site, u)| {
-                let mut product = u.b.as_detached_tensor().matmul(&u.a.as_detached_tensor())?;
-                if let Some((a, b)) = &u.start {
-                    product = (product - b.matmul(a)?)?;
+            .map(|(site, Update { change, start })| {
+                let mut delta = product(change)?;
+                if let Some(start) = start {
+                    delta = (delta + product(start)?)?;
                 }
-                Ok((*site, (product * u.scaling)?))
+                Ok((*site, delta))
             })
-            .collect::<Result<Vec<_>>>()
-            .map_err(|e| NotMergeable(e.to_string()))?;
+            .collect::<candle_core::Result<Vec<_>>>()?;
         Ok(backbone.merged(&deltas)?)
     }
 }

@@ -4,18 +4,17 @@
 //! as its bias, which is the best that a classifier without features can do.
 
 use backbone::{Backbone, Hooks};
-use candle_core::Var;
 use serde::Deserialize;
 
 use crate::{
-    Context, NotMergeable, PeftMethod, Result,
-    registry::{Entry, MethodConfig},
+    NotMergeable, PeftMethod, Result,
+    entry::{Building, Entry, MethodConfig},
 };
 
 pub(crate) const ENTRY: Entry =
     Entry::of::<Config>("majority", include_str!("../configs/majority.yaml")).standard();
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {}
 
@@ -24,7 +23,11 @@ impl MethodConfig for Config {
         Ok(())
     }
 
-    fn build(self, _: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
+    fn parameters(&self, _: &Backbone) -> std::result::Result<f64, String> {
+        Ok(0.0)
+    }
+
+    fn build(&self, _: &mut Building<'_, '_>) -> Result<Box<dyn PeftMethod>> {
         Ok(Box::new(Majority))
     }
 }
@@ -34,10 +37,6 @@ struct Majority;
 impl Hooks for Majority {}
 
 impl PeftMethod for Majority {
-    fn vars(&self) -> Vec<(String, Var)> {
-        Vec::new()
-    }
-
     fn reads_text(&self) -> bool {
         false
     }

@@ -7,17 +7,16 @@
 //!
 //! Only the virtual tokens that come out are shipped, `[P, H]`.
 
-use std::collections::BTreeMap;
-
-use backbone::{Activation, Backbone, Hooks, Input, Phase};
-use candle_core::{DType, Device, Tensor, Var};
-use rand_chacha::ChaCha8Rng;
+use backbone::{Activation, Backbone, Hooks, Input, Linear, Phase};
+use candle_core::{DType, Tensor};
 use serde::Deserialize;
 
 use crate::{
-    Context, NotMergeable, PeftMethod, Result, init,
+    NotMergeable, Parameters, PeftMethod, Result,
+    entry::{Building, Entry, MethodConfig},
+    init,
+    parameters::Builder,
     prompt_tuning::{self, FirstRow},
-    registry::{Entry, MethodConfig},
 };
 
 pub(crate) const ENTRY: Entry =
@@ -31,7 +30,7 @@ enum Kind {
     Lstm,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
     virtual_tokens: usize,
@@ -57,30 +56,57 @@ impl MethodConfig for Config {
         }
     }
 
-    fn build(self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
-        let (h, dtype) = (context.backbone.config().hidden, context.backbone.dtype());
-        let (width, rng) = (self.width.unwrap_or(h), &mut *context.rng);
-        // N(0, 1) as torch's embeddings, and torch's linear layers.
-        let embedding = init::normal(rng, &[self.virtual_tokens, h], 1.0, dtype)?;
-        let (lstm, sizes) = match self.encoder {
-            Kind::Mlp => (None, vec![h, width, width, h]),
-            Kind::Lstm => (
-                Some(Lstm::new(rng, h, width, dtype)?),
-                vec![2 * width, 2 * width, h],
-            ),
+    fn parameters(&self, backbone: &Backbone) -> std::result::Result<f64, String> {
+        let h = backbone.config().hidden as f64;
+        let w = self.width.map_or(h, |width| width as f64);
+        let linear = |i: f64, o: f64| i * o + o;
+        let encoder = match self.encoder {
+            Kind::Mlp => linear(h, w) + linear(w, w) + linear(w, h),
+            // Two layers of two directions, each with four gates and two biases.
+            Kind::Lstm => {
+                let layer = |input: f64| 2.0 * 4.0 * w * (input + w + 2.0);
+                layer(h) + layer(2.0 * w) + linear(2.0 * w, 2.0 * w) + linear(2.0 * w, h)
+            }
         };
-        let dense = sizes
-            .windows(2)
-            .map(|pair| init::Dense::new(rng, pair[1], pair[0], dtype))
-            .collect::<candle_core::Result<_>>()?;
-        Ok(Box::new(PTuning {
-            shape: (self.virtual_tokens, h),
-            dtype,
-            prompt: Prompt::Encoded {
+        Ok(self.virtual_tokens as f64 * h + encoder)
+    }
+
+    fn build(&self, at: &mut Building<'_, '_>) -> Result<Box<dyn PeftMethod>> {
+        let (h, dtype) = (at.backbone.config().hidden, at.backbone.dtype());
+        let (p, width) = (self.virtual_tokens, self.width.unwrap_or(h));
+        let prompt = if at.tensors.is_saved() {
+            // What the encoder made is what was saved.
+            let never = |_: &mut _| init::zeros(&[p, h], dtype);
+            Prompt::Direct(at.tensors.variable("prompt", &[p, h], never)?)
+        } else {
+            let name = "encoder.embedding.weight";
+            // N(0, 1) as torch's embeddings, and torch's linear layers.
+            let embedding = at
+                .tensors
+                .variable(name, &[p, h], |rng| init::normal(rng, &[p, h], 1.0, dtype))?;
+            let (lstm, sizes) = match self.encoder {
+                Kind::Mlp => (None, vec![h, width, width, h]),
+                Kind::Lstm => (
+                    Some(Lstm::new(at.tensors, h, width, dtype)?),
+                    vec![2 * width, 2 * width, h],
+                ),
+            };
+            let dense = sizes.windows(2).enumerate().map(|(i, pair)| {
+                // An activation stands between the layers.
+                let name = format!("encoder.mlp_head.{}", 2 * i);
+                init::dense(at.tensors, [&name, ""], pair[1], pair[0], dtype)
+            });
+            let dense = dense.collect::<Result<_>>()?;
+            Prompt::Encoded {
                 embedding,
                 lstm,
                 dense,
-            },
+            }
+        };
+        Ok(Box::new(PTuning {
+            parameters: at.take(),
+            virtual_tokens: p,
+            prompt,
             pooling: self.pooling,
         }))
     }
@@ -89,18 +115,18 @@ impl MethodConfig for Config {
 /// Where the virtual tokens come from.
 enum Prompt {
     /// They are there, `[P, H]`: read from a file.
-    Direct(Var),
+    Direct(Tensor),
     /// An encoder makes them.
     Encoded {
-        embedding: Var,
+        embedding: Tensor,
         lstm: Option<Lstm>,
-        dense: Vec<init::Dense>,
+        dense: Vec<Linear>,
     },
 }
 
 struct PTuning {
-    shape: (usize, usize),
-    dtype: DType,
+    parameters: Parameters,
+    virtual_tokens: usize,
     prompt: Prompt,
     pooling: FirstRow,
 }
@@ -109,21 +135,21 @@ impl PTuning {
     /// The virtual tokens, `[P, H]`.
     fn prompt(&self) -> candle_core::Result<Tensor> {
         match &self.prompt {
-            Prompt::Direct(prompt) => Ok(prompt.as_tensor().clone()),
+            Prompt::Direct(prompt) => Ok(prompt.clone()),
             Prompt::Encoded {
                 embedding,
                 lstm,
                 dense,
             } => {
-                let mut rows = embedding.as_tensor().clone();
+                let mut rows = embedding.clone();
                 if let Some(lstm) = lstm {
                     rows = lstm.forward(&rows)?;
                 }
                 for (i, layer) in dense.iter().enumerate() {
                     rows = if i + 1 < dense.len() {
-                        layer.linear.forward_activated(&rows, Activation::Relu)?
+                        layer.forward_activated(&rows, Activation::Relu)?
                     } else {
-                        layer.linear.forward(&rows)?
+                        layer.forward(&rows)?
                     };
                 }
                 Ok(rows)
@@ -139,38 +165,16 @@ impl Hooks for PTuning {
 }
 
 impl PeftMethod for PTuning {
-    fn vars(&self) -> Vec<(String, Var)> {
-        match &self.prompt {
-            Prompt::Direct(prompt) => vec![("prompt".to_owned(), prompt.clone())],
-            Prompt::Encoded {
-                embedding,
-                lstm,
-                dense,
-            } => {
-                let mut vars = vec![("encoder.embedding.weight".to_owned(), embedding.clone())];
-                vars.extend(lstm.iter().flat_map(|lstm| lstm.vars.iter().cloned()));
-                for (i, layer) in dense.iter().enumerate() {
-                    // An activation stands between the layers.
-                    vars.extend(layer.vars(&format!("encoder.mlp_head.{}", 2 * i), ""));
-                }
-                vars
-            }
-        }
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
     }
 
     fn shipped(&self) -> Result<Vec<(String, Tensor)>> {
         Ok(vec![("prompt".to_owned(), self.prompt()?.detach())])
     }
 
-    fn load(&mut self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
-        let prompt = Var::zeros(self.shape, self.dtype, &Device::Cpu)?;
-        crate::restore(&[("prompt".to_owned(), prompt.clone())], tensors)?;
-        self.prompt = Prompt::Direct(prompt);
-        Ok(())
-    }
-
     fn virtual_tokens(&self) -> usize {
-        self.shape.0
+        self.virtual_tokens
     }
 
     fn starts_as_backbone(&self) -> std::result::Result<(), &'static str> {
@@ -187,19 +191,14 @@ impl PeftMethod for PTuning {
 /// Two bidirectional LSTM layers over the P rows, composed of candle's operations: a few small rows per step.
 struct Lstm {
     width: usize,
-    /// Named as torch's, layer by layer, forwards before backwards: input and recurrent weights, then their biases.
-    vars: Vec<(String, Var)>,
+    /// In torch's order, layer by layer, forwards before backwards: input and recurrent weights, then their biases.
+    tensors: Vec<Tensor>,
 }
 
 impl Lstm {
-    fn new(
-        rng: &mut ChaCha8Rng,
-        input: usize,
-        width: usize,
-        dtype: DType,
-    ) -> candle_core::Result<Self> {
+    fn new(made: &mut Builder<'_>, input: usize, width: usize, dtype: DType) -> Result<Self> {
         let bound = 1.0 / (width as f64).sqrt();
-        let mut vars = Vec::new();
+        let mut tensors = Vec::new();
         for (layer, input) in [input, 2 * width].into_iter().enumerate() {
             for direction in ["", "_reverse"] {
                 for (name, shape) in [
@@ -209,17 +208,21 @@ impl Lstm {
                     ("bias_hh", vec![4 * width]),
                 ] {
                     let name = format!("encoder.lstm_head.{name}_l{layer}{direction}");
-                    vars.push((name, init::uniform(rng, &shape, bound, dtype)?));
+                    tensors.push(
+                        made.variable(name, &shape, |rng| {
+                            init::uniform(rng, &shape, bound, dtype)
+                        })?,
+                    );
                 }
             }
         }
-        Ok(Self { width, vars })
+        Ok(Self { width, tensors })
     }
 
     /// `[P, H]` to `[P, 2·width]`.
     fn forward(&self, rows: &Tensor) -> candle_core::Result<Tensor> {
         let mut rows = rows.clone();
-        for layer in self.vars.chunks(8) {
+        for layer in self.tensors.chunks(8) {
             let (forwards, backwards) = layer.split_at(4);
             let both = [
                 self.direction(&rows, forwards, false)?,
@@ -233,16 +236,14 @@ impl Lstm {
     fn direction(
         &self,
         rows: &Tensor,
-        vars: &[(String, Var)],
+        tensors: &[Tensor],
         reverse: bool,
     ) -> candle_core::Result<Tensor> {
-        let [(_, w_ih), (_, w_hh), (_, b_ih), (_, b_hh)] = vars else {
-            candle_core::bail!("an LSTM direction has four variables");
+        let [w_ih, w_hh, b_ih, b_hh] = tensors else {
+            candle_core::bail!("an LSTM direction has four tensors");
         };
         let (p, width) = (rows.dim(0)?, self.width);
-        let inputs = rows
-            .matmul(&w_ih.t()?)?
-            .broadcast_add(&(b_ih.as_tensor() + b_hh.as_tensor())?)?;
+        let inputs = rows.matmul(&w_ih.t()?)?.broadcast_add(&(b_ih + b_hh)?)?;
         // σ(x) = (1 + tanh(x/2)) / 2
         let sigmoid = |x: Tensor| ((x * 0.5)?.tanh()? + 1.0)? * 0.5;
         let zeros = Tensor::zeros((1, width), rows.dtype(), rows.device())?;

@@ -8,15 +8,14 @@
 //! With `positions: shifted` the text's positions begin at P, as if the prefix stood before it (PEFT, where it is a
 //! cache of the past); with `kept` at 0 (AdapterHub).
 
-use std::collections::BTreeMap;
-
-use backbone::{Activation, Backbone, Hooks, Input, KeyValues, Phase};
-use candle_core::{DType, Device, Tensor, Var};
+use backbone::{Activation, Backbone, Hooks, Input, KeyValues, Linear, Phase};
+use candle_core::Tensor;
 use serde::Deserialize;
 
 use crate::{
-    Context, NotMergeable, PeftMethod, Result, init,
-    registry::{Entry, MethodConfig},
+    NotMergeable, Parameters, PeftMethod, Result,
+    entry::{Building, Entry, MethodConfig},
+    init,
 };
 
 pub(crate) const ENTRY: Entry = Entry::of::<Config>(
@@ -39,7 +38,7 @@ enum Positions {
     Kept,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
     virtual_tokens: usize,
@@ -65,58 +64,83 @@ impl MethodConfig for Config {
         Ok(())
     }
 
-    fn build(self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
-        let backbone = context.backbone;
-        let (h, l) = (backbone.config().hidden, backbone.config().layers);
-        let (p, dtype, rng) = (self.virtual_tokens, backbone.dtype(), &mut *context.rng);
+    fn parameters(&self, backbone: &Backbone) -> std::result::Result<f64, String> {
+        let config = backbone.config();
+        let (p, h) = (self.virtual_tokens as f64, config.hidden as f64);
+        let (pieces, w) = (2.0 * config.layers as f64, self.width as f64);
+        Ok(match self.reparametrisation {
+            Reparametrisation::None => p * pieces * h,
+            Reparametrisation::Mlp => p * h + (h * w + w) + pieces * (w * h + h),
+        })
+    }
+
+    fn build(&self, at: &mut Building<'_, '_>) -> Result<Box<dyn PeftMethod>> {
+        let (h, l) = (at.backbone.config().hidden, at.backbone.config().layers);
+        let (p, dtype) = (self.virtual_tokens, at.backbone.dtype());
         // N(0, 1) and torch's linear layers, as both libraries start.
         let rows = match self.reparametrisation {
-            Reparametrisation::None => {
-                Rows::Direct(init::normal(rng, &[p * 2 * l, h], 1.0, dtype)?)
-            }
-            Reparametrisation::Mlp => {
-                let embedding = init::normal(rng, &[p, h], 1.0, dtype)?;
-                let first = init::Dense::new(rng, self.width, h, dtype)?;
-                let second = (0..2 * l)
-                    .map(|_| init::Dense::new(rng, h, self.width, dtype))
-                    .collect::<candle_core::Result<_>>()?;
+            Reparametrisation::Mlp if !at.tensors.is_saved() => {
+                let name = "encoder.embedding.weight";
+                let embedding = at
+                    .tensors
+                    .variable(name, &[p, h], |rng| init::normal(rng, &[p, h], 1.0, dtype))?;
+                let name = "encoder.transform.0";
+                let first = init::dense(at.tensors, [name, ""], self.width, h, dtype)?;
+                let second = (0..2 * l).map(|piece| {
+                    let name = ["encoder.transform.2", &format!(".{piece}")];
+                    init::dense(at.tensors, name, h, self.width, dtype)
+                });
                 Rows::Mlp {
+                    second: second.collect::<Result<_>>()?,
                     embedding,
                     first,
-                    second,
                 }
+            }
+            _ => {
+                let rows = [p * 2 * l, h];
+                let shape = match at.tensors.is_saved() {
+                    true => [p, 2 * l * h],
+                    false => rows,
+                };
+                let prefix = at
+                    .tensors
+                    .variable("prefix", &shape, |rng| init::normal(rng, &rows, 1.0, dtype))?;
+                Rows::Direct(match at.tensors.is_saved() {
+                    true => prefix.reshape(&rows[..])?,
+                    false => prefix,
+                })
             }
         };
         Ok(Box::new(PrefixTuning {
+            parameters: at.take(),
             rows,
             virtual_tokens: p,
             layers: l,
             hidden: h,
             positions: self.positions,
-            dtype,
         }))
     }
 }
 
 /// Where the rows come from.
 enum Rows {
-    /// They are trained themselves, `[P · 2L, H]`.
-    Direct(Var),
+    /// They are there, `[P · 2L, H]`.
+    Direct(Tensor),
     /// An MLP makes them, its second layer in one piece for each layer's keys and values.
     Mlp {
-        embedding: Var,
-        first: init::Dense,
-        second: Vec<init::Dense>,
+        embedding: Tensor,
+        first: Linear,
+        second: Vec<Linear>,
     },
 }
 
 struct PrefixTuning {
+    parameters: Parameters,
     rows: Rows,
     virtual_tokens: usize,
     layers: usize,
     hidden: usize,
     positions: Positions,
-    dtype: DType,
 }
 
 impl PrefixTuning {
@@ -137,10 +161,8 @@ impl PrefixTuning {
                 first,
                 second,
             } => {
-                let inner = first
-                    .linear
-                    .forward_activated(embedding, Activation::Tanh)?;
-                let of = |piece: usize| second[piece].linear.forward(&inner);
+                let inner = first.forward_activated(embedding, Activation::Tanh)?;
+                let of = |piece: usize| second[piece].forward(&inner);
                 Ok([of(keys)?, of(values)?])
             }
         }
@@ -176,27 +198,13 @@ impl Hooks for PrefixTuning {
 }
 
 impl PeftMethod for PrefixTuning {
-    fn vars(&self) -> Vec<(String, Var)> {
-        match &self.rows {
-            Rows::Direct(rows) => vec![("prefix".to_owned(), rows.clone())],
-            Rows::Mlp {
-                embedding,
-                first,
-                second,
-            } => {
-                let mut vars = vec![("encoder.embedding.weight".to_owned(), embedding.clone())];
-                vars.extend(first.vars("encoder.transform.0", ""));
-                for (piece, dense) in second.iter().enumerate() {
-                    vars.extend(dense.vars("encoder.transform.2", &format!(".{piece}")));
-                }
-                vars
-            }
-        }
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
     }
 
     fn shipped(&self) -> Result<Vec<(String, Tensor)>> {
         let prefix = match &self.rows {
-            Rows::Direct(rows) => rows.as_detached_tensor().reshape(self.shape())?,
+            Rows::Direct(rows) => rows.detach().reshape(self.shape())?,
             Rows::Mlp { .. } => {
                 let rows = (0..self.layers)
                     .map(|layer| self.of_layer(layer))
@@ -205,15 +213,6 @@ impl PeftMethod for PrefixTuning {
             }
         };
         Ok(vec![("prefix".to_owned(), prefix)])
-    }
-
-    fn load(&mut self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
-        let prefix = Var::zeros(self.shape(), self.dtype, &Device::Cpu)?;
-        crate::restore(&[("prefix".to_owned(), prefix.clone())], tensors)?;
-        let rows = (self.virtual_tokens * 2 * self.layers, self.hidden);
-        let prefix = prefix.as_detached_tensor().reshape(rows)?;
-        self.rows = Rows::Direct(Var::from_tensor(&prefix)?);
-        Ok(())
     }
 
     fn virtual_tokens(&self) -> usize {

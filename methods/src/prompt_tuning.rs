@@ -5,13 +5,15 @@
 //! positions, the text the following ones. They get token type 0.
 
 use backbone::{Backbone, Hooks, Input, Phase};
-use candle_core::{Tensor, Var};
+use candle_core::Tensor;
 use rand::seq::index;
+use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
 
 use crate::{
-    Context, Error, NotMergeable, PeftMethod, Result, init,
-    registry::{Entry, MethodConfig},
+    NotMergeable, Parameters, PeftMethod, Result,
+    entry::{Building, Entry, MethodConfig},
+    init,
 };
 
 pub(crate) const ENTRY: Entry = Entry::of::<Config>(
@@ -39,7 +41,7 @@ pub(crate) enum FirstRow {
     First,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
     virtual_tokens: usize,
@@ -66,57 +68,22 @@ impl MethodConfig for Config {
         init::check_dropout(self.dropout)
     }
 
-    fn build(self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
-        let words = context.backbone.word_embeddings();
-        let (h, dtype, p) = (words.dim(1)?, words.dtype(), self.virtual_tokens);
-        let bad = |what: String| Error::Config {
-            method: "prompt_tuning".into(),
-            what,
+    fn parameters(&self, backbone: &Backbone) -> std::result::Result<f64, String> {
+        Ok(self.virtual_tokens as f64 * backbone.config().hidden as f64)
+    }
+
+    fn build(&self, at: &mut Building<'_, '_>) -> Result<Box<dyn PeftMethod>> {
+        let (h, p) = (at.backbone.config().hidden, self.virtual_tokens);
+        let start = match at.tensors.is_saved() {
+            true => Rows::Drawn,
+            false => self.start(at)?,
         };
-        let rows = |ids: &[u32]| -> Result<Var> {
-            if let Some(id) = ids
-                .iter()
-                .find(|id| **id as usize >= context.backbone.config().vocabulary)
-            {
-                return Err(bad(format!(
-                    "init: token {id} is outside the backbone's vocabulary"
-                )));
-            }
-            Ok(Var::from_tensor(&kernels::embed(&words.detach(), ids)?)?)
-        };
-        let prompt = match self.init {
-            // The start of torch.nn.Embedding, which Hugging Face PEFT uses.
-            Init::Random => init::normal(context.rng, &[p, h], 1.0, dtype)?,
-            Init::SampledVocab => {
-                let mut ids = context.words.ordinary();
-                ids.truncate(COMMON);
-                if ids.len() < p {
-                    return Err(bad(format!(
-                        "init: the vocabulary has {} ordinary tokens for {p} virtual ones",
-                        ids.len()
-                    )));
-                }
-                let drawn: Vec<u32> = index::sample(context.rng, ids.len(), p)
-                    .iter()
-                    .map(|i| ids[i])
-                    .collect();
-                rows(&drawn)?
-            }
-            Init::Text => {
-                let ids = context
-                    .words
-                    .encode(&self.init_text)
-                    .map_err(|e| bad(format!("init_text: {e}")))?;
-                if ids.is_empty() {
-                    return Err(bad(format!(
-                        "init_text: '{}' has no tokens",
-                        self.init_text
-                    )));
-                }
-                rows(&ids.into_iter().cycle().take(p).collect::<Vec<_>>())?
-            }
-        };
+        let words = at.backbone.word_embeddings().detach();
+        let prompt = at
+            .tensors
+            .variable("prompt", &[p, h], |rng| start.rows(rng, &words, p))?;
         Ok(Box::new(PromptTuning {
+            parameters: at.take(),
             prompt,
             dropout: self.dropout,
             pooling: self.pooling,
@@ -124,8 +91,67 @@ impl MethodConfig for Config {
     }
 }
 
+/// What the virtual tokens are at the start.
+enum Rows {
+    /// Drawn, as torch.nn.Embedding and so Hugging Face PEFT start.
+    Drawn,
+    /// P of these words, drawn.
+    SomeOf(Vec<u32>),
+    /// These words, again and again.
+    These(Vec<u32>),
+}
+
+impl Rows {
+    /// P rows `[P, H]` from a table of words `[V, H]`.
+    fn rows(self, rng: &mut ChaCha8Rng, words: &Tensor, p: usize) -> candle_core::Result<Tensor> {
+        let ids: Vec<u32> = match self {
+            Self::Drawn => return init::normal(rng, &[p, words.dim(1)?], 1.0, words.dtype()),
+            Self::SomeOf(ids) => {
+                let drawn = index::sample(rng, ids.len(), p);
+                drawn.iter().map(|i| ids[i]).collect()
+            }
+            Self::These(ids) => ids.into_iter().cycle().take(p).collect(),
+        };
+        kernels::embed(words, &ids)
+    }
+}
+
+impl Config {
+    fn start(&self, at: &Building<'_, '_>) -> Result<Rows> {
+        let (p, vocabulary) = (self.virtual_tokens, at.backbone.config().vocabulary);
+        let known = |ids: Vec<u32>| match ids.iter().find(|id| **id as usize >= vocabulary) {
+            Some(id) => Err(format!(
+                "init: token {id} is outside the backbone's vocabulary"
+            )),
+            None => Ok(ids),
+        };
+        at.valid(match (self.init, at.words) {
+            (Init::Random, _) | (_, None) => Ok(Rows::Drawn),
+            (Init::SampledVocab, Some(words)) => {
+                let mut ids = words.ordinary();
+                ids.truncate(COMMON);
+                match ids.len() {
+                    n if n < p => Err(format!(
+                        "init: the vocabulary has {n} ordinary tokens for {p} virtual ones"
+                    )),
+                    _ => known(ids).map(Rows::SomeOf),
+                }
+            }
+            (Init::Text, Some(words)) => {
+                let ids = words.encode(&self.init_text);
+                let ids = ids.map_err(|e| format!("init_text: {e}"));
+                ids.and_then(|ids| match ids.is_empty() {
+                    true => Err(format!("init_text: '{}' has no tokens", self.init_text)),
+                    false => known(ids).map(Rows::These),
+                })
+            }
+        })
+    }
+}
+
 struct PromptTuning {
-    prompt: Var,
+    parameters: Parameters,
+    prompt: Tensor,
     dropout: f64,
     pooling: FirstRow,
 }
@@ -152,8 +178,8 @@ pub(crate) fn prepend(prompt: &Tensor, input: Input, pooling: FirstRow) -> backb
 }
 
 impl PeftMethod for PromptTuning {
-    fn vars(&self) -> Vec<(String, Var)> {
-        vec![("prompt".to_owned(), self.prompt.clone())]
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
     }
 
     fn virtual_tokens(&self) -> usize {

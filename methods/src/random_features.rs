@@ -4,17 +4,15 @@
 //! `head_only` reaches above it is due to pre-training (random encoders: Wieting and Kiela 2019, arXiv:1901.10444). The
 //! weights follow from a drawn seed, and the seed is all that is shipped.
 
-use std::collections::BTreeMap;
-
-use backbone::{Backbone, Hooks, Pooling};
-use candle_core::{Device, Tensor, Var};
+use backbone::{Backbone, Hooks};
+use candle_core::{Device, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
 
 use crate::{
-    Context, NotMergeable, PeftMethod, Result,
-    registry::{Entry, MethodConfig},
+    NotMergeable, Parameters, PeftMethod, Result,
+    entry::{Building, Entry, MethodConfig},
 };
 
 pub(crate) const ENTRY: Entry = Entry::of::<Config>(
@@ -23,7 +21,7 @@ pub(crate) const ENTRY: Entry = Entry::of::<Config>(
 )
 .standard();
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {}
 
@@ -32,46 +30,36 @@ impl MethodConfig for Config {
         Ok(())
     }
 
-    fn build(self, context: &mut Context<'_>) -> Result<Box<dyn PeftMethod>> {
-        // A file holds floats: f32 has every integer of 24 bits.
-        let seed = context.rng.random::<u32>() >> 8;
-        let (config, pooling) = (context.backbone.config(), context.backbone.pooling());
+    fn parameters(&self, _: &Backbone) -> std::result::Result<f64, String> {
+        Ok(0.0)
+    }
+
+    fn build(&self, at: &mut Building<'_, '_>) -> Result<Box<dyn PeftMethod>> {
+        let seed = at.tensors.constant("seed", &[1], |rng| {
+            // A file holds floats: f32 has every integer of 24 bits.
+            let seed = rng.random::<u32>() >> 8;
+            Tensor::new(&[seed as f32], &Device::Cpu)
+        })?;
+        let seed = seed.to_vec1::<f32>()?[0] as u64;
+        let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+        let random = Backbone::random(at.backbone.config().clone(), rng)?;
         Ok(Box::new(RandomFeatures {
-            seed: seed as f32,
-            backbone: random(seed as f32, config.clone(), pooling)?,
+            parameters: at.take(),
+            backbone: random.with_pooling(at.backbone.pooling())?,
         }))
     }
 }
 
-fn random(seed: f32, config: backbone::Config, pooling: Pooling) -> Result<Backbone> {
-    let rng = &mut ChaCha8Rng::seed_from_u64(seed as u64);
-    Ok(Backbone::random(config, rng)?.with_pooling(pooling)?)
-}
-
 struct RandomFeatures {
-    seed: f32,
+    parameters: Parameters,
     backbone: Backbone,
 }
 
 impl Hooks for RandomFeatures {}
 
 impl PeftMethod for RandomFeatures {
-    fn vars(&self) -> Vec<(String, Var)> {
-        Vec::new()
-    }
-
-    fn shipped(&self) -> Result<Vec<(String, Tensor)>> {
-        let seed = Tensor::new(&[self.seed], &Device::Cpu)?;
-        Ok(vec![("seed".to_owned(), seed)])
-    }
-
-    fn load(&mut self, tensors: &BTreeMap<String, Tensor>) -> Result<()> {
-        let seed = Var::new(&[0f32], &Device::Cpu)?;
-        crate::restore(&[("seed".to_owned(), seed.clone())], tensors)?;
-        self.seed = seed.to_vec1::<f32>()?[0];
-        let config = self.backbone.config().clone();
-        self.backbone = random(self.seed, config, self.backbone.pooling())?;
-        Ok(())
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
     }
 
     fn backbone(&self) -> Option<&Backbone> {

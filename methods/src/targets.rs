@@ -1,8 +1,49 @@
-//! Which linear layers a method acts on.
+//! Which layers, and which linear maps in them, a method acts on.
 
 use backbone::{Projection, Site};
+use serde::Deserialize;
 
-use crate::lora::Layers;
+/// Which encoder layers a method acts on.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected all, or a list of layers counted from 0"
+)]
+pub(crate) enum Layers {
+    /// The word `all`.
+    All(All),
+    /// Layers counted from 0.
+    These(Vec<usize>),
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum All {
+    All,
+}
+
+impl Layers {
+    pub(crate) fn resolve(&self, layers: usize) -> Result<Vec<usize>, String> {
+        match self {
+            Self::All(_) => Ok((0..layers).collect()),
+            Self::These(these) if these.is_empty() => {
+                Err("layers: name at least one, or all".into())
+            }
+            Self::These(these) => match these.iter().find(|l| **l >= layers) {
+                Some(layer) => Err(format!(
+                    "layers: {layer} does not exist; the backbone has 0 … {}",
+                    layers - 1
+                )),
+                None => {
+                    let mut these = these.clone();
+                    these.sort_unstable();
+                    these.dedup();
+                    Ok(these)
+                }
+            },
+        }
+    }
+}
 
 /// The sites of `target_modules` (names of linear layers) in `layers`, from the input upwards.
 pub(crate) fn sites(
@@ -17,6 +58,15 @@ pub(crate) fn sites(
         .iter()
         .map(|m| m.parse())
         .collect::<Result<Vec<Projection>, _>>()?;
+    let known: Vec<Projection> = backbone.description.projections().collect();
+    if let Some(missing) = projections.iter().find(|p| !known.contains(p)) {
+        let names: Vec<_> = known.iter().map(|p| p.name()).collect();
+        return Err(format!(
+            "target_modules: '{missing}' is no linear layer of a {}; it has {}",
+            backbone.architecture.name(),
+            names.join(", ")
+        ));
+    }
     let mut sites: Vec<Site> = layers
         .resolve(backbone.layers)?
         .into_iter()

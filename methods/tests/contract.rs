@@ -30,6 +30,7 @@ fn backbone() -> Backbone {
         token_types: 2,
         activation: Activation::Gelu,
         epsilon: 1e-12,
+        description: backbone::Description::post_norm(2, HIDDEN),
     };
     let random = Backbone::random(config, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
     // Larger weights than a fresh model's: near-zero ones would hide differences.
@@ -85,6 +86,12 @@ fn build(resolved: &Resolved, backbone: &Backbone, seed: u64) -> Box<dyn PeftMet
             words: &Letters,
         })
         .unwrap()
+}
+
+/// A method as it is loaded from what another one ships.
+fn loaded(resolved: &Resolved, frozen: &Backbone, method: &dyn PeftMethod) -> Box<dyn PeftMethod> {
+    let shipped = method.shipped().unwrap().into_iter().collect();
+    resolved.load(frozen, shipped).unwrap()
 }
 
 /// Every method with its variants that compute something else.
@@ -339,15 +346,169 @@ fn restored_weights_give_the_same_bits() {
     for (case, resolved) in cases() {
         let method = build(&resolved, &frozen, 1);
         perturb(&*method);
-        let saved: BTreeMap<_, _> = method.shipped().unwrap().into_iter().collect();
-        let mut other = build(&resolved, &frozen, 2);
-        other.load(&saved).unwrap();
+        let other = loaded(&resolved, &frozen, &*method);
         assert_eq!(
             evaluated(&*method, &frozen, &examples()),
             evaluated(&*other, &frozen, &examples()),
             "{case}"
         );
     }
+}
+
+#[test]
+fn what_is_loaded_to_predict_is_frozen_and_so_is_all_that_it_computes() {
+    let frozen = backbone();
+    for (case, resolved) in cases() {
+        let method = build(&resolved, &frozen, 1);
+        let loaded = loaded(&resolved, &frozen, &*method);
+        assert!(loaded.vars().is_empty(), "{case}");
+        for (name, tensor) in loaded.parameters().tensors() {
+            assert!(!tensor.track_op(), "{case}: {name}");
+        }
+        if let Some(own) = loaded.backbone() {
+            for (name, tensor) in own.tensors() {
+                assert!(!tensor.track_op(), "{case}: {name}");
+            }
+        }
+        let rows = pooled(&*loaded, &frozen, &packed(&examples()), Phase::Eval);
+        assert!(!kernels::is_recorded(&rows), "{case}: a gradient is kept");
+        // Loaded once more, it ships the same.
+        let again: Vec<_> = loaded.shipped().unwrap();
+        for ((name, a), (other, b)) in method.shipped().unwrap().iter().zip(&again) {
+            assert_eq!(name, other, "{case}");
+            assert_eq!(flat_f32(a), flat_f32(b), "{case}: {name}");
+        }
+    }
+}
+
+fn flat_f32(t: &Tensor) -> Vec<f32> {
+    t.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+#[test]
+fn what_a_loaded_method_takes_in_memory_is_what_it_holds_to_predict() {
+    let frozen = backbone();
+    let (h, l) = (HIDDEN as u64, LAYERS as u64);
+    let of = |name: &str, more: &[(&str, &str)]| {
+        let resolved = resolve(name, more);
+        let method = build(&resolved, &frozen, 1);
+        methods::resident_bytes(&*loaded(&resolved, &frozen, &*method), &frozen)
+    };
+    // The tokens that the encoder made, not the encoder.
+    assert_eq!(of("p_tuning", &[]), 4 * 5 * h);
+    assert_eq!(of("p_tuning", &[("encoder", "lstm")]), 4 * 5 * h);
+    assert_eq!(
+        of("prefix_tuning", &[("reparametrisation", "mlp")]),
+        4 * 5 * 2 * l * h
+    );
+    assert_eq!(of("lora", &[]), 4 * l * 2 * 3 * 2 * h);
+    // With what was taken out of W.
+    assert_eq!(of("lora", &[("init", "pissa")]), 2 * of("lora", &[]));
+    // The two matrices that come out of each Kronecker sum as well.
+    let b = h / 4;
+    let raw = 2 * 2 * 2 + 2 * l * 3 * (h + b);
+    assert_eq!(of("compacter", &[]), 4 * (raw + 2 * l * 2 * h * b));
+    // A backbone of its own: all of it, or all but the pooler, which it shares.
+    let whole = 4 * frozen.parameters() as u64;
+    assert_eq!(of("random_features", &[]), whole + 4);
+    assert_eq!(of("full", &[]), whole - 4 * (h * h + h));
+    assert_eq!(of("head_only", &[]), 0);
+}
+
+#[test]
+fn loading_draws_and_factors_nothing() {
+    // Weights that no factorisation of another backbone could give are right all the same.
+    let frozen = backbone();
+    for init in ["pissa", "olora"] {
+        let resolved = resolve("lora", &[("init", init)]);
+        let method = build(&resolved, &frozen, 1);
+        perturb(&*method);
+        let before = evaluated(&*method, &frozen, &examples());
+        let shipped: BTreeMap<_, _> = method.shipped().unwrap().into_iter().collect();
+        // The columns of A and B in another sign, as another library's factorisation may have them.
+        let turned = shipped
+            .into_iter()
+            .map(|(name, t)| {
+                (
+                    name.clone(),
+                    if name.contains("start") {
+                        t.neg().unwrap()
+                    } else {
+                        t
+                    },
+                )
+            })
+            .collect();
+        let other = resolved.load(&frozen, turned).unwrap();
+        let d = largest_difference(&evaluated(&*other, &frozen, &examples()), &before);
+        assert!(d < 1e-6, "{init}: {d}");
+    }
+}
+
+#[test]
+fn weight_decay_pulls_towards_zero_only_what_is_neutral_there() {
+    let frozen = backbone();
+    for (case, resolved) in cases() {
+        let method = build(&resolved, &frozen, 1);
+        for (name, var) in method.vars() {
+            let training = method.parameters().training(&name).unwrap();
+            let spared = var.rank() == 1 || case.starts_with("ia3");
+            assert_eq!(training.decays, !spared, "{case}: {name}");
+        }
+    }
+    let plus = build(
+        &resolve("lora", &[("b_learning_rate_ratio", "16")]),
+        &frozen,
+        1,
+    );
+    let rate = |name| {
+        plus.parameters()
+            .training(name)
+            .unwrap()
+            .learning_rate_factor
+    };
+    assert_eq!(rate("encoder.0.query.lora_a"), 1.0);
+    assert_eq!(rate("encoder.0.query.lora_b"), 16.0);
+}
+
+#[test]
+fn a_combination_that_scales_and_adds_merges_to_what_it_computes() {
+    let frozen = backbone();
+    let parts = ["lora", "ia3", "dora", "bitfit"];
+    let mut compared = 0;
+    for a in parts {
+        for b in parts.into_iter().filter(|b| *b != a) {
+            // Both LoRA and DoRA have A and B.
+            if a.replace("dora", "lora") == b.replace("dora", "lora") {
+                continue;
+            }
+            let mut keys = serde_json::Map::new();
+            keys.insert("combine".into(), serde_json::json!([a, b]));
+            for part in [a, b] {
+                let modules = serde_json::json!(["query", "output"]);
+                if part != "bitfit" {
+                    keys.insert(format!("{part}.target_modules"), modules);
+                }
+                match part {
+                    "ia3" => drop(keys.insert(
+                        "ia3.feedforward_modules".into(),
+                        serde_json::json!(["output"]),
+                    )),
+                    "lora" | "dora" => drop(keys.insert(format!("{part}.rank"), 3.into())),
+                    _ => {}
+                }
+            }
+            let resolved = methods::resolve_values("mam", keys).unwrap();
+            let method = build(&resolved, &frozen, 1);
+            perturb(&*method);
+            let unmerged = evaluated(&*method, &frozen, &examples());
+            let merged = method.merge(&frozen).unwrap();
+            let d = largest_difference(&evaluated(&HeadOnly, &merged, &examples()), &unmerged);
+            assert!(d < 1e-5, "{a} + {b}: {d}");
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 10);
 }
 
 #[test]
@@ -363,9 +524,10 @@ fn a_missing_foreign_or_misshapen_tensor_is_refused_by_name() {
     let with = |f: &dyn Fn(&mut BTreeMap<String, Tensor>)| {
         let mut tensors = saved.clone();
         f(&mut tensors);
-        methods::restore(&method.vars(), &tensors)
-            .unwrap_err()
-            .to_string()
+        let restored = methods::restore(&method.vars(), &tensors).unwrap_err();
+        let loaded = resolve("lora", &[]).load(&frozen, tensors).err().unwrap();
+        assert_eq!(restored.to_string(), loaded.to_string());
+        loaded.to_string()
     };
     let missing = with(&|t| drop(t.remove(name)));
     assert!(
@@ -424,7 +586,7 @@ fn value(formula: &str, variables: &dyn Fn(&str) -> usize) -> usize {
 
 /// What the names in a registry entry's formula stand for.
 fn variable(name: &str, resolved: &Resolved, frozen: &Backbone) -> usize {
-    let config = resolved.config.as_object().unwrap();
+    let config = &resolved.config;
     let number = |key: &str| config[key].as_f64().unwrap();
     let h = frozen.config().hidden;
     match name {
@@ -449,19 +611,21 @@ fn count(method: &dyn PeftMethod) -> usize {
 }
 
 #[test]
-fn parameter_counts_equal_the_formulas_of_the_registry() {
+fn parameter_counts_equal_the_functions_and_the_formulas_of_the_registry() {
     let frozen = backbone();
     for entry in registry::ALL {
         let resolved = resolve(entry.name, &[]);
-        let expected = value(entry.parameters, &|name| variable(name, &resolved, &frozen));
-        let method = build(&resolved, &frozen, 1);
+        let documented = value(entry.parameters, &|name| variable(name, &resolved, &frozen));
+        let computed = resolved.parameters(&frozen).unwrap();
         assert_eq!(
-            count(&*method),
-            expected,
+            documented as f64, computed,
             "{}: {}",
-            entry.name,
-            entry.parameters
+            entry.name, entry.parameters
         );
+    }
+    for (case, resolved) in cases() {
+        let counted = count(&*build(&resolved, &frozen, 1)) as f64;
+        assert_eq!(resolved.parameters(&frozen).unwrap(), counted, "{case}");
     }
 }
 
@@ -515,12 +679,21 @@ fn what_is_shipped_is_what_is_trained_but_for_a_reparametrisation() {
         let method = build(&resolved, &frozen, 1);
         let names = |vars: Vec<(String, Var)>| vars.into_iter().map(|(n, _)| n).collect::<Vec<_>>();
         let shipped = method.shipped().unwrap();
+        let trained_names = names(method.vars());
         match case.as_str() {
             "prefix_tuning reparametrisation=mlp" => {
                 assert_eq!(shipped[0].1.dims(), [5, 2 * LAYERS * HIDDEN]);
             }
             c if c.starts_with("p_tuning") => assert_eq!(shipped[0].1.dims(), [5, HIDDEN]),
             "random_features" | "mam prefix_tuning.reparametrisation=mlp" => {}
+            // And what was taken out of W.
+            "lora init=pissa" | "lora init=olora" => {
+                let sent: Vec<_> = shipped.into_iter().map(|(n, _)| n).collect();
+                let (start, trained): (Vec<_>, Vec<_>) =
+                    sent.into_iter().partition(|n| n.contains(".start_"));
+                assert_eq!(start.len(), trained.len(), "{case}");
+                assert_eq!(trained, trained_names, "{case}");
+            }
             _ => {
                 let sent: Vec<_> = shipped.into_iter().map(|(n, _)| n).collect();
                 assert_eq!(sent, names(method.vars()), "{case}");
@@ -633,7 +806,7 @@ fn methods_combine_in_the_order_in_which_they_are_named() {
         }
         methods::resolve_values("mam", values)
     };
-    // The YAML's own keys are for its own parts.
+    // The YAML's keys of a part that is no longer named go with it.
     let refused = |parts: &str| {
         combined(parts)
             .and_then(|r| r.check(frozen.config()))
@@ -643,7 +816,10 @@ fn methods_combine_in_the_order_in_which_they_are_named() {
     for (parts, says) in [
         (r#"["prefix_tuning"]"#, "at least two"),
         (r#"["prefix_tuning", "adapter", "adapter"]"#, "named twice"),
-        (r#"["prefix_tuning", "adapters"]"#, "'adapter' is not among"),
+        (
+            r#"["prefix_tuning", "adapters"]"#,
+            "unknown method 'adapters'",
+        ),
         (
             r#"["prefix_tuning", "adapter", "lorra"]"#,
             "unknown method 'lorra'",
@@ -764,7 +940,22 @@ fn bad_values_are_refused_with_key_value_and_what_is_accepted() {
         ("lora", "layers", "[3]", "0 … 2"),
         ("lora", "dropout", "1.0", "below 1"),
         ("lora", "learning_rate", "0", "above 0"),
-        ("lora", "learning_rate", ".nan", "learning_rate"),
+        ("lora", "learning_rate", ".nan", "not a finite number"),
+        ("adapter", "scaling", ".nan", "not a finite number"),
+        ("p_tuning", "width", ".inf", "not a finite number"),
+        (
+            "lora",
+            "rank_pattern",
+            "{encoder.0.query: -.inf}",
+            "not a finite number",
+        ),
+        (
+            "lora",
+            "rank",
+            "[1]",
+            "rank: [1]: it is a list, expected a whole number",
+        ),
+        ("lora", "layers", "some", "all, or a list of layers"),
         ("adapter", "reduction_factor", "17", "0.125 to 16"),
         ("adapter", "reduction_factor", "1e-9", "0.125 to 16"),
         ("adapter", "placement", "middle", "houlsby"),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -53,6 +54,50 @@ pub enum Error {
         offline: bool,
     },
 
+    /// A file of certificates that cannot be used.
+    #[error("{name}: {} cannot be used: {problem}; name a file of certificates in PEM form", .file.display())]
+    Certificates {
+        /// What named it.
+        name: String,
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+
+    /// A pipe, a device, a socket or a folder where a file is wanted.
+    #[error("{} is {kind}; a regular file is needed", .file.display())]
+    NotAFile {
+        /// Its path.
+        file: PathBuf,
+        /// What it is.
+        kind: &'static str,
+    },
+
+    /// A file that is larger than anything of its kind.
+    #[error("{} has {bytes} bytes; at most {most} are read", .file.display())]
+    TooLarge {
+        /// The file.
+        file: PathBuf,
+        /// Its length.
+        bytes: u64,
+        /// The most that is read.
+        most: u64,
+    },
+
+    /// A link in a folder that may be a stranger's leads out of it.
+    #[error(
+        "{} is a link to {}, which is outside its folder; replace the link by the file itself",
+        .file.display(),
+        .target.display()
+    )]
+    LeadsOut {
+        /// The link.
+        file: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
+
     /// A file of a local folder is not there.
     #[error("{} does not exist; put the file there or correct the folder", .file.display())]
     Missing {
@@ -94,24 +139,73 @@ pub enum Error {
         actual: String,
     },
 
-    /// The hub answered with an error.
-    #[error("{url} answered {status}: {}", meaning(*.status))]
+    /// A server answered with an error.
+    #[error("{url} answered {status}: {}{}", meaning(*.status), asked_to_wait(*.wait))]
     Http {
         /// What was asked for.
         url: String,
         /// The HTTP status.
         status: u16,
+        /// How long the server wants to be left alone.
+        wait: Option<Duration>,
     },
 
-    /// The hub did not answer.
+    /// A server sent us somewhere we do not go.
+    #[error("{url} redirects {reason}; not followed")]
+    Redirect {
+        /// What was asked for.
+        url: String,
+        /// Where to, and why not.
+        reason: String,
+    },
+
+    /// A page for people where a file was wanted.
     #[error(
-        "{url} cannot be reached: {reason}; check the network, or point HF_ENDPOINT to a mirror"
+        "{url} gave a web page (HTML), not the file; nothing of it was kept. It may be the login page of your network, or \
+         of a repository that needs a token: open the address in a browser"
+    )]
+    WebPage {
+        /// What was asked for.
+        url: String,
+    },
+
+    /// A server's list cannot be read.
+    #[error("{url} gave no {wanted}: {problem}")]
+    Listing {
+        /// What was asked for.
+        url: String,
+        /// What should have come.
+        wanted: &'static str,
+        /// What came instead.
+        problem: String,
+    },
+
+    /// A server did not answer.
+    #[error(
+        "{url} cannot be reached: {reason}; check the network and the proxy, or name a mirror (HF_ENDPOINT for the hub, \
+         PIP_INDEX_URL for packages)"
     )]
     Unreachable {
         /// What was asked for.
         url: String,
         /// What happened.
         reason: String,
+    },
+
+    /// More bytes than there is room for.
+    #[error(
+        "{what} needs {needed} bytes and {} has {free} free; make room there, or set PEFTBENCH_CACHE to another folder",
+        .folder.display()
+    )]
+    NoRoom {
+        /// What was to be stored.
+        what: String,
+        /// Its length.
+        needed: u64,
+        /// Where.
+        folder: PathBuf,
+        /// What is free there.
+        free: u64,
     },
 
     /// The connection broke in the middle of a file, several times.
@@ -148,20 +242,54 @@ pub enum Error {
         reason: io::Error,
     },
 
-    /// There is no pip.
-    #[error("Python's pip is needed and none of {tried} runs; install Python 3 with pip")]
-    NoPip {
+    /// Nobody says where packages are.
+    #[error(
+        "no package index is known: none of {tried} runs, and PIP_INDEX_URL is not set; set it to the address of a package \
+         index (it ends in /simple), or install Python 3 with pip"
+    )]
+    NoIndex {
         /// The commands that were tried.
         tried: String,
     },
 
-    /// pip failed.
-    #[error("`{command}` failed:\n{message}")]
-    Pip {
-        /// The command.
-        command: String,
-        /// The end of what it said.
-        message: String,
+    /// An id of the hub that is none.
+    #[error("\"{text}\" is no id of the hub; accepted: {form}")]
+    Reference {
+        /// What was given.
+        text: String,
+        /// What is accepted.
+        form: &'static str,
+    },
+
+    /// A repository of the hub without the files that are needed.
+    #[error("{repo} on the Hugging Face hub cannot be used: {problem}")]
+    NoFiles {
+        /// The repository.
+        repo: String,
+        /// What is missing, and what to do.
+        problem: String,
+    },
+
+    /// pip's configuration cannot be used.
+    #[error("pip's configuration: {key}=\"{value}\": {problem}")]
+    PipConfiguration {
+        /// The key.
+        key: &'static str,
+        /// Its value, without credentials.
+        value: String,
+        /// What is wrong and what is accepted.
+        problem: String,
+    },
+
+    /// No index has the archive.
+    #[error("no package index has {package} with sha256 {sha256}:{}", list(.looked))]
+    NotInIndex {
+        /// Name and version.
+        package: String,
+        /// The archive's sha256.
+        sha256: String,
+        /// Each page, and what it has instead.
+        looked: Vec<String>,
     },
 
     /// An archive cannot be unpacked.
@@ -183,6 +311,18 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// A file that is missing in our own cache is not the user's to put there.
+    pub(crate) fn or_not_here(self, looked: &std::path::Path) -> Self {
+        match self {
+            Error::Missing { .. } => Error::NotHere {
+                looked: vec![looked.to_path_buf()],
+            },
+            error => error,
+        }
+    }
+}
+
 fn list<T: AsRef<str>>(items: impl IntoIterator<Item = T>) -> String {
     items
         .into_iter()
@@ -196,14 +336,20 @@ fn folders(paths: &[PathBuf]) -> String {
     names.join(" and ")
 }
 
+fn asked_to_wait(wait: Option<Duration>) -> String {
+    wait.map_or(String::new(), |wait| {
+        format!(" (it asks to wait {} s)", wait.as_secs())
+    })
+}
+
 fn meaning(status: u16) -> &'static str {
     match status {
         401 | 403 => {
-            "no such repository, or it needs a token or an accepted licence; correct the name, or set HF_TOKEN"
+            "no such place, or it needs credentials or an accepted licence; correct the name, or set HF_TOKEN"
         }
-        404 => "no such repository, revision or file; correct the YAML",
+        404 => "no such repository, revision or file; correct the name",
         429 => "too many requests; wait, or set HF_TOKEN",
-        500.. => "the hub has a problem; try again later, or point HF_ENDPOINT to a mirror",
-        _ => "not what a hub answers; check HF_ENDPOINT and the proxy",
+        500.. => "the server has a problem; try again later, or name a mirror (HF_ENDPOINT)",
+        _ => "not what a server of files answers; check HF_ENDPOINT and the proxy",
     }
 }

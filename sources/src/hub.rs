@@ -1,34 +1,28 @@
 //! Files of the Hugging Face hub: its cache, then the network.
 //!
 //! Looking things up is hf-hub's: [`Cache`] and [`Repo`] know the folders, the references and the token, and the addresses
-//! of both kinds of repositories. The transfer is our own, one `GET` through ureq, because hf-hub 0.5's
+//! of both kinds of repositories. The transfer is our own ([`crate::download`]), because hf-hub 0.5's
 //! - never looks at the length of what came, or at the status of a resumed answer (a server without ranges spoils the file),
 //! - leaves a bad file in the cache that Python shares, with no hash to notice it,
 //! - cannot be given timeouts, so an unreachable hub hangs,
 //! - ignores `HF_HUB_CACHE`, and does not find a commit in Python's cache (a commit has a snapshot, no reference).
+//!
+//! A file whose sha256 is known is whatever has that sha256. For any other the hub is asked each time it can be reached
+//! what the file is now, as Python's huggingface_hub does: its answer names the commit and an entity tag. A copy counts
+//! if it lies under that commit in Python's cache, or came to ours with that tag. All files of a source are of one commit.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use hf_hub::{Cache, Repo, RepoType};
-use ureq::config::RedirectAuthHeaders;
-use ureq::http::{Response, StatusCode};
-use ureq::{Agent, Body};
 
-use crate::fetch::{Bar, Fetcher, Network, Wanted, cannot_write};
-use crate::spec::{Expected, Hub, HubKind};
-use crate::verify::check_download;
+use crate::address::{Address, percent_encoded, without_secrets};
+use crate::download::Download;
+use crate::fetch::{Fetcher, Got, Network, Wanted, cannot_write};
+use crate::http::{Client, Facts, Ways, is_hex};
+use crate::spec::{Hub, HubKind};
+use crate::verify::Note;
 use crate::{Error, Result};
-
-/// Long enough for a slow network, short enough that nobody thinks the program hangs.
-const CONNECT: Duration = Duration::from_secs(10);
-/// The longest silence in the middle of an answer.
-const SILENCE: Duration = Duration::from_secs(30);
-/// How often a broken transfer is taken up again in one run.
-const TRIES: u32 = 4;
 
 impl Fetcher {
     pub(crate) fn hub_files(
@@ -37,48 +31,134 @@ impl Fetcher {
         hub: &Hub,
         wanted: &[Wanted<'_>],
         network: Network,
-    ) -> Result<BTreeMap<String, PathBuf>> {
-        let kind = match hub.kind {
-            HubKind::Dataset => RepoType::Dataset,
-            HubKind::Model => RepoType::Model,
+    ) -> Result<Got> {
+        let repo = repository(hub);
+        let pinned = wanted.iter().all(|file| file.expected.sha256.is_some());
+        let here = match self.all_here(&repo, wanted) {
+            Ok(here) => here,
+            Err(error) if network == Network::Off => return Err(error),
+            Err(_damaged) => None,
         };
-        let repo = Repo::with_revision(hub.repo.clone(), kind, hub.revision.clone());
-        let mut files = BTreeMap::new();
-        let mut complete = true;
-        for wanted in wanted {
-            match self.cached(&repo, wanted) {
-                Ok(Some(file)) => {
-                    files.insert(wanted.name.to_string(), file);
-                }
-                Ok(None) => complete &= wanted.optional,
-                Err(error) if network == Network::Off => return Err(error),
-                Err(_damaged) => complete = false,
-            }
-        }
-        if complete {
-            return Ok(files);
-        }
-        if network == Network::Off {
-            return Err(Error::NotHere {
+        match here {
+            Some(got) if pinned || self.settings.offline => Ok(got),
+            None if network == Network::Off => Err(Error::NotHere {
                 looked: vec![self.settings.hub_cache.clone(), self.own_hub()],
-            });
+            }),
+            Some(mut got) => match self.bring(what, &repo, wanted) {
+                // What is here is better than nothing, if it is said.
+                Err(error) if is_no_answer(&error) => {
+                    got.warnings.push(format!(
+                        "the copy on this machine is used, and whether the hub has a newer one is not known: {error}"
+                    ));
+                    Ok(got)
+                }
+                result => result,
+            },
+            None => self.bring(what, &repo, wanted),
         }
-        let _lock = self.lock()?;
+    }
+
+    /// All files as the hub has them now.
+    fn bring(&self, what: &str, repo: &Repo, wanted: &[Wanted<'_>]) -> Result<Got> {
+        let hub = Hubs::new(self)?;
+        let mut got = Got::default();
+        let mut at = repo.clone();
+        got.commit = is_hex(repo.revision(), 40).then(|| repo.revision().to_string());
         for wanted in wanted {
-            if files.contains_key(wanted.name) {
-                continue;
+            match self.file_from_hub(&hub, what, &at, wanted) {
+                Err(Error::Http { status: 404, .. }) if wanted.optional => {}
+                Err(error) => return Err(error),
+                Ok((file, commit)) => {
+                    got.files.insert(wanted.name.to_string(), file);
+                    // Whatever moves meanwhile: the other files are of the same commit.
+                    if let Some(commit) = commit.filter(|_| got.commit.is_none()) {
+                        at = at_commit(repo, &commit);
+                        got.commit = Some(commit);
+                    }
+                }
             }
-            // Another process may have brought it while we waited.
-            let file = match self.cached(&repo, wanted) {
-                Ok(Some(file)) => file,
-                _ => match self.download(what, &repo, wanted) {
-                    Err(Error::Http { status: 404, .. }) if wanted.optional => continue,
-                    result => result?,
-                },
-            };
-            files.insert(wanted.name.to_string(), file);
         }
-        Ok(files)
+        if let Some(commit) = &got.commit {
+            self.remember(repo, commit)?;
+        }
+        Ok(got)
+    }
+
+    /// One file, and the commit it belongs to, where the hub said so.
+    fn file_from_hub(
+        &self,
+        hub: &Hubs,
+        what: &str,
+        repo: &Repo,
+        wanted: &Wanted<'_>,
+    ) -> Result<(PathBuf, Option<String>)> {
+        let url = hub.file(repo, wanted.path);
+        let label = format!("{what}: {}", wanted.path);
+        let mut bar = None;
+        self.patiently(Some(&url.to_string()), |end| {
+            let copy = self.copies(repo, wanted).ok().flatten();
+            // Another process may have brought it while we waited.
+            if let (Some(copy), Some(_)) = (&copy, wanted.expected.sha256) {
+                return Ok(copy.clone());
+            }
+            // Worth asking before it is downloaded again.
+            if copy.is_some() {
+                let current = |facts: &Facts| self.current(repo, wanted, facts);
+                let answer = hub
+                    .client
+                    .get(&url, &[], |facts| current(facts).is_some())?;
+                if let Some(file) = current(&answer.facts) {
+                    return Ok((file, answer.facts.commit));
+                }
+            }
+            let part = with_end(&self.own_file(repo, wanted.path), ".part");
+            let folder = part.parent().unwrap_or(Path::new("."));
+            fs::create_dir_all(folder).map_err(|reason| cannot_write(folder, reason))?;
+            let download = Download {
+                client: &hub.client,
+                label: &label,
+                url: &url,
+                expected: wanted.expected,
+                part: &part,
+                end,
+            };
+            let facts = download.attempt(self, &mut bar)?;
+            let at = match &facts.commit {
+                Some(commit) if !is_hex(repo.revision(), 40) => &at_commit(repo, commit),
+                _ => repo,
+            };
+            let file = self.own_file(at, wanted.path);
+            download.finish(&file)?;
+            // The notes hold the file's path, so they are made after it has its name.
+            self.verify(&file, wanted.expected)?;
+            if let Some(note) = self.tag_note(&file, &facts) {
+                note.keep();
+            }
+            Ok((file, facts.commit))
+        })
+    }
+
+    /// The copy on this machine that is what the hub has now.
+    fn current(&self, repo: &Repo, wanted: &Wanted<'_>, facts: &Facts) -> Option<PathBuf> {
+        let theirs = Cache::new(self.settings.hub_cache.clone());
+        let commit = facts.commit.as_ref()?;
+        let repo = at_commit(repo, commit);
+        let python = theirs
+            .repo(repo.clone())
+            .pointer_path(commit)
+            .join(wanted.path);
+        if crate::verify::regular(&python).is_ok() {
+            return Some(python);
+        }
+        let own = self.own_file(&repo, wanted.path);
+        self.tag_note(&own, facts)?.holds().then_some(own)
+    }
+
+    /// "This file came with this tag and has not changed since."
+    fn tag_note(&self, file: &Path, facts: &Facts) -> Option<Note> {
+        let metadata = crate::verify::regular(file).ok()?;
+        let tag = format!("etag {}", facts.etag.as_ref()?);
+        Note::new(file, &metadata, &tag, &self.settings.cache.join("tags"))
     }
 
     fn own_hub(&self) -> PathBuf {
@@ -90,249 +170,167 @@ impl Fetcher {
         own.pointer_path(repo.revision()).join(path)
     }
 
-    /// The first good copy on this machine; an error only when all copies are bad.
-    fn cached(&self, repo: &Repo, wanted: &Wanted<'_>) -> Result<Option<PathBuf>> {
+    /// Writes down which commit a branch is, as Python does in its own cache.
+    pub(crate) fn remember(&self, repo: &Repo, commit: &str) -> Result<()> {
+        if repo.revision() == commit {
+            return Ok(());
+        }
+        let folder = self.own_hub().join(repo.folder_name()).join("refs");
+        let file = folder.join(repo.revision());
+        let write = || {
+            let folder = file.parent().unwrap_or(&folder);
+            fs::create_dir_all(folder)?;
+            let new = tempfile::NamedTempFile::new_in(folder)?;
+            fs::write(new.path(), commit)?;
+            new.persist(&file).map_err(|error| error.error)
+        };
+        write().map_err(|reason| cannot_write(&file, reason))?;
+        Ok(())
+    }
+
+    /// The commit that a branch was when it was last looked at, by us or by Python.
+    pub(crate) fn remembered(&self, repo: &Repo) -> Vec<(PathBuf, String)> {
+        let caches = [self.settings.hub_cache.clone(), self.own_hub()];
+        let read = |cache: PathBuf| {
+            let file = cache
+                .join(repo.folder_name())
+                .join("refs")
+                .join(repo.revision());
+            let commit = fs::read_to_string(file).ok()?.trim().to_string();
+            is_hex(&commit, 40).then_some((cache, commit))
+        };
+        caches.into_iter().filter_map(read).collect()
+    }
+
+    /// All files on this machine, of one commit where they have no hash; nothing when one is missing.
+    fn all_here(&self, repo: &Repo, wanted: &[Wanted<'_>]) -> Result<Option<Got>> {
+        let mut got = Got::default();
+        let mut commits: Vec<Option<String>> = Vec::new();
+        for wanted in wanted {
+            match self.copies(repo, wanted)? {
+                Some((file, commit)) => {
+                    got.files.insert(wanted.name.to_string(), file);
+                    commits.push(commit);
+                }
+                None if wanted.optional => {}
+                None => return Ok(None),
+            }
+        }
+        commits.dedup();
+        let pinned = wanted.iter().all(|file| file.expected.sha256.is_some());
+        match commits.as_slice() {
+            [one] => got.commit = one.clone(),
+            _ if !pinned => return Ok(None),
+            _ => {}
+        }
+        Ok(Some(got))
+    }
+
+    /// The first good copy on this machine, with its commit; an error only when all copies are bad.
+    fn copies(
+        &self,
+        repo: &Repo,
+        wanted: &Wanted<'_>,
+    ) -> Result<Option<(PathBuf, Option<String>)>> {
         let theirs = Cache::new(self.settings.hub_cache.clone()).repo(repo.clone());
-        let candidates = [
-            // A branch or tag: a reference names the commit.
-            theirs.get(wanted.path),
-            // A commit.
-            Some(theirs.pointer_path(repo.revision()).join(wanted.path)),
-            Some(self.own_file(repo, wanted.path)),
-        ];
+        let named = is_hex(repo.revision(), 40).then(|| repo.revision().to_string());
+        let mut candidates: Vec<(PathBuf, Option<String>)> = self
+            .remembered(repo)
+            .into_iter()
+            .map(|(cache, commit)| {
+                let folder = Cache::new(cache).repo(repo.clone()).pointer_path(&commit);
+                (folder.join(wanted.path), Some(commit))
+            })
+            .collect();
+        candidates.push((
+            theirs.pointer_path(repo.revision()).join(wanted.path),
+            named.clone(),
+        ));
+        candidates.push((self.own_file(repo, wanted.path), named));
         let mut damaged = None;
-        for file in candidates.into_iter().flatten() {
+        for (file, commit) in candidates {
             match self.verify(&file, wanted.expected) {
-                Ok(()) => return Ok(Some(file)),
+                Ok(()) => return Ok(Some((file, commit))),
                 Err(Error::Missing { .. }) => {}
                 Err(error) => damaged = damaged.or(Some(error)),
             }
         }
         damaged.map_or(Ok(None), Err)
     }
+}
 
-    /// Downloads one file into our cache. Needs the lock.
-    fn download(&self, what: &str, repo: &Repo, wanted: &Wanted<'_>) -> Result<PathBuf> {
-        let url = format!(
-            "{}/{}/resolve/{}/{}",
-            self.settings.endpoint,
+/// The hub's addresses, and who may ask there.
+pub(crate) struct Hubs {
+    pub client: Client,
+    pub endpoint: Address,
+}
+
+impl Hubs {
+    pub fn new(fetcher: &Fetcher) -> Result<Self> {
+        let settings = &fetcher.settings;
+        let endpoint = Address::parse(&settings.endpoint).ok_or_else(|| Error::Environment {
+            name: "HF_ENDPOINT",
+            value: without_secrets(&settings.endpoint),
+            problem: "is no address; write https://host or http://host:port".into(),
+        })?;
+        let certificates = settings.certificates.as_ref();
+        let ways = Ways {
+            certificates: certificates.map(|(name, file)| (name.as_str(), file.as_path())),
+            ..Ways::default()
+        };
+        // As in Python, what stands in the address goes before the token.
+        let secret = endpoint
+            .authorization()
+            .or_else(|| Some(format!("Bearer {}", settings.token.as_ref()?)));
+        Ok(Self {
+            client: Client::new(&settings.patience, &ways)?.with_secret(&endpoint, secret),
+            endpoint,
+        })
+    }
+
+    fn file(&self, repo: &Repo, path: &str) -> Address {
+        self.endpoint.below(&format!(
+            "{}/resolve/{}/{}",
             repo.url(),
-            repo.url_revision(),
-            percent_encoded(wanted.path)
-        );
-        let file = self.own_file(repo, wanted.path);
-        let mut part = file.clone().into_os_string();
-        part.push(".part");
-        let part = PathBuf::from(part);
-        let folder = file.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder).map_err(|reason| cannot_write(folder, reason))?;
-
-        // Without a hash nobody would notice if the rest came from another file than the beginning.
-        if wanted.expected.sha256.is_none() {
-            remove(&part)?;
-        }
-        let label = format!("{what}: {}", wanted.path);
-        let resumed = length(&part) > 0;
-        let mut result = self.transfer_and_check(&label, &url, &part, wanted.expected);
-        if resumed && matches!(result, Err(Error::BadDownload { .. })) {
-            result = self.transfer_and_check(&label, &url, &part, wanted.expected);
-        }
-        result?;
-        fs::rename(&part, &file).map_err(|reason| cannot_write(&file, reason))?;
-        // The note about a verified file holds its path, so this is after the rename.
-        self.verify(&file, wanted.expected)?;
-        Ok(file)
-    }
-
-    /// Fills `part`, or removes it if it is not what is expected.
-    fn transfer_and_check(
-        &self,
-        label: &str,
-        url: &str,
-        part: &Path,
-        expected: Expected<'_>,
-    ) -> Result<()> {
-        let checked = self
-            .transfer(label, url, part, expected.bytes)
-            .and_then(|()| match expected.sha256 {
-                Some(sha256) => check_download(url, part, sha256),
-                None => Ok(()),
-            });
-        if matches!(checked, Err(Error::BadDownload { .. })) {
-            remove(part)?;
-        }
-        checked
-    }
-
-    /// Requests the file, and its rest again each time the connection breaks.
-    fn transfer(&self, label: &str, url: &str, part: &Path, bytes: Option<u64>) -> Result<()> {
-        let agent = self.agent();
-        let mut bar = None;
-        for tried in 1.. {
-            match self.request(&agent, label, url, part, bytes, &mut bar) {
-                Err(Error::Interrupted { .. }) if tried < TRIES => {
-                    std::thread::sleep(Duration::from_millis(200));
-                }
-                result => return result,
-            }
-        }
-        Ok(())
-    }
-
-    fn agent(&self) -> Agent {
-        Agent::config_builder()
-            .user_agent(concat!("peftbench/", env!("CARGO_PKG_VERSION")))
-            // Packed bytes would make lengths and ranges mean something else.
-            .accept_encoding("identity")
-            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
-            .http_status_as_error(false)
-            .timeout_resolve(Some(CONNECT))
-            .timeout_connect(Some(CONNECT))
-            .timeout_recv_response(Some(SILENCE))
-            .timeout_per_read(Some(SILENCE))
-            .build()
-            .into()
-    }
-
-    /// One `GET`, from where `part` ends.
-    fn request<'a>(
-        &'a self,
-        agent: &Agent,
-        label: &str,
-        url: &str,
-        part: &Path,
-        bytes: Option<u64>,
-        bar: &mut Option<Bar<'a>>,
-    ) -> Result<()> {
-        let mut at = length(part);
-        let mut request = agent.get(url);
-        if let Some(token) = &self.settings.token {
-            request = request.header("Authorization", format!("Bearer {token}"));
-        }
-        if at > 0 {
-            request = request.header("Range", format!("bytes={at}-"));
-        }
-        let response = request.call().map_err(|error| Error::Unreachable {
-            url: url.into(),
-            reason: error.to_string(),
-        })?;
-        let total = match response.status() {
-            StatusCode::OK => {
-                at = 0;
-                header_number(&response, "content-length")
-            }
-            StatusCode::PARTIAL_CONTENT if range_start(&response) == Some(at) => {
-                header_number(&response, "content-length").map(|rest| at + rest)
-            }
-            // The part is as long as the file or longer, or the answer is another range: begin again.
-            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if at > 0 => {
-                remove(part)?;
-                return Err(Error::Interrupted {
-                    url: url.into(),
-                    got: 0,
-                    reason: "the rest was refused".into(),
-                });
-            }
-            status => {
-                return Err(Error::Http {
-                    url: url.into(),
-                    status: status.as_u16(),
-                });
-            }
-        };
-        if let (Some(bytes), Some(total)) = (bytes, total)
-            && bytes != total
-        {
-            return Err(Error::BadDownload {
-                url: url.into(),
-                expected: format!("{bytes} bytes"),
-                actual: format!("{total} bytes"),
-            });
-        }
-
-        let mut file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(part)
-            .and_then(|file| file.set_len(at).map(|()| file))
-            .map_err(|reason| cannot_write(part, reason))?;
-        let bar = bar.get_or_insert_with(|| self.bar(label, total.or(bytes)));
-        bar.reach(at);
-        let mut body = response.into_body().into_reader();
-        let broken = copy(&mut body, &mut file, part, |more| {
-            at += more;
-            bar.reach(at);
-        })?;
-        let reason = match broken {
-            Some(error) => error.to_string(),
-            None if total.or(bytes).is_some_and(|total| at != total) => "it ended early".into(),
-            None => {
-                return file.sync_all().map_err(|reason| cannot_write(part, reason));
-            }
-        };
-        Err(Error::Interrupted {
-            url: url.into(),
-            got: at,
-            reason,
-        })
+            percent_encoded(repo.revision()).replace('/', "%2F"),
+            percent_encoded(path)
+        ))
     }
 }
 
-/// Copies until the end or until the network fails; that failure is returned as a value, our disk's as an error.
-fn copy(
-    from: &mut impl Read,
-    to: &mut File,
-    name: &Path,
-    mut count: impl FnMut(u64),
-) -> Result<Option<io::Error>> {
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) => return Ok(None),
-            Ok(n) => {
-                to.write_all(&buffer[..n])
-                    .map_err(|reason| cannot_write(name, reason))?;
-                count(n as u64);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Ok(Some(error)),
-        }
+pub(crate) fn repository(hub: &Hub) -> Repo {
+    let kind = match hub.kind {
+        HubKind::Dataset => RepoType::Dataset,
+        HubKind::Model => RepoType::Model,
+    };
+    Repo::with_revision(hub.repo.clone(), kind, hub.revision.clone())
+}
+
+/// The same repository at a commit.
+fn at_commit(repo: &Repo, commit: &str) -> Repo {
+    let (id, kind) = match repo.url().strip_prefix("datasets/") {
+        Some(id) => (id.to_string(), RepoType::Dataset),
+        None => (repo.url(), RepoType::Model),
+    };
+    Repo::with_revision(id, kind, commit.to_string())
+}
+
+/// Whether the hub could not be asked at all; it may say something else tomorrow.
+pub(crate) fn is_no_answer(error: &Error) -> bool {
+    match error {
+        Error::Http { status, .. } => matches!(status, 408 | 429 | 500..),
+        Error::Unreachable { .. }
+        | Error::Interrupted { .. }
+        | Error::Redirect { .. }
+        | Error::WebPage { .. }
+        | Error::Listing { .. }
+        | Error::BadDownload { .. } => true,
+        _ => false,
     }
 }
 
-fn header<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a str> {
-    response.headers().get(name)?.to_str().ok()
-}
-
-fn header_number(response: &Response<Body>, name: &str) -> Option<u64> {
-    header(response, name)?.trim().parse().ok()
-}
-
-/// `5` of `Content-Range: bytes 5-9/10`.
-fn range_start(response: &Response<Body>) -> Option<u64> {
-    let range = header(response, "content-range")?.strip_prefix("bytes ")?;
-    range.split('-').next()?.trim().parse().ok()
-}
-
-fn length(file: &Path) -> u64 {
-    fs::metadata(file).map_or(0, |metadata| metadata.len())
-}
-
-fn remove(file: &Path) -> Result<()> {
-    match fs::remove_file(file) {
-        Err(reason) if reason.kind() != io::ErrorKind::NotFound => Err(cannot_write(file, reason)),
-        _ => Ok(()),
-    }
-}
-
-/// A path for an address: everything but letters, digits and `-_.~/` as `%XX`.
-fn percent_encoded(path: &str) -> String {
-    path.bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
-                char::from(byte).to_string()
-            }
-            _ => format!("%{byte:02X}"),
-        })
-        .collect()
+fn with_end(file: &Path, end: &str) -> PathBuf {
+    let mut name = file.as_os_str().to_os_string();
+    name.push(end);
+    name.into()
 }

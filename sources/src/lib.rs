@@ -31,25 +31,42 @@
 //! - A file with another length or sha256 than its YAML says is never handed out. A bad download is removed; a bad file
 //!   in our own cache is fetched again; a bad file elsewhere (a user's folder, the Hugging Face cache) is left alone and
 //!   named in [`Fetched::warnings`].
+//! - A file of the hub without a sha256 is asked for each time the hub can be reached; [`Fetched::commit`] says of which
+//!   commit the files are. Where the hub gives no answer the copy is used, and [`Fetched::warnings`] says so.
 //! - A file that was verified once is not read again until its length or modification time changes. The notes about that
 //!   live in our own cache, because the Hugging Face cache may be read-only.
-//! - Several processes may fetch at once: whoever fills the cache holds a lock, and a file gets its name by one rename.
-//! - Offline (`--offline` or `HF_HUB_OFFLINE=1`) nothing touches the network, pip included.
+//! - Several processes may fetch at once: whoever brings a file holds a lock for it, not while it waits for a server, and
+//!   a file gets its name by one rename.
+//! - Nothing of a package runs, and nothing of an archive is written but the file that is wanted.
+//! - Offline (`--offline` or `HF_HUB_OFFLINE=1`) nothing touches the network, and pip is not asked.
+//!
+//! What is trusted and what is not, with the tests that hold it: `docs/SECURITY.md`.
 //!
 //! # Our cache
 //! `PEFTBENCH_CACHE`, else `XDG_CACHE_HOME/peftbench`, else `~/.cache/peftbench`:
-//! `hub/` (laid out as the Hugging Face cache), `packages/NAME-VERSION-HASH/` (unpacked), `verified/` (notes), `lock`.
+//! `hub/` (laid out as the Hugging Face cache), `packages/NAME-VERSION-HASH/` (files of packages), `joined/` (files out of
+//! parts), `verified/` and `tags/` (notes), `locks/`.
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod address;
+mod archive;
+mod download;
 mod error;
 mod fetch;
+mod http;
 mod hub;
+mod index;
 mod package;
+mod repository;
 mod settings;
 mod spec;
 mod verify;
 
 pub use error::{Error, Result};
 pub use fetch::{Fetched, Fetcher, Progress};
-pub use settings::Settings;
+pub use index::Index;
+pub use repository::{HubData, HubModel, Reference};
+pub use settings::{Patience, Settings};
 pub use spec::{FileSpec, Hub, HubKind, Package, PackageKind, PathPlace, Place, Source};
+pub use verify::{check_folder, inside, read_whole, regular};

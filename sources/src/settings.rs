@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use hf_hub::Cache;
 
+use crate::address::{Address, without_secrets};
+use crate::index::Index;
 use crate::{Error, Result};
 
 /// Where a [`crate::Fetcher`] keeps files and whom it may ask.
@@ -14,21 +17,68 @@ pub struct Settings {
     pub cache: PathBuf,
     /// The `hub` folder of the Hugging Face cache; only read.
     pub hub_cache: PathBuf,
-    /// The hub, without a slash at the end.
+    /// The hub, without a slash at the end. Credentials in it are sent to it and shown to nobody.
     pub endpoint: String,
-    /// Sent to the hub, and to no other host.
+    /// Sent to the scheme, host and port of the hub, and to no other.
     pub token: Option<String>,
+    /// A file or folder of certificates in place of the built-in ones, and the variable that names it.
+    pub certificates: Option<(String, PathBuf)>,
+    /// Where packages are; without it pip is asked for its configuration.
+    pub index: Option<Index>,
+    /// How long the network is waited for.
+    pub patience: Patience,
     /// Never touch the network.
     pub offline: bool,
-    /// Environment variables for pip, on top of the inherited ones.
+    /// Environment variables for pip, which is asked for its configuration only, on top of the inherited ones.
     pub pip_environment: BTreeMap<String, String>,
+}
+
+/// How long the network is waited for, and how much is taken from it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Patience {
+    /// For a name or a connection.
+    pub connect: Duration,
+    /// The longest silence in the middle of an answer.
+    pub silence: Duration,
+    /// Over this long …
+    pub window: Duration,
+    /// … at least so many bytes per second have to come.
+    pub slowest: u64,
+    /// For one file, with all its tries.
+    pub whole: Duration,
+    /// How often a file is asked for.
+    pub tries: u32,
+    /// Before the second try; doubled before each further one.
+    pub pause: Duration,
+    /// A server that asks for a longer pause is not waited for.
+    pub longest_pause: Duration,
+    /// The most bytes of a file whose length nobody declares.
+    pub undeclared: u64,
+}
+
+impl Default for Patience {
+    /// Long enough for a slow network, short enough that nobody thinks the program hangs.
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            silence: Duration::from_secs(30),
+            window: Duration::from_secs(60),
+            slowest: 1024,
+            whole: Duration::from_secs(6 * 3600),
+            tries: 5,
+            pause: Duration::from_secs(1),
+            longest_pause: Duration::from_secs(60),
+            undeclared: 1 << 30,
+        }
+    }
 }
 
 impl Settings {
     /// Reads the environment; `offline` is the command line's wish.
     ///
-    /// `PEFTBENCH_CACHE`, `XDG_CACHE_HOME`, `HF_HUB_CACHE`, `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH` and
-    /// `HF_HUB_OFFLINE` mean what they mean to Python's huggingface_hub; an empty variable counts as unset.
+    /// `PEFTBENCH_CACHE`, `XDG_CACHE_HOME`, `HF_HUB_CACHE`, `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`,
+    /// `HF_HUB_OFFLINE`, `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE` and `SSL_CERT_FILE` mean what they mean to Python's
+    /// huggingface_hub; an empty variable counts as unset.
     ///
     /// # Errors
     /// [`Error::Environment`] for an `HF_ENDPOINT` that is no address, or when there is no home folder to put a cache in.
@@ -68,10 +118,10 @@ impl Settings {
         };
 
         let endpoint = get("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
-        if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
+        if Address::parse(&endpoint).is_none() {
             return Err(Error::Environment {
                 name: "HF_ENDPOINT",
-                value: endpoint,
+                value: without_secrets(&endpoint),
                 problem: "is no address; write https://host or http://host:port".into(),
             });
         }
@@ -85,6 +135,10 @@ impl Settings {
             .map(|token| token.trim().to_string())
             .filter(|token| !token.is_empty());
 
+        let certificates = ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"]
+            .into_iter()
+            .find_map(|name| Some((name.to_string(), path(name)?)));
+
         let hub_offline = get("HF_HUB_OFFLINE").is_some_and(|value| {
             matches!(value.to_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE")
         });
@@ -93,6 +147,9 @@ impl Settings {
             hub_cache,
             endpoint: endpoint.trim_end_matches('/').to_string(),
             token,
+            certificates,
+            index: None,
+            patience: Patience::default(),
             offline: offline || hub_offline,
             pip_environment: BTreeMap::new(),
         })

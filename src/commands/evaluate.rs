@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result};
-use datasets::Split;
+use datasets::{Example, Split};
 
 use crate::{
+    labels,
     plan::DataChoice,
     prepare::{Files, LoadedBackbone, LoadedData},
     train::trainer::{Model, metrics_of},
@@ -59,26 +60,11 @@ fn measured(
 ) -> Result<(BTreeMap<String, f64>, usize)> {
     let task = weights::load(folder, loaded)?;
     let dataset = &data.dataset;
-    // Foreign folders often have numbers only: then the data set's order is the meaning.
-    let numbered = crate::formats::are_anonymous(&task.config.labels)
-        && task.config.labels.len() == dataset.labels.len();
-    if numbered && dataset.labels != task.config.labels {
-        eprintln!(
-            "note: {} has no names for its {} classes; taken in the order of '{}': {}",
-            folder.display(),
-            dataset.labels.len(),
-            dataset.name,
-            dataset.labels.join(", ")
-        );
+    let classes = labels::matched(&task.config.labels, &dataset.labels)
+        .with_context(|| format!("{} on '{}'", folder.display(), dataset.name))?;
+    if let Some(note) = &classes.note {
+        eprintln!("note: {}: {note}", folder.display());
     }
-    anyhow::ensure!(
-        numbered || dataset.labels == task.config.labels,
-        "{}: trained for the labels {}, but '{}' has {}",
-        folder.display(),
-        task.config.labels.join(", "),
-        dataset.name,
-        dataset.labels.join(", ")
-    );
     let examples = dataset.split(split);
     anyhow::ensure!(
         examples.iter().all(|e| e.label.is_some()) && !examples.is_empty(),
@@ -86,18 +72,29 @@ fn measured(
         dataset.name,
         split.name()
     );
+    let text = |text: &str| datasets::text_of(text, task.config.strip).to_owned();
+    let examples: Vec<Example> = examples
+        .iter()
+        .map(|e| Example {
+            text: text(&e.text),
+            pair: e.pair.as_deref().map(text),
+            label: e.label,
+        })
+        .collect();
     let encoded = loaded
         .tokenizer
-        .encode_cached(examples, task.config.max_tokens, cache)?;
+        .encode_cached(&examples, task.config.max_tokens, cache)?;
     let model = Model {
         backbone: &loaded.backbone,
         method: &*task.method,
         head: &task.head,
     };
     let logits = model.all_logits(&encoded).context("evaluating")?;
+    // In the order of the data's classes, those that only the classifier knows after them.
+    let logits: Vec<Vec<f32>> = logits.iter().map(|row| classes.in_order(row)).collect();
     let labels: Vec<u32> = (0..encoded.len()).map(|i| encoded.label(i)).collect();
     Ok((
-        metrics_of(&dataset.metrics, &labels, &logits, dataset.labels.len()),
+        metrics_of(&dataset.metrics, &labels, &logits, task.config.labels.len()),
         labels.len(),
     ))
 }

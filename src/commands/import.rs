@@ -2,9 +2,9 @@
 
 use std::{path::Path, process::ExitCode};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
-use crate::{folders, prepare::Files, weights};
+use crate::{folders, labels, prepare::Files, weights};
 
 /// `import`.
 ///
@@ -25,14 +25,12 @@ pub fn import(
     if let Some(backbone) = backbone {
         task.config.backbone = backbone.to_owned();
     }
-    if let Some(labels) = labels {
-        let count = task.config.labels.len();
-        ensure!(
-            labels.len() == count,
-            "--labels {}: the classifier has {count} classes",
-            labels.join(",")
-        );
-        task.config.labels = labels.to_owned();
+    if let Some(names) = labels {
+        let (names, note) = labels::renamed(&task.config.labels, names)?;
+        if let Some(note) = note {
+            eprintln!("note: {note}");
+        }
+        task.config.labels = names;
     }
     weights::save(out, &task.config, &*task.method, &task.head)?;
     say!("{}", out.display())?;

@@ -27,7 +27,6 @@ use crate::{
     },
     plan::DataChoice,
     prepare::{Files, LoadedBackbone},
-    task_library::resident_bytes,
     weights::{self, Task},
 };
 
@@ -46,10 +45,8 @@ pub struct Asked {
     pub lengths: Vec<usize>,
     /// The data set whose validation sentences are timed too; that of the first weights where absent.
     pub dataset: Option<String>,
-    /// Text columns of a file.
-    pub text_columns: Vec<String>,
-    /// Label column of a file.
-    pub label_column: Option<String>,
+    /// How a file is read.
+    pub options: datasets::FileOptions,
     /// Whether texts of fixed length only are timed.
     pub no_sentences: bool,
     /// Seconds for each batch size and length.
@@ -211,8 +208,7 @@ fn sentences(
             .dataset
             .clone()
             .unwrap_or_else(|| task.config.dataset.clone()),
-        text_columns: asked.text_columns.clone(),
-        label_column: asked.label_column.clone(),
+        options: asked.options.clone(),
         stand_in: false,
         stand_in_for: None,
     })?;
@@ -235,7 +231,7 @@ fn show(
     let memory = |m: &Measured| -> Result<(u64, u64)> {
         Ok((
             crate::task_library::weights_bytes(&m.folder)?,
-            resident_bytes(&*m.task.method, &m.task.head),
+            m.task.resident_bytes(&m.backbone),
         ))
     };
     if as_json {

@@ -1,20 +1,22 @@
 //! `predict`: rows in, labels out, with saved weights of one task or of many.
 //!
-//! Rows are read by a thread of their own, so a pass takes all rows that have come while the last one was computed:
-//! a slow writer gets its answers at once, a fast one gets full batches, and only a few hundred rows are in memory.
+//! Rows are read as for training, from JSONL, CSV, TSV, parquet or lines of text, and their further columns come back with
+//! the answer. They are read by a thread of their own, so a pass takes all rows that have come while the last one was
+//! computed: a slow writer gets its answers at once, a fast one gets full batches, and only a few hundred rows are in
+//! memory.
 
 use std::{
     collections::BTreeMap,
-    fs::File,
-    io::{self, BufRead, BufReader, BufWriter, Read, Write},
+    io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
     sync::mpsc::{Receiver, sync_channel},
     thread,
 };
 
-use anyhow::{Context, Result, bail};
-use serde::{Deserialize, Serialize};
+use anyhow::{Result, anyhow, bail};
+use datasets::{FileOptions, RowError, RowOptions, Rows};
+use serde_json::{Map, Value};
 
 use crate::{
     exit,
@@ -27,6 +29,16 @@ use crate::{
 const CHUNK: usize = 512;
 /// Name of the only task where there is one.
 const ONLY: &str = "";
+/// Keys of an answer; a column of the same name comes back as `input_NAME`.
+const ANSWER: [&str; 7] = [
+    "task",
+    "label",
+    "probability",
+    "probabilities",
+    "logits",
+    "line",
+    "error",
+];
 
 /// Which weights answer.
 pub enum Weights {
@@ -36,42 +48,42 @@ pub enum Weights {
     Many(PathBuf),
 }
 
-/// A row as it is written; the task's name is needed where there are many.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line {
-    task: Option<String>,
-    text: String,
-    pair: Option<String>,
+/// How answers are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum AnswerFormat {
+    /// An object per line: further columns, label, probabilities, logits.
+    #[default]
+    Jsonl,
+    /// A table: further columns, label and its probability.
+    Csv,
 }
 
-/// A row as it is answered.
-#[derive(Serialize)]
-struct Answer<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    task: Option<&'a str>,
-    #[serde(flatten)]
-    reply: Reply<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Reply<'a> {
-    Predicted(&'a Prediction),
-    Refused { line: usize, error: String },
+/// Where the rows are, and what of them is read.
+pub struct Input<'a> {
+    /// The file, or `-` for standard input.
+    pub path: &'a Path,
+    /// Columns, separator, quote and encoding; without columns `text` and, where there is one, `pair`.
+    pub options: FileOptions,
+    /// The column of the second text.
+    pub pair_column: Option<String>,
 }
 
 /// `predict`.
 ///
 /// # Errors
-/// If weights or backbone are not found; with `--weights`, on the first row that cannot be answered, naming its line. With
-/// `--tasks` such a row is answered with an error and the exit code is 1.
+/// If weights or backbone are not found, or the input cannot be read; with `--weights`, on the first row that cannot be
+/// answered, naming its line. With `--tasks` such a row is answered with an error and the exit code is 1.
 pub fn predict(
     weights: &Weights,
-    input: &Path,
+    input: &Input,
+    format: AnswerFormat,
     backbone: Option<&str>,
     offline: bool,
 ) -> Result<ExitCode> {
+    let columns = Columns::of(input, matches!(weights, Weights::Many(_)))?;
+    let name = input.path.display().to_string();
+    // Before the weights are loaded: a wrong file is told at once.
+    let rows = open(input, &columns)?;
     let (library, many) = match weights {
         Weights::One(folder) => {
             let config = weights::read_config(folder)?;
@@ -87,35 +99,36 @@ pub fn predict(
             (library, Some(unusable))
         }
     };
-    let name = input.display().to_string();
-    let source: Box<dyn Read + Send> = if name == "-" {
-        Box::new(io::stdin())
-    } else {
-        Box::new(File::open(input).with_context(|| name.clone())?)
-    };
-    let lines = read_lines(source);
+    let unit = rows.unit();
+    let mut answers = Answers::new(format, many.is_some(), rows.header(), &columns);
+    let incoming = read_ahead(rows);
     let mut out = BufWriter::new(io::stdout().lock());
     let (mut refused, mut answered) = (0usize, 0usize);
-    while let Some(chunk) = take(&lines, CHUNK) {
+    while let Some(chunk) = take(&incoming, CHUNK) {
         // Where a row goes: to the library, or straight to its error.
         let mut rows = Vec::new();
         let mut places = Vec::with_capacity(chunk.len());
-        for (number, line) in chunk {
-            let line = line.with_context(|| name.clone())?;
-            if line.iter().all(u8::is_ascii_whitespace) {
-                continue;
-            }
-            match parse(&line, many.as_ref()) {
+        for row in chunk {
+            let (place, fields, row) = match row {
                 Ok(row) => {
-                    places.push((number, Ok(rows.len())));
-                    rows.push(row);
+                    let (fields, taken) = columns.take(row.fields, many.as_ref());
+                    (row.place, fields, taken)
                 }
-                Err(error) => places.push((number, Err(error))),
-            }
+                Err(RowError::Row(fault)) => (fault.place, Map::new(), Err(anyhow!("{fault}"))),
+                Err(RowError::File(error)) => {
+                    out.flush()?;
+                    return Err(error.into());
+                }
+            };
+            let row = row.map(|row| {
+                rows.push(row);
+                rows.len() - 1
+            });
+            places.push((place, fields, row));
         }
         let mut predictions: Vec<_> = library.predict(&rows).into_iter().map(Some).collect();
-        for (number, place) in places {
-            let (task, prediction) = match place {
+        for (place, fields, row) in places {
+            let (task, prediction) = match row {
                 Ok(i) => (
                     Some(rows[i].task.as_str()),
                     predictions[i]
@@ -124,26 +137,14 @@ pub fn predict(
                 ),
                 Err(error) => (None, Err(error)),
             };
-            let reply = match &prediction {
-                Ok(prediction) => Reply::Predicted(prediction),
-                Err(error) if many.is_some() => {
-                    refused += 1;
-                    Reply::Refused {
-                        line: number,
-                        error: format!("{error:#}"),
-                    }
-                }
-                Err(_) => {
-                    out.flush()?;
-                    return prediction
-                        .map(|_| ExitCode::SUCCESS)
-                        .with_context(|| format!("{name}: line {number}"));
-                }
-            };
+            if let (Err(error), None) = (&prediction, &many) {
+                out.flush()?;
+                bail!("{name}: {unit} {place}: {error:#}");
+            }
+            refused += usize::from(prediction.is_err());
             answered += 1;
-            let task = task.filter(|_| many.is_some());
-            let answer = serde_json::to_string(&Answer { task, reply })?;
-            if reader_left(writeln!(out, "{answer}"))? {
+            let answer = answers.line(place, fields, task, prediction.as_ref())?;
+            if reader_left(out.write_all(answer.as_bytes()))? {
                 return Ok(ExitCode::SUCCESS);
             }
         }
@@ -153,7 +154,7 @@ pub fn predict(
     }
     let unusable = many.map_or(0, |unusable| unusable.len());
     if refused > 0 {
-        eprintln!("{refused} of {answered} rows could not be answered; their lines say why");
+        eprintln!("{refused} of {answered} rows could not be answered; the answers say why");
     }
     Ok(if refused > 0 || unusable > 0 {
         ExitCode::from(exit::SOME_FAILED)
@@ -162,41 +163,251 @@ pub fn predict(
     })
 }
 
-/// The row of a line, if its task can be used.
-fn parse(line: &[u8], unusable: Option<&BTreeMap<String, String>>) -> Result<Row> {
-    let expected = match unusable {
-        Some(_) => "expected {\"task\": …, \"text\": …, \"pair\": … (optional)}",
-        None => "expected {\"text\": …, \"pair\": … (optional)}",
-    };
-    let line: Line = serde_json::from_slice(line).context(expected)?;
-    let task = match (line.task, unusable) {
-        (Some(task), Some(unusable)) => {
-            if let Some(error) = unusable.get(&task) {
-                bail!("task '{task}' cannot be used: {error}");
-            }
-            task
-        }
-        (None, None) => ONLY.to_owned(),
-        (None, Some(_)) => bail!("{expected}: 'task' is missing"),
-        (Some(task), None) => {
-            bail!("{expected}: 'task' ('{task}') is for --tasks, a folder of many tasks")
-        }
-    };
-    Ok(Row {
-        task,
-        text: line.text,
-        pair: line.pair,
-    })
+/// Columns that the program reads itself.
+struct Columns {
+    text: String,
+    pair: Option<String>,
+    /// Whether the pair's column may be missing.
+    pair_if_there: bool,
+    task: bool,
 }
 
-/// Lines with their numbers from 1, read ahead by a thread.
-fn read_lines(input: Box<dyn Read + Send>) -> Receiver<(usize, io::Result<Vec<u8>>)> {
+impl Columns {
+    fn of(input: &Input, task: bool) -> Result<Self> {
+        let (text, second) = match input.options.text_columns.as_slice() {
+            [] => ("text".to_owned(), None),
+            [text] => (text.clone(), None),
+            [text, pair] => (text.clone(), Some(pair.clone())),
+            more => bail!(
+                "--text-column: {} columns; accepted: one, or two for pairs",
+                more.len()
+            ),
+        };
+        let pair = input.pair_column.clone().or(second);
+        Ok(Self {
+            text,
+            pair_if_there: pair.is_none(),
+            pair: Some(pair.unwrap_or_else(|| "pair".to_owned())),
+            task,
+        })
+    }
+
+    /// Columns that a header has to have.
+    fn needed(&self) -> Vec<String> {
+        let pair = self.pair.clone().filter(|_| !self.pair_if_there);
+        let task = self.task.then(|| "task".to_owned());
+        [Some(self.text.clone()), pair, task]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// A row's further columns, and what is predicted, if its task can be used.
+    fn take(
+        &self,
+        mut fields: Map<String, Value>,
+        unusable: Option<&BTreeMap<String, String>>,
+    ) -> (Map<String, Value>, Result<Row>) {
+        let text = |column: &str, value: Option<Value>| match value {
+            Some(Value::String(text)) => Ok(text),
+            Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(value.to_string()),
+            None | Some(Value::Null) => Err(anyhow!("column '{column}' is missing or empty")),
+            Some(_) => Err(anyhow!(
+                "column '{column}' is no text; accepted: a text or a number"
+            )),
+        };
+        let task = match (fields.get("task"), unusable) {
+            (Some(_), Some(_)) => text("task", fields.shift_remove("task")),
+            (None, Some(_)) => Err(anyhow!(
+                "column 'task' is missing; it names the task of the row"
+            )),
+            (_, None) => Ok(ONLY.to_owned()),
+        };
+        let first = text(&self.text, fields.shift_remove(&self.text));
+        let second = self.pair.as_ref().and_then(|pair| {
+            let value = fields.shift_remove(pair).filter(|value| !value.is_null());
+            (value.is_some() || !self.pair_if_there).then(|| text(pair, value))
+        });
+        let row = || {
+            let row = Row {
+                task: task?,
+                text: first?,
+                pair: second.transpose()?,
+            };
+            // Training refuses such rows too: a label for nothing says nothing.
+            for (column, text) in [
+                Some((&self.text, &row.text)),
+                self.pair.as_ref().zip(row.pair.as_ref()),
+            ]
+            .into_iter()
+            .flatten()
+            {
+                anyhow::ensure!(!text.trim().is_empty(), "column '{column}' is empty");
+            }
+            if let Some(error) = unusable.and_then(|unusable| unusable.get(&row.task)) {
+                bail!("task '{}' cannot be used: {error}", row.task);
+            }
+            Ok(row)
+        };
+        let row = row();
+        (fields, row)
+    }
+}
+
+/// The rows of the input, and what has to be said of it.
+fn open(input: &Input, columns: &Columns) -> Result<Rows> {
+    let options = RowOptions {
+        separator: input.options.separator.clone(),
+        quote: input.options.quote.clone(),
+        encoding: input.options.encoding.clone(),
+        columns: columns.needed(),
+        ..RowOptions::default()
+    };
+    let rows = if input.path == Path::new("-") {
+        Rows::of_stream(Box::new(io::stdin()), "-", &options)?
+    } else {
+        Rows::open(input.path, &options)?
+    };
+    let needed = columns.needed();
+    rows.require(&needed.iter().map(String::as_str).collect::<Vec<_>>())?;
+    for note in rows.notes() {
+        eprintln!("note: {note}");
+    }
+    Ok(rows)
+}
+
+/// Writes answers.
+struct Answers {
+    format: AnswerFormat,
+    many: bool,
+    /// Further columns of a table, when they are known.
+    further: Option<Vec<String>>,
+    header_written: bool,
+    noted: bool,
+}
+
+impl Answers {
+    fn new(format: AnswerFormat, many: bool, header: Option<&[String]>, columns: &Columns) -> Self {
+        let own = |name: &String| {
+            *name == columns.text || columns.pair.as_ref() == Some(name) || (many && name == "task")
+        };
+        let further = header.map(|names| names.iter().filter(|n| !own(n)).cloned().collect());
+        Self {
+            format,
+            many,
+            further,
+            header_written: false,
+            noted: false,
+        }
+    }
+
+    /// The line of an answer, with the header before the first of a table.
+    fn line(
+        &mut self,
+        place: usize,
+        fields: Map<String, Value>,
+        task: Option<&str>,
+        prediction: Result<&Prediction, &anyhow::Error>,
+    ) -> Result<String> {
+        match self.format {
+            AnswerFormat::Jsonl => {
+                let mut answer: Map<String, Value> = fields
+                    .into_iter()
+                    .map(|(name, value)| (self.returned(&name), value))
+                    .collect();
+                if let Some(task) = task.filter(|_| self.many) {
+                    answer.insert("task".to_owned(), task.into());
+                }
+                match prediction {
+                    Ok(prediction) => {
+                        if let Value::Object(said) = serde_json::to_value(prediction)? {
+                            answer.extend(said);
+                        }
+                    }
+                    Err(error) => {
+                        answer.insert("line".to_owned(), place.into());
+                        answer.insert("error".to_owned(), format!("{error:#}").into());
+                    }
+                }
+                Ok(serde_json::to_string(&answer)? + "\n")
+            }
+            AnswerFormat::Csv => {
+                let further = match &self.further {
+                    Some(further) => further.clone(),
+                    None => {
+                        let names: Vec<String> = fields.keys().cloned().collect();
+                        self.further.insert(names).clone()
+                    }
+                };
+                if !self.noted && fields.keys().any(|name| !further.contains(name)) {
+                    self.noted = true;
+                    eprintln!(
+                        "note: the table has the columns of the first row; others are left out (--format jsonl has all)"
+                    );
+                }
+                let mut lines = String::new();
+                if !self.header_written {
+                    self.header_written = true;
+                    let mut header: Vec<String> =
+                        further.iter().map(|name| self.returned(name)).collect();
+                    header.extend(self.many.then(|| "task".to_owned()));
+                    header.extend(["label", "probability"].map(str::to_owned));
+                    header.extend(self.many.then(|| "error".to_owned()));
+                    lines += &csv_row(&header);
+                }
+                let mut cells: Vec<String> = further
+                    .iter()
+                    .map(|name| match fields.get(name) {
+                        None | Some(Value::Null) => String::new(),
+                        Some(Value::String(text)) => text.clone(),
+                        Some(other) => other.to_string(),
+                    })
+                    .collect();
+                cells.extend(self.many.then(|| task.unwrap_or_default().to_owned()));
+                match prediction {
+                    Ok(prediction) => {
+                        let largest = prediction
+                            .probabilities
+                            .iter()
+                            .copied()
+                            .fold(0f32, f32::max);
+                        cells.extend([prediction.label.clone(), largest.to_string()]);
+                        cells.extend(self.many.then(String::new));
+                    }
+                    Err(error) => {
+                        cells.extend([String::new(), String::new(), format!("{error:#}")]);
+                    }
+                }
+                Ok(lines + &csv_row(&cells))
+            }
+        }
+    }
+
+    /// The name under which a further column comes back.
+    fn returned(&self, name: &str) -> String {
+        match ANSWER.contains(&name) {
+            true => format!("input_{name}"),
+            false => name.to_owned(),
+        }
+    }
+}
+
+/// A row of CSV (RFC 4180).
+fn csv_row(cells: &[String]) -> String {
+    let cell = |cell: &String| match cell.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", cell.replace('"', "\"\"")),
+        false => cell.clone(),
+    };
+    cells.iter().map(cell).collect::<Vec<_>>().join(",") + "\n"
+}
+
+/// Rows, read ahead by a thread.
+fn read_ahead(rows: Rows) -> Receiver<Result<datasets::Row, RowError>> {
     let (sender, receiver) = sync_channel(CHUNK);
     thread::spawn(move || {
-        for (i, line) in BufReader::new(input).split(b'\n').enumerate() {
-            // After an error there is nothing more to read; without a receiver, nobody to read for.
-            let last = line.is_err();
-            if sender.send((i + 1, line)).is_err() || last {
+        for row in rows {
+            // Without a receiver there is nobody to read for.
+            if sender.send(row).is_err() {
                 break;
             }
         }

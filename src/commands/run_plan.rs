@@ -34,7 +34,7 @@ pub fn run_plan(claim: &str, started: Instant) -> Result<ExitCode> {
     let plan: RunPlan = serde_json::from_str(&line).context("the plan on standard input")?;
     let signals = Signals::handle()?;
     stop_with_parent(signals.flag());
-    let prepared = Prepared::load(&plan)?;
+    let prepared = Prepared::load_silently(&plan)?;
     let mut tell = |event: Event| {
         let said = serde_json::to_string(&event).map(|line| writeln!(io::stdout(), "{line}"));
         if !matches!(said, Ok(Ok(()))) {

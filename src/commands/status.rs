@@ -54,7 +54,8 @@ pub fn status(folder: &Path, json: bool) -> Result<ExitCode> {
         *counts.entry(word(&run.state)).or_default() += 1;
     }
     let seconds: Vec<f64> = runs.iter().filter_map(|r| r.seconds).collect();
-    let cost: f64 = seconds.iter().sum();
+    // The sum of nothing is −0.0.
+    let cost = 0.0 + seconds.iter().sum::<f64>();
     let count = |word: &str| counts.get(word).copied().unwrap_or(0);
     let left = count("waiting") + count("running") + count("failed") + count("interrupted");
     // As many at the same time as now.

@@ -7,7 +7,7 @@ use record::Status;
 
 use crate::{
     execute::{
-        local::{self, How},
+        local::{self, How, Planned},
         plan_file::{self, Line},
         submit::task_from,
     },
@@ -20,20 +20,24 @@ use crate::{
 /// # Errors
 /// If the plan file is not valid, or data or backbone are not found.
 pub fn work(folder: &Path, how: How) -> Result<ExitCode> {
-    make(&plan_file::read(&folder.join(plan_file::NAME))?, how)
+    let lines = plan_file::read(&folder.join(plan_file::NAME))?;
+    make(&plan_file::check(&lines)?, how)
 }
 
 /// `run-plan --from`: the runs of one task of a plan file. The exit code is 0 where every run has a record (diverged
 /// too), 42 where trying again cannot help, and another one where it can.
 ///
 /// # Errors
-/// Never: what is wrong with the plan is said, and the exit code is 42.
+/// If records cannot be read or written, which another try may find mended.
 pub fn task(from: &Path, task: Option<usize>, per_task: usize, how: How) -> Result<ExitCode> {
-    let made = lines_of(from, task, per_task).and_then(|lines| make(&lines, how));
-    made.or_else(|error| {
-        eprintln!("error: {error:#}");
-        Ok(ExitCode::from(exit::NEVER_AGAIN))
-    })
+    let planned = lines_of(from, task, per_task).and_then(|lines| plan_file::check(&lines));
+    match planned {
+        Ok(planned) => make(&planned, how),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Ok(ExitCode::from(exit::NEVER_AGAIN))
+        }
+    }
 }
 
 /// The lines of a task.
@@ -60,10 +64,9 @@ fn lines_of(from: &Path, task: Option<usize>, per_task: usize) -> Result<Vec<Lin
     Ok(lines.into_iter().skip(first).take(per_task).collect())
 }
 
-fn make(lines: &[Line], how: How) -> Result<ExitCode> {
-    let planned = plan_file::check(lines)?;
+fn make(planned: &[Planned], how: How) -> Result<ExitCode> {
     let signals = Signals::handle()?;
-    let ended = local::run_all(&planned, &[], how, &signals)?;
+    let ended = local::run_all(planned, &[], how, &signals)?;
     if let Some(code) = ended.say_end(planned.len(), how.verbosity) {
         return Ok(code);
     }

@@ -146,6 +146,7 @@ impl Claims {
     pub fn claim(&mut self, folder: &Path, id: &str) -> Result<Claimed> {
         let path = folder.join(format!("{id}.claim"));
         let at = || format!("{}: cannot claim the run", path.display());
+        fs::create_dir_all(folder).with_context(at)?;
         loop {
             match create(&path) {
                 Ok(claim) => return Ok(Claimed::Own(claim)),

@@ -526,8 +526,7 @@ mod tests {
             data: crate::plan::DataChoice {
                 // Longer than a pipe holds, so that writing it fails.
                 name: "x".repeat(1 << 20),
-                text_columns: Vec::new(),
-                label_column: None,
+                options: Default::default(),
                 stand_in: false,
                 stand_in_for: None,
             },

@@ -22,6 +22,10 @@ class Classifier(torch.nn.Module):
             self.how = file.metadata()
             self.weights = {name: file.get_tensor(name) for name in file.keys()}
         self.labels = json.loads(self.how["labels"])
+        # Texts are made as they were in training: cut where they were cut (None: where the tokenizer does it), and white
+        # space around them removed if it was.
+        self.max_tokens = int(self.how["max_tokens"]) if "max_tokens" in self.how else None
+        self.strip = self.how.get("strip") == "true"
         adapter = folder / "adapter_config.json"
         config = json.loads(adapter.read_text()) if adapter.exists() else {}
         self.base = str(base or config.get("base_model_name_or_path") or config.get("model_name") or folder)
@@ -72,7 +76,9 @@ class Classifier(torch.nn.Module):
 
 if __name__ == "__main__":
     model = Classifier()
-    inputs = AutoTokenizer.from_pretrained(model.base)(sys.argv[1:], padding=True, truncation=True, return_tensors="pt")
+    tokenizer = AutoTokenizer.from_pretrained(model.base)
+    texts = [text.strip() if model.strip else text for text in sys.argv[1:]]
+    inputs = tokenizer(texts, padding=True, truncation=True, max_length=model.max_tokens, return_tensors="pt")
     with torch.no_grad():
         for text, row in zip(sys.argv[1:], model(**inputs).softmax(-1)):
             print(model.labels[int(row.argmax())], [round(float(p), 4) for p in row], text)

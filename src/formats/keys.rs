@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -41,6 +41,7 @@ impl Keys {
             None | Some(Value::Null) => Ok(None),
             Some(value) => serde_json::from_value(value.clone())
                 .map(Some)
+                .map_err(|e| anyhow!(datasets::plain_yaml_error(&e.to_string())))
                 .with_context(|| format!("{}: {key}: {value}", self.path.display())),
         }
     }

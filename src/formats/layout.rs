@@ -1,14 +1,14 @@
 //! Where transformers' models keep the layers that we know by other names.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context, Result, bail};
-use backbone::{Architecture, HeadKind, Pooling, Projection, Site, TensorFile};
+use backbone::{Architecture, HeadKind, Pooling, Site, TensorFile};
 use candle_core::Tensor;
+use serde_json::{Map, Value};
 use sources::Place;
 
-use super::Tensors;
-use crate::prepare::LoadedBackbone;
+use crate::{prepare::LoadedBackbone, saved::Tensors};
 
 /// The families of backbones.
 pub(super) const ARCHITECTURES: [Architecture; 3] = [
@@ -58,7 +58,7 @@ pub(super) fn reading(architecture: Architecture, trained_pooler: bool) -> (Pool
         Architecture::Bert if trained_pooler => (Pooling::Cls, HeadKind::DenseTanh),
         Architecture::Bert => (Pooling::Pooler, HeadKind::Linear),
         Architecture::Roberta => (Pooling::Cls, HeadKind::DenseTanh),
-        Architecture::DistilBert => (Pooling::Cls, HeadKind::DenseRelu),
+        other => backbone::BackboneSpec::conventions(other),
     }
 }
 
@@ -111,7 +111,8 @@ pub(super) fn split_prefix(path: &str) -> Option<(Architecture, &str)> {
 /// The site of a path inside a transformers model, without the architecture's prefix.
 pub(super) fn site(architecture: Architecture, path: &str) -> Option<Site> {
     let layer = path.split('.').find_map(|segment| segment.parse().ok())?;
-    Projection::ALL
+    architecture
+        .projections()
         .into_iter()
         .map(|projection| Site { layer, projection })
         .find(|site| architecture.module(*site) == path)
@@ -124,7 +125,10 @@ pub(super) fn linear_modules(
     layers: usize,
 ) -> BTreeMap<String, Option<Site>> {
     let sites = (0..layers)
-        .flat_map(|layer| Projection::ALL.map(|projection| Site { layer, projection }))
+        .flat_map(|layer| {
+            let projections = architecture.projections().into_iter();
+            projections.map(move |projection| Site { layer, projection })
+        })
         .map(|site| {
             let path = format!("{}.{}", architecture.name(), architecture.module(site));
             (path, Some(site))
@@ -149,6 +153,9 @@ pub(super) fn known_backbone(name: &str) -> Option<String> {
 
 /// The hub's repository and revision of a backbone of ours.
 pub(super) fn hub_repository(name: &str) -> Option<(String, String)> {
+    if let Some(named) = crate::hub_id::repository(name) {
+        return Some(named);
+    }
     let spec = backbone::spec(name).ok()?;
     spec.source.places.iter().find_map(|place| match place {
         Place::Hub(hub) => Some((hub.repo.clone(), hub.revision.clone())),
@@ -176,13 +183,38 @@ pub(super) fn base(loaded: &LoadedBackbone) -> Base {
         },
         (None, folder) => {
             let folder = folder.clone().unwrap_or_else(|| loaded.name.clone().into());
+            // The cache of the hub keeps a revision in a folder of its name.
+            let last = folder.file_name().and_then(|name| name.to_str());
+            let is_commit =
+                |name: &&str| name.len() == 40 && name.bytes().all(|b| b.is_ascii_hexdigit());
+            let revision = last.filter(is_commit).map(str::to_owned);
             let whole = folder.canonicalize().unwrap_or(folder);
             Base {
                 name: whole.display().to_string(),
-                revision: None,
+                revision,
             }
         }
     }
+}
+
+/// Names of classes in the order of their numbers, from the `id2label` of a transformers configuration.
+pub(super) fn id2label(path: &Path) -> Result<Option<Vec<String>>> {
+    let at = || path.display().to_string();
+    let text = fs::read(path).with_context(at)?;
+    let config: Map<String, Value> = serde_json::from_slice(&text).with_context(at)?;
+    let Some(Value::Object(names)) = config.get("id2label") else {
+        return Ok(None);
+    };
+    let names = names.iter().map(|(id, name)| {
+        let id: usize = id.parse().ok()?;
+        Some((id, name.as_str()?.to_owned()))
+    });
+    let names: Option<BTreeMap<usize, String>> = names.collect();
+    let names = names.filter(|names| names.keys().copied().eq(0..names.len()));
+    let names = names.with_context(|| {
+        format!("{}: id2label: its keys must be the numbers of the classes from 0 on, its values their names", path.display())
+    })?;
+    Ok(Some(names.into_values().collect()))
 }
 
 /// A tensor of the checkpoint that a backbone was loaded from, which need not be one of the backbone's own.

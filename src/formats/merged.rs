@@ -8,7 +8,11 @@ use anyhow::{Context, Result, bail};
 use backbone::{Architecture, Backbone};
 use serde_json::{Map, Value, json};
 
-use super::{Export, Tensors, layout, separate_head, write_json, write_tensors};
+use super::{
+    export::{Export, write_json},
+    layout, separate_head,
+};
+use crate::saved::{Tensors, write_tensors};
 
 pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
     let (task, loaded) = (export.task, export.loaded);
@@ -67,7 +71,7 @@ fn merged(export: &Export<'_>) -> Result<Backbone> {
     if let Some(own) = method.backbone() {
         return Ok(own.clone());
     }
-    if method.vars().is_empty() {
+    if method.parameters().tensors().is_empty() {
         return Ok(frozen.clone());
     }
     match method.merge(frozen) {
@@ -80,7 +84,7 @@ fn merged(export: &Export<'_>) -> Result<Backbone> {
 }
 
 /// The backbone's configuration as it is, with the class that reads the checkpoint and the labels.
-fn config(export: &Export<'_>, with_head: bool) -> Result<Value> {
+pub(super) fn config(export: &Export<'_>, with_head: bool) -> Result<Value> {
     let [path, ..] = &export.loaded.files;
     let text = fs::read(path).with_context(|| path.display().to_string())?;
     let mut config: Map<String, Value> =
@@ -92,6 +96,7 @@ fn config(export: &Export<'_>, with_head: bool) -> Result<Value> {
         Architecture::Roberta if xlm => "XLMRoberta",
         Architecture::Roberta => "Roberta",
         Architecture::DistilBert => "DistilBert",
+        other => bail!("merged checkpoints over {} are not written", other.name()),
     };
     let class = if with_head {
         "ForSequenceClassification"
@@ -136,20 +141,30 @@ fn write_tokenizer(export: &Export<'_>, out: &Path) -> Result<()> {
             copy(&beside, name)?;
         }
     }
-    if vocabulary.is_some() || out.join("tokenizer_config.json").exists() {
-        return Ok(());
+    // Texts are cut where they were cut in training.
+    let cut = export.task.config.max_tokens;
+    let path = out.join("tokenizer_config.json");
+    if path.exists() {
+        let at = || path.display().to_string();
+        let text = fs::read(&path).with_context(at)?;
+        let mut json: Map<String, Value> = serde_json::from_slice(&text).with_context(at)?;
+        json.insert("model_max_length".into(), cut.into());
+        return write_json(&path, &json.into());
+    }
+    if vocabulary.is_some() {
+        return write_json(&path, &json!({ "model_max_length": cut }));
     }
     let config = export.loaded.backbone.config();
     let (names, specials) = match config.architecture {
         Architecture::Roberta => (2, ["<s>", "</s>", "<unk>", "<pad>", "<mask>"]),
         Architecture::DistilBert => (2, ["[CLS]", "[SEP]", "[UNK]", "[PAD]", "[MASK]"]),
-        Architecture::Bert => (3, ["[CLS]", "[SEP]", "[UNK]", "[PAD]", "[MASK]"]),
+        _ => (3, ["[CLS]", "[SEP]", "[UNK]", "[PAD]", "[MASK]"]),
     };
     let inputs = ["input_ids", "attention_mask", "token_type_ids"];
     let mut json = json!({
         // The class that takes tokenizer.json as it is.
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": config.max_tokens(),
+        "model_max_length": cut,
         "model_input_names": inputs[..names],
     });
     for (key, token) in [

@@ -3,13 +3,18 @@
 //! `head.safetensors` has the tensors `dense.*` and `output.*` (and `pooler.*` where the vector goes through BERT's
 //! pooler), and in its metadata how they are used; `head.py` beside it is the reader.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use backbone::{Architecture, HeadKind, Pooling};
 use serde::de::DeserializeOwned;
 
-use super::{Export, File, Tensors, layout, write_tensors};
+use super::{
+    export::Export,
+    foreign::{File, Texts, read_tensors},
+    layout,
+};
+use crate::saved::{Tensors, write_tensors};
 
 const FILE: &str = "head.safetensors";
 const READER: &str = "head.py";
@@ -20,6 +25,8 @@ pub(super) struct SeparateHead {
     pub pooling: Pooling,
     pub head: HeadKind,
     pub labels: Vec<String>,
+    /// What becomes of a text before it is read.
+    pub texts: Texts,
     /// Whether virtual tokens are read too.
     pub first: bool,
     pub tensors: Tensors,
@@ -30,7 +37,7 @@ pub(super) fn read(folder: &Path) -> Result<Option<SeparateHead>> {
     if !folder.join(FILE).exists() {
         return Ok(None);
     }
-    let mut file = super::read_tensors(folder, FILE, "head.bin")?;
+    let mut file = read_tensors(folder, FILE, "head.bin")?;
     let architecture = word(&file, "architecture")?.to_owned();
     let mut tensors = Tensors::new();
     for (name, tensor) in std::mem::take(&mut file.tensors) {
@@ -47,8 +54,9 @@ pub(super) fn read(folder: &Path) -> Result<Option<SeparateHead>> {
             .with_context(|| format!("{FILE}: architecture '{architecture}'"))?,
         pooling: parsed(&file, "pooling")?,
         head: parsed(&file, "head")?,
+        texts: file.texts()?,
         labels: file
-            .labels()?
+            .said("labels")?
             .with_context(|| format!("{FILE}: its metadata has no 'labels'"))?,
         first: word(&file, "rows_from")? == "0",
         tensors,
@@ -94,13 +102,11 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<String> {
         ),
         ("pooling", backbone.pooling().name().to_owned()),
         ("head", layout::name_of(config.head)),
-        ("labels", serde_json::to_string(&config.labels)?),
         ("rows_from", rows_from.to_string()),
     ];
+    let metadata: Vec<_> = metadata.into_iter().chain(export.metadata()?).collect();
     write_tensors(&out.join(FILE), tensors, &metadata)?;
-    let path = out.join(READER);
-    fs::write(&path, include_str!("head.py"))
-        .with_context(|| format!("{}: cannot be written", path.display()))?;
+    record::write_whole(&out.join(READER), include_bytes!("head.py"))?;
     Ok(format!(
         "the classifier, which reads by '{}', is in {FILE} and not where the library's own classes would look for it; \
          {READER} reads it: python {READER} TEXT",

@@ -34,7 +34,7 @@ impl EncodedData {
         let (mut train, mut validation) = (data.split(Split::Train), data.split(Split::Validation));
         let parts;
         if recipe.held_out > 0.0 {
-            parts = hold_out(train, recipe.held_out, &data.name)?;
+            parts = hold_out(data, recipe.held_out)?;
             (train, validation) = (&parts.0, &parts.1);
         }
         let train = match recipe.train_examples {
@@ -62,12 +62,14 @@ impl EncodedData {
 }
 
 /// The training examples that are left, and those held out of them.
-fn hold_out(train: &[Example], share: f64, name: &str) -> Result<(Vec<Example>, Vec<Example>)> {
-    let (kept, held) = datasets::hold_out(train, share);
+fn hold_out(data: &Dataset, share: f64) -> Result<(Vec<Example>, Vec<Example>)> {
+    let train = data.split(Split::Train);
+    let (kept, held) = data.hold_out(share);
     ensure!(
         !kept.is_empty() && !held.is_empty(),
-        "recipe: held_out: {share} of the {} training examples of '{name}' leaves nothing to train on or to judge by",
-        train.len()
+        "recipe: held_out: {share} of the {} training examples of '{}' leaves nothing to train on or to judge by",
+        train.len(),
+        data.name
     );
     let take = |indices: Vec<u32>| indices.iter().map(|i| train[*i as usize].clone()).collect();
     Ok((take(kept), take(held)))

@@ -1,7 +1,10 @@
 //! The trained classifier on top of the pooled vector: the same recipe for every method, counted apart.
 
+use std::collections::BTreeMap;
+
 use backbone::{Activation, HeadKind, Linear};
 use candle_core::{DType, Device, Result, Tensor, Var};
+use methods::{Builder, Parameters};
 use rand_chacha::ChaCha8Rng;
 
 /// Standard deviation of initial weights, as transformers' `initializer_range`.
@@ -11,7 +14,7 @@ const DEVIATION: f64 = 0.02;
 pub struct Head {
     dense: Option<(Linear, Activation)>,
     output: Linear,
-    vars: Vec<(String, Var)>,
+    parameters: Parameters,
 }
 
 impl Head {
@@ -25,15 +28,37 @@ impl Head {
         classes: usize,
         rng: &mut ChaCha8Rng,
         dtype: DType,
-    ) -> Result<Self> {
-        let mut vars = Vec::new();
-        let mut linear = |name: &str, o: usize, i: usize| -> Result<Linear> {
-            let weight = methods::normal(rng, &[o, i], DEVIATION, dtype)?;
-            let bias = Var::zeros(o, dtype, &Device::Cpu)?;
-            let linear = Linear::new(weight.as_tensor().clone(), Some(bias.as_tensor().clone()))?;
-            vars.push((format!("{name}.weight"), weight));
-            vars.push((format!("{name}.bias"), bias));
-            Ok(linear)
+    ) -> methods::Result<Self> {
+        Self::build(kind, hidden, classes, dtype, Builder::start(rng))
+    }
+
+    /// A classifier to predict with: its tensors are frozen.
+    ///
+    /// # Errors
+    /// If a tensor is missing, misshapen or of no use; the message names it.
+    pub fn load(
+        kind: HeadKind,
+        hidden: usize,
+        classes: usize,
+        tensors: BTreeMap<String, Tensor>,
+    ) -> methods::Result<Self> {
+        Self::build(kind, hidden, classes, DType::F32, Builder::saved(tensors))
+    }
+
+    fn build(
+        kind: HeadKind,
+        hidden: usize,
+        classes: usize,
+        dtype: DType,
+        mut tensors: Builder<'_>,
+    ) -> methods::Result<Self> {
+        let mut linear = |name: &str, o: usize, i: usize| -> methods::Result<Linear> {
+            let weight = tensors.variable(format!("{name}.weight"), &[o, i], |rng| {
+                methods::normal(rng, &[o, i], DEVIATION, dtype)
+            })?;
+            let zeros = |_: &mut _| Tensor::zeros(o, dtype, &Device::Cpu);
+            let bias = tensors.variable(format!("{name}.bias"), &[o], zeros)?;
+            Ok(Linear::new(weight, Some(bias))?)
         };
         let dense = match kind {
             HeadKind::Linear => None,
@@ -41,10 +66,12 @@ impl Head {
             HeadKind::DenseRelu => Some((linear("head.dense", hidden, hidden)?, Activation::Relu)),
         };
         let output = linear("head.output", classes, hidden)?;
+        let parameters = tensors.take();
+        tensors.finish()?;
         Ok(Self {
             dense,
             output,
-            vars,
+            parameters,
         })
     }
 
@@ -71,7 +98,7 @@ impl Head {
             .map(|n| ((n + 1) as f64 / total as f64).ln())
             .collect();
         let logs = Tensor::new(logs, &Device::Cpu)?;
-        for (name, var) in &self.vars {
+        for (name, var) in self.parameters.vars() {
             match name.as_str() {
                 "head.output.weight" => var.set(&var.zeros_like()?)?,
                 "head.output.bias" => var.set(&logs.to_dtype(var.dtype())?)?,
@@ -81,8 +108,13 @@ impl Head {
         Ok(())
     }
 
-    /// The trainable variables, named `head.…`.
-    pub fn vars(&self) -> &[(String, Var)] {
-        &self.vars
+    /// Its named tensors, `head.…`.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// The trainable variables; a classifier that was loaded to predict has none.
+    pub fn vars(&self) -> Vec<(String, Var)> {
+        self.parameters.vars()
     }
 }

@@ -46,11 +46,16 @@ impl Optimiser {
         }
     }
 
-    /// Adds variables with a peak learning rate and a weight decay, which biases and norms (rank 1) are spared.
-    pub fn add(&mut self, vars: &[(String, Var)], learning_rate: f64, weight_decay: f64) {
-        for (name, var) in vars {
-            let decay = if var.rank() <= 1 { 0.0 } else { weight_decay };
-            self.add_one(name, var, learning_rate, decay);
+    /// Adds the variables of a method or a head with a peak learning rate and a weight decay; each says what share of the
+    /// rate it takes, and whether decay is for it.
+    pub fn add(&mut self, parameters: &methods::Parameters, learning_rate: f64, weight_decay: f64) {
+        for (name, var) in parameters.vars() {
+            let Some(training) = parameters.training(&name) else {
+                continue;
+            };
+            let decay = if training.decays { weight_decay } else { 0.0 };
+            let rate = learning_rate * training.learning_rate_factor;
+            self.add_one(&name, &var, rate, decay);
         }
     }
 

@@ -2,7 +2,8 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use backbone::Backbone;
 use methods::Resolved;
 use record::{Asked, MethodFacts};
 use sha2::{Digest, Sha256};
@@ -12,9 +13,13 @@ use super::{
     recipe::Recipe,
 };
 use crate::{
+    measure,
     plan::RunPlan,
     prepare::{Files, LoadedBackbone, LoadedData},
 };
+
+/// Classes that are shown before training.
+const MOST_CLASSES: usize = 20;
 
 /// Everything in memory that the runs of a comparison share.
 pub struct Prepared {
@@ -32,12 +37,26 @@ pub struct Prepared {
 type Chosen = (Option<usize>, u64, u64, usize);
 
 impl Prepared {
-    /// Loads what a plan names.
+    /// Loads what a plan names, and says what was done to the data and how many examples each class has.
     ///
     /// # Errors
     /// If data or backbone are not found, or are damaged.
     pub fn load(plan: &RunPlan) -> Result<Self> {
-        let files = Files::new(plan.offline)?;
+        let prepared = Self::load_from(Files::new(plan.offline)?, plan)?;
+        let classes = prepared.data.dataset.classes();
+        eprint!("{}", datasets::class_table(&classes, MOST_CLASSES));
+        Ok(prepared)
+    }
+
+    /// Loads what a plan names, and says nothing: for a run whose comparison has said it.
+    ///
+    /// # Errors
+    /// As [`Prepared::load`].
+    pub fn load_silently(plan: &RunPlan) -> Result<Self> {
+        Self::load_from(Files::new(plan.offline)?.silent(), plan)
+    }
+
+    fn load_from(files: Files, plan: &RunPlan) -> Result<Self> {
         // Reading the texts and reading the weights take about as long, and neither needs the other.
         let (data, backbone) = std::thread::scope(|scope| {
             let backbone = scope.spawn(|| {
@@ -98,6 +117,7 @@ impl Prepared {
     pub fn asked(&self, plan: &RunPlan) -> Result<(Asked, Resolved, Recipe)> {
         let resolved = methods::resolve(&plan.trial.method, &plan.trial.overrides)?;
         resolved.check(self.backbone.backbone.config())?;
+        check_memory(&resolved, &self.backbone.backbone)?;
         // The steps of a budget in epochs depend on the examples, which depend on the recipe's other keys.
         let recipe = Recipe::resolve(&plan.budget, &plan.recipe, 1)?;
         let encoded = self.encoded(&recipe, plan.seed, 0)?;
@@ -108,12 +128,12 @@ impl Prepared {
             method: MethodFacts {
                 name: resolved.entry.name.to_owned(),
                 variant: resolved.variant.clone(),
-                config: resolved.config.clone(),
+                config: resolved.config.clone().into(),
                 tuned: plan.trial.tuned.clone(),
             },
             recipe: serde_json::to_value(&recipe)?,
             seed: plan.seed,
-            numerics: numerics(),
+            numerics: numerics(&resolved),
             op_path: if kernels::reference_path() {
                 "reference"
             } else {
@@ -125,12 +145,36 @@ impl Prepared {
     }
 }
 
+/// Refuses a configuration that trains more than the machine can hold, before anything is allocated for it.
+fn check_memory(resolved: &Resolved, backbone: &Backbone) -> Result<()> {
+    // A parameter, its gradient and the two moments of AdamW, in f32.
+    const BYTES: f64 = 16.0;
+    let count = resolved.parameters(backbone)?;
+    let Some(memory) = measure::memory() else {
+        return Ok(());
+    };
+    ensure!(
+        count * BYTES <= memory as f64,
+        "method {}{}: it would train {count:.1e} parameters, which take {:.1e} bytes with their gradients and moments, but \
+         this machine has {:.1e}; make it smaller",
+        resolved.entry.name,
+        match resolved.variant.as_str() {
+            "" => String::new(),
+            variant => format!(" ({variant})"),
+        },
+        count * BYTES,
+        memory as f64
+    );
+    Ok(())
+}
+
 /// Versions of the code that decides a run's numbers: kernels, backbone, the method. One of them is raised when a change
 /// gives other numbers for the same question.
-fn numerics() -> BTreeMap<String, u32> {
+fn numerics(resolved: &Resolved) -> BTreeMap<String, u32> {
     [
         ("kernels", kernels::NUMERICS),
         ("backbone", backbone::NUMERICS),
+        ("method", resolved.numerics()),
     ]
     .map(|(part, version)| (part.to_owned(), version))
     .into()

@@ -106,6 +106,13 @@ fn file(overrides: &BTreeMap<String, String>) -> Result<File> {
         if key == "steps" {
             continue;
         }
+        // JSON has no such numbers: they would become null, which means something else.
+        let written: serde_yaml::Value = datasets::from_yaml(text)
+            .map_err(|e| anyhow::anyhow!("recipe: {key}: '{text}': {e}"))?;
+        ensure!(
+            written.as_f64().is_none_or(f64::is_finite),
+            "recipe: {key}: '{text}' is not a finite number"
+        );
         let value =
             serde_yaml::from_str(text).with_context(|| format!("recipe: {key}: '{text}'"))?;
         yaml.insert(key.clone(), value);
@@ -345,6 +352,22 @@ mod tests {
         ] {
             let message = format!("{:#}", with(&[(key, value)]).unwrap_err());
             assert!(message.contains(key), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_refused_and_does_not_become_null() {
+        for key in ["clip", "head_learning_rate", "train_examples"] {
+            for value in [".nan", ".inf", "-.inf"] {
+                let Err(error) = with(&[(key, value)]) else {
+                    panic!("{key}: {value} is accepted");
+                };
+                let message = format!("{error:#}");
+                assert!(
+                    message.contains("finite") || message.contains("unknown key"),
+                    "{message}"
+                );
+            }
         }
     }
 

@@ -30,7 +30,6 @@ use crate::{
     plan::RunPlan,
     prepare::Vocabulary,
     signals::Signals,
-    task_library::resident_bytes,
     weights::{self, SavedConfig, Task},
 };
 
@@ -200,7 +199,8 @@ impl Run<'_> {
             }),
             peak_memory_bytes,
             file_bytes,
-            resident_bytes: Some(resident_bytes(&*learner.method, &learner.head)),
+            // What is shipped is what will run.
+            resident_bytes: Some(loaded.resident_bytes(self.backbone())),
             latency,
         };
         let outcome = self.outcome(&learner, &examples, trained, head_digest, checks)?;
@@ -219,15 +219,17 @@ impl Run<'_> {
             rng: &mut datasets::stream(seed, "method"),
             words: &Vocabulary(&loaded.tokenizer),
         });
+        let head = Head::new(
+            loaded.head,
+            loaded.backbone.config().hidden,
+            self.prepared.data.dataset.labels.len(),
+            &mut datasets::stream(seed, "head"),
+            loaded.backbone.dtype(),
+        );
+        let failed = |e: methods::Error| Stop::Failed(e.into());
         Ok(Learner {
-            method: method.map_err(|e| Stop::Failed(e.into()))?,
-            head: Head::new(
-                loaded.head,
-                loaded.backbone.config().hidden,
-                self.prepared.data.dataset.labels.len(),
-                &mut datasets::stream(seed, "head"),
-                loaded.backbone.dtype(),
-            )?,
+            method: method.map_err(failed)?,
+            head: head.map_err(failed)?,
         })
     }
 
@@ -288,14 +290,9 @@ impl Run<'_> {
     fn save(&self, learner: &Learner, examples: &Examples, trained: &Trained) -> Result<u64, Stop> {
         let dataset = &self.prepared.data.dataset;
         let config = SavedConfig {
-            format: weights::format(),
+            format: weights::FORMAT,
             method: self.resolved.entry.name.to_owned(),
-            config: self
-                .resolved
-                .config
-                .as_object()
-                .cloned()
-                .unwrap_or_default(),
+            config: self.resolved.config.clone(),
             backbone: self.plan.backbone.clone(),
             backbone_digest: self.prepared.backbone.digest.clone(),
             pooling: self.backbone().pooling(),
@@ -303,6 +300,7 @@ impl Run<'_> {
             labels: dataset.labels.clone(),
             dataset: dataset.name.clone(),
             max_tokens: examples.max_tokens,
+            strip: dataset.strip,
             metrics: trained
                 .evaluations
                 .last()
@@ -431,7 +429,7 @@ impl Run<'_> {
             parameters: Parameters {
                 method: count(&method.vars()),
                 head: if method.reads_text() {
-                    count(head.vars())
+                    count(&head.vars())
                 } else {
                     0
                 },

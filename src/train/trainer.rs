@@ -255,15 +255,13 @@ impl Training<'_> {
         let mut validation_features = vars.is_empty().then(Features::default);
         let mut optimiser = Optimiser::new(self.recipe);
         let own = self.optimiser;
-        for var in &vars {
-            let rate = own.learning_rate * model.method.learning_rate_factor(&var.0);
-            optimiser.add(std::slice::from_ref(var), rate, own.weight_decay);
-        }
-        let head_rate = self
-            .recipe
-            .head_learning_rate
-            .unwrap_or(self.optimiser.learning_rate);
-        optimiser.add(model.head.vars(), head_rate, self.optimiser.weight_decay);
+        optimiser.add(
+            model.method.parameters(),
+            own.learning_rate,
+            own.weight_decay,
+        );
+        let head_rate = self.recipe.head_learning_rate.unwrap_or(own.learning_rate);
+        optimiser.add(model.head.parameters(), head_rate, own.weight_decay);
         let dropout = RefCell::new(self.dropout.clone());
         let evaluate_after: BTreeSet<usize> = self.recipe.evaluation_steps().into_iter().collect();
 

@@ -5,6 +5,22 @@
 //! comes from seeds, from examples and from neither; [`Row`] is one method's mean with its interval, [`Evidence`] the difference
 //! of two, and a [`Family`] all pairs of a comparison with the four verdicts ([`Verdict`]) under one correction.
 //!
+//! A [`Procedure`] says which methods want more seeds until all is decided, [`recommend`] which method to take. [`Combined`] and [`Ranks`] are for
+//! many data sets, [`Ratio`] for times, [`expected_best`] for searches.
+//!
+//! ```
+//! use statistics::{Family, Margin, Scores, Verdict};
+//!
+//! // Three seeds of two methods on 500 examples: the first is right on 90 % of them, the second on 80 %.
+//! let right = |examples: usize| (0..500).map(|j| j < examples).collect::<Vec<bool>>();
+//! let first = Scores::right((0..3).map(|seed| (seed, right(450))))?;
+//! let second = Scores::right((0..3).map(|seed| (seed, right(400))))?;
+//! let family = Family::new(&[first, second], Margin::POINT);
+//! assert_eq!(family.pairs[0].verdict, Verdict::Better);
+//! assert_eq!(family.letters(), ["a", "b"]);
+//! # Ok::<(), statistics::Error>(())
+//! ```
+//!
 //! No words, no files, no plots. Every formula names its source, is checked against an independent computation
 //! (`tests/fixtures/generate_statistics.py`), and what a verdict promises is checked by simulation with known truth
 //! ([`study`], `just error-rates`).

@@ -92,7 +92,13 @@ impl Looks {
         let mut levels = Vec::new();
         for &seeds in &self.0 {
             let now = seeds as f64 / last;
-            let allowed = 2.0 * normal_tail(z / now.sqrt()) - spent;
+            // What is left at the last look, exactly.
+            let share = if now < 1.0 {
+                2.0 * normal_tail(z / now.sqrt())
+            } else {
+                alpha
+            };
+            let allowed = share - spent;
             spent += allowed;
             let step = (now - time).sqrt();
             let crossing = |bound: f64| match &inside {

@@ -1,7 +1,7 @@
 //! What one method scored: one number per seed and example.
 //!
 //! A score is 1 for right and 0 for wrong, or a pseudo-value of the jackknife, so that the mean over examples is the metric of the
-//! seed's run. Seeds are named, so that two methods are paired by seed and never by place.
+//! seed's run. The metric is one that lies within −1 and 1. Seeds are named, so that two methods are paired by seed and never by place.
 
 use std::collections::BTreeMap;
 

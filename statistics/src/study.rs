@@ -6,8 +6,9 @@
 use std::thread;
 
 use crate::{
-    ALPHA, Combined, Estimate, Evidence, FEWEST_SEEDS, Family, Likeness, Looks, Margin, Procedure,
-    Range, Ratio, Recommendation, Row, Scores, Timed, Verdict, World, recommend,
+    ALPHA, Combined, Error, Estimate, Evidence, FEWEST_SEEDS, Family, Likeness, Looks, Margin,
+    Metric, Procedure, Range, Ratio, Recommendation, Row, Scores, Timed, Verdict, World, jackknife,
+    recommend,
     simulation::{ACCURACY, Normals},
 };
 
@@ -128,6 +129,43 @@ pub fn pairs<const S: usize>(
         false_difference: false_difference[i],
         coverage: coverage[i],
         false_equivalence: false_equivalence[i],
+    })
+}
+
+/// False differences of a metric that is no mean over examples, by pseudo-values: two equal methods, a quarter of the examples with label 1.
+pub fn metric_pairs<const S: usize>(
+    metric: Metric,
+    seeds: [usize; S],
+    seed_sd: f64,
+    examples: usize,
+    replicates: usize,
+) -> [f64; S] {
+    let most = seeds.into_iter().max();
+    let world = equal(vec![seed_sd; 2], Likeness::Distant, examples, most);
+    let labels: Vec<u32> = (0..examples).map(|j| u32::from(j % 4 == 0)).collect();
+    let by_metric = |scores: &Scores| {
+        let rows = scores.seeds().zip(scores.rows()).map(|(seed, row)| {
+            // A wrong prediction is the other label.
+            let pairs = labels.iter().zip(row);
+            let predicted: Vec<u32> = pairs
+                .map(|(&l, &right)| if right > 0.5 { l } else { 1 - l })
+                .collect();
+            Ok((seed, jackknife::scores(metric, &labels, &predicted, 2)?))
+        });
+        Scores::new(rows.collect::<Result<Vec<_>, Error>>()?)
+    };
+    rates(replicates, |number| {
+        let scores = world.draw(number);
+        let differences = match (by_metric(&scores[0]), by_metric(&scores[1])) {
+            (Ok(first), Ok(second)) => first.minus(&second),
+            _ => None,
+        };
+        seeds.map(|s| {
+            differences
+                .as_ref()
+                .and_then(|d| Evidence::of(&d.first(s)?))
+                .is_some_and(|e| e.p < ALPHA)
+        })
     })
 }
 

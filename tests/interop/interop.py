@@ -19,7 +19,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import numpy as np
 import torch
 import transformers
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -288,6 +288,8 @@ def to_python(tool):
         ("LoRA", "lora", ["lora.rank=3"]),
         ("rsLoRA, all modules", "lora", ["lora.rank=2", "lora.rslora=true",
          "lora.target_modules=[query, key, value, attention_output, intermediate, output]"]),
+        ("PiSSA", "lora", ["lora.rank=3", "lora.init=pissa"]),
+        ("OLoRA, rsLoRA scaling", "lora", ["lora.rank=2", "lora.init=olora", "lora.rslora=true"]),
         ("LoRA, feed-forward only", "lora", ["lora.rank=2", "lora.target_modules=[output]"]),
         ("LoRA, one layer, ranks by site", "lora", ["lora.rank=2", "lora.layers=[1]",
          "lora.rank_pattern={encoder.1.value: 4}", "lora.alpha_pattern={encoder.1.query: 3}"]),
@@ -314,6 +316,9 @@ def to_python(tool):
                 weights = tool.train(name, method, base, *reading, *settings)
                 expected = tool.predict(weights, TEXTS)
                 folder = tool.export(weights, "peft", name + "-peft")
+                # Python learns the classes from the folder.
+                config = AutoConfig.from_pretrained(folder)
+                assert config.num_labels == len(LABELS) and sorted(config.id2label.values()) == LABELS, config
                 model = PeftModel.from_pretrained(classifier(base), folder)
                 Case(f"{what} ({pooling}, {head})", arch, "peftbench → PEFT", "PeftModel.from_pretrained").compare(
                     logits(model, tokenizer, TEXTS), expected)

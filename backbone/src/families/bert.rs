@@ -6,7 +6,7 @@
 use kernels::Activation;
 
 use crate::{
-    Architecture, Config, Projection, Site, Sublayer,
+    Architecture, Config, Description, Projection, Site, Sublayer,
     keys::{Keys, truthy},
 };
 
@@ -26,6 +26,7 @@ pub(crate) fn defaults(model_type: &str) -> Config {
         token_types: 2,
         activation: Activation::Gelu,
         epsilon: 1e-12,
+        description: Description::post_norm(12, 768),
     };
     if model_type == "bert" {
         return bert;
@@ -58,6 +59,7 @@ pub(crate) fn read(keys: &mut Keys<'_>, defaults: Config) -> Config {
         position_table: !keys.is_null("position_embedding_type"),
         ..defaults
     };
+    config.description = Description::post_norm(config.heads, config.hidden);
     keys.only("position_embedding_type", "absolute", |v| {
         v.is_null() || v == "absolute"
     });
@@ -95,6 +97,7 @@ pub(crate) fn module(Site { layer, projection }: Site) -> String {
         Projection::Query => "attention.self.query",
         Projection::Key => "attention.self.key",
         Projection::Value => "attention.self.value",
+        Projection::QueryKeyValue | Projection::Gate => "none",
         Projection::AttentionOutput => "attention.output.dense",
         Projection::Intermediate => "intermediate.dense",
         Projection::Output => "output.dense",

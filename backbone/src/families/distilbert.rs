@@ -2,7 +2,7 @@
 
 use kernels::Activation;
 
-use crate::{Architecture, Config, Projection, Site, Sublayer, keys::Keys};
+use crate::{Architecture, Config, Description, Projection, Site, Sublayer, keys::Keys};
 
 /// `DistilBertConfig()`.
 pub(crate) fn defaults() -> Config {
@@ -20,6 +20,7 @@ pub(crate) fn defaults() -> Config {
         token_types: 0,
         activation: Activation::Gelu,
         epsilon: 1e-12,
+        description: Description::post_norm(12, 768),
     }
 }
 
@@ -29,10 +30,14 @@ pub(crate) fn read(keys: &mut Keys<'_>, defaults: Config) -> Config {
         let own = keys.size(own, default);
         keys.size(common, own)
     };
+    let layers = either("n_layers", "num_hidden_layers", defaults.layers);
+    let hidden = either("dim", "hidden_size", defaults.hidden);
+    let heads = either("n_heads", "num_attention_heads", defaults.heads);
     Config {
-        layers: either("n_layers", "num_hidden_layers", defaults.layers),
-        hidden: either("dim", "hidden_size", defaults.hidden),
-        heads: either("n_heads", "num_attention_heads", defaults.heads),
+        layers,
+        hidden,
+        heads,
+        description: Description::post_norm(heads, hidden),
         intermediate: keys.size("hidden_dim", defaults.intermediate),
         vocabulary: keys.size("vocab_size", defaults.vocabulary),
         positions: keys.size("max_position_embeddings", defaults.positions),
@@ -46,6 +51,7 @@ pub(crate) fn module(Site { layer, projection }: Site) -> String {
         Projection::Query => "attention.q_lin",
         Projection::Key => "attention.k_lin",
         Projection::Value => "attention.v_lin",
+        Projection::QueryKeyValue | Projection::Gate => "none",
         Projection::AttentionOutput => "attention.out_lin",
         Projection::Intermediate => "ffn.lin1",
         Projection::Output => "ffn.lin2",

@@ -1,18 +1,28 @@
 //! Families of transformers, one file each: what a `config.json` means, the defaults of its missing keys, and the names of
 //! its tensors and modules in transformers.
 
-pub(crate) mod bert;
-pub(crate) mod distilbert;
+mod bert;
+mod distilbert;
+mod llama;
+mod modernbert;
 
 use crate::{
-    Architecture, Config,
+    Architecture, Config, Projection,
     keys::Keys,
     site::{Site, Sublayer},
 };
 
 impl Architecture {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Bert, Self::Roberta, Self::DistilBert];
+    pub const ALL: [Self; 7] = [
+        Self::Bert,
+        Self::Roberta,
+        Self::DistilBert,
+        Self::ModernBert,
+        Self::Llama,
+        Self::Qwen2,
+        Self::Qwen3,
+    ];
 
     /// The family of a `model_type`.
     pub(crate) fn of_model_type(name: &str) -> Option<Self> {
@@ -20,6 +30,10 @@ impl Architecture {
             "bert" => Some(Self::Bert),
             "roberta" | "xlm-roberta" => Some(Self::Roberta),
             "distilbert" => Some(Self::DistilBert),
+            "modernbert" => Some(Self::ModernBert),
+            "llama" => Some(Self::Llama),
+            "qwen2" => Some(Self::Qwen2),
+            "qwen3" => Some(Self::Qwen3),
             _ => None,
         }
     }
@@ -31,6 +45,10 @@ impl Architecture {
             ("Roberta", "roberta"),
             ("XLMRoberta", "xlm-roberta"),
             ("DistilBert", "distilbert"),
+            ("ModernBert", "modernbert"),
+            ("Llama", "llama"),
+            ("Qwen2", "qwen2"),
+            ("Qwen3", "qwen3"),
         ];
         classes.into_iter().find_map(|(name, model_type)| {
             let rest = class.strip_prefix(name)?;
@@ -44,6 +62,8 @@ impl Architecture {
         match self {
             Self::Bert | Self::Roberta => bert::defaults(model_type),
             Self::DistilBert => distilbert::defaults(),
+            Self::ModernBert => modernbert::defaults(),
+            Self::Llama | Self::Qwen2 | Self::Qwen3 => llama::defaults(self),
         }
     }
 
@@ -52,6 +72,8 @@ impl Architecture {
         match self {
             Self::Bert | Self::Roberta => bert::read(keys, defaults),
             Self::DistilBert => distilbert::read(keys, defaults),
+            Self::ModernBert => modernbert::read(keys, defaults),
+            Self::Llama | Self::Qwen2 | Self::Qwen3 => llama::read(keys, defaults),
         }
     }
 
@@ -60,6 +82,8 @@ impl Architecture {
         match self {
             Self::Bert | Self::Roberta => bert::module(site),
             Self::DistilBert => distilbert::module(site),
+            Self::ModernBert => modernbert::module(site),
+            Self::Llama | Self::Qwen2 | Self::Qwen3 => llama::module(site),
         }
     }
 
@@ -68,6 +92,46 @@ impl Architecture {
         match self {
             Self::Bert | Self::Roberta => bert::norm(layer, which),
             Self::DistilBert => distilbert::norm(layer, which),
+            Self::ModernBert => modernbert::norm(layer, which),
+            Self::Llama | Self::Qwen2 | Self::Qwen3 => llama::norm(layer, which),
         }
+    }
+
+    /// What stands before the names of all tensors in a checkpoint with a head.
+    pub fn prefix(self) -> String {
+        match self {
+            Self::Bert | Self::Roberta | Self::DistilBert => format!("{}.", self.name()),
+            Self::ModernBert | Self::Llama | Self::Qwen2 | Self::Qwen3 => "model.".into(),
+        }
+    }
+
+    /// The tensor of the word embeddings.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Bert | Self::Roberta | Self::DistilBert => "embeddings.word_embeddings.weight",
+            Self::ModernBert => "embeddings.tok_embeddings.weight",
+            Self::Llama | Self::Qwen2 | Self::Qwen3 => "embed_tokens.weight",
+        }
+    }
+
+    /// The path of the norm over the embeddings.
+    pub(crate) fn embedding_norm(self) -> &'static str {
+        match self {
+            Self::ModernBert => "embeddings.norm",
+            _ => "embeddings.LayerNorm",
+        }
+    }
+
+    /// The path of the norm behind the last layer.
+    pub(crate) fn final_norm(self) -> &'static str {
+        match self {
+            Self::ModernBert => "final_norm",
+            _ => "norm",
+        }
+    }
+
+    /// The linear layers of a layer, in the order of the computation.
+    pub fn projections(self) -> Vec<Projection> {
+        Config::of(self).description.projections().collect()
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod configs;
+mod families;
 mod files;
 
 use std::{collections::BTreeMap, path::Path};
@@ -28,6 +29,7 @@ fn config() -> Config {
         token_types: 2,
         activation: Activation::Gelu,
         epsilon: 1e-12,
+        description: backbone::Description::post_norm(3, 24),
     }
 }
 

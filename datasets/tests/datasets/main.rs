@@ -2,11 +2,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod documented;
 mod properties;
 mod reading;
 mod real;
 #[path = "../../../tests/skip.rs"]
 mod skip;
 mod support;
+mod tables;
 mod tokenising;
 mod tokenizer_files;

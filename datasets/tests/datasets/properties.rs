@@ -1,6 +1,6 @@
 //! Whatever bytes a file holds, reading it ends in data or in an error.
 
-use peftbench_datasets::{Split, TextTokenizer, spec_from_path};
+use peftbench_datasets::{FileOptions, Split, TextTokenizer, spec_from_path};
 use proptest::prelude::*;
 
 use crate::support::*;
@@ -77,7 +77,7 @@ fn read_back(name: &str, contents: impl AsRef<[u8]>) -> Option<Vec<(String, Stri
 fn expected(rows: &[(String, String)]) -> Vec<(String, String)> {
     let mut rows: Vec<_> = rows
         .iter()
-        .map(|(text, label)| (text.trim().to_owned(), label.clone()))
+        .map(|(text, label)| (text.clone(), label.clone()))
         .collect();
     rows.sort();
     rows
@@ -92,7 +92,7 @@ proptest! {
             read_text(name, &contents).ok();
         }
         let folder = Folder::new();
-        spec_from_path(&folder.write("mine.yaml", &contents), &[], None).ok();
+        spec_from_path(&folder.write("mine.yaml", &contents), &FileOptions::default()).ok();
         TextTokenizer::from_file(&folder.write("tokenizer.json", &contents)).ok();
     }
 
@@ -109,7 +109,7 @@ proptest! {
         let at = at.index(yaml.len());
         yaml[at] = byte;
         let folder = Folder::new();
-        spec_from_path(&folder.write("mine.yaml", yaml), &[], None).ok();
+        spec_from_path(&folder.write("mine.yaml", yaml), &FileOptions::default()).ok();
     }
 
     #[test]
@@ -136,10 +136,15 @@ proptest! {
 
     #[test]
     fn csv_that_a_writer_quotes_is_read_back(rows in rows()) {
-        let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
-        let body: String = rows.iter().map(|(text, label)| format!("{label},{}\r\n", quoted(text))).collect();
-        if let Some(read) = read_back("mine.csv", format!("label,text\r\n{body}")) {
-            prop_assert_eq!(read, expected(&rows));
+        for (name, separator) in [("mine.csv", b','), ("mine.tsv", b'\t'), ("mine.csv", b';')] {
+            let mut writer = csv::WriterBuilder::new().delimiter(separator).from_writer(Vec::new());
+            writer.write_record(["label", "text"]).unwrap();
+            for (text, label) in &rows {
+                writer.write_record([label, text]).unwrap();
+            }
+            if let Some(read) = read_back(name, writer.into_inner().unwrap()) {
+                prop_assert_eq!(read, expected(&rows));
+            }
         }
     }
 

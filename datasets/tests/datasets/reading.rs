@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use peftbench_datasets::{Split, read, spec_from_path};
+use peftbench_datasets::{FileOptions, Split, read, spec_from_path};
 
 use crate::support::*;
 
@@ -246,7 +246,7 @@ fn the_digest_changes_with_every_text_label_and_name_of_a_label() {
 fn a_users_file_is_fetched_as_any_other_source() {
     let folder = Folder::new();
     let path = folder.write("my reviews.csv", csv_rows(60, &["a", "b"]));
-    let spec = spec_from_path(&path, &[], None).unwrap();
+    let spec = spec_from_path(&path, &FileOptions::default()).unwrap();
     assert_eq!(spec.name, "my reviews");
     let fetched = sources::Fetcher::new(sources::Settings {
         cache: folder.path().join("cache"),

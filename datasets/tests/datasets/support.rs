@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use peftbench_datasets::{Dataset, DatasetSpec, Error, Example, read, spec_from_path};
+use peftbench_datasets::{Dataset, DatasetSpec, Error, Example, FileOptions, read, spec_from_path};
 use polars::prelude::{Column, DataFrame, IntoColumn, NamedFrom, ParquetWriter, Series};
 use tempfile::TempDir;
 
@@ -35,8 +35,12 @@ pub fn read_file(path: &Path) -> Result<Dataset, Error> {
 }
 
 pub fn read_columns(path: &Path, text: &[&str], label: &str) -> Result<Dataset, Error> {
-    let text: Vec<String> = text.iter().map(|column| column.to_string()).collect();
-    let spec = spec_from_path(path, &text, Some(label))?;
+    let options = FileOptions {
+        text_columns: text.iter().map(|column| column.to_string()).collect(),
+        label_column: Some(label.to_owned()),
+        ..FileOptions::default()
+    };
+    let spec = spec_from_path(path, &options)?;
     read(&spec, &[("train".to_owned(), path.to_owned())].into())
 }
 
@@ -57,7 +61,7 @@ source:
 text: [text]
 {rest}"
     );
-    spec_from_path(&folder.write("mine.yaml", yaml), &[], None).unwrap()
+    spec_from_path(&folder.write("mine.yaml", yaml), &FileOptions::default()).unwrap()
 }
 
 /// The files of a folder by the names of [`spec`].

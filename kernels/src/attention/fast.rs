@@ -116,7 +116,7 @@ struct Heads {
 
 impl Heads {
     /// Calls `f(span, head of keys, (part, parts))` for all of them, in parallel if `products` matrix products per head
-    /// are worth it; in at least `least` calls, if blocks of queries allow it.
+    /// are worth it; in at least `least` calls, if the queries are long enough: each call transposes the keys that it reads.
     fn for_each(
         &self,
         products: usize,
@@ -133,7 +133,12 @@ impl Heads {
             .sum();
         let operations = 2 * products * scores * self.width();
         let serial = operations < SERIAL_BELOW || threads() == 1;
-        let parts = if serial { 1 } else { least.div_ceil(units) };
+        let longest = self.query_spans.iter().map(|q| q.len()).max().unwrap_or(1);
+        let parts = if serial {
+            1
+        } else {
+            least.div_ceil(units).min(longest.div_ceil(BLOCK))
+        };
         let calls = units * parts;
         let tasks = if serial { 1 } else { calls.min(16 * threads()) };
         parallel(tasks, |task| {
@@ -314,9 +319,8 @@ impl Heads {
         let scale = 1.0 / (d as f64).sqrt();
         let step = length.next_multiple_of(16);
         let most = BLOCK.min(queries.len());
-        // Blocks that see different keys add to zeros.
-        let hides = self.attention.hides();
-        if hides {
+        // Where blocks see different keys, they add to zeros.
+        if self.attention.hides() {
             for to in [dk, dv].into_iter().flatten() {
                 for row in keys.clone() {
                     // SAFETY: the heads of a span own their columns.
@@ -378,7 +382,7 @@ impl Heads {
                         scale: T::from_f64(scale),
                     };
                     T::run(self.level, softmax);
-                    let more = hides || i > 0;
+                    let more = i > 0;
                     if let Some(dv) = dv {
                         let p = Left {
                             ptr: p.cast_const(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use super::{Linear, Shared as Layer};
+use super::Linear;
 use crate::activation::Activation;
 use crate::activation::fast::Activate;
 use crate::element::Element;
@@ -43,7 +43,7 @@ pub(super) fn linear<T: Element>(
     {
         let x = view::<T>(&x)?;
         let bias = bias.map(view::<T>).transpose()?;
-        let packed = layer.shared.packed::<T>(level)?;
+        let packed = layer.packed::<T>(level)?;
         let mut product = Product::new(m, n, k, Left::rows(&x, k), Right::Packed(&packed), to.0);
         if let Some(bias) = &bias {
             product.init = bias.as_ptr();
@@ -169,23 +169,23 @@ impl<T: Element> Node<T> for Applied<T> {
     }
 }
 
-impl Layer {
+impl Linear {
     /// The weight in panels: made once if it is frozen, for each call if it is trained or another level is wanted.
-    fn packed<T: Element>(&self, level: crate::simd::Level) -> Result<Arc<Packed<T>>> {
+    pub(crate) fn packed<T: Element>(&self, level: crate::simd::Level) -> Result<Arc<Packed<T>>> {
         let make = || -> Result<Arc<Packed<T>>> {
-            let (n, k) = self.weight.dims2()?;
+            let (n, k) = self.weight().dims2()?;
             Ok(Arc::new(Packed::transpose_of(
                 level,
-                &view::<T>(&self.weight)?,
+                &view::<T>(self.weight())?,
                 n,
                 k,
             )))
         };
-        if self.weight.track_op() {
+        if self.weight().track_op() {
             return make();
         }
-        if let Some(packed) = self
-            .packed
+        let kept = &self.shared.packed;
+        if let Some(packed) = kept
             .get()
             .and_then(|packed| packed.clone().downcast::<Packed<T>>().ok())
         {
@@ -197,7 +197,7 @@ impl Layer {
         }
         let packed = make()?;
         // Another thread may have been faster; its panels are the same.
-        let _ = self.packed.set(packed.clone());
+        let _ = kept.set(packed.clone());
         Ok(packed)
     }
 }

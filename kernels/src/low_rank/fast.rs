@@ -4,37 +4,23 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
+use super::LowRank;
 use crate::element::Element;
-use crate::gemm::{Left, Packed, Product, Right};
+use crate::gemm::{Left, Product, Right};
 use crate::memory::Output;
 use crate::simd::level;
 use crate::tape::{Gradients, Node, record, view};
 
-pub(super) fn low_rank_add<T: Element>(
-    y: &Tensor,
-    x: &Tensor,
-    a: &Tensor,
-    b: &Tensor,
-    scaling: f64,
-) -> Result<Tensor> {
-    let (y, x, a, b) = (
-        y.contiguous()?,
-        x.contiguous()?,
-        a.contiguous()?,
-        b.contiguous()?,
-    );
+pub(super) fn low_rank_add<T: Element>(y: &Tensor, x: &Tensor, update: &LowRank) -> Result<Tensor> {
+    let (y, x, scaling) = (y.contiguous()?, x.contiguous()?, update.scaling);
+    let (a, b) = (update.a(), update.b());
     let ((rows, width), (rank, _), (out, _)) = (x.dims2()?, a.dims2()?, b.dims2()?);
     let (mut inner, mut result) = (Output::new(rows * rank), Output::new(rows * out));
     let level = level();
     {
-        let (y, x, a, b) = (
-            view::<T>(&y)?,
-            view::<T>(&x)?,
-            view::<T>(&a)?,
-            view::<T>(&b)?,
-        );
-        let down = Packed::transpose_of(level, &a, rank, width);
-        let up = Packed::transpose_of(level, &b, out, rank);
+        let (y, x) = (view::<T>(&y)?, view::<T>(&x)?);
+        let down = update.a.packed::<T>(level)?;
+        let up = update.b.packed::<T>(level)?;
         let t = inner.ptr().0;
         // SAFETY: the shapes were checked to fit; the first product fills what the second reads.
         unsafe {
@@ -68,7 +54,7 @@ pub(super) fn low_rank_add<T: Element>(
         inner,
         scaling,
     };
-    record(&[&y, &x, &a, &b], result, (rows, out), node)
+    record(&[&y, &x, a, b], result, (rows, out), node)
 }
 
 struct Added<T> {

@@ -7,10 +7,70 @@ mod reference;
 
 use candle_core::{Result, Tensor, bail};
 
+use crate::linear::Linear;
 use crate::path::choose;
 
-/// `y + scaling · (x Aᵀ) Bᵀ`: `y [N, out]`, `x [N, in]`, `a [R, in]`, `b [out, R]`. Each of the four gets a gradient
-/// if it is tracked.
+/// A low-rank update `s · B A` that is added to what a layer gives. Where A and B are frozen, they are packed once.
+#[derive(Clone, Debug)]
+pub struct LowRank {
+    a: Linear,
+    b: Linear,
+    scaling: f64,
+}
+
+impl LowRank {
+    /// From A `[R, in]`, B `[out, R]` and s.
+    ///
+    /// # Errors
+    /// If the shapes do not fit together.
+    pub fn new(a: Tensor, b: Tensor, scaling: f64) -> Result<Self> {
+        let ((rank, _), (_, b_rank)) = (a.dims2()?, b.dims2()?);
+        if rank != b_rank {
+            bail!("low rank: a {:?} and b {:?} do not fit", a.dims(), b.dims())
+        }
+        let (a, b) = (Linear::new(a, None)?, Linear::new(b, None)?);
+        Ok(Self { a, b, scaling })
+    }
+
+    /// A, `[R, in]`.
+    pub fn a(&self) -> &Tensor {
+        self.a.weight()
+    }
+
+    /// B, `[out, R]`.
+    pub fn b(&self) -> &Tensor {
+        self.b.weight()
+    }
+
+    /// s.
+    pub fn scaling(&self) -> f64 {
+        self.scaling
+    }
+
+    /// `y + s · (x Aᵀ) Bᵀ`: `y [N, out]`, `x [N, in]`. Each of y, x, A and B gets a gradient if it is tracked.
+    ///
+    /// # Errors
+    /// If the shapes do not fit or a tensor operation fails.
+    pub fn add(&self, y: &Tensor, x: &Tensor) -> Result<Tensor> {
+        let ((rows, out), (x_rows, width)) = (y.dims2()?, x.dims2()?);
+        if rows != x_rows || width != self.a.in_features() || out != self.b.out_features() {
+            bail!(
+                "low rank: y {:?}, x {:?}, a {:?}, b {:?} do not fit",
+                y.dims(),
+                x.dims(),
+                self.a().dims(),
+                self.b().dims()
+            )
+        }
+        choose!(
+            [y, x, self.a(), self.b()],
+            fast::low_rank_add(y, x, self),
+            reference::low_rank_add(y, x, self.a(), self.b(), self.scaling)
+        )
+    }
+}
+
+/// [`LowRank::add`] for matrices that are used once.
 pub fn low_rank_add(
     y: &Tensor,
     x: &Tensor,
@@ -18,20 +78,5 @@ pub fn low_rank_add(
     b: &Tensor,
     scaling: f64,
 ) -> Result<Tensor> {
-    let ((rows, out), (x_rows, width)) = (y.dims2()?, x.dims2()?);
-    let (rank, _) = a.dims2()?;
-    if rows != x_rows || a.dims() != [rank, width] || b.dims() != [out, rank] {
-        bail!(
-            "low_rank_add: y {:?}, x {:?}, a {:?}, b {:?} do not fit",
-            y.dims(),
-            x.dims(),
-            a.dims(),
-            b.dims()
-        )
-    }
-    choose!(
-        [y, x, a, b],
-        fast::low_rank_add(y, x, a, b, scaling),
-        reference::low_rank_add(y, x, a, b, scaling)
-    )
+    LowRank::new(a.clone(), b.clone(), scaling)?.add(y, x)
 }

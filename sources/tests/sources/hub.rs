@@ -370,9 +370,10 @@ fn a_damaged_file_of_our_cache_is_fetched_again() {
 #[test]
 fn an_optional_file_is_asked_for_once_with_the_others() {
     let machine = Machine::new();
+    let hash = sha256(b"rows");
     let two = source(&format!(
         "
-files: {{ train: {{}}, zest: {{ optional: true }} }}
+files: {{ train: {{ sha256: {hash} }}, zest: {{ sha256: {hash}, optional: true }} }}
 places:
   - hub: {{ repo: ada/reviews, kind: dataset, revision: {COMMIT}, files: {{ train: train.csv, zest: zest.csv }} }}
 "

@@ -108,3 +108,55 @@ fn without_a_home_folder_the_error_names_the_variables_that_help() {
             .contains("set PEFTBENCH_CACHE and HF_HOME")
     );
 }
+
+#[test]
+fn credentials_of_a_refused_endpoint_are_not_echoed() {
+    let Err(error) = settings(&[("HOME", "/h"), ("HF_ENDPOINT", "ada:s3cret@mirror.example")])
+    else {
+        panic!("accepted");
+    };
+    let message = error.to_string();
+    assert!(
+        message.contains("***@mirror.example") && !message.contains("s3cret"),
+        "{message}"
+    );
+}
+
+#[test]
+fn certificates_are_named_by_the_variables_that_python_follows() {
+    let named = |variables: &[(&str, &str)]| {
+        let all = [&[("HOME", "/h")], variables].concat();
+        settings(&all).unwrap().certificates
+    };
+    assert_eq!(named(&[]), None);
+    let (requests, ssl) = (
+        ("REQUESTS_CA_BUNDLE", "/r.pem"),
+        ("SSL_CERT_FILE", "/s.pem"),
+    );
+    let wanted = |(name, file): (&str, &str)| Some((name.to_string(), file.into()));
+    assert_eq!(named(&[ssl]), wanted(ssl));
+    assert_eq!(named(&[ssl, requests]), wanted(requests));
+}
+
+#[test]
+fn certificates_that_are_none_are_named_before_anybody_is_asked() {
+    let machine = crate::support::Machine::new();
+    let source = crate::support::source(
+        "{files: {a: {}}, places: [hub: {repo: ada/net, kind: model, revision: main, files: {a: a}}]}",
+    );
+    let empty = machine.write("empty.pem", b"no certificate");
+    for (file, words) in [
+        (empty, "it holds no certificate in PEM form"),
+        (machine.path("none.pem"), "does not exist"),
+    ] {
+        let fetcher = peftbench_sources::Fetcher::new(Settings {
+            certificates: Some(("SSL_CERT_FILE".into(), file)),
+            ..machine.settings(&crate::support::nobody())
+        });
+        let error = fetcher.fetch("net", &source).unwrap_err().to_string();
+        assert!(
+            error.contains("SSL_CERT_FILE") && error.contains(words),
+            "{error}"
+        );
+    }
+}

@@ -23,7 +23,7 @@ pub fn snippets() -> BTreeMap<String, Source> {
 #[test]
 fn every_known_source_is_valid_and_pins_every_file() {
     let snippets = snippets();
-    assert_eq!(snippets.len(), 9);
+    assert_eq!(snippets.len(), 11);
     for (name, source) in snippets {
         assert_eq!(source.problems(), Vec::<String>::new(), "{name}");
         for (file, spec) in &source.files {

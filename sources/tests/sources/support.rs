@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use peftbench_sources::{Fetcher, Progress, Settings, Source};
+use peftbench_sources::{Fetcher, Index, Patience, Progress, Settings, Source};
 use sha2::{Digest, Sha256};
 
 pub fn sha256(bytes: &[u8]) -> String {
@@ -49,6 +50,21 @@ pub struct Reply {
     body: Vec<u8>,
     /// Bytes of the body that are sent before the connection is closed.
     sent: usize,
+    /// How the body is sent.
+    manner: Manner,
+}
+
+#[derive(Clone, Copy)]
+enum Manner {
+    Declared,
+    /// No length, and again and again until nobody listens.
+    Endless,
+    /// No length, then the end of the connection.
+    Undeclared,
+    /// Another length than there is.
+    Declares(u64),
+    /// One byte each so many milliseconds.
+    Trickle(u64),
 }
 
 impl Reply {
@@ -58,6 +74,15 @@ impl Reply {
             headers: Vec::new(),
             body: Vec::new(),
             sent: 0,
+            manner: Manner::Declared,
+        }
+    }
+
+    fn copy(&self) -> Self {
+        Self {
+            headers: self.headers.clone(),
+            body: self.body.clone(),
+            ..*self
         }
     }
 
@@ -97,18 +122,53 @@ impl Reply {
         self
     }
 
+    /// The body again and again, without a declared length.
+    pub fn endless(mut self) -> Self {
+        self.manner = Manner::Endless;
+        self
+    }
+
+    /// Without a declared length.
+    pub fn undeclared(mut self) -> Self {
+        self.manner = Manner::Undeclared;
+        self
+    }
+
+    /// With this length in place of the real one, sent again and again until it is reached or nobody listens.
+    pub fn declares(mut self, bytes: u64) -> Self {
+        self.manner = Manner::Declares(bytes);
+        self
+    }
+
+    /// One byte each so many milliseconds.
+    pub fn trickle(mut self, milliseconds: u64) -> Self {
+        self.manner = Manner::Trickle(milliseconds);
+        self
+    }
+
     fn write(&self, to: &mut TcpStream) -> std::io::Result<()> {
-        write!(
-            to,
-            "HTTP/1.1 {} X\r\nContent-Length: {}\r\nConnection: close\r\n",
-            self.status,
-            self.body.len()
-        )?;
+        write!(to, "HTTP/1.1 {} X\r\nConnection: close\r\n", self.status)?;
+        match self.manner {
+            Manner::Endless | Manner::Undeclared => {}
+            Manner::Declares(bytes) => write!(to, "Content-Length: {bytes}\r\n")?,
+            _ => write!(to, "Content-Length: {}\r\n", self.body.len())?,
+        }
         for (name, value) in &self.headers {
             write!(to, "{name}: {value}\r\n")?;
         }
         write!(to, "\r\n")?;
-        to.write_all(&self.body[..self.sent])?;
+        match self.manner {
+            Manner::Endless | Manner::Declares(_) => loop {
+                to.write_all(&self.body)?;
+            },
+            Manner::Trickle(pause) => {
+                for byte in &self.body {
+                    to.write_all(std::slice::from_ref(byte))?;
+                    std::thread::sleep(Duration::from_millis(pause));
+                }
+            }
+            _ => to.write_all(&self.body[..self.sent])?,
+        }
         to.flush()
     }
 }
@@ -141,7 +201,8 @@ impl Server {
                 let number = log.lock().unwrap().len();
                 let reply = answer(number, &request);
                 log.lock().unwrap().push(request);
-                let _ = reply.write(&mut stream);
+                // An answer without an end must not keep the others from theirs.
+                std::thread::spawn(move || drop(reply.write(&mut stream)));
             }
         });
         Self {
@@ -150,6 +211,11 @@ impl Server {
             stop,
             thread: Some(thread),
         }
+    }
+
+    /// Answers every request by a shared reply.
+    pub fn shared(answer: impl Fn(&Request) -> Arc<Reply> + Send + 'static) -> Self {
+        Self::start(move |_, request| answer(request).copy())
     }
 
     /// A hub with these files, by address.
@@ -206,6 +272,15 @@ pub fn nobody() -> String {
     format!("http://{}", listener.local_addr().unwrap())
 }
 
+/// A fetcher that loses its patience within a test.
+pub fn quick() -> Patience {
+    Patience {
+        pause: Duration::from_millis(5),
+        longest_pause: Duration::from_secs(2),
+        ..Patience::default()
+    }
+}
+
 /// Empty caches in a temporary folder.
 pub struct Machine {
     folder: tempfile::TempDir,
@@ -236,6 +311,9 @@ impl Machine {
             hub_cache: self.path("hf/hub"),
             endpoint: endpoint.into(),
             token: None,
+            certificates: None,
+            index: Some(Index::default()),
+            patience: quick(),
             offline: false,
             pip_environment: BTreeMap::new(),
         }

@@ -1,0 +1,108 @@
+//! ModernBERT (Warner et al. 2024): a pre-norm encoder with rotary positions, local attention in two of three layers, a
+//! gated feed-forward network with gate and input in one matrix, query, key and value in another.
+
+use kernels::Activation;
+
+use crate::{
+    Architecture, Config, Description, FeedForward, NormKind, Projection, Rotary, RotaryScaling,
+    Site, Sublayer, keys::Keys,
+};
+
+/// `ModernBertConfig()`.
+pub(crate) fn defaults() -> Config {
+    let (hidden, heads) = (768, 12);
+    Config {
+        architecture: Architecture::ModernBert,
+        layers: 22,
+        hidden,
+        heads,
+        intermediate: 1152,
+        vocabulary: 50_368,
+        positions: 8192,
+        position_offset: 0,
+        position_padding: None,
+        position_table: false,
+        token_types: 0,
+        activation: Activation::Gelu,
+        epsilon: 1e-5,
+        description: Description {
+            norm: NormKind::LayerNormWithoutBias,
+            pre_norm: true,
+            first_norm: false,
+            rotary: Some(Rotary {
+                theta: 160_000.0,
+                local_theta: 10_000.0,
+                scaling: RotaryScaling::None,
+            }),
+            fused_attention: true,
+            attention_bias: false,
+            attention_output_bias: false,
+            feed_forward: FeedForward::GatedFused,
+            feed_forward_bias: false,
+            ..Description::post_norm(heads, hidden)
+        },
+    }
+}
+
+pub(crate) fn read(keys: &mut Keys<'_>, defaults: Config) -> Config {
+    let mut config = Config {
+        layers: keys.size("num_hidden_layers", defaults.layers),
+        hidden: keys.size("hidden_size", defaults.hidden),
+        heads: keys.size("num_attention_heads", defaults.heads),
+        intermediate: keys.size("intermediate_size", defaults.intermediate),
+        vocabulary: keys.size("vocab_size", defaults.vocabulary),
+        positions: keys.size("max_position_embeddings", defaults.positions),
+        activation: keys.activation("hidden_activation", defaults.activation),
+        epsilon: keys.number("norm_eps", defaults.epsilon),
+        ..defaults
+    };
+    let d = &mut config.description;
+    d.key_value_heads = config.heads;
+    d.head_width = config.hidden.checked_div(config.heads).unwrap_or(0);
+    if keys.boolean("norm_bias", false) {
+        d.norm = NormKind::LayerNorm;
+    }
+    d.attention_bias = keys.boolean("attention_bias", false);
+    d.attention_output_bias = d.attention_bias;
+    d.feed_forward_bias = keys.boolean("mlp_bias", false);
+    // The library maps the common name on its own one, and the common one wins.
+    let theta = keys.number("global_rope_theta", 160_000.0);
+    let theta = keys.number("rope_theta", theta);
+    let local_theta = match keys.is_null("local_rope_theta") {
+        true => theta,
+        false => keys.number("local_rope_theta", 10_000.0),
+    };
+    d.rotary = Some(Rotary {
+        theta,
+        local_theta,
+        scaling: RotaryScaling::None,
+    });
+    let every = keys.size("global_attn_every_n_layers", 3).max(1);
+    let window = keys.size("local_attention", 128);
+    d.windows = (0..config.layers.min(1 << 16))
+        .map(|layer| (layer % every != 0).then_some(window))
+        .collect();
+    keys.only("rope_scaling", "null", serde_json::Value::is_null);
+    config
+}
+
+pub(crate) fn module(Site { layer, projection }: Site) -> String {
+    let part = match projection {
+        Projection::QueryKeyValue => "attn.Wqkv",
+        Projection::Query => "attn.Wq",
+        Projection::Key => "attn.Wk",
+        Projection::Value => "attn.Wv",
+        Projection::AttentionOutput => "attn.Wo",
+        Projection::Gate => "mlp.Wg",
+        Projection::Intermediate => "mlp.Wi",
+        Projection::Output => "mlp.Wo",
+    };
+    format!("layers.{layer}.{part}")
+}
+
+pub(crate) fn norm(layer: usize, which: Sublayer) -> String {
+    match which {
+        Sublayer::Attention => format!("layers.{layer}.attn_norm"),
+        Sublayer::FeedForward => format!("layers.{layer}.mlp_norm"),
+    }
+}

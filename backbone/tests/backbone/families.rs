@@ -1,0 +1,251 @@
+//! Families whose norms stand before the sublayers, against transformers: `tests/fixtures/family_cases.py`.
+
+use std::path::PathBuf;
+
+use backbone::{
+    Backbone, Batch, Config, Hooks, NoHooks, Norm, Pass, Phase, Pooling, Projection, Site,
+    weights_file,
+};
+use candle_core::{Device, Tensor};
+use peftbench_backbone as backbone;
+use serde_json::{Map, Value, json};
+
+use super::largest_difference;
+
+const CASES: [&str; 8] = [
+    "llama",
+    "llama_scaled",
+    "llama_linear",
+    "qwen2",
+    "qwen2_sliding",
+    "qwen3",
+    "modernbert",
+    "modernbert_biased",
+];
+
+struct Case {
+    backbone: Backbone,
+    batch: Batch,
+    tensors: std::collections::HashMap<String, Tensor>,
+}
+
+fn case(name: &str) -> Case {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/fixtures/families")
+        .join(name);
+    let config = Config::read(&folder.join("config.json")).unwrap();
+    let tensors =
+        candle_core::safetensors::load(folder.join("expected.safetensors"), &Device::Cpu).unwrap();
+    let ids: Vec<u32> = tensors["input.ids"].to_vec1().unwrap();
+    let offsets: Vec<u32> = tensors["input.offsets"].to_vec1().unwrap();
+    let types = vec![0; ids.len()];
+    let offsets = offsets.into_iter().map(|o| o as usize).collect();
+    Case {
+        backbone: Backbone::load(config, &weights_file(&folder).unwrap()).unwrap(),
+        batch: Batch::new(ids, types, offsets).unwrap(),
+        tensors,
+    }
+}
+
+#[test]
+fn hidden_states_after_every_layer_equal_those_of_transformers() {
+    for name in CASES {
+        let case = case(name);
+        let states = case
+            .backbone
+            .hidden_states(&case.batch, &NoHooks, Phase::Eval)
+            .unwrap();
+        assert_eq!(states.len(), 4, "{name}");
+        for (i, state) in states.iter().enumerate() {
+            let gap = largest_difference(state, &case.tensors[&format!("hidden.{i}")]);
+            assert!(gap < 1e-5, "{name}: hidden.{i} differs by {gap}");
+        }
+    }
+}
+
+#[test]
+fn a_decoder_is_read_at_its_last_token_that_is_not_padding() {
+    let mut decoders = 0;
+    for name in CASES {
+        let case = case(name);
+        let Some(score) = case.tensors.get("score.weight") else {
+            continue;
+        };
+        assert_eq!(case.backbone.pooling(), Pooling::Last);
+        let pooled = case
+            .backbone
+            .pooled(&case.batch, &NoHooks, Phase::Eval)
+            .unwrap();
+        let logits = pooled.matmul(&score.t().unwrap()).unwrap();
+        let gap = largest_difference(&logits, &case.tensors["logits"]);
+        assert!(gap < 1e-5, "{name}: logits differ by {gap}");
+        decoders += 1;
+    }
+    assert_eq!(decoders, 6);
+}
+
+#[test]
+fn pooling_reads_the_rows_of_the_last_hidden_state() {
+    for name in [
+        "modernbert",
+        "modernbert_biased",
+        "qwen2_sliding",
+        "llama_linear",
+    ] {
+        let case = case(name);
+        let last = &case.tensors["hidden.3"];
+        for pooling in [Pooling::Mean, Pooling::Cls, Pooling::Last] {
+            let Ok(backbone) = case.backbone.clone().with_pooling(pooling) else {
+                assert!(pooling == Pooling::Cls && !name.starts_with("modernbert"));
+                continue;
+            };
+            let pooled = backbone.pooled(&case.batch, &NoHooks, Phase::Eval).unwrap();
+            for (i, span) in case.batch.spans().iter().enumerate().take(4) {
+                let rows = last.narrow(0, span.start, span.len()).unwrap();
+                let expected = match pooling {
+                    Pooling::Mean => rows.mean_keepdim(0).unwrap(),
+                    Pooling::Cls => rows.narrow(0, 0, 1).unwrap(),
+                    _ => rows.narrow(0, span.len() - 1, 1).unwrap(),
+                };
+                let gap = largest_difference(&pooled.narrow(0, i, 1).unwrap(), &expected);
+                assert!(gap < 1e-5, "{name} {pooling:?}: {gap}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_sites_of_a_family_are_those_that_peft_names() {
+    let names = |name: &str| -> Vec<String> {
+        let config = case(name).backbone.config().clone();
+        config
+            .sites()
+            .filter(|site| site.layer == 1)
+            .map(|site| config.tensor_name(site))
+            .collect()
+    };
+    assert_eq!(
+        names("llama"),
+        [
+            "self_attn.q_proj",
+            "self_attn.k_proj",
+            "self_attn.v_proj",
+            "self_attn.o_proj",
+            "mlp.gate_proj",
+            "mlp.up_proj",
+            "mlp.down_proj"
+        ]
+        .map(|part| format!("layers.1.{part}"))
+    );
+    assert_eq!(
+        names("modernbert"),
+        ["attn.Wqkv", "attn.Wo", "mlp.Wi", "mlp.Wo"].map(|part| format!("layers.1.{part}"))
+    );
+    assert_eq!("q_proj".parse(), Ok(Projection::Query));
+    assert_eq!("Wqkv".parse(), Ok(Projection::QueryKeyValue));
+}
+
+/// Doubles the output of one site.
+struct Doubled(Site);
+
+impl Hooks for Doubled {
+    fn acts_on(&self, site: Site) -> bool {
+        site == self.0
+    }
+
+    fn linear(&self, _: Site, _: &Tensor, y: Tensor, _: Pass<'_>) -> backbone::Result<Tensor> {
+        Ok((y * 2.0)?)
+    }
+}
+
+#[test]
+fn a_hook_at_any_site_does_what_the_same_change_of_the_weights_does() {
+    for name in ["llama", "qwen3", "modernbert"] {
+        let case = case(name);
+        for site in case.backbone.sites() {
+            let hooked = case
+                .backbone
+                .pooled(&case.batch, &Doubled(site), Phase::Eval)
+                .unwrap();
+            let delta = case.backbone.linear(site).weight().copy().unwrap();
+            let merged = case.backbone.merged(&[(site, delta)]).unwrap();
+            let merged = merged.pooled(&case.batch, &NoHooks, Phase::Eval).unwrap();
+            let gap = largest_difference(&hooked, &merged);
+            assert!(gap < 1e-5, "{name} {site}: {gap}");
+        }
+    }
+}
+
+#[test]
+fn every_weight_that_is_read_has_a_gradient() {
+    for name in CASES {
+        let case = case(name);
+        let (copy, vars) = case.backbone.trainable().unwrap();
+        let rng = std::cell::RefCell::new(rand_chacha::rand_core::SeedableRng::seed_from_u64(1));
+        let pooled = copy
+            .pooled(&case.batch, &NoHooks, Phase::Train(&rng))
+            .unwrap();
+        let gradients = kernels_backward(&pooled.sqr().unwrap().sum_all().unwrap());
+        for (tensor, var) in &vars {
+            assert!(
+                gradients.get(var).is_some(),
+                "{name}: {tensor} has no gradient"
+            );
+        }
+        let loaded = case.backbone.tensors().len();
+        assert_eq!(loaded, vars.len(), "{name}");
+        let norms = case
+            .backbone
+            .norms()
+            .filter(|at| matches!(at, Norm::Final))
+            .count();
+        assert_eq!(norms, 1);
+    }
+}
+
+fn kernels_backward(loss: &Tensor) -> candle_core::backprop::GradStore {
+    loss.backward().unwrap()
+}
+
+#[test]
+fn what_a_decoder_cannot_follow_is_refused_by_name() {
+    let read = |change: Value| {
+        let mut config: Map<String, Value> = serde_json::from_value(json!({
+            "model_type": "qwen2", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "num_key_value_heads": 2, "intermediate_size": 24, "vocab_size": 40
+        }))
+        .unwrap();
+        config.extend(change.as_object().unwrap().clone());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        std::fs::write(&path, Value::Object(config).to_string()).unwrap();
+        Config::read(&path)
+    };
+    read(json!({})).unwrap();
+    for (key, value) in [
+        ("rope_scaling", json!({"rope_type": "yarn", "factor": 4.0})),
+        ("rope_scaling", json!({"type": "linear"})),
+        ("hidden_act", json!("relu2")),
+        ("num_key_value_heads", json!(3)),
+        ("num_key_value_heads", json!(0)),
+        ("layer_types", json!(["full_attention"])),
+        (
+            "layer_types",
+            json!(["full_attention", "chunked_attention"]),
+        ),
+        ("partial_rotary_factor", json!(0.5)),
+        ("quantization_config", json!({"bits": 4})),
+        ("model_type", json!("qwen2_moe")),
+    ] {
+        let message = read(json!({key: value})).unwrap_err().to_string();
+        let shown = if key == "model_type" {
+            "qwen2_moe"
+        } else {
+            key
+        };
+        assert!(message.contains(shown), "{key}: {message}");
+    }
+    let window =
+        read(json!({"use_sliding_window": true, "sliding_window": 0, "max_window_layers": 0}));
+    assert!(window.unwrap_err().to_string().contains("window of 0"));
+}

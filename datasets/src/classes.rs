@@ -1,0 +1,106 @@
+//! How many examples of each class there are.
+
+use crate::{Dataset, Split};
+
+/// A class and its examples in each split.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ClassCount {
+    /// Its name.
+    pub name: String,
+    /// Examples trained on.
+    pub train: usize,
+    /// Examples judged by.
+    pub validation: usize,
+    /// Examples kept for the end; 0 where their labels are hidden.
+    pub test: usize,
+}
+
+impl Dataset {
+    /// The classes in the order of their indices, with their examples.
+    pub fn classes(&self) -> Vec<ClassCount> {
+        let count = |split: Split| {
+            let mut counts = vec![0; self.labels.len()];
+            for class in self.split(split).iter().filter_map(|example| example.label) {
+                counts[class as usize] += 1;
+            }
+            counts
+        };
+        let [train, validation, test] = [Split::Train, Split::Validation, Split::Test].map(count);
+        let class = |(i, name): (usize, &String)| ClassCount {
+            name: name.clone(),
+            train: train[i],
+            validation: validation[i],
+            test: test[i],
+        };
+        self.labels.iter().enumerate().map(class).collect()
+    }
+}
+
+/// What has to be said of classes that are not trained on or not judged.
+pub(crate) fn gaps(classes: &[ClassCount]) -> Vec<String> {
+    let few = |classes: Vec<&ClassCount>| {
+        let names: Vec<String> = classes.iter().map(|c| format!("'{}'", c.name)).collect();
+        crate::rows::shown(&names)
+    };
+    let (mut notes, untrained, unjudged) = (
+        Vec::new(),
+        classes.iter().filter(|c| c.train == 0).collect::<Vec<_>>(),
+        classes
+            .iter()
+            .filter(|c| c.train > 0 && c.validation == 0)
+            .collect::<Vec<_>>(),
+    );
+    if !untrained.is_empty() {
+        notes.push(format!(
+            "{} has 0 training examples: it is not learnt, and wrong wherever it is the label",
+            few(untrained)
+        ));
+    }
+    if !unjudged.is_empty() {
+        notes.push(format!(
+            "{} has 0 validation examples: it is trained but never judged",
+            few(unjudged)
+        ));
+    }
+    notes
+}
+
+/// The table of classes as text, at most `most` of them.
+pub fn class_table(classes: &[ClassCount], most: usize) -> String {
+    let mut rows = vec![["class", "train", "validation", "test"].map(str::to_owned)];
+    rows.extend(classes.iter().take(most).map(|c| {
+        let name: String = c
+            .name
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(40)
+            .collect();
+        [
+            name,
+            c.train.to_string(),
+            c.validation.to_string(),
+            c.test.to_string(),
+        ]
+    }));
+    let width = |i: usize| {
+        rows.iter()
+            .map(|row| row[i].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..4).map(width).collect();
+    let mut table = String::new();
+    for [name, train, validation, test] in &rows {
+        table += &format!(
+            "{name:<a$}  {train:>b$}  {validation:>c$}  {test:>d$}\n",
+            a = widths[0],
+            b = widths[1],
+            c = widths[2],
+            d = widths[3]
+        );
+    }
+    if classes.len() > most {
+        table += &format!("… and {} more classes\n", classes.len() - most);
+    }
+    table
+}

@@ -1,0 +1,312 @@
+//! Rows of a parquet file, read by polars in parts.
+//!
+//! polars is asked for the stored values only, not for what a column means: decimals, dates and dictionaries (a pandas
+//! category) would need more of polars than this program is built with, and polars panics where a part is missing. What a
+//! column means is put on top here.
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use polars::prelude::{AnyValue, DataFrame, ParquetReader, SerReader};
+use polars_parquet::parquet::{
+    metadata::{FileMetadata, SchemaDescriptor},
+    schema::types::{
+        IntegerType, ParquetType, PhysicalType, PrimitiveConvertedType, PrimitiveLogicalType,
+        TimeUnit,
+    },
+};
+use serde_json::{Map, Value};
+
+use crate::{Error, Result, caught, text::open_regular};
+
+/// Rows read at a time.
+const PART: usize = 8192;
+
+/// What the stored values of a column mean.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Meaning {
+    /// Themselves.
+    Plain,
+    /// A whole number of 10^-scale.
+    Decimal(usize),
+    /// Days since 1970.
+    Date,
+    /// Fractions of a second since 1970.
+    Time { per_second: i64, zone: &'static str },
+}
+
+/// A parquet file, row by row.
+pub(crate) struct Parquet {
+    path: PathBuf,
+    metadata: Arc<FileMetadata>,
+    /// Names of the columns that can be read.
+    pub names: Vec<String>,
+    /// Those that are read.
+    columns: Vec<(String, Meaning)>,
+    /// Columns of kinds that are not read, such as lists.
+    pub unread: Vec<(String, &'static str)>,
+    next: usize,
+    part: VecDeque<Map<String, Value>>,
+}
+
+impl Parquet {
+    /// `wanted` limits the columns that are read.
+    pub fn open(path: &Path, wanted: Option<&[&str]>) -> Result<Self> {
+        let mut reader = ParquetReader::new(open_regular(path)?);
+        let metadata = caught(|| {
+            let metadata = reader.get_metadata().map_err(|error| error.to_string())?;
+            Ok(FileMetadata::clone(metadata))
+        });
+        let mut metadata = metadata.map_err(|message: String| damaged(path, &message))?;
+        let (mut fields, mut columns, mut unread) = (Vec::new(), Vec::new(), Vec::new());
+        let mut names = Vec::new();
+        for field in metadata.schema_descr.fields() {
+            match plain(field) {
+                Ok((field, meaning)) => {
+                    let name = field.name().to_owned();
+                    names.push(name.clone());
+                    if wanted.is_none_or(|wanted| wanted.contains(&name.as_str())) {
+                        columns.push((name, meaning));
+                    }
+                    fields.push(field);
+                }
+                Err(kind) => unread.push((field.name().to_owned(), kind)),
+            }
+        }
+        let name = metadata.schema_descr.name().into();
+        metadata.schema_descr = SchemaDescriptor::new(name, fields);
+        // Among them is Arrow's own schema, which would be followed instead.
+        metadata.key_value_metadata = None;
+        Ok(Self {
+            path: path.to_owned(),
+            metadata: Arc::new(metadata),
+            names,
+            columns,
+            unread,
+            next: 0,
+            part: VecDeque::new(),
+        })
+    }
+
+    /// The next row.
+    pub fn next(&mut self) -> Result<Option<Map<String, Value>>> {
+        if self.part.is_empty() && self.next < self.metadata.num_rows {
+            let part = caught(|| self.read_part());
+            self.part = part.map_err(|message| damaged(&self.path, &message))?;
+            self.next += PART;
+        }
+        Ok(self.part.pop_front())
+    }
+
+    fn read_part(&self) -> std::result::Result<VecDeque<Map<String, Value>>, String> {
+        let height = PART.min(self.metadata.num_rows - self.next);
+        let mut rows = vec![Map::new(); height];
+        if !self.columns.is_empty() {
+            let file = File::open(&self.path).map_err(|error| error.to_string())?;
+            let mut reader = ParquetReader::new(file);
+            reader.set_metadata(Arc::clone(&self.metadata));
+            let frame = reader
+                .with_columns(Some(
+                    self.columns.iter().map(|(name, _)| name.clone()).collect(),
+                ))
+                .with_slice(Some((self.next, height)))
+                .finish()
+                .map_err(|error| error.to_string())?;
+            if frame.height() != height {
+                return Err(format!(
+                    "{} rows where {height} are said to be",
+                    frame.height()
+                ));
+            }
+            for (name, meaning) in &self.columns {
+                fill(&mut rows, &frame, name, *meaning)?;
+            }
+        }
+        Ok(rows.into())
+    }
+}
+
+fn damaged(path: &Path, message: &str) -> Error {
+    Error::Format {
+        path: path.to_owned(),
+        message: format!("not a readable parquet file: {message}"),
+    }
+}
+
+fn fill(
+    rows: &mut [Map<String, Value>],
+    frame: &DataFrame,
+    name: &str,
+    meaning: Meaning,
+) -> std::result::Result<(), String> {
+    let column = frame.column(name).map_err(|error| error.to_string())?;
+    let series = column.as_materialized_series().rechunk();
+    for (i, (row, value)) in rows.iter_mut().zip(series.iter()).enumerate() {
+        let value = cell(&value, meaning)
+            .ok_or_else(|| format!("column '{name}', row {}: no text in UTF-8", i + 1))?;
+        row.insert(name.to_owned(), value);
+    }
+    Ok(())
+}
+
+/// A cell's value; nothing if its bytes are no UTF-8.
+fn cell(value: &AnyValue, meaning: Meaning) -> Option<Value> {
+    let bytes = |bytes: &[u8]| match meaning {
+        Meaning::Decimal(scale) => Some(Value::String(decimal(big_endian(bytes)?, scale))),
+        _ => Some(Value::String(String::from_utf8(bytes.to_vec()).ok()?)),
+    };
+    let whole = match value {
+        AnyValue::Null => return Some(Value::Null),
+        AnyValue::Boolean(value) => return Some(Value::Bool(*value)),
+        AnyValue::String(text) => return Some(Value::String((*text).to_owned())),
+        AnyValue::StringOwned(text) => return Some(Value::String(text.to_string())),
+        AnyValue::Binary(value) => return bytes(value),
+        AnyValue::BinaryOwned(value) => return bytes(value),
+        // NaN and infinities are no JSON; they become null. A float keeps the digits that it is written with.
+        AnyValue::Float32(value) => {
+            return Some(
+                value
+                    .to_string()
+                    .parse()
+                    .map_or(Value::Null, |v: f64| v.into()),
+            );
+        }
+        AnyValue::Float64(value) => return Some((*value).into()),
+        AnyValue::UInt64(value) => return Some((*value).into()),
+        AnyValue::UInt32(value) => i64::from(*value),
+        AnyValue::UInt16(value) => i64::from(*value),
+        AnyValue::UInt8(value) => i64::from(*value),
+        AnyValue::Int8(value) => i64::from(*value),
+        AnyValue::Int16(value) => i64::from(*value),
+        AnyValue::Int32(value) => i64::from(*value),
+        AnyValue::Int64(value) => *value,
+        other => return Some(Value::String(other.to_string())),
+    };
+    Some(match meaning {
+        Meaning::Plain => whole.into(),
+        Meaning::Decimal(scale) => Value::String(decimal(i128::from(whole), scale)),
+        Meaning::Date => Value::String(date(whole)),
+        Meaning::Time { per_second, zone } => {
+            let (seconds, rest) = (whole.div_euclid(per_second), whole.rem_euclid(per_second));
+            let (day, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+            let clock = format!(
+                "{:02}:{:02}:{:02}",
+                second / 3600,
+                second / 60 % 60,
+                second % 60
+            );
+            let digits = per_second.ilog10() as usize;
+            let fraction = match rest {
+                0 => String::new(),
+                _ => format!(".{rest:0digits$}"),
+            };
+            Value::String(format!("{}T{clock}{fraction}{zone}", date(day)))
+        }
+    })
+}
+
+fn big_endian(bytes: &[u8]) -> Option<i128> {
+    let sign = if *bytes.first()? & 0x80 == 0 { 0 } else { -1 };
+    (bytes.len() <= 16).then(|| {
+        bytes
+            .iter()
+            .fold(sign, |value, byte| value << 8 | i128::from(*byte))
+    })
+}
+
+fn decimal(value: i128, scale: usize) -> String {
+    let sign = if value < 0 { "-" } else { "" };
+    let digits = format!("{:0>width$}", value.unsigned_abs(), width = scale + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - scale);
+    match scale {
+        0 => format!("{sign}{whole}"),
+        _ => format!("{sign}{whole}.{fraction}"),
+    }
+}
+
+/// The date of a day since 1970, in the Gregorian calendar (Hinnant's `civil_from_days`).
+fn date(day: i64) -> String {
+    let day = day.saturating_add(719_468);
+    let era = day.div_euclid(146_097);
+    let of_era = day.rem_euclid(146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// The column as polars is to read it, and what its values mean; or the kind of a column that is not read.
+fn plain(field: &ParquetType) -> std::result::Result<(ParquetType, Meaning), &'static str> {
+    use PrimitiveConvertedType as Converted;
+    use PrimitiveLogicalType as Logical;
+    let ParquetType::PrimitiveType(column) = field else {
+        return Err("a list or a structure");
+    };
+    let mut column = column.clone();
+    if column.field_info.repetition == polars_parquet::parquet::schema::Repetition::Repeated {
+        return Err("a list");
+    }
+    let zone = |utc: bool| if utc { "Z" } else { "" };
+    let second = |unit| match unit {
+        TimeUnit::Milliseconds => 1_000,
+        TimeUnit::Microseconds => 1_000_000,
+        TimeUnit::Nanoseconds => 1_000_000_000,
+    };
+    let meaning = match (column.logical_type, column.converted_type) {
+        (Some(Logical::Decimal(_, scale)), _) | (None, Some(Converted::Decimal(_, scale))) => {
+            Meaning::Decimal(scale)
+        }
+        (Some(Logical::Date), _) | (None, Some(Converted::Date)) => Meaning::Date,
+        (
+            Some(Logical::Timestamp {
+                is_adjusted_to_utc,
+                unit,
+            }),
+            _,
+        ) => Meaning::Time {
+            per_second: second(unit),
+            zone: zone(is_adjusted_to_utc),
+        },
+        (None, Some(Converted::TimestampMillis)) => Meaning::Time {
+            per_second: 1_000,
+            zone: zone(true),
+        },
+        (None, Some(Converted::TimestampMicros)) => Meaning::Time {
+            per_second: 1_000_000,
+            zone: zone(true),
+        },
+        (Some(Logical::Time { .. }), _)
+        | (None, Some(Converted::TimeMillis | Converted::TimeMicros)) => {
+            return Err("a time of day");
+        }
+        _ => Meaning::Plain,
+    };
+    match column.physical_type {
+        PhysicalType::Int96 => return Err("an old timestamp (INT96)"),
+        PhysicalType::FixedLenByteArray(_) if !matches!(meaning, Meaning::Decimal(_)) => {
+            return Err("bytes of fixed length");
+        }
+        PhysicalType::ByteArray if !matches!(meaning, Meaning::Decimal(_)) => {}
+        _ => {
+            // Numbers without a sign keep their kind; the others are what they are stored as.
+            let unsigned = matches!(
+                column.logical_type,
+                Some(Logical::Integer(IntegerType::UInt32 | IntegerType::UInt64))
+            ) || matches!(
+                column.converted_type,
+                Some(Converted::Uint32 | Converted::Uint64)
+            );
+            if !unsigned {
+                (column.logical_type, column.converted_type) = (None, None);
+            }
+        }
+    }
+    Ok((ParquetType::PrimitiveType(column), meaning))
+}

@@ -1,0 +1,288 @@
+//! Files as pandas, pyarrow and scikit-learn read and judge them. `fixtures/generate.py` made what is compared with.
+
+use std::path::PathBuf;
+
+use peftbench_datasets::{
+    ClassScores, Confusion, FileOptions, Metric, RowError, RowOptions, Rows, Split, read,
+    spec_from_path,
+};
+use serde_json::Value;
+
+use crate::support::*;
+
+fn fixture(name: &str) -> PathBuf {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+    PathBuf::from(folder).join(name)
+}
+
+fn cases(name: &str) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(fixture(name)).unwrap()).unwrap()
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits: Vec<u8> = hex
+        .bytes()
+        .map(|b| (b as char).to_digit(16).unwrap() as u8)
+        .collect();
+    digits
+        .chunks(2)
+        .map(|pair| pair[0] << 4 | pair[1])
+        .collect()
+}
+
+fn numbers(value: &Value) -> Vec<u32> {
+    let numbers = value.as_array().unwrap().iter();
+    numbers.map(|v| v.as_u64().unwrap() as u32).collect()
+}
+
+/// The values of two columns, row by row.
+fn rows_of(rows: Rows) -> Vec<[String; 2]> {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    rows.map(|row| match row {
+        Ok(row) => ["text", "label"].map(|column| text(&row.fields[column])),
+        Err(RowError::Row(fault)) => panic!("{}: {fault}", fault.place),
+        Err(RowError::File(error)) => panic!("{error}"),
+    })
+    .collect()
+}
+
+#[test]
+fn tables_of_text_have_the_rows_that_pandas_reads() {
+    let folder = Folder::new();
+    let cases = cases("tables.json");
+    let cases = cases.as_array().unwrap();
+    assert!(cases.len() >= 32, "{}", cases.len());
+    for case in cases {
+        let said = |key: &str| case["options"][key].as_str().map(str::to_owned);
+        let file = format!("rows.{}", case["extension"].as_str().unwrap());
+        let path = folder.write(&file, bytes(case["hex"].as_str().unwrap()));
+        let options = RowOptions {
+            quote: said("quote"),
+            encoding: said("encoding"),
+            columns: vec!["text".into(), "label".into()],
+            ..RowOptions::default()
+        };
+        let rows = Rows::open(&path, &options).unwrap_or_else(|e| panic!("{}: {e}", case["name"]));
+        let found = rows_of(rows);
+        let expected: Vec<[String; 2]> = serde_json::from_value(case["rows"].clone()).unwrap();
+        assert_eq!(found, expected, "{}", case["name"]);
+        // A stream of the same bytes has the same rows, where its first line says what it is.
+        if !file.contains("tsv") {
+            let stream = std::fs::File::open(&path).unwrap();
+            let rows = Rows::of_stream(Box::new(stream), "stream", &options).unwrap();
+            assert_eq!(rows_of(rows), expected, "{} as a stream", case["name"]);
+        }
+    }
+}
+
+#[test]
+fn label_columns_have_the_classes_that_pandas_finds() {
+    let cases = cases("labels.json");
+    for (kind, least) in [("csv", 15), ("json", 7)] {
+        let cases = cases[kind].as_array().unwrap();
+        assert!(cases.len() >= least);
+        for case in cases {
+            let values = case["values"].as_array().unwrap();
+            let row = |i: usize| match (kind, &values[i % values.len()]) {
+                ("csv", value) => format!("text {i},{}\n", value.as_str().unwrap()),
+                (_, value) => format!(
+                    "{}\n",
+                    serde_json::json!({ "text": format!("text {i}"), "label": value })
+                ),
+            };
+            let rows: String = (0..120).map(row).collect();
+            let read = match kind {
+                "csv" => read_text("mine.csv", format!("text,label\n{rows}")),
+                _ => read_text("mine.jsonl", rows),
+            };
+            let classes = match read {
+                Ok(data) => data.labels.len(),
+                Err(peftbench_datasets::Error::OneClass { .. }) => 1,
+                Err(error) => panic!("{values:?}: {error}"),
+            };
+            assert_eq!(
+                classes as u64,
+                case["classes"].as_u64().unwrap(),
+                "{values:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_missing_marker_of_pandas_is_refused_and_all_rows_are_counted() {
+    let cases = cases("labels.json");
+    let markers: Vec<&str> = cases["missing"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| m.as_str().unwrap())
+        .collect();
+    assert_eq!(markers.len(), 19);
+    let mut rows = csv_rows(60, &["neg", "pos"]);
+    for (i, marker) in markers.iter().enumerate() {
+        rows += &format!("a text of its own {i},{marker}\n");
+    }
+    says(
+        read_text("mine.csv", &rows),
+        &[
+            "mine.csv",
+            "19 lines",
+            "line 62 (empty)",
+            "line 63 ('#N/A')",
+            "9 more",
+            "'label' has no label",
+            "--drop-missing",
+        ],
+    );
+    let folder = Folder::new();
+    let path = folder.write("mine.csv", &rows);
+    let options = FileOptions {
+        drop_missing: true,
+        ..FileOptions::default()
+    };
+    let spec = spec_from_path(&path, &options).unwrap();
+    let data = read(&spec, &[("train".to_owned(), path)].into()).unwrap();
+    assert_eq!(data.labels, ["neg", "pos"]);
+    assert_eq!(data.dropped_missing, 19);
+    assert!(
+        data.notes
+            .iter()
+            .any(|note| note.contains("19 rows") && note.contains("left out")),
+        "{:?}",
+        data.notes
+    );
+    let all = [Split::Train, Split::Validation, Split::Test];
+    assert_eq!(all.iter().map(|s| data.split(*s).len()).sum::<usize>(), 60);
+}
+
+#[test]
+fn a_marker_that_a_yaml_names_as_a_label_is_one() {
+    let folder = Folder::new();
+    let spec = spec("label: { column: label, names: [NA, EU] }\nsplits: { train: train }\n");
+    let data = read(
+        &spec,
+        &files(&folder, &[("train", &csv_rows(60, &["EU", "NA"]))]),
+    )
+    .unwrap();
+    assert_eq!(data.labels, ["NA", "EU"]);
+}
+
+#[test]
+fn columns_of_parquet_of_every_kind_have_the_values_that_pyarrow_reads() {
+    let cases = cases("parquet.json");
+    let cases = cases.as_object().unwrap();
+    assert!(cases.len() >= 15);
+    for (name, expected) in cases {
+        let path = fixture(&format!("{name}.parquet"));
+        let rows = Rows::open(&path, &RowOptions::default()).unwrap();
+        for (i, [text, label]) in rows_of(rows).into_iter().enumerate() {
+            assert_eq!(text, format!("text {i}"));
+            let expected = expected[i].as_str().unwrap();
+            let same = match (label.parse::<f64>(), expected.parse::<f64>()) {
+                (Ok(a), Ok(b)) => {
+                    (a - b).abs() <= 1e-7 * b.abs()
+                        && (a.fract() != 0.0
+                            || label.parse::<i128>().ok() == expected.parse::<i128>().ok()
+                            || label.contains('.'))
+                }
+                _ => {
+                    label.to_lowercase()
+                        == expected
+                            .trim_end_matches("00000")
+                            .trim_end_matches('0')
+                            .to_lowercase()
+                        || label.to_lowercase() == expected.to_lowercase()
+                }
+            };
+            assert!(same, "{name}, row {}: {label}, not {expected}", i + 1);
+        }
+    }
+}
+
+#[test]
+fn parquet_labels_of_decimals_categories_and_bytes_are_classes() {
+    for (name, labels) in [
+        ("decimal_38_0", ["0", "1"]),
+        ("decimal_9_2", ["-0.75", "0.75"]),
+        ("category", ["neg", "pos"]),
+        ("category_of_numbers", ["0", "1"]),
+        ("binary", ["neg", "né"]),
+        ("float64", ["0", "1"]),
+        ("boolean", ["false", "true"]),
+        ("uint64", ["9223372036854775808", "9223372036854775809"]),
+    ] {
+        let data = read_file(&fixture(&format!("{name}.parquet"))).unwrap();
+        assert_eq!(data.labels, labels, "{name}");
+    }
+}
+
+#[test]
+fn parquet_that_cannot_be_read_is_refused_in_plain_words() {
+    says(
+        read_file(&fixture("nested.parquet")),
+        &["nested.parquet", "'label' is a list", "accepted"],
+    );
+    says(
+        read_file(&fixture("missing.parquet")),
+        &[
+            "missing.parquet",
+            "2 rows",
+            "row 2",
+            "row 3",
+            "'label' has no label",
+        ],
+    );
+    let rows = Rows::open(&fixture("nested.parquet"), &RowOptions::default()).unwrap();
+    assert!(rows.notes()[0].contains("'more'"), "{:?}", rows.notes());
+}
+
+#[test]
+fn a_parquet_file_of_several_row_groups_is_read_in_parts_and_in_order() {
+    let rows = Rows::open(&fixture("groups.parquet"), &RowOptions::default()).unwrap();
+    let mut count = 0;
+    for row in rows {
+        let Ok(row) = row else { panic!() };
+        assert_eq!(row.fields["text"], format!("t{count}"));
+        assert_eq!(row.fields["label"], count % 2);
+        count += 1;
+        assert_eq!(row.place, count);
+    }
+    assert_eq!(count, 9000);
+}
+
+#[test]
+fn metrics_and_scores_per_class_are_those_of_scikit_learn() {
+    let cases = cases("metrics.json");
+    let cases = cases.as_array().unwrap();
+    assert_eq!(cases.len(), 40);
+    let close = |a: f64, b: &Value| (a - b.as_f64().unwrap()).abs() < 1e-12;
+    for case in cases {
+        let (labels, predictions) = (numbers(&case["labels"]), numbers(&case["predictions"]));
+        let classes = case["classes"].as_u64().unwrap() as usize;
+        for metric in Metric::ALL {
+            let value = metric.compute(&labels, &predictions, classes);
+            assert!(
+                close(value, &case[metric.name()]),
+                "{metric:?}: {value} in {case}"
+            );
+        }
+        let confusion = Confusion::new(&labels, &predictions, classes);
+        assert_eq!(serde_json::json!(confusion.matrix), case["confusion"]);
+        for (c, scores) in confusion.all_scores().into_iter().enumerate() {
+            let ClassScores {
+                precision,
+                recall,
+                f1,
+                support,
+            } = scores;
+            assert!(close(precision, &case["precision"][c]), "{case}");
+            assert!(close(recall, &case["recall"][c]), "{case}");
+            assert!(close(f1, &case["class_f1"][c]), "{case}");
+            assert_eq!(support, case["support"][c].as_u64().unwrap());
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! A loaded task on its way out, into a folder of another library.
+
+use std::path::Path;
+
+use anyhow::Result;
+use serde_json::Value;
+
+use crate::{
+    prepare::LoadedBackbone,
+    saved::{Task, Tensors},
+};
+
+/// A loaded task as it is written into a foreign folder.
+pub struct Export<'a> {
+    /// Method and head.
+    pub task: &'a Task,
+    /// The backbone it was trained over.
+    pub loaded: &'a LoadedBackbone,
+    /// Where the head may be a file of its own, for a classifier that transformers' classes cannot hold.
+    pub separate_head: bool,
+}
+
+impl Export<'_> {
+    /// What the method ships and the head's variables, by our names.
+    pub(super) fn tensors(&self) -> Result<(Tensors, Tensors)> {
+        let head = self.task.head.parameters().tensors();
+        Ok((
+            self.task.method.shipped()?.into_iter().collect(),
+            head.into_iter().collect(),
+        ))
+    }
+
+    /// What a file says beside its tensors, so that whoever reads it has the same classes and cuts texts as in training.
+    pub(super) fn metadata(&self) -> Result<[(&'static str, String); 3]> {
+        let config = &self.task.config;
+        Ok([
+            ("labels", serde_json::to_string(&config.labels)?),
+            ("max_tokens", config.max_tokens.to_string()),
+            ("strip", config.strip.to_string()),
+        ])
+    }
+
+    /// A key of the method's resolved configuration.
+    pub(super) fn key(&self, key: &str) -> &Value {
+        self.task.config.config.get(key).unwrap_or(&Value::Null)
+    }
+}
+
+pub(super) fn write_json(path: &Path, value: &Value) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)? + "\n";
+    Ok(record::write_whole(path, text.as_bytes())?)
+}

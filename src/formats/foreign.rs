@@ -1,0 +1,202 @@
+//! A folder of another library on its way in: what it says, before it becomes a [`Saved`].
+
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::{Context, Result, bail, ensure};
+use backbone::{Architecture, HeadKind, Pooling, TensorFile};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::layout;
+use crate::{
+    labels,
+    prepare::LoadedBackbone,
+    saved::{self, ADAPTER_CONFIG, Saved, SavedConfig, Tensors},
+};
+
+/// Longest text of a folder that does not say it; cut to what the backbone's position table leaves.
+const MAX_TOKENS: usize = 512;
+
+/// What a foreign folder says, before it becomes a [`Saved`].
+pub(super) struct Foreign<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) architecture: Architecture,
+    /// The revision of the backbone's repository that it was trained over, if it says so.
+    pub(super) revision: Option<String>,
+    /// The backbone's name or folder as the foreign folder gives it.
+    pub(super) backbone: Option<String>,
+    pub(super) method: Method,
+    pub(super) pooling: Pooling,
+    pub(super) head: HeadKind,
+    pub(super) head_tensors: Tensors,
+    pub(super) labels: Option<Vec<String>>,
+    /// What becomes of texts, where a folder that we wrote says it.
+    pub(super) texts: Texts,
+    pub(super) virtual_tokens: usize,
+    pub(super) loaded: Option<&'a LoadedBackbone>,
+}
+
+/// A method in our words.
+pub(super) struct Method {
+    pub(super) name: &'static str,
+    pub(super) config: Map<String, Value>,
+    pub(super) tensors: Tensors,
+}
+
+impl Foreign<'_> {
+    /// Names of classes that the folder leaves to a `config.json`: its own, or else the backbone's, as in the Python
+    /// libraries.
+    pub(super) fn inherited_labels(&self, classes: usize) -> Result<Vec<String>> {
+        let own = self.folder.join("config.json");
+        let of_backbone = self.loaded.map(|loaded| loaded.files[0].clone());
+        for path in [Some(own).filter(|path| path.exists()), of_backbone] {
+            let Some(path) = path else { continue };
+            match layout::id2label(&path)? {
+                Some(labels) if labels.len() == classes => return Ok(labels),
+                _ => {}
+            }
+        }
+        Ok((0..classes).map(labels::anonymous).collect())
+    }
+
+    /// Refuses another revision of the backbone than the folder names, where the backbone's own is known.
+    pub(super) fn check_revision(&self, loaded: &LoadedBackbone) -> Result<()> {
+        let Some(wanted) = self.revision.as_deref().filter(|r| *r != "main") else {
+            return Ok(());
+        };
+        let is_commit = wanted.len() == 40 && wanted.bytes().all(|b| b.is_ascii_hexdigit());
+        match layout::base(loaded).revision {
+            Some(found) if found == wanted => {}
+            Some(found) if is_commit => bail!(
+                "{ADAPTER_CONFIG}: revision: it was trained over revision {wanted} of its backbone, but '{}' is revision \
+                 {found}; name a folder with that revision: --backbone FOLDER",
+                loaded.name
+            ),
+            _ => eprintln!(
+                "note: {}: it was trained over revision '{wanted}' of its backbone; whether '{}' is that revision is not \
+                 known",
+                self.folder.display(),
+                loaded.name
+            ),
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> Result<Saved> {
+        if let Some(loaded) = self.loaded {
+            let found = loaded.backbone.config().architecture;
+            ensure!(
+                found == self.architecture,
+                "made for a backbone of the kind '{}', but '{}' is '{}'",
+                self.architecture.name(),
+                loaded.name,
+                found.name()
+            );
+            self.check_revision(loaded)?;
+        }
+        let output = self.head_tensors.get("head.output.weight");
+        let classes = output.and_then(|t| t.dims().first().copied()).unwrap_or(0);
+        // Without the backbone the classifier may be still to come.
+        let known = output.is_some() || self.loaded.is_some();
+        ensure!(
+            classes >= 2 || !known,
+            "the classifier has {classes} outputs: at least two classes are needed (one output is a regression)"
+        );
+        let labels = match self.labels.take() {
+            Some(labels) => labels,
+            None => self.inherited_labels(classes)?,
+        };
+        ensure!(
+            labels.len() == classes || !known,
+            "{} labels ({}) for a classifier of {classes} outputs",
+            labels.len(),
+            labels.join(", ")
+        );
+        let positions = self
+            .loaded
+            .map_or(MAX_TOKENS, |l| l.backbone.config().max_tokens());
+        let backbone = self.backbone.unwrap_or_default();
+        let resolved = methods::resolve_values(self.method.name, self.method.config)?;
+        let mut tensors = self.method.tensors;
+        tensors.extend(self.head_tensors);
+        Ok(Saved {
+            config: SavedConfig {
+                format: saved::FORMAT,
+                method: self.method.name.to_owned(),
+                config: resolved.config,
+                backbone: layout::known_backbone(&backbone).unwrap_or(backbone),
+                backbone_digest: self.loaded.map(|l| l.digest.clone()).unwrap_or_default(),
+                pooling: self.pooling,
+                head: self.head,
+                labels,
+                dataset: String::new(),
+                max_tokens: self
+                    .texts
+                    .max_tokens
+                    .unwrap_or(MAX_TOKENS)
+                    .min(positions.saturating_sub(self.virtual_tokens)),
+                // The Python libraries leave texts as they are.
+                strip: self.texts.strip.unwrap_or(false),
+                metrics: BTreeMap::new(),
+            },
+            tensors,
+        })
+    }
+}
+
+/// Reads all tensors of a safetensors file of a foreign folder. Where only the pickle `pickle` is there, the message says
+/// how to convert it.
+pub(super) fn read_tensors(folder: &Path, file: &str, pickle: &str) -> Result<File> {
+    let path = folder.join(file);
+    if !path.exists() && folder.join(pickle).exists() {
+        bail!(
+            "{pickle} is a pickle, which can run code when it is read; convert it once with: python -c \"import torch, \
+             safetensors.torch as s; s.save_file({{k: v.clone().contiguous() for k, v in torch.load('{}', \
+             weights_only=True).items()}}, '{}')\"",
+            folder.join(pickle).display(),
+            path.display()
+        );
+    }
+    let file = TensorFile::open(&path)?;
+    Ok(File {
+        tensors: saved::read_tensors(&file)?,
+        metadata: file
+            .metadata()
+            .into_iter()
+            .flatten()
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect(),
+    })
+}
+
+/// What a safetensors file holds.
+pub(super) struct File {
+    pub(super) tensors: Tensors,
+    pub(super) metadata: BTreeMap<String, String>,
+}
+
+/// What becomes of a text before it is read, where a folder says it.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Texts {
+    /// Longest text in tokens.
+    max_tokens: Option<usize>,
+    /// Whether white space around it is cut off.
+    strip: Option<bool>,
+}
+
+impl File {
+    /// What becomes of a text before it is read.
+    pub(super) fn texts(&self) -> Result<Texts> {
+        Ok(Texts {
+            max_tokens: self.said("max_tokens")?,
+            strip: self.said("strip")?,
+        })
+    }
+
+    /// What a file that we wrote says under a key of its metadata.
+    pub(super) fn said<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
+        let text = self.metadata.get(key);
+        text.map(|text| serde_json::from_str(text).with_context(|| format!("{key}: {text}")))
+            .transpose()
+    }
+}

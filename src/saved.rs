@@ -1,0 +1,216 @@
+//! A folder of saved weights: method and head in one safetensors file, with a configuration beside.
+//!
+//! [`crate::formats`] reads folders of other libraries into the same.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use anyhow::{Context, Result, ensure};
+use backbone::{Backbone, HeadKind, Pooling, TensorFile};
+use candle_core::Tensor;
+use methods::PeftMethod;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::train::head::Head;
+
+/// Tensors by name.
+pub type Tensors = BTreeMap<String, Tensor>;
+
+/// What a folder of weights holds.
+pub struct Saved {
+    /// Its configuration.
+    pub config: SavedConfig,
+    /// Tensors of the method and of the head, by our names.
+    pub tensors: Tensors,
+}
+
+/// Version of the folder's format.
+pub const FORMAT: u32 = 1;
+/// Method weights and head.
+pub const WEIGHTS: &str = "weights.safetensors";
+/// The configuration beside them.
+pub const CONFIG: &str = "peftbench.json";
+/// The configuration of an adapter, in the schema of PEFT or of AdapterHub.
+pub const ADAPTER_CONFIG: &str = "adapter_config.json";
+
+/// The configuration beside saved weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedConfig {
+    /// Always 1.
+    pub format: u32,
+    /// The method's name.
+    pub method: String,
+    /// Its resolved configuration.
+    pub config: Map<String, Value>,
+    /// Name or folder of the backbone.
+    pub backbone: String,
+    /// SHA-256 over the backbone's weights, configuration and tokenizer.
+    pub backbone_digest: String,
+    /// How an example's vector is read.
+    pub pooling: Pooling,
+    /// The classifier.
+    pub head: HeadKind,
+    /// Label names in the order of their indices.
+    pub labels: Vec<String>,
+    /// The data set it was trained on.
+    pub dataset: String,
+    /// Longest text in tokens.
+    pub max_tokens: usize,
+    /// Whether white space around texts is cut off. (Folders of earlier versions do not say it; it always was.)
+    #[serde(default = "stripped")]
+    pub strip: bool,
+    /// Validation metrics after training.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+fn stripped() -> bool {
+    true
+}
+
+/// A method with its head, ready to predict.
+pub struct Task {
+    /// The configuration.
+    pub config: SavedConfig,
+    /// The method.
+    pub method: Box<dyn PeftMethod>,
+    /// The classifier.
+    pub head: Head,
+}
+
+impl Task {
+    /// Bytes in memory that it takes beside `frozen`, the backbone that it was loaded over, head included.
+    pub fn resident_bytes(&self, frozen: &Backbone) -> u64 {
+        methods::resident_bytes(&*self.method, frozen) + self.head.parameters().bytes()
+    }
+}
+
+/// Saves a method and its head into `folder`; returns the size of the weights in bytes.
+///
+/// # Errors
+/// If the folder cannot be written.
+pub fn save(
+    folder: &Path,
+    config: &SavedConfig,
+    method: &dyn PeftMethod,
+    head: &Head,
+) -> Result<u64> {
+    fs::create_dir_all(folder).with_context(|| format!("{}: cannot be made", folder.display()))?;
+    let tensors: BTreeMap<String, Tensor> = method
+        .shipped()?
+        .into_iter()
+        .chain(head.parameters().tensors())
+        .collect();
+    let path = folder.join(WEIGHTS);
+    write_tensors(&path, tensors, &[])?;
+    let json = serde_json::to_string_pretty(config)? + "\n";
+    record::write_whole(&folder.join(CONFIG), json.as_bytes())?;
+    Ok(fs::metadata(&path)?.len())
+}
+
+/// Reads the configuration of a folder of our own; the folder's kind is not asked.
+///
+/// # Errors
+/// If it is missing, damaged or of another format.
+pub fn read_config(folder: &Path) -> Result<SavedConfig> {
+    let path = folder.join(CONFIG);
+    let text = fs::read_to_string(&path).with_context(|| {
+        format!(
+            "{}: cannot be read; is this a folder written by peftbench train, Hugging Face PEFT or AdapterHub?{}",
+            path.display(),
+            below(folder)
+        )
+    })?;
+    let config: SavedConfig =
+        serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+    ensure!(
+        config.format == FORMAT,
+        "{}: format {} is not {FORMAT}",
+        path.display(),
+        config.format
+    );
+    ensure!(
+        config.labels.len() >= 2,
+        "{}: labels: at least two are needed",
+        path.display()
+    );
+    Ok(config)
+}
+
+/// What to say where a folder has no weights, but folders in it have: PEFT puts an adapter with a name into one.
+fn below(folder: &Path) -> String {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut found: Vec<String> = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.join(CONFIG).exists() || path.join(ADAPTER_CONFIG).exists())
+        .map(|path| path.display().to_string())
+        .collect();
+    found.sort();
+    match found.is_empty() {
+        true => String::new(),
+        false => format!(" Weights are in {}: name that folder", found.join(", ")),
+    }
+}
+
+/// Reads a folder of our own.
+///
+/// # Errors
+/// As [`read_config`], or if the weights are damaged or not finite.
+pub fn read(folder: &Path) -> Result<Saved> {
+    Ok(Saved {
+        config: read_config(folder)?,
+        tensors: read_tensors(&TensorFile::open(&folder.join(WEIGHTS))?)?,
+    })
+}
+
+/// All tensors of a file.
+///
+/// # Errors
+/// If one cannot be read, or has a value that is not finite; the message names it with the first such place.
+pub fn read_tensors(file: &TensorFile) -> Result<Tensors> {
+    let names = file.names().into_iter();
+    let tensors = names.map(|name| {
+        let tensor = file.read(&name, None)?;
+        let at = || format!("{}: tensor '{name}'", file.path().display());
+        check_finite(&tensor).with_context(at)?;
+        Ok((name, tensor))
+    });
+    tensors.collect()
+}
+
+fn check_finite(tensor: &Tensor) -> Result<()> {
+    let values = tensor.to_dtype(candle_core::DType::F32)?.flatten_all()?;
+    let values = values.to_vec1::<f32>()?;
+    let Some(mut at) = values.iter().position(|v| !v.is_finite()) else {
+        return Ok(());
+    };
+    let value = values[at];
+    let mut place: Vec<usize> = Vec::new();
+    for size in tensor.dims().iter().rev() {
+        place.push(at % size);
+        at /= size;
+    }
+    place.reverse();
+    anyhow::bail!(
+        "the value at {place:?} is {value}, which is not a finite number; the weights are damaged"
+    )
+}
+
+/// Writes tensors whole or not at all, with the metadata that Python's readers ask for.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write_tensors(path: &Path, tensors: Tensors, metadata: &[(&str, String)]) -> Result<()> {
+    let metadata = [("format", "pt".to_owned())]
+        .iter()
+        .chain(metadata)
+        .map(|(k, v)| (k.to_string(), v.clone()))
+        .collect();
+    let tensors: BTreeMap<_, _> = tensors
+        .into_iter()
+        .map(|(name, t)| Ok((name, t.contiguous()?)))
+        .collect::<Result<_>>()?;
+    let bytes = safetensors::serialize(tensors, Some(metadata))
+        .with_context(|| format!("{}: cannot be written", path.display()))?;
+    Ok(record::write_whole(path, &bytes)?)
+}

@@ -1,0 +1,148 @@
+//! `predict` reads what training reads, and gives back what it does not need.
+
+use serde_json::Value;
+
+use crate::support::{Place, tiny_backbone};
+
+/// Saved weights of a quick training, and the place they are in.
+fn trained() -> (Place, String) {
+    let place = Place::new();
+    let (data, backbone) = (place.reviews(), tiny_backbone());
+    let printed = place.ok(&[
+        "train",
+        data.to_str().unwrap(),
+        "--text-column=review",
+        "--label-column=stars",
+        "--backbone",
+        backbone.to_str().unwrap(),
+        "--budget=quick",
+        "--set=recipe.steps=3",
+        "--set=recipe.evaluations=1",
+        "--set=recipe.batch=8",
+        "--out=out",
+        "--method=lora",
+    ]);
+    let weights = printed.trim().to_owned();
+    (place, weights)
+}
+
+#[test]
+fn every_format_that_trains_is_predicted_with_the_same_answers_and_ids_come_back() {
+    let (place, weights) = trained();
+    let files = [
+        ("rows.jsonl", "{\"id\": 7, \"text\": \"good, fine\"}\n{\"id\": 8, \"text\": \"bad poor\"}\n".as_bytes().to_vec()),
+        ("mark.jsonl", "\u{feff}{\"id\": 7, \"text\": \"good, fine\", \"label\": 1}\r\n{\"id\": 8, \"text\": \"bad poor\"}\r\n".as_bytes().to_vec()),
+        ("rows.csv", b"id,text\n7,\"good, fine\"\n8,bad poor\n".to_vec()),
+        ("semicolons.csv", b"sep=;\nid;text\n7;good, fine\n8;bad poor\n".to_vec()),
+        ("rows.tsv", b"id\ttext\n7\t\"good, fine\"\n8\tbad poor\n".to_vec()),
+        ("return.csv", b"id,text\r7,\"good, fine\"\r8,bad poor\r".to_vec()),
+        ("lines.txt", b"good, fine\nbad poor\n".to_vec()),
+        (
+            "utf16.csv",
+            [0xff, 0xfe]
+                .into_iter()
+                .chain("id,text\n7,\"good, fine\"\n8,bad poor\n".encode_utf16().flat_map(u16::to_le_bytes))
+                .collect(),
+        ),
+    ];
+    let mut first: Option<Vec<Value>> = None;
+    for (name, contents) in files {
+        let input = place.file(name, contents);
+        let printed = place.ok(&[
+            "predict",
+            "--weights",
+            &weights,
+            "--input",
+            input.to_str().unwrap(),
+        ]);
+        let answers: Vec<Value> = printed
+            .lines()
+            .map(|l| serde_json::from_str(l).unwrap())
+            .collect();
+        assert_eq!(answers.len(), 2, "{name}");
+        let logits: Vec<Value> = answers.iter().map(|a| a["logits"].clone()).collect();
+        match &first {
+            None => first = Some(logits),
+            Some(first) => assert_eq!(&logits, first, "{name}"),
+        }
+        if name != "lines.txt" {
+            let ids: Vec<String> = answers
+                .iter()
+                .map(|a| a["id"].to_string().replace('"', ""))
+                .collect();
+            assert_eq!(ids, ["7", "8"], "{name}");
+        }
+        if name == "mark.jsonl" {
+            assert_eq!(answers[0]["input_label"], 1);
+            assert!(answers[0]["label"].is_string());
+        }
+    }
+    let table = place.ok(&[
+        "predict",
+        "--weights",
+        &weights,
+        "--input",
+        "rows.csv",
+        "--format",
+        "csv",
+    ]);
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines[0], "id,label,probability");
+    assert!(
+        lines[1].starts_with("7,") && lines[2].starts_with("8,"),
+        "{table}"
+    );
+    let other = place.file("other.csv", "key,first,second\na,good,bad\n");
+    let printed = place.ok(&[
+        "predict",
+        "--weights",
+        &weights,
+        "--input",
+        other.to_str().unwrap(),
+        "--text-column",
+        "first",
+        "--pair-column",
+        "second",
+    ]);
+    assert!(printed.starts_with("{\"key\":\"a\""), "{printed}");
+}
+
+#[test]
+fn an_input_that_is_no_rows_is_named_for_what_it_is() {
+    let (place, weights) = trained();
+    for (name, contents, says) in [
+        ("list.jsonl", "[{\"text\": \"good\"}]\n", "a JSON list"),
+        (
+            "empty.jsonl",
+            "{\"text\": \"good\"}\n{\"text\": \" \"}\n",
+            "column 'text' is empty",
+        ),
+        (
+            "list2.jsonl",
+            "{\"text\": [\"good\"]}\n",
+            "column 'text' is no text",
+        ),
+        ("missing.csv", "id,Text\n1,good\n", "did you mean 'Text'"),
+        ("zip.csv", "PK\u{3}\u{4}", "zip archive"),
+    ] {
+        let input = place.file(name, contents);
+        place.refused(
+            &[
+                "predict",
+                "--weights",
+                &weights,
+                "--input",
+                input.to_str().unwrap(),
+            ],
+            &[name, says],
+        );
+    }
+    place.refused(
+        &["predict", "--weights", &weights, "--input", "/dev/zero"],
+        &["/dev/zero", "a device"],
+    );
+    place.refused(
+        &["predict", "--weights", &weights, "--input", "out"],
+        &["is a folder"],
+    );
+}
