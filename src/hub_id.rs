@@ -21,25 +21,38 @@ pub fn is_model(name: &str) -> bool {
     name.starts_with("hub:") || (id && !path.exists())
 }
 
-/// A model of the hub: its name with the commit, and its files.
+/// A model of the hub: its name with the commit, and its files. `note` is told what the user should know.
 ///
 /// # Errors
 /// If the id is none, or the files are not found.
-pub fn model(fetcher: &Fetcher, id: &str) -> Result<(String, HubModel)> {
+pub fn model(fetcher: &Fetcher, id: &str, note: impl Fn(&str)) -> Result<(String, HubModel)> {
     let reference = Reference::parse(id, HubKind::Model)?;
-    let model = fetcher.model(&reference).with_context(|| {
-        format!("backbone '{id}': there is no folder of that name, and as a model of the Hugging Face hub")
-    })?;
-    say(id, &model.fetched.warnings);
+    let model = fetcher.model(&reference).with_context(|| unknown(id))?;
+    say(id, &model.fetched.warnings, note);
     let name = match &model.fetched.commit {
-        Some(commit) => format!("{}@{commit}", reference.repo),
+        Some(commit) => at(&reference.repo, commit),
         None => reference.repo,
     };
     Ok((name, model))
 }
 
+fn unknown(id: &str) -> String {
+    format!(
+        "backbone '{id}': there is no folder of that name, and as a model of the Hugging Face hub"
+    )
+}
+
+/// A model's id at a commit. Without an owner it would be taken for the name of a backbone of ours.
+fn at(repo: &str, commit: &str) -> String {
+    match repo.contains('/') {
+        true => format!("{repo}@{commit}"),
+        false => format!("hub:{repo}@{commit}"),
+    }
+}
+
 /// The hub's repository and revision of a backbone that [`model`] named.
 pub fn repository(name: &str) -> Option<(String, String)> {
+    let name = name.strip_prefix("hub:").unwrap_or(name);
     let (repo, revision) = name.split_once('@')?;
     Some((repo.to_owned(), revision.to_owned()))
 }
@@ -48,11 +61,11 @@ pub fn repository(name: &str) -> Option<(String, String)> {
 ///
 /// # Errors
 /// If the id is none, or the files are not found.
-pub fn data(fetcher: &Fetcher, id: &str) -> Result<PathBuf> {
+pub fn data(fetcher: &Fetcher, id: &str, note: impl Fn(&str)) -> Result<PathBuf> {
     let reference = Reference::parse(id, HubKind::Dataset)?;
     let found = fetcher.data(&reference)?;
     let fetched = fetcher.fetch(id, &found.source)?;
-    say(id, &[found.warnings, fetched.warnings].concat());
+    say(id, &[found.warnings, fetched.warnings].concat(), note);
     let commit = commit(&found.source);
     let subset = reference.subset.iter().map(String::as_str);
     let name: Vec<&str> = std::iter::once(reference.repo.as_str())
@@ -103,26 +116,38 @@ pub fn data(fetcher: &Fetcher, id: &str) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// The id with the commit that it stands for now, so that every run of a comparison reads the same bytes.
+/// The names of a data set and a backbone, ids of the hub with the commits that they stand for now, so that every run of a
+/// comparison reads the same bytes.
 ///
 /// # Errors
-/// As [`data`] and [`model`].
-pub fn pinned_data(fetcher: &Fetcher, id: &str) -> Result<String> {
-    let reference = Reference::parse(id, HubKind::Dataset)?;
-    let found = fetcher.data(&reference)?;
-    let subset = reference
-        .subset
-        .map_or(String::new(), |subset| format!("/{subset}"));
-    Ok(format!(
-        "hub:{}{subset}@{}",
-        reference.repo,
-        commit(&found.source)
-    ))
+/// If an id is none, or is not found.
+pub fn pinned(data: &str, backbone: &str, offline: bool) -> Result<(String, String)> {
+    let (mut data, mut backbone) = (data.to_owned(), backbone.to_owned());
+    if is_data(&data) {
+        let reference = Reference::parse(&data, HubKind::Dataset)?;
+        let found = Fetcher::from_env(offline)?.data(&reference)?;
+        let subset = reference.subset.map(|subset| format!("/{subset}"));
+        data = format!(
+            "hub:{}{}@{}",
+            reference.repo,
+            subset.unwrap_or_default(),
+            commit(&found.source)
+        );
+    }
+    if is_model(&backbone) {
+        let reference = Reference::parse(&backbone, HubKind::Model)?;
+        let commit = Fetcher::from_env(offline)?.model_commit(&reference);
+        backbone = at(
+            &reference.repo,
+            &commit.with_context(|| unknown(&backbone))?,
+        );
+    }
+    Ok((data, backbone))
 }
 
-fn say(id: &str, warnings: &[String]) {
+fn say(id: &str, warnings: &[String], note: impl Fn(&str)) {
     for warning in warnings {
-        eprintln!("note: {id}: {warning}");
+        note(&format!("{id}: {warning}"));
     }
 }
 

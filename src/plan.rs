@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    nearest,
+    hub_id, nearest,
     train::recipe::{Recipe, budgets},
 };
 
@@ -99,9 +99,13 @@ impl Shared {
         let recipe = overrides.remove("recipe").unwrap_or_default();
         let backbone_overrides = overrides.remove("backbone").unwrap_or_default();
         Recipe::resolve(&self.budget, &recipe, 1)?;
+        let (name, backbone) = hub_id::pinned(&self.data.name, &self.backbone, self.offline)?;
         let plan = RunPlan {
-            data: self.data.clone(),
-            backbone: self.backbone.clone(),
+            data: DataChoice {
+                name,
+                ..self.data.clone()
+            },
+            backbone,
             backbone_overrides,
             trial: Trial {
                 method: String::new(),

@@ -106,7 +106,7 @@ impl Files {
     /// If neither is found, or the data is not valid.
     pub fn data(&self, choice: &DataChoice) -> Result<LoadedData> {
         let spec = if hub_id::is_data(&choice.name) {
-            let file = hub_id::data(&self.fetcher, &choice.name)?;
+            let file = hub_id::data(&self.fetcher, &choice.name, |note| self.note(note))?;
             data_spec(&DataChoice {
                 name: file.display().to_string(),
                 ..choice.clone()
@@ -167,6 +167,10 @@ impl Files {
     /// # Errors
     /// If the name is unknown or the files are not found.
     pub fn fetch_data(&self, name: &str) -> Result<String> {
+        if hub_id::is_data(name) {
+            let file = hub_id::data(&self.fetcher, name, |note| self.note(note))?;
+            return Ok(format!("Hugging Face hub, as {} says", file.display()));
+        }
         let spec = datasets::spec(name)?;
         Ok(self.fetch(&spec.name, &spec.source)?.place)
     }
@@ -183,7 +187,7 @@ impl Files {
         // A known name wins over a folder of that name: write ./NAME for the folder.
         let known = backbone::names().any(|name| name == choice);
         if !known && hub_id::is_model(choice) {
-            let (name, model) = hub_id::model(&self.fetcher, choice)?;
+            let (name, model) = hub_id::model(&self.fetcher, choice, |note| self.note(note))?;
             let found = self.backbone(&model.folder.display().to_string(), overrides)?;
             return Ok(BackboneFiles {
                 name,

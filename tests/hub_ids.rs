@@ -59,15 +59,32 @@ fn a_run_over_a_model_and_a_data_set_of_the_hub_says_of_which_commits_they_are()
     let record = fs::read_dir(records).unwrap().next().unwrap().unwrap();
     let record: serde_json::Value =
         serde_json::from_slice(&fs::read(record.path()).unwrap()).unwrap();
-    assert_eq!(record["backbone"]["name"], format!("ada/net@{COMMIT}"));
-    assert_eq!(record["dataset"]["name"], "ada--reviews@111111111111");
+    assert_eq!(
+        record["asked"]["backbone"]["name"],
+        format!("ada/net@{COMMIT}")
+    );
+    assert_eq!(
+        record["asked"]["dataset"]["name"],
+        "ada--reviews@111111111111"
+    );
 }
 
 #[test]
 fn an_id_that_is_not_here_or_is_none_is_refused_with_what_is_accepted() {
     let place = place();
     let train = |data: &'static str, backbone: &'static str| {
-        ["train", data, "--backbone", backbone, "--method", "lora"]
+        [
+            "train",
+            data,
+            "--text-column",
+            "review",
+            "--label-column",
+            "stars",
+            "--backbone",
+            backbone,
+            "--method",
+            "lora",
+        ]
     };
     place.refused(
         &train("hub:ada/nothing", "ada/net"),

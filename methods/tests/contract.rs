@@ -709,6 +709,7 @@ fn the_default_configurations_have_the_published_counts_at_hidden_size_384() {
         heads: 12,
         intermediate: 16,
         layers: 6,
+        description: backbone::Description::post_norm(12, 384),
         ..backbone().config().clone()
     };
     let frozen = Backbone::random(config, &mut ChaCha8Rng::seed_from_u64(0)).unwrap();

@@ -262,14 +262,40 @@ pub(crate) fn check_status(answer: &Answer) -> Result<()> {
         status => Err(Error::Http {
             url: answer.url.to_string(),
             status,
-            wait: header(&answer.response, "retry-after").and_then(seconds),
+            wait: header(&answer.response, "retry-after")
+                .and_then(|wait| pause(wait, header(&answer.response, "date"))),
         }),
     }
 }
 
-/// `Retry-After` in seconds, or as a date, of which only the distance to the server's own clock would be known.
-fn seconds(text: &str) -> Option<Duration> {
-    text.trim().parse().ok().map(Duration::from_secs)
+/// `Retry-After` in seconds, or as a date, which counts from the server's own.
+fn pause(wait: &str, now: Option<&str>) -> Option<Duration> {
+    if let Ok(seconds) = wait.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let seconds = since_1970(wait)?.checked_sub(since_1970(now?)?)?;
+    Some(Duration::from_secs(seconds.try_into().unwrap_or(0)))
+}
+
+/// Seconds to a date of HTTP: `Sun, 06 Nov 1994 08:49:37 GMT`.
+fn since_1970(date: &str) -> Option<i64> {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let parts: Vec<&str> = date.split_ascii_whitespace().collect();
+    let [_, day, month, year, clock, "GMT"] = parts.as_slice() else {
+        return None;
+    };
+    let number = |text: &str| text.parse::<u16>().ok().map(i64::from);
+    let month = 1 + MONTHS.iter().position(|known| known == month)? as i64;
+    let (day, year) = (number(day)?, number(year)?);
+    let mut clock = clock.split(':').map(number);
+    let (hours, minutes, seconds) = (clock.next()??, clock.next()??, clock.next()??);
+    // Days of the Gregorian calendar, with years that begin in March.
+    let years = if month <= 2 { year - 1 } else { year };
+    let before = years * 365 + years / 4 - years / 100 + years / 400;
+    let days = before + (153 * ((month + 9) % 12) + 2) / 5 + day - 1 - 719_468;
+    Some(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 }
 
 pub(crate) fn header<'a>(response: &'a Response<Body>, name: &str) -> Option<&'a str> {
@@ -414,6 +440,35 @@ mod tests {
             follow(&secure, "//cdn.example/b").unwrap().to_string(),
             "https://cdn.example/b"
         );
+    }
+
+    #[test]
+    fn a_server_names_a_pause_in_seconds_or_by_a_date() {
+        // Python: calendar.timegm((1994, 11, 6, 8, 49, 37)) and others.
+        for (date, seconds) in [
+            ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777),
+            ("Tue, 29 Feb 2000 23:59:59 GMT", 951_868_799),
+            ("Fri, 01 Mar 2024 00:00:00 GMT", 1_709_251_200),
+        ] {
+            assert_eq!(since_1970(date), Some(seconds), "{date}");
+        }
+        let now = Some("Sun, 06 Nov 1994 08:49:37 GMT");
+        let wait = |text: &str| pause(text, now).map(|wait| wait.as_secs());
+        assert_eq!(wait("120"), Some(120));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));
+        assert_eq!(wait("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0));
+        for none in [
+            "",
+            "-1",
+            "soon",
+            "Sun, 06 Nov 1994 08:49 GMT",
+            "Sun, 06 Xyz 1994 08:49:37 GMT",
+            "Sun, 06 Nov 99999 08:49:37 GMT",
+        ] {
+            assert_eq!(wait(none), None, "{none}");
+        }
+        assert_eq!(pause("Sun, 06 Nov 1994 08:50:37 GMT", None), None);
     }
 
     #[test]

@@ -156,6 +156,15 @@ struct Info {
 }
 
 impl Fetcher {
+    /// The commit that a model's id stands for now; without the network, the one it was last.
+    ///
+    /// # Errors
+    /// As [`Fetcher::fetch`].
+    pub fn model_commit(&self, reference: &Reference) -> Result<String> {
+        let tree = self.tree(reference, HubKind::Model, reference.revision.as_deref())?;
+        Ok(tree.hub.revision)
+    }
+
     /// Brings the files of a model that a backbone is read from.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-use crate::{nearest::nearest, prepare::Files};
+use crate::{hub_id, nearest::nearest, prepare::Files};
 
 /// `fetch`.
 ///
@@ -16,7 +16,8 @@ pub fn fetch(names: &[String], offline: bool) -> Result<ExitCode> {
     let datasets: Vec<_> = datasets::names().collect();
     // All names are checked before anything is fetched.
     for name in names {
-        if !backbones.contains(&name.as_str()) && !datasets.contains(&name.as_str()) {
+        let id = hub_id::is_data(name) || hub_id::is_model(name);
+        if !id && !backbones.contains(&name.as_str()) && !datasets.contains(&name.as_str()) {
             let all = [&backbones[..], &datasets[..]].concat();
             let hint = nearest(name, all)
                 .map_or_else(String::new, |near| format!("; did you mean '{near}'?"));
@@ -28,7 +29,8 @@ pub fn fetch(names: &[String], offline: bool) -> Result<ExitCode> {
         }
     }
     for name in names {
-        let place = if backbones.contains(&name.as_str()) {
+        let model = !hub_id::is_data(name) && hub_id::is_model(name);
+        let place = if model || backbones.contains(&name.as_str()) {
             files.backbone(name, &Default::default())?.place
         } else {
             files.fetch_data(name)?

@@ -266,7 +266,7 @@ fn main() -> ExitCode {
         .unwrap_or(4_000);
     let start = Instant::now();
     let mut report = Report {
-        text: String::new(),
+        text: format!("\n{replicates} drawings of each world, from fixed streams.\n"),
         outside: Vec::new(),
         replicates,
     };
