@@ -18,7 +18,8 @@ use proptest::{
     prelude::*,
     test_runner::{Config as Cases, TestRunner},
 };
-use reports::{Comparison, store, tables};
+use record::store;
+use reports::{Comparison, tables};
 use serde_json::{Value, json};
 
 use crate::support::Place;

@@ -27,15 +27,13 @@ pub mod words;
 #[path = "../tests/support/sample.rs"]
 mod sample;
 
-// The old paths, until their last user has the new ones.
-pub use ::record::{self, store};
 pub use comparison::Comparison;
 pub use error::{Error, Result};
 pub use statistics::Margin;
 
 use std::path::{Path, PathBuf};
 
-use ::record::{RunRecord, write_whole};
+use record::{RunRecord, write_whole};
 
 /// What was found out beside comparisons.
 #[derive(Clone, Debug, Default)]

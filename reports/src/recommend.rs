@@ -369,7 +369,8 @@ pub fn terminal(recommendation: &Recommendation) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::{record::RunRecord, sample::Sample};
+    use crate::sample::Sample;
+    use record::RunRecord;
 
     /// Three seeds of full (best, large), lora and adapter (like it), head_only (worse, smallest).
     fn records(train: usize) -> Vec<RunRecord> {
