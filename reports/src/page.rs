@@ -1060,19 +1060,24 @@ mod tests {
                 "metric": "accuracy",
                 "judged_by": "a tenth of the training split",
                 "explanation": "",
-                "trials": [1, 2],
-                "rows": [["lora", "80.0", "81.0", "rank=4"]],
+                "table": crate::table::Table::of_texts(
+                    "",
+                    1,
+                    &["method", "best configuration"].map(str::to_owned),
+                    vec![vec!["lora".into(), "rank=4".into()]],
+                ),
                 "notes": [],
                 "plot": null,
             }])),
             measurements: Some(json!([{
                 "title": "Latency",
                 "description": "p50 in ms",
-                "tables": [{
-                    "caption": "batch 1",
-                    "names": 1,
-                    "cells": [["weights", "16 tokens"], ["lora", "3.14"]],
-                }],
+                "tables": [crate::table::Table::of_texts(
+                    "batch 1",
+                    1,
+                    &["weights", "16 tokens"].map(str::to_owned),
+                    vec![vec!["lora".into(), "3.14".into()]],
+                )],
                 "sentences": [],
             }])),
         };
@@ -1087,7 +1092,7 @@ mod tests {
             "Twenty are enough.",
             "href=\"#claims\"",
             "<section id=\"tuning\"",
-            "<td>rank=4</td>",
+            "<td class=\"number\">rank=4</td>",
             "<caption>batch 1</caption>",
             "<td class=\"number\">3.14</td>",
         ] {

@@ -413,7 +413,7 @@ mod tests {
         let found = ask(Wishes::default());
         assert_eq!(found.recommended.as_deref(), Some("lora"));
         assert!(
-            found.answer[1].starts_with("full and adapter fit too"),
+            found.answer[2].contains("So are") && found.answer[2].contains("adapter and full"),
             "{:?}",
             found.answer
         );
@@ -431,7 +431,7 @@ mod tests {
                 .answer
                 .iter()
                 .any(|a| a
-                    == "Without the limits, full, adapter and lora would be ahead of head_only."),
+                    == "Outside the limits, shown to be better than head_only: full, adapter and lora."),
             "{:?}",
             found.answer
         );
@@ -463,8 +463,14 @@ mod tests {
             min_metric: Some(0.898),
             ..Wishes::default()
         });
-        assert_eq!(found.recommended.as_deref(), Some("adapter"));
-        assert_eq!(found.candidates[0].fits, Verdict::Undecided);
+        // lora merges, and its metric of 89.7 % may be 89.8 % on other examples.
+        assert_eq!(found.recommended.as_deref(), Some("lora"));
+        let adapter = found
+            .candidates
+            .iter()
+            .find(|c| c.label == "adapter")
+            .unwrap();
+        assert_eq!(adapter.fits, Verdict::Undecided);
         assert!(found.answer.iter().any(|a| a.contains("within the noise")));
         assert!(terminal(&found).contains("may fit"));
     }
