@@ -149,7 +149,7 @@ impl Work<'_> {
 }
 
 fn acts_on(resolved: &Resolved, layer: usize) -> bool {
-    match resolved.config["layers"].as_array() {
+    match resolved.config.get("layers").and_then(|l| l.as_array()) {
         Some(these) => these.iter().any(|l| l.as_u64() == Some(layer as u64)),
         None => true,
     }

@@ -13,7 +13,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 /// The known names as a message tells them: the nearest first, then all.
-pub fn known<'a>(name: &str, known: &[&'a str]) -> String {
+pub fn known(name: &str, known: &[&str]) -> String {
     let hint = nearest(name, known.iter().copied())
         .map_or_else(String::new, |near| format!("did you mean '{near}'? "));
     format!("{hint}known: {}", known.join(", "))

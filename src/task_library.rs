@@ -363,9 +363,7 @@ fn pass(rows: &[(&Share, usize)]) -> Result<Vec<(usize, Prediction)>> {
 /// If the backbone is not found or damaged.
 pub fn open(config: &SavedConfig, named: Option<&str>, offline: bool) -> Result<TaskLibrary> {
     let files = Files::new(offline)?;
-    let loaded = files
-        .backbone(named.unwrap_or(&config.backbone), &BTreeMap::new())?
-        .load()?;
+    let loaded = weights::backbone_of(&files, config, named, &BTreeMap::new())?;
     Ok(TaskLibrary::new(loaded))
 }
 

@@ -81,7 +81,6 @@ pub fn task_backbone(
     config: &SavedConfig,
     named: Option<&str>,
 ) -> Result<LoadedBackbone> {
-    let choice = named.unwrap_or(&config.backbone);
     let overrides = [
         ("pooling".to_owned(), config.pooling.name().to_owned()),
         (
@@ -89,7 +88,20 @@ pub fn task_backbone(
             serde_yaml::to_string(&config.head)?.trim().to_owned(),
         ),
     ];
-    let found = files.backbone(choice, &overrides.into());
+    backbone_of(files, config, named, &overrides.into())
+}
+
+/// The backbone that saved weights name, or the one that the user names.
+///
+/// # Errors
+/// If it is not found or damaged.
+pub fn backbone_of(
+    files: &Files,
+    config: &SavedConfig,
+    named: Option<&str>,
+    overrides: &std::collections::BTreeMap<String, String>,
+) -> Result<LoadedBackbone> {
+    let found = files.backbone(named.unwrap_or(&config.backbone), overrides);
     match named {
         Some(_) => found,
         None => found.context("the backbone that the weights name; --backbone names another place"),

@@ -371,12 +371,7 @@ fn run(place: &Place) -> (PathBuf, PathBuf) {
     ]);
     let weights = place.path().join(weights.trim());
     let records = place.path().join("out/records");
-    let record = fs::read_dir(records)
-        .unwrap()
-        .next()
-        .unwrap()
-        .unwrap()
-        .path();
+    let record = crate::support::record_files(&records).remove(0);
     (record, weights)
 }
 

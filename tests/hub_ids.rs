@@ -56,9 +56,8 @@ fn a_run_over_a_model_and_a_data_set_of_the_hub_says_of_which_commits_they_are()
     ];
     place.ok(&arguments);
     let records = place.path().join("out").join("records");
-    let record = fs::read_dir(records).unwrap().next().unwrap().unwrap();
-    let record: serde_json::Value =
-        serde_json::from_slice(&fs::read(record.path()).unwrap()).unwrap();
+    let record = crate::support::record_files(&records).remove(0);
+    let record: serde_json::Value = serde_json::from_slice(&fs::read(record).unwrap()).unwrap();
     assert_eq!(
         record["asked"]["backbone"]["name"],
         format!("ada/net@{COMMIT}")

@@ -53,9 +53,8 @@ fn all_methods_train_on_the_real_backbone_with_the_published_numbers_of_paramete
     )
     .expect("the comparison ends well");
     let mut found = 0;
-    for file in fs::read_dir(place.path().join("out/records")).unwrap() {
-        let record: Value =
-            serde_json::from_slice(&fs::read(file.unwrap().path()).unwrap()).unwrap();
+    for file in crate::support::record_files(&place.path().join("out/records")) {
+        let record: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
         assert_eq!(record["status"]["is"], "ok", "{record}");
         let checks = record["outcome"]["checks"].as_array().unwrap();
         assert!(checks.iter().all(|c| c["passed"] == true), "{checks:?}");

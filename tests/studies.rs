@@ -73,12 +73,7 @@ fn refused(place: &Place, arguments: &[String], says: &[&str]) {
 
 fn records(place: &Place, folder: &str) -> Vec<Value> {
     let folder = place.path().join(folder);
-    let mut paths: Vec<_> = fs::read_dir(&folder)
-        .unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
-        .map(|e| e.unwrap().path())
-        .collect();
-    paths.sort();
-    paths
+    crate::support::record_files(&folder)
         .iter()
         .map(|p| serde_json::from_slice(&fs::read(p).unwrap()).unwrap())
         .collect()

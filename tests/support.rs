@@ -1,6 +1,7 @@
 //! A tiny data set and backbone on disk, and the command under test.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -14,6 +15,16 @@ pub use skip::skip;
 /// The tiny BERT of the fixtures: vocabulary 100, H 32, 2 layers, 64 positions.
 pub fn tiny_backbone() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bert")
+}
+
+/// The records of a folder, in the order of their names; none where there is no such folder.
+pub fn record_files(folder: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(folder)
+        .map(|entries| entries.map(|e| e.unwrap().path()).collect())
+        .unwrap_or_default();
+    paths.retain(|p| p.extension().is_some_and(|e| e == "json"));
+    paths.sort();
+    paths
 }
 
 /// A folder of its own for a test, with a cache of its own.

@@ -300,7 +300,7 @@ fn rows_of_many_tasks_are_answered_in_order_and_bad_ones_with_an_error_of_their_
         error(0)
     );
     assert!(
-        error(1).contains("expected") && mended[1]["line"] == 2,
+        error(1).contains("no JSON object") && mended[1]["line"] == 2,
         "{}",
         mended[1]
     );

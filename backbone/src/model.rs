@@ -519,8 +519,9 @@ impl Backbone {
         };
         let last = self.layers.len() - 1;
         let mut x = x;
+        let all = Pass { phase, spans };
         for layer in 0..last {
-            x = self.layer(layer, &x, spans, &angles, None, hooks, phase)?;
+            x = self.layer(layer, &x, all, &angles, None, hooks)?;
         }
         // Where rows hide from each other, the kernel takes a lone query for the last of its example.
         let attention = &self.layers[last].attention;
@@ -532,14 +533,14 @@ impl Backbone {
         let single;
         let pass;
         if pooling != Pooling::Mean && alone {
-            x = self.layer(last, &x, spans, &angles, Some(&rows), hooks, phase)?;
+            x = self.layer(last, &x, all, &angles, Some(&rows), hooks)?;
             single = Spans::from_lengths(&vec![1; rows.len()])?;
             pass = Pass {
                 phase,
                 spans: &single,
             };
         } else {
-            x = self.layer(last, &x, spans, &angles, None, hooks, phase)?;
+            x = self.layer(last, &x, all, &angles, None, hooks)?;
             if pooling == Pooling::Mean {
                 pass = Pass { phase, spans };
             } else {
@@ -596,7 +597,14 @@ impl Backbone {
         let spans = &input.spans;
         let mut states = vec![self.embed(&input, batch, hooks, phase)?];
         for layer in 0..self.layers.len() {
-            let next = self.layer(layer, &states[layer], spans, &angles, None, hooks, phase)?;
+            let next = self.layer(
+                layer,
+                &states[layer],
+                Pass { phase, spans },
+                &angles,
+                None,
+                hooks,
+            )?;
             states.push(next);
         }
         if let Some(norm) = &self.final_norm
@@ -733,15 +741,13 @@ impl Backbone {
         &self,
         index: usize,
         x: &Tensor,
-        spans: &Spans,
+        all: Pass<'_>,
         angles: &Option<[Angles; 2]>,
         read: Option<&[u32]>,
         hooks: &H,
-        phase: Phase<'_>,
     ) -> Result<Tensor> {
         let layer = &self.layers[index];
         let d = &self.config.description;
-        let all = Pass { phase, spans };
         let project = |projection, x: &Tensor, pass: Pass<'_>| -> Result<Tensor> {
             let site = Site {
                 layer: index,
@@ -764,7 +770,7 @@ impl Backbone {
                 (
                     &selected,
                     Pass {
-                        phase,
+                        phase: all.phase,
                         spans: &single,
                     },
                 )
@@ -836,13 +842,13 @@ impl Backbone {
         let own = KeyValues {
             keys,
             values,
-            spans: spans.clone(),
+            spans: all.spans.clone(),
         };
         let KeyValues {
             keys,
             values,
             spans: key_spans,
-        } = hooks.keys_values(index, own, phase)?;
+        } = hooks.keys_values(index, own, all.phase)?;
         let mixed = layer
             .attention
             .forward(&query, &keys, &values, pass.spans, &key_spans)?;

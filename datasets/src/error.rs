@@ -79,12 +79,12 @@ pub enum Error {
         why: String,
     },
     /// All training examples have the same label.
-    #[error("{}: column '{column}': all rows for training have the label '{value}'; a classifier needs at least two classes", path.display())]
+    #[error(
+        "data set '{dataset}': all rows for training have the label '{value}'; a classifier needs at least two classes"
+    )]
     OneClass {
-        /// The file.
-        path: PathBuf,
-        /// The column.
-        column: String,
+        /// The data set's name.
+        dataset: String,
         /// The only label.
         value: String,
     },

@@ -68,6 +68,22 @@ impl Dataset {
         self.splits.get(&split).map_or(&[], Vec::as_slice)
     }
 
+    /// Whether a classifier can be trained on it.
+    ///
+    /// # Errors
+    /// If all training examples have one label.
+    pub fn check_trainable(&self) -> Result<()> {
+        let labels = self.split(Split::Train).iter().filter_map(|e| e.label);
+        let trained: BTreeSet<_> = labels.collect();
+        match trained.first() {
+            Some(only) if trained.len() == 1 => Err(Error::OneClass {
+                dataset: self.name.clone(),
+                value: self.labels[*only as usize].clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// Indices of the training examples that stay, and of those held out: about `fraction` of them (0 … 1), by hash and
     /// independent of how splits were made. Examples of one group are on one side.
     pub fn hold_out(&self, fraction: f64) -> (Vec<u32>, Vec<u32>) {
@@ -226,18 +242,6 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
         groups,
         parts,
     };
-    let trained: BTreeSet<_> = dataset
-        .split(Split::Train)
-        .iter()
-        .filter_map(|e| e.label)
-        .collect();
-    if let (1, Some(only)) = (trained.len(), trained.first()) {
-        return Err(Error::OneClass {
-            path: train_path,
-            column: spec.label.column.clone(),
-            value: dataset.labels[*only as usize].clone(),
-        });
-    }
     let name = &dataset.name;
     let said = gaps(&dataset.classes()).into_iter();
     let said: Vec<String> = said

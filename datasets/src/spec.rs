@@ -223,8 +223,9 @@ fn name_of(path: &Path) -> String {
     }
     if name.len() > LONGEST {
         let digest = crate::hex(&Sha256::digest(name.as_bytes()));
-        let end = name.floor_char_boundary(LONGEST - 9);
-        name = format!("{}-{}", &name[..end], &digest[..8]);
+        // No letter is cut in two.
+        let end = (0..=LONGEST - 9).rfind(|i| name.is_char_boundary(*i));
+        name = format!("{}-{}", &name[..end.unwrap_or(0)], &digest[..8]);
     }
     name
 }

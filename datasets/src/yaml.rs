@@ -181,8 +181,8 @@ mod tests {
     #[test]
     fn messages_name_the_line_and_the_nearest_key_and_no_type_of_the_program() {
         says(
-            "license: MIT\ninner: {path: a}\n",
-            &["unknown key 'license'", "did you mean 'licence'", "line 1"],
+            "count: 1\nlicense: MIT\ninner: {path: a}\n",
+            &["unknown key 'license'", "did you mean 'licence'", "line 2"],
         );
         says("licence: MIT\n", &["a key is missing: 'inner'"]);
         says(

@@ -90,7 +90,10 @@ impl Config {
 impl MethodConfig for Config {
     fn check(&self, backbone: &backbone::Config) -> std::result::Result<(), String> {
         init::check_reduction_factor(backbone.hidden, self.reduction_factor)?;
-        if let Some(scaling) = self.scaling.filter(|s| !(s.abs() <= 1e6) || *s == 0.0) {
+        if let Some(scaling) = self
+            .scaling
+            .filter(|s| s.is_nan() || s.abs() > 1e6 || *s == 0.0)
+        {
             return Err(format!(
                 "scaling {scaling:e} must be a number other than 0, at most 1e6"
             ));

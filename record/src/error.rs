@@ -7,7 +7,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum Error {
     /// A file or folder could not be written.
-    #[error("cannot write {}: {source}; {}", .path.display(), remedy(.source))]
+    #[error("cannot write {}; {}", .path.display(), remedy(.source))]
     Write {
         /// What was to be written.
         path: PathBuf,
@@ -15,7 +15,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A folder of records could not be read.
-    #[error("cannot read the records in {}: {source}; give a folder that `compare` or `train` wrote with --out", .path.display())]
+    #[error("cannot read the records in {}; give a folder that `compare` or `train` wrote with --out", .path.display())]
     Read {
         /// The folder.
         path: PathBuf,

@@ -491,7 +491,11 @@ mod tests {
             (&interrupted, false),
             (&ok, true),
         ] {
-            let before = written.then(|| record.status.clone()).unwrap_or_else(kept);
+            let before = if written {
+                record.status.clone()
+            } else {
+                kept()
+            };
             assert_eq!(write(dir.path(), record).unwrap(), written);
             assert_eq!(kept(), before);
         }

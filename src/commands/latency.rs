@@ -98,8 +98,8 @@ pub fn latency(asked: &Asked) -> Result<ExitCode> {
     );
     let files = Files::new(asked.offline)?;
     let first = weights::read_config(&asked.weights[0])?;
-    let named = asked.backbone.as_ref().unwrap_or(&first.backbone);
-    let loaded = files.backbone(named, &Default::default())?.load()?;
+    let named = asked.backbone.as_deref();
+    let loaded = weights::backbone_of(&files, &first, named, &Default::default())?;
     let mut all = Vec::new();
     for folder in &asked.weights {
         let task = weights::load(folder, &loaded)?;

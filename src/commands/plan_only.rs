@@ -14,6 +14,7 @@ use crate::{
     execute::{
         local::{self, Planned},
         plan_file,
+        progress::Verbosity,
         submit::{MAX_ARRAY, Tasks},
     },
     folders,
@@ -51,7 +52,7 @@ pub fn plan_only(
     let trials = plan::trials(methods, &overrides)?;
     let seeds = plan::seeds(seeds, &base.budget)?;
     folders::check_writable(&asked.folder)?;
-    let planned = local::plan(&base, &trials, &seeds)?;
+    let planned = local::plan(&base, &trials, &seeds, Verbosity::Normal)?;
     let records = folders::records_folder(&base.out);
     let mut missing: Vec<&Planned> = Vec::new();
     for run in &planned {

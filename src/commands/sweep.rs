@@ -49,7 +49,7 @@ pub fn sweep(shared: &Shared, name: &str, seeds: Option<usize>, how: How) -> Res
 
     // Every run is checked before the first one starts; what this backbone or data cannot have is left out and said.
     let plans: Vec<RunPlan> = points.iter().flat_map(|p| p.plans.clone()).collect();
-    let mut checked = local::plan_all(plans.into_iter()).into_iter();
+    let mut checked = local::plan_all(plans.into_iter(), how.verbosity).into_iter();
     let mut manifest = Manifest {
         name: spec.name.clone(),
         title: spec.title.clone(),

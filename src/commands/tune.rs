@@ -140,7 +140,7 @@ pub fn tune(
                 ..base.clone()
             })
     });
-    let planned = local::plan_all(plans)
+    let planned = local::plan_all(plans, how.verbosity)
         .into_iter()
         .collect::<Result<Vec<Planned>>>()?;
     let judged_by = format!(

@@ -100,14 +100,24 @@ pub fn compare(
     signals: &Signals,
 ) -> Result<Executed> {
     folders::check_writable(&folders::records_folder(&base.out))?;
-    run_all(&plan(base, trials, seeds)?, &[], how, signals)
+    run_all(
+        &plan(base, trials, seeds, how.verbosity)?,
+        &[],
+        how,
+        signals,
+    )
 }
 
 /// The runs of a comparison, checked. `base` gives everything but method and seed.
 ///
 /// # Errors
 /// If a plan is not valid, or data or backbone are not found.
-pub fn plan(base: &RunPlan, trials: &[Trial], seeds: &[u64]) -> Result<Vec<Planned>> {
+pub fn plan(
+    base: &RunPlan,
+    trials: &[Trial],
+    seeds: &[u64],
+    verbosity: Verbosity,
+) -> Result<Vec<Planned>> {
     let plans = seeds.iter().flat_map(|seed| {
         trials.iter().map(|trial| RunPlan {
             trial: trial.clone(),
@@ -115,11 +125,18 @@ pub fn plan(base: &RunPlan, trials: &[Trial], seeds: &[u64]) -> Result<Vec<Plann
             ..base.clone()
         })
     });
-    plan_all(plans).into_iter().collect()
+    plan_all(plans, verbosity).into_iter().collect()
 }
 
-/// Checks every plan before the first run starts.
-pub fn plan_all(plans: impl Iterator<Item = RunPlan>) -> Vec<Result<Planned>> {
+/// Checks every plan before the first run starts, and says of each data set what was done to it, unless it shall be quiet.
+pub fn plan_all(
+    plans: impl Iterator<Item = RunPlan>,
+    verbosity: Verbosity,
+) -> Vec<Result<Planned>> {
+    let load = match verbosity {
+        Verbosity::Quiet => Prepared::load_silently,
+        Verbosity::Normal | Verbosity::Json => Prepared::load,
+    };
     // Runs over the same data and backbone share what is in memory, or why it is not.
     let mut prepared: BTreeMap<String, Result<Prepared, String>> = BTreeMap::new();
     plans
@@ -130,7 +147,7 @@ pub fn plan_all(plans: impl Iterator<Item = RunPlan>) -> Vec<Result<Planned>> {
             );
             let shared = prepared
                 .entry(key)
-                .or_insert_with(|| Prepared::load(&plan).map_err(|e| format!("{e:#}")))
+                .or_insert_with(|| load(&plan).map_err(|e| format!("{e:#}")))
                 .as_ref()
                 .map_err(|e| anyhow!("{e}"))?;
             if let Some(asked_for) = &shared.data.stand_in_for {

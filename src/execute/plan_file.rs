@@ -10,7 +10,10 @@ use anyhow::{Context, Result, bail, ensure};
 use record::write_whole;
 use serde::{Deserialize, Serialize};
 
-use super::local::{Planned, plan_all};
+use super::{
+    local::{Planned, plan_all},
+    progress::Verbosity,
+};
 use crate::plan::RunPlan;
 
 /// Version of the file; another one is refused.
@@ -105,7 +108,7 @@ pub fn read(path: &Path) -> Result<Vec<Line>> {
 /// # Errors
 /// If data or backbone are not found, or a plan asks for another run than its name says.
 pub fn check(lines: &[Line]) -> Result<Vec<Planned>> {
-    let planned = plan_all(lines.iter().map(|line| line.plan.clone()));
+    let planned = plan_all(lines.iter().map(|line| line.plan.clone()), Verbosity::Quiet);
     let checked = planned.into_iter().zip(lines).map(|(planned, line)| {
         let planned = planned?;
         if planned.id != line.id {

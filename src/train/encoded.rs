@@ -30,6 +30,7 @@ impl EncodedData {
         max_tokens: usize,
         cache: &Path,
     ) -> Result<Self> {
+        data.check_trainable()?;
         let encode = |examples: &[_]| tokenizer.encode_cached(examples, max_tokens, cache);
         let (mut train, mut validation) = (data.split(Split::Train), data.split(Split::Validation));
         let parts;

@@ -66,10 +66,7 @@ fn read_back(name: &str, contents: impl AsRef<[u8]>) -> Option<Vec<(String, Stri
             rows.sort();
             Some(rows)
         }
-        Err(
-            peftbench_datasets::Error::TooFewRows { .. }
-            | peftbench_datasets::Error::OneClass { .. },
-        ) => None,
+        Err(peftbench_datasets::Error::TooFewRows { .. }) => None,
         Err(error) => panic!("{error}"),
     }
 }
