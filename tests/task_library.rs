@@ -330,9 +330,12 @@ fn rows_of_many_tasks_are_answered_in_order_and_bad_ones_with_an_error_of_their_
                     task["file_bytes"].as_u64().unwrap(),
                     task["resident_bytes"].as_u64().unwrap(),
                 );
-                // The file holds the same f32 numbers behind a header.
+                // The file holds the same f32 numbers behind a header; Compacter's products are made from fewer, and random
+                // features from their seed.
+                let made =
+                    ["compacter", "random_features"].contains(&task["method"].as_str().unwrap());
                 assert!(
-                    resident > 0 && resident < file && file < resident + 20_000,
+                    resident > 0 && (made || resident < file) && file < resident + 20_000,
                     "{task}"
                 );
             }

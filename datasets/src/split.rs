@@ -58,7 +58,7 @@ pub(crate) fn make(
         of.push(number.min(last));
     }
     if last > 0 {
-        keep_classes(train, &group, &mut of, last);
+        keep_classes(train, &group, &mut of, missing);
     }
     for (i, part) in of.into_iter().enumerate() {
         parts[part].push(i as u32);
@@ -66,13 +66,15 @@ pub(crate) fn make(
     parts
 }
 
-/// Moves groups of examples so that each class is in each part where it can be; part `train` comes first, then 0, 1 ….
+/// Moves groups of examples so that each class is in each part where it can be: in training, the part after all `missing`
+/// ones, first. A test split that no example falls into stays empty: rows that were split before hold none for it.
 fn keep_classes<'a>(
     examples: &'a [Example],
     group: &dyn Fn(usize) -> Option<&'a str>,
     of: &mut [usize],
-    train: usize,
+    missing: &[Split],
 ) {
+    let train = missing.len();
     let class = |i: usize| examples[i].label;
     let classes: BTreeSet<u32> = (0..examples.len()).filter_map(class).collect();
     let there: BTreeSet<(u32, usize)> = of
@@ -111,6 +113,9 @@ fn keep_classes<'a>(
         units.iter().filter(there).count()
     };
     for part in std::iter::once(train).chain(0..train) {
+        if missing.get(part) == Some(&Split::Test) && !of.contains(&part) {
+            continue;
+        }
         for wanted in &classes {
             if left(of, *wanted, part) > 0 {
                 continue;

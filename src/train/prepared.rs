@@ -174,7 +174,7 @@ fn numerics(resolved: &Resolved) -> BTreeMap<String, u32> {
     [
         ("kernels", kernels::NUMERICS),
         ("backbone", backbone::NUMERICS),
-        ("method", resolved.numerics()),
+        (resolved.entry.name, resolved.numerics()),
     ]
     .map(|(part, version)| (part.to_owned(), version))
     .into()

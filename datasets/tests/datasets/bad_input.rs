@@ -98,16 +98,17 @@ fn a_row_without_a_text_is_refused_with_its_line() {
 }
 
 #[test]
-fn one_class_only_is_refused() {
+fn one_class_only_is_refused_for_training() {
     says(
-        read_text("mine.csv", csv_rows(100, &["good"])),
-        &["mine.csv", "'label'", "'good'", "two classes"],
+        read_text("mine.csv", csv_rows(100, &["good"])).and_then(|data| data.check_trainable()),
+        &["'mine'", "'good'", "two classes"],
     );
     let folder = Folder::new();
     let spec = spec("label: { column: label, names: [no, yes] }\nsplits: { train: train }\n");
     says(
-        read(&spec, &files(&folder, &[("train", &csv_rows(100, &["1"]))])),
-        &["train.csv", "'yes'"],
+        read(&spec, &files(&folder, &[("train", &csv_rows(100, &["1"]))]))
+            .and_then(|data| data.check_trainable()),
+        &["'yes'", "two classes"],
     );
 }
 
