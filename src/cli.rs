@@ -112,7 +112,7 @@ impl FileArguments {
 /// The data set of a command.
 #[derive(Debug, Args)]
 pub struct DataArguments {
-    /// A data set's name; a CSV, TSV, JSONL, parquet or YAML file; or hub:OWNER/NAME[/SUBSET][@REVISION].
+    /// A data set's name; a CSV, TSV, JSONL, parquet or YAML file; or hub:OWNER/NAME, with /SUBSET and @REVISION where wanted.
     pub dataset: String,
     /// How a file of the user's own is read.
     #[command(flatten)]
@@ -172,7 +172,7 @@ pub struct RunArguments {
     /// How long to train: quick (150 steps), standard (500) or full (three epochs).
     #[arg(long, default_value = "standard")]
     pub budget: String,
-    /// A backbone's name; a folder with config.json, tokenizer.json and model.safetensors; or OWNER/NAME[@REVISION] of the hub.
+    /// A backbone's name; a folder with config.json, tokenizer.json and model.safetensors; or OWNER/NAME of the hub, with @REVISION where wanted.
     #[arg(long, default_value = "minilm")]
     pub backbone: String,
     /// Override a default: method.key=value, recipe.key=value or backbone.key=value.

@@ -1,7 +1,7 @@
 //! Parameter-efficient fine-tuning methods.
 //!
 //! Each method is one file with one constructor, one YAML of defaults in `configs/`, and one line in
-//! [`registry`]. A method acts on the frozen backbone through [`Hooks`] and owns its trainable variables;
+//! [`registry`]. A method acts on the frozen backbone through [`backbone::Hooks`] and owns its trainable variables;
 //! it never sees data, optimiser, clock or path.
 //!
 //! Letters in shapes: N tokens, H hidden size, P virtual tokens, R rank.
