@@ -34,7 +34,7 @@ test *flags:
 
 # Test what computes on the plain reference path of every operation.
 test-reference:
-    PEFTBENCH_REFERENCE=1 cargo test --no-fail-fast -p peftbench-backbone -p peftbench-methods -p peftbench
+    PEFTBENCH_REFERENCE=1 cargo test --workspace --no-fail-fast --lib --test backbone --test contract --test main
 
 # Weights back and forth with the real Python libraries (PEFTBENCH_PYTHON names a Python that has them); with PEFTBENCH_INTEROP_SST2=1 also on minilm and SST-2.
 interop *flags:
