@@ -12,6 +12,7 @@ pub mod format;
 pub mod frame;
 pub mod latency;
 pub mod measurement;
+pub mod needs;
 mod notes;
 pub mod page;
 pub mod quantity;

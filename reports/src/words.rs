@@ -5,7 +5,7 @@
 
 use statistics::{FEWEST_SEEDS, Margin, Verdict};
 
-use crate::{comparison::Needs, format};
+use crate::{format, needs::Needs};
 
 /// A verdict on the first of two methods, in a table's cell.
 pub fn verdict(verdict: Verdict) -> &'static str {
