@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use datasets::FileOptions;
 
 use crate::{
-    commands::{list::Kind, predict::AnswerFormat},
+    commands::{evaluate::Part, list::Kind, predict::AnswerFormat},
     execute::{local::How, progress::Verbosity},
     formats::Format,
     plan::{DataChoice, Shared},
@@ -36,7 +36,7 @@ pub enum Command {
     Tune(Tune),
     /// Train one method with one seed; saves its weights.
     Train(Train),
-    /// Metrics of saved weights on a split of a data set.
+    /// Metrics, scores per class and confusion matrix of saved weights on a split of a data set, or on all of it.
     Evaluate(Evaluate),
     /// Predict the labels of rows (JSONL, CSV, TSV, parquet or lines of text) with saved weights.
     Predict(Predict),
@@ -330,9 +330,9 @@ pub struct Evaluate {
     /// A data set's name or file.
     #[arg(long)]
     pub dataset: String,
-    /// Which split.
-    #[arg(long, value_enum, default_value_t = SplitName::Validation)]
-    pub split: SplitName,
+    /// Which split, or all rows that have labels.
+    #[arg(long, value_enum, default_value_t = Part::Validation)]
+    pub split: Part,
     /// The backbone; by default the one that the weights name.
     #[arg(long)]
     pub backbone: Option<String>,
@@ -345,27 +345,6 @@ pub struct Evaluate {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
-}
-
-/// A split of a data set.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum SplitName {
-    /// Training examples.
-    Train,
-    /// Validation examples.
-    Validation,
-    /// Test examples.
-    Test,
-}
-
-impl From<SplitName> for datasets::Split {
-    fn from(name: SplitName) -> Self {
-        match name {
-            SplitName::Train => Self::Train,
-            SplitName::Validation => Self::Validation,
-            SplitName::Test => Self::Test,
-        }
-    }
 }
 
 /// `predict`.

@@ -72,14 +72,7 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
                 stand_in_for: None,
             };
             let backbone = a.backbone.as_deref();
-            evaluate::evaluate(
-                &a.weights,
-                &data,
-                a.split.into(),
-                backbone,
-                a.offline,
-                a.json,
-            )
+            evaluate::evaluate(&a.weights, &data, a.split, backbone, a.offline, a.json)
         }
         Command::Predict(a) => {
             let weights = match (a.weights, a.tasks) {

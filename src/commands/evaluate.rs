@@ -1,17 +1,55 @@
-//! `evaluate`: metrics of saved weights on a split of a data set.
+//! `evaluate`: metrics of saved weights on a split of a data set, or on all of it.
 
-use std::{collections::BTreeMap, path::Path, process::ExitCode};
+use std::{path::Path, process::ExitCode};
 
-use anyhow::{Context, Result};
-use datasets::{Example, Split};
+use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
+use datasets::{Confusion, Example, Metric, Split};
+use reports::table::Table;
+use serde_json::json;
 
 use crate::{
     labels,
+    output::terminal_width,
     plan::DataChoice,
     prepare::{Files, LoadedBackbone, LoadedData},
-    train::trainer::{Model, metrics_of},
+    train::trainer::{Model, argmax},
     weights,
 };
+
+/// All splits.
+const SPLITS: [Split; 3] = [Split::Train, Split::Validation, Split::Test];
+
+/// Which examples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Training examples.
+    Train,
+    /// Validation examples.
+    Validation,
+    /// Test examples.
+    Test,
+    /// The examples of all splits that have labels.
+    All,
+}
+
+impl Part {
+    fn splits(self) -> &'static [Split] {
+        match self {
+            Self::Train => &[Split::Train],
+            Self::Validation => &[Split::Validation],
+            Self::Test => &[Split::Test],
+            Self::All => &SPLITS,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            one => one.splits()[0].name(),
+        }
+    }
+}
 
 /// `evaluate`.
 ///
@@ -20,7 +58,7 @@ use crate::{
 pub fn evaluate(
     folder: &Path,
     data: &DataChoice,
-    split: Split,
+    part: Part,
     backbone: Option<&str>,
     offline: bool,
     json: bool,
@@ -29,35 +67,77 @@ pub fn evaluate(
     let files = Files::new(offline)?;
     let loaded = weights::task_backbone(&files, &config, backbone)?;
     let data = files.data(data)?;
-    let (metrics, examples) = measured(folder, &data, split, &loaded, files.cache())?;
-    if json {
-        say!(
-            "{}",
-            serde_json::json!({ "dataset": data.dataset.name, "split": split.name(), "examples": examples, "metrics": metrics })
-        )?;
-    } else {
-        for (name, value) in metrics {
-            say!(
-                "{name} {value:.4} ({examples} examples of {}, {})",
-                data.dataset.name,
-                split.name()
-            )?;
-        }
-    }
+    let examples = examples(&data, part)?;
+    let (names, confusion) = confusion(folder, &data, &examples, &loaded, files.cache())?;
+    show(&data, part, &names, &confusion, json)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Metrics of saved weights on a split.
+/// The examples of the part that have labels, and on standard error which rows they are where that is not plain.
+fn examples(data: &LoadedData, part: Part) -> Result<Vec<Example>> {
+    let dataset = &data.dataset;
+    let labelled = |split: &Split| {
+        let examples = dataset.split(*split);
+        !examples.is_empty() && examples.iter().all(|e| e.label.is_some())
+    };
+    let usable: Vec<Split> = SPLITS.into_iter().filter(labelled).collect();
+    let examples: Vec<Example> = part
+        .splits()
+        .iter()
+        .filter(|split| usable.contains(split))
+        .flat_map(|split| dataset.split(*split))
+        .cloned()
+        .collect();
+    let accepted = usable.iter().map(|split| split.name()).chain(["all"]);
+    ensure!(
+        !examples.is_empty(),
+        "data set '{}': its {} split has no examples whose labels are public; accepted for --split: {}",
+        dataset.name,
+        part.name(),
+        accepted.collect::<Vec<_>>().join(", ")
+    );
+    for split in part.splits() {
+        let count = dataset.split(*split).len();
+        if count > 0 && !usable.contains(split) {
+            eprintln!(
+                "note: the labels of the {} split are not public; its {count} examples are left out",
+                split.name()
+            );
+        }
+    }
+    let made = dataset
+        .made
+        .iter()
+        .filter(|s| !dataset.split(**s).is_empty());
+    let made: Vec<String> = made
+        .map(|s| format!("{} for {}", dataset.split(*s).len(), s.name()))
+        .collect();
+    if part != Part::All && !made.is_empty() {
+        let all: usize = usable.iter().map(|s| dataset.split(*s).len()).sum();
+        eprintln!(
+            "note: '{}': of its {all} rows, peftbench has set aside {}; evaluated here: {} ({}); --split all takes all \
+             rows",
+            dataset.name,
+            made.join(" and "),
+            examples.len(),
+            part.name()
+        );
+    }
+    Ok(examples)
+}
+
+/// Predictions of saved weights against the labels, matched by name: in the order of the data's classes, then those that
+/// only the weights have.
 ///
 /// # Errors
 /// If the data does not fit the weights.
-fn measured(
+fn confusion(
     folder: &Path,
     data: &LoadedData,
-    split: Split,
+    examples: &[Example],
     loaded: &LoadedBackbone,
     cache: &Path,
-) -> Result<(BTreeMap<String, f64>, usize)> {
+) -> Result<(Vec<String>, Confusion)> {
     let task = weights::load(folder, loaded)?;
     let dataset = &data.dataset;
     let classes = labels::matched(&task.config.labels, &dataset.labels)
@@ -65,13 +145,6 @@ fn measured(
     if let Some(note) = &classes.note {
         eprintln!("note: {}: {note}", folder.display());
     }
-    let examples = dataset.split(split);
-    anyhow::ensure!(
-        examples.iter().all(|e| e.label.is_some()) && !examples.is_empty(),
-        "data set '{}': the labels of its {} split are not public; use another split",
-        dataset.name,
-        split.name()
-    );
     let text = |text: &str| datasets::text_of(text, task.config.strip).to_owned();
     let examples: Vec<Example> = examples
         .iter()
@@ -90,11 +163,83 @@ fn measured(
         head: &task.head,
     };
     let logits = model.all_logits(&encoded).context("evaluating")?;
-    // In the order of the data's classes, those that only the classifier knows after them.
-    let logits: Vec<Vec<f32>> = logits.iter().map(|row| classes.in_order(row)).collect();
+    let predicted: Vec<u32> = logits
+        .iter()
+        .map(|row| argmax(&classes.in_order(row)))
+        .collect();
     let labels: Vec<u32> = (0..encoded.len()).map(|i| encoded.label(i)).collect();
-    Ok((
-        metrics_of(&dataset.metrics, &labels, &logits, task.config.labels.len()),
-        labels.len(),
-    ))
+    let mut names = dataset.labels.clone();
+    let only_of_weights = (0..).zip(&task.config.labels);
+    names.extend(
+        only_of_weights
+            .filter(|(class, _)| !classes.classes.contains(class))
+            .map(|(_, name)| name.clone()),
+    );
+    let confusion = Confusion::new(&labels, &predicted, names.len());
+    Ok((names, confusion))
+}
+
+/// Prints the metrics, the scores of every class and the confusion matrix.
+fn show(
+    data: &LoadedData,
+    part: Part,
+    names: &[String],
+    confusion: &Confusion,
+    as_json: bool,
+) -> Result<()> {
+    // The data set's own metrics first.
+    let mut metrics = data.dataset.metrics.clone();
+    for more in [Metric::Accuracy, Metric::MacroF1, Metric::WeightedF1] {
+        if !metrics.contains(&more) {
+            metrics.push(more);
+        }
+    }
+    let (dataset, scores) = (&data.dataset.name, confusion.all_scores());
+    let examples: u64 = scores.iter().map(|s| s.support).sum();
+    let classes = || names.iter().zip(&scores);
+    if as_json {
+        let metrics: serde_json::Map<_, _> = metrics
+            .iter()
+            .map(|m| (m.name().to_owned(), json!(m.of_confusion(confusion))))
+            .collect();
+        let classes: Vec<_> = classes()
+            .map(|(name, s)| {
+                json!({ "class": name, "precision": s.precision, "recall": s.recall, "f1": s.f1, "examples": s.support })
+            })
+            .collect();
+        let all = json!({
+            "dataset": dataset, "split": part.name(), "examples": examples, "metrics": metrics,
+            "classes": classes, "confusion": confusion.matrix,
+        });
+        say!("{all}")?;
+        return Ok(());
+    }
+    for metric in &metrics {
+        say!(
+            "{} {:.4} ({examples} examples of {dataset}, {})",
+            metric.name(),
+            metric.of_confusion(confusion),
+            part.name()
+        )?;
+    }
+    let headings = ["class", "precision", "recall", "f1", "examples"].map(str::to_owned);
+    let rows = classes().map(|(name, s)| {
+        let shares = [s.precision, s.recall, s.f1].map(|x| format!("{x:.4}"));
+        let [precision, recall, f1] = shares;
+        vec![name.clone(), precision, recall, f1, s.support.to_string()]
+    });
+    let per_class = Table::of_texts("", 1, &headings, rows.collect());
+    let headings: Vec<String> = ["label \\ predicted".to_owned()]
+        .into_iter()
+        .chain(names.iter().cloned())
+        .collect();
+    let rows = names.iter().zip(&confusion.matrix).map(|(name, row)| {
+        let counts = row.iter().map(u64::to_string);
+        [name.clone()].into_iter().chain(counts).collect()
+    });
+    let matrix = Table::of_texts("", 1, &headings, rows.collect());
+    for table in [per_class, matrix] {
+        say!("\n{}", table.terminal(terminal_width()).trim_end())?;
+    }
+    Ok(())
 }
