@@ -1028,7 +1028,7 @@ mod tests {
         let methods = [
             ("full", 22_713_216, 0, 100),
             ("lora", 73_728, 0, 101),
-            ("majority", 0, 0, 100),
+            ("majority", 0, 0, 500),
         ];
         let found = five_seeds(&methods);
         // It is no floor by its answers here, but by the registry.
