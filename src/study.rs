@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    io::Read,
     path::{Path, PathBuf},
 };
 
@@ -120,6 +121,24 @@ pub fn plain(value: &Value) -> String {
     }
 }
 
+/// The most that is read of a file, in bytes.
+const LARGEST: u64 = 4 << 20;
+
+fn is_yaml(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|end| end == "yaml" || end == "yml")
+}
+
+/// A message with what it quotes of a file cut to 80 characters.
+fn excerpt(message: &str) -> String {
+    let quoted = |(i, part): (usize, &str)| match i % 2 == 1 && part.chars().count() > 80 {
+        true => part.chars().take(80).chain(['…']).collect(),
+        false => part.to_owned(),
+    };
+    let parts: Vec<String> = message.split('"').enumerate().map(quoted).collect();
+    parts.join("\"")
+}
+
 /// The study with this name, or in this file.
 ///
 /// # Errors
@@ -128,14 +147,21 @@ pub fn study(name: &str) -> Result<StudySpec> {
     let path = Path::new(name);
     let text = match ALL.iter().find(|(known, _)| *known == name) {
         Some((_, text)) => (*text).to_owned(),
-        None if path.is_file() => std::fs::read_to_string(path).context(name.to_owned())?,
+        None if is_yaml(path) && path.exists() => {
+            let mut text = String::new();
+            datasets::open_regular(path)?
+                .take(LARGEST)
+                .read_to_string(&mut text)
+                .context(name.to_owned())?;
+            text
+        }
         None => bail!(
             "unknown study '{name}'; {}; or the path of a YAML",
             nearest::known(name, &names().collect::<Vec<_>>())
         ),
     };
-    let mut spec: StudySpec =
-        datasets::from_yaml(&text).map_err(|e| anyhow::anyhow!("study {name}: {e}"))?;
+    let mut spec: StudySpec = datasets::from_yaml(&text)
+        .map_err(|e| anyhow::anyhow!("study {name}: {}", excerpt(&e.to_string())))?;
     spec.name = path
         .file_stem()
         .map_or_else(|| name.to_owned(), |s| s.to_string_lossy().into_owned());
@@ -340,6 +366,19 @@ mod tests {
             assert!(spec.runs(3) >= 6, "{name}");
             spec.axis().unwrap();
         }
+    }
+
+    #[test]
+    fn only_a_yaml_is_read_as_a_study_and_little_of_it_is_quoted() {
+        for path in ["/etc/passwd", "../../etc/passwd"] {
+            let message = format!("{:#}", study(path).unwrap_err());
+            assert!(message.contains("unknown study"), "{message}");
+        }
+        let cut = excerpt(&format!(
+            "invalid type: string \"{}\", expected",
+            "x".repeat(500)
+        ));
+        assert!(cut.len() < 130 && cut.ends_with("\", expected"), "{cut}");
     }
 
     fn spec(text: &str) -> Result<StudySpec> {

@@ -117,6 +117,19 @@ fn every_format_that_trains_is_predicted_with_the_same_answers_and_ids_come_back
 }
 
 #[test]
+fn answers_of_plain_lines_have_the_numbers_of_their_lines() {
+    let (place, weights) = trained();
+    place.file("gap.txt", "good\n\nbad\n\n");
+    let asked = ["predict", "--weights", &weights, "--input", "gap.txt"];
+    let printed = place.ok(&asked);
+    let lines: Vec<Value> = printed
+        .lines()
+        .map(|l| serde_json::from_str::<Value>(l).unwrap()["line"].clone())
+        .collect();
+    assert_eq!(lines, [1, 3]);
+}
+
+#[test]
 fn an_input_that_is_no_rows_is_named_for_what_it_is() {
     let (place, weights) = trained();
     for (name, contents, says) in [

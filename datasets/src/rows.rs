@@ -292,6 +292,16 @@ impl Rows {
         }
     }
 
+    /// Whether every row is a line of plain text.
+    pub fn are_plain_lines(&self) -> bool {
+        matches!(self.body, Body::Lines(..))
+    }
+
+    /// Whether every line that is not blank is a row.
+    pub fn are_lines(&self) -> bool {
+        matches!(self.body, Body::Lines(..) | Body::Json(..))
+    }
+
     /// Refuses a header without one of `columns`.
     ///
     /// # Errors

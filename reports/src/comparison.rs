@@ -417,16 +417,84 @@ impl Comparison {
         self.pairs.iter().any(Pair::is_tested)
     }
 
-    /// Ranked rows that may be recommended.
+    /// The floor with the highest mean.
+    fn floor(&self) -> Option<usize> {
+        self.ranked().iter().position(Row::is_floor)
+    }
+
+    /// Ranked rows that may be recommended: no floors, and only what is above the floors that were run.
     pub fn eligible(&self) -> Vec<usize> {
-        (0..self.ranked().len())
-            .filter(|&i| !self.rows[i].is_floor())
+        let mean = |row: &Row| row.metric.as_ref().map(|m| m.mean);
+        let floor = self.floor().and_then(|i| mean(&self.rows[i]));
+        self.ranked()
+            .iter()
+            .enumerate()
+            .filter(|(_, row)| {
+                !row.is_floor() && floor.is_none_or(|floor| mean(row).is_some_and(|m| m > floor))
+            })
+            .map(|(i, _)| i)
             .collect()
     }
 
+    /// Which of these ranked rows may not be recommended, and why, a sentence for each reason.
+    fn left_out(&self, among: &[usize]) -> Vec<String> {
+        let eligible = self.eligible();
+        let (floors, below): (Vec<usize>, Vec<usize>) = among
+            .iter()
+            .filter(|i| !eligible.contains(i))
+            .partition(|&&i| self.rows[i].is_floor());
+        let named = |rows: &[usize]| {
+            let labels: Vec<&str> = rows.iter().map(|&i| self.rows[i].label.as_str()).collect();
+            format::list(&labels)
+        };
+        let mut said = Vec::new();
+        if !floors.is_empty() {
+            said.push(format!(
+                "Left out, for giving every text the same answer: {}.",
+                named(&floors)
+            ));
+        }
+        if let Some(floor) = self.floor().filter(|_| !below.is_empty()) {
+            said.push(format!(
+                "Left out, for a mean that is not above that of {}, which gives every text the same answer: {}.",
+                self.rows[floor].label,
+                named(&below)
+            ));
+        }
+        said
+    }
+
     /// The cheapest (by trained parameters) of these ranked rows that is shown to be near the best of them, in words: a
-    /// sentence for the answer and one for each thing that is missing. With its row.
-    pub fn recommended(&self, among: &[usize]) -> (Option<usize>, Vec<String>) {
+    /// sentence for the answer and one for each thing that is missing. With its row. What is not better than a floor is
+    /// left out, which is said.
+    pub fn recommended(&self, fitting: &[usize]) -> (Option<usize>, Vec<String>) {
+        let eligible = self.eligible();
+        let among: Vec<usize> = fitting
+            .iter()
+            .copied()
+            .filter(|i| eligible.contains(i))
+            .collect();
+        let left_out = self.left_out(fitting);
+        let (chosen, mut said) = if among.is_empty() && !left_out.is_empty() {
+            let none = "No method that fits is better than giving every text the same answer.";
+            (None, vec![none.to_owned()])
+        } else {
+            self.near_best(&among, left_out.is_empty())
+        };
+        if let Some((chosen, floor)) = chosen.zip(self.floor())
+            && !self.pair(chosen, floor).is_some_and(Pair::told_apart)
+        {
+            said.push(format!(
+                "Its mean is above that of {}, but it is not shown to be better: run more seeds.",
+                self.rows[floor].label
+            ));
+        }
+        said.extend(left_out);
+        (chosen, said)
+    }
+
+    /// The same among rows that all may be recommended, `alone` if no other row fits.
+    fn near_best(&self, among: &[usize], alone: bool) -> (Option<usize>, Vec<String>) {
         let metric = self.metric();
         let costs: Vec<f64> = self
             .ranked()
@@ -438,7 +506,13 @@ impl Comparison {
             None => (None, vec!["No method fits all of these limits.".to_owned()]),
             Some(Recommendation::Shown { method, .. }) if among.len() == 1 => (
                 Some(method),
-                vec![format!("{} is the only one that fits.", label(method))],
+                vec![match alone {
+                    true => format!("{} is the only one that fits.", label(method)),
+                    false => format!(
+                        "{} is the only one that fits and is better than giving every text the same answer.",
+                        label(method)
+                    ),
+                }],
             ),
             Some(Recommendation::Shown { method, others, .. }) => {
                 let parameters = self.rows[method].parameters.map(|p| p.method);
@@ -561,7 +635,8 @@ impl Comparison {
         if let Some(untested) = named(words::NOT_TESTED) {
             text.push(format!("Not tested, for too few common seeds: {untested}."));
         }
-        text.extend(self.recommended(&self.eligible()).1);
+        let all: Vec<usize> = (0..ranked.len()).collect();
+        text.extend(self.recommended(&all).1);
         text
     }
 }
@@ -944,7 +1019,7 @@ mod tests {
         let methods = [
             ("full", 22_713_216, 0, 100),
             ("lora", 73_728, 0, 101),
-            ("majority", 0, 0, 100),
+            ("majority", 0, 0, 500),
         ];
         let found = five_seeds(&methods);
         // It is no floor by its answers here, but by the registry.
@@ -954,8 +1029,13 @@ mod tests {
                 .iter()
                 .any(|r| r.label == "majority" && r.is_floor())
         );
-        let (chosen, said) = found.recommended(&found.eligible());
+        let (chosen, said) = found.recommended(&[0, 1, 2]);
         assert_eq!(found.rows[chosen.unwrap()].label, "lora");
+        assert!(
+            said.iter()
+                .any(|s| s == "Left out, for giving every text the same answer: majority."),
+            "{said:?}"
+        );
         assert!(
             said[0].contains("less than 1.0 points behind the best is lora, with 73,728"),
             "{said:?}"
@@ -966,6 +1046,34 @@ mod tests {
         assert_eq!(chosen, None);
         assert!(
             said[0].contains("none is recommended") && said[1].contains("more"),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_not_above_a_floor_is_never_recommended() {
+        let methods = [
+            ("lora", 73_728, 0, 100),
+            ("prefix", 9, 0, 600),
+            ("majority", 0, 0, 500),
+        ];
+        let found = five_seeds(&methods);
+        let (chosen, said) = found.recommended(&[0, 1, 2]);
+        assert_eq!(found.rows[chosen.unwrap()].label, "lora");
+        assert_eq!(
+            said,
+            [
+                "lora is the only one that fits and is better than giving every text the same answer.",
+                "Left out, for giving every text the same answer: majority.",
+                "Left out, for a mean that is not above that of majority, which gives every text the same answer: \
+                 prefix.",
+            ]
+        );
+        // Nothing but the floor and what is below it.
+        let (chosen, said) = found.recommended(&[1, 2]);
+        assert_eq!(chosen, None);
+        assert!(
+            said[0].starts_with("No method that fits is better"),
             "{said:?}"
         );
     }

@@ -3,7 +3,8 @@
 //! The records of the data set whose training-set size is nearest (by ratio) to the one asked for decide. Every
 //! method stands against each constraint with its 95 % interval. Recommended is the method with the fewest parameters among
 //! those that fit and are **shown** to be less than the margin behind the best of them ([`statistics::recommend`]); where
-//! none is shown, the answer says what would show it. What learns nothing from the texts is never recommended.
+//! none is shown, the answer says what would show it. What learns nothing from the texts is never recommended, and neither is
+//! what is not better than such a floor; the answer names what was left out.
 
 use serde::Serialize;
 use statistics::Summary;
@@ -141,7 +142,7 @@ pub fn recommend(comparisons: &[Comparison], wishes: &Wishes) -> Option<Recommen
         .collect();
     let fitting: Vec<usize> = judged
         .iter()
-        .filter(|(i, c)| c.fits != Verdict::DoesNotHold && !rows[*i].is_floor())
+        .filter(|(_, c)| c.fits != Verdict::DoesNotHold)
         .map(|(i, _)| *i)
         .collect();
     let (chosen, mut answer) = comparison.recommended(&fitting);
@@ -168,7 +169,8 @@ pub fn recommend(comparisons: &[Comparison], wishes: &Wishes) -> Option<Recommen
             format::list(&open)
         ));
     }
-    if let Some(&best) = fitting.first() {
+    let eligible = comparison.eligible();
+    if let Some(&best) = fitting.iter().find(|i| eligible.contains(i)) {
         let ahead: Vec<&str> = (0..best)
             .filter(|&i| {
                 !fitting.contains(&i) && comparison.pair(i, best).is_some_and(|p| p.told_apart())

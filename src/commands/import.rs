@@ -26,6 +26,14 @@ pub fn import(
         task.config.backbone = backbone.to_owned();
     }
     if let Some(names) = labels {
+        anyhow::ensure!(
+            names.iter().all(|name| !name.trim().is_empty()),
+            "--labels: the name of class {} is empty; give every class a name, separated by commas",
+            names
+                .iter()
+                .take_while(|name| !name.trim().is_empty())
+                .count()
+        );
         let (names, note) = labels::renamed(&task.config.labels, names)?;
         if let Some(note) = note {
             eprintln!("note: {note}");

@@ -100,6 +100,12 @@ pub fn latency(asked: &Asked) -> Result<ExitCode> {
     let first = weights::read_config(&asked.weights[0])?;
     let named = asked.backbone.as_deref();
     let loaded = weights::backbone_of(&files, &first, named, &Default::default())?;
+    let room = loaded.backbone.config().max_tokens();
+    ensure!(
+        asked.lengths.is_empty() || asked.lengths.iter().any(|length| *length <= room),
+        "--lengths {}: the backbone's table has {room} positions; accepted: 1 to {room}",
+        asked.lengths.iter().min().copied().unwrap_or(0)
+    );
     let mut all = Vec::new();
     for folder in &asked.weights {
         let task = weights::load(folder, &loaded)?;

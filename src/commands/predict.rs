@@ -101,6 +101,8 @@ pub fn predict(
     };
     let unit = rows.unit();
     let mut answers = Answers::new(format, many.is_some(), rows.header(), &columns);
+    answers.numbered = rows.are_plain_lines();
+    let mut blank = rows.are_lines().then(Blank::default);
     let incoming = read_ahead(rows);
     let mut out = BufWriter::new(io::stdout().lock());
     let (mut refused, mut answered) = (0usize, 0usize);
@@ -143,6 +145,9 @@ pub fn predict(
             }
             refused += usize::from(prediction.is_err());
             answered += 1;
+            if let Some(blank) = &mut blank {
+                blank.row(place);
+            }
             let answer = answers.line(place, fields, task, prediction.as_ref())?;
             if reader_left(out.write_all(answer.as_bytes()))? {
                 return Ok(ExitCode::SUCCESS);
@@ -151,6 +156,12 @@ pub fn predict(
         if reader_left(out.flush())? {
             return Ok(ExitCode::SUCCESS);
         }
+    }
+    if let Some((first, count)) = blank.and_then(|blank| Some((blank.first?, blank.count))) {
+        eprintln!("note: {name}: blank lines have no answer: {count}, the first is line {first}");
+    }
+    if answered == 0 {
+        eprintln!("note: {name}: there is no row in it, so there is no answer");
     }
     let unusable = many.map_or(0, |unusable| unusable.len());
     if refused > 0 {
@@ -161,6 +172,26 @@ pub fn predict(
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// Blank lines between rows.
+#[derive(Default)]
+struct Blank {
+    last: usize,
+    first: Option<usize>,
+    count: usize,
+}
+
+impl Blank {
+    /// A row in this line has come.
+    fn row(&mut self, line: usize) {
+        let between = line.saturating_sub(self.last + 1);
+        if between > 0 {
+            self.first.get_or_insert(self.last + 1);
+            self.count += between;
+        }
+        self.last = line;
+    }
 }
 
 /// Columns that the program reads itself.
@@ -284,6 +315,8 @@ struct Answers {
     further: Option<Vec<String>>,
     header_written: bool,
     noted: bool,
+    /// Whether an answer has its line's number: plain texts have nothing else to be known by.
+    numbered: bool,
 }
 
 impl Answers {
@@ -298,6 +331,7 @@ impl Answers {
             further,
             header_written: false,
             noted: false,
+            numbered: false,
         }
     }
 
@@ -317,6 +351,9 @@ impl Answers {
                     .collect();
                 if let Some(task) = task.filter(|_| self.many) {
                     answer.insert("task".to_owned(), task.into());
+                }
+                if self.numbered {
+                    answer.insert("line".to_owned(), place.into());
                 }
                 match prediction {
                     Ok(prediction) => {
@@ -350,6 +387,7 @@ impl Answers {
                     self.header_written = true;
                     let mut header: Vec<String> =
                         further.iter().map(|name| self.returned(name)).collect();
+                    header.extend(self.numbered.then(|| "line".to_owned()));
                     header.extend(self.many.then(|| "task".to_owned()));
                     header.extend(["label", "probability"].map(str::to_owned));
                     header.extend(self.many.then(|| "error".to_owned()));
@@ -363,6 +401,7 @@ impl Answers {
                         Some(other) => other.to_string(),
                     })
                     .collect();
+                cells.extend(self.numbered.then(|| place.to_string()));
                 cells.extend(self.many.then(|| task.unwrap_or_default().to_owned()));
                 match prediction {
                     Ok(prediction) => {

@@ -525,11 +525,18 @@ fn spawn(
         error: (!status.success()).then(|| {
             format!(
                 "the run's process ended with {status}: {}",
-                said.join(" / ")
+                match said.is_empty() {
+                    true => UNSAID.to_owned(),
+                    false => said.join(" / "),
+                }
             )
         }),
     })
 }
+
+/// What to think of a process that ended without a word.
+const UNSAID: &str = "it said nothing; if the system ran out of memory, a smaller recipe.batch or fewer runs at the same \
+                      time take less";
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 //! records.
 
 use std::{
-    fs,
+    io::Read,
     path::{Path, PathBuf, absolute},
 };
 
@@ -18,6 +18,8 @@ use crate::plan::RunPlan;
 
 /// Version of the file; another one is refused.
 const FORMAT: u32 = 1;
+/// The largest file that is read, in bytes: some hundred thousand runs.
+const LARGEST: u64 = 256 << 20;
 /// The file's name in its folder.
 pub const NAME: &str = "plans.jsonl";
 
@@ -76,12 +78,24 @@ fn absolute_name(name: &str, is_there: fn(&Path) -> bool) -> Result<String> {
 /// # Errors
 /// If it is damaged or of another version, naming the line.
 pub fn read(path: &Path) -> Result<Vec<Line>> {
-    let text = fs::read_to_string(path).with_context(|| {
+    let unread = || {
         format!(
             "{}: cannot be read; --plan-only writes it, and every machine that makes runs must see the folder",
             path.display()
         )
-    })?;
+    };
+    let mut text = String::new();
+    datasets::open_regular(path)
+        .with_context(unread)?
+        .take(LARGEST + 1)
+        .read_to_string(&mut text)
+        .with_context(unread)?;
+    ensure!(
+        text.len() as u64 <= LARGEST,
+        "{}: more than {} MiB, which is no plan file",
+        path.display(),
+        LARGEST >> 20
+    );
     let lines = text.lines().enumerate().map(|(i, text)| {
         let at = || format!("{}: line {}", path.display(), i + 1);
         let line: Line = serde_json::from_str(text)

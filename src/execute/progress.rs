@@ -226,7 +226,8 @@ impl RunProgress {
                 record,
             ));
         }
-        let remaining = self.remaining();
+        // Nothing left is 0.0, not −0.0.
+        let remaining = self.remaining().map(|seconds| seconds + 0.0);
         self.event(json!({
             "event": "finished", "run": run + 1, "label": label, "seed": current.seed, "id": current.id,
             "status": record.status, "metric": final_metric(record).map(|(name, value)| json!({ name: value })),

@@ -76,10 +76,15 @@ fn merged(export: &Export<'_>) -> Result<Backbone> {
     }
     match method.merge(frozen) {
         Ok(merged) => Ok(merged),
-        Err(reason) => bail!(
-            "method '{}' cannot be merged: {reason}; write another format: --format peft or adapterhub",
-            export.task.config.method
-        ),
+        Err(reason) => {
+            let name = &export.task.config.method;
+            let others = super::of(name, false).join(" or ");
+            let hint = match others.is_empty() {
+                true => "no other format holds this method".to_owned(),
+                false => format!("write another format: --format {others}"),
+            };
+            bail!("method '{name}' cannot be merged: {reason}; {hint}")
+        }
     }
 }
 
