@@ -7,13 +7,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use backbone::{Backbone, BackboneSpec, Config, HeadKind, Pooling};
+use backbone::{Backbone, Config, HeadKind, Pooling};
 use datasets::{Dataset, DatasetSpec, TextTokenizer};
 use record::BackboneFacts;
 use serde::de::DeserializeOwned;
 use sources::{Fetched, Fetcher, Progress};
 
-use crate::{download_bar, hub_id, nearest, plan::DataChoice};
+use crate::{backbones, download_bar, hub_id, nearest, plan::DataChoice};
 
 /// Fetches files and knows whether the network may be used.
 pub struct Files {
@@ -185,7 +185,7 @@ impl Files {
         overrides: &BTreeMap<String, String>,
     ) -> Result<BackboneFiles> {
         // A known name wins over a folder of that name: write ./NAME for the folder.
-        let known = backbone::names().any(|name| name == choice);
+        let known = backbones::names().any(|name| name == choice);
         if !known && hub_id::is_model(choice) {
             let (name, model) = hub_id::model(&self.fetcher, choice, |note| self.note(note))?;
             let found = self.backbone(&model.folder.display().to_string(), overrides)?;
@@ -200,7 +200,7 @@ impl Files {
             let folder = Path::new(choice);
             let config_file = folder.join("config.json");
             let config = Config::read(&config_file)?;
-            let (pooling, head) = BackboneSpec::conventions(config.architecture);
+            let (pooling, head) = backbone::conventions(config.architecture);
             let name = folder
                 .canonicalize()
                 .ok()
@@ -217,14 +217,14 @@ impl Files {
                 place: format!("folder {choice}"),
             }
         } else {
-            let known: Vec<&str> = backbone::names().collect();
+            let known: Vec<&str> = backbones::names().collect();
             ensure!(
                 known.contains(&choice),
                 "there is no backbone '{choice}'; {}; or name a folder with config.json, tokenizer.json and \
                  model.safetensors",
                 nearest::known(choice, &known)
             );
-            let spec = backbone::spec(choice)?;
+            let spec = backbones::spec(choice)?;
             let fetched = self.fetch(&spec.name, &spec.source)?;
             let file = |name: &str| -> Result<PathBuf> {
                 let path = fetched.files.get(name);

@@ -12,26 +12,26 @@ mod config;
 mod description;
 mod error;
 mod families;
+mod head_kind;
 mod hooks;
 mod keys;
 mod mixed;
 mod model;
 mod norm;
 mod site;
-mod spec;
 mod weights;
 
 pub use batch::{Batch, Input};
 pub use config::{Architecture, Config};
 pub use description::{Description, FeedForward, NormKind, Rotary, RotaryScaling};
 pub use error::{Error, Result};
+pub use head_kind::{HeadKind, conventions};
 pub use hooks::{Hooks, KeyValues, NoHooks, Pass, Phase};
 pub use kernels::{Activation, Linear, Spans};
 pub use mixed::Mixed;
 pub use model::{Backbone, Pooling, TensorSource};
 pub use norm::LayerNorm;
 pub use site::{Norm, Projection, Site, Sublayer};
-pub use spec::{BackboneSpec, HeadKind, names, spec};
 pub use weights::{TensorFile, digest_of, weights_file};
 
 /// Version of the forward pass: it rises with every change that changes a backbone's numbers, so that what was computed

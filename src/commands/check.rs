@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::{
-    exit,
+    backbones, exit,
     plan::{self, RunPlan, Shared},
     study,
     train::{
@@ -50,10 +50,10 @@ pub fn check(comparison: Option<&Shared>) -> Result<ExitCode> {
                 .map_err(Into::into),
         );
     }
-    for name in backbone::names() {
+    for name in backbones::names() {
         one(
             format!("backbone {name}"),
-            backbone::spec(name).map(drop).map_err(Into::into),
+            backbones::spec(name).map(drop).map_err(Into::into),
         );
     }
     for name in datasets::names() {

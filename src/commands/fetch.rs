@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-use crate::{hub_id, nearest::nearest, prepare::Files};
+use crate::{backbones, hub_id, nearest::nearest, prepare::Files};
 
 /// `fetch`.
 ///
@@ -12,7 +12,7 @@ use crate::{hub_id, nearest::nearest, prepare::Files};
 /// If a name is unknown, or its files are not found.
 pub fn fetch(names: &[String], offline: bool) -> Result<ExitCode> {
     let files = Files::new(offline)?;
-    let backbones: Vec<_> = backbone::names().collect();
+    let backbones: Vec<_> = backbones::names().collect();
     let datasets: Vec<_> = datasets::names().collect();
     // All names are checked before anything is fetched.
     for name in names {

@@ -5,7 +5,7 @@ use std::{path::Path, process::ExitCode};
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::{capabilities, execute::progress, records, study};
+use crate::{backbones, capabilities, execute::progress, records, study};
 
 /// What can be listed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -44,9 +44,9 @@ pub fn list(what: Kind, folder: &Path, as_json: bool) -> Result<ExitCode> {
                 Ok((name.to_owned(), serde_json::json!({ "metrics": metrics, "licence": spec.licence, "citation": spec.citation }), about))
             })
             .collect::<Result<_>>()?,
-        Kind::Backbones => backbone::names()
+        Kind::Backbones => backbones::names()
             .map(|name| {
-                let spec = backbone::spec(name)?;
+                let spec = backbones::spec(name)?;
                 let value = serde_json::json!({ "about": spec.about, "licence": spec.licence, "pooling": spec.pooling, "head": spec.head });
                 Ok((spec.name, value, spec.about))
             })

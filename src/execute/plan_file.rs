@@ -14,7 +14,7 @@ use super::{
     local::{Planned, plan_all},
     progress::Verbosity,
 };
-use crate::plan::RunPlan;
+use crate::{backbones, plan::RunPlan};
 
 /// Version of the file; another one is refused.
 const FORMAT: u32 = 1;
@@ -65,7 +65,7 @@ pub fn write<'a>(folder: &Path, runs: impl IntoIterator<Item = &'a Planned>) -> 
 /// A name as it is; a path that is there, absolute. Known names win over files, as everywhere.
 fn absolute_name(name: &str, is_there: fn(&Path) -> bool) -> Result<String> {
     let known = datasets::names()
-        .chain(backbone::names())
+        .chain(backbones::names())
         .any(|n| n == name);
     if known || !is_there(Path::new(name)) {
         return Ok(name.to_owned());

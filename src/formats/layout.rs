@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use serde_json::{Map, Value};
 use sources::Place;
 
-use crate::{prepare::LoadedBackbone, saved::Tensors};
+use crate::{backbones, prepare::LoadedBackbone, saved::Tensors};
 
 /// The families of backbones.
 pub(super) const ARCHITECTURES: [Architecture; 3] = [
@@ -58,7 +58,7 @@ pub(super) fn reading(architecture: Architecture, trained_pooler: bool) -> (Pool
         Architecture::Bert if trained_pooler => (Pooling::Cls, HeadKind::DenseTanh),
         Architecture::Bert => (Pooling::Pooler, HeadKind::Linear),
         Architecture::Roberta => (Pooling::Cls, HeadKind::DenseTanh),
-        other => backbone::BackboneSpec::conventions(other),
+        other => backbone::conventions(other),
     }
 }
 
@@ -143,7 +143,7 @@ pub(super) fn linear_modules(
 /// Names that a user of the Python libraries writes for a backbone of ours: `owner/name` of the hub, or `name` alone as
 /// the hub's oldest models are known.
 pub(super) fn known_backbone(name: &str) -> Option<String> {
-    backbone::names()
+    backbones::names()
         .find(|ours| {
             let hub = hub_repository(ours).map(|(repo, _)| repo);
             *ours == name || hub.is_some_and(|repo| repo == name)
@@ -156,7 +156,7 @@ pub(super) fn hub_repository(name: &str) -> Option<(String, String)> {
     if let Some(named) = crate::hub_id::repository(name) {
         return Some(named);
     }
-    let spec = backbone::spec(name).ok()?;
+    let spec = backbones::spec(name).ok()?;
     spec.source.places.iter().find_map(|place| match place {
         Place::Hub(hub) => Some((hub.repo.clone(), hub.revision.clone())),
         _ => None,

@@ -307,22 +307,3 @@ fn an_example_longer_than_the_position_table_and_an_unknown_id_are_refused() {
         .to_string();
     assert!(message.contains("token id 50"), "{message}");
 }
-
-#[test]
-fn every_backbone_has_a_valid_yaml_of_its_own_name() {
-    let names: Vec<_> = backbone::names().collect();
-    assert_eq!(names.len(), 4);
-    for name in names {
-        let spec = backbone::spec(name).unwrap();
-        assert_eq!(spec.name, name);
-        for file in ["config", "tokenizer", "weights"] {
-            assert!(spec.source.files.contains_key(file), "{name}: {file}");
-        }
-    }
-    assert!(
-        backbone::spec("bert-large")
-            .unwrap_err()
-            .to_string()
-            .contains("minilm")
-    );
-}
