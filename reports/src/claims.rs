@@ -934,6 +934,26 @@ mod tests {
     }
 
     #[test]
+    fn merged_weights_that_are_faster_than_the_backbone_keep_their_claim() {
+        let claims = parse(CLAIMS).unwrap();
+        let merged: Vec<Claim> = claims
+            .into_iter()
+            .filter(|c| c.id == "merged_latency")
+            .collect();
+        let records: Vec<RunRecord> = (0..3)
+            .map(|seed| {
+                let run = Sample::new("lora").seed(seed);
+                let run = run.latency("backbone", 4.0 + 0.1 * seed as f64, 6.0);
+                run.latency("merged", 3.7 + 0.09 * seed as f64, 6.0)
+                    .record()
+            })
+            .collect();
+        let judged = judge(&merged, &Comparison::from_records(&records), &[]).remove(0);
+        assert!((judged.evidence[0].value - 0.925).abs() < 0.01);
+        assert_eq!(judged.verdict, Verdict::Holds);
+    }
+
+    #[test]
     fn a_share_of_parameters_is_exact() {
         // 73,728 / 22,713,216 is 0.32 %.
         let found = comparison(&[("lora", 73_728, 100)]);

@@ -871,7 +871,7 @@ mod tests {
         assert_eq!(found.name, "sst2 → movie_snippets (stand-in) · minilm");
         assert_eq!(found.slug, "sst2-stand-in-movie_snippets-minilm");
         assert!(
-            found.notes[0].starts_with("sst2 could not be had."),
+            found.notes[0].starts_with("sst2 was not found."),
             "{:?}",
             found.notes
         );

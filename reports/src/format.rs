@@ -36,12 +36,18 @@ pub fn metric_spread(name: &str, mean: f64, sd: Option<f64>) -> String {
     }
 }
 
-/// A difference of two metric values, e.g. `1.3 points`.
+/// A difference of two metric values, e.g. `1.3 points`. One that is not 0 is never written as 0: it takes as many decimals as
+/// its first digit needs.
 pub fn metric_difference(name: &str, difference: f64) -> String {
-    match in_percent(name) {
-        true => format!("{} points", fixed(100.0 * difference, 1)),
-        false => fixed(difference, 3),
-    }
+    let (value, digits, unit) = match in_percent(name) {
+        true => (100.0 * difference, 1, " points"),
+        false => (difference, 3, ""),
+    };
+    let is_zero = |text: &str| text.chars().all(|c| matches!(c, '0' | '.' | '-'));
+    let mut texts = (digits..8).map(|digits| fixed(value, digits));
+    let text = texts.find(|text| !is_zero(text));
+    // What is left is less than sums of floating point are exact to.
+    format!("{}{unit}", text.unwrap_or_else(|| fixed(0.0, digits)))
 }
 
 /// Ends of an interval of a metric or of a difference, without the unit, e.g. `0.5 to 3.0`.
@@ -188,6 +194,20 @@ pub fn list_of_at_most<S: AsRef<str>>(items: &[S], most: usize) -> String {
     }
 }
 
+/// A text of at most `width` characters; of a longer one the middle is left out (`…`), because names that begin alike differ at
+/// their end.
+pub fn cut(text: &str, width: usize) -> String {
+    let chars: Vec<char> = text.chars().collect();
+    if chars.len() <= width {
+        return text.to_owned();
+    }
+    let kept = width.saturating_sub(1);
+    let (head, tail) = (kept / 2, kept - kept / 2);
+    let head = chars[..head].iter().collect::<String>();
+    let tail = chars[chars.len() - tail..].iter().collect::<String>();
+    format!("{}…{}", head.trim_end(), tail.trim_start())
+}
+
 /// A text from a file or a user: characters that would steer a terminal, and marks that turn the direction of writing, are
 /// written out (`\u{1b}`).
 pub fn visible(text: &str) -> String {
@@ -247,6 +267,9 @@ mod tests {
         );
         assert_eq!(metric_spread("f1", 0.8, None), "80.0");
         assert_eq!(metric_difference("accuracy", 0.013), "1.3 points");
+        assert_eq!(metric_difference("accuracy", 0.0003), "0.03 points");
+        assert_eq!(metric_difference("accuracy", -1e-16), "0.0 points");
+        assert_eq!(metric_difference("matthews", -0.0002), "-0.0002");
         assert_eq!(count(0), "0");
         assert_eq!(count(73_728), "73,728");
         assert_eq!(count(22_713_216), "22,713,216");
@@ -295,6 +318,15 @@ mod tests {
             visible("a\x1b[31mb\u{202e}\n好"),
             "a\\u{1b}[31mb\\u{202e}\\n好"
         );
+    }
+
+    #[test]
+    fn names_that_differ_at_their_end_still_differ_when_they_are_cut() {
+        let name = |n: usize| format!("prompt_tuning virtual_tokens={n} init=text");
+        assert_eq!(cut(&name(20), 24), "prompt_tuni…20 init=text");
+        assert_ne!(cut(&name(20), 24), cut(&name(50), 24));
+        assert_eq!(cut("lora", 4), "lora");
+        assert_eq!(cut("lora", 1), "…");
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub fn of(comparison: &Comparison) -> Vec<String> {
     let mut notes = Vec::new();
     if let Some(asked) = &comparison.dataset.stand_in_for {
         notes.push(format!(
-            "{asked} could not be had. All numbers are from {}, which stands in for it; they are not results on {asked}.",
+            "{asked} was not found. All numbers are from {}, which stands in for it; they are not results on {asked}.",
             comparison.dataset.name
         ));
     }
@@ -90,7 +90,7 @@ pub fn of(comparison: &Comparison) -> Vec<String> {
     });
     if machines.len() > 1 {
         notes.push(format!(
-            "Runs were made on different machines or with different numbers of threads: times, memory and latencies can't be compared ({}).",
+            "Runs were made on different machines or with different numbers of threads: times, memory and latencies cannot be compared ({}).",
             machines.join("; ")
         ));
     }

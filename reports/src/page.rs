@@ -583,7 +583,13 @@ fn runs(comparison: &Comparison, row: &Row, names: &[String]) -> Vec<RunView> {
                     .and_then(|c| c.peak_memory_bytes)
                     .map(|b| format::bytes(b as f64)),
                 latency: latency
-                    .map(|l| format!("{} / {}", format::ms(l.p50_ms), format::ms(l.p99_ms))),
+                    .map(|l| {
+                        let p99 = match l.samples >= crate::latency::PASSES_FOR_P99 {
+                            true => format::ms(l.p99_ms),
+                            false => crate::table::ABSENT.to_owned(),
+                        };
+                        format!("{} / {p99}", format::ms(l.p50_ms))
+                    }),
                 file: cost.map(|c| format::bytes(c.file_bytes as f64)),
                 started: record.circumstances.started.clone(),
                 checks,
@@ -960,7 +966,7 @@ mod tests {
     fn a_stand_in_is_said_in_the_title_and_above_the_numbers() {
         let page = page(&[Sample::new("lora").stand_in_for("sst2").record()]);
         assert!(page.contains("<title>sst2 → movie_snippets (stand-in) · minilm"));
-        assert!(page.contains("<strong>Stand-in data.</strong> sst2 could not be had."));
+        assert!(page.contains("<strong>Stand-in data.</strong> sst2 was not found."));
     }
 
     #[test]

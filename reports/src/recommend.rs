@@ -190,7 +190,7 @@ pub fn recommend(comparisons: &[Comparison], wishes: &Wishes) -> Option<Recommen
     let trained = comparison.dataset.train_examples;
     if let Some(asked) = &comparison.dataset.stand_in_for {
         notes.push(format!(
-            "{asked} could not be had; this is from {}, which stands in for it.",
+            "{asked} was not found; this is from {}, which stands in for it.",
             comparison.dataset.name
         ));
     }

@@ -314,7 +314,7 @@ impl Study {
         let mut notes = Vec::new();
         if let Some(name) = &asked.dataset.stand_in_for {
             notes.push(format!(
-                "{name} could not be had. All numbers are from {}, which stands in for it.",
+                "{name} was not found. All numbers are from {}, which stands in for it.",
                 asked.dataset.name
             ));
         }
@@ -514,20 +514,33 @@ fn compare_with_highest(points: &mut [Point]) {
 fn finding(series: &Series, metric: &str) -> Option<String> {
     let highest = series.points.iter().find(|p| p.highest)?;
     let mean = highest.metric.as_ref()?.mean;
+    let others = || {
+        let points = series.points.iter();
+        points.filter(|p| p.metric.is_some() && !p.highest)
+    };
     let labels = |verdict: Option<Verdict>| -> Vec<&str> {
-        let others = series
-            .points
-            .iter()
-            .filter(|p| p.metric.is_some() && !p.highest);
-        others
+        others()
             .filter(|p| p.verdict == verdict)
             .map(|p| p.label.as_str())
             .collect()
     };
+    // A flat series has no best point.
+    let same = |p: &&Point| p.metric.as_ref().is_some_and(|m| m.mean == mean);
+    let alike: Vec<&str> = std::iter::once(highest)
+        .chain(others().filter(same))
+        .map(|p| p.label.as_str())
+        .collect();
+    if alike.len() > 1 && alike.len() == others().count() + 1 {
+        return Some(format!(
+            "{}: the same mean at every point ({} {metric}).",
+            series.label,
+            format::metric(metric, mean)
+        ));
+    }
     let mut text = format!(
         "{}: highest mean at {} ({} {metric})",
         series.label,
-        highest.label,
+        format::list(&alike),
         format::metric(metric, mean)
     );
     for (verdict, said) in [
@@ -825,6 +838,22 @@ mod tests {
             [2, 4]
         );
         assert_eq!(study.slug, "study-prompt_length-sst2-minilm");
+    }
+
+    #[test]
+    fn a_flat_series_has_no_best_point() {
+        let (mut manifest, _) = example();
+        let all: Vec<Vec<RunRecord>> = [1, 10, 100]
+            .map(|p| (0..3).map(|s| run(p, s, 0..30)).collect())
+            .into();
+        for (point, runs) in manifest.series[0].points.iter_mut().zip(&all) {
+            point.runs = runs.iter().map(|r| r.id.clone()).collect();
+        }
+        let study = Study::new(&manifest, all.concat()).unwrap();
+        assert_eq!(
+            study.findings,
+            ["prompt_tuning: the same mean at every point (90.0 % accuracy)."]
+        );
     }
 
     #[test]

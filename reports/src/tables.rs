@@ -504,6 +504,54 @@ mod tests {
     }
 
     #[test]
+    fn sentences_that_were_false_or_clumsy_do_not_come_back() {
+        let labels: Vec<u32> = (0..400).map(|i| i % 2).collect();
+        let runs = |seeds: u64, wrong: [usize; 3]| -> Vec<record::RunRecord> {
+            let methods = ["lora", "adapter", "majority"].into_iter().zip(wrong);
+            let each = methods.flat_map(|(method, wrong)| {
+                let labels = &labels;
+                (0..seeds).map(move |seed| {
+                    let right = move |i: usize| i >= wrong;
+                    let run = Sample::new(method).seed(seed).predictions(labels, right);
+                    run.latency("unmerged", 5.0, 7.5).record()
+                })
+            });
+            each.collect()
+        };
+        let stand_in = Sample::new("lora").stand_in_for("sst2").record();
+        let scenes = [
+            runs(1, [40, 41, 200]),
+            runs(3, [40, 40, 200]),
+            runs(3, [200, 210, 200]),
+            vec![stand_in],
+        ];
+        for records in scenes {
+            let report =
+                crate::Report::new(records, Default::default(), crate::Margin::POINT).unwrap();
+            let comparison = &report.comparisons[0];
+            let page = report.page().unwrap();
+            let (body, _) = page.split_once("<script").unwrap();
+            let text = terminal(comparison, 1000, false) + body;
+            for kind in [
+                "be had",
+                "about 0.0 points",
+                "within 0.0 points",
+                "chance explains",
+                "told apart",
+                "fits too",
+                "best at",
+                "If it is none",
+                "fewest parameters",
+            ] {
+                assert!(!text.contains(kind), "{kind}: {text}");
+            }
+            let answer = comparison.answer().join(" ");
+            let floor = ["is majority", "fits: majority"];
+            assert!(!floor.iter().any(|f| answer.contains(f)), "{answer}");
+        }
+    }
+
+    #[test]
     fn a_wide_terminal_shows_all_columns_and_colours_only_if_asked() {
         let comparison = example();
         let wide = terminal(&comparison, 200, false);

@@ -169,7 +169,7 @@ impl Tuning {
         let mut notes = Vec::new();
         if let Some(name) = &asked.dataset.stand_in_for {
             notes.push(format!(
-                "{name} could not be had. All numbers are from {}, which stands in for it.",
+                "{name} was not found. All numbers are from {}, which stands in for it.",
                 asked.dataset.name
             ));
         }

@@ -336,7 +336,7 @@ for (const section of all(".examples")) {
       all: () => true,
       // What learns nothing from the texts disagrees with everything.
       disagree: i => trained.some(r => r.predicted[i] !== trained[0].predicted[i]),
-      all_wrong: i => shown.every(r => !right(r, i)),
+      all_wrong: i => trained.length && trained.every(r => !right(r, i)),
       right: i => own && right(own, i),
       wrong: i => own && !right(own, i),
       only_right: i => own && right(own, i) && others.length && others.every(r => !right(r, i)),

@@ -505,15 +505,14 @@ pub(super) fn text_width(text: &str, em: f64, bold: bool) -> f64 {
     1.06 * width * em / MEASURE
 }
 
-/// The text, cut with an ellipsis where it is wider than this.
+/// The text, with an ellipsis in its middle where it is wider than this: names often begin alike and differ at their end.
 pub(super) fn fit(text: &str, em: f64, width: f64) -> String {
     if text_width(text, em, false) <= width {
         return text.to_owned();
     }
-    let chars: Vec<char> = text.chars().collect();
-    (1..chars.len())
+    (1..text.chars().count())
         .rev()
-        .map(|n| chars[..n].iter().collect::<String>().trim_end().to_owned() + "…")
+        .map(|n| crate::format::cut(text, n))
         .find(|short| text_width(short, em, false) <= width)
         .unwrap_or_else(|| "…".to_owned())
 }
