@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use methods::{Capabilities, capabilities, registry};
+use reports::table::wrap;
 use serde_json::{Value, json};
 
 use crate::formats;
@@ -16,11 +17,15 @@ const HEADER: [&str; 7] = [
     "in a comparison",
 ];
 
-/// The table as Markdown, columns aligned.
+const LEGEND: &str = "H hidden, I intermediate, L layers; names are the method's own keys (of a list: its length); \
+                      b = H / reduction_factor; w = width, H where it is null.\n\
+                      * what is shipped is smaller: it is what the trained parameters make.\n";
+
+/// The table as Markdown, columns aligned; where that is wider than so many columns, a paragraph per method.
 ///
 /// # Errors
 /// If a method cannot be tried.
-pub fn table() -> Result<String> {
+pub fn table(width: usize) -> Result<String> {
     let mut rows = vec![HEADER.map(str::to_owned)];
     for entry in registry::ALL {
         rows.push(row(&capabilities(entry)?));
@@ -41,14 +46,38 @@ pub fn table() -> Result<String> {
         format!("| {} |\n", cells.join(" | "))
     };
     let dashes: Vec<String> = widths.iter().map(|w| "-".repeat(*w)).collect();
+    if line(&rows[0]).chars().count() > width.saturating_add(1) {
+        return Ok(paragraphs(&rows[1..], width));
+    }
     let mut table = line(&rows[0]) + &line(&dashes);
     for row in &rows[1..] {
         table += &line(row);
     }
-    table += "\nH hidden, I intermediate, L layers; names are the method's own keys (of a list: its length); \
-              b = H / reduction_factor; w = width, H where it is null.\n\
-              * what is shipped is smaller: it is what the trained parameters make.\n";
+    table += &format!("\n{LEGEND}");
     Ok(table)
+}
+
+/// Each row as lines that are not longer than this.
+fn paragraphs(rows: &[[String; 7]], width: usize) -> String {
+    let indent = rows.iter().map(|row| row[0].len()).max().unwrap_or(0) + 2;
+    let room = width.saturating_sub(indent).max(20);
+    let mut text = String::new();
+    for row in rows {
+        let [name, acts_on, mergeable, mixed, formats, parameters, standard] = row;
+        let sentences = [
+            format!("acts on: {acts_on}"),
+            format!("trains: {parameters}"),
+            format!("mergeable: {mergeable}; mixed batches: {mixed}; written as: {formats}; in a comparison: {standard}"),
+        ];
+        let lines = sentences.iter().flat_map(|s| {
+            wrap(s, room).lines().map(str::to_owned).collect::<Vec<_>>()
+        });
+        for (i, line) in lines.enumerate() {
+            let name = if i == 0 { name.as_str() } else { "" };
+            text += &format!("{name:indent$}{line}\n");
+        }
+    }
+    text + "\n" + &LEGEND.lines().map(|l| wrap(l, width) + "\n").collect::<String>()
 }
 
 fn row(found: &Capabilities) -> [String; 7] {

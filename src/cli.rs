@@ -21,7 +21,7 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
     /// Threads that compute, at most the cores of this machine [default: all of them].
-    #[arg(long, global = true, env = "PEFTBENCH_THREADS")]
+    #[arg(long, global = true, env = "PEFTBENCH_THREADS", hide_short_help = true)]
     pub threads: Option<usize>,
 }
 
@@ -48,6 +48,8 @@ pub enum Command {
     Domains(Domains),
     /// Write saved weights in the format of another library.
     Export(Export),
+    /// Put a folder of weights, with its model card, into a repository of the Hugging Face hub.
+    Push(Push),
     /// Turn a folder of Hugging Face PEFT or AdapterHub into one of our own.
     Import(Import),
     /// Make tables, plots and the page from records.
@@ -66,6 +68,12 @@ pub enum Command {
     Work(Work),
     /// How far the runs of a plan file or of a comparison are: done, running, waiting, failed.
     Status(Status),
+    /// Say what this machine has: cores, instruction sets, load, memory, cache, disk, the hub, Python's libraries.
+    Doctor(Doctor),
+    /// Print the script that completes commands and flags in a shell.
+    Completions(Completions),
+    /// Print the manual page, or write those of all commands into a folder.
+    Man(Man),
 }
 
 /// How a file of the user's own is read.
@@ -81,16 +89,16 @@ pub struct FileArguments {
     #[arg(long)]
     pub metric: Option<String>,
     /// What separates the fields of a file: one character, or tab [default: as its header shows].
-    #[arg(long, value_name = "CHARACTER")]
+    #[arg(long, value_name = "CHARACTER", hide_short_help = true)]
     pub separator: Option<String>,
     /// What encloses fields that hold a separator: one character, or none [default: "].
-    #[arg(long, value_name = "CHARACTER")]
+    #[arg(long, value_name = "CHARACTER", hide_short_help = true)]
     pub quote: Option<String>,
     /// Encoding of a file that is not UTF-8, such as cp1252, gb18030 or utf-16le.
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub encoding: Option<String>,
     /// Leave out rows without a text or a label (and say how many) instead of refusing the file.
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub drop_missing: bool,
 }
 
@@ -118,7 +126,7 @@ pub struct DataArguments {
     #[command(flatten)]
     pub file: FileArguments,
     /// Stop when the data set is not found, instead of going on with its stand-in.
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub no_stand_in: bool,
     /// Do not use the network.
     #[arg(long)]
@@ -139,7 +147,7 @@ pub struct RunPlan {
     #[arg(long, requires = "from")]
     pub task: Option<usize>,
     /// Runs that one task makes, one after the other.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..), hide_short_help = true)]
     pub per_task: u16,
 }
 
@@ -188,7 +196,7 @@ pub struct RunArguments {
 pub struct HowArguments {
     /// Runs that go on at the same time, each with its share of the threads. Their times and latencies are then those
     /// of a busy machine.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024), hide_short_help = true)]
     pub jobs: u16,
     /// Print events, and at the end the result, as JSON lines.
     #[arg(long)]
@@ -251,16 +259,16 @@ pub struct Compare {
     pub how: HowArguments,
     /// Train nothing: write the runs that are missing into this folder, with scripts for Slurm and Kubernetes, and
     /// print the lines that submit them.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", hide_short_help = true)]
     pub plan_only: Option<PathBuf>,
     /// Runs that one task of the plan makes, one after the other.
-    #[arg(long, default_value_t = 1, requires = "plan_only", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 1, requires = "plan_only", value_parser = clap::value_parser!(u16).range(1..), hide_short_help = true)]
     pub per_task: u16,
     /// Tasks of the plan at the same time at most [default: as the cluster allows].
-    #[arg(long, requires = "plan_only")]
+    #[arg(long, requires = "plan_only", hide_short_help = true)]
     pub parallel: Option<usize>,
     /// Arguments for sbatch, behind --.
-    #[arg(last = true, requires = "plan_only", value_name = "SBATCH")]
+    #[arg(last = true, requires = "plan_only", value_name = "SBATCH", hide_short_help = true)]
     pub more: Vec<String>,
 }
 
@@ -294,7 +302,7 @@ pub struct Tune {
     #[arg(long, default_value_t = 8)]
     pub trials: usize,
     /// Share of the training split that is held out to judge the trials.
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = 0.1, hide_short_help = true)]
     pub held_out: f64,
     /// Number of seeds of the winners [default: the budget's].
     #[arg(long)]
@@ -361,19 +369,19 @@ pub struct Predict {
     #[arg(long, default_value = "-")]
     pub input: PathBuf,
     /// Column of the second text of a pair [default: pair, if there is one].
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(long, value_name = "COLUMN", hide_short_help = true)]
     pub pair_column: Option<String>,
     /// Text column [default: text].
     #[arg(long = "text-column", value_name = "COLUMN")]
     pub text_columns: Vec<String>,
     /// What separates the fields of the input: one character, or tab [default: as its header shows].
-    #[arg(long, value_name = "CHARACTER")]
+    #[arg(long, value_name = "CHARACTER", hide_short_help = true)]
     pub separator: Option<String>,
     /// What encloses fields that hold a separator: one character, or none [default: "].
-    #[arg(long, value_name = "CHARACTER")]
+    #[arg(long, value_name = "CHARACTER", hide_short_help = true)]
     pub quote: Option<String>,
     /// Encoding of an input that is not UTF-8, such as cp1252, gb18030 or utf-16le.
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub encoding: Option<String>,
     /// How answers are written.
     #[arg(long, value_enum, default_value_t)]
@@ -409,10 +417,10 @@ pub struct Latency {
     #[arg(long, required = true, num_args = 1.., value_name = "DIR")]
     pub weights: Vec<PathBuf>,
     /// Batch sizes.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32])]
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32], hide_short_help = true)]
     pub batches: Vec<usize>,
     /// Lengths in tokens.
-    #[arg(long, value_delimiter = ',', default_values_t = [16, 64, 128])]
+    #[arg(long, value_delimiter = ',', default_values_t = [16, 64, 128], hide_short_help = true)]
     pub lengths: Vec<usize>,
     /// Data set or file whose validation sentences are timed too [default: the one of the first weights].
     #[arg(long)]
@@ -421,10 +429,10 @@ pub struct Latency {
     #[command(flatten)]
     pub file: FileArguments,
     /// Time texts of fixed length only, no real sentences.
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub no_sentences: bool,
     /// Seconds for each setting (batch size × length), all weights together; at least five passes each are made.
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 3.0, hide_short_help = true)]
     pub seconds: f64,
     /// The backbone; by default the one that the first weights name.
     #[arg(long)]
@@ -486,13 +494,31 @@ pub struct Export {
     pub out: PathBuf,
     /// Write the classifier into a file of its own with the few lines of Python that read it; for heads that the
     /// library's classes cannot hold (those that read the mean).
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub separate_head: bool,
     /// The backbone; by default the one that the weights name.
     #[arg(long)]
     pub backbone: Option<String>,
     /// Do not use the network.
     #[arg(long)]
+    pub offline: bool,
+}
+
+/// `push`.
+#[derive(Debug, Args)]
+pub struct Push {
+    /// Folder that train or export wrote.
+    pub folder: PathBuf,
+    /// The repository, OWNER/NAME; it is made unless it is there.
+    pub repo: String,
+    /// Make it private where it is made.
+    #[arg(long)]
+    pub private: bool,
+    /// Send nothing: say what would be sent.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not use the network.
+    #[arg(long, hide_short_help = true)]
     pub offline: bool,
 }
 
@@ -571,9 +597,9 @@ pub struct Recommend {
 /// `list`.
 #[derive(Debug, Args)]
 pub struct List {
-    /// What.
+    /// What [default: what can be listed].
     #[arg(value_enum)]
-    pub what: Kind,
+    pub what: Option<Kind>,
     /// Folder of records, for runs.
     #[arg(long, default_value = "reports/out")]
     pub records: PathBuf,
@@ -610,6 +636,32 @@ pub struct Check {
     /// Do not use the network.
     #[arg(long)]
     pub offline: bool,
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Do not use the network.
+    #[arg(long)]
+    pub offline: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `completions`.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// `man`.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Folder for the pages of all commands [default: print that of peftbench itself].
+    pub folder: Option<PathBuf>,
 }
 
 #[cfg(test)]

@@ -11,9 +11,11 @@ pub mod output;
 
 pub mod backbones;
 pub mod capabilities;
+pub mod card;
 pub mod cli;
 pub mod commands;
 pub mod download_bar;
+pub mod examples;
 pub mod execute;
 pub mod exit;
 pub mod folders;

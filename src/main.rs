@@ -3,10 +3,11 @@
 
 use std::{process::ExitCode, time::Instant};
 
-use clap::Parser;
+use clap::FromArgMatches;
 use peftbench::{
     cli::{self, Cli, Command},
     commands::*,
+    examples,
     execute::{local::How, progress::Verbosity},
     exit,
     plan::{DataChoice, Shared},
@@ -16,7 +17,8 @@ use reports::recommend::Wishes;
 fn main() -> ExitCode {
     let started = Instant::now();
     kernels::keep_freed_memory();
-    let cli = Cli::parse();
+    let typed = examples::command().get_matches();
+    let cli = Cli::from_arg_matches(&typed).unwrap_or_else(|e| e.exit());
     let result = set_threads(cli.threads).and_then(|()| execute(cli.command, started));
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
@@ -127,6 +129,7 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
             a.backbone.as_deref(),
             a.offline,
         ),
+        Command::Push(a) => push::push(&a.folder, &a.repo, a.private, a.dry_run, a.offline),
         Command::Import(a) => import::import(
             &a.weights,
             &a.out,
@@ -168,6 +171,9 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
         },
         Command::Work(a) => work::work(&a.folder, a.how.how()),
         Command::Status(a) => status::status(&a.folder, a.json),
+        Command::Doctor(a) => doctor::doctor(a.offline, a.json),
+        Command::Completions(a) => completions::completions(a.shell),
+        Command::Man(a) => completions::man(a.folder.as_deref()),
     }
 }
 

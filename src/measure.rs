@@ -16,8 +16,17 @@ pub fn peak_memory() -> Option<u64> {
 
 /// Memory of the machine in bytes, where the system tells (Linux).
 pub fn memory() -> Option<u64> {
+    meminfo("MemTotal:")
+}
+
+/// Memory that is free, or can be freed at once, in bytes, where the system tells (Linux).
+pub fn free_memory() -> Option<u64> {
+    meminfo("MemAvailable:")
+}
+
+fn meminfo(name: &str) -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|l| l.strip_prefix("MemTotal:"))?;
+    let line = text.lines().find_map(|l| l.strip_prefix(name))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 

@@ -15,6 +15,16 @@ pub fn line(text: fmt::Arguments<'_>) -> io::Result<()> {
     reader_left(writeln!(out, "{text}").and_then(|()| out.flush())).map(drop)
 }
 
+/// Writes an event of a `--json` stream, with the time at which it happened.
+///
+/// # Errors
+/// As [`line`].
+pub fn event(mut value: serde_json::Value) -> io::Result<()> {
+    let now = humantime::format_rfc3339_millis(std::time::SystemTime::now());
+    value["time"] = now.to_string().into();
+    line(format_args!("{value}"))
+}
+
 /// Whether the reader of standard output left early, by what writing to it gave.
 ///
 /// # Errors
@@ -43,6 +53,14 @@ pub fn terminal_width() -> usize {
             .size_checked()
             .map_or(100, |(_, columns)| columns.into())
     })
+}
+
+/// Columns for a wide table: those of the terminal (or COLUMNS); what is written to a file has no edge.
+pub fn table_width() -> usize {
+    match io::stdout().is_terminal() || std::env::var_os("COLUMNS").is_some() {
+        true => terminal_width(),
+        false => usize::MAX,
+    }
 }
 
 /// Rows of cells as aligned columns; all rows have as many cells as the first.

@@ -968,7 +968,14 @@ fn everything_that_can_be_listed_is_listed_in_words_and_as_json() {
         ("backbones", "minilm"),
         ("studies", "prompt_length"),
     ] {
-        assert!(place.ok(&["list", what]).contains(expected));
+        let mut command = place.command(&["list", what]);
+        let narrow = command.env("COLUMNS", "80").output().unwrap();
+        let narrow = String::from_utf8(narrow.stdout).unwrap();
+        assert!(narrow.contains(expected));
+        for line in narrow.lines() {
+            assert!(line.chars().count() <= 80, "{line}");
+        }
+        assert!(place.ok(&["list"]).contains(&format!("peftbench list {what}")));
         let json: Value = serde_json::from_str(&place.ok(&["list", what, "--json"])).unwrap();
         assert!(json.get(expected).is_some(), "{json}");
     }

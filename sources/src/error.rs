@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a source could not be had.
+/// Why a source was not found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -33,7 +33,7 @@ pub enum Error {
 
     /// Every place failed.
     #[error(
-        "{what} could not be had from {}:{}{}",
+        "{what} was not found at {}:{}{}",
         match .attempts.len() {
             1 => "its only place".to_string(),
             n => format!("any of its {n} places"),
@@ -149,6 +149,27 @@ pub enum Error {
         /// How long the server wants to be left alone.
         wait: Option<Duration>,
     },
+
+    /// A server did not take what was sent to it.
+    #[error("{url} refused with {status}: {said}{advice}")]
+    Refused {
+        /// What was sent to.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// What it said.
+        said: String,
+        /// What to do.
+        advice: &'static str,
+    },
+
+    /// Something is to be sent and nobody says who sends it.
+    #[error("the hub takes uploads with a token only: set HF_TOKEN, or log in with `hf auth login`")]
+    NoToken,
+
+    /// Something is to be sent and the network is off.
+    #[error("the network is off (--offline or HF_HUB_OFFLINE=1), so nothing can be uploaded")]
+    Offline,
 
     /// A server sent us somewhere we do not go.
     #[error("{url} redirects {reason}; not followed")]

@@ -4,6 +4,7 @@
 //!   the scheme, host and port it belongs to and to no other, and nothing leads from `https` to `http`.
 //! - No answer may take for ever: silence, slowness and the whole time have limits, and so have the bytes.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -62,6 +63,12 @@ pub(crate) fn is_hex(text: &str, digits: usize) -> bool {
         && text
             .bytes()
             .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+/// What is sent.
+pub(crate) enum Sent<'a> {
+    Text(&'a str),
+    File(&'a File),
 }
 
 /// An answer whose body has not been read.
@@ -148,6 +155,45 @@ impl Client {
             url: url.to_string(),
             reason: format!("more than {REDIRECTS} times"),
         })
+    }
+
+    /// Sends something, and returns the status and the first megabyte of the answer. Redirects are not followed.
+    pub fn send(
+        &self,
+        method: &str,
+        url: &Address,
+        headers: &[(&str, String)],
+        body: Sent<'_>,
+    ) -> Result<(u16, Vec<u8>)> {
+        let unreachable = |reason: String| Error::Unreachable {
+            url: url.to_string(),
+            reason,
+        };
+        let mut request = match method {
+            "PUT" => self.agent.put(url.to_string()),
+            _ => self.agent.post(url.to_string()),
+        };
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        if let Some((of, secret)) = &self.secret
+            && of.origin() == url.origin()
+        {
+            request = request.header("Authorization", secret);
+        }
+        let answer = match body {
+            Sent::Text(text) => request.send(text),
+            Sent::File(file) => request.send(file),
+        };
+        let answer = answer.map_err(|e| unreachable(e.to_string()))?;
+        let status = answer.status().as_u16();
+        let mut text = Vec::new();
+        let reader = answer.into_body().into_reader();
+        reader
+            .take(1 << 20)
+            .read_to_end(&mut text)
+            .map_err(|e| unreachable(e.to_string()))?;
+        Ok((status, text))
     }
 
     fn ask(&self, url: &Address, headers: &[(&str, String)]) -> Result<Response<Body>> {

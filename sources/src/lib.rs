@@ -61,6 +61,7 @@ mod package;
 mod repository;
 mod settings;
 mod spec;
+mod upload;
 mod verify;
 
 pub use error::{Error, Result};
@@ -69,4 +70,18 @@ pub use index::Index;
 pub use repository::{HubData, HubModel, Reference};
 pub use settings::{Patience, Settings};
 pub use spec::{FileSpec, Hub, HubKind, Package, PackageKind, PathPlace, Place, Source};
+pub use upload::{Upload, folder as upload_folder};
 pub use verify::{check_folder, inside, read_whole, regular};
+
+/// Bytes that are free where this folder is.
+///
+/// # Errors
+/// If the system does not tell.
+pub fn free_space(folder: &std::path::Path) -> std::io::Result<u64> {
+    fs4::available_space(folder)
+}
+
+/// An address as it may be shown: without credentials.
+pub fn shown_address(text: &str) -> String {
+    address::without_secrets(text)
+}

@@ -8,6 +8,7 @@ use reports::tables;
 
 use super::report;
 use crate::{
+    card,
     execute::{
         local::{self, How},
         progress::Verbosity,
@@ -41,10 +42,12 @@ pub fn compare(
     let files = report.write(&base.out, true)?;
     let ids: Vec<&str> = ended.records.iter().map(|r| r.id.as_str()).collect();
     let comparisons: Vec<_> = report.about(&ids).collect();
+    for comparison in &comparisons {
+        card::write_all(comparison, &base.out)?;
+    }
     if verbosity == Verbosity::Json {
         let all: Vec<_> = comparisons.iter().map(|c| tables::json(c)).collect();
-        let event = serde_json::json!({ "event": "compared", "comparisons": all });
-        say!("{event}")?;
+        crate::output::event(serde_json::json!({ "event": "compared", "comparisons": all }))?;
     } else {
         report::show(&comparisons, &files, verbosity)?;
     }

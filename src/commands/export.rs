@@ -4,7 +4,9 @@ use std::{path::Path, process::ExitCode};
 
 use anyhow::Result;
 
+use super::report;
 use crate::{
+    card::{self, Card},
     folders,
     formats::{self, Export, Format},
     prepare::Files,
@@ -36,6 +38,20 @@ pub fn export(
     if let Some(note) = formats::export(&export, format, out)? {
         eprintln!("note: {note}");
     }
+    let record = card::record_of(folder);
+    let report = record.as_ref().and_then(|_| {
+        let folder = folder.canonicalize().ok()?;
+        report::of_folder(folder.parent()?.parent()?).ok()
+    });
+    let id = record.as_ref().map(|r| r.id.as_str()).unwrap_or_default();
+    let card = Card {
+        config: &task.config,
+        record: record.as_ref(),
+        comparison: report.as_ref().and_then(|r| r.about(&[id]).next()),
+        format: Some(format),
+        separate_head,
+    };
+    card.write(out)?;
     say!("{}", out.display())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,7 @@ use std::{path::Path, process::ExitCode};
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::{backbones, capabilities, execute::progress, records, study};
+use crate::{backbones, capabilities, execute::progress, output, records, study};
 
 /// What can be listed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -22,14 +22,49 @@ pub enum Kind {
     Runs,
 }
 
+/// What can be listed, and how much of it there is.
+///
+/// # Errors
+/// If standard output cannot be written.
+fn kinds(as_json: bool) -> Result<ExitCode> {
+    let counts = [
+        ("methods", methods::registry::ALL.len()),
+        ("datasets", datasets::names().count()),
+        ("backbones", backbones::names().count()),
+        ("studies", study::names().count()),
+    ];
+    if as_json {
+        let map: serde_json::Map<_, _> = counts
+            .map(|(name, n)| (name.to_owned(), n.into()))
+            .into_iter()
+            .collect();
+        say!("{}", serde_json::to_string_pretty(&map)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for kind in Kind::value_variants() {
+        let value = kind.to_possible_value();
+        let (name, help) = value.as_ref().map_or(("", String::new()), |v| {
+            (v.get_name(), v.get_help().map(ToString::to_string).unwrap_or_default())
+        });
+        let count = counts.iter().find(|(known, _)| *known == name);
+        let count = count.map_or(String::new(), |(_, n)| n.to_string());
+        say!("peftbench list {name:9}  {count:>3}  {help}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// `list`.
 ///
 /// # Errors
 /// If a YAML is not valid or records cannot be read.
-pub fn list(what: Kind, folder: &Path, as_json: bool) -> Result<ExitCode> {
+pub fn list(what: Option<Kind>, folder: &Path, as_json: bool) -> Result<ExitCode> {
+    let Some(what) = what else {
+        return kinds(as_json);
+    };
     let rows: Vec<(String, serde_json::Value, String)> = match what {
         Kind::Methods if !as_json => {
-            say!("{}", capabilities::table()?.trim_end())?;
+            let width = output::table_width();
+            say!("{}", capabilities::table(width)?.trim_end())?;
             return Ok(ExitCode::SUCCESS);
         }
         Kind::Methods => capabilities::json()?
@@ -80,6 +115,9 @@ pub fn list(what: Kind, folder: &Path, as_json: bool) -> Result<ExitCode> {
     } else {
         let width = rows.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
         for (name, _, about) in rows {
+            let room = output::table_width().saturating_sub(width + 2).max(30);
+            let about = reports::table::wrap(&about, room);
+            let about = about.replace('\n', &format!("\n{:width$}  ", ""));
             say!("{name:width$}  {about}")?;
         }
     }

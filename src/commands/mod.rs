@@ -3,6 +3,8 @@
 
 pub mod check;
 pub mod compare;
+pub mod completions;
+pub mod doctor;
 pub mod domains;
 pub mod evaluate;
 pub mod export;
@@ -12,6 +14,7 @@ pub mod latency;
 pub mod list;
 pub mod plan_only;
 pub mod predict;
+pub mod push;
 pub mod recommend;
 pub mod report;
 pub mod run_plan;

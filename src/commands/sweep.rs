@@ -133,8 +133,7 @@ pub fn sweep(shared: &Shared, name: &str, seeds: Option<usize>, how: How) -> Res
 fn show(study: &Study, out: &Path, verbosity: Verbosity) -> Result<()> {
     let files = studies::write(study, out)?;
     if verbosity == Verbosity::Json {
-        let event = serde_json::json!({ "event": "study", "study": study });
-        say!("{event}")?;
+        crate::output::event(serde_json::json!({ "event": "study", "study": study }))?;
     } else {
         let table = studies::terminal(study, output::terminal_width());
         say!("{}", table.trim_end())?;

@@ -8,7 +8,7 @@ use record::Status;
 use crate::{
     execute::{
         claim::{Claimed, Claims},
-        progress::{RunProgress, Verbosity},
+        progress::{RunProgress, ToCome, Verbosity},
     },
     exit, folders,
     plan::{self, Shared},
@@ -46,7 +46,14 @@ pub fn train(
             plan.out.display()
         ),
     };
-    let mut progress = RunProgress::new(vec![plan.trial.method.clone()], Verbosity::Normal, 1);
+    let mut progress = RunProgress::new(
+        vec![ToCome {
+            label: plan.trial.method.clone(),
+            operations: 0.0,
+        }],
+        Verbosity::Normal,
+        1,
+    );
     progress.start(0, plan.seed, &id);
     let mut tell = |event| progress.tell(0, &event);
     let record = run(

@@ -213,8 +213,7 @@ pub fn tune(
     let comparisons: Vec<_> = report.about(&ids).collect();
     if verbosity == Verbosity::Json {
         let all: Vec<_> = comparisons.iter().map(|c| tables::json(c)).collect();
-        let event = serde_json::json!({ "event": "tuned", "tuning": tuning, "comparisons": all });
-        say!("{event}")?;
+        crate::output::event(serde_json::json!({ "event": "tuned", "tuning": tuning, "comparisons": all }))?;
     } else {
         say!("{}", tuning::markdown(&tuning))?;
         report::show(&comparisons, &files, verbosity)?;

@@ -22,7 +22,8 @@ use reports::row::method_label;
 
 use super::{
     claim::{Claim, Claimed, Claims, Owner},
-    progress::{RunProgress, Verbosity},
+    estimate,
+    progress::{RunProgress, ToCome, Verbosity},
 };
 use crate::{
     folders, measure,
@@ -85,6 +86,8 @@ pub struct Planned {
     pub id: String,
     /// What people call it: the method with what distinguishes it.
     pub label: String,
+    /// Its operations, roughly.
+    pub operations: f64,
 }
 
 /// Makes the missing runs of a comparison. `base` gives everything but method and seed.
@@ -154,8 +157,18 @@ pub fn plan_all(
                 plan.data.stand_in_for = Some(asked_for.clone());
                 plan.data.name = shared.data.dataset.name.clone();
             }
-            let (asked, resolved, _) = shared.asked(&plan)?;
+            let (asked, resolved, recipe) = shared.asked(&plan)?;
+            let encoded = shared.encoded(&recipe, plan.seed, 0)?;
+            let backbone = &shared.backbone.backbone;
             Ok(Planned {
+                operations: estimate::operations(
+                    backbone.config(),
+                    &resolved,
+                    resolved.parameters(backbone)?,
+                    &recipe,
+                    &encoded.train,
+                    &encoded.validation,
+                ),
                 id: id_of(&asked)?,
                 label: method_label(resolved.entry.name, &resolved.variant),
                 plan,
@@ -177,8 +190,11 @@ pub fn run_all(
     how: How,
     signals: &Signals,
 ) -> Result<Executed> {
-    let labels = planned.iter().map(|p| p.label.clone()).collect();
-    let mut progress = RunProgress::new(labels, how.verbosity, how.jobs);
+    let runs = planned.iter().map(|p| ToCome {
+        label: p.label.clone(),
+        operations: p.operations,
+    });
+    let mut progress = RunProgress::new(runs.collect(), how.verbosity, how.jobs);
     // Two plans can ask for the same run.
     let (mut seen, mut missing) = (BTreeSet::new(), VecDeque::new());
     for (i, run) in planned.iter().enumerate() {
@@ -187,6 +203,17 @@ pub fn run_all(
         } else {
             progress.skip(i, None);
         }
+    }
+    if how.verbosity != Verbosity::Quiet {
+        let mut unmade = Vec::new();
+        for &i in &missing {
+            let records = folders::records_folder(&planned[i].plan.out);
+            if finished(&records, elsewhere, &planned[i].id)?.is_none() {
+                unmade.push(i);
+            }
+        }
+        let operations = unmade.iter().map(|&i| planned[i].operations).sum();
+        progress.expect(&unmade, estimate::seconds_per_operation(operations)?);
     }
     if how.jobs > 1 {
         progress.note(&format!(
@@ -318,6 +345,7 @@ impl Execution<'_> {
             match told {
                 Told::Event(event) => state.progress.tell(i, event),
                 Told::Note(note) => state.progress.note(note),
+                Told::Nothing => state.progress.beat(),
             }
         };
         let ended = run_plan(claim.nonce(), self.threads)
@@ -429,6 +457,8 @@ enum Told<'a> {
     Event(&'a Event),
     /// Something that the user has to know.
     Note(&'a str),
+    /// It is still at work.
+    Nothing,
 }
 
 /// How a run's process ended.
@@ -499,7 +529,7 @@ fn spawn(
     loop {
         match events.recv_timeout(POLL) {
             Ok(event) => tell(Told::Event(&event)),
-            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Timeout) => tell(Told::Nothing),
             Err(RecvTimeoutError::Disconnected) => break,
         }
         if stop.load(Ordering::Relaxed) {

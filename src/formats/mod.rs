@@ -47,6 +47,11 @@ pub fn of(method: &str, mergeable: bool) -> Vec<&'static str> {
     can.map(|(name, _)| name).collect()
 }
 
+/// The hub's repository and revision that a backbone's name means; nothing for a folder.
+pub fn hub_repository(backbone: &str) -> Option<(String, String)> {
+    layout::hub_repository(backbone)
+}
+
 /// Reads a foreign folder; nothing if the folder is one of our own, or none that we know.
 ///
 /// Without the backbone the tensors may lack layers of the head that the folder takes from it, and what depends on its

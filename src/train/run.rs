@@ -26,6 +26,7 @@ use super::{
     trainer::{Event, Model, Stop, Trained, Training, batch_of},
 };
 use crate::{
+    card::Card,
     folders, latency, measure,
     plan::RunPlan,
     prepare::Vocabulary,
@@ -100,6 +101,17 @@ pub fn run(
     if !plan.keep_weights && record.status != Status::Interrupted {
         // They were saved and read again for the run's own check.
         std::fs::remove_dir_all(&run.folder).ok();
+    }
+    if plan.keep_weights && record.status == Status::Ok {
+        let config = weights::read_config(&run.folder)?;
+        let card = Card {
+            config: &config,
+            record: Some(&record),
+            comparison: None,
+            format: None,
+            separate_head: false,
+        };
+        card.write(&run.folder)?;
     }
     store::write(&records, &record)?;
     Ok(record)

@@ -409,7 +409,7 @@ places:
     let error = fetcher.fetch("thing", &places("third")).unwrap_err();
     let message = error.to_string();
     let lines: Vec<&str> = message.lines().collect();
-    assert_eq!(lines[0], "thing could not be had from any of its 3 places:");
+    assert_eq!(lines[0], "thing was not found at any of its 3 places:");
     assert!(lines[1].starts_with("  1. folder nowhere: "));
     assert!(lines[2].starts_with("  2. Hugging Face hub, model ada/first at main: "));
     assert!(lines[3].starts_with("  3. Hugging Face hub, model ada/third at main: "));

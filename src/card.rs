@@ -1,0 +1,383 @@
+//! Model cards: the README.md with which weights say what they are, from their record.
+//!
+//! The front matter is that of the Hugging Face hub (`library_name`, `base_model`, tags, metrics in `model-index`). Numbers come from
+//! the run's record; where the folder's comparison is known too, from all its seeds, with interval and verdict. The Python in a card
+//! is run by a test.
+
+use std::{fmt::Write, path::Path};
+
+use anyhow::Result;
+use record::{RunRecord, store};
+use reports::{Comparison, format, words};
+use serde_json::{Value, json};
+use sources::{HubKind, Place};
+
+use crate::{
+    backbones, folders,
+    formats::{self, Format},
+    saved::SavedConfig,
+    train::recipe::Recipe,
+};
+
+/// The card's file.
+pub const CARD: &str = "README.md";
+
+/// What a card is made from.
+pub struct Card<'a> {
+    /// The configuration beside the weights.
+    pub config: &'a SavedConfig,
+    /// Their run, where it is known.
+    pub record: Option<&'a RunRecord>,
+    /// All that was compared with it, where that is known.
+    pub comparison: Option<&'a Comparison>,
+    /// The library that reads the folder; absent for our own.
+    pub format: Option<Format>,
+    /// Whether the classifier is a file of its own.
+    pub separate_head: bool,
+}
+
+/// The record of a folder that a comparison keeps: `OUT/weights/ID` has `OUT/records/ID.json`.
+pub fn record_of(weights: &Path) -> Option<RunRecord> {
+    let weights = weights.canonicalize().ok()?;
+    let id = weights.file_name()?.to_str()?;
+    let out = weights.parent()?.parent()?;
+    store::find(&folders::records_folder(out), id).ok()?
+}
+
+/// Writes the card of every folder of weights that a comparison keeps.
+///
+/// # Errors
+/// If a card cannot be written.
+pub fn write_all(comparison: &Comparison, out: &Path) -> Result<()> {
+    for record in &comparison.records {
+        let folder = folders::weights_folder(out, &record.id);
+        // Weights that were moved or thrown away have none.
+        let Ok(config) = crate::saved::read_config(&folder) else {
+            continue;
+        };
+        let card = Card {
+            config: &config,
+            record: Some(record),
+            comparison: Some(comparison),
+            format: None,
+            separate_head: false,
+        };
+        card.write(&folder)?;
+    }
+    Ok(())
+}
+
+/// The repository of the hub that a name of a backbone means, if it means one.
+fn base_model(backbone: &str) -> Option<String> {
+    formats::hub_repository(backbone).map(|(repo, _)| repo)
+}
+
+/// The repository of the hub that a data set comes from, if it does.
+fn hub_data(name: &str) -> Option<String> {
+    let spec = datasets::spec(name).ok()?;
+    spec.source.places.iter().find_map(|place| match place {
+        Place::Hub(hub) if hub.kind == HubKind::Dataset => Some(hub.repo.clone()),
+        _ => None,
+    })
+}
+
+impl Card<'_> {
+    /// Writes the card into the folder.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        Ok(record::write_whole(
+            &folder.join(CARD),
+            self.text()?.as_bytes(),
+        )?)
+    }
+
+    /// The card.
+    ///
+    /// # Errors
+    /// If its front matter cannot be written as YAML; not expected.
+    pub fn text(&self) -> Result<String> {
+        let config = self.config;
+        let front = serde_yaml::to_string(&self.front_matter())?;
+        let backbone = base_model(&config.backbone).unwrap_or_else(|| plain(&config.backbone));
+        let labels: Vec<String> = config
+            .labels
+            .iter()
+            .map(|l| format!("`{}`", plain(l)))
+            .collect();
+        let mut text = format!(
+            "---\n{front}---\n\n# {} on {} over {backbone}\n\nWeights of the method `{}` for classifying texts as {}. {}They \
+             were trained with peftbench on `{}`; the backbone `{backbone}` was {}.\n\n## How to use\n\n",
+            config.method,
+            plain(&config.dataset),
+            config.method,
+            format::list_of_at_most(&labels, 12),
+            self.parameters(),
+            plain(&config.dataset),
+            match config.method.as_str() {
+                "full" | "random_features" => "trained with it",
+                _ => "frozen",
+            }
+        );
+        text += &self.usage();
+        text += "\n## Results\n\n| what | value |\n| :-- | :-- |\n";
+        for (name, value) in self.results() {
+            writeln!(text, "| {name} | {} |", reports::table::markdown_text(&value))?;
+        }
+        if let Some(record) = self.record {
+            text += "\n## Where it comes from\n\n| what | value |\n| :-- | :-- |\n";
+            for (name, value) in origin(record)? {
+                writeln!(text, "| {name} | {value} |")?;
+            }
+            write!(
+                text,
+                "\nMade again by (file names and columns of your own data come on top):\n\n```\n{}\n```\n",
+                command(record, &config.backbone)?
+            )?;
+        }
+        Ok(text)
+    }
+
+    fn front_matter(&self) -> Value {
+        let config = self.config;
+        let library = match self.format {
+            None => "peftbench",
+            Some(Format::Peft) => "peft",
+            Some(Format::Adapterhub) => "adapter-transformers",
+            Some(Format::Merged) => "transformers",
+        };
+        let mut front = json!({ "library_name": library, "pipeline_tag": "text-classification" });
+        if let Some(base) = base_model(&config.backbone) {
+            front["base_model"] = json!(base);
+            front["base_model_relation"] = json!(match self.format {
+                Some(Format::Merged) => "finetune",
+                _ => "adapter",
+            });
+        }
+        front["tags"] = json!(["peftbench", "text-classification", config.method]);
+        let hub = hub_data(&config.dataset);
+        if let Some(repo) = &hub {
+            front["datasets"] = json!([repo]);
+        }
+        front["metrics"] = config.metrics.keys().cloned().collect();
+        let metrics: Vec<Value> = config
+            .metrics
+            .iter()
+            .map(|(name, value)| json!({ "type": name, "value": value }))
+            .collect();
+        front["model-index"] = json!([{
+            "name": format!("{}-{}", config.method, plain(&config.dataset)),
+            "results": [{
+                "task": { "type": "text-classification" },
+                "dataset": {
+                    "name": plain(&config.dataset),
+                    "type": hub.unwrap_or_else(|| plain(&config.dataset)),
+                    "split": "validation",
+                },
+                "metrics": metrics,
+            }],
+        }]);
+        front
+    }
+
+    fn parameters(&self) -> String {
+        let outcome = self.record.and_then(|r| r.outcome.as_ref());
+        outcome.map_or_else(String::new, |o| {
+            let p = &o.parameters;
+            let share = p.method as f64 / p.backbone.max(1) as f64;
+            format!(
+                "It trained {} parameters ({} of the backbone's {}) and a head of {}. ",
+                format::count(p.method),
+                format::share(share),
+                format::count(p.backbone),
+                format::count(p.head)
+            )
+        })
+    }
+
+    fn usage(&self) -> String {
+        let python = match (self.format, self.separate_head) {
+            (None, _) => {
+                "import peftbench\n\nprint(peftbench.predict(\".\", [\"A text\", \"Another text\"]))\n"
+            }
+            (Some(_), true) => {
+                "from head import Classifier\nfrom transformers import AutoTokenizer\n\n\
+                 model = Classifier(\".\")\n\
+                 inputs = AutoTokenizer.from_pretrained(model.base)([\"A text\", \"Another text\"], padding=True, return_tensors=\"pt\")\n\
+                 print([model.labels[i] for i in model(**inputs).argmax(-1)])\n"
+            }
+            (Some(Format::Peft), _) => {
+                "import peftbench\n\nmodel, tokenizer = peftbench.load_peft(\".\")\n\
+                 inputs = tokenizer([\"A text\", \"Another text\"], padding=True, return_tensors=\"pt\")\n\
+                 print([model.config.id2label[int(i)] for i in model(**inputs).logits.argmax(-1)])\n"
+            }
+            (Some(Format::Adapterhub), _) => {
+                "import json, adapters, transformers\n\nbase = json.load(open(\"adapter_config.json\"))[\"model_name\"]\n\
+                 model = adapters.AutoAdapterModel.from_pretrained(base, attn_implementation=\"eager\")\n\
+                 model.load_adapter(\".\", set_active=True, use_safetensors=True)\n\
+                 inputs = transformers.AutoTokenizer.from_pretrained(base)([\"A text\", \"Another text\"], padding=True, return_tensors=\"pt\")\n\
+                 print(model(**inputs).logits.argmax(-1))\n"
+            }
+            (Some(Format::Merged), _) => {
+                "from transformers import pipeline\n\nclassify = pipeline(\"text-classification\", model=\".\")\n\
+                 print(classify([\"A text\", \"Another text\"]))\n"
+            }
+        };
+        let shell = match self.format {
+            Some(Format::Merged) => String::new(),
+            _ => "\nor, without Python, `peftbench predict --weights . --input rows.csv`.\n".to_owned(),
+        };
+        format!("```python\n{python}```\n{shell}")
+    }
+
+    fn results(&self) -> Vec<(String, String)> {
+        let mut rows: Vec<(String, String)> = Vec::new();
+        let seed = self.record.map_or_else(String::new, |r| format!(", seed {}", r.asked.seed));
+        for (name, value) in &self.config.metrics {
+            rows.push((
+                format!("{name} of these weights{seed}"),
+                format::metric(name, *value),
+            ));
+        }
+        let found = self.comparison.and_then(|comparison| {
+            let own = self.record?;
+            let place = comparison
+                .rows
+                .iter()
+                .position(|row| row.runs.iter().any(|run| run.id == own.id))?;
+            Some((comparison, place))
+        });
+        if let Some((comparison, place)) = found {
+            let (row, metric) = (&comparison.rows[place], comparison.metric());
+            if let Some(m) = row.metric.as_ref().filter(|m| m.values.len() > 1) {
+                let interval = m.interval.map_or_else(String::new, |i| {
+                    format!(
+                        ", 95 % interval {} over seeds and examples",
+                        format::metric_interval(metric, i)
+                    )
+                });
+                let title = format::metric_title(metric);
+                rows.push((
+                    format!("{title}, mean ± sd of {}", format::plural(m.values.len(), "seed")),
+                    format!("{}{interval}", format::metric_spread(metric, m.mean, m.sd)),
+                ));
+            }
+            if place > 0
+                && let Some(pair) = comparison.pair(0, place).filter(|p| p.is_tested())
+            {
+                rows.push((
+                    format!("against {}, the highest mean", comparison.rows[0].label),
+                    match pair.verdict {
+                        statistics::Verdict::Undecided => words::UNDECIDED.to_owned(),
+                        verdict => words::verdict_in_full(
+                            verdict.reversed(),
+                            metric,
+                            comparison.margin,
+                        ),
+                    },
+                ));
+            }
+            for (variant, name) in [("unmerged", "latency"), ("merged", "latency, merged")] {
+                if let (Some(cell), Some(over)) = (row.sentence(variant), row.over_backbone(variant)) {
+                    rows.push((
+                        format!("{name} of one sentence, p50/p99"),
+                        format!(
+                            "{} ms, {} over the backbone",
+                            cell.text(),
+                            reports::latency::overhead_text(&over, comparison.latency_noise)
+                        ),
+                    ));
+                }
+            }
+        }
+        if let Some(cost) = self.record.and_then(|r| r.cost.as_ref()) {
+            rows.push(("training time".into(), format::seconds(cost.training_seconds)));
+            if let Some(bytes) = cost.peak_memory_bytes {
+                rows.push(("peak memory of training".into(), format::bytes(bytes as f64)));
+            }
+            rows.push(("file, head included".into(), format::bytes(cost.file_bytes as f64)));
+        }
+        rows
+    }
+}
+
+/// A name from a file on one line, without the folders before it.
+fn plain(name: &str) -> String {
+    let last = match Path::new(name).is_absolute() {
+        true => Path::new(name).file_name().map(|n| n.to_string_lossy().into_owned()),
+        false => None,
+    };
+    format::visible(&last.unwrap_or_else(|| name.to_owned()))
+}
+
+/// Data, hashes, machine and versions.
+fn origin(record: &RunRecord) -> Result<Vec<(&'static str, String)>> {
+    let (asked, made) = (&record.asked, &record.circumstances);
+    let data = match &asked.dataset.stand_in_for {
+        Some(wanted) => format!("{} (stands in for {wanted}, which was not found)", asked.dataset.name),
+        None => asked.dataset.name.clone(),
+    };
+    let escaped = |text: &str| reports::table::markdown_text(text);
+    Ok(vec![
+        (
+            "data",
+            format!(
+                "{}: {} to train on, {} to judge by",
+                escaped(&data),
+                format::count(asked.dataset.train_examples),
+                format::count(asked.dataset.validation_examples)
+            ),
+        ),
+        ("SHA-256 of the data", format!("`{}`", asked.dataset.digest)),
+        (
+            "backbone",
+            format!(
+                "{}, {} parameters, read by {}",
+                escaped(&asked.backbone.name),
+                format::count(asked.backbone.parameters),
+                escaped(&asked.backbone.pooling)
+            ),
+        ),
+        ("SHA-256 of the backbone", format!("`{}`", asked.backbone.digest)),
+        ("method's configuration", format!("`{}`", asked.method.config)),
+        ("recipe", format!("`{}`", asked.recipe)),
+        ("seed", asked.seed.to_string()),
+        ("record", format!("`{}`", record.id)),
+        (
+            "made",
+            format!(
+                "{} by peftbench {}{} on {}, {}",
+                made.started,
+                made.version,
+                made.revision.as_ref().map_or_else(String::new, |r| format!(" ({r})")),
+                escaped(&made.processor),
+                format::plural(made.threads, "thread")
+            ),
+        ),
+    ])
+}
+
+/// The command that makes the run again.
+fn command(record: &RunRecord, backbone: &str) -> Result<String> {
+    let asked = &record.asked;
+    let budget = asked.recipe["budget"].as_str().unwrap_or("standard");
+    let name = asked.dataset.stand_in_for.as_ref().unwrap_or(&asked.dataset.name);
+    let mut command = format!(
+        "peftbench train {name} --method {} --seed {} --budget {budget} --backbone {backbone}",
+        asked.method.name, asked.seed
+    );
+    let mut set = |owner: &str, given: &Value, default: &Value| {
+        for (key, value) in given.as_object().into_iter().flatten() {
+            if default.get(key) != Some(value) && !value.is_null() {
+                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                command += &format!(" --set '{owner}.{key}={value}'");
+            }
+        }
+    };
+    let default = methods::resolve(&asked.method.name, &Default::default())?.config;
+    set(&asked.method.name, &asked.method.config, &default.into());
+    let default = Recipe::resolve(budget, &Default::default(), asked.dataset.train_examples)?;
+    set("recipe", &asked.recipe, &serde_json::to_value(default)?);
+    Ok(command)
+}

@@ -1,0 +1,310 @@
+//! The command line with two examples under the help of each command.
+
+use clap::CommandFactory;
+
+use crate::cli::Cli;
+
+/// By command: what is typed, and what it does.
+type Example = (&'static str, [(&'static str, &'static str); 2]);
+
+const EXAMPLES: &[Example] = &[
+    (
+        "compare",
+        [
+            (
+                "compare reviews.csv --text-column review --label-column stars",
+                "all standard methods on your own file",
+            ),
+            (
+                "compare sst2 --methods lora,adapter --seeds 5",
+                "two methods, five seeds each",
+            ),
+        ],
+    ),
+    (
+        "sweep",
+        [
+            (
+                "sweep sst2 --study prompt_length",
+                "how many virtual tokens are enough?",
+            ),
+            (
+                "sweep reviews.csv --study train_size --seeds 5",
+                "how many examples are enough?",
+            ),
+        ],
+    ),
+    (
+        "tune",
+        [
+            ("tune sst2 --methods lora,adapter", "eight settings of each"),
+            (
+                "tune sst2 --trials 20 --seeds 5",
+                "a larger search, five seeds for the winners",
+            ),
+        ],
+    ),
+    (
+        "train",
+        [
+            (
+                "train sst2 --method lora",
+                "one run; prints the folder of its weights",
+            ),
+            (
+                "train sst2 --method lora --set lora.rank=4 --seed 1 --json",
+                "another rank and seed; prints the record",
+            ),
+        ],
+    ),
+    (
+        "evaluate",
+        [
+            (
+                "evaluate --weights my-lora --dataset sst2",
+                "metrics on the validation split",
+            ),
+            (
+                "evaluate --weights my-lora --dataset new.csv --split all",
+                "on every row of another file",
+            ),
+        ],
+    ),
+    (
+        "predict",
+        [
+            (
+                "predict --weights my-lora --input rows.csv",
+                "a label for each row",
+            ),
+            (
+                "predict --tasks tasks --input rows.jsonl",
+                "rows of many tasks in one pass",
+            ),
+        ],
+    ),
+    (
+        "tasks",
+        [
+            ("tasks tasks", "what a folder of weights holds"),
+            ("tasks tasks --json", "the same for a program"),
+        ],
+    ),
+    (
+        "latency",
+        [
+            (
+                "latency --weights my-lora my-adapter",
+                "two sets of weights side by side",
+            ),
+            (
+                "latency --weights my-lora --batches 1,64 --lengths 128",
+                "at other sizes",
+            ),
+        ],
+    ),
+    (
+        "domains",
+        [
+            ("domains", "four domains, three methods"),
+            (
+                "domains --datasets a.csv,b.csv --methods lora",
+                "your own domains",
+            ),
+        ],
+    ),
+    (
+        "export",
+        [
+            (
+                "export --weights my-lora --format peft --out lora-peft",
+                "for Hugging Face PEFT",
+            ),
+            (
+                "export --weights my-lora --format merged --out model",
+                "a whole transformers model",
+            ),
+        ],
+    ),
+    (
+        "push",
+        [
+            ("push lora-peft me/my-lora --dry-run", "what would be sent"),
+            ("push lora-peft me/my-lora --private", "with the token of HF_TOKEN or `hf auth login`"),
+        ],
+    ),
+    (
+        "import",
+        [
+            ("import --weights lora-peft --out my-lora", "from PEFT"),
+            (
+                "import --weights lora-peft --out my-lora --labels bad,good",
+                "with names for its classes",
+            ),
+        ],
+    ),
+    (
+        "report",
+        [
+            ("report", "tables, plots and the page of reports/out"),
+            (
+                "report --compare old new",
+                "what changed between two folders of records",
+            ),
+        ],
+    ),
+    (
+        "recommend",
+        [
+            (
+                "recommend --dataset sst2 --max-size 100KB",
+                "the weights must be small",
+            ),
+            (
+                "recommend --dataset sst2 --max-latency-overhead 5%",
+                "it must be fast",
+            ),
+        ],
+    ),
+    (
+        "list",
+        [
+            ("list methods", "what each method can do"),
+            ("list runs --records reports/out/sst2", "runs with a record"),
+        ],
+    ),
+    (
+        "fetch",
+        [
+            ("fetch minilm sst2", "a backbone and a data set"),
+            (
+                "fetch bert-base-uncased --offline",
+                "whether it is in the cache",
+            ),
+        ],
+    ),
+    (
+        "check",
+        [
+            ("check", "every YAML that comes with the program"),
+            (
+                "check reviews.csv --set lora.rank=4",
+                "your file and your settings",
+            ),
+        ],
+    ),
+    (
+        "run-plan",
+        [
+            (
+                "run-plan --from plan/plans.jsonl",
+                "the task that Slurm names",
+            ),
+            ("run-plan --from plan/plans.jsonl --task 3", "the fourth"),
+        ],
+    ),
+    (
+        "work",
+        [
+            ("work plan", "runs until none is left"),
+            ("work plan --jobs 4", "four at the same time"),
+        ],
+    ),
+    (
+        "status",
+        [
+            ("status plan", "how far it is"),
+            ("status reports/out/sst2 --json", "of a comparison"),
+        ],
+    ),
+    (
+        "doctor",
+        [
+            ("doctor", "what this machine has"),
+            ("doctor --offline --json", "for a program"),
+        ],
+    ),
+    (
+        "completions",
+        [
+            (
+                "completions bash",
+                "for ~/.local/share/bash-completion/completions/peftbench",
+            ),
+            (
+                "completions fish",
+                "for ~/.config/fish/completions/peftbench.fish",
+            ),
+        ],
+    ),
+    (
+        "man",
+        [
+            ("man", "the manual page; read it with man -l -"),
+            ("man share/man/man1", "the pages of all commands"),
+        ],
+    ),
+];
+
+/// The command line of [`Cli`] with the examples.
+pub fn command() -> clap::Command {
+    let all = EXAMPLES.iter();
+    all.fold(Cli::command(), |command, (name, examples)| {
+        let text: Vec<String> = examples
+            .iter()
+            .map(|(typed, does)| format!("  peftbench {typed}\n      {does}"))
+            .collect();
+        command.mut_subcommand(name, |c| {
+            c.after_help(format!("Examples:\n{}", text.join("\n")))
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_command_has_two_examples_that_are_understood() {
+        for command in command().get_subcommands() {
+            let (_, examples) = EXAMPLES
+                .iter()
+                .find(|(name, _)| *name == command.get_name())
+                .unwrap_or_else(|| panic!("{} has no examples", command.get_name()));
+            for (typed, _) in examples {
+                let words = format!("peftbench {typed}");
+                assert!(words.starts_with(&format!("peftbench {}", command.get_name())));
+                let parsed = super::command().try_get_matches_from(words.split(' '));
+                assert!(parsed.is_ok(), "{typed}: {}", parsed.unwrap_err());
+            }
+        }
+    }
+
+    #[test]
+    fn help_fits_80_columns_breaks_at_words_and_is_short_where_it_is_asked_to_be() {
+        for subcommand in command().get_subcommands() {
+            let mut one = subcommand.clone().term_width(80);
+            let long = one.render_long_help().to_string();
+            let short = one.render_help().to_string();
+            for line in long.lines().chain(short.lines()) {
+                assert!(
+                    line.chars().count() <= 80,
+                    "{}: {line}",
+                    subcommand.get_name()
+                );
+            }
+            // What breaks inside a word leaves a piece that is in no text of ours.
+            let about = subcommand.get_about().unwrap().to_string();
+            let words: Vec<&str> = about.split_whitespace().collect();
+            let flat = long.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(flat.contains(&words.join(" ")), "{flat}");
+            assert!(
+                short.lines().count() <= 64,
+                "{} has {} lines",
+                subcommand.get_name(),
+                short.lines().count()
+            );
+        }
+    }
+}
