@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use datasets::FileOptions;
 
 use crate::{
-    commands::{evaluate::Part, list::Kind, predict::AnswerFormat},
+    commands::{evaluate::Part, list::Kind, predict::AnswerFormat, report::ReportFormat},
     execute::{local::How, progress::Verbosity},
     formats::Format,
     plan::{DataChoice, Shared},
@@ -42,6 +42,8 @@ pub enum Command {
     Predict(Predict),
     /// List the tasks of a folder: method, data set, labels, metric, file size and resident size.
     Tasks(Tasks),
+    /// Answer over HTTP: one backbone and many tasks, rows of all callers in shared passes.
+    Serve(Serve),
     /// Time saved weights side by side, without training: alone, merged, and mixed with other tasks.
     Latency(Latency),
     /// Train one set of weights per domain and one for all domains, and try every set on every domain.
@@ -54,6 +56,8 @@ pub enum Command {
     Import(Import),
     /// Make tables, plots and the page from records.
     Report(Report),
+    /// Print BibTeX of what a report used: papers of methods, backbones and statistics, data sets.
+    Cite(Cite),
     /// Recommend the method that keeps to given limits, by the records of runs.
     Recommend(Recommend),
     /// List methods, data sets, backbones, studies or runs.
@@ -410,6 +414,38 @@ pub struct Tasks {
     pub json: bool,
 }
 
+/// `serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Folder of folders of saved weights; a task has the name of its folder.
+    #[arg(long, value_name = "DIR")]
+    pub tasks: PathBuf,
+    /// Port; 0 takes one that is free. The address is printed.
+    #[arg(long, default_value_t = 8080)]
+    pub port: u16,
+    /// Address to listen on. There is no password: what listens elsewhere than on this machine belongs behind a proxy.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: std::net::IpAddr,
+    /// Rows that share a pass at most.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    pub batch: u16,
+    /// Requests that wait at most; more are refused with status 503.
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..), hide_short_help = true)]
+    pub queue: u16,
+    /// Size of a request at most.
+    #[arg(long, value_name = "SIZE", default_value = "1MB", value_parser = units::size, hide_short_help = true)]
+    pub max_body: f64,
+    /// Requests that are read and answered at the same time.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024), hide_short_help = true)]
+    pub callers: u16,
+    /// The backbone; by default the one that the first task names.
+    #[arg(long)]
+    pub backbone: Option<String>,
+    /// Do not use the network.
+    #[arg(long, hide_short_help = true)]
+    pub offline: bool,
+}
+
 /// `latency`.
 #[derive(Debug, Args)]
 pub struct Latency {
@@ -554,9 +590,20 @@ pub struct Report {
     /// Folder of the report [default: the records' own].
     #[arg(long)]
     pub out: Option<PathBuf>,
-    /// Print the comparisons as JSON.
+    /// Print the tables (or the page) in this format, and write no files unless --out names a folder.
+    #[arg(long, value_enum, conflicts_with_all = ["compare", "json"])]
+    pub format: Option<ReportFormat>,
+    /// The same as --format json, and write the report too.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `cite`.
+#[derive(Debug, Args)]
+pub struct Cite {
+    /// Folder of records, or a comparison's folder.
+    #[arg(long, default_value = "reports/out")]
+    pub records: PathBuf,
 }
 
 /// `recommend`.

@@ -91,6 +91,16 @@ const EXAMPLES: &[Example] = &[
         ],
     ),
     (
+        "serve",
+        [
+            ("serve --tasks tasks", "on http://127.0.0.1:8080"),
+            (
+                "serve --tasks tasks --port 0 --batch 64",
+                "on a free port, larger passes",
+            ),
+        ],
+    ),
+    (
         "latency",
         [
             (
@@ -148,9 +158,16 @@ const EXAMPLES: &[Example] = &[
         [
             ("report", "tables, plots and the page of reports/out"),
             (
-                "report --compare old new",
-                "what changed between two folders of records",
+                "report --records reports/out/sst2 --format latex",
+                "a table for a paper",
             ),
+        ],
+    ),
+    (
+        "cite",
+        [
+            ("cite", "BibTeX of all that reports/out used"),
+            ("cite --records reports/out/sst2", "of one comparison"),
         ],
     ),
     (

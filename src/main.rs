@@ -95,6 +95,19 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
             predict::predict(&weights, &input, a.format, a.backbone.as_deref(), a.offline)
         }
         Command::Tasks(a) => tasks::tasks(&a.folder, a.backbone.as_deref(), a.offline, a.json),
+        Command::Serve(a) => serve::serve(&serve::Asked {
+            tasks: a.tasks,
+            backbone: a.backbone,
+            offline: a.offline,
+            host: a.host,
+            port: a.port,
+            limits: serve::Limits {
+                batch: a.batch.into(),
+                queue: a.queue.into(),
+                body: a.max_body as usize,
+                callers: a.callers.into(),
+            },
+        }),
         Command::Domains(a) => domains::domains(&domains::Asked {
             datasets: a.datasets,
             methods: a.methods,
@@ -139,8 +152,9 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
         ),
         Command::Report(a) => match a.compare.as_deref() {
             Some([before, after]) => report::compare(before, after, a.json),
-            _ => report::report(&a.records, a.out.as_deref(), a.json),
+            _ => report::report(&a.records, a.out.as_deref(), a.format, a.json),
         },
+        Command::Cite(a) => cite::cite(&a.records),
         Command::Recommend(a) => {
             let wishes = Wishes {
                 dataset: a.dataset,

@@ -95,7 +95,7 @@ impl Report {
         self.comparisons.iter().filter(holds)
     }
 
-    /// Writes tables (Markdown, LaTeX, CSV, JSON) and plots (PNG, SVG) of every comparison, study and search, the judged claims,
+    /// Writes tables (Markdown, LaTeX, CSV, JSON) and plots (PNG, SVG, PDF) of every comparison, study and search, the judged claims,
     /// `records.parquet` with a row per run, and `report.html` with everything. Each file is written whole or not at all; the
     /// files that were written are returned.
     ///
@@ -121,11 +121,9 @@ impl Report {
                 write(format!("{slug}.{ending}"), content.as_bytes())?;
             }
             for plot in figures::plots(comparison) {
-                write(format!("{slug}-{}.png", plot.name), &plot.png()?)?;
-                write(
-                    format!("{slug}-{}.svg", plot.name),
-                    plot.svg_file()?.as_bytes(),
-                )?;
+                for (ending, content) in plot.files()? {
+                    write(format!("{slug}-{}.{ending}", plot.name), &content)?;
+                }
             }
         }
         write(

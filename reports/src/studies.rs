@@ -679,6 +679,15 @@ pub fn markdown(study: &Study) -> String {
     text
 }
 
+/// A LaTeX table with booktabs.
+pub fn latex(study: &Study) -> String {
+    let caption = format!("{} {}", study.title, legend(study));
+    table(study).latex(PAPER, None, &caption)
+}
+
+/// Columns up to this rank are in LaTeX.
+const PAPER: u8 = 3;
+
 /// One line per point and seed, in basic units.
 ///
 /// # Errors
@@ -730,7 +739,7 @@ pub fn csv(study: &Study) -> Result<String> {
     .csv(true)
 }
 
-/// Writes Markdown, CSV, JSON and the plots of a study into a folder; returns the files.
+/// Writes Markdown, LaTeX, CSV, JSON and the plots of a study into a folder; returns the files.
 ///
 /// # Errors
 /// If a file cannot be written.
@@ -738,6 +747,7 @@ pub fn write(study: &Study, out: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for (ending, content) in [
         ("md", markdown(study)),
+        ("tex", latex(study)),
         ("csv", csv(study)?),
         ("json", serde_json::to_string_pretty(study)?),
     ] {
@@ -746,9 +756,11 @@ pub fn write(study: &Study, out: &Path) -> Result<Vec<PathBuf>> {
         files.push(path);
     }
     for plot in figures::study_plots(study) {
-        let path = out.join(format!("{}-{}.png", study.slug, plot.name));
-        write_whole(&path, &plot.png()?)?;
-        files.push(path);
+        for (ending, content) in plot.files()? {
+            let path = out.join(format!("{}-{}.{ending}", study.slug, plot.name));
+            write_whole(&path, &content)?;
+            files.push(path);
+        }
     }
     Ok(files)
 }

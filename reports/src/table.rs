@@ -330,6 +330,10 @@ fn latex_text(text: &str) -> String {
             '≈' => escaped += "$\\approx$",
             '–' => escaped += "--",
             '−' => escaped += "$-$",
+            '→' => escaped += "$\\rightarrow$",
+            '·' => escaped += "$\\cdot$",
+            '×' => escaped += "$\\times$",
+            '≤' => escaped += "$\\leq$",
             _ => escaped.push(c),
         }
     }

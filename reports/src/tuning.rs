@@ -338,7 +338,9 @@ pub fn write(tuning: &Tuning, out: &Path) -> Result<Vec<PathBuf>> {
     };
     write(format!("{}.md", tuning.slug), markdown(tuning).as_bytes())?;
     if let Some(plot) = figures::tuning_plot(tuning) {
-        write(format!("{}-{}.png", tuning.slug, plot.name), &plot.png()?)?;
+        for (ending, content) in plot.files()? {
+            write(format!("{}-{}.{ending}", tuning.slug, plot.name), &content)?;
+        }
     }
     files.push(write_json(out, &format!("{}.json", tuning.slug), tuning)?);
     Ok(files)

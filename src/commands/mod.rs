@@ -2,6 +2,7 @@
 //! with its exit code how it ended.
 
 pub mod check;
+pub mod cite;
 pub mod compare;
 pub mod completions;
 pub mod doctor;
@@ -18,6 +19,7 @@ pub mod push;
 pub mod recommend;
 pub mod report;
 pub mod run_plan;
+pub mod serve;
 pub mod status;
 pub mod sweep;
 pub mod tasks;

@@ -6,9 +6,57 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use reports::{Comparison, Findings, Margin, Report, changes, tables};
+use clap::ValueEnum;
+use reports::{Comparison, Findings, Margin, Report, changes, studies, tables};
 
 use crate::{execute::progress::Verbosity, output, records};
+
+/// How a report is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    /// Tables for a paper, with booktabs: pdflatex takes them as they are.
+    Latex,
+    /// The page.
+    Html,
+    /// Tables in Markdown, with the answer in words.
+    Md,
+    /// A line per method in basic units.
+    Csv,
+    /// All that is worked out, for programs.
+    Json,
+}
+
+impl ReportFormat {
+    fn of(self, report: &Report) -> Result<String> {
+        let (comparisons, studies) = (&report.comparisons, &report.findings.studies);
+        let texts: Vec<String> = match self {
+            Self::Html => vec![report.page()?],
+            Self::Json => {
+                let all: Vec<_> = comparisons.iter().map(tables::json).collect();
+                vec![serde_json::to_string_pretty(&all)?]
+            }
+            Self::Latex => {
+                let tables = comparisons.iter().map(tables::latex);
+                tables.chain(studies.iter().map(studies::latex)).collect()
+            }
+            Self::Md => {
+                let tables = comparisons.iter().map(tables::markdown);
+                tables.chain(studies.iter().map(studies::markdown)).collect()
+            }
+            Self::Csv => {
+                ensure!(
+                    comparisons.len() == 1,
+                    "--format csv prints one table, and these records hold {} comparisons: {}; name the folder of one with \
+                     --records, or take --out, which writes a file for each",
+                    comparisons.len(),
+                    reports::format::list(&comparisons.iter().map(|c| &c.name).collect::<Vec<_>>())
+                );
+                vec![tables::csv(&comparisons[0], true)?]
+            }
+        };
+        Ok(texts.join("\n"))
+    }
+}
 
 /// What all records of a folder say.
 ///
@@ -32,8 +80,22 @@ pub fn of_folder(folder: &Path) -> Result<Report> {
 ///
 /// # Errors
 /// If there are no records or the report cannot be written.
-pub fn report(folder: &Path, out: Option<&Path>, json: bool) -> Result<ExitCode> {
+pub fn report(
+    folder: &Path,
+    out: Option<&Path>,
+    format: Option<ReportFormat>,
+    json: bool,
+) -> Result<ExitCode> {
     let report = of_folder(folder)?;
+    if let Some(format) = format {
+        say!("{}", format.of(&report)?.trim_end())?;
+        if let Some(out) = out {
+            for file in report.write(out, true)? {
+                eprintln!("wrote {}", file.display());
+            }
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let files = report.write(out.unwrap_or(folder), true)?;
     if json {
         let all: Vec<_> = report.comparisons.iter().map(tables::json).collect();

@@ -102,6 +102,7 @@ pub fn run(
         // They were saved and read again for the run's own check.
         std::fs::remove_dir_all(&run.folder).ok();
     }
+    store::write(&records, &record)?;
     if plan.keep_weights && record.status == Status::Ok {
         let config = weights::read_config(&run.folder)?;
         let card = Card {
@@ -113,7 +114,6 @@ pub fn run(
         };
         card.write(&run.folder)?;
     }
-    store::write(&records, &record)?;
     Ok(record)
 }
 

@@ -1,4 +1,4 @@
-//! Plots of a comparison, as PNG and as SVG.
+//! Plots of a comparison, as PNG, SVG and PDF.
 //!
 //! What holds for all of them: units on the axes; a mark per method (its colour and marker,
 //! [`style::style`]) that is the same everywhere; names beside the marks instead of a legend; the
@@ -12,6 +12,7 @@ mod curves;
 mod labels;
 mod latency;
 mod layout;
+mod pdf;
 mod plot;
 mod ranking;
 mod scene;

@@ -26,6 +26,26 @@ impl Plot {
         scene::named(&self.name, self.wide.png())
     }
 
+    /// A PDF of vectors.
+    ///
+    /// # Errors
+    /// If the built-in font cannot be read; not expected.
+    pub fn pdf(&self) -> Result<Vec<u8>> {
+        scene::named(&self.name, self.wide.pdf(&self.title))
+    }
+
+    /// Its files by their endings: for looking at, for the web, for papers.
+    ///
+    /// # Errors
+    /// As each of them.
+    pub fn files(&self) -> Result<[(&'static str, Vec<u8>); 3]> {
+        Ok([
+            ("png", self.png()?),
+            ("svg", self.svg_file()?.into_bytes()),
+            ("pdf", self.pdf()?),
+        ])
+    }
+
     /// An SVG element that takes the width of its place; laid out for a page.
     ///
     /// # Errors

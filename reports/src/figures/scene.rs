@@ -287,23 +287,31 @@ impl Scene {
             .collect()
     }
 
+    /// The drawing with `?` for every letter that the built-in font does not have, and a note below; nothing if it has all.
+    pub fn with_note_of_missing_letters(&self) -> Option<Self> {
+        if self.missing_letters().is_empty() {
+            return None;
+        }
+        let mut noted = self.clone();
+        let text = "The built-in font lacks some letters; the SVG and the page show them.";
+        let at = [16.0, self.height + 4.0];
+        noted.shapes = noted.shapes.into_iter().map(with_known_letters).collect();
+        noted.height += 20.0;
+        noted.text(
+            at,
+            &fit(text, 12.0, self.width - 32.0),
+            12.0,
+            Anchor::Start,
+            Ink::Muted,
+        );
+        Some(noted)
+    }
+
     /// As PNG. Letters that the built-in font does not have are drawn as `?`, which a note says: an SVG takes the reader's
     /// own font for them, and a font with all of Chinese, Japanese and Korean would double the program's size.
     pub fn png(&self) -> std::result::Result<Vec<u8>, String> {
         register_fonts()?;
-        if !self.missing_letters().is_empty() {
-            let mut noted = self.clone();
-            let text = "The built-in font lacks some letters; the SVG and the page show them.";
-            let at = [16.0, self.height + 4.0];
-            noted.shapes = noted.shapes.into_iter().map(with_known_letters).collect();
-            noted.height += 20.0;
-            noted.text(
-                at,
-                &fit(text, 12.0, self.width - 32.0),
-                12.0,
-                Anchor::Start,
-                Ink::Muted,
-            );
+        if let Some(noted) = self.with_note_of_missing_letters() {
             return noted.png();
         }
         let (width, height) = self.pixels(SCALE);
