@@ -20,6 +20,26 @@ sweep dataset *flags:
 tune dataset *flags:
     cargo run --release --quiet -- tune {{ dataset }} {{ flags }}
 
+# Install the program with completions (bash, zsh, fish) and the manual for this user.
+install:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo install --locked --path .
+    program="${CARGO_HOME:-$HOME/.cargo}/bin/peftbench"
+    share="${XDG_DATA_HOME:-$HOME/.local/share}"
+    config="${XDG_CONFIG_HOME:-$HOME/.config}"
+    mkdir -p "$share/bash-completion/completions" "$share/zsh/site-functions" "$config/fish/completions"
+    "$program" completions bash > "$share/bash-completion/completions/peftbench"
+    "$program" completions zsh > "$share/zsh/site-functions/_peftbench"
+    "$program" completions fish > "$config/fish/completions/peftbench.fish"
+    "$program" man "$share/man/man1"
+    echo "zsh: add fpath+=($share/zsh/site-functions) before compinit"
+
+# Build the wheel: the program and the Python package, for pip (into target/wheels).
+wheel *flags:
+    python3 -m pip install --quiet 'maturin>=1.8,<2'
+    maturin build --release --locked {{ flags }}
+
 # Make the report again from the records that exist.
 report *flags:
     cargo run --release --quiet -- report {{ flags }}

@@ -193,6 +193,9 @@ pub struct RunArguments {
     /// Folder of records, weights and report [default: reports/out/DATASET].
     #[arg(long)]
     pub out: Option<PathBuf>,
+    /// Write event files for TensorBoard too, a folder per run.
+    #[arg(long, value_name = "DIR", hide_short_help = true)]
+    pub tensorboard: Option<PathBuf>,
 }
 
 /// How runs are made.
@@ -242,6 +245,7 @@ impl RunArguments {
             backbone: self.backbone.clone(),
             settings: self.settings.clone(),
             out: self.out.clone(),
+            tensorboard: self.tensorboard.clone(),
         }
     }
 }

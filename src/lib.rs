@@ -32,6 +32,7 @@ pub mod saved;
 pub mod signals;
 pub mod study;
 pub mod task_library;
+pub mod tensorboard;
 pub mod train;
 pub mod units;
 pub mod weights;

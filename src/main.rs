@@ -205,5 +205,6 @@ fn check_shared(a: cli::Check) -> Option<Shared> {
         backbone: a.backbone,
         settings: a.settings,
         out: None,
+        tensorboard: None,
     })
 }

@@ -6,12 +6,12 @@ use std::{
 };
 
 use anyhow::{Result, bail, ensure};
-use record::Tuned;
+use record::{RunRecord, Tuned};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    hub_id, nearest,
+    hub_id, nearest, tensorboard,
     train::recipe::{Recipe, budgets},
 };
 
@@ -87,9 +87,23 @@ pub struct Shared {
     pub settings: Vec<String>,
     /// Folder of records, weights and report; one named after the data set where absent.
     pub out: Option<PathBuf>,
+    /// Folder for event files of TensorBoard.
+    pub tensorboard: Option<PathBuf>,
 }
 
+
 impl Shared {
+    /// Writes event files of these runs where they were asked for.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn write_events<'a>(&self, records: impl IntoIterator<Item = &'a RunRecord>) -> Result<()> {
+        if let Some(folder) = &self.tensorboard {
+            tensorboard::write_all(folder, records)?;
+        }
+        Ok(())
+    }
+
     /// The plan that all runs share, and the overrides of methods.
     ///
     /// # Errors

@@ -1,7 +1,9 @@
 //! All integration tests in one binary.
 #![allow(clippy::unwrap_used)]
 
+mod cards;
 mod command_line;
+mod doors;
 mod flops;
 mod formats;
 mod fuzz;
@@ -10,6 +12,7 @@ mod latency_and_domains;
 mod parity;
 mod predict;
 mod real;
+mod serving;
 mod studies;
 mod support;
 mod task_library;

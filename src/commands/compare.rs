@@ -34,6 +34,7 @@ pub fn compare(
     let seeds = plan::seeds(seeds, &base.budget)?;
     let signals = Signals::handle()?;
     let ended = local::compare(&base, &trials, &seeds, how, &signals)?;
+    shared.write_events(&ended.records)?;
     if let Some(code) = ended.say_end(trials.len() * seeds.len(), verbosity) {
         return Ok(code);
     }

@@ -260,6 +260,7 @@ fn plan_of(asked: &Asked, dataset: String, out: PathBuf) -> Result<(RunPlan, Vec
         backbone: asked.backbone.clone(),
         settings: asked.settings.clone(),
         out: Some(out),
+        tensorboard: None,
     };
     let (base, overrides) = shared.plan()?;
     let trials = plan::trials(&asked.methods, &overrides)?;

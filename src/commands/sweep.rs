@@ -120,6 +120,7 @@ pub fn sweep(shared: &Shared, name: &str, seeds: Option<usize>, how: How) -> Res
         runs.extend(columns.iter_mut().filter_map(Iterator::next));
     }
     let ended = local::run_all(&runs, &[folders::records_folder(&main)], how, &signals)?;
+    shared.write_events(&ended.records)?;
     let stopped = ended.say_end(runs.len(), verbosity);
     if let Some(study) = Study::read(&base.out)? {
         show(&study, &base.out, verbosity)?;

@@ -169,6 +169,7 @@ pub fn tune(
     };
     manifest.write(&folder)?;
     let ended = local::run_all(&planned, &[], how, &signals)?;
+    shared.write_events(&ended.records)?;
     if let Some(code) = ended.say_end(planned.len(), verbosity) {
         return Ok(code);
     }
@@ -201,6 +202,7 @@ pub fn tune(
         folders::records_folder(&folder).display()
     );
     let winning = local::compare(&base, &winners, &seeds, how, &signals)?;
+    shared.write_events(&winning.records)?;
     if let Some(code) = winning.say_end(winners.len() * seeds.len(), verbosity) {
         return Ok(code);
     }

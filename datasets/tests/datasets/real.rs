@@ -105,3 +105,24 @@ fn rte_has_its_pairs() {
     check(&data, Split::Test, 3_000, None);
     assert!(data.split(Split::Train).iter().all(|e| e.pair.is_some()));
 }
+
+#[test]
+fn chnsenticorp_has_its_rows_but_the_one_without_a_text_and_its_letters() {
+    // A file of the published form; the hub's copy is known by its sha256.
+    let place = std::env::var_os("PEFTBENCH_CHNSENTICORP").map(PathBuf::from);
+    let Some(file) = place.filter(|file| file.exists()) else {
+        return skip(
+            "chinese",
+            "PEFTBENCH_CHNSENTICORP names no copy of ChnSentiCorp_htl_all.csv",
+        );
+    };
+    let spec = spec("chnsenticorp").unwrap();
+    let data = read(&spec, &[("rows".to_owned(), file)].into()).unwrap();
+    let examples = || [Split::Train, Split::Validation].map(|s| data.split(s)).concat();
+    // Counted with pandas 2.3.3: 7,766 rows, one of them without a text, 5,322 of label 1 (the empty one too).
+    let seen = examples();
+    let has_letters = |text: &str| text.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c));
+    assert!(seen.iter().filter(|e| has_letters(&e.text)).count() > 7_000);
+    assert!(seen.len() <= 7_765 && seen.len() > 7_000, "{}", seen.len());
+    assert_eq!(data.labels, ["negative", "positive"]);
+}

@@ -1,0 +1,247 @@
+//! Model cards: weights say what they are, the Python in a card runs, and the hub gets all of it.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Read,
+    path::Path,
+    process::Command,
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    doors::compared,
+    support::{Place, skip},
+};
+
+fn card(folder: &Path) -> (Value, String) {
+    let text = fs::read_to_string(folder.join("README.md")).unwrap();
+    let (front, body) = text
+        .strip_prefix("---\n")
+        .and_then(|rest| rest.split_once("---\n"))
+        .unwrap();
+    (serde_yaml::from_str(front).unwrap(), body.to_owned())
+}
+
+/// Folder of the weights of a method.
+fn weights(place: &Place, method: &str) -> std::path::PathBuf {
+    let folders = fs::read_dir(place.path().join("out/weights")).unwrap();
+    folders
+        .map(|e| e.unwrap().path())
+        .find(|folder| card(folder).0["tags"][2] == method)
+        .unwrap()
+}
+
+#[test]
+fn every_saved_folder_has_a_card_with_the_numbers_of_its_record_and_of_its_comparison() {
+    let place = Place::new();
+    compared(&place, &["--methods", "lora,head_only", "--seeds", "3", "--set", "lora.rank=2"]);
+    let folder = weights(&place, "lora");
+    let (front, body) = card(&folder);
+    let id = folder.file_name().unwrap().to_str().unwrap();
+    let record = place.path().join(format!("out/records/{id}.json"));
+    let record: Value = serde_json::from_slice(&fs::read(record).unwrap()).unwrap();
+    let last = record["outcome"]["evaluations"].as_array().unwrap().last().unwrap();
+    let metric = &front["model-index"][0]["results"][0]["metrics"][0];
+    assert_eq!(metric["value"], last["metrics"]["accuracy"]);
+    assert_eq!(front["pipeline_tag"], "text-classification");
+    // A folder is no repository of the hub.
+    assert_eq!(front.get("base_model"), None);
+    let asked = &record["asked"];
+    for part in [
+        asked["dataset"]["digest"].as_str().unwrap(),
+        asked["backbone"]["digest"].as_str().unwrap(),
+        "mean ± sd of 3 seeds",
+        "95 % interval",
+        "over the backbone",
+        "--method lora",
+        "--set 'lora.rank=2'",
+        "--set 'recipe.batch=8'",
+    ] {
+        assert!(body.contains(part), "{part}: {body}");
+    }
+}
+
+/// Runs the Python of a card in its folder.
+fn run_python_of(folder: &Path, more_path: &str) -> Option<String> {
+    let Ok(python) = std::env::var("PEFTBENCH_PYTHON") else {
+        skip("interop", "PEFTBENCH_PYTHON names no Python with the libraries");
+        return None;
+    };
+    let (_, body) = card(folder);
+    let code = body.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
+    let output = Command::new(python)
+        .args(["-c", code])
+        .current_dir(folder)
+        .env("PYTHONPATH", more_path)
+        .env("PEFTBENCH_BINARY", env!("CARGO_BIN_EXE_peftbench"))
+        .env("HF_HUB_OFFLINE", "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{code}\n{said}");
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn the_python_in_the_cards_of_saved_and_exported_folders_runs() {
+    let place = Place::new();
+    let package = format!("{}/python", env!("CARGO_MANIFEST_DIR"));
+    compared(
+        &place,
+        &["--methods", "lora,adapter", "--seeds", "1", "--set", "backbone.pooling=pooler"],
+    );
+    let lora = weights(&place, "lora");
+    let adapter = weights(&place, "adapter");
+    let mut folders = vec![("own", lora.clone())];
+    for (format, from, more) in [
+        ("peft", &lora, None),
+        ("merged", &lora, None),
+        ("peft", &lora, Some("--separate-head")),
+        ("adapterhub", &adapter, Some("--separate-head")),
+    ] {
+        let name = format!("{format}{}", more.unwrap_or_default());
+        let from = from.to_str().unwrap();
+        let mut arguments = vec!["export", "--weights", from, "--format", format, "--out", &name];
+        arguments.extend(more);
+        place.ok(&arguments);
+        folders.push((format, place.path().join(name)));
+    }
+    for (format, folder) in folders {
+        let library = card(&folder).0["library_name"].clone();
+        assert_eq!(
+            library,
+            match format {
+                "own" => "peftbench",
+                "merged" => "transformers",
+                "adapterhub" => "adapter-transformers",
+                other => other,
+            }
+        );
+        let Some(printed) = run_python_of(&folder, &package) else { return };
+        assert!(printed.contains("up") || printed.contains("down"), "{folder:?}: {printed}");
+    }
+}
+
+/// What a hub was sent: addresses with their bodies.
+type Sent = Arc<Mutex<Vec<(String, Option<String>, Vec<u8>)>>>;
+
+/// A hub on loopback that takes uploads: files named `*.safetensors` by their sha256.
+fn hub(refuses: bool) -> (String, Sent) {
+    let server = Arc::new(tiny_http::Server::http("127.0.0.1:0").unwrap());
+    let address = format!("http://{}", server.server_addr());
+    let (sent, own): (Sent, _) = (Sent::default(), address.clone());
+    let seen = Arc::clone(&sent);
+    thread::spawn(move || {
+        for mut request in server.incoming_requests() {
+            let url = request.url().to_owned();
+            let header = |name: &'static str| {
+                let found = request.headers().iter().find(|h| h.field.equiv(name));
+                found.map(|h| h.value.to_string())
+            };
+            let token = header("Authorization");
+            let mut body = Vec::new();
+            request.as_reader().read_to_end(&mut body).unwrap();
+            seen.lock().unwrap().push((url.clone(), token, body.clone()));
+            let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
+            let (status, answer) = if refuses {
+                (403, json!({ "error": "you may not write here" }))
+            } else if url.ends_with("/repos/create") {
+                (409, json!({ "error": "exists" }))
+            } else if url.contains("/preupload/") {
+                let files = asked["files"].as_array().unwrap().iter().map(|f| {
+                    let large = f["path"].as_str().unwrap().ends_with(".safetensors");
+                    json!({ "path": f["path"], "uploadMode": if large { "lfs" } else { "regular" } })
+                });
+                (200, json!({ "files": files.collect::<Vec<_>>() }))
+            } else if url.ends_with("/info/lfs/objects/batch") {
+                let oid = asked["objects"][0]["oid"].as_str().unwrap();
+                let upload = json!({ "href": format!("{own}/store/{oid}"), "header": {} });
+                let verify = json!({ "href": format!("{own}/verify") });
+                let actions = json!({ "upload": upload, "verify": verify });
+                (200, json!({ "objects": [{ "oid": oid, "actions": actions }] }))
+            } else if url.contains("/commit/") {
+                (200, json!({ "commitUrl": "https://hub/me/my-lora/commit/1" }))
+            } else {
+                (200, json!({}))
+            };
+            let response = tiny_http::Response::from_string(answer.to_string());
+            request.respond(response.with_status_code(status)).ok();
+        }
+    });
+    (address, sent)
+}
+
+#[test]
+fn a_folder_is_pushed_in_one_commit_with_its_card_and_large_files_by_their_hash() {
+    let place = Place::new();
+    compared(&place, &["--methods", "lora", "--seeds", "1"]);
+    let folder = weights(&place, "lora");
+    let (address, sent) = hub(false);
+    let push = |more: &[&str], token: &str, endpoint: &str| {
+        let arguments = [&["push", folder.to_str().unwrap(), "me/my-lora"], more].concat();
+        let mut command = place.command(&arguments);
+        let command = command
+            .env("HF_ENDPOINT", endpoint)
+            .env("HF_TOKEN", token)
+            .env_remove("HF_HUB_OFFLINE");
+        command.output().unwrap()
+    };
+    let dry = push(&["--dry-run"], "", &address);
+    assert!(String::from_utf8(dry.stdout).unwrap().contains("README.md"));
+    assert!(sent.lock().unwrap().is_empty());
+    let without = push(&[], "", &address);
+    let said = String::from_utf8(without.stderr).unwrap();
+    assert!(said.contains("HF_TOKEN"), "{said}");
+
+    let done = push(&["--private"], "hf_secret", &address);
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.success(), "{said}");
+    assert_eq!(done.stdout, b"https://hub/me/my-lora/commit/1\n");
+    let sent = sent.lock().unwrap();
+    let find = |part: &str| sent.iter().find(|(url, ..)| url.contains(part)).unwrap();
+    let created: Value = serde_json::from_slice(&find("/repos/create").2).unwrap();
+    assert_eq!(
+        created,
+        json!({ "name": "my-lora", "organization": "me", "type": "model", "private": true })
+    );
+    assert_eq!(find("/repos/create").1.as_deref(), Some("Bearer hf_secret"));
+    // What is stored is the file, under its own sha256.
+    let bytes = fs::read(folder.join("weights.safetensors")).unwrap();
+    assert_eq!(find("/store/").2, bytes);
+    let commit = find("/commit/main");
+    let lines: Vec<Value> = String::from_utf8(commit.2.clone())
+        .unwrap()
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    let kinds: BTreeMap<&str, &str> = lines[1..]
+        .iter()
+        .map(|l| (l["value"]["path"].as_str().unwrap(), l["key"].as_str().unwrap()))
+        .collect();
+    let expected = [("README.md", "file"), ("peftbench.json", "file"), ("weights.safetensors", "lfsFile")];
+    assert_eq!(kinds, expected.into());
+    drop(sent);
+
+    let (address, _) = hub(true);
+    let refused = push(&[], "hf_secret", &address);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    for part in ["403", "you may not write here", "HF_TOKEN"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    assert!(!said.contains("hf_secret"), "{said}");
+}
+
+#[test]
+fn a_name_that_is_no_repository_and_a_folder_without_weights_are_refused() {
+    let place = Place::new();
+    fs::create_dir(place.path().join("empty")).unwrap();
+    place.refused(&["push", "empty", "me/my-lora"], &["no weights there"]);
+    for name in ["a/b/c", "../x", "me/", "-x", "me/a b"] {
+        place.refused(&["push", "empty", "--", name], &["is no name of a repository"]);
+    }
+}

@@ -1,0 +1,169 @@
+//! What a new user meets first: help, lists, completions, the manual, the doctor; reports in every format, event files.
+
+use std::{fs, process::Command};
+
+use serde_json::Value;
+
+use crate::support::{Place, skip, tiny_backbone};
+
+/// A comparison of a few steps with what is beside these arguments; returns what it printed.
+pub fn compared(place: &Place, more: &[&str]) -> String {
+    let (data, backbone) = (place.reviews(), tiny_backbone());
+    let mut arguments = vec![
+        "compare",
+        data.to_str().unwrap(),
+        "--text-column",
+        "review",
+        "--label-column",
+        "stars",
+        "--backbone",
+        backbone.to_str().unwrap(),
+        "--budget",
+        "quick",
+        "--set",
+        "recipe.steps=6",
+        "--set",
+        "recipe.evaluations=2",
+        "--set",
+        "recipe.batch=8",
+        "--out",
+        "out",
+    ];
+    arguments.extend(more);
+    place.ok(&arguments)
+}
+
+#[test]
+fn completions_and_the_manual_name_every_command() {
+    let place = Place::new();
+    let help = place.ok(&["--help"]);
+    for command in ["compare", "predict", "serve", "doctor", "cite", "push"] {
+        assert!(help.contains(command), "{help}");
+        for shell in ["bash", "zsh", "fish"] {
+            let script = place.ok(&["completions", shell]);
+            assert!(script.contains(command), "{shell}: {command}");
+        }
+    }
+    let page = place.ok(&["man"]);
+    assert!(page.contains(".TH peftbench 1"), "{page}");
+    place.ok(&["man", "pages"]);
+    let page = fs::read_to_string(place.path().join("pages/peftbench-compare.1")).unwrap();
+    assert!(page.contains("Examples:"), "{page}");
+}
+
+#[test]
+fn the_doctor_says_what_the_machine_has_and_never_asks_the_network_when_it_is_off() {
+    let place = Place::new();
+    let said = place.ok(&["doctor", "--offline"]);
+    for name in ["cores", "instruction sets", "load", "memory", "program", "cache", "disk"] {
+        assert!(said.lines().any(|l| l.starts_with(name)), "{name}: {said}");
+    }
+    assert!(said.contains("not asked (offline)"), "{said}");
+    let found: Value = serde_json::from_str(&place.ok(&["doctor", "--offline", "--json"])).unwrap();
+    let cores = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(found["cores"]["available"], cores);
+    assert!(found["program"]["bytes"].as_u64().unwrap() > 1_000_000);
+}
+
+#[test]
+fn a_hub_that_does_not_answer_is_told_by_the_doctor_with_what_still_works() {
+    let place = Place::new();
+    let mut command = place.command(&["doctor"]);
+    // Nobody listens there.
+    let command = command
+        .env("HF_ENDPOINT", "http://127.0.0.1:9")
+        .env_remove("HF_HUB_OFFLINE");
+    let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    assert!(said.contains("does not answer") && said.contains("stand-ins"), "{said}");
+}
+
+#[test]
+fn a_report_is_printed_in_every_format_and_its_figures_are_vectors_too() {
+    let place = Place::new();
+    compared(&place, &["--methods", "lora,head_only", "--seeds", "3"]);
+    let print = |format: &str| place.ok(&["report", "--records", "out", "--format", format]);
+    let latex = print("latex");
+    for part in ["\\toprule", "\\caption{", "3 seeds", "Holm", "within 1.0 points", "\\textbf{"] {
+        assert!(latex.contains(part), "{part}: {latex}");
+    }
+    assert!(print("html").starts_with("<!doctype html>"));
+    assert!(print("md").contains("| method |") && print("csv").starts_with("dataset,"));
+    let json: Value = serde_json::from_str(&print("json")).unwrap();
+    assert_eq!(json[0]["rows"].as_array().unwrap().len(), 2);
+    let files: Vec<String> = fs::read_dir(place.path().join("out"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    for ending in ["png", "svg", "pdf"] {
+        let name = format!("-accuracy-ranking.{ending}");
+        assert!(files.iter().any(|f| f.ends_with(&name)), "{files:?}");
+    }
+    let cited = place.run(&["cite", "--records", "out"]);
+    let bib = String::from_utf8(cited.stdout).unwrap();
+    assert!(bib.contains("@inproceedings{hu2022lora,") && bib.contains("Obuchowski"), "{bib}");
+    assert!(!bib.contains("lester2021"), "{bib}");
+    let said = String::from_utf8(cited.stderr).unwrap();
+    assert!(said.contains("no entry for 'reviews'") && !said.contains("head_only"), "{said}");
+}
+
+#[test]
+fn event_files_hold_what_the_records_hold_when_tensorboard_reads_them() {
+    let place = Place::new();
+    compared(&place, &["--methods", "lora", "--seeds", "1", "--tensorboard", "events"]);
+    let folders: Vec<_> = fs::read_dir(place.path().join("events")).unwrap().collect();
+    assert_eq!(folders.len(), 1);
+    let Ok(python) = std::env::var("PEFTBENCH_TENSORBOARD_PYTHON") else {
+        return skip("interop", "PEFTBENCH_TENSORBOARD_PYTHON names no Python that has tensorboard");
+    };
+    let script = r#"
+import json, sys
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+events = EventAccumulator(sys.argv[1]); events.Reload()
+start = events.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+info = plugin_data_pb2.HParamsPluginData.FromString(start).session_start_info
+end = events.summary_metadata["_hparams_/session_end_info"].plugin_data.content
+print(json.dumps({
+    "scalars": {tag: [[e.step, e.value] for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]},
+    "method": info.hparams["method"].string_value, "rank": info.hparams["lora.rank"].number_value,
+    "status": plugin_data_pb2.HParamsPluginData.FromString(end).session_end_info.status,
+}))
+"#;
+    let folder = folders[0].as_ref().unwrap().path();
+    let output = Command::new(python).args(["-c", script]).arg(folder).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let read: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let record = crate::support::record_files(&place.path().join("out/records")).remove(0);
+    let record: Value = serde_json::from_slice(&fs::read(record).unwrap()).unwrap();
+    let losses = record["outcome"]["loss"].as_array().unwrap();
+    let told = read["scalars"]["train/loss"].as_array().unwrap();
+    assert_eq!(told.len(), losses.len());
+    for (i, (event, loss)) in told.iter().zip(losses).enumerate() {
+        assert_eq!(event[0], i + 1);
+        assert_eq!(event[1].as_f64().unwrap() as f32, loss.as_f64().unwrap() as f32);
+    }
+    let accuracy = read["scalars"]["validation/accuracy"].as_array().unwrap();
+    assert_eq!(accuracy.len(), 2);
+    assert_eq!(accuracy[1][0], 6);
+    assert!(read["scalars"]["train/tokens_per_second"].is_array());
+    assert_eq!((&read["method"], &read["status"]), (&"lora".into(), &1.into()));
+    assert_eq!(read["rank"].as_f64(), record["asked"]["method"]["config"]["rank"].as_f64());
+}
+
+#[test]
+fn the_python_package_does_what_the_program_does() {
+    let place = Place::new();
+    let root = env!("CARGO_MANIFEST_DIR");
+    let python = std::env::var("PEFTBENCH_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let mut command = Command::new(&python);
+    let command = place
+        .in_place(command.arg(format!("{root}/python/tests/test_peftbench.py")))
+        .env("PEFTBENCH_BINARY", env!("CARGO_BIN_EXE_peftbench"));
+    let Ok(output) = command.output() else {
+        return skip("interop", format!("{python} was not found"));
+    };
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    println!("{said}");
+}

@@ -1,0 +1,154 @@
+//! `serve`: answers over HTTP are those of the command line, limits hold, and it stops cleanly.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::{Child, Stdio},
+    thread,
+};
+
+use serde_json::{Value, json};
+
+use crate::{doors::compared, support::Place};
+
+/// A running service.
+struct Service {
+    child: Child,
+    address: String,
+}
+
+impl Service {
+    fn start(place: &Place, more: &[&str]) -> Self {
+        let arguments = [&["serve", "--tasks", "out/weights", "--port", "0"], more].concat();
+        let mut command = place.command(&arguments);
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut first = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut first).unwrap();
+        let address = first.trim().strip_prefix("http://").unwrap().to_owned();
+        Self { child, address }
+    }
+
+    /// Status and body of an answer.
+    fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, body.to_owned())
+    }
+
+    fn predict(&self, body: &Value) -> (u16, Value) {
+        let (status, text) = self.ask("POST", "/v1/predict", &body.to_string());
+        (status, serde_json::from_str(&text).unwrap())
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+#[test]
+fn rows_of_many_callers_and_tasks_get_the_answers_of_the_command_line() {
+    let place = Place::new();
+    compared(&place, &["--methods", "lora,adapter", "--seeds", "1"]);
+    let service = Service::start(&place, &[]);
+    let (status, tasks) = service.ask("GET", "/v1/tasks", "");
+    let tasks: Value = serde_json::from_str(&tasks).unwrap();
+    assert_eq!((status, tasks.as_array().unwrap().len()), (200, 2));
+    let names: Vec<&str> = (0..2).map(|i| tasks[i]["task"].as_str().unwrap()).collect();
+
+    let texts = ["good fine great", "bad poor awful", "number 7"];
+    let rows: Vec<Value> = texts
+        .iter()
+        .flat_map(|text| names.iter().map(move |task| json!({ "task": task, "text": text })))
+        .collect();
+    let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    place.file("rows.jsonl", lines);
+    let expected = place.ok(&["predict", "--tasks", "out/weights", "--input", "rows.jsonl"]);
+    let expected: Vec<Value> = expected
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let (status, answer) = service.predict(&json!({ "rows": rows }));
+                assert_eq!(status, 200, "{answer}");
+                let found = answer["predictions"].as_array().unwrap();
+                assert_eq!(found.len(), expected.len());
+                for (found, expected) in found.iter().zip(&expected) {
+                    assert_eq!(found["label"], expected["label"]);
+                    let logit = |v: &Value| v["logits"][0].as_f64().unwrap();
+                    assert!((logit(found) - logit(expected)).abs() < 1e-5);
+                }
+            });
+        }
+    });
+    let (_, metrics) = service.ask("GET", "/metrics", "");
+    assert!(metrics.contains("peftbench_rows_total 48\n"), "{metrics}");
+    assert!(metrics.contains("peftbench_request_seconds_count 8\n"), "{metrics}");
+    assert!(metrics.contains("peftbench_request_seconds_bucket{le=\"+Inf\"} 8\n"));
+    assert_eq!(service.ask("GET", "/health", "").1, r#"{"status":"ok","tasks":2}"#);
+}
+
+#[test]
+fn what_cannot_be_answered_is_refused_in_json_and_harms_nobody() {
+    let place = Place::new();
+    compared(&place, &["--methods", "lora", "--seeds", "1"]);
+    let service = Service::start(&place, &["--max-body", "1KB"]);
+    for (method, path, body, status) in [
+        ("GET", "/nowhere", "", 404),
+        ("GET", "/v1/predict", "", 405),
+        ("POST", "/v1/predict", "{", 400),
+        ("POST", "/v1/predict", r#"{"rows": [{"txt": "a"}]}"#, 400),
+        ("POST", "/v1/predict", r#"{"texts": ["a"]}"#, 400),
+        ("POST", "/v1/predict", &"x".repeat(2000), 413),
+    ] {
+        let (found, answer) = service.ask(method, path, body);
+        assert_eq!(found, status, "{method} {path}: {answer}");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert!(answer["error"].is_string(), "{answer}");
+    }
+    // One task: its name may be left out. A task that is not there is that row's error alone.
+    let rows = json!({ "rows": ["good", { "text": "bad", "task": "nobody" }] });
+    let (status, answer) = service.predict(&rows);
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer["predictions"][0]["label"].is_string(), "{answer}");
+    let error = answer["predictions"][1]["error"].as_str().unwrap();
+    assert!(error.contains("nobody"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_the_service_with_success_and_what_it_did() {
+    let place = Place::new();
+    compared(&place, &["--methods", "head_only", "--seeds", "1"]);
+    let mut service = Service::start(&place, &[]);
+    assert_eq!(service.predict(&json!({ "rows": ["a", "b"] })).0, 200);
+    let id = service.child.id().to_string();
+    let kill = std::process::Command::new("kill").args(["-TERM", &id]).status();
+    assert!(kill.unwrap().success());
+    let status = service.child.wait().unwrap();
+    assert!(status.success(), "{status}");
+    let mut said = String::new();
+    let stderr = service.child.stderr.as_mut().unwrap();
+    stderr.read_to_string(&mut said).unwrap();
+    assert!(said.contains("stopped: 1 request, 2 rows answered"), "{said}");
+    assert!(fs::exists(place.path().join("out")).unwrap());
+}
