@@ -247,6 +247,7 @@ const REGISTRY: &[(&str, &str)] = registry!(
     cola,
     mrpc,
     rte,
+    chnsenticorp,
     movie_snippets,
     amazon_snippets,
     nyt_snippets,
