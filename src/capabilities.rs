@@ -63,21 +63,35 @@ fn paragraphs(rows: &[[String; 7]], width: usize) -> String {
     let room = width.saturating_sub(indent).max(20);
     let mut text = String::new();
     for row in rows {
-        let [name, acts_on, mergeable, mixed, formats, parameters, standard] = row;
+        let [
+            name,
+            acts_on,
+            mergeable,
+            mixed,
+            formats,
+            parameters,
+            standard,
+        ] = row;
         let sentences = [
             format!("acts on: {acts_on}"),
             format!("trains: {parameters}"),
-            format!("mergeable: {mergeable}; mixed batches: {mixed}; written as: {formats}; in a comparison: {standard}"),
+            format!(
+                "mergeable: {mergeable}; mixed batches: {mixed}; written as: {formats}; in a comparison: {standard}"
+            ),
         ];
-        let lines = sentences.iter().flat_map(|s| {
-            wrap(s, room).lines().map(str::to_owned).collect::<Vec<_>>()
-        });
+        let lines = sentences
+            .iter()
+            .flat_map(|s| wrap(s, room).lines().map(str::to_owned).collect::<Vec<_>>());
         for (i, line) in lines.enumerate() {
             let name = if i == 0 { name.as_str() } else { "" };
             text += &format!("{name:indent$}{line}\n");
         }
     }
-    text + "\n" + &LEGEND.lines().map(|l| wrap(l, width) + "\n").collect::<String>()
+    text + "\n"
+        + &LEGEND
+            .lines()
+            .map(|l| wrap(l, width) + "\n")
+            .collect::<String>()
 }
 
 fn row(found: &Capabilities) -> [String; 7] {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sources::{HubKind, Place};
 
 use crate::{
-    backbones, folders,
+    folders,
     formats::{self, Format},
     saved::SavedConfig,
     train::recipe::Recipe,
@@ -123,7 +123,11 @@ impl Card<'_> {
         text += &self.usage();
         text += "\n## Results\n\n| what | value |\n| :-- | :-- |\n";
         for (name, value) in self.results() {
-            writeln!(text, "| {name} | {} |", reports::table::markdown_text(&value))?;
+            writeln!(
+                text,
+                "| {name} | {} |",
+                reports::table::markdown_text(&value)
+            )?;
         }
         if let Some(record) = self.record {
             text += "\n## Where it comes from\n\n| what | value |\n| :-- | :-- |\n";
@@ -226,14 +230,17 @@ impl Card<'_> {
         };
         let shell = match self.format {
             Some(Format::Merged) => String::new(),
-            _ => "\nor, without Python, `peftbench predict --weights . --input rows.csv`.\n".to_owned(),
+            _ => "\nor, without Python, `peftbench predict --weights . --input rows.csv`.\n"
+                .to_owned(),
         };
         format!("```python\n{python}```\n{shell}")
     }
 
     fn results(&self) -> Vec<(String, String)> {
         let mut rows: Vec<(String, String)> = Vec::new();
-        let seed = self.record.map_or_else(String::new, |r| format!(", seed {}", r.asked.seed));
+        let seed = self
+            .record
+            .map_or_else(String::new, |r| format!(", seed {}", r.asked.seed));
         for (name, value) in &self.config.metrics {
             rows.push((
                 format!("{name} of these weights{seed}"),
@@ -259,7 +266,10 @@ impl Card<'_> {
                 });
                 let title = format::metric_title(metric);
                 rows.push((
-                    format!("{title}, mean ± sd of {}", format::plural(m.values.len(), "seed")),
+                    format!(
+                        "{title}, mean ± sd of {}",
+                        format::plural(m.values.len(), "seed")
+                    ),
                     format!("{}{interval}", format::metric_spread(metric, m.mean, m.sd)),
                 ));
             }
@@ -270,16 +280,16 @@ impl Card<'_> {
                     format!("against {}, the highest mean", comparison.rows[0].label),
                     match pair.verdict {
                         statistics::Verdict::Undecided => words::UNDECIDED.to_owned(),
-                        verdict => words::verdict_in_full(
-                            verdict.reversed(),
-                            metric,
-                            comparison.margin,
-                        ),
+                        verdict => {
+                            words::verdict_in_full(verdict.reversed(), metric, comparison.margin)
+                        }
                     },
                 ));
             }
             for (variant, name) in [("unmerged", "latency"), ("merged", "latency, merged")] {
-                if let (Some(cell), Some(over)) = (row.sentence(variant), row.over_backbone(variant)) {
+                if let (Some(cell), Some(over)) =
+                    (row.sentence(variant), row.over_backbone(variant))
+                {
                     rows.push((
                         format!("{name} of one sentence, p50/p99"),
                         format!(
@@ -292,11 +302,20 @@ impl Card<'_> {
             }
         }
         if let Some(cost) = self.record.and_then(|r| r.cost.as_ref()) {
-            rows.push(("training time".into(), format::seconds(cost.training_seconds)));
+            rows.push((
+                "training time".into(),
+                format::seconds(cost.training_seconds),
+            ));
             if let Some(bytes) = cost.peak_memory_bytes {
-                rows.push(("peak memory of training".into(), format::bytes(bytes as f64)));
+                rows.push((
+                    "peak memory of training".into(),
+                    format::bytes(bytes as f64),
+                ));
             }
-            rows.push(("file, head included".into(), format::bytes(cost.file_bytes as f64)));
+            rows.push((
+                "file, head included".into(),
+                format::bytes(cost.file_bytes as f64),
+            ));
         }
         rows
     }
@@ -305,7 +324,9 @@ impl Card<'_> {
 /// A name from a file on one line, without the folders before it.
 fn plain(name: &str) -> String {
     let last = match Path::new(name).is_absolute() {
-        true => Path::new(name).file_name().map(|n| n.to_string_lossy().into_owned()),
+        true => Path::new(name)
+            .file_name()
+            .map(|n| n.to_string_lossy().into_owned()),
         false => None,
     };
     format::visible(&last.unwrap_or_else(|| name.to_owned()))
@@ -315,7 +336,10 @@ fn plain(name: &str) -> String {
 fn origin(record: &RunRecord) -> Result<Vec<(&'static str, String)>> {
     let (asked, made) = (&record.asked, &record.circumstances);
     let data = match &asked.dataset.stand_in_for {
-        Some(wanted) => format!("{} (stands in for {wanted}, which was not found)", asked.dataset.name),
+        Some(wanted) => format!(
+            "{} (stands in for {wanted}, which was not found)",
+            asked.dataset.name
+        ),
         None => asked.dataset.name.clone(),
     };
     let escaped = |text: &str| reports::table::markdown_text(text);
@@ -339,8 +363,14 @@ fn origin(record: &RunRecord) -> Result<Vec<(&'static str, String)>> {
                 escaped(&asked.backbone.pooling)
             ),
         ),
-        ("SHA-256 of the backbone", format!("`{}`", asked.backbone.digest)),
-        ("method's configuration", format!("`{}`", asked.method.config)),
+        (
+            "SHA-256 of the backbone",
+            format!("`{}`", asked.backbone.digest),
+        ),
+        (
+            "method's configuration",
+            format!("`{}`", asked.method.config),
+        ),
         ("recipe", format!("`{}`", asked.recipe)),
         ("seed", asked.seed.to_string()),
         ("record", format!("`{}`", record.id)),
@@ -350,7 +380,9 @@ fn origin(record: &RunRecord) -> Result<Vec<(&'static str, String)>> {
                 "{} by peftbench {}{} on {}, {}",
                 made.started,
                 made.version,
-                made.revision.as_ref().map_or_else(String::new, |r| format!(" ({r})")),
+                made.revision
+                    .as_ref()
+                    .map_or_else(String::new, |r| format!(" ({r})")),
                 escaped(&made.processor),
                 format::plural(made.threads, "thread")
             ),
@@ -362,7 +394,11 @@ fn origin(record: &RunRecord) -> Result<Vec<(&'static str, String)>> {
 fn command(record: &RunRecord, backbone: &str) -> Result<String> {
     let asked = &record.asked;
     let budget = asked.recipe["budget"].as_str().unwrap_or("standard");
-    let name = asked.dataset.stand_in_for.as_ref().unwrap_or(&asked.dataset.name);
+    let name = asked
+        .dataset
+        .stand_in_for
+        .as_ref()
+        .unwrap_or(&asked.dataset.name);
     let mut command = format!(
         "peftbench train {name} --method {} --seed {} --budget {budget} --backbone {backbone}",
         asked.method.name, asked.seed
@@ -370,7 +406,9 @@ fn command(record: &RunRecord, backbone: &str) -> Result<String> {
     let mut set = |owner: &str, given: &Value, default: &Value| {
         for (key, value) in given.as_object().into_iter().flatten() {
             if default.get(key) != Some(value) && !value.is_null() {
-                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                let value = value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned);
                 command += &format!(" --set '{owner}.{key}={value}'");
             }
         }

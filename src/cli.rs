@@ -44,6 +44,8 @@ pub enum Command {
     Tasks(Tasks),
     /// Answer over HTTP: one backbone and many tasks, rows of all callers in shared passes.
     Serve(Serve),
+    /// Compare serving N tasks as N models with one backbone and N sets of weights: disk, memory, start, latency.
+    Serving(Serving),
     /// Time saved weights side by side, without training: alone, merged, and mixed with other tasks.
     Latency(Latency),
     /// Train one set of weights per domain and one for all domains, and try every set on every domain.
@@ -276,7 +278,12 @@ pub struct Compare {
     #[arg(long, requires = "plan_only", hide_short_help = true)]
     pub parallel: Option<usize>,
     /// Arguments for sbatch, behind --.
-    #[arg(last = true, requires = "plan_only", value_name = "SBATCH", hide_short_help = true)]
+    #[arg(
+        last = true,
+        requires = "plan_only",
+        value_name = "SBATCH",
+        hide_short_help = true
+    )]
     pub more: Vec<String>,
 }
 
@@ -448,6 +455,26 @@ pub struct Serve {
     /// Do not use the network.
     #[arg(long, hide_short_help = true)]
     pub offline: bool,
+}
+
+/// `serving`.
+#[derive(Debug, Args)]
+pub struct Serving {
+    /// Folder of folders of saved weights.
+    #[arg(long, value_name = "DIR")]
+    pub tasks: PathBuf,
+    /// The backbone; by default the one that the first task names.
+    #[arg(long)]
+    pub backbone: Option<String>,
+    /// Seconds to measure, all together.
+    #[arg(long, default_value_t = 8.0)]
+    pub seconds: f64,
+    /// Do not use the network.
+    #[arg(long, hide_short_help = true)]
+    pub offline: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `latency`.

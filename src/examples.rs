@@ -101,6 +101,19 @@ const EXAMPLES: &[Example] = &[
         ],
     ),
     (
+        "serving",
+        [
+            (
+                "serving --tasks tasks",
+                "is one backbone cheaper than a model each?",
+            ),
+            (
+                "serving --tasks tasks --seconds 60 --json",
+                "measured longer, for a program",
+            ),
+        ],
+    ),
+    (
         "latency",
         [
             (
@@ -140,7 +153,10 @@ const EXAMPLES: &[Example] = &[
         "push",
         [
             ("push lora-peft me/my-lora --dry-run", "what would be sent"),
-            ("push lora-peft me/my-lora --private", "with the token of HF_TOKEN or `hf auth login`"),
+            (
+                "push lora-peft me/my-lora --private",
+                "with the token of HF_TOKEN or `hf auth login`",
+            ),
         ],
     ),
     (

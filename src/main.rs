@@ -108,6 +108,13 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
                 callers: a.callers.into(),
             },
         }),
+        Command::Serving(a) => serving::serving(
+            &a.tasks,
+            a.backbone.as_deref(),
+            a.offline,
+            a.seconds.clamp(0.1, 600.0),
+            a.json,
+        ),
         Command::Domains(a) => domains::domains(&domains::Asked {
             datasets: a.datasets,
             methods: a.methods,

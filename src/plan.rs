@@ -91,7 +91,6 @@ pub struct Shared {
     pub tensorboard: Option<PathBuf>,
 }
 
-
 impl Shared {
     /// Writes event files of these runs where they were asked for.
     ///

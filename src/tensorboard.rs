@@ -57,13 +57,18 @@ fn events(record: &RunRecord) -> Result<Vec<u8>> {
         frame(&mut file, &event.0);
     };
     add(clock, 0, &|event| event.text(3, "brain.Event:2"));
-    add(clock, 0, &|event| event.nested(5, &hyperparameters(record, clock)));
+    add(clock, 0, &|event| {
+        event.nested(5, &hyperparameters(record, clock))
+    });
     let rates = learning_rates(record)?;
     let (outcome, cost) = (record.outcome.as_ref(), record.cost.as_ref());
     let losses = outcome.map_or(&[][..], |o| &o.loss);
     let seconds = cost.map_or(&[][..], |c| &c.step_seconds);
     let tokens = cost.map_or(0.0, |c| c.tokens as f64 / losses.len().max(1) as f64);
-    let mut evaluations = outcome.map_or(&[][..], |o| &o.evaluations).iter().peekable();
+    let mut evaluations = outcome
+        .map_or(&[][..], |o| &o.evaluations)
+        .iter()
+        .peekable();
     for step in 1..=losses.len() {
         let took = f64::from(seconds.get(step - 1).copied().unwrap_or(0.0));
         clock += took;
@@ -76,16 +81,24 @@ fn events(record: &RunRecord) -> Result<Vec<u8>> {
         }
         add(clock, step, &|event| event.nested(5, &summary(&values)));
         while evaluations.peek().is_some_and(|e| e.step <= step) {
-            let Some(evaluation) = evaluations.next() else { break };
+            let Some(evaluation) = evaluations.next() else {
+                break;
+            };
             let values = metrics(evaluation);
-            add(clock, evaluation.step, &|event| event.nested(5, &summary(&values)));
+            add(clock, evaluation.step, &|event| {
+                event.nested(5, &summary(&values))
+            });
         }
     }
     for evaluation in evaluations {
         let values = metrics(evaluation);
-        add(clock, evaluation.step, &|event| event.nested(5, &summary(&values)));
+        add(clock, evaluation.step, &|event| {
+            event.nested(5, &summary(&values))
+        });
     }
-    add(clock, losses.len(), &|event| event.nested(5, &session_end(record, clock)));
+    add(clock, losses.len(), &|event| {
+        event.nested(5, &session_end(record, clock))
+    });
     Ok(file)
 }
 
@@ -119,7 +132,9 @@ fn frame(file: &mut Vec<u8>, bytes: &[u8]) {
 
 /// TensorFlow's masked CRC-32C.
 fn masked(bytes: &[u8]) -> u32 {
-    crc32c::crc32c(bytes).rotate_right(15).wrapping_add(0xa282_ead8)
+    crc32c::crc32c(bytes)
+        .rotate_right(15)
+        .wrapping_add(0xa282_ead8)
 }
 
 /// `Summary` of plain numbers.

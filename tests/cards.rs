@@ -38,13 +38,27 @@ fn weights(place: &Place, method: &str) -> std::path::PathBuf {
 #[test]
 fn every_saved_folder_has_a_card_with_the_numbers_of_its_record_and_of_its_comparison() {
     let place = Place::new();
-    compared(&place, &["--methods", "lora,head_only", "--seeds", "3", "--set", "lora.rank=2"]);
+    compared(
+        &place,
+        &[
+            "--methods",
+            "lora,head_only",
+            "--seeds",
+            "3",
+            "--set",
+            "lora.rank=2",
+        ],
+    );
     let folder = weights(&place, "lora");
     let (front, body) = card(&folder);
     let id = folder.file_name().unwrap().to_str().unwrap();
     let record = place.path().join(format!("out/records/{id}.json"));
     let record: Value = serde_json::from_slice(&fs::read(record).unwrap()).unwrap();
-    let last = record["outcome"]["evaluations"].as_array().unwrap().last().unwrap();
+    let last = record["outcome"]["evaluations"]
+        .as_array()
+        .unwrap()
+        .last()
+        .unwrap();
     let metric = &front["model-index"][0]["results"][0]["metrics"][0];
     assert_eq!(metric["value"], last["metrics"]["accuracy"]);
     assert_eq!(front["pipeline_tag"], "text-classification");
@@ -68,11 +82,20 @@ fn every_saved_folder_has_a_card_with_the_numbers_of_its_record_and_of_its_compa
 /// Runs the Python of a card in its folder.
 fn run_python_of(folder: &Path, more_path: &str) -> Option<String> {
     let Ok(python) = std::env::var("PEFTBENCH_PYTHON") else {
-        skip("interop", "PEFTBENCH_PYTHON names no Python with the libraries");
+        skip(
+            "interop",
+            "PEFTBENCH_PYTHON names no Python with the libraries",
+        );
         return None;
     };
     let (_, body) = card(folder);
-    let code = body.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
+    let code = body
+        .split("```python\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
     let output = Command::new(python)
         .args(["-c", code])
         .current_dir(folder)
@@ -92,7 +115,14 @@ fn the_python_in_the_cards_of_saved_and_exported_folders_runs() {
     let package = format!("{}/python", env!("CARGO_MANIFEST_DIR"));
     compared(
         &place,
-        &["--methods", "lora,adapter", "--seeds", "1", "--set", "backbone.pooling=pooler"],
+        &[
+            "--methods",
+            "lora,adapter",
+            "--seeds",
+            "1",
+            "--set",
+            "backbone.pooling=pooler",
+        ],
     );
     let lora = weights(&place, "lora");
     let adapter = weights(&place, "adapter");
@@ -105,7 +135,15 @@ fn the_python_in_the_cards_of_saved_and_exported_folders_runs() {
     ] {
         let name = format!("{format}{}", more.unwrap_or_default());
         let from = from.to_str().unwrap();
-        let mut arguments = vec!["export", "--weights", from, "--format", format, "--out", &name];
+        let mut arguments = vec![
+            "export",
+            "--weights",
+            from,
+            "--format",
+            format,
+            "--out",
+            &name,
+        ];
         arguments.extend(more);
         place.ok(&arguments);
         folders.push((format, place.path().join(name)));
@@ -121,8 +159,13 @@ fn the_python_in_the_cards_of_saved_and_exported_folders_runs() {
                 other => other,
             }
         );
-        let Some(printed) = run_python_of(&folder, &package) else { return };
-        assert!(printed.contains("up") || printed.contains("down"), "{folder:?}: {printed}");
+        let Some(printed) = run_python_of(&folder, &package) else {
+            return;
+        };
+        assert!(
+            printed.contains("up") || printed.contains("down"),
+            "{folder:?}: {printed}"
+        );
     }
 }
 
@@ -145,7 +188,9 @@ fn hub(refuses: bool) -> (String, Sent) {
             let token = header("Authorization");
             let mut body = Vec::new();
             request.as_reader().read_to_end(&mut body).unwrap();
-            seen.lock().unwrap().push((url.clone(), token, body.clone()));
+            seen.lock()
+                .unwrap()
+                .push((url.clone(), token, body.clone()));
             let asked: Value = serde_json::from_slice(&body).unwrap_or_default();
             let (status, answer) = if refuses {
                 (403, json!({ "error": "you may not write here" }))
@@ -162,9 +207,15 @@ fn hub(refuses: bool) -> (String, Sent) {
                 let upload = json!({ "href": format!("{own}/store/{oid}"), "header": {} });
                 let verify = json!({ "href": format!("{own}/verify") });
                 let actions = json!({ "upload": upload, "verify": verify });
-                (200, json!({ "objects": [{ "oid": oid, "actions": actions }] }))
+                (
+                    200,
+                    json!({ "objects": [{ "oid": oid, "actions": actions }] }),
+                )
             } else if url.contains("/commit/") {
-                (200, json!({ "commitUrl": "https://hub/me/my-lora/commit/1" }))
+                (
+                    200,
+                    json!({ "commitUrl": "https://hub/me/my-lora/commit/1" }),
+                )
             } else {
                 (200, json!({}))
             };
@@ -220,9 +271,18 @@ fn a_folder_is_pushed_in_one_commit_with_its_card_and_large_files_by_their_hash(
         .collect();
     let kinds: BTreeMap<&str, &str> = lines[1..]
         .iter()
-        .map(|l| (l["value"]["path"].as_str().unwrap(), l["key"].as_str().unwrap()))
+        .map(|l| {
+            (
+                l["value"]["path"].as_str().unwrap(),
+                l["key"].as_str().unwrap(),
+            )
+        })
         .collect();
-    let expected = [("README.md", "file"), ("peftbench.json", "file"), ("weights.safetensors", "lfsFile")];
+    let expected = [
+        ("README.md", "file"),
+        ("peftbench.json", "file"),
+        ("weights.safetensors", "lfsFile"),
+    ];
     assert_eq!(kinds, expected.into());
     drop(sent);
 
@@ -242,6 +302,9 @@ fn a_name_that_is_no_repository_and_a_folder_without_weights_are_refused() {
     fs::create_dir(place.path().join("empty")).unwrap();
     place.refused(&["push", "empty", "me/my-lora"], &["no weights there"]);
     for name in ["a/b/c", "../x", "me/", "-x", "me/a b"] {
-        place.refused(&["push", "empty", "--", name], &["is no name of a repository"]);
+        place.refused(
+            &["push", "empty", "--", name],
+            &["is no name of a repository"],
+        );
     }
 }

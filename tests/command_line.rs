@@ -975,7 +975,11 @@ fn everything_that_can_be_listed_is_listed_in_words_and_as_json() {
         for line in narrow.lines() {
             assert!(line.chars().count() <= 80, "{line}");
         }
-        assert!(place.ok(&["list"]).contains(&format!("peftbench list {what}")));
+        assert!(
+            place
+                .ok(&["list"])
+                .contains(&format!("peftbench list {what}"))
+        );
         let json: Value = serde_json::from_str(&place.ok(&["list", what, "--json"])).unwrap();
         assert!(json.get(expected).is_some(), "{json}");
     }

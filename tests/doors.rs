@@ -55,7 +55,15 @@ fn completions_and_the_manual_name_every_command() {
 fn the_doctor_says_what_the_machine_has_and_never_asks_the_network_when_it_is_off() {
     let place = Place::new();
     let said = place.ok(&["doctor", "--offline"]);
-    for name in ["cores", "instruction sets", "load", "memory", "program", "cache", "disk"] {
+    for name in [
+        "cores",
+        "instruction sets",
+        "load",
+        "memory",
+        "program",
+        "cache",
+        "disk",
+    ] {
         assert!(said.lines().any(|l| l.starts_with(name)), "{name}: {said}");
     }
     assert!(said.contains("not asked (offline)"), "{said}");
@@ -74,7 +82,10 @@ fn a_hub_that_does_not_answer_is_told_by_the_doctor_with_what_still_works() {
         .env("HF_ENDPOINT", "http://127.0.0.1:9")
         .env_remove("HF_HUB_OFFLINE");
     let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
-    assert!(said.contains("does not answer") && said.contains("stand-ins"), "{said}");
+    assert!(
+        said.contains("does not answer") && said.contains("stand-ins"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -83,7 +94,14 @@ fn a_report_is_printed_in_every_format_and_its_figures_are_vectors_too() {
     compared(&place, &["--methods", "lora,head_only", "--seeds", "3"]);
     let print = |format: &str| place.ok(&["report", "--records", "out", "--format", format]);
     let latex = print("latex");
-    for part in ["\\toprule", "\\caption{", "3 seeds", "Holm", "within 1.0 points", "\\textbf{"] {
+    for part in [
+        "\\toprule",
+        "\\caption{",
+        "3 seeds",
+        "Holm",
+        "within 1.0 points",
+        "\\textbf{",
+    ] {
         assert!(latex.contains(part), "{part}: {latex}");
     }
     assert!(print("html").starts_with("<!doctype html>"));
@@ -100,20 +118,39 @@ fn a_report_is_printed_in_every_format_and_its_figures_are_vectors_too() {
     }
     let cited = place.run(&["cite", "--records", "out"]);
     let bib = String::from_utf8(cited.stdout).unwrap();
-    assert!(bib.contains("@inproceedings{hu2022lora,") && bib.contains("Obuchowski"), "{bib}");
+    assert!(
+        bib.contains("@inproceedings{hu2022lora,") && bib.contains("Obuchowski"),
+        "{bib}"
+    );
     assert!(!bib.contains("lester2021"), "{bib}");
     let said = String::from_utf8(cited.stderr).unwrap();
-    assert!(said.contains("no entry for 'reviews'") && !said.contains("head_only"), "{said}");
+    assert!(
+        said.contains("no entry for 'reviews'") && !said.contains("head_only"),
+        "{said}"
+    );
 }
 
 #[test]
 fn event_files_hold_what_the_records_hold_when_tensorboard_reads_them() {
     let place = Place::new();
-    compared(&place, &["--methods", "lora", "--seeds", "1", "--tensorboard", "events"]);
+    compared(
+        &place,
+        &[
+            "--methods",
+            "lora",
+            "--seeds",
+            "1",
+            "--tensorboard",
+            "events",
+        ],
+    );
     let folders: Vec<_> = fs::read_dir(place.path().join("events")).unwrap().collect();
     assert_eq!(folders.len(), 1);
     let Ok(python) = std::env::var("PEFTBENCH_TENSORBOARD_PYTHON") else {
-        return skip("interop", "PEFTBENCH_TENSORBOARD_PYTHON names no Python that has tensorboard");
+        return skip(
+            "interop",
+            "PEFTBENCH_TENSORBOARD_PYTHON names no Python that has tensorboard",
+        );
     };
     let script = r#"
 import json, sys
@@ -130,7 +167,11 @@ print(json.dumps({
 }))
 "#;
     let folder = folders[0].as_ref().unwrap().path();
-    let output = Command::new(python).args(["-c", script]).arg(folder).output().unwrap();
+    let output = Command::new(python)
+        .args(["-c", script])
+        .arg(folder)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     let read: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -141,14 +182,23 @@ print(json.dumps({
     assert_eq!(told.len(), losses.len());
     for (i, (event, loss)) in told.iter().zip(losses).enumerate() {
         assert_eq!(event[0], i + 1);
-        assert_eq!(event[1].as_f64().unwrap() as f32, loss.as_f64().unwrap() as f32);
+        assert_eq!(
+            event[1].as_f64().unwrap() as f32,
+            loss.as_f64().unwrap() as f32
+        );
     }
     let accuracy = read["scalars"]["validation/accuracy"].as_array().unwrap();
     assert_eq!(accuracy.len(), 2);
     assert_eq!(accuracy[1][0], 6);
     assert!(read["scalars"]["train/tokens_per_second"].is_array());
-    assert_eq!((&read["method"], &read["status"]), (&"lora".into(), &1.into()));
-    assert_eq!(read["rank"].as_f64(), record["asked"]["method"]["config"]["rank"].as_f64());
+    assert_eq!(
+        (&read["method"], &read["status"]),
+        (&"lora".into(), &1.into())
+    );
+    assert_eq!(
+        read["rank"].as_f64(),
+        record["asked"]["method"]["config"]["rank"].as_f64()
+    );
 }
 
 #[test]

@@ -76,7 +76,11 @@ fn rows_of_many_callers_and_tasks_get_the_answers_of_the_command_line() {
     let texts = ["good fine great", "bad poor awful", "number 7"];
     let rows: Vec<Value> = texts
         .iter()
-        .flat_map(|text| names.iter().map(move |task| json!({ "task": task, "text": text })))
+        .flat_map(|text| {
+            names
+                .iter()
+                .map(move |task| json!({ "task": task, "text": text }))
+        })
         .collect();
     let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
     place.file("rows.jsonl", lines);
@@ -102,9 +106,15 @@ fn rows_of_many_callers_and_tasks_get_the_answers_of_the_command_line() {
     });
     let (_, metrics) = service.ask("GET", "/metrics", "");
     assert!(metrics.contains("peftbench_rows_total 48\n"), "{metrics}");
-    assert!(metrics.contains("peftbench_request_seconds_count 8\n"), "{metrics}");
+    assert!(
+        metrics.contains("peftbench_request_seconds_count 8\n"),
+        "{metrics}"
+    );
     assert!(metrics.contains("peftbench_request_seconds_bucket{le=\"+Inf\"} 8\n"));
-    assert_eq!(service.ask("GET", "/health", "").1, r#"{"status":"ok","tasks":2}"#);
+    assert_eq!(
+        service.ask("GET", "/health", "").1,
+        r#"{"status":"ok","tasks":2}"#
+    );
 }
 
 #[test]
@@ -134,6 +144,29 @@ fn what_cannot_be_answered_is_refused_in_json_and_harms_nobody() {
     assert!(error.contains("nobody"), "{error}");
 }
 
+#[test]
+fn one_backbone_with_many_weights_takes_less_room_than_a_model_each() {
+    let place = Place::new();
+    compared(&place, &["--methods", "lora,adapter", "--seeds", "1"]);
+    let arguments = [
+        "serving",
+        "--tasks",
+        "out/weights",
+        "--seconds",
+        "0.2",
+        "--json",
+    ];
+    let ways: Value = serde_json::from_str(&place.ok(&arguments)).unwrap();
+    let of = |way: usize, key: &str| ways[way][key].as_f64().unwrap();
+    for key in ["disk_bytes", "memory_bytes"] {
+        assert!(of(1, key) < of(0, key), "{key}: {ways}");
+    }
+    for way in 0..2 {
+        assert_eq!(of(way, "tasks"), 2.0);
+        assert!(of(way, "row_p50_ms") > 0.0);
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn a_signal_ends_the_service_with_success_and_what_it_did() {
@@ -142,13 +175,18 @@ fn a_signal_ends_the_service_with_success_and_what_it_did() {
     let mut service = Service::start(&place, &[]);
     assert_eq!(service.predict(&json!({ "rows": ["a", "b"] })).0, 200);
     let id = service.child.id().to_string();
-    let kill = std::process::Command::new("kill").args(["-TERM", &id]).status();
+    let kill = std::process::Command::new("kill")
+        .args(["-TERM", &id])
+        .status();
     assert!(kill.unwrap().success());
     let status = service.child.wait().unwrap();
     assert!(status.success(), "{status}");
     let mut said = String::new();
     let stderr = service.child.stderr.as_mut().unwrap();
     stderr.read_to_string(&mut said).unwrap();
-    assert!(said.contains("stopped: 1 request, 2 rows answered"), "{said}");
+    assert!(
+        said.contains("stopped: 1 request, 2 rows answered"),
+        "{said}"
+    );
     assert!(fs::exists(place.path().join("out")).unwrap());
 }

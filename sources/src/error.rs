@@ -164,7 +164,9 @@ pub enum Error {
     },
 
     /// Something is to be sent and nobody says who sends it.
-    #[error("the hub takes uploads with a token only: set HF_TOKEN, or log in with `hf auth login`")]
+    #[error(
+        "the hub takes uploads with a token only: set HF_TOKEN, or log in with `hf auth login`"
+    )]
     NoToken,
 
     /// Something is to be sent and the network is off.

@@ -123,7 +123,9 @@ impl Fetcher {
             lines.push(value);
         }
         let lines: String = lines.iter().map(|l| format!("{l}\n")).collect();
-        let url = hub.endpoint.below(&format!("api/models/{repo}/commit/main"));
+        let url = hub
+            .endpoint
+            .below(&format!("api/models/{repo}/commit/main"));
         let headers = [("Content-Type", "application/x-ndjson".to_owned())];
         let answer = hub.send("POST", &url, &headers, Sent::Text(&lines), &[])?;
         let shown = hub.endpoint.below(&repo).to_string();
@@ -158,7 +160,9 @@ impl Hubs {
             status,
             said: said.chars().take(300).collect(),
             advice: match status {
-                401 | 403 => "; the token must be allowed to write there (HF_TOKEN, or `hf auth login`)",
+                401 | 403 => {
+                    "; the token must be allowed to write there (HF_TOKEN, or `hf auth login`)"
+                }
                 _ => "",
             },
         })

@@ -14,7 +14,10 @@ const REFERENCES: &str = include_str!("references.bib");
 
 /// The entries of a BibTeX file that are cited for one of these.
 fn cited<'a>(bib: &'a str, names: &BTreeSet<String>) -> Vec<&'a str> {
-    let entries = bib.split("\n\n").map(str::trim).filter(|e| e.starts_with('@'));
+    let entries = bib
+        .split("\n\n")
+        .map(str::trim)
+        .filter(|e| e.starts_with('@'));
     entries
         .filter(|entry| keywords(entry).any(|keyword| names.contains(keyword)))
         .collect()
@@ -43,7 +46,11 @@ pub fn cite(folder: &Path) -> Result<ExitCode> {
     let mut missing = BTreeSet::new();
     for record in &records {
         let asked = &record.asked;
-        for name in [&asked.method.name, &asked.backbone.name, &asked.dataset.name] {
+        for name in [
+            &asked.method.name,
+            &asked.backbone.name,
+            &asked.dataset.name,
+        ] {
             names.insert(name.clone());
             let known = !cited(REFERENCES, &BTreeSet::from([name.clone()])).is_empty();
             if !known && !UNCITED.contains(&name.as_str()) {

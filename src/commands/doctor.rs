@@ -221,7 +221,10 @@ fn python() -> Finding {
     let Some(versions) = versions else {
         let name = program.display().to_string();
         return Finding::new("python", format!("{name} was not found"), Value::Null).with_advice(
-            Some("Python is needed only to use exported weights there; PEFTBENCH_PYTHON names one".to_owned()),
+            Some(
+                "Python is needed only to use exported weights there; PEFTBENCH_PYTHON names one"
+                    .to_owned(),
+            ),
         );
     };
     let (here, missing): (Vec<_>, Vec<_>) = versions.iter().partition(|(_, v)| v.is_string());

@@ -43,11 +43,11 @@ pub fn export(
         let folder = folder.canonicalize().ok()?;
         report::of_folder(folder.parent()?.parent()?).ok()
     });
-    let id = record.as_ref().map(|r| r.id.as_str()).unwrap_or_default();
+    let ids = [record.as_ref().map_or("", |r| r.id.as_str())];
     let card = Card {
         config: &task.config,
         record: record.as_ref(),
-        comparison: report.as_ref().and_then(|r| r.about(&[id]).next()),
+        comparison: report.as_ref().and_then(|r| r.about(&ids).next()),
         format: Some(format),
         separate_head,
     };

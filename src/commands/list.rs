@@ -44,7 +44,10 @@ fn kinds(as_json: bool) -> Result<ExitCode> {
     for kind in Kind::value_variants() {
         let value = kind.to_possible_value();
         let (name, help) = value.as_ref().map_or(("", String::new()), |v| {
-            (v.get_name(), v.get_help().map(ToString::to_string).unwrap_or_default())
+            (
+                v.get_name(),
+                v.get_help().map(ToString::to_string).unwrap_or_default(),
+            )
         });
         let count = counts.iter().find(|(known, _)| *known == name);
         let count = count.map_or(String::new(), |(_, n)| n.to_string());

@@ -20,6 +20,7 @@ pub mod recommend;
 pub mod report;
 pub mod run_plan;
 pub mod serve;
+pub mod serving;
 pub mod status;
 pub mod sweep;
 pub mod tasks;

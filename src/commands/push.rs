@@ -25,7 +25,9 @@ pub fn push(
     let legal = |part: &str| {
         !part.is_empty()
             && !part.starts_with(['-', '.'])
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+            && part
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
     };
     let parts: Vec<&str> = repo.split('/').collect();
     ensure!(
@@ -33,7 +35,9 @@ pub fn push(
         "'{repo}' is no name of a repository: write OWNER/NAME, or NAME for your own account (letters, digits, -, _ and .)"
     );
     ensure!(
-        [CONFIG, ADAPTER_CONFIG, "config.json"].iter().any(|f| folder.join(f).is_file()),
+        [CONFIG, ADAPTER_CONFIG, "config.json"]
+            .iter()
+            .any(|f| folder.join(f).is_file()),
         "{}: no weights there ({CONFIG}, {ADAPTER_CONFIG} or config.json); name a folder that train or export wrote",
         folder.display()
     );

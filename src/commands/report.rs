@@ -41,7 +41,9 @@ impl ReportFormat {
             }
             Self::Md => {
                 let tables = comparisons.iter().map(tables::markdown);
-                tables.chain(studies.iter().map(studies::markdown)).collect()
+                tables
+                    .chain(studies.iter().map(studies::markdown))
+                    .collect()
             }
             Self::Csv => {
                 ensure!(

@@ -137,14 +137,18 @@ pub fn serve(asked: &Asked) -> Result<ExitCode> {
             .collect();
         drop(sender);
         // Ends when the last caller has its answer.
-        scope.spawn(|| service.work(&jobs));
+        let worker = &service;
+        scope.spawn(move || worker.work(&jobs));
         for caller in callers {
             caller.join().ok();
         }
     });
     eprintln!(
         "stopped: {}, {} answered",
-        format::plural(counters.answered[0].load(Ordering::Relaxed) as usize, "request"),
+        format::plural(
+            counters.answered[0].load(Ordering::Relaxed) as usize,
+            "request"
+        ),
         format::plural(counters.rows.load(Ordering::Relaxed) as usize, "row")
     );
     Ok(ExitCode::SUCCESS)
@@ -193,7 +197,12 @@ fn refusal(status: u16, message: impl std::fmt::Display) -> Answer {
 
 impl Service<'_> {
     fn answer(&self, mut request: Request, jobs: &SyncSender<Job>) {
-        let url = request.url().split('?').next().unwrap_or_default().to_owned();
+        let url = request
+            .url()
+            .split('?')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         let (status, kind, text) = match (request.method(), url.as_str()) {
             (Method::Post, "/v1/predict") => {
                 let began = Instant::now();
@@ -206,13 +215,18 @@ impl Service<'_> {
                 let told = json!({ "status": "ok", "tasks": self.library.names().len() });
                 (200, "application/json", told.to_string())
             }
-            (Method::Get, "/metrics") => {
-                (200, "text/plain; version=0.0.4", self.counters.text(self.library))
-            }
+            (Method::Get, "/metrics") => (
+                200,
+                "text/plain; version=0.0.4",
+                self.counters.text(self.library),
+            ),
             (_, "/v1/predict" | "/v1/tasks" | "/health" | "/metrics") => {
                 refusal(405, "POST /v1/predict; GET /v1/tasks, /health, /metrics")
             }
-            _ => refusal(404, "there are POST /v1/predict; GET /v1/tasks, /health, /metrics"),
+            _ => refusal(
+                404,
+                "there are POST /v1/predict; GET /v1/tasks, /health, /metrics",
+            ),
         };
         let class = match status {
             200..300 => 0,
@@ -221,7 +235,10 @@ impl Service<'_> {
         };
         self.counters.answered[class].fetch_add(1, Ordering::Relaxed);
         let mut response = Response::from_string(text).with_status_code(status);
-        let headers = [Some(("Content-Type", kind)), (status == 503).then_some(("Retry-After", "1"))];
+        let headers = [
+            Some(("Content-Type", kind)),
+            (status == 503).then_some(("Retry-After", "1")),
+        ];
         for (name, value) in headers.into_iter().flatten() {
             if let Ok(header) = Header::from_bytes(name, value) {
                 response.add_header(header);
@@ -238,7 +255,10 @@ impl Service<'_> {
             return too_large();
         }
         let mut body = Vec::new();
-        let read = request.as_reader().take(most as u64 + 1).read_to_end(&mut body);
+        let read = request
+            .as_reader()
+            .take(most as u64 + 1)
+            .read_to_end(&mut body);
         if read.is_err() {
             return refusal(400, "the request ended early");
         }
@@ -250,7 +270,9 @@ impl Service<'_> {
             Err(e) => {
                 return refusal(
                     400,
-                    format!("{e}; expected {{\"task\": NAME, \"rows\": [TEXT or {{\"text\": …, \"pair\": …, \"task\": …}}, …]}}"),
+                    format!(
+                        "{e}; expected {{\"task\": NAME, \"rows\": [TEXT or {{\"text\": …, \"pair\": …, \"task\": …}}, …]}}"
+                    ),
                 );
             }
         };
@@ -267,7 +289,8 @@ impl Service<'_> {
                 Asking::Row(row) => (row.task, row.text, row.pair),
             };
             let task = task.or_else(|| default.clone());
-            let task = task.ok_or_else(|| format!("row {i} names no task; there are: {}", names.join(", ")))?;
+            let task = task
+                .ok_or_else(|| format!("row {i} names no task; there are: {}", names.join(", ")))?;
             Ok(Row { task, text, pair })
         });
         let rows: Vec<Row> = match rows.collect::<Result<_, String>>() {
@@ -308,7 +331,9 @@ impl Service<'_> {
                     .and_then(|found| Ok(serde_json::to_value(found)?))
                     .unwrap_or_else(|e| json!({ "error": format!("{e:#}") }))
             });
-            self.counters.rows.fetch_add(rows.len() as u64, Ordering::Relaxed);
+            self.counters
+                .rows
+                .fetch_add(rows.len() as u64, Ordering::Relaxed);
             self.counters.passes.fetch_add(1, Ordering::Relaxed);
             for job in taken {
                 let own = answers.by_ref().take(job.rows.len()).collect();
@@ -348,7 +373,11 @@ impl Counters {
     fn text(&self, library: &TaskLibrary) -> String {
         let mut text = String::new();
         let mut add = |name: &str, kind: &str, help: &str, samples: &[(String, f64)]| {
-            write!(text, "# HELP peftbench_{name} {help}\n# TYPE peftbench_{name} {kind}\n").ok();
+            write!(
+                text,
+                "# HELP peftbench_{name} {help}\n# TYPE peftbench_{name} {kind}\n"
+            )
+            .ok();
             for (labels, value) in samples {
                 writeln!(text, "peftbench_{name}{labels} {value}").ok();
             }
@@ -360,20 +389,55 @@ impl Counters {
             .map(|(class, n)| (format!("{{code=\"{class}\"}}"), of(n)))
             .collect();
         add("requests_total", "counter", "Requests answered.", &classes);
-        add("rows_total", "counter", "Rows predicted.", &plain(of(&self.rows)));
-        add("passes_total", "counter", "Times that rows went to the backbone together.", &plain(of(&self.passes)));
-        add("waiting", "gauge", "Requests to predict on their way.", &plain(of(&self.waiting)));
-        add("tasks", "gauge", "Tasks loaded.", &plain(library.names().len() as f64));
+        add(
+            "rows_total",
+            "counter",
+            "Rows predicted.",
+            &plain(of(&self.rows)),
+        );
+        add(
+            "passes_total",
+            "counter",
+            "Times that rows went to the backbone together.",
+            &plain(of(&self.passes)),
+        );
+        add(
+            "waiting",
+            "gauge",
+            "Requests to predict on their way.",
+            &plain(of(&self.waiting)),
+        );
+        add(
+            "tasks",
+            "gauge",
+            "Tasks loaded.",
+            &plain(library.names().len() as f64),
+        );
         let memory = measure::peak_memory().map(|bytes| (String::new(), bytes as f64));
-        add("peak_memory_bytes", "gauge", "Peak resident memory.", memory.as_slice());
+        add(
+            "peak_memory_bytes",
+            "gauge",
+            "Peak resident memory.",
+            memory.as_slice(),
+        );
         let name = "request_seconds";
         write!(text, "# HELP peftbench_{name} Time of a request to predict.\n# TYPE peftbench_{name} histogram\n").ok();
         for (bucket, end) in self.times.iter().zip(BUCKETS) {
-            writeln!(text, "peftbench_{name}_bucket{{le=\"{end}\"}} {}", of(bucket)).ok();
+            writeln!(
+                text,
+                "peftbench_{name}_bucket{{le=\"{end}\"}} {}",
+                of(bucket)
+            )
+            .ok();
         }
         let all = of(&self.times[BUCKETS.len()]);
         writeln!(text, "peftbench_{name}_bucket{{le=\"+Inf\"}} {all}").ok();
-        writeln!(text, "peftbench_{name}_sum {}", of(&self.microseconds) / 1e6).ok();
+        writeln!(
+            text,
+            "peftbench_{name}_sum {}",
+            of(&self.microseconds) / 1e6
+        )
+        .ok();
         writeln!(text, "peftbench_{name}_count {all}").ok();
         text
     }

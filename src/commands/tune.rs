@@ -215,7 +215,9 @@ pub fn tune(
     let comparisons: Vec<_> = report.about(&ids).collect();
     if verbosity == Verbosity::Json {
         let all: Vec<_> = comparisons.iter().map(|c| tables::json(c)).collect();
-        crate::output::event(serde_json::json!({ "event": "tuned", "tuning": tuning, "comparisons": all }))?;
+        crate::output::event(
+            serde_json::json!({ "event": "tuned", "tuning": tuning, "comparisons": all }),
+        )?;
     } else {
         say!("{}", tuning::markdown(&tuning))?;
         report::show(&comparisons, &files, verbosity)?;

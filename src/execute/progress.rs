@@ -162,7 +162,10 @@ impl RunProgress {
         let line = self.bars.insert_before(&self.total, ProgressBar::new(1));
         line.set_style(download_bar::style("{prefix} {bar:12} {wide_msg}"));
         line.enable_steady_tick(Duration::from_millis(200));
-        line.set_prefix(format!("{} seed {seed}", format::cut(&self.runs[run].label, 24)));
+        line.set_prefix(format!(
+            "{} seed {seed}",
+            format::cut(&self.runs[run].label, 24)
+        ));
         line.set_message("starting");
         let current = Current {
             line,
@@ -205,7 +208,7 @@ impl RunProgress {
                     ),
                 });
                 current.left = Some(left);
-                current.last = Some((*step, *steps, *loss));
+                current.last = Some((*step, *steps, f64::from(*loss)));
                 self.show_total();
                 self.beat();
             }
@@ -256,7 +259,9 @@ impl RunProgress {
         let on_the_way = self.current.iter().map(|(run, current)| {
             let name = format!("{} seed {}", self.runs[*run].label, current.seed);
             match current.last {
-                Some((step, steps, loss)) => format!("{name} at step {step}/{steps}, loss {loss:.3}"),
+                Some((step, steps, loss)) => {
+                    format!("{name} at step {step}/{steps}, loss {loss:.3}")
+                }
                 None => format!("{name} is starting"),
             }
         });

@@ -196,10 +196,7 @@ impl Page {
         for c in text.chars() {
             if let Some(outline) = font.outline(font.glyph_id(c)) {
                 let place = |p: Point| {
-                    self.at([
-                        left + f64::from(p.x) * scale,
-                        line - f64::from(p.y) * scale,
-                    ])
+                    self.at([left + f64::from(p.x) * scale, line - f64::from(p.y) * scale])
                 };
                 let curves: Vec<[[f32; 2]; 4]> = outline
                     .curves
@@ -229,9 +226,7 @@ fn cubic(curve: &OutlineCurve) -> [Point; 4] {
     };
     match *curve {
         OutlineCurve::Line(a, b) => [a, a, b, b],
-        OutlineCurve::Quad(a, c, b) => {
-            [a, between(a, c, 2.0 / 3.0), between(b, c, 2.0 / 3.0), b]
-        }
+        OutlineCurve::Quad(a, c, b) => [a, between(a, c, 2.0 / 3.0), between(b, c, 2.0 / 3.0), b],
         OutlineCurve::Cubic(a, c, d, b) => [a, c, d, b],
     }
 }
