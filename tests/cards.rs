@@ -3,7 +3,6 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::Read,
     path::Path,
     process::Command,
     sync::{Arc, Mutex},
