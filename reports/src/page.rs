@@ -148,7 +148,12 @@ struct Column {
     title: String,
     /// Whether it is a number.
     number: bool,
+    /// Whether it is shown only where all columns are asked for.
+    further: bool,
 }
+
+/// Columns of a larger rank are shown on the page only where all are asked for: the others fit a screen of 1280 pixels.
+const FEW: u8 = 7;
 
 #[derive(Serialize)]
 struct RowView<'a> {
@@ -332,6 +337,7 @@ fn section(comparison: &Comparison, id: String) -> Result<Section<'_>> {
         .map(|&c| Column {
             title: table.columns[c].long.clone(),
             number: table.columns[c].number,
+            further: table.columns[c].rank.is_some_and(|rank| rank > FEW),
         })
         .collect();
     let runs = || rows.iter().flat_map(|r| &r.runs);

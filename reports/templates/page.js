@@ -60,6 +60,10 @@ for (const table of all("table.sortable")) {
 
 // Filters of the result table.
 for (const section of all(".results")) {
+  const columns = one(".columns", section);
+  const show = () => section.classList.toggle("few", !columns.checked);
+  columns.addEventListener("change", show);
+  show();
   const text = one(".filter", section), standing = one(".standing", section), count = one(".count", section);
   const rows = all("tbody tr", section);
   const apply = () => {

@@ -215,6 +215,12 @@ def contrast(page):
     assert not low, low[:10]
 
 
+def no_column_is_cut(page):
+    for table in page.locator(".results .scroll").all():
+        room, needed = table.evaluate("t => [t.clientWidth, t.scrollWidth]")
+        assert needed <= room + 1, f"the results need {needed} pixels and have {room}"
+
+
 def main():
     reports = Path(sys.argv[1]).resolve()
     shots = Path(sys.argv[2]) if len(sys.argv) > 2 else None
@@ -235,6 +241,8 @@ def main():
                 for scheme in ["light", "dark"]:
                     opened = Page(browser, path, width, scheme)
                     no_sideways_scroll(opened.page, width)
+                    if width == 1440:
+                        no_column_is_cut(opened.page)
                     contrast(opened.page)
                     if opened.page.locator(".chart").count():
                         no_names_overlap(opened.page)
