@@ -10,7 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Confusion, confusion::ratio, yaml::nearest};
+use crate::{Confusion, confusion::ratio, nearest::nearest};
 
 /// How a data set is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
