@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn a_name_that_is_not_near_is_not_proposed() {
         let known = ["accuracy", "macro_f1", "matthews"];
-        let near = |name| nearest(name, known.into_iter());
+        let near = |name| nearest(name, known);
         assert_eq!(near("acuracy"), Some("accuracy"));
         assert_eq!(near("macro-F1"), Some("macro_f1"));
         assert_eq!(near("mathews"), Some("matthews"));

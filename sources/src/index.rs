@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::address::{Address, percent_decoded, percent_encoded, without_secrets};
 use crate::fetch::Fetcher;
 use crate::http::{Client, Page, Ways, is_hex, shown};
+use crate::pip_index::Index;
 use crate::spec::{Package, PackageKind};
 use crate::{Error, Result};
 
