@@ -88,7 +88,7 @@ pub struct Backbone {
 }
 
 impl Backbone {
-    /// Loads frozen weights from a safetensors file, or from several with an index, with or without the family's prefix
+    /// Loads frozen weights from a GGUF, a safetensors file, or several with an index, with or without the family's prefix
     /// (`bert.`, `model.` …), and with `weight`/`bias` or `gamma`/`beta` as the names of layer norms.
     ///
     /// # Errors

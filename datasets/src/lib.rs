@@ -37,6 +37,7 @@ mod split;
 mod text;
 mod tokenise;
 mod tokenizer_files;
+mod words;
 mod yaml;
 
 pub use augment::Augmentation;
@@ -54,6 +55,7 @@ pub use split::{Split, subset};
 pub use text::{check_regular, open_regular};
 pub use tokenise::{Encoded, TextTokenizer};
 pub use tokenizer_files::tokenizer_file;
+pub use words::Words;
 pub use yaml::{from_yaml, nearest, plain as plain_yaml_error};
 
 /// Lower-case hexadecimal digits.

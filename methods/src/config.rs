@@ -62,6 +62,24 @@ impl Resolved {
         count.map_err(|what| bad(self.entry, what))
     }
 
+    /// The same with the keys that the backbone's family decides: what a record says then is what is trained.
+    #[must_use]
+    pub fn over(&self, backbone: &backbone::Config) -> Self {
+        let mut resolved = self.clone();
+        for (key, value) in self.structure.of_family(backbone) {
+            let open = resolved.config.get(&key).is_none_or(Value::is_null);
+            if open {
+                resolved.config.insert(key, value);
+            }
+        }
+        resolved
+    }
+
+    /// The keys that the backbone's family decides.
+    pub(crate) fn of_family(&self, backbone: &backbone::Config) -> Map<String, Value> {
+        self.structure.of_family(backbone)
+    }
+
     /// Checks the configuration against the sizes of a backbone, without building anything.
     ///
     /// # Errors

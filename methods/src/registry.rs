@@ -29,6 +29,7 @@ pub const ALL: &[Entry] = &[
     majority::ENTRY.kind("floor", 0),
     random_features::ENTRY.kind("floor", 1),
     head_only::ENTRY.kind("head", 0),
+    head_only::ZERO_SHOT.kind("floor", 2),
     full::ENTRY.kind("whole", 0),
 ];
 

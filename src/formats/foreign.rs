@@ -137,6 +137,7 @@ impl Foreign<'_> {
                     .min(positions.saturating_sub(self.virtual_tokens)),
                 // The Python libraries leave texts as they are.
                 strip: self.texts.strip.unwrap_or(false),
+                words: None,
                 metrics: BTreeMap::new(),
             },
             tensors,

@@ -199,6 +199,9 @@ pub(super) fn base(loaded: &LoadedBackbone) -> Base {
 
 /// Names of classes in the order of their numbers, from the `id2label` of a transformers configuration.
 pub(super) fn id2label(path: &Path) -> Result<Option<Vec<String>>> {
+    if backbone::is_gguf(path) {
+        return Ok(None);
+    }
     let at = || path.display().to_string();
     let text = fs::read(path).with_context(at)?;
     let config: Map<String, Value> = serde_json::from_slice(&text).with_context(at)?;
@@ -220,6 +223,9 @@ pub(super) fn id2label(path: &Path) -> Result<Option<Vec<String>>> {
 /// A tensor of the checkpoint that a backbone was loaded from, which need not be one of the backbone's own.
 pub(super) fn checkpoint_tensor(loaded: &LoadedBackbone, name: &str) -> Result<Option<Tensor>> {
     let [.., weights] = &loaded.files;
+    if backbone::is_gguf(weights) {
+        return Ok(None);
+    }
     let file = TensorFile::open(weights)?;
     let short = split_prefix(name).map(|(_, rest)| rest);
     match [Some(name), short]

@@ -97,6 +97,7 @@ fn flexible_layers(head: HeadKind) -> &'static [(&'static str, usize)] {
     match head {
         HeadKind::Linear => &[("head.output", 1)],
         HeadKind::DenseTanh | HeadKind::DenseRelu => &[("head.dense", 1), ("head.output", 4)],
+        HeadKind::DenseNorm | HeadKind::Score | HeadKind::Words => &[],
     }
 }
 
@@ -119,6 +120,12 @@ pub(super) fn write_head(export: &Export<'_>, common: Value, out: &Path) -> Resu
     let task = export.task;
     let (pooling, head) = (export.loaded.backbone.pooling(), task.config.head);
     let (_, head_tensors) = export.tensors()?;
+    ensure!(
+        !flexible_layers(head).is_empty(),
+        "AdapterHub's classification heads cannot hold the head '{}'; train with --set backbone.head=linear, dense_tanh or \
+         dense_relu",
+        head.name()
+    );
     let mut tensors = Tensors::new();
     for (ours, theirs) in flexible_layers(head) {
         for part in ["weight", "bias"] {
