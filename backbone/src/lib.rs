@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod cache;
 mod config;
 mod description;
 mod error;
@@ -23,6 +24,7 @@ mod site;
 mod weights;
 
 pub use batch::{Batch, Input};
+pub use cache::Cache;
 pub use config::{Architecture, Config};
 pub use description::{Description, FeedForward, NormKind, Rotary, RotaryScaling};
 pub use error::{Error, Result};
