@@ -42,7 +42,7 @@ pub(super) fn read_head(folder: &Path, loaded: Option<&LoadedBackbone>) -> Resul
     let mut left = read_tensors(folder, HEAD, "pytorch_model_head.bin")?.tensors;
     let Some(flexible) = flexible else {
         // The head of a transformers class. Its pooler is frozen.
-        let (pooling, head) = layout::reading(architecture, false);
+        let (pooling, head) = layout::reading(architecture, loaded, false);
         let layers = layout::head_layers(architecture, pooling, head).context("no such head")?;
         let tensors = layout::take_head(&mut left, layers, &Tensors::new(), loaded)?;
         return finish_head(left, (pooling, head, tensors, outer));

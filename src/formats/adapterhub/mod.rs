@@ -99,6 +99,7 @@ pub(super) fn read(
         head,
         head_tensors,
         labels,
+        words: None,
         texts,
         virtual_tokens: 0,
         loaded,
