@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod command_line;
+mod decoders;
 mod flops;
 mod formats;
 mod fuzz;
