@@ -3,6 +3,7 @@
 
 mod command_line;
 mod decoders;
+mod family_parity;
 mod flops;
 mod formats;
 mod fuzz;
