@@ -477,8 +477,23 @@ fn smollm2_reads_texts_as_transformers_does_and_not_by_the_other_layout() {
 
     let words = ids(&expected["word_ids"]);
     let rows = kernels::select_rows(table, &words).unwrap();
+    let asked = datasets::Words {
+        template: expected["template"].as_str().unwrap().to_owned(),
+        words: serde_json::from_value(expected["words"].clone()).unwrap(),
+    };
+    assert_eq!(asked.ids(&tokenizer).unwrap(), words);
     for review in expected["reviews"].as_array().unwrap() {
         let own = ids(&review["ids"]);
+        let example = datasets::Example {
+            text: review["text"].as_str().unwrap().to_owned(),
+            pair: None,
+            label: None,
+        };
+        let encoded = tokenizer
+            .with_words(&asked)
+            .encode(&[example], 128)
+            .unwrap();
+        assert_eq!(encoded.ids, own);
         let pooled = backbone
             .pooled(&batch(&own), &NoHooks, Phase::Eval)
             .unwrap();
