@@ -196,7 +196,7 @@ fn the_configuration_is_that_of_transformers() {
     let gguf = Gguf::open(&path).unwrap();
     assert_eq!(gguf.config().unwrap()["model_type"], "qwen2");
     // (It has no biases, which a Qwen2 needs.)
-    let message = load(&path).unwrap_err().to_string();
+    let message = load(&path).err().unwrap().to_string();
     assert!(message.contains("q_proj.bias"), "{message}");
     assert!(said.len() > 2);
 }
@@ -236,13 +236,13 @@ fn what_is_not_read_is_refused_by_name() {
         ),
     ] {
         let (_folder, path) = written(&other);
-        let message = load(&path).unwrap_err().to_string();
+        let message = load(&path).err().unwrap().to_string();
         assert!(message.contains(says), "{message}");
         assert!(message.contains("model.gguf"), "{message}");
     }
     let (bytes, _) = file(GgmlDType::Q4_0, "mamba");
     let (_folder, path) = written(&bytes);
-    let message = load(&path).unwrap_err().to_string();
+    let message = load(&path).err().unwrap().to_string();
     assert!(
         message.contains("'mamba'") && message.contains("llama, qwen2, qwen3"),
         "{message}"
@@ -258,7 +258,7 @@ fn a_file_that_is_cut_short_is_refused_wherever_it_is_cut() {
         .chain([bytes.len() - 1]);
     for length in lengths {
         let (_folder, path) = written(&bytes[..length]);
-        let message = load(&path).unwrap_err().to_string();
+        let message = load(&path).err().unwrap().to_string();
         assert!(message.contains("model.gguf"), "{length}: {message}");
     }
 }
@@ -281,7 +281,7 @@ fn a_header_that_lies_is_refused_or_harmless() {
             let mut other = bytes.clone();
             other[at..at + 8].copy_from_slice(&lie.to_le_bytes());
             let (_folder, path) = written(&other);
-            let message = load(&path).unwrap_err().to_string();
+            let message = load(&path).err().unwrap().to_string();
             assert!(
                 message.contains("bytes but") || message.contains(says),
                 "{message}"
