@@ -227,7 +227,7 @@ fn logits_loss_gradients_and_ten_steps_equal_those_of_peft_and_adapters() {
         let vectors: Vec<String> = serde_json::from_value(case.meta["vectors"].clone()).unwrap();
         for (name, var) in case.vars() {
             let decay = if vectors.contains(&name) { 0.0 } else { 0.01 };
-            optimiser.add_one(name, &var, number("lr"), decay);
+            optimiser.add_one(&name, &var, number("lr"), decay);
         }
         let mut losses = Vec::new();
         for step in 0..10u32 {
