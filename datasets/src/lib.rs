@@ -38,6 +38,7 @@ mod split;
 mod text;
 mod tokenise;
 mod tokenizer_files;
+mod words;
 mod yaml;
 
 pub use augment::Augmentation;
@@ -55,6 +56,7 @@ pub use split::{Split, subset};
 pub use text::{check_regular, open_regular};
 pub use tokenise::{Encoded, TextTokenizer};
 pub use tokenizer_files::tokenizer_file;
+pub use words::Words;
 pub use yaml::{from_yaml, plain as plain_yaml_error};
 
 /// Lower-case hexadecimal digits.
