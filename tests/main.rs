@@ -3,7 +3,9 @@
 
 mod cards;
 mod command_line;
+mod decoders;
 mod doors;
+mod family_parity;
 mod flops;
 mod formats;
 mod fuzz;

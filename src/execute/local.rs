@@ -131,7 +131,7 @@ pub fn plan(
     plan_all(plans, verbosity).into_iter().collect()
 }
 
-/// Checks every plan before the first run starts, and says of each data set what was done to it, unless it shall be quiet.
+/// Checks every plan before the first run starts, leaves out optional methods that cannot be used over their backbone, and says of each data set what was done to it, unless it shall be quiet.
 pub fn plan_all(
     plans: impl Iterator<Item = RunPlan>,
     verbosity: Verbosity,
@@ -141,39 +141,53 @@ pub fn plan_all(
         Verbosity::Normal | Verbosity::Json => Prepared::load,
     };
     // Runs over the same data and backbone share what is in memory, or why it is not.
+    let mut left_out = BTreeSet::new();
     let mut prepared: BTreeMap<String, Result<Prepared, String>> = BTreeMap::new();
     plans
-        .map(|mut plan| {
+        .filter_map(|mut plan| {
             let key = format!(
                 "{:?} {} {:?}",
                 plan.data, plan.backbone, plan.backbone_overrides
             );
             let shared = prepared
                 .entry(key)
-                .or_insert_with(|| load(&plan).map_err(|e| format!("{e:#}")))
-                .as_ref()
-                .map_err(|e| anyhow!("{e}"))?;
+                .or_insert_with(|| load(&plan).map_err(|e| format!("{e:#}")));
+            let shared = match shared {
+                Ok(shared) => shared,
+                Err(e) => return Some(Err(anyhow!("{e}"))),
+            };
+            if plan.trial.optional
+                && let Err(e) = shared.method(&plan.trial)
+            {
+                if verbosity != Verbosity::Quiet && left_out.insert(plan.trial.method.clone()) {
+                    eprintln!("note: {} is left out: {e:#}", plan.trial.method);
+                }
+                return None;
+            }
             if let Some(asked_for) = &shared.data.stand_in_for {
                 plan.data.stand_in_for = Some(asked_for.clone());
                 plan.data.name = shared.data.dataset.name.clone();
             }
-            let (asked, resolved, recipe) = shared.asked(&plan)?;
-            let encoded = shared.encoded(&recipe, plan.seed, 0)?;
-            let backbone = &shared.backbone.backbone;
-            Ok(Planned {
-                operations: estimate::operations(
-                    backbone.config(),
-                    &resolved,
-                    resolved.parameters(backbone)?,
-                    &recipe,
-                    &encoded.train,
-                    &encoded.validation,
-                ),
-                id: id_of(&asked)?,
-                label: method_label(resolved.entry.name, &resolved.variant),
-                plan,
-                asked,
-            })
+            plan.trial.optional = false;
+            let planned = shared.asked(&plan).and_then(|(asked, resolved, recipe)| {
+                let encoded = shared.encoded(&recipe, plan.seed, 0)?;
+                let backbone = &shared.backbone.backbone;
+                Ok(Planned {
+                    operations: estimate::operations(
+                        backbone.config(),
+                        &resolved,
+                        resolved.parameters(backbone)?,
+                        &recipe,
+                        &encoded.train,
+                        &encoded.validation,
+                    ),
+                    id: id_of(&asked)?,
+                    label: method_label(resolved.entry.name, &resolved.variant),
+                    plan,
+                    asked,
+                })
+            });
+            Some(planned)
         })
         .collect()
 }
@@ -590,6 +604,7 @@ mod tests {
                 method: "lora".into(),
                 overrides: BTreeMap::new(),
                 tuned: None,
+                optional: false,
             },
             recipe: BTreeMap::new(),
             budget: "quick".into(),
