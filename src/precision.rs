@@ -50,10 +50,7 @@ mod tests {
         let (precision, reason) = choose([170.0, 2300.0], "AMX");
         assert_eq!(precision, Precision::Bf16);
         assert!(reason.contains("2300") && reason.contains("170") && reason.contains("AMX"));
-        assert_eq!(
-            choose([170.0, 170.0], "f32 instructions").0,
-            Precision::F32
-        );
+        assert_eq!(choose([170.0, 170.0], "f32 instructions").0, Precision::F32);
     }
 
     #[test]

@@ -100,7 +100,11 @@ pub fn main(arguments: &[&str]) -> Result<()> {
         write!(table, " PyTorch, {mode} |")?;
     }
     writeln!(table, " our best / their best |")?;
-    writeln!(table, "|---|---|{}", "---:|".repeat(settings.len() + MODES.len() + 1))?;
+    writeln!(
+        table,
+        "|---|---|{}",
+        "---:|".repeat(settings.len() + MODES.len() + 1)
+    )?;
     for (ours, theirs) in METHODS {
         if !names.is_empty() && !names.contains(&ours) {
             continue;
@@ -137,7 +141,9 @@ fn rows(table: &mut String, name: &str, own: &[Vec<Figures>], peer: &[Vec<Figure
         ("latency of one sentence, p50 ms", false, |f| f.latency_ms),
         ("the same, merged", false, |f| f.merged_ms),
         ("peak resident memory, MB", false, |f| f.peak_mb),
-        ("process start to first step, s", false, |f| f.seconds_to_first_step),
+        ("process start to first step, s", false, |f| {
+            f.seconds_to_first_step
+        }),
     ];
     let medians = |sides: &[Vec<Figures>], f: Figure| -> Vec<f64> {
         let of = |figures: &Vec<Figures>| median(&figures.iter().map(f).collect::<Vec<_>>());
@@ -242,13 +248,7 @@ fn peer_model(setting: &Prepared, out: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
-fn run_peer(
-    python: &Path,
-    method: &str,
-    mode: &str,
-    model: &Path,
-    work: &Path,
-) -> Result<Figures> {
+fn run_peer(python: &Path, method: &str, mode: &str, model: &Path, work: &Path) -> Result<Figures> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peer/peer.py");
     let output = done(
         Command::new(python)
@@ -267,12 +267,7 @@ fn run_peer(
 }
 
 /// The command itself, as a user runs it.
-fn run_own(
-    method: &str,
-    precision: Precision,
-    setting: &Prepared,
-    out: &Path,
-) -> Result<Figures> {
+fn run_own(method: &str, precision: Precision, setting: &Prepared, out: &Path) -> Result<Figures> {
     let folder = tempfile::tempdir_in(out)?;
     let precision = format!("backbone.precision={}", precision.name());
     let steps = format!("recipe.steps={}", WARM_UP + STEPS);
