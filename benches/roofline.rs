@@ -47,6 +47,7 @@ pub fn setting(precision: Precision) -> Result<Prepared> {
             method: "head_only".into(),
             overrides: BTreeMap::new(),
             tuned: None,
+            optional: false,
         },
         recipe: BTreeMap::new(),
         budget: "standard".into(),
