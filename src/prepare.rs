@@ -216,6 +216,7 @@ impl Files {
                 weights: file.to_owned(),
                 config,
                 pooling,
+                precision: Precision::F32,
                 head,
                 place: format!("file {choice}"),
             }
