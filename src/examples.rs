@@ -313,4 +313,31 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn help_fits_80_columns_breaks_at_words_and_is_short_where_it_is_asked_to_be() {
+        for subcommand in command().get_subcommands() {
+            let mut one = subcommand.clone().term_width(80);
+            let long = one.render_long_help().to_string();
+            let short = one.render_help().to_string();
+            for line in long.lines().chain(short.lines()) {
+                assert!(
+                    line.chars().count() <= 80,
+                    "{}: {line}",
+                    subcommand.get_name()
+                );
+            }
+            // What breaks inside a word leaves a piece that is in no text of ours.
+            let about = subcommand.get_about().unwrap().to_string();
+            let words: Vec<&str> = about.split_whitespace().collect();
+            let flat = long.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(flat.contains(&words.join(" ")), "{flat}");
+            assert!(
+                short.lines().count() <= 64,
+                "{} has {} lines",
+                subcommand.get_name(),
+                short.lines().count()
+            );
+        }
+    }
 }
