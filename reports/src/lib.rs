@@ -10,6 +10,8 @@ pub mod error;
 pub mod figures;
 pub mod format;
 pub mod frame;
+pub mod going_on;
+pub mod judging;
 pub mod latency;
 pub mod measurement;
 pub mod needs;
@@ -30,6 +32,7 @@ mod sample;
 
 pub use comparison::Comparison;
 pub use error::{Error, Result};
+pub use judging::Judging;
 pub use statistics::Margin;
 
 use std::path::{Path, PathBuf};
@@ -48,13 +51,13 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// What lies below a comparison's folder, or below a folder of comparisons.
+    /// What lies below a comparison's folder, or below a folder of comparisons. A margin that is asked for goes over the declared ones.
     ///
     /// # Errors
     /// If a manifest or a folder cannot be read.
-    pub fn read(folder: &Path) -> Result<Self> {
+    pub fn read(folder: &Path, margin: Option<Margin>) -> Result<Self> {
         Ok(Self {
-            studies: studies::read_all(folder)?,
+            studies: studies::read_all(folder, margin)?,
             tunings: tuning::read_all(folder)?,
             measurements: measurement::read_all(folder)?,
         })
@@ -79,8 +82,8 @@ impl Report {
     ///
     /// # Errors
     /// If the claims' YAML is not valid; not expected.
-    pub fn new(records: Vec<RunRecord>, findings: Findings, margin: Margin) -> Result<Self> {
-        let comparisons = Comparison::with_margin(&records, margin);
+    pub fn new(records: Vec<RunRecord>, findings: Findings, judging: &Judging) -> Result<Self> {
+        let comparisons = Comparison::judged(&records, judging);
         Ok(Self {
             claims: claims::judge_all(&comparisons, &findings.studies)?,
             comparisons,

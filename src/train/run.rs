@@ -279,10 +279,10 @@ impl Run<'_> {
             stop,
         };
         let model = learner.over(self.backbone());
-        if learner.method.reads_text() {
-            training.run(model, tell)
-        } else {
-            training.without_text(model)
+        match learner.method.solves() {
+            Some(c) => training.solved(model, c, tell),
+            None if learner.method.reads_text() => training.run(model, tell),
+            None => training.without_text(model),
         }
     }
 

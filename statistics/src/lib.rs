@@ -53,7 +53,7 @@ mod sitting;
 pub mod study;
 mod verdict;
 
-pub use best::{Recommendation, non_inferior, p_near_best, recommend};
+pub use best::{Recommendation, p_near_best, recommend};
 pub use calibration::{CALIBRATION_BINS, Calibration, predicted};
 pub use combined::{Combined, Estimate, probability_of_improvement};
 pub use components::Components;
