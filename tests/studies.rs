@@ -290,7 +290,9 @@ fn tuning_gives_every_method_the_same_compute_off_the_validation_split_and_marks
         let beyond = drawn.iter().filter(|t| t["beyond_edge"] == true).count();
         assert_eq!(drawn.len() - beyond, 3, "{method}");
         assert!(beyond == 0 || beyond == 3, "{method}");
-        let whole = drawn.iter().filter(|t| t["runs"].as_array().unwrap().len() == 2);
+        let whole = drawn
+            .iter()
+            .filter(|t| t["runs"].as_array().unwrap().len() == 2);
         assert_eq!(whole.count(), 1, "{method}");
     }
     for trial in &trials {
@@ -316,7 +318,10 @@ fn tuning_gives_every_method_the_same_compute_off_the_validation_split_and_marks
     }
     // All of it is there: nothing is trained again.
     let again = said(&place, &arguments);
-    assert!(!again.contains("1/8") && again.contains("had a record already"), "{again}");
+    assert!(
+        !again.contains("1/8") && again.contains("had a record already"),
+        "{again}"
+    );
     refused(
         &place,
         &tiny("tune", &data, &["--trials", "0"]),
@@ -369,11 +374,17 @@ fn a_comparison_goes_on_until_it_is_decided_and_keeps_its_error_rate_over_all_lo
     let place = Place::new();
     let data = letters(&place, 240);
     let methods = ["--methods", "lora,head_only,majority"];
-    let going_on = ["--until-decided", "--max-seeds", "5", "--margin", "40%", "--json"];
+    let going_on = [
+        "--until-decided",
+        "--max-seeds",
+        "5",
+        "--margin",
+        "40%",
+        "--json",
+    ];
     let arguments = tiny("compare", &data, &[&methods[..], &going_on].concat());
-    let last = |printed: &str| -> Value {
-        serde_json::from_str(printed.lines().last().unwrap()).unwrap()
-    };
+    let last =
+        |printed: &str| -> Value { serde_json::from_str(printed.lines().last().unwrap()).unwrap() };
     let first = last(&ok(&place, &arguments));
     assert_eq!(first["comparisons"][0]["margin"], 0.4);
     assert_eq!(first["comparisons"][0]["looks"], serde_json::json!([3, 5]));
@@ -401,22 +412,40 @@ fn a_comparison_goes_on_until_it_is_decided_and_keeps_its_error_rate_over_all_lo
     let planned = tiny(
         "compare",
         &data,
-        &[&methods[..], &["--until-decided", "--max-seeds", "5", "--plan-only", "plan"]].concat(),
+        &[
+            &methods[..],
+            &["--until-decided", "--max-seeds", "5", "--plan-only", "plan"],
+        ]
+        .concat(),
     );
     assert!(said(&place, &planned).contains("nothing to make"));
     // The report knows the margin and the looks, and another margin is said to come late.
     let json: Value =
         serde_json::from_str(&place.ok(&["report", "--records", "out", "--json"])).unwrap();
-    assert_eq!((&json[0]["margin"], &json[0]["looks"][1]), (&0.4.into(), &5.into()));
-    let late = tiny("compare", &data, &[&methods[..], &["--seeds", "3", "--margin", "1%"]].concat());
+    assert_eq!(
+        (&json[0]["margin"], &json[0]["looks"][1]),
+        (&0.4.into(), &5.into())
+    );
+    let late = tiny(
+        "compare",
+        &data,
+        &[&methods[..], &["--seeds", "3", "--margin", "1%"]].concat(),
+    );
     assert!(said(&place, &late).contains("proves nothing"));
     for (more, says) in [
         (&["--until-decided", "--seeds", "4"][..], "--seeds"),
         (&["--max-seeds", "5"], "--until-decided"),
-        (&["--until-decided", "--pairs", "lora:full"], "'full' is not compared"),
+        (
+            &["--until-decided", "--pairs", "lora:full"],
+            "'full' is not compared",
+        ),
         (&["--margin", "0"], "margin"),
     ] {
-        refused(&place, &tiny("compare", &data, &[&methods[..], more].concat()), &[says]);
+        refused(
+            &place,
+            &tiny("compare", &data, &[&methods[..], more].concat()),
+            &[says],
+        );
     }
 }
 
@@ -425,12 +454,19 @@ fn looking_again_with_more_seeds_is_said_and_spends_the_error_rate_over_all_look
     let place = Place::new();
     let data = letters(&place, 240);
     let with = |seeds: &str| {
-        tiny("compare", &data, &["--methods", "head_only,majority", "--seeds", seeds])
+        tiny(
+            "compare",
+            &data,
+            &["--methods", "head_only,majority", "--seeds", seeds],
+        )
     };
     let first = said(&place, &with("3"));
     assert!(!first.contains("fixed beforehand"), "{first}");
     let second = said(&place, &with("5"));
-    assert!(second.contains("fixed beforehand") && second.contains("with 3 seeds before"), "{second}");
+    assert!(
+        second.contains("fixed beforehand") && second.contains("with 3 seeds before"),
+        "{second}"
+    );
     let report = place.ok(&["report", "--records", "out"]);
     assert!(report.contains("Looked at with 3 and 5 seeds"), "{report}");
 }

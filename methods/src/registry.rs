@@ -9,8 +9,8 @@ use crate::{
     config::{self, Range, Resolved},
     dora,
     entry::{Entry, find},
-    full, head_only, ia3, layer_norm, linear_probe, lora, majority, p_tuning, prefix_tuning, prompt_tuning,
-    random_features,
+    full, head_only, ia3, layer_norm, linear_probe, lora, majority, p_tuning, prefix_tuning,
+    prompt_tuning, random_features,
 };
 
 /// All methods, in the order in which reports list equals.

@@ -155,7 +155,9 @@ fn bytes_of(path: &Path) -> std::io::Result<Vec<u8>> {
         .take(limit)
         .read_to_end(&mut whole)?;
     if whole.len() as u64 == limit {
-        return Err(std::io::Error::other("decompressed, it is larger than 256 MiB"));
+        return Err(std::io::Error::other(
+            "decompressed, it is larger than 256 MiB",
+        ));
     }
     Ok(whole)
 }

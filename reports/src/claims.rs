@@ -31,8 +31,7 @@ use statistics::{
 use statrs::distribution::{ContinuousCDF, FisherSnedecor, StudentsT};
 
 use crate::{
-    Comparison, Error, Result, format,
-    latency,
+    Comparison, Error, Result, format, latency,
     row::{Row, curve_scores},
     studies::{Point, Series, Study, scored},
     table::markdown_text,
@@ -590,7 +589,8 @@ impl Judge<'_> {
                         let (a, b) = (point(s, a)?, point(s, b)?);
                         a.scores.as_ref()?.minus(b.scores.as_ref()?)
                     };
-                    let (first, second) = (difference(of, minus)?, difference(beside, beside_minus)?);
+                    let (first, second) =
+                        (difference(of, minus)?, difference(beside, beside_minus)?);
                     let d = first.minus(&second)?;
                     let mut found = Measured::of_study(
                         s,
@@ -599,7 +599,8 @@ impl Judge<'_> {
                         d.mean(),
                         spread_of(Evidence::of(&d)),
                     );
-                    let other = Measured::of_study(s, [beside, beside_minus], "−", 0.0, Spread::Exact);
+                    let other =
+                        Measured::of_study(s, [beside, beside_minus], "−", 0.0, Spread::Exact);
                     found.what = format!("({}) − ({})", found.what, other.what);
                     found.records.extend(other.records);
                     Some(found)
@@ -612,7 +613,8 @@ impl Judge<'_> {
                     let found = records.first()?.outcome.as_ref()?.parameters;
                     let share = found.method as f64 / found.backbone.max(1) as f64;
                     let mut found = Measured::of_study(s, [of, of], "/", share, Spread::Exact);
-                    found.what = format!("trained parameters, {} at {} / backbone", of.series, of.at);
+                    found.what =
+                        format!("trained parameters, {} at {} / backbone", of.series, of.at);
                     found.show = |_, x| format::share(x);
                     Some(found)
                 };
@@ -759,7 +761,8 @@ fn best_of_halves(points: &[Scores]) -> Option<Scores> {
     let first = points.first()?;
     let half = |scores: &Scores, odd: usize| -> f64 {
         let rows = scores.rows();
-        rows.map(|r| r.iter().skip(odd).step_by(2).sum::<f64>()).sum::<f64>()
+        rows.map(|r| r.iter().skip(odd).step_by(2).sum::<f64>())
+            .sum::<f64>()
             / scores.seeds().count() as f64
     };
     let best = |odd: usize| {

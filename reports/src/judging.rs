@@ -133,7 +133,8 @@ pub fn look(
         None => vec![seeds],
     };
     let before = now.looks.clone();
-    now.looks.extend(next.into_iter().filter(|&s| s >= FEWEST_SEEDS));
+    now.looks
+        .extend(next.into_iter().filter(|&s| s >= FEWEST_SEEDS));
     now.looks.sort_unstable();
     now.looks.dedup();
     if planned.is_none() && !before.is_empty() && before != now.looks {
@@ -144,7 +145,9 @@ pub fn look(
             shown.join(", ")
         ));
     }
-    if known.as_ref() != Some(&now) && (comparison.is_tested() || planned.is_some() || margin.is_some()) {
+    if known.as_ref() != Some(&now)
+        && (comparison.is_tested() || planned.is_some() || margin.is_some())
+    {
         all.insert(key, now);
         write_json(folder, FILE, &all)?;
     }

@@ -149,7 +149,11 @@ pub fn scores(records: &[&RunRecord]) -> Option<Scores> {
 /// The same of the mean over the evaluations on the way; `None` too where a run does not keep the predictions of all of them.
 pub fn curve_scores(records: &[&RunRecord]) -> Option<Scores> {
     let evaluations = |r: &RunRecord| r.outcome.as_ref().map_or(0, |o| o.evaluations.len());
-    let all = records.iter().map(|r| evaluations(r)).max().filter(|n| *n > 0)?;
+    let all = records
+        .iter()
+        .map(|r| evaluations(r))
+        .max()
+        .filter(|n| *n > 0)?;
     let each = (0..all).map(|k| Some((scores_at(records, k)?, 1.0 / all as f64)));
     Scores::weighted(&each.collect::<Option<Vec<_>>>()?)
 }

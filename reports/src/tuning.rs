@@ -274,7 +274,12 @@ impl Tuning {
                 asked.dataset.name
             ));
         }
-        let tried = || searches.iter().flat_map(|s| &s.trials).flat_map(|t| &t.results);
+        let tried = || {
+            searches
+                .iter()
+                .flat_map(|s| &s.trials)
+                .flat_map(|t| &t.results)
+        };
         let bad = tried().filter(|r| r.metric.is_none()).count();
         if bad > 0 {
             notes.push(format!(
@@ -338,7 +343,10 @@ fn search(
         })
         .collect();
     let results = || trials.iter().flat_map(|t| &t.results);
-    let most = results().filter(|r| r.metric.is_some()).map(|r| r.steps).max();
+    let most = results()
+        .filter(|r| r.metric.is_some())
+        .map(|r| r.steps)
+        .max();
     let first: Vec<&Tried> = trials
         .iter()
         .filter(|t| !t.beyond_edge)
@@ -481,7 +489,11 @@ fn table(tuning: &Tuning) -> Table {
             .chain([
                 Cell::of(last.and_then(|r| r.metric), || {
                     last.map_or_else(String::new, |r| {
-                        format::metric_spread(metric, r.metric.unwrap_or_default(), r.standard_error)
+                        format::metric_spread(
+                            metric,
+                            r.metric.unwrap_or_default(),
+                            r.standard_error,
+                        )
                     })
                 }),
                 Cell::of(Some(search.steps), || format::count(search.steps)),
@@ -683,7 +695,11 @@ mod tests {
             let (manifest, records) = searched([1e-4, 1e-1], trials);
             Tuning::new(&manifest, &records).unwrap().notes[0].clone()
         };
-        let first = note(&[(0.09, &[80, 85], false), (0.01, &[70], false), (0.001, &[60], false)]);
+        let first = note(&[
+            (0.09, &[80, 85], false),
+            (0.01, &[70], false),
+            (0.001, &[60], false),
+        ]);
         assert!(first.contains("lies at the upper edge"), "{first}");
         let tried = note(&[
             (0.09, &[80, 85], false),
@@ -698,6 +714,9 @@ mod tests {
             (0.001, &[60], false),
             (0.2, &[90], true),
         ]);
-        assert!(further.contains("a better one may lie further"), "{further}");
+        assert!(
+            further.contains("a better one may lie further"),
+            "{further}"
+        );
     }
 }

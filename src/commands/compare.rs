@@ -110,8 +110,7 @@ pub fn compare(asked: &Asked, how: How) -> Result<ExitCode> {
         }
         Seeds::UntilDecided(goal) => {
             folders::check_writable(&folders::records_folder(&base.out))?;
-            let mut going_on =
-                GoingOn::new(&base, &trials, goal.clone(), asked.margin, verbosity)?;
+            let mut going_on = GoingOn::new(&base, &trials, goal.clone(), asked.margin, verbosity)?;
             let signals = Signals::handle()?;
             let ended = going_on.run(how, &signals)?;
             if let Some(code) = ended.say_end(going_on.seeds.iter().sum(), verbosity) {
@@ -203,7 +202,8 @@ impl GoingOn {
         let most = self.seeds.iter().copied().max().unwrap_or(0);
         let mut runs = Vec::new();
         for seed in 0..most {
-            let wanted = (0..self.seeds.len()).filter(|&t| (before[t]..self.seeds[t]).contains(&seed));
+            let wanted =
+                (0..self.seeds.len()).filter(|&t| (before[t]..self.seeds[t]).contains(&seed));
             runs.extend(wanted.map(|t| self.planned[t][seed].clone()));
         }
         runs
@@ -242,7 +242,9 @@ impl GoingOn {
                 }
             }
             if all.records.iter().any(|r| !r.status.is_whole()) {
-                self.note("some runs failed, so it does not go on; the same command tries them again");
+                self.note(
+                    "some runs failed, so it does not go on; the same command tries them again",
+                );
                 return Ok(all);
             }
             let (_, Some(progress)) = self.look()? else {
@@ -286,7 +288,12 @@ impl GoingOn {
 
     /// Looks at what there is, and gives more seeds to the methods that want them.
     fn look(&mut self) -> Result<(Report, Option<Progress>)> {
-        let ids: BTreeSet<&str> = self.planned.iter().flatten().map(|p| p.id.as_str()).collect();
+        let ids: BTreeSet<&str> = self
+            .planned
+            .iter()
+            .flatten()
+            .map(|p| p.id.as_str())
+            .collect();
         let ids: Vec<&str> = ids.into_iter().collect();
         let report = report::looked(
             &self.base.out,
@@ -299,7 +306,8 @@ impl GoingOn {
             .about(&ids)
             .next()
             .context("no run of this comparison has a record")?;
-        let is_own = |run: &reports::row::Run, t: usize| self.planned[t].iter().any(|p| p.id == run.id);
+        let is_own =
+            |run: &reports::row::Run, t: usize| self.planned[t].iter().any(|p| p.id == run.id);
         let trial_of = |row: usize| -> Option<usize> {
             let runs = &comparison.rows[row].runs;
             (0..self.planned.len()).find(|&t| runs.iter().any(|run| is_own(run, t)))

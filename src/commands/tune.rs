@@ -301,7 +301,11 @@ impl Searching<'_> {
                     let kept = |m: usize| tuning::kept(trials[m], rung + 1)[rung];
                     let found = self.found()?.searches.into_iter().enumerate();
                     found
-                        .flat_map(|(m, s)| s.survivors(before, kept(m)).into_iter().map(move |i| (m, i)))
+                        .flat_map(|(m, s)| {
+                            s.survivors(before, kept(m))
+                                .into_iter()
+                                .map(move |i| (m, i))
+                        })
                         .collect()
                 }
             };
@@ -314,21 +318,31 @@ impl Searching<'_> {
 
     /// Steps of a whole run.
     fn whole_steps(&self) -> Result<usize> {
-        let first = &self.wanted.first().context("there is nothing to search")?.trial;
+        let first = &self
+            .wanted
+            .first()
+            .context("there is nothing to search")?
+            .trial;
         let planned = local::plan(
             self.base,
             std::slice::from_ref(first),
             &[TRIAL_SEED],
             self.how.verbosity,
         )?;
-        let steps = planned.first().and_then(|p| p.asked.recipe["steps"].as_u64());
+        let steps = planned
+            .first()
+            .and_then(|p| p.asked.recipe["steps"].as_u64());
         Ok(steps.context("the recipe has no steps")? as usize)
     }
 
     /// Adds the configurations that are missing for so many trials of each method.
     fn add(&mut self, trials: &[usize]) {
-        for ((method, wanted), &trials) in
-            self.manifest.methods.iter_mut().zip(&self.wanted).zip(trials)
+        for ((method, wanted), &trials) in self
+            .manifest
+            .methods
+            .iter_mut()
+            .zip(&self.wanted)
+            .zip(trials)
         {
             let drawn = wanted.draw(trials).into_iter().skip(method.trials.len());
             method.trials.extend(drawn.map(|drawn| TrialPlan {
@@ -347,7 +361,10 @@ impl Searching<'_> {
             let steps: usize = kept.iter().zip(rungs).map(|(n, steps)| n * steps).sum();
             steps as f64 * per_step
         };
-        (1..=MOST_TRIALS).take_while(|&n| takes(n) <= seconds).last().unwrap_or(1)
+        (1..=MOST_TRIALS)
+            .take_while(|&n| takes(n) <= seconds)
+            .last()
+            .unwrap_or(1)
     }
 
     /// Makes these trials of methods for so many steps, the first of every method before the second.
@@ -393,7 +410,8 @@ impl Searching<'_> {
         self.manifest.write(&self.folder)?;
         let ended = local::run_all(&planned, &[], self.how, self.signals)?;
         let stopped = ended.say_end(planned.len(), self.how.verbosity);
-        self.records.retain(|r| !ended.records.iter().any(|e| e.id == r.id));
+        self.records
+            .retain(|r| !ended.records.iter().any(|e| e.id == r.id));
         self.records.extend(ended.records);
         Ok(stopped)
     }
@@ -471,7 +489,9 @@ mod tests {
     fn every_method_with_a_learning_rate_gets_three_decades_around_its_own() {
         for entry in methods::registry::ALL {
             let wanted = wanted(entry.name, &[]);
-            let config = methods::resolve(entry.name, &BTreeMap::new()).unwrap().config;
+            let config = methods::resolve(entry.name, &BTreeMap::new())
+                .unwrap()
+                .config;
             let own = config[LEARNING_RATE].as_f64().unwrap();
             if !entry.steps {
                 assert!(wanted.learning_rates.is_none(), "{}", entry.name);
@@ -479,7 +499,11 @@ mod tests {
             }
             let [low, high] = wanted.learning_rates.unwrap();
             assert!(((high / low).log10() - 3.0).abs() < 1e-9, "{}", entry.name);
-            assert!(((low * high).sqrt() / own - 1.0).abs() < 1e-9, "{}", entry.name);
+            assert!(
+                ((low * high).sqrt() / own - 1.0).abs() < 1e-9,
+                "{}",
+                entry.name
+            );
             for drawn in wanted.draw(20) {
                 methods::resolve_values(entry.name, drawn.into_iter().collect()).unwrap();
             }

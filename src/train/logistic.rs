@@ -76,22 +76,31 @@ impl Problem<'_> {
                     let p = (logits[first_class + j] - most).exp() / sum;
                     let d = p - f64::from(u8::from(label as usize == first_class + j));
                     let own = &mut gradient[j * h..(j + 1) * h];
-                    own.iter_mut().zip(x).for_each(|(g, x)| *g += d * f64::from(*x));
+                    own.iter_mut()
+                        .zip(x)
+                        .for_each(|(g, x)| *g += d * f64::from(*x));
                     gradient[k * h + j] += d;
                 }
             }
             (loss, gradient)
         };
         let rows = self.features.par_chunks(CHUNK * h);
-        let parts: Vec<(f64, Vec<f64>)> = rows.zip(self.labels.par_chunks(CHUNK)).map(part).collect();
+        let parts: Vec<(f64, Vec<f64>)> =
+            rows.zip(self.labels.par_chunks(CHUNK)).map(part).collect();
         let (mut value, mut gradient) = (0.0, vec![0.0; w.len()]);
         for (loss, own) in parts {
             value += loss / n as f64;
-            gradient.iter_mut().zip(own).for_each(|(g, x)| *g += x / n as f64);
+            gradient
+                .iter_mut()
+                .zip(own)
+                .for_each(|(g, x)| *g += x / n as f64);
         }
         let penalty = 1.0 / (self.c * n as f64);
         value += 0.5 * penalty * dot(weight, weight);
-        gradient.iter_mut().zip(weight).for_each(|(g, w)| *g += penalty * w);
+        gradient
+            .iter_mut()
+            .zip(weight)
+            .for_each(|(g, w)| *g += penalty * w);
         (value, gradient)
     }
 
@@ -115,7 +124,11 @@ impl Problem<'_> {
                 false => 1.0,
             };
             let next = loop {
-                let there: Vec<f64> = w.iter().zip(&direction).map(|(w, d)| w + step * d).collect();
+                let there: Vec<f64> = w
+                    .iter()
+                    .zip(&direction)
+                    .map(|(w, d)| w + step * d)
+                    .collect();
                 let (v, g) = self.at(&there);
                 if v <= value + 1e-4 * step * slope {
                     break Some((there, v, g));
@@ -169,7 +182,9 @@ fn direction(gradient: &[f64], memory: &VecDeque<(Vec<f64>, Vec<f64>, f64)>) -> 
     }
     for ((s, y, curvature), alpha) in memory.iter().zip(alphas.into_iter().rev()) {
         let beta = dot(y, &q) / curvature;
-        q.iter_mut().zip(s).for_each(|(q, s)| *q += (alpha - beta) * s);
+        q.iter_mut()
+            .zip(s)
+            .for_each(|(q, s)| *q += (alpha - beta) * s);
     }
     q.iter_mut().for_each(|q| *q = -*q);
     q
@@ -215,7 +230,17 @@ mod tests {
         // sklearn 1.9.1: LogisticRegression(C=1.0, tol=1e-12, max_iter=100000).fit(X, y), coef_ and intercept_.
         let two = solved(2, 1.0);
         assert!(two.converged);
-        near(&two.weight, &[0.0, 0.0, 0.0, 0.834159836437518, 0.440288014629064, -0.189577763189368]);
+        near(
+            &two.weight,
+            &[
+                0.0,
+                0.0,
+                0.0,
+                0.834159836437518,
+                0.440288014629064,
+                -0.189577763189368,
+            ],
+        );
         near(&two.bias, &[0.0, -0.32530712142106]);
         // C=0.1, three classes.
         let three = solved(3, 0.1);

@@ -15,7 +15,8 @@ use statistics::{
 
 const BEGIN: &str = "<!-- error rates: written by `just error-rates` -->";
 const END: &str = "<!-- end of error rates -->";
-const BEGIN_FRESH: &str = "<!-- error rates on fresh streams: written by `just error-rates-fresh` -->";
+const BEGIN_FRESH: &str =
+    "<!-- error rates on fresh streams: written by `just error-rates-fresh` -->";
 const END_FRESH: &str = "<!-- end of error rates on fresh streams -->";
 /// Standard deviations over seeds of each method's accuracy.
 const SEED_SDS: [f64; 5] = [0.0, 0.003, 0.007, 0.02, 0.04];
@@ -310,7 +311,15 @@ fn summary(kept: &[Kept], count: usize) -> String {
     let outside: Vec<String> = kept
         .iter()
         .filter(|k| !k.bar.holds(k.rate))
-        .map(|k| format!("{} ({}): {:.1}, bar {}", k.part, k.of, 100.0 * k.rate, k.bar))
+        .map(|k| {
+            format!(
+                "{} ({}): {:.1}, bar {}",
+                k.part,
+                k.of,
+                100.0 * k.rate,
+                k.bar
+            )
+        })
         .collect();
     if !outside.is_empty() {
         let _ = write!(text, "\nOutside: {}.\n", outside.join("; "));

@@ -63,7 +63,9 @@ pub fn rates<const N: usize>(
             .collect();
         workers.into_iter().filter_map(|w| w.join().ok()).collect()
     });
-    std::array::from_fn(|i| counts.iter().map(|c| c[i]).sum::<usize>() as f64 / drawings.count as f64)
+    std::array::from_fn(|i| {
+        counts.iter().map(|c| c[i]).sum::<usize>() as f64 / drawings.count as f64
+    })
 }
 
 /// What a rate must keep to.

@@ -76,6 +76,14 @@ fn less_data_does_not_recommend_worse_methods() {
 
 #[test]
 fn data_sets_and_sittings_are_combined_at_the_promised_rate() {
-    keeps("data sets", study::datasets(4, 0.01, Drawings::of(500)), Bar::COMBINED);
-    keeps("sittings", study::sittings(5, Drawings::of(2_000)), Bar::COMBINED);
+    keeps(
+        "data sets",
+        study::datasets(4, 0.01, Drawings::of(500)),
+        Bar::COMBINED,
+    );
+    keeps(
+        "sittings",
+        study::sittings(5, Drawings::of(2_000)),
+        Bar::COMBINED,
+    );
 }
