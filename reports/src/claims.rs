@@ -1333,6 +1333,174 @@ mod tests {
         assert_eq!(judged.verdict, Verdict::Holds);
     }
 
+    /// A study of two series over x: each point has its wrong examples of 1,000, from `from` on, moved a little by each of five seeds.
+    fn study(series: &[(&str, &[(f64, usize, usize)])]) -> Study {
+        use crate::studies::{Axis, Manifest, PointPlan, Position, SeriesPlan};
+        let mut records = Vec::new();
+        let mut plans = Vec::new();
+        for (label, points) in series {
+            let mut own = Vec::new();
+            for &(x, from, wrong) in *points {
+                let runs: Vec<RunRecord> = (0..5)
+                    .map(|seed| {
+                        let from = from + 2 * seed as usize;
+                        Sample::new("lora")
+                            .variant(&format!("{label} {x}"), serde_json::json!({ "x": x, "s": label }))
+                            .seed(seed)
+                            .parameters(226_080)
+                            .predictions(&labels(), move |i| !(from..from + wrong).contains(&i))
+                            .record()
+                    })
+                    .collect();
+                own.push(PointPlan {
+                    label: x.to_string(),
+                    value: Some(x),
+                    runs: runs.iter().map(|r| r.id.clone()).collect(),
+                });
+                records.extend(runs);
+            }
+            plans.push(SeriesPlan {
+                label: (*label).to_owned(),
+                method: "lora".into(),
+                points: own,
+            });
+        }
+        let manifest = Manifest {
+            name: "some".into(),
+            title: "Some".into(),
+            question: "?".into(),
+            reference: None,
+            curves: false,
+            axis: Axis {
+                title: "x".into(),
+                position: Position::Value,
+                logarithmic: true,
+            },
+            series: plans,
+            left_out: vec![],
+            margin: Margin::POINT,
+        };
+        Study::new(&manifest, records).unwrap()
+    }
+
+    fn of_study(rules: &str, study: &Study) -> Judged {
+        let yaml = format!("[{{id: x, claim: c, source: s, rules: [{rules}]}}]");
+        judge(&parse(&yaml).unwrap(), &[], std::slice::from_ref(study)).remove(0)
+    }
+
+    #[test]
+    fn the_best_of_two_series_is_judged_on_other_examples_than_it_is_chosen_on() {
+        let found = study(&[
+            ("a", &[(1.0, 0, 400), (2.0, 0, 100), (4.0, 0, 300)]),
+            ("b", &[(1.0, 0, 500), (2.0, 0, 150), (4.0, 0, 200)]),
+        ]);
+        let rule = "{measure: {best: {study: some, of: a, minus: b}}, at_least: 0.02}";
+        let judged = of_study(rule, &found);
+        // On either half the best points are those at 2: 10 and 15 % wrong.
+        assert!((judged.evidence[0].value - 0.05).abs() < 1e-12, "{judged:?}");
+        assert_eq!(judged.verdict, Verdict::Holds);
+        assert_eq!(judged.evidence[0].records.len(), 30);
+        // Two points of which each is better on one half: neither half takes its own best.
+        let right = |odd: bool| {
+            let row: Vec<bool> = (0..100).map(|j| (j % 2 == 1) == odd).collect();
+            Scores::right([(0, row)]).unwrap()
+        };
+        let chosen = best_of_halves(&[right(true), right(false)]).unwrap();
+        assert_eq!(chosen.mean(), 0.0);
+    }
+
+    #[test]
+    fn the_best_place_may_be_any_that_is_not_shown_to_be_worse() {
+        let found = study(&[
+            ("a", &[(10.0, 0, 400), (30.0, 0, 100), (100.0, 300, 104)]),
+            ("b", &[(1.0, 0, 400), (3.0, 0, 100), (10.0, 0, 300)]),
+        ]);
+        let rule = |range: &str| {
+            format!("{{measure: {{place: {{study: some, of: a, over: b}}}}, {range}}}")
+        };
+        let judged = of_study(&rule("at_least: 5.0, at_most: 40.0"), &found);
+        // 30 / 3, and the point at 100 is undecided against it: 100 / 3.
+        assert!((judged.evidence[0].value - 10.0).abs() < 1e-9);
+        let [low, high] = judged.evidence[0].interval.unwrap();
+        assert!((low - 10.0).abs() < 1e-9 && (high - 100.0 / 3.0).abs() < 1e-9);
+        assert_eq!(judged.verdict, Verdict::Holds);
+        assert_eq!(
+            of_study(&rule("at_least: 5.0, at_most: 20.0"), &found).verdict,
+            Verdict::Undecided
+        );
+        assert_eq!(
+            of_study(&rule("at_most: 5.0"), &found).verdict,
+            Verdict::DoesNotHold
+        );
+    }
+
+    #[test]
+    fn a_difference_of_differences_is_paired_by_seed_and_example() {
+        // Behind by 2 points at 1, and by 20 at 8.
+        let found = study(&[
+            ("a", &[(1.0, 0, 120), (8.0, 0, 300)]),
+            ("b", &[(1.0, 0, 100), (8.0, 0, 100)]),
+        ]);
+        let rule = "{measure: {interaction: {study: some, of: {series: a, at: '8'}, minus: {series: b, at: '8'}, \
+                    beside: {series: a, at: '1'}, beside_minus: {series: b, at: '1'}}}, at_most: 0.0}";
+        let judged = of_study(rule, &found);
+        assert!((judged.evidence[0].value + 0.18).abs() < 1e-12, "{judged:?}");
+        assert_eq!(judged.verdict, Verdict::Holds);
+        assert!(judged.evidence[0].text.contains("(a at 8 − b at 8) − (a at 1 − b at 1)"));
+        let share = "{measure: {share: {study: some, of: {series: a, at: '1'}}}, at_least: 0.009, at_most: 0.011}";
+        assert_eq!(of_study(share, &found).verdict, Verdict::Holds);
+    }
+
+    #[test]
+    fn the_declared_margin_is_a_bound_and_a_point_near_the_best_needs_no_correction() {
+        let found = study(&[("a", &[(1.0, 0, 101), (2.0, 0, 100), (4.0, 0, 400)])]);
+        let rule = "{measure: {study: {study: some, of: {series: a, at: '1'}, minus: {series: a, at: best}}}, at_least: -margin}";
+        let judged = of_study(rule, &found);
+        assert_eq!(judged.verdict, Verdict::Holds, "{judged:?}");
+        assert_eq!(judged.evidence[0].accepted, [Some(-0.01), None]);
+        // 30 points behind the best: shown, with all pairs corrected together.
+        let far = "{measure: {study: {study: some, of: {series: a, at: '4'}, minus: {series: a, at: best}}}, at_least: -margin}";
+        assert_eq!(of_study(far, &found).verdict, Verdict::DoesNotHold);
+    }
+
+    #[test]
+    fn what_speaks_against_a_claim_is_corrected_after_holm() {
+        let interval = |value: f64, standard_error: f64| Measured {
+            place: String::new(),
+            what: String::new(),
+            value,
+            spread: Spread::T {
+                standard_error,
+                df: 1e6,
+                ratio: false,
+            },
+            records: vec![],
+            show: |_, x| x.to_string(),
+            metric: String::new(),
+            margin: Margin::default(),
+            judged: true,
+        };
+        let rule = Rule {
+            measure: Measure::Best {
+                study: String::new(),
+                of: String::new(),
+                minus: String::new(),
+            },
+            at_least: Some(Bound::Number(0.0)),
+            at_most: None,
+        };
+        let judge = |z: &[f64]| {
+            let all: Vec<(&Rule, Measured)> =
+                z.iter().map(|z| (&rule, interval(-z, 1.0))).collect();
+            failed(&all)
+        };
+        // Two-sided: 1.96 alone, 2.24 as the first of two; once that is found, 1.96 is enough for the second.
+        assert_eq!(judge(&[2.0]), [true]);
+        assert_eq!(judge(&[2.0, 2.1]), [false, false]);
+        assert_eq!(judge(&[2.0, 2.3]), [true, true]);
+        assert_eq!(judge(&[1.9, 2.3]), [false, true]);
+    }
+
     #[test]
     fn variants_and_tuned_rows_are_not_the_method_that_a_claim_is_about() {
         let tuned = Sample::new("lora")

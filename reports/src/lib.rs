@@ -82,7 +82,13 @@ impl Report {
     ///
     /// # Errors
     /// If the claims' YAML is not valid; not expected.
-    pub fn new(records: Vec<RunRecord>, findings: Findings, judging: &Judging) -> Result<Self> {
+    pub fn new(
+        mut records: Vec<RunRecord>,
+        findings: Findings,
+        judging: &Judging,
+    ) -> Result<Self> {
+        // What is written does not depend on the order in which they were read.
+        records.sort_by(|a, b| a.id.cmp(&b.id));
         let comparisons = Comparison::judged(&records, judging);
         Ok(Self {
             claims: claims::judge_all(&comparisons, &findings.studies)?,
@@ -179,5 +185,35 @@ impl Report {
                 .transpose()?,
         };
         page::render(&self.comparisons, &extras)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_same_records_give_the_same_report_byte_for_byte_in_whatever_order() {
+        let mut records = sample::realistic_comparison(&sample::FIVE, 3);
+        let write = |records: &[RunRecord]| {
+            let out = tempfile::tempdir().unwrap();
+            let report =
+                Report::new(records.to_vec(), Findings::default(), &Judging::default()).unwrap();
+            let files = report.write(out.path(), true).unwrap();
+            let read = |path: PathBuf| {
+                let name = path.file_name().unwrap().to_owned();
+                (name, fs::read(path).unwrap())
+            };
+            files.into_iter().map(read).collect::<Vec<_>>()
+        };
+        let first = write(&records);
+        assert!(first.len() > 10);
+        records.reverse();
+        for ((name, first), (_, again)) in first.iter().zip(write(&records)) {
+            assert!(*first == again, "{name:?} differs");
+        }
     }
 }
