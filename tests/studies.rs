@@ -261,11 +261,29 @@ fn tuning_gives_every_method_the_same_compute_off_the_validation_split_and_marks
     let data = letters(&place, 240);
     let methods = ["--methods", "lora,head_only", "--seeds", "2"];
     // The defaults first: they stand beside the tuned rows.
-    ok(&place, &tiny("compare", &data, &methods));
+    ok(
+        &place,
+        &tiny(
+            "compare",
+            &data,
+            &[&methods[..], &["--set", "recipe.steps=30"]].concat(),
+        ),
+    );
     let arguments = tiny(
         "tune",
         &data,
-        &[&methods[..], &["--trials", "3", "--set", "lora.rank=2"]].concat(),
+        &[
+            &methods[..],
+            &[
+                "--trials",
+                "3",
+                "--set",
+                "lora.rank=2",
+                "--set",
+                "recipe.steps=30",
+            ],
+        ]
+        .concat(),
     );
     // Under the same conditions but with a fixed rank.
     let printed = ok(&place, &arguments);
@@ -281,8 +299,8 @@ fn tuning_gives_every_method_the_same_compute_off_the_validation_split_and_marks
     let trials = records(&place, "out/studies/tuning/records");
     let plan = fs::read(place.path().join("out/studies/tuning/tuning.json")).unwrap();
     let plan: Value = serde_json::from_slice(&plan).unwrap();
-    // Three trials for a third of the four steps, and the best of them for all.
-    assert_eq!(plan["rungs"], serde_json::json!([1, 4]));
+    // Three trials for a third of the steps, and the best of them for all.
+    assert_eq!(plan["rungs"], serde_json::json!([10, 30]));
     for method in plan["methods"].as_array().unwrap() {
         let drawn = method["trials"].as_array().unwrap();
         let [low, high] = [0, 1].map(|k| method["learning_rates"][k].as_f64().unwrap());
@@ -389,7 +407,8 @@ fn a_comparison_goes_on_until_it_is_decided_and_keeps_its_error_rate_over_all_lo
     assert_eq!(first["comparisons"][0]["margin"], 0.4);
     assert_eq!(first["comparisons"][0]["looks"], serde_json::json!([3, 5]));
     let pairs = first["going_on"]["pairs"].as_array().unwrap();
-    assert_eq!(pairs.len(), 3, "{first}");
+    // Each with the best, and neighbours; two that answer one class are no pair.
+    assert!((2..=3).contains(&pairs.len()), "{first}");
     let seeds = |name: &str| {
         let own = |r: &&Value| r["asked"]["method"]["name"] == name;
         records(&place, "out/records").iter().filter(own).count()

@@ -1345,7 +1345,10 @@ mod tests {
                     .map(|seed| {
                         let from = from + 2 * seed as usize;
                         Sample::new("lora")
-                            .variant(&format!("{label} {x}"), serde_json::json!({ "x": x, "s": label }))
+                            .variant(
+                                &format!("{label} {x}"),
+                                serde_json::json!({ "x": x, "s": label }),
+                            )
                             .seed(seed)
                             .parameters(226_080)
                             .predictions(&labels(), move |i| !(from..from + wrong).contains(&i))
@@ -1397,7 +1400,10 @@ mod tests {
         let rule = "{measure: {best: {study: some, of: a, minus: b}}, at_least: 0.02}";
         let judged = of_study(rule, &found);
         // On either half the best points are those at 2: 10 and 15 % wrong.
-        assert!((judged.evidence[0].value - 0.05).abs() < 1e-12, "{judged:?}");
+        assert!(
+            (judged.evidence[0].value - 0.05).abs() < 1e-12,
+            "{judged:?}"
+        );
         assert_eq!(judged.verdict, Verdict::Holds);
         assert_eq!(judged.evidence[0].records.len(), 30);
         // Two points of which each is better on one half: neither half takes its own best.
@@ -1444,9 +1450,16 @@ mod tests {
         let rule = "{measure: {interaction: {study: some, of: {series: a, at: '8'}, minus: {series: b, at: '8'}, \
                     beside: {series: a, at: '1'}, beside_minus: {series: b, at: '1'}}}, at_most: 0.0}";
         let judged = of_study(rule, &found);
-        assert!((judged.evidence[0].value + 0.18).abs() < 1e-12, "{judged:?}");
+        assert!(
+            (judged.evidence[0].value + 0.18).abs() < 1e-12,
+            "{judged:?}"
+        );
         assert_eq!(judged.verdict, Verdict::Holds);
-        assert!(judged.evidence[0].text.contains("(a at 8 − b at 8) − (a at 1 − b at 1)"));
+        assert!(
+            judged.evidence[0]
+                .text
+                .contains("(a at 8 − b at 8) − (a at 1 − b at 1)")
+        );
         let share = "{measure: {share: {study: some, of: {series: a, at: '1'}}}, at_least: 0.009, at_most: 0.011}";
         assert_eq!(of_study(share, &found).verdict, Verdict::Holds);
     }

@@ -82,11 +82,7 @@ impl Report {
     ///
     /// # Errors
     /// If the claims' YAML is not valid; not expected.
-    pub fn new(
-        mut records: Vec<RunRecord>,
-        findings: Findings,
-        judging: &Judging,
-    ) -> Result<Self> {
+    pub fn new(mut records: Vec<RunRecord>, findings: Findings, judging: &Judging) -> Result<Self> {
         // What is written does not depend on the order in which they were read.
         records.sort_by(|a, b| a.id.cmp(&b.id));
         let comparisons = Comparison::judged(&records, judging);

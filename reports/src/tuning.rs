@@ -29,6 +29,8 @@ use crate::{
 pub const MANIFEST: &str = "tuning.json";
 /// Of this many configurations one goes on to the next rung, with as many times the steps.
 pub const HALVING: usize = 3;
+/// After fewer steps a method has hardly left its start.
+const FEWEST_STEPS: usize = 10;
 /// Share of a range of learning rates, by their logarithm, that counts as its edge.
 const EDGE: f64 = 0.1;
 
@@ -201,9 +203,11 @@ impl Search {
     }
 }
 
-/// The steps of each rung for so many trials of a whole run of `steps`: as many rungs as the trials can be divided, at most `most`.
+/// The steps of each rung for so many trials of a whole run of `steps`: as many rungs as the trials can be divided, at most `most`, none
+/// of fewer steps than [`FEWEST_STEPS`] but a whole run.
 pub fn rungs(trials: usize, steps: usize, most: usize) -> Vec<usize> {
-    let halvings = trials.max(1).ilog(HALVING).min(steps.max(1).ilog(HALVING)) as usize;
+    let by_steps = (steps / FEWEST_STEPS).max(1).ilog(HALVING);
+    let halvings = trials.max(1).ilog(HALVING).min(by_steps) as usize;
     let last = halvings.min(most.saturating_sub(1));
     (0..=last)
         .rev()
@@ -646,7 +650,8 @@ mod tests {
         assert_eq!(rungs(9, 500, 9), [55, 166, 500]);
         assert_eq!(rungs(8, 500, 9), [166, 500]);
         assert_eq!(rungs(2, 500, 9), [500]);
-        assert_eq!(rungs(27, 4, 9), [1, 4]);
+        assert_eq!(rungs(27, 30, 9), [10, 30]);
+        assert_eq!(rungs(27, 29, 9), [29]);
         assert_eq!(rungs(27, 500, 2), [166, 500]);
         assert_eq!(kept(9, 3), [9, 3, 1]);
         assert_eq!(kept(8, 2), [8, 2]);

@@ -127,7 +127,7 @@ pub fn tuning_plot(tuning: &Tuning) -> Option<Plot> {
         .map(|search| {
             // Few trials are far from normal: no expectation leaves what was found.
             let found = search.trials.iter().flat_map(|t| &t.results);
-            let [worst, best] = range(found.filter_map(|r| r.metric));
+            let [worst, best] = range(found.map(|r| r.metric.unwrap_or(0.0)));
             let spot = |e: &Expected| Spot {
                 x: two_digits(e.trials as f64 * search.seconds_per_trial),
                 mean: e.mean * factor,
