@@ -18,11 +18,11 @@ pub mod execute;
 pub mod exit;
 pub mod folders;
 pub mod formats;
+pub mod gguf_tokenizer;
 pub mod hub_id;
 pub mod labels;
 pub mod latency;
 pub mod measure;
-pub mod nearest;
 pub mod plan;
 pub mod prepare;
 pub mod records;
@@ -33,3 +33,5 @@ pub mod task_library;
 pub mod train;
 pub mod units;
 pub mod weights;
+
+pub use datasets::nearest;

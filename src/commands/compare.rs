@@ -182,10 +182,12 @@ impl GoingOn {
         let looks = Looks::up_to(goal.most)?;
         let seeds: Vec<u64> = (0..goal.most as u64).collect();
         let all = local::plan(base, trials, &seeds, verbosity)?;
-        let mut planned: Vec<Vec<Planned>> = trials.iter().map(|_| Vec::new()).collect();
-        for (i, run) in all.into_iter().enumerate() {
-            planned[i % trials.len()].push(run);
-        }
+        // What this backbone cannot have is left out.
+        let of = |trial: &Trial| {
+            let own = all.iter().filter(|p| p.plan.trial.method == trial.method);
+            own.cloned().collect::<Vec<Planned>>()
+        };
+        let planned: Vec<Vec<Planned>> = trials.iter().map(of).filter(|p| !p.is_empty()).collect();
         Ok(Self {
             seeds: vec![looks.seeds()[0]; planned.len()],
             planned,

@@ -190,6 +190,7 @@ pub fn tune(
             Some(Trial {
                 method: wanted.trial.method.clone(),
                 overrides: wanted.configured(&found.trials[found.best?].drawn),
+                optional: false,
                 tuned: Some(Tuned {
                     trials: found.trials.len(),
                     judged_by: judged_by.clone(),
@@ -390,6 +391,7 @@ impl Searching<'_> {
                 method: self.wanted[m].trial.method.clone(),
                 overrides: self.wanted[m].configured(&self.manifest.methods[m].trials[i].drawn),
                 tuned: None,
+                optional: false,
             },
             recipe: recipe.clone(),
             seed: TRIAL_SEED,
@@ -468,6 +470,7 @@ mod tests {
             method: method.to_owned(),
             overrides: set.collect(),
             tuned: None,
+            optional: false,
         })
         .unwrap()
     }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::Result;
-use backbone::{Backbone, Batch};
+use backbone::{Backbone, Batch, HeadKind};
 use methods::{Context, HeadOnly, PeftMethod, Resolved};
 use record::{
     Check, Cost, FORMAT, Kind, Latency, Outcome, Parameters, Predictions, RunRecord, Status, store,
@@ -214,23 +214,35 @@ impl Run<'_> {
     /// Method and head as they start, from the seed.
     fn build(&self) -> Result<Learner, Stop> {
         let (seed, loaded) = (self.plan.seed, &self.prepared.backbone);
+        let failed = |e: methods::Error| Stop::Failed(e.into());
         let method = self.resolved.build(&mut Context {
             backbone: &loaded.backbone,
             rng: &mut datasets::stream(seed, "method"),
             words: &Vocabulary(&loaded.tokenizer),
         });
-        let head = Head::new(
-            loaded.head,
-            loaded.backbone.config().hidden,
-            self.prepared.data.dataset.labels.len(),
-            &mut datasets::stream(seed, "head"),
-            loaded.backbone.dtype(),
-        );
-        let failed = |e: methods::Error| Stop::Failed(e.into());
-        Ok(Learner {
-            method: method.map_err(failed)?,
-            head: head.map_err(failed)?,
-        })
+        let method = method.map_err(failed)?;
+        let head = match self.head_kind(&*method) {
+            HeadKind::Words => self.prepared.words_head(method.backbone())?,
+            kind => Head::new(
+                kind,
+                loaded.backbone.config().hidden,
+                self.prepared.data.dataset.labels.len(),
+                &mut datasets::stream(seed, "head"),
+                loaded.backbone.dtype(),
+            )
+            .map_err(failed)?,
+        };
+        Ok(Learner { method, head })
+    }
+
+    /// The classifier's kind. What reads no text says how frequent each class is, which takes a bias.
+    fn head_kind(&self, method: &dyn PeftMethod) -> HeadKind {
+        match method.reads_text() {
+            true => self.prepared.backbone.head,
+            false if self.prepared.backbone.head == HeadKind::Score => HeadKind::Linear,
+            false if self.prepared.backbone.head == HeadKind::Words => HeadKind::Linear,
+            false => self.prepared.backbone.head,
+        }
     }
 
     /// The examples as this method can read them. Their order depends on the recipe's lengths, not on the method.
@@ -275,14 +287,18 @@ impl Run<'_> {
             recipe,
             optimiser: self.resolved.optimiser(),
             dropout: datasets::stream(seed, "dropout"),
-            augmenter: Augmenter::new(recipe, &self.prepared.backbone.tokenizer, seed),
+            augmenter: Augmenter::new(recipe, self.prepared.tokenizer(), seed),
             stop,
         };
         let model = learner.over(self.backbone());
-        match learner.method.solves() {
-            Some(c) => training.solved(model, c, tell),
-            None if learner.method.reads_text() => training.run(model, tell),
-            None => training.without_text(model),
+        if let Some(c) = learner.method.solves() {
+            training.solved(model, c, tell)
+        } else if !learner.method.reads_text() {
+            training.without_text(model)
+        } else if learner.method.vars().is_empty() && learner.head.vars().is_empty() {
+            training.as_it_is(model)
+        } else {
+            training.run(model, tell)
         }
     }
 
@@ -296,11 +312,12 @@ impl Run<'_> {
             backbone: self.plan.backbone.clone(),
             backbone_digest: self.prepared.backbone.digest.clone(),
             pooling: self.backbone().pooling(),
-            head: self.prepared.backbone.head,
+            head: self.head_kind(&*learner.method),
             labels: dataset.labels.clone(),
             dataset: dataset.name.clone(),
             max_tokens: examples.max_tokens,
             strip: dataset.strip,
+            words: self.prepared.words.clone(),
             metrics: trained
                 .evaluations
                 .last()

@@ -261,7 +261,7 @@ fn a_pair_that_no_seed_decides_is_given_up_with_the_reason() {
 #[test]
 fn at_an_early_look_a_verdict_and_a_recommendation_need_more_than_with_a_fixed_number_of_seeds() {
     // Two methods that differ clearly in what three seeds show once, but not by the bound of a first look.
-    let methods = [flipping(900, 1000, 3, 20), flipping(870, 1000, 3, 20)];
+    let methods = [flipping(900, 1000, 3, 20), flipping(890, 1000, 3, 20)];
     let fixed = Family::new(&methods, Margin::POINT);
     assert_eq!(fixed.pairs[0].verdict, Verdict::Better);
     let procedure = Procedure {
@@ -278,7 +278,7 @@ fn at_an_early_look_a_verdict_and_a_recommendation_need_more_than_with_a_fixed_n
     );
     assert!(at_look > 10.0 * once, "{once} {at_look}");
     // The last look has nearly all of the error rate.
-    let all = [flipping(900, 1000, 20, 20), flipping(870, 1000, 20, 20)];
+    let all = [flipping(900, 1000, 20, 20), flipping(890, 1000, 20, 20)];
     let fixed = Family::new(&all, Margin::POINT);
     let last = procedure.state(&all, |_, _, _| true).family;
     assert_eq!(last.pairs[0].verdict, Verdict::Better);
