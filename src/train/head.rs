@@ -12,6 +12,8 @@ const DEVIATION: f64 = 0.02;
 
 /// Name of the output layer's weights.
 const OUTPUT_WEIGHT: &str = "head.output.weight";
+/// Name of its biases.
+const OUTPUT_BIAS: &str = "head.output.bias";
 /// Epsilon of a norm in the head, as ModernBERT's.
 const EPSILON: f64 = 1e-5;
 
@@ -153,9 +155,11 @@ impl Head {
         self.set(&vec![0.0; weights], &logs)
     }
 
-    /// Whether the logits are linear in the pooled vector.
+    /// Whether the logits are weights times the pooled vector plus biases, all of the head's own.
     pub fn is_linear(&self) -> bool {
-        self.dense.is_none() && self.norm.is_none() && matches!(self.output, Output::Linear(_))
+        let vars = self.parameters.vars();
+        let biased = vars.iter().any(|(name, _)| name == OUTPUT_BIAS);
+        biased && self.dense.is_none() && self.norm.is_none()
     }
 
     /// Sets weights `[C, H]` and biases `[C]` of the output layer.
@@ -166,7 +170,7 @@ impl Head {
         for (name, var) in self.parameters.vars() {
             let values = match name.as_str() {
                 OUTPUT_WEIGHT => weight,
-                "head.output.bias" => bias,
+                OUTPUT_BIAS => bias,
                 _ => continue,
             };
             let values = Tensor::from_slice(values, var.shape(), &Device::Cpu)?;
