@@ -428,9 +428,12 @@ impl Run<'_> {
         if !loaded.method.reads_text() {
             return Ok(Vec::new());
         }
-        let copies = latency::copies(&self.folder, &self.prepared.backbone, &*loaded.method)?;
+        let sizes = latency::recorded(self.plan.seed == 0 && self.plan.keep_weights);
+        let largest = sizes.iter().map(|(batch, _)| *batch).max().unwrap_or(1);
+        let backbone = &self.prepared.backbone;
+        let copies = latency::copies(&self.folder, backbone, &*loaded.method, largest)?;
         let contenders = latency::contenders(self.backbone(), loaded, &copies, merged);
-        let cells = latency::sentence_cells(&examples.encoded.validation, &latency::RECORDED)?;
+        let cells = latency::sentence_cells(&examples.encoded.validation, sizes)?;
         Ok(latency::measure(&contenders, &cells)?)
     }
 
