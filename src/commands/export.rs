@@ -3,6 +3,7 @@
 use std::{path::Path, process::ExitCode};
 
 use anyhow::Result;
+use backbone::Precision;
 
 use super::report;
 use crate::{
@@ -41,7 +42,7 @@ pub fn export(
     let record = card::record_of(folder);
     let report = record.as_ref().and_then(|_| {
         let folder = folder.canonicalize().ok()?;
-        report::of_folder(folder.parent()?.parent()?).ok()
+        report::of_folder(folder.parent()?.parent()?, None).ok()
     });
     let ids = [record.as_ref().map_or("", |r| r.id.as_str())];
     let card = Card {
@@ -52,6 +53,12 @@ pub fn export(
         separate_head,
     };
     card.write(out)?;
+    if task.config.precision != Precision::F32 {
+        eprintln!(
+            "note: trained over frozen weights in {}; a program that has them in f32 gives numbers that differ by that rounding",
+            task.config.precision.name()
+        );
+    }
     say!("{}", out.display())?;
     Ok(ExitCode::SUCCESS)
 }
