@@ -588,14 +588,13 @@ fn runs(comparison: &Comparison, row: &Row, names: &[String]) -> Vec<RunView> {
                 memory: cost
                     .and_then(|c| c.peak_memory_bytes)
                     .map(|b| format::bytes(b as f64)),
-                latency: latency
-                    .map(|l| {
-                        let p99 = match l.samples >= crate::latency::PASSES_FOR_P99 {
-                            true => format::ms(l.p99_ms),
-                            false => crate::table::ABSENT.to_owned(),
-                        };
-                        format!("{} / {p99}", format::ms(l.p50_ms))
-                    }),
+                latency: latency.map(|l| {
+                    let p99 = match l.samples >= crate::latency::PASSES_FOR_P99 {
+                        true => format::ms(l.p99_ms),
+                        false => crate::table::ABSENT.to_owned(),
+                    };
+                    format!("{} / {p99}", format::ms(l.p50_ms))
+                }),
                 file: cost.map(|c| format::bytes(c.file_bytes as f64)),
                 started: record.circumstances.started.clone(),
                 checks,
