@@ -68,7 +68,14 @@ pub fn cite(folder: &Path) -> Result<ExitCode> {
 }
 
 /// What nobody has to be cited for.
-const UNCITED: [&str; 4] = ["full", "head_only", "majority", "random_features"];
+const UNCITED: [&str; 6] = [
+    "full",
+    "head_only",
+    "linear_probe",
+    "majority",
+    "random_features",
+    "zero_shot",
+];
 
 #[cfg(test)]
 mod tests {
