@@ -213,6 +213,16 @@ impl Rows {
                 ));
             }
         }
+        if Some(separator) == quote {
+            return Err(Error::Format {
+                path,
+                message: format!(
+                    "--separator {0}: {0} is what encloses fields too; accepted: another character, or another --quote \
+                     (none, for a file that encloses no fields)",
+                    delimited::named(separator)
+                ),
+            });
+        }
         rows.set_separator(separator);
         let header = match &options.header {
             Some(header) => header.clone(),
@@ -462,18 +472,37 @@ fn named_columns(path: &Path, header: Vec<String>) -> Result<Vec<String>> {
 }
 
 pub(crate) fn require(path: &Path, header: &[String], columns: &[&str]) -> Result<()> {
-    for column in columns {
-        if !header.iter().any(|name| name == column) {
-            let near = nearest(column, header.iter().map(String::as_str));
-            return Err(Error::MissingColumn {
-                path: path.to_owned(),
-                column: (*column).to_owned(),
-                columns: shown(header),
-                near: near.map_or_else(String::new, |name| format!("; did you mean '{name}'?")),
-            });
-        }
+    let is_there = |column: &str| header.iter().any(|name| name == column);
+    let missing: Vec<&str> = columns.iter().copied().filter(|c| !is_there(c)).collect();
+    if missing.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let quoted = |names: &[&str], joined: &str| {
+        let names: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+        names.join(joined)
+    };
+    if header.is_empty() {
+        return Err(Error::Format {
+            path: path.to_owned(),
+            message: format!(
+                "the file is empty; its first line has to name the columns, among them {}",
+                quoted(columns, ", ")
+            ),
+        });
+    }
+    let near: Vec<&str> = missing
+        .iter()
+        .filter_map(|column| nearest(column, header.iter().map(String::as_str)))
+        .collect();
+    Err(Error::MissingColumn {
+        path: path.to_owned(),
+        missing: quoted(&missing, " and no column "),
+        columns: shown(header),
+        near: match near.is_empty() {
+            true => String::new(),
+            false => format!("; did you mean {}?", quoted(&near, " and ")),
+        },
+    })
 }
 
 /// Names in a message: not more than twenty.

@@ -51,7 +51,7 @@ pub fn plan_only(
     let (base, overrides) = shared.plan()?;
     let trials = plan::trials(methods, &overrides)?;
     let seeds = plan::seeds(seeds, &base.budget)?;
-    folders::check_writable(&asked.folder)?;
+    folders::check_writable(&asked.folder, "--plan-only")?;
     let planned = local::plan(&base, &trials, &seeds, Verbosity::Normal)?;
     let records = folders::records_folder(&base.out);
     let mut missing: Vec<&Planned> = Vec::new();

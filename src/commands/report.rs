@@ -32,9 +32,9 @@ pub fn of_folder(folder: &Path) -> Result<Report> {
 ///
 /// # Errors
 /// If there are no records or the report cannot be written.
-pub fn report(folder: &Path, out: Option<&Path>, json: bool) -> Result<ExitCode> {
+pub fn report(folder: &Path, out: Option<&Path>, csv_safe: bool, json: bool) -> Result<ExitCode> {
     let report = of_folder(folder)?;
-    let files = report.write(out.unwrap_or(folder), true)?;
+    let files = report.write(out.unwrap_or(folder), csv_safe)?;
     if json {
         let all: Vec<_> = report.comparisons.iter().map(tables::json).collect();
         say!("{}", serde_json::to_string_pretty(&all)?)?;

@@ -43,7 +43,7 @@ pub fn sweep(shared: &Shared, name: &str, seeds: Option<usize>, how: How) -> Res
         out: folder(&main, &spec.name),
         ..base
     };
-    folders::check_writable(&folders::records_folder(&base.out))?;
+    folders::check_writable(&folders::records_folder(&base.out), "--out")?;
     let signals = Signals::handle()?;
     let points = points(&spec, &base, &user, &seeds)?;
 

@@ -104,7 +104,7 @@ pub fn tune(
         }
     }
     let folder = study::folder(&base.out, "tuning");
-    folders::check_writable(&folders::records_folder(&folder))?;
+    folders::check_writable(&folders::records_folder(&folder), "--out")?;
     let signals = Signals::handle()?;
 
     // The trials, interleaved: the first of every method, then the second.

@@ -31,13 +31,28 @@ impl Export<'_> {
     }
 
     /// What a file says beside its tensors, so that whoever reads it has the same classes and cuts texts as in training.
-    pub(super) fn metadata(&self) -> Result<[(&'static str, String); 3]> {
+    pub(super) fn metadata(&self) -> Result<Vec<(&'static str, String)>> {
         let config = &self.task.config;
-        Ok([
+        let mut said = vec![
             ("labels", serde_json::to_string(&config.labels)?),
             ("max_tokens", config.max_tokens.to_string()),
             ("strip", config.strip.to_string()),
-        ])
+        ];
+        said.extend(config.pairs.map(|pairs| ("pairs", pairs.to_string())));
+        Ok(said)
+    }
+
+    /// What a reader in Python has to do with texts, so that they are read as in training.
+    pub(super) fn texts(&self) -> String {
+        let config = &self.task.config;
+        let strip = match config.strip {
+            true => ", and take white space around texts away first: text.strip()",
+            false => "",
+        };
+        format!(
+            "training read up to {0} tokens of a text: in Python give the tokenizer truncation=True, max_length={0}{strip}",
+            config.max_tokens
+        )
     }
 
     /// A key of the method's resolved configuration.

@@ -82,9 +82,11 @@ pub fn read(folder: &Path, loaded: Option<&LoadedBackbone>) -> Result<Option<Sav
 /// If the format cannot hold the task (the message says what could), or the folder cannot be written.
 pub fn export(export: &Export<'_>, format: Format, out: &Path) -> Result<Option<String>> {
     fs::create_dir_all(out).with_context(|| format!("{}: cannot be made", out.display()))?;
-    match format {
-        Format::Peft => peft::write(export, out),
-        Format::Adapterhub => adapterhub::write(export, out),
-        Format::Merged => merged::write(export, out),
-    }
+    let said = match format {
+        Format::Peft => peft::write(export, out)?,
+        Format::Adapterhub => adapterhub::write(export, out)?,
+        Format::Merged => merged::write(export, out)?,
+    };
+    // `head.py` does with texts what training did; a class of the library has to be told.
+    Ok(said.or_else(|| Some(export.texts())))
 }

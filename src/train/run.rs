@@ -299,6 +299,8 @@ impl Run<'_> {
             head: self.prepared.backbone.head,
             labels: dataset.labels.clone(),
             dataset: dataset.name.clone(),
+            data_digest: Some(dataset.digest()),
+            pairs: Some(dataset.has_pairs()),
             max_tokens: examples.max_tokens,
             strip: dataset.strip,
             metrics: trained

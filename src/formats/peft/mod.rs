@@ -248,9 +248,9 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
         Some(layers) if !export.separate_head => Some(layers),
         _ if export.separate_head => None,
         _ if !row_0 && layout::head_layers(architecture, pooling, head).is_some() => bail!(
-            "prompt tuning with 'pooling: cls' reads the text's own first row, but PEFT's class for sequence \
-             classification reads row 0, a virtual token; train with --set prompt_tuning.pooling=first, or write the \
-             head into a file of its own, with the few lines of Python that read it: --separate-head"
+            "{name} with 'pooling: cls' reads the text's own first row, but PEFT's class for sequence classification reads \
+             row 0, a virtual token; train with --set {name}.pooling=first, or write the head into a file of its own, with \
+             the few lines of Python that read it: --separate-head"
         ),
         _ => return Err(layout::cannot_hold(architecture, pooling, head)),
     };
