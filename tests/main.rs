@@ -6,6 +6,7 @@ mod flops;
 mod formats;
 mod fuzz;
 mod hub_ids;
+mod kinds;
 mod latency_and_domains;
 mod own_files;
 mod parity;

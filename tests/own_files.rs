@@ -347,11 +347,16 @@ fn small_mistakes_are_answered_with_what_is_meant() {
     says(&said, &["PEFTBENCH_THREADS many", "accepted: 1 to"]);
 
     // Without HOME the list of users says where the home is, as for Python.
-    let mut command = place.command(&["check", "data.csv", "--backbone", &backbone]);
-    command.args(["--text-column=review", "--label-column=stars"]);
+    let mut command = place.command(&["fetch", "minilm", "--offline"]);
     command.env_remove("HOME").env_remove("PEFTBENCH_CACHE");
-    command.env("XDG_CACHE_HOME", place.path().join("other"));
-    assert!(command.output().unwrap().status.success());
+    command
+        .env_remove("XDG_CACHE_HOME")
+        .env_remove("USERPROFILE");
+    let said = command.output().unwrap();
+    let said = [said.stdout, said.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(!said.contains("HOME"), "{said}");
+    says(&said, &["minilm"]);
 
     let missing = training("nowhere.csv", &backbone, &[]);
     let said = String::from_utf8_lossy(&place.run(&missing).stderr).into_owned();

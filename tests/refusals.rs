@@ -142,7 +142,7 @@ fn a_method_or_batch_that_no_machine_holds_is_refused_in_every_command() {
                 "--set=p_tuning.width=1000000000",
                 ["method p_tuning", "make it smaller"],
             ),
-            ("--set=recipe.batch=40000000", ["recipe.batch", "40000000"]),
+            ("--set=recipe.batch=40000000", ["batch", "40000000"]),
         ] {
             let mut arguments = vec![
                 command,

@@ -68,7 +68,8 @@ impl From<Error> for RowError {
 
 enum Body {
     Delimited(Delimited),
-    Json(Text, usize),
+    /// With the last line, and whether there was a row.
+    Json(Text, usize, bool),
     Lines(Text, usize, String),
     Parquet(Parquet, usize),
 }
@@ -155,7 +156,7 @@ impl Rows {
         let (own, quote) = match format {
             Format::Jsonl | Format::Parquet => {
                 return Ok(Self {
-                    body: Body::Json(text, 0),
+                    body: Body::Json(text, 0, false),
                     path,
                     header: None,
                     separator: b',',
@@ -177,6 +178,14 @@ impl Rows {
             Format::Csv => (b',', Some(b'"')),
             Format::Tsv => (b'\t', Some(b'"')),
         };
+        if text.peek(1, 16)?.trim_start().starts_with("{\"") {
+            return Err(Error::Format {
+                path,
+                message:
+                    "holds JSON, not a table; give it the extension .jsonl (one object per line)"
+                        .into(),
+            });
+        }
         let asked = |key: &str, value: &Option<String>| {
             let value = value
                 .as_deref()
@@ -364,16 +373,25 @@ impl Rows {
     fn row(&mut self) -> Result<Option<std::result::Result<Row, Fault>>> {
         match &mut self.body {
             Body::Delimited(_) => self.delimited_row(),
-            Body::Json(text, line) => {
+            Body::Json(text, line, begun) => {
                 while let Some(next) = text.line()? {
                     *line += 1;
                     if next.trim().is_empty() {
                         continue;
                     }
                     let place = *line;
-                    return Ok(Some(
-                        json_lines::object(place, &next).map(|fields| Row { place, fields }),
-                    ));
+                    let row = json_lines::object(place, &next);
+                    // Of a file that is another kind of JSON, every line would be a fault of its own.
+                    if let (Err(fault), false) = (&row, *begun)
+                        && matches!(next.trim(), "{" | "[")
+                    {
+                        return Err(Error::Format {
+                            path: self.path.clone(),
+                            message: format!("line {place}: {fault}"),
+                        });
+                    }
+                    *begun = true;
+                    return Ok(Some(row.map(|fields| Row { place, fields })));
                 }
                 Ok(None)
             }

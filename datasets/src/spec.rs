@@ -305,6 +305,10 @@ pub fn spec_from_path(path: &Path, options: &FileOptions) -> Result<DatasetSpec>
         }
         spec
     } else {
+        // A folder, or a name without a file and without an extension, is not a question of formats.
+        if path.is_dir() || (!path.exists() && extension(path).is_empty()) {
+            check_regular(path)?;
+        }
         let format = Format::of(path)?;
         check_regular(path)?;
         let name = path.file_name().unwrap_or_default();

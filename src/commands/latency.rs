@@ -115,7 +115,10 @@ pub fn latency(asked: &Asked) -> Result<ExitCode> {
         too_long.join(",")
     );
     let lengths = match asked.lengths.is_empty() {
-        true => LENGTHS.into_iter().filter(|length| *length <= room).collect(),
+        true => LENGTHS
+            .into_iter()
+            .filter(|length| *length <= room)
+            .collect(),
         false => asked.lengths.clone(),
     };
     let mut all = Vec::new();

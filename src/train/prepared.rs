@@ -97,11 +97,9 @@ impl Prepared {
         if room == wanted {
             return Ok(None);
         }
-        let by = match self.backbone.tokenizer.max_length() {
-            Some(most) if most == room => {
-                "model_max_length of its tokenizer_config.json allows no more"
-            }
-            _ => "its position table has no more",
+        let by = match room == self.backbone.backbone.config().max_tokens() {
+            true => "its position table has no more",
+            false => "model_max_length of its tokenizer_config.json allows no more",
         };
         Ok(Some(format!(
             "backbone '{}' reads texts of up to {room} tokens ({by}), and the recipe's max_tokens is {wanted}",

@@ -183,6 +183,19 @@ pub(super) fn read(
             let (pooling, head) = layout::reading(architecture, trained);
             let layers =
                 layout::head_layers(architecture, pooling, head).context("no such head")?;
+            // PEFT always saves the classifier of such a folder, and refuses one without it.
+            let lacks = |part: &str| !left.contains_key(&format!("{part}.weight"));
+            let classifier = layers.iter().map(|(_, theirs)| *theirs);
+            let classifier = classifier.filter(|theirs| theirs.starts_with("classifier"));
+            if let (Some("SEQ_CLS"), Some(part)) = (
+                task_type.as_deref(),
+                classifier.clone().find(|part| lacks(part)),
+            ) && !deltas.contains_key(part)
+            {
+                bail!(
+                    "{WEIGHTS}: tensor '{part}.weight' is missing: the folder was saved without its classifier"
+                );
+            }
             if let Some(path) = deltas.keys().find(|p| !layers.iter().any(|(_, l)| l == p)) {
                 bail!(
                     "module '{path}' has low-rank weights, but it belongs to nothing that is computed here"
