@@ -99,6 +99,13 @@ pub struct FileArguments {
     /// evaluate --split test [default: a tenth of the rows, by a hash of the text].
     #[arg(long, value_name = "FILE")]
     pub test: Option<PathBuf>,
+    /// What stands around a text where a language model is asked for the class: 'Review: {text}\nSentiment:'; of a pair
+    /// also {pair}. \n is a new line.
+    #[arg(long)]
+    pub template: Option<String>,
+    /// The word that stands for each class behind the template, separated by commas, in the order of the classes: ' bad, good'.
+    #[arg(long, value_delimiter = ',')]
+    pub words: Vec<String>,
 }
 
 impl FileArguments {
@@ -119,6 +126,8 @@ impl FileArguments {
             .into_iter()
             .filter_map(|(split, file)| Some((split, file.clone()?)))
             .collect(),
+            template: self.template.as_ref().map(|t| t.replace("\\n", "\n")),
+            words: self.words.clone(),
         }
     }
 }

@@ -320,7 +320,7 @@ impl TaskLibrary {
             })
             .collect();
         let max = task.task.config.max_tokens;
-        let encoded = self.loaded.tokenizer.encode(&examples, max)?;
+        let encoded = task.task.tokenizer(&self.loaded).encode(&examples, max)?;
         self.cut.fetch_add(encoded.truncated, Ordering::Relaxed);
         Ok(encoded)
     }

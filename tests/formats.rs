@@ -564,7 +564,10 @@ fn tensors_that_are_too_many_missing_or_misshapen_are_refused_by_name() {
         t.retain(|name, _| !name.contains("classifier"))
     });
     let message = error_of(folder.path());
-    assert!(message.contains("saved without its classifier"), "{message}");
+    assert!(
+        message.contains("saved without its classifier"),
+        "{message}"
+    );
 }
 
 #[test]

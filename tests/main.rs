@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod command_line;
+mod decoders;
+mod family_parity;
 mod flops;
 mod formats;
 mod fuzz;
@@ -10,6 +12,7 @@ mod kinds;
 mod latency_and_domains;
 mod own_files;
 mod parity;
+mod precision;
 mod predict;
 mod real;
 mod refusals;

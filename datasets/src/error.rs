@@ -126,6 +126,12 @@ pub enum Error {
     /// Several files are not good, each with an error of its own.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nalso: "))]
     Several(Vec<Error>),
+    /// A template or words for classes cannot be used.
+    #[error("{message}")]
+    Words {
+        /// The key, what is wrong and what to do.
+        message: String,
+    },
     /// A tokenizer cannot be loaded or fails on a text.
     #[error("{}: {message}", path.display())]
     Tokenizer {

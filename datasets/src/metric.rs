@@ -10,7 +10,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Confusion, confusion::ratio, yaml::nearest};
+use crate::{Confusion, confusion::ratio, nearest::nearest};
 
 /// How a data set is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
@@ -66,7 +66,7 @@ impl Metric {
                 _ => None,
             };
             let near = elsewhere
-                .or_else(|| nearest(name, names.into_iter()))
+                .or_else(|| nearest(name, names))
                 .map_or_else(String::new, |name| format!("; did you mean '{name}'?"));
             format!(
                 "unknown metric '{name}'{near} (known: {})",

@@ -33,13 +33,18 @@ impl Export<'_> {
     /// What a file says beside its tensors, so that whoever reads it has the same classes and cuts texts as in training.
     pub(super) fn metadata(&self) -> Result<Vec<(&'static str, String)>> {
         let config = &self.task.config;
-        let mut said = vec![
+        let words = config.words.as_ref().map(serde_json::to_string);
+        let words = words.transpose()?.map(|words| ("words", words));
+        let pairs = config.pairs.map(|pairs| ("pairs", pairs.to_string()));
+        Ok(Vec::from([
             ("labels", serde_json::to_string(&config.labels)?),
             ("max_tokens", config.max_tokens.to_string()),
             ("strip", config.strip.to_string()),
-        ];
-        said.extend(config.pairs.map(|pairs| ("pairs", pairs.to_string())));
-        Ok(said)
+        ])
+        .into_iter()
+        .chain(words)
+        .chain(pairs)
+        .collect())
     }
 
     /// What a reader in Python has to do with texts, so that they are read as in training.
@@ -53,6 +58,18 @@ impl Export<'_> {
             "training read up to {0} tokens of a text: in Python give the tokenizer truncation=True, max_length={0}{strip}",
             config.max_tokens
         )
+    }
+
+    /// How a language model is asked for the class, in words; nothing where there is a classifier.
+    pub(super) fn words(&self) -> Option<String> {
+        let config = &self.task.config;
+        let words = config.words.as_ref()?;
+        Some(format!(
+            "the classes are words of the language model: behind the template {:?}, the first tokens of {:?} have the logits of {}",
+            words.template,
+            words.words,
+            config.labels.join(", ")
+        ))
     }
 
     /// A key of the method's resolved configuration.

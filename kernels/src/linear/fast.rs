@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 use super::Linear;
+use crate::Precision;
 use crate::activation::Activation;
 use crate::activation::fast::Activate;
 use crate::element::Element;
 use crate::elementwise::{Combination, Combine, column_sums, combine};
+use crate::gemm::rounded::{Bf16Unit, Panels, bf16_unit};
 use crate::gemm::{Left, Packed, Product, Right};
 use crate::memory::Output;
-use crate::simd::level;
-use crate::tape::{Gradients, Node, record, tracked, view};
+use crate::simd::{Level, level};
+use crate::tape::{Gradients, Node, View, record, tracked, view};
 
 pub(super) fn linear<T: Element>(
     layer: &Linear,
@@ -43,8 +45,8 @@ pub(super) fn linear<T: Element>(
     {
         let x = view::<T>(&x)?;
         let bias = bias.map(view::<T>).transpose()?;
-        let packed = layer.packed::<T>(level)?;
-        let mut product = Product::new(m, n, k, Left::rows(&x, k), Right::Packed(&packed), to.0);
+        let operand = layer.operand::<T>(level, Pass::Forward)?;
+        let mut product = Product::new(m, n, k, Left::rows(&x, k), operand.right(k), to.0);
         if let Some(bias) = &bias {
             product.init = bias.as_ptr();
         }
@@ -98,8 +100,8 @@ impl<T: Element> Node<T> for Applied<T> {
         let (n, k) = (self.layer.out_features(), self.layer.in_features());
         let m = grad.len() / n;
         let level = level();
-        let weight = view::<T>(self.layer.weight())?;
-        let right = Right::rows(&weight, k);
+        let operand = self.layer.operand::<T>(level, Pass::Backward)?;
+        let right = operand.right(k);
         let trained = into.wants(1) || into.wants(2);
         match &self.derivative {
             // Nobody else reads g ∘ f'(u): each block of its rows is made where it is used.
@@ -169,9 +171,73 @@ impl<T: Element> Node<T> for Applied<T> {
     }
 }
 
+/// Which product with a weight is made.
+#[derive(Clone, Copy)]
+enum Pass {
+    /// `x Wᵀ`
+    Forward,
+    /// `g W`
+    Backward,
+}
+
+/// A weight as the right operand of a product.
+enum Operand<'a, T> {
+    Rows(View<'a, T>),
+    Packed(Arc<Packed<T>>),
+    Rounded(Arc<Panels>, Bf16Unit),
+}
+
+impl<T> Operand<'_, T> {
+    /// `k`: columns of the weight.
+    fn right(&self, k: usize) -> Right<'_, T> {
+        match self {
+            Self::Rows(rows) => Right::rows(rows, k),
+            Self::Packed(packed) => Right::Packed(packed),
+            Self::Rounded(panels, unit) => Right::Rounded(panels, *unit),
+        }
+    }
+}
+
 impl Linear {
+    /// What a pass multiplies by.
+    fn operand<T: Element>(&self, level: Level, pass: Pass) -> Result<Operand<'_, T>> {
+        Ok(
+            if self.precision() == Precision::Bf16 && T::DTYPE == DType::F32 {
+                Operand::Rounded(self.rounded(level, pass)?, bf16_unit())
+            } else {
+                match pass {
+                    Pass::Forward => Operand::Packed(self.packed(level)?),
+                    Pass::Backward => Operand::Rows(view(self.weight())?),
+                }
+            },
+        )
+    }
+
+    /// The frozen weight in panels of bf16: made once for each pass, and again for each call at another level.
+    fn rounded(&self, level: Level, pass: Pass) -> Result<Arc<Panels>> {
+        let make = || -> Result<Arc<Panels>> {
+            let (n, k) = self.weight().dims2()?;
+            let weight = view::<f32>(self.weight())?;
+            Ok(Arc::new(match pass {
+                Pass::Forward => Panels::transpose_of(level, &weight, n, k),
+                Pass::Backward => Panels::of(level, &weight, n, k),
+            }))
+        };
+        let kept = &self.shared.rounded[pass as usize];
+        if let Some(panels) = kept.get() {
+            return match panels.level == level {
+                true => Ok(panels.clone()),
+                false => make(),
+            };
+        }
+        let panels = make()?;
+        // Another thread may have been faster; its panels are the same.
+        let _ = kept.set(panels.clone());
+        Ok(panels)
+    }
+
     /// The weight in panels: made once if it is frozen, for each call if it is trained or another level is wanted.
-    pub(crate) fn packed<T: Element>(&self, level: crate::simd::Level) -> Result<Arc<Packed<T>>> {
+    pub(crate) fn packed<T: Element>(&self, level: Level) -> Result<Arc<Packed<T>>> {
         let make = || -> Result<Arc<Packed<T>>> {
             let (n, k) = self.weight().dims2()?;
             Ok(Arc::new(Packed::transpose_of(
