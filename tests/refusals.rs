@@ -40,7 +40,13 @@ fn a_plan_is_read_from_a_regular_file_only() {
         (".", "is a folder"),
         ("nowhere.jsonl", "--plan-only writes it"),
     ] {
-        place.refused(&["run-plan", "--from", from, "--task=0"], &[from, word]);
+        let output = place.run(&["run-plan", "--from", from, "--task=0"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            !output.status.success() && !said.contains("panicked"),
+            "{said}"
+        );
+        assert!(said.contains(from) && said.contains(word), "{said}");
     }
 }
 
