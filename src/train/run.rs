@@ -298,7 +298,9 @@ impl Run<'_> {
             stop,
         };
         let model = learner.over(self.backbone());
-        if !learner.method.reads_text() {
+        if let Some(c) = learner.method.solves() {
+            training.solved(model, c, tell)
+        } else if !learner.method.reads_text() {
             training.without_text(model)
         } else if learner.method.vars().is_empty() && learner.head.vars().is_empty() {
             training.as_it_is(model)
@@ -430,9 +432,12 @@ impl Run<'_> {
         if !loaded.method.reads_text() {
             return Ok(Vec::new());
         }
-        let copies = latency::copies(&self.folder, &self.prepared.backbone, &*loaded.method)?;
+        let sizes = latency::recorded(self.plan.seed == 0 && self.plan.keep_weights);
+        let largest = sizes.iter().map(|(batch, _)| *batch).max().unwrap_or(1);
+        let backbone = &self.prepared.backbone;
+        let copies = latency::copies(&self.folder, backbone, &*loaded.method, largest)?;
         let contenders = latency::contenders(self.backbone(), loaded, &copies, merged);
-        let cells = latency::sentence_cells(&examples.encoded.validation, &latency::RECORDED)?;
+        let cells = latency::sentence_cells(&examples.encoded.validation, sizes)?;
         Ok(latency::measure(&contenders, &cells)?)
     }
 

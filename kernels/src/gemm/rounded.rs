@@ -363,7 +363,7 @@ fn widened_tiles(level: Level) -> &'static [TileFn<f32>] {
 }
 
 /// A number that the left operand is rounded to.
-trait Rounded: Copy {
+pub(crate) trait Rounded: Copy {
     const ZERO: Self;
     fn of(x: f32) -> Self;
 }
@@ -384,16 +384,14 @@ impl Rounded for f32 {
     }
 }
 
-/// Rounds `rows` rows of `width` values, `step` apart, to rows of `to_row` values with zeros at their end; then makes
-/// `empty` rows of zeros.
-struct Round<A> {
-    from: *const f32,
-    step: usize,
-    rows: usize,
-    width: usize,
-    to: *mut A,
-    to_row: usize,
-    empty: usize,
+/// Rounds `rows` rows of `width` values, `step` apart, to rows `to_row` apart.
+pub(crate) struct Round<A> {
+    pub(crate) from: *const f32,
+    pub(crate) step: usize,
+    pub(crate) rows: usize,
+    pub(crate) width: usize,
+    pub(crate) to: *mut A,
+    pub(crate) to_row: usize,
 }
 
 impl<A: Rounded> Kernel<f32> for Round<A> {
@@ -410,13 +408,26 @@ impl<A: Rounded> Kernel<f32> for Round<A> {
                 for i in 0..self.width {
                     *to.add(i) = A::of(*from.add(i));
                 }
-                for i in self.width..self.to_row {
-                    *to.add(i) = A::ZERO;
-                }
             }
-            for i in 0..self.empty * self.to_row {
-                *self.to.add(self.rows * self.to_row + i) = A::ZERO;
-            }
+        }
+    }
+}
+
+/// `to = a ∘ b`, of which `b` is in bf16.
+pub(crate) struct Scale {
+    pub(crate) a: *const f32,
+    pub(crate) b: *const u16,
+    pub(crate) to: *mut f32,
+    pub(crate) len: usize,
+}
+
+impl Kernel<f32> for Scale {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<V: Vector<Scalar = f32>>(self) {
+        for i in 0..self.len {
+            // SAFETY: the maker of the kernel promises the values at each pointer.
+            unsafe { *self.to.add(i) = *self.a.add(i) * from_bf16(*self.b.add(i)) }
         }
     }
 }
@@ -569,9 +580,14 @@ unsafe fn tiles<A: Rounded>(
                     width: product.k,
                     to: left,
                     to_row: k,
-                    empty: all - m,
                 },
             );
+            for row in 0..all {
+                let start = if row < m { product.k } else { 0 };
+                for i in start..k {
+                    *left.add(row * k + i) = A::ZERO;
+                }
+            }
             for panel in panels {
                 let columns = panel * width..product.n.min((panel + 1) * width);
                 let right = b.panel(panel, width);
