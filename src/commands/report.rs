@@ -28,7 +28,7 @@ pub enum ReportFormat {
 }
 
 impl ReportFormat {
-    fn of(self, report: &Report) -> Result<String> {
+    fn of(self, report: &Report, csv_safe: bool) -> Result<String> {
         let (comparisons, studies) = (&report.comparisons, &report.findings.studies);
         let texts: Vec<String> = match self {
             Self::Html => vec![report.page()?],
@@ -54,7 +54,7 @@ impl ReportFormat {
                     comparisons.len(),
                     reports::format::list(&comparisons.iter().map(|c| &c.name).collect::<Vec<_>>())
                 );
-                vec![tables::csv(&comparisons[0], true)?]
+                vec![tables::csv(&comparisons[0], csv_safe)?]
             }
         };
         Ok(texts.join("\n"))
@@ -111,19 +111,20 @@ pub fn report(
     out: Option<&Path>,
     format: Option<ReportFormat>,
     margin: Option<Margin>,
+    csv_safe: bool,
     json: bool,
 ) -> Result<ExitCode> {
     let report = of_folder(folder, margin)?;
     if let Some(format) = format {
-        say!("{}", format.of(&report)?.trim_end())?;
+        say!("{}", format.of(&report, csv_safe)?.trim_end())?;
         if let Some(out) = out {
-            for file in report.write(out, true)? {
+            for file in report.write(out, csv_safe)? {
                 eprintln!("wrote {}", file.display());
             }
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let files = report.write(out.unwrap_or(folder), true)?;
+    let files = report.write(out.unwrap_or(folder), csv_safe)?;
     if json {
         let all: Vec<_> = report.comparisons.iter().map(tables::json).collect();
         say!("{}", serde_json::to_string_pretty(&all)?)?;
