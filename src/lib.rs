@@ -23,7 +23,6 @@ pub mod hub_id;
 pub mod labels;
 pub mod latency;
 pub mod measure;
-pub mod nearest;
 pub mod plan;
 pub mod prepare;
 pub mod records;
@@ -34,3 +33,5 @@ pub mod task_library;
 pub mod train;
 pub mod units;
 pub mod weights;
+
+pub use datasets::nearest;
