@@ -130,6 +130,7 @@ fn every_method_is_compared_over_every_family_or_left_out_with_its_reason() {
             said.contains("bitfit is left out") && said.contains("layer_norm"),
             "{said}"
         );
+        assert!(!said.contains("conditions were not the same"), "{said}");
         let lora = records(&place, "out")
             .into_iter()
             .find(|r| r["asked"]["method"]["name"] == "lora")
