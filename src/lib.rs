@@ -24,6 +24,7 @@ pub mod labels;
 pub mod latency;
 pub mod measure;
 pub mod plan;
+pub mod precision;
 pub mod prepare;
 pub mod records;
 pub mod saved;

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
-use backbone::{Backbone, HeadKind, Pooling, TensorFile};
+use backbone::{Backbone, HeadKind, Pooling, Precision, TensorFile};
 use candle_core::Tensor;
 use datasets::TextTokenizer;
 use methods::PeftMethod;
@@ -53,6 +53,9 @@ pub struct SavedConfig {
     pub backbone_digest: String,
     /// How an example's vector is read.
     pub pooling: Pooling,
+    /// The precision of the frozen weights that it was trained over.
+    #[serde(default, skip_serializing_if = "is_f32")]
+    pub precision: Precision,
     /// The classifier.
     pub head: HeadKind,
     /// Label names in the order of their indices.
@@ -73,6 +76,10 @@ pub struct SavedConfig {
 
 fn stripped() -> bool {
     true
+}
+
+fn is_f32(precision: &Precision) -> bool {
+    *precision == Precision::F32
 }
 
 /// A method with its head, ready to predict.

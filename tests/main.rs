@@ -10,6 +10,7 @@ mod fuzz;
 mod hub_ids;
 mod latency_and_domains;
 mod parity;
+mod precision;
 mod predict;
 mod real;
 mod studies;

@@ -129,6 +129,10 @@ pub fn frame(records: &[RunRecord]) -> Result<DataFrame> {
             Some(r.asked.backbone.parameters as u64)
         }),
         text("pooling", &|r| Some(r.asked.backbone.pooling.clone())),
+        text("precision", &|r| {
+            let own = r.asked.backbone.precision.clone();
+            Some(own.unwrap_or_else(|| "f32".into()))
+        }),
         text("method", &|r| Some(r.asked.method.name.clone())),
         text("variant", &|r| Some(r.asked.method.variant.clone())),
         Column::new(
