@@ -79,6 +79,11 @@ impl Words {
         }
     }
 
+    /// The template with nothing in it.
+    pub(crate) fn alone(&self) -> String {
+        self.template.replace(TEXT, "").replace(PAIR, "")
+    }
+
     /// The longest example that `fits`, made of the template: of a text that is too long the end is cut, never the template.
     /// Also whether it was cut.
     pub(crate) fn longest(

@@ -889,6 +889,7 @@ fn the_same_seed_gives_the_same_bits_and_another_seed_does_not() {
         let fixed = [
             "head_only",
             "zero_shot",
+            "linear_probe",
             "full",
             "ia3",
             "bitfit",
