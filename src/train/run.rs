@@ -330,6 +330,8 @@ impl Run<'_> {
             head: self.head_kind(&*learner.method),
             labels: dataset.labels.clone(),
             dataset: dataset.name.clone(),
+            data_digest: Some(dataset.digest()),
+            pairs: Some(dataset.has_pairs()),
             max_tokens: examples.max_tokens,
             strip: dataset.strip,
             words: self.prepared.words.clone(),
