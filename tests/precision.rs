@@ -38,7 +38,9 @@ const BF16: &str = "--set=backbone.precision=bf16";
 #[test]
 fn every_method_passes_its_own_checks_over_a_backbone_in_bf16() {
     let place = Place::new();
-    for entry in methods::registry::ALL {
+    // (Zero-shot asks a decoder's words.)
+    let entries = methods::registry::ALL.iter();
+    for entry in entries.filter(|e| e.name != "zero_shot") {
         let more = match entry.name {
             // A bottleneck of one does not divide into its four parts.
             "compacter" => &[BF16, "--set=compacter.reduction_factor=8"][..],
@@ -141,7 +143,7 @@ impl methods::Words for NoWords {
     }
 
     fn ordinary(&self) -> Vec<u32> {
-        vec![5, 6, 7]
+        (5..60).collect()
     }
 }
 
