@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use datasets::FileOptions;
+use datasets::{FileOptions, Split};
+use statistics::Margin;
 
 use crate::{
     commands::{evaluate::Part, list::Kind, predict::AnswerFormat},
@@ -20,8 +21,8 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// Threads that compute, at most the cores of this machine [default: all of them].
-    #[arg(long, global = true, env = "PEFTBENCH_THREADS")]
+    /// Threads that compute, at most the cores of this machine [default: PEFTBENCH_THREADS, or all of them].
+    #[arg(long, global = true)]
     pub threads: Option<usize>,
 }
 
@@ -32,7 +33,7 @@ pub enum Command {
     Compare(Compare),
     /// Vary one thing, such as the prompt's length or the size of the training set, and draw the curve.
     Sweep(Sweep),
-    /// Search each method's settings with the same number of trials, then train the best over fresh seeds.
+    /// Search each method's settings with the same compute, then train the best over fresh seeds.
     Tune(Tune),
     /// Train one method with one seed; saves its weights.
     Train(Train),
@@ -92,6 +93,13 @@ pub struct FileArguments {
     /// Leave out rows without a text or a label (and say how many) instead of refusing the file.
     #[arg(long)]
     pub drop_missing: bool,
+    /// File of the validation split, with the same columns [default: a tenth of the rows, by a hash of the text].
+    #[arg(long, value_name = "FILE")]
+    pub validation: Option<PathBuf>,
+    /// File of the test split, with the same columns. Training and comparing leave it alone: it is for the end, with
+    /// evaluate --split test [default: a tenth of the rows, by a hash of the text].
+    #[arg(long, value_name = "FILE")]
+    pub test: Option<PathBuf>,
     /// What stands around a text where a language model is asked for the class: 'Review: {text}\nSentiment:'; of a pair
     /// also {pair}. \n is a new line.
     #[arg(long)]
@@ -112,6 +120,13 @@ impl FileArguments {
             quote: self.quote.clone(),
             encoding: self.encoding.clone(),
             drop_missing: self.drop_missing,
+            split_files: [
+                (Split::Validation, &self.validation),
+                (Split::Test, &self.test),
+            ]
+            .into_iter()
+            .filter_map(|(split, file)| Some((split, file.clone()?)))
+            .collect(),
             template: self.template.as_ref().map(|t| t.replace("\\n", "\n")),
             words: self.words.clone(),
         }
@@ -255,6 +270,21 @@ pub struct Compare {
     /// Number of seeds [default: the budget's].
     #[arg(long)]
     pub seeds: Option<usize>,
+    /// Differences of the main metric that are smaller do not matter, e.g. 0.5% [default: the one declared before, else one point].
+    #[arg(long, value_name = "SHARE", value_parser = units::margin)]
+    pub margin: Option<Margin>,
+    /// Look at 3, 5, 10 and 20 seeds, with bounds that keep the error rate, and give more seeds only to methods in undecided pairs.
+    #[arg(long, conflicts_with = "seeds")]
+    pub until_decided: bool,
+    /// Seeds of the last look.
+    #[arg(long, default_value_t = 20, requires = "until_decided", value_parser = clap::value_parser!(u16).range(3..=1000))]
+    pub max_seeds: u16,
+    /// Start no run after this time, e.g. 3h; the same command goes on later.
+    #[arg(long, value_name = "TIME", requires = "until_decided", value_parser = units::time)]
+    pub max_time: Option<f64>,
+    /// Pairs to decide, e.g. lora:full,lora:adapter [default: each with the best, and neighbours].
+    #[arg(long, value_delimiter = ',', value_name = "A:B", requires = "until_decided", value_parser = units::pair)]
+    pub pairs: Vec<(String, String)>,
     /// How runs are made.
     #[command(flatten)]
     pub how: HowArguments,
@@ -285,6 +315,9 @@ pub struct Sweep {
     /// Number of seeds [default: the budget's].
     #[arg(long)]
     pub seeds: Option<usize>,
+    /// Differences of the main metric that are smaller do not matter, e.g. 0.5% [default: the one declared before, else one point].
+    #[arg(long, value_name = "SHARE", value_parser = units::margin)]
+    pub margin: Option<Margin>,
     /// How runs are made.
     #[command(flatten)]
     pub how: HowArguments,
@@ -296,18 +329,24 @@ pub struct Tune {
     /// What every run shares.
     #[command(flatten)]
     pub run: RunArguments,
-    /// Methods to tune, separated by commas; by default all that declare ranges.
+    /// Methods to tune, separated by commas; by default the standard ones that have anything to search.
     #[arg(long, value_delimiter = ',')]
     pub methods: Vec<String>,
-    /// Configurations to try of each method.
-    #[arg(long, default_value_t = 8)]
+    /// Configurations to try of each method: all for a ninth of the steps, the best third for a third, the best of these for all.
+    #[arg(long, default_value_t = 9)]
     pub trials: usize,
+    /// Instead of a number of trials: hours of training for the trials of all methods together, each method its equal part.
+    #[arg(long, conflicts_with = "trials")]
+    pub hours: Option<f64>,
     /// Share of the training split that is held out to judge the trials.
     #[arg(long, default_value_t = 0.1)]
     pub held_out: f64,
     /// Number of seeds of the winners [default: the budget's].
     #[arg(long)]
     pub seeds: Option<usize>,
+    /// Differences of the main metric that are smaller do not matter, e.g. 0.5% [default: the one declared before, else one point].
+    #[arg(long, value_name = "SHARE", value_parser = units::margin)]
+    pub margin: Option<Margin>,
     /// How runs are made.
     #[command(flatten)]
     pub how: HowArguments,
@@ -387,6 +426,9 @@ pub struct Predict {
     /// How answers are written.
     #[arg(long, value_enum, default_value_t)]
     pub format: AnswerFormat,
+    /// Put an apostrophe in front of texts of a CSV that a spreadsheet would take for formulas; numbers stay.
+    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
+    pub csv_safe: bool,
     /// The backbone; by default the one that the weights name.
     #[arg(long)]
     pub backbone: Option<String>,
@@ -420,8 +462,8 @@ pub struct Latency {
     /// Batch sizes.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32])]
     pub batches: Vec<usize>,
-    /// Lengths in tokens.
-    #[arg(long, value_delimiter = ',', default_values_t = [16, 64, 128])]
+    /// Lengths in tokens [default: 16, 64 and 128, as far as the backbone reads them].
+    #[arg(long, value_delimiter = ',')]
     pub lengths: Vec<usize>,
     /// Data set or file whose validation sentences are timed too [default: the one of the first weights].
     #[arg(long)]
@@ -464,6 +506,9 @@ pub struct Domains {
     /// Number of seeds.
     #[arg(long, default_value_t = 1)]
     pub seeds: usize,
+    /// Differences of the main metric that are smaller do not matter, e.g. 0.5% [default: the one declared before, else one point].
+    #[arg(long, value_name = "SHARE", value_parser = units::margin)]
+    pub margin: Option<Margin>,
     /// A backbone's name or folder.
     #[arg(long, default_value = "minilm")]
     pub backbone: String,
@@ -537,6 +582,12 @@ pub struct Report {
     /// Folder of the report [default: the records' own].
     #[arg(long)]
     pub out: Option<PathBuf>,
+    /// Put an apostrophe in front of names in the CSV that a spreadsheet would take for formulas; numbers stay.
+    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
+    pub csv_safe: bool,
+    /// Differences of the main metric that are smaller do not matter, e.g. 0.5% [default: the one declared before, else one point].
+    #[arg(long, value_name = "SHARE", value_parser = units::margin)]
+    pub margin: Option<Margin>,
     /// Print the comparisons as JSON.
     #[arg(long)]
     pub json: bool,
@@ -569,6 +620,9 @@ pub struct Recommend {
     /// Smallest main metric, e.g. 80%.
     #[arg(long, value_name = "SHARE", value_parser = units::share)]
     pub min_metric: Option<f64>,
+    /// Differences of the main metric that are smaller do not matter, e.g. 0.5% [default: the one declared before, else one point].
+    #[arg(long, value_name = "SHARE", value_parser = units::margin)]
+    pub margin: Option<Margin>,
     /// Folder of records, or a comparison's folder.
     #[arg(long, default_value = "reports/out")]
     pub records: PathBuf,

@@ -6,7 +6,10 @@ use std::{process::ExitCode, time::Instant};
 use clap::Parser;
 use peftbench::{
     cli::{self, Cli, Command},
-    commands::*,
+    commands::{
+        compare::{Seeds, UntilDecided},
+        *,
+    },
     execute::{local::How, progress::Verbosity},
     exit,
     plan::{DataChoice, Shared},
@@ -30,38 +33,69 @@ fn set_threads(asked: Option<usize>) -> anyhow::Result<()> {
     let given = std::env::var("SLURM_CPUS_PER_TASK").ok();
     let given = given.and_then(|n| n.parse().ok());
     let given = given.map_or(available, |n: usize| n.clamp(1, available));
-    let threads = asked.unwrap_or(given);
-    anyhow::ensure!(
-        (1..=available).contains(&threads),
-        "--threads {threads}: this process has {available} cores; accepted: 1 to {available}"
-    );
+    // An empty variable counts as unset.
+    let variable = std::env::var("PEFTBENCH_THREADS").unwrap_or_default();
+    let named = match (asked, variable.trim()) {
+        (Some(threads), _) => Some(("--threads", threads.to_string())),
+        (None, "") => None,
+        (None, text) => Some(("PEFTBENCH_THREADS", text.to_owned())),
+    };
+    let threads = match named {
+        None => given,
+        Some((name, text)) => match text.parse() {
+            Ok(threads) if (1..=available).contains(&threads) => threads,
+            _ => anyhow::bail!(
+                "{name} {text}: this process has {available} cores; accepted: 1 to {available}"
+            ),
+        },
+    };
     Ok(kernels::set_threads(threads)?)
 }
 
 /// From what was typed to plain values.
 fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Compare(a) => match a.plan_only {
-            None => compare::compare(&a.run.shared(), &a.methods, a.seeds, a.how.how()),
-            Some(folder) => plan_only::plan_only(
-                &a.run.shared(),
-                &a.methods,
-                a.seeds,
-                &plan_only::Asked {
-                    folder,
-                    per_task: a.per_task.into(),
-                    parallel: a.parallel,
-                    more: a.more,
-                },
-            ),
-        },
-        Command::Sweep(a) => sweep::sweep(&a.run.shared(), &a.study, a.seeds, a.how.how()),
-        Command::Tune(a) => {
-            let search = tune::Search {
-                trials: a.trials,
-                held_out: a.held_out,
+        Command::Compare(a) => {
+            let seeds = match a.until_decided {
+                false => Seeds::Fixed(a.seeds),
+                true => Seeds::UntilDecided(UntilDecided {
+                    most: a.max_seeds.into(),
+                    seconds: a.max_time,
+                    pairs: a.pairs,
+                }),
             };
-            tune::tune(&a.run.shared(), &a.methods, search, a.seeds, a.how.how())
+            let asked = compare::Asked {
+                shared: a.run.shared(),
+                methods: a.methods,
+                seeds,
+                margin: a.margin,
+            };
+            match a.plan_only {
+                None => compare::compare(&asked, a.how.how()),
+                Some(folder) => plan_only::plan_only(
+                    &asked,
+                    &plan_only::Asked {
+                        folder,
+                        per_task: a.per_task.into(),
+                        parallel: a.parallel,
+                        more: a.more,
+                    },
+                ),
+            }
+        }
+        Command::Sweep(a) => {
+            sweep::sweep(&a.run.shared(), &a.study, a.seeds, a.margin, a.how.how())
+        }
+        Command::Tune(a) => {
+            let asked = tune::Asked {
+                compute: match a.hours {
+                    Some(hours) => tune::Compute::Hours(hours),
+                    None => tune::Compute::Trials(a.trials),
+                },
+                held_out: a.held_out,
+                margin: a.margin,
+            };
+            tune::tune(&a.run.shared(), &a.methods, asked, a.seeds, a.how.how())
         }
         Command::Train(a) => train::train(&a.run.shared(), &a.method, a.seed, a.json, started),
         Command::Evaluate(a) => {
@@ -90,7 +124,11 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
                 },
                 pair_column: a.pair_column,
             };
-            predict::predict(&weights, &input, a.format, a.backbone.as_deref(), a.offline)
+            let output = predict::Output {
+                format: a.format,
+                csv_safe: a.csv_safe,
+            };
+            predict::predict(&weights, &input, output, a.backbone.as_deref(), a.offline)
         }
         Command::Tasks(a) => tasks::tasks(&a.folder, a.backbone.as_deref(), a.offline, a.json),
         Command::Domains(a) => domains::domains(&domains::Asked {
@@ -103,6 +141,7 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
             out: a.out,
             offline: a.offline,
             jobs: a.how.jobs.into(),
+            margin: a.margin.unwrap_or_default(),
             json: a.how.json,
             quiet: a.how.quiet,
         }),
@@ -135,8 +174,8 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
             a.offline,
         ),
         Command::Report(a) => match a.compare.as_deref() {
-            Some([before, after]) => report::compare(before, after, a.json),
-            _ => report::report(&a.records, a.out.as_deref(), a.json),
+            Some([before, after]) => report::compare(before, after, a.margin, a.json),
+            _ => report::report(&a.records, a.out.as_deref(), a.margin, a.csv_safe, a.json),
         },
         Command::Recommend(a) => {
             let wishes = Wishes {
@@ -149,7 +188,7 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
                 max_training_seconds: a.max_training_time,
                 min_metric: a.min_metric,
             };
-            recommend::recommend(&wishes, &a.records, a.json)
+            recommend::recommend(&wishes, &a.records, a.margin, a.json)
         }
         Command::List(a) => list::list(a.what, &a.records, a.json),
         Command::Fetch(a) => fetch::fetch(&a.names, a.offline),

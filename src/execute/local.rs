@@ -76,6 +76,7 @@ impl Executed {
 }
 
 /// A run that has been checked and is ready to start.
+#[derive(Clone)]
 pub struct Planned {
     /// Its plan.
     pub plan: RunPlan,
@@ -99,7 +100,7 @@ pub fn compare(
     how: How,
     signals: &Signals,
 ) -> Result<Executed> {
-    folders::check_writable(&folders::records_folder(&base.out))?;
+    folders::check_writable(&folders::records_folder(&base.out), "--out")?;
     run_all(
         &plan(base, trials, seeds, how.verbosity)?,
         &[],
