@@ -4,15 +4,14 @@
 //! gradient of its input), a trained one three times. Attention scores, norms and the optimiser are left out, padding too: the
 //! estimate is meant to tell minutes from hours.
 
-use anyhow::Result;
 use backbone::Config;
 use datasets::Encoded;
 use methods::Resolved;
 
 use crate::train::recipe::Recipe;
 
-/// Share of a large product's speed that training reaches, roughly.
-const REACHED: f64 = 0.4;
+/// Share of the speed of multiply-adds in registers that training reaches, roughly.
+const REACHED: f64 = 0.25;
 /// Seconds of each run beside its products: starting, loading, checking, timing its latency.
 const BESIDE: f64 = 4.0;
 /// Below so many operations nobody waits, and the machine is not measured.
@@ -47,15 +46,12 @@ pub fn operations(
 }
 
 /// Seconds per operation on this machine; `None` where so few are asked for that it does not matter.
-///
-/// # Errors
-/// If a product cannot be made; not expected.
-pub fn seconds_per_operation(all: f64) -> Result<Option<f64>> {
+pub fn seconds_per_operation(all: f64) -> Option<f64> {
     if all < WORTH_ASKING {
-        return Ok(None);
+        return None;
     }
-    let rate = kernels::large_product_gflops()? * 1e9 * REACHED;
-    Ok(Some(1.0 / rate))
+    let rate = kernels::register_gflops(kernels::Precision::F32) * 1e9 * REACHED;
+    Some(1.0 / rate)
 }
 
 /// Seconds of a run by its operations.

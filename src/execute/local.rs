@@ -228,7 +228,7 @@ pub fn run_all(
             }
         }
         let operations = unmade.iter().map(|&i| planned[i].operations).sum();
-        progress.expect(&unmade, estimate::seconds_per_operation(operations)?);
+        progress.expect(&unmade, estimate::seconds_per_operation(operations));
     }
     if how.jobs > 1 {
         progress.note(&format!(
