@@ -1,18 +1,25 @@
-//! Records on disk: one JSON file per run, `<folder>/<id>.json`.
+//! Records on disk: one JSON file per run, `<folder>/<id>.json`; of a run that did not come to its end (failed,
+//! interrupted) `<id>.unfinished.json`.
 //!
-//! A record is written whole or not at all ([`crate::files`]), and one that ended (well, or diverged) is never replaced by
-//! one that did not. Floats are written with the fewest digits that give the same bits back.
+//! So whether a run has to be made is whether a file is there, and no lock is needed, which network file systems often
+//! lack: a whole record is created where there is none and never replaced (two of one run differ in their costs only, and
+//! the first stays); an unfinished one is replaced by any later one and no longer read once the whole one is there.
+//! What lists and states of runs need stands before the long parts of a record ([`crate::head`]), so that ten thousand runs
+//! are told from a few kilobytes of each. A record is written whole or not at all ([`crate::files`]). Floats are written
+//! with the fewest digits that give the same bits back.
 
-use std::fs::{self, File};
+use std::collections::BTreeSet;
+use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::files::write_whole;
+use crate::files::{self, write_new, write_whole};
+use crate::head::Head;
 use crate::{FORMAT, RunRecord, Status};
 
-/// Held while a record of the folder is written, so that of two processes the better record stays.
-const LOCK: &str = ".lock";
+/// End of the name of a file whose run did not come to its end.
+const UNFINISHED: &str = ".unfinished.json";
 
 /// What [`read_dir`] found.
 #[derive(Debug, Default)]
@@ -43,17 +50,21 @@ impl std::fmt::Display for Damaged {
     }
 }
 
-/// Where the record with this id stands in `dir`.
+/// Where the whole record with this id stands in `dir`.
 pub fn path_of(dir: &Path, id: &str) -> PathBuf {
     dir.join(format!("{id}.json"))
 }
 
+fn unfinished(dir: &Path, id: &str) -> PathBuf {
+    dir.join(format!("{id}{UNFINISHED}"))
+}
+
 /// Writes a record into `dir` (made if absent) and says whether it did: `false` means that a whole record of the same id
-/// stands there and this one is a lesser one (failed or interrupted), so the older one was kept.
+/// stands there, which stays.
 ///
 /// # Errors
 /// When the folder or file cannot be written; and when the record contradicts itself or holds a
-/// number that is not finite: JSON has none, and a run that meets one has [`Status::Diverged`],
+/// number that is not finite: JSON has none, and a run that meets one has [`crate::Status::Diverged`],
 /// whose record holds the step and the reason instead of an outcome.
 pub fn write(dir: &Path, record: &RunRecord) -> Result<bool> {
     if let Some(problem) = problem_of(record) {
@@ -62,28 +73,59 @@ pub fn write(dir: &Path, record: &RunRecord) -> Result<bool> {
             problem,
         });
     }
-    let path = path_of(dir, &record.id);
     let mut json = serde_json::to_vec(record)?;
     json.push(b'\n');
-    let failed = |source| Error::Write {
-        path: path.clone(),
-        source,
-    };
-    fs::create_dir_all(dir).map_err(failed)?;
-    let lock = File::create(dir.join(LOCK)).map_err(failed)?;
-    match lock.lock() {
-        // A file system without locks: what is left of the protection is the look below.
-        Err(e) if e.kind() != ErrorKind::Unsupported => return Err(failed(e)),
-        _ => {}
+    let path = path_of(dir, &record.id);
+    if !record.status.is_whole() {
+        if is_whole(dir, &record.id)? {
+            return Ok(false);
+        }
+        write_whole(&unfinished(dir, &record.id), &json)?;
+        return Ok(true);
     }
-    if !record.status.is_whole() && find(dir, &record.id)?.is_some_and(|r| r.status.is_whole()) {
-        return Ok(false);
+    let mut written = write_new(&path, &json)?;
+    // Older versions gave this name to unfinished records too; and what is damaged is made anew.
+    if !written && !is_whole(dir, &record.id)? {
+        write_whole(&path, &json)?;
+        written = true;
     }
-    write_whole(&path, &json)?;
-    Ok(true)
+    fs::remove_file(unfinished(dir, &record.id)).ok();
+    Ok(written)
 }
 
-/// Reads all records (`*.json`) of a folder. A folder that does not exist holds none.
+/// Whether a whole record with this id is there.
+///
+/// # Errors
+/// When it has another [`FORMAT`].
+pub fn is_whole(dir: &Path, id: &str) -> Result<bool> {
+    let path = path_of(dir, id);
+    Ok(path.exists() && Head::read(&path)?.is_ok_and(|head| head.status.is_whole()))
+}
+
+/// Files of the records in a folder, by name: for each run the whole record, or else the unfinished one.
+fn paths(dir: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |source| Error::Read {
+        path: dir.to_owned(),
+        source,
+    };
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(failed)?,
+    };
+    let mut names = BTreeSet::new();
+    for entry in entries {
+        let name = entry.map_err(failed)?.file_name();
+        names.extend(name.into_string().ok().filter(|n| n.ends_with(".json")));
+    }
+    let whole = |name: &String| match name.strip_suffix(UNFINISHED) {
+        Some(id) => !names.contains(&format!("{id}.json")),
+        None => true,
+    };
+    let kept = names.iter().filter(|n| whole(n)).map(|n| dir.join(n));
+    Ok(kept.filter(|path| path.is_file()).collect())
+}
+
+/// Reads all records (`*.json`) of a folder, on all cores. A folder that does not exist holds none.
 ///
 /// A file that is cut short, is not a record or contradicts itself is skipped and listed in
 /// [`Records::damaged`].
@@ -92,24 +134,9 @@ pub fn write(dir: &Path, record: &RunRecord) -> Result<bool> {
 /// When the folder cannot be read, and when a record has another [`FORMAT`]: leaving out what a
 /// newer version wrote would change a comparison silently.
 pub fn read_dir(dir: &Path) -> Result<Records> {
-    let failed = |source| Error::Read {
-        path: dir.to_owned(),
-        source,
-    };
-    let entries = match fs::read_dir(dir) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Records::default()),
-        other => other.map_err(failed)?,
-    };
-    let mut paths = entries
-        .map(|entry| entry.map(|e| e.path()))
-        .collect::<std::io::Result<Vec<_>>>()
-        .map_err(failed)?;
-    paths.retain(|p| p.extension().is_some_and(|e| e == "json") && p.is_file());
-    paths.sort();
-
     let mut found = Records::default();
-    for path in paths {
-        match read(&path)? {
+    for (path, read) in each(&paths(dir)?, read) {
+        match read? {
             Ok(record) => found.records.push(record),
             Err(reason) => found.damaged.push(Damaged { path, reason }),
         }
@@ -117,43 +144,103 @@ pub fn read_dir(dir: &Path) -> Result<Records> {
     Ok(found)
 }
 
-/// The sound record with this id in a folder, if there is one.
+/// What lists need of the records of a folder; what is damaged is left out.
+///
+/// # Errors
+/// As [`read_dir`].
+pub fn heads(dir: &Path) -> Result<Vec<Head>> {
+    heads_but(dir, |_| false)
+}
+
+/// The same without those whose id is known.
+///
+/// # Errors
+/// As [`read_dir`].
+pub fn heads_but(dir: &Path, known: impl Fn(&str) -> bool) -> Result<Vec<Head>> {
+    let mut paths = paths(dir)?;
+    paths.retain(|path| !id_in(path).is_some_and(&known));
+    let read = each(&paths, Head::read).into_iter();
+    read.filter_map(|(_, head)| head.map(std::result::Result::ok).transpose())
+        .collect()
+}
+
+/// What was read of each file, on all cores.
+fn each<T: Send>(paths: &[PathBuf], read: impl Fn(&Path) -> T + Sync) -> Vec<(PathBuf, T)> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let read = &read;
+    std::thread::scope(|scope| {
+        let parts = paths.chunks(paths.len().div_ceil(cores).max(64));
+        let parts: Vec<_> = parts
+            .map(|part| {
+                scope.spawn(move || {
+                    part.iter()
+                        .map(|p| (p.clone(), read(p)))
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let joined = parts.into_iter().map(|part| match part.join() {
+            Ok(read) => read,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        joined.flatten().collect()
+    })
+}
+
+/// The sound record with this id in a folder, if there is one: the whole one, or else the unfinished one.
 ///
 /// # Errors
 /// When it has another [`FORMAT`].
 pub fn find(dir: &Path, id: &str) -> Result<Option<RunRecord>> {
-    Ok(read(&path_of(dir, id))?.ok())
+    for path in [path_of(dir, id), unfinished(dir, id)] {
+        if let Ok(record) = read(&path)? {
+            return Ok(Some(record));
+        }
+    }
+    Ok(None)
+}
+
+/// The id that a file of a record has for its name.
+pub(crate) fn id_in(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?;
+    name.strip_suffix(UNFINISHED)
+        .or_else(|| name.strip_suffix(".json"))
+}
+
+/// Whether a text has a format that this version does not know.
+///
+/// # Errors
+/// If it has.
+pub(crate) fn check_format(path: &Path, json: &[u8]) -> Result<std::result::Result<(), String>> {
+    #[derive(serde::Deserialize)]
+    struct Any {
+        format: Option<serde_json::Value>,
+    }
+    match serde_json::from_slice::<Any>(json).map(|any| any.format) {
+        Err(e) => Ok(Err(format!("not whole JSON ({e})"))),
+        Ok(None) => Ok(Err("not a record (no key `format`)".into())),
+        Ok(Some(format)) if format.as_u64() != Some(u64::from(FORMAT)) => Err(Error::Format {
+            path: path.to_owned(),
+            found: format.to_string(),
+        }),
+        Ok(Some(_)) => Ok(Ok(())),
+    }
 }
 
 /// The record in a file, or the reason why there is none.
 fn read(path: &Path) -> Result<std::result::Result<RunRecord, String>> {
-    let json = match fs::read(path) {
+    let json = match files::read(path) {
         Ok(json) => json,
         Err(e) => return Ok(Err(format!("cannot be read ({e})"))),
     };
-    let value: serde_json::Value = match serde_json::from_slice(&json) {
-        Ok(value) => value,
-        Err(e) => return Ok(Err(format!("not whole JSON ({e})"))),
-    };
-    match value.get("format") {
-        None => return Ok(Err("not a record (no key `format`)".into())),
-        Some(format) if format.as_u64() != Some(u64::from(FORMAT)) => {
-            return Err(Error::Format {
-                path: path.to_owned(),
-                found: format.to_string(),
-            });
-        }
-        Some(_) => {}
-    }
-    // From the text and not from `value`: an f32 that went through an f64 is rounded twice.
     let record: RunRecord = match serde_json::from_slice(&json) {
         Ok(record) => record,
-        Err(e) => return Ok(Err(format!("not a record ({e})"))),
+        Err(e) => return Ok(check_format(path, &json)?.and(Err(format!("not a record ({e})")))),
     };
-    if path
-        .file_stem()
-        .is_none_or(|stem| stem != record.id.as_str())
-    {
+    if record.format != FORMAT {
+        check_format(path, &json)?.ok();
+    }
+    if id_in(path) != Some(record.id.as_str()) {
         return Ok(Err(format!(
             "its id is {}, so its name should be {0}.json",
             record.id
@@ -276,13 +363,13 @@ fn problem_of(record: &RunRecord) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
     use crate::sample::Sample;
 
     fn names(dir: &Path) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(dir)
             .unwrap()
             .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
-            .filter(|name| name != LOCK)
             .collect();
         names.sort();
         names
@@ -467,38 +554,47 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_record_is_never_replaced_by_a_lesser_one() {
+    fn a_whole_record_takes_the_place_of_unfinished_ones_and_then_stays() {
         let dir = tempfile::tempdir().unwrap();
         let ended = |status| Sample::new("lora").ended(status).record();
         let failed = ended(Status::Failed {
             error: "no room".into(),
         });
         let interrupted = ended(Status::Interrupted);
-        let diverged = ended(Status::Diverged {
-            step: 3,
-            reason: "loss is NaN".into(),
-        });
         let ok = Sample::new("lora").record();
-        let kept = || find(dir.path(), &ok.id).unwrap().unwrap().status;
+        let mut again = ok.clone();
+        again.cost.as_mut().unwrap().training_seconds += 1.0;
+        let kept = || find(dir.path(), &ok.id).unwrap().unwrap();
         for (record, written) in [
             (&failed, true),
             (&interrupted, true),
             (&failed, true),
-            (&diverged, true),
-            (&interrupted, false),
             (&ok, true),
             (&failed, false),
             (&interrupted, false),
-            (&ok, true),
+            (&again, false),
         ] {
-            let before = if written {
-                record.status.clone()
-            } else {
-                kept()
-            };
+            let before = if written { record.clone() } else { kept() };
             assert_eq!(write(dir.path(), record).unwrap(), written);
             assert_eq!(kept(), before);
+            assert_eq!(read_dir(dir.path()).unwrap().records, [before]);
         }
+        assert_eq!(names(dir.path()), [format!("{}.json", ok.id)]);
+    }
+
+    #[test]
+    fn an_unfinished_record_of_an_older_version_is_replaced_by_the_whole_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let ok = Sample::new("lora").record();
+        let failed = Sample::new("lora").ended(Status::Interrupted).record();
+        fs::write(
+            path_of(dir.path(), &ok.id),
+            serde_json::to_vec(&failed).unwrap(),
+        )
+        .unwrap();
+        assert!(!is_whole(dir.path(), &ok.id).unwrap());
+        assert!(write(dir.path(), &ok).unwrap());
+        assert_eq!(read_dir(dir.path()).unwrap().records, [ok]);
     }
 
     #[test]
@@ -512,10 +608,8 @@ mod tests {
                 scope.spawn(|| (0..5).all(|_| write(dir.path(), record).is_ok()));
             }
         });
-        assert_eq!(
-            find(dir.path(), &ok.id).unwrap().unwrap().status,
-            Status::Ok
-        );
-        assert_eq!(names(dir.path()), [format!("{}.json", ok.id)]);
+        // One that did not end may be written in the same moment; it is not read.
+        assert_eq!(find(dir.path(), &ok.id).unwrap(), Some(ok.clone()));
+        assert_eq!(read_dir(dir.path()).unwrap().records, [ok]);
     }
 }
