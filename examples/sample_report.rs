@@ -50,7 +50,7 @@ fn main() -> reports::Result<()> {
 }
 
 fn write(records: Vec<RunRecord>, out: &Path) -> reports::Result<()> {
-    Report::new(records, Findings::default(), Margin::POINT)?.write(out, true)?;
+    Report::new(records, Findings::default(), Margin::POINT, None)?.write(out, true)?;
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use statistics::{
 };
 
 use crate::{
+    costs::CostsOn,
     format, latency,
     needs::Needs,
     notes,
@@ -59,9 +60,14 @@ pub struct Comparison {
     /// The pairs as the statistics know them, by place of the ranked rows.
     #[serde(skip)]
     pub family: Family,
+    /// Whose costs count.
+    pub costs: CostsOn,
     /// The records behind it, in the order of the rows and seeds.
     #[serde(skip)]
     pub records: Vec<RunRecord>,
+    /// Where the record of an id is among them.
+    #[serde(skip)]
+    places: BTreeMap<String, usize>,
 }
 
 /// Two ranked rows compared on the same examples and seeds.
@@ -154,32 +160,39 @@ pub fn dataset_slug(dataset: &DatasetFacts) -> String {
 impl Comparison {
     /// Sorts records into comparisons, judged with a margin of one point.
     pub fn from_records(records: &[RunRecord]) -> Vec<Self> {
-        Self::with_margin(records, Margin::POINT)
+        Self::with_costs_on(records.to_vec(), Margin::POINT, None)
     }
 
     /// Sorts records into comparisons: by data set, backbone and recipe. A record given twice
-    /// (same id) counts once.
-    pub fn with_margin(records: &[RunRecord], margin: Margin) -> Vec<Self> {
+    /// (same id) counts once. Costs are those of the processor model whose name holds `model`, or of most runs.
+    pub fn with_costs_on(
+        records: Vec<RunRecord>,
+        margin: Margin,
+        model: Option<&str>,
+    ) -> Vec<Self> {
         // The key is text, so that the order of comparisons does not depend on the order of records.
-        let mut groups: BTreeMap<String, BTreeMap<&str, &RunRecord>> = BTreeMap::new();
+        let mut groups: BTreeMap<String, BTreeMap<String, RunRecord>> = BTreeMap::new();
         for record in records {
-            let conditions = flat(&conditions(record));
+            let conditions = flat(&conditions(&record));
             groups
                 .entry(format!("{conditions:?}"))
                 .or_default()
-                .insert(&record.id, record);
+                .insert(record.id.clone(), record);
         }
-        let groups: Vec<Vec<&RunRecord>> = groups
+        let groups: Vec<Vec<RunRecord>> = groups
             .into_values()
             .map(|group| group.into_values().collect())
             .collect();
-        let apart = distinctions(&groups);
+        let apart = {
+            let groups: Vec<Vec<&RunRecord>> = groups.iter().map(|g| g.iter().collect()).collect();
+            distinctions(&groups)
+        };
         let mut slugs = BTreeSet::new();
         groups
-            .iter()
+            .into_iter()
             .zip(apart)
             .map(|(group, apart)| {
-                let mut comparison = Self::of_group(group, &apart, margin);
+                let mut comparison = Self::of_group(group, &apart, margin, model);
                 let base = comparison.slug.clone();
                 let mut n = 1;
                 while !slugs.insert(comparison.slug.clone()) {
@@ -192,10 +205,15 @@ impl Comparison {
     }
 
     /// The comparison of records that share their conditions.
-    fn of_group(group: &[&RunRecord], apart: &[String], margin: Margin) -> Self {
+    fn of_group(
+        group: Vec<RunRecord>,
+        apart: &[String],
+        margin: Margin,
+        model: Option<&str>,
+    ) -> Self {
         type Key = (String, String, Option<Tuned>, String);
         let mut trials: BTreeMap<Key, Vec<&RunRecord>> = BTreeMap::new();
-        for record in group {
+        for record in &group {
             let m = &record.asked.method;
             let numerics = record.asked.numerics.get(&m.name);
             let key = (
@@ -206,12 +224,14 @@ impl Comparison {
             );
             trials.entry(key).or_default().push(record);
         }
+        let trials: Vec<Vec<&RunRecord>> = trials.into_values().collect();
+        let costs = CostsOn::of(&trials, model);
         let mut used = BTreeMap::new();
         let mut trials: Vec<(Row, Vec<&RunRecord>)> = trials
-            .into_values()
+            .into_iter()
             .map(|mut records| {
                 records.sort_by_key(|r| (r.asked.seed, r.id.clone()));
-                let mut row = Row::of(&records);
+                let mut row = Row::of(&records, &costs);
                 // The same variant with different configurations, e.g. of two versions of a default.
                 let n = used
                     .entry(row.label.clone())
@@ -252,7 +272,9 @@ impl Comparison {
             .map(|p| format::visible(p))
             .collect();
         let seeds: BTreeSet<u64> = group.iter().map(|r| r.asked.seed).collect();
-        let (rows, records): (Vec<Row>, Vec<Vec<&RunRecord>>) = trials.into_iter().unzip();
+        let (rows, ids): (Vec<Row>, Vec<Vec<&RunRecord>>) = trials.into_iter().unzip();
+        let timed: Vec<&RunRecord> = group.iter().filter(|r| costs.counts(r)).collect();
+        let ids: Vec<String> = ids.into_iter().flatten().map(|r| r.id.clone()).collect();
         let mut comparison = Self {
             name: name.join(" · "),
             slug: format::file_name(&slug.join("-"), SLUG),
@@ -260,13 +282,13 @@ impl Comparison {
             backbone: asked.backbone.clone(),
             recipe: asked.recipe.clone(),
             op_path: asked.op_path.clone(),
-            numerics: shared_numerics(group[0]),
+            numerics: shared_numerics(&group[0]),
             seeds: seeds.into_iter().collect(),
             margin,
             rows,
             pairs: Vec::new(),
             latency_noise: latency::noise_floor(
-                &latency::of_records(group),
+                &latency::of_records(&timed),
                 Some(latency::SENTENCE),
             ),
             notes: Vec::new(),
@@ -275,8 +297,13 @@ impl Comparison {
                 margin,
                 pairs: Vec::new(),
             },
-            records: records.into_iter().flatten().cloned().collect(),
+            places: ids.iter().cloned().zip(0..).collect(),
+            records: Vec::new(),
+            costs,
         };
+        let mut group: BTreeMap<String, RunRecord> =
+            group.into_iter().map(|r| (r.id.clone(), r)).collect();
+        comparison.records = ids.iter().filter_map(|id| group.remove(id)).collect();
         comparison.judge();
         comparison.notes = notes::of(&comparison);
         comparison
@@ -398,7 +425,12 @@ impl Comparison {
 
     /// The record with this id.
     pub fn record(&self, id: &str) -> Option<&RunRecord> {
-        self.records.iter().find(|r| r.id == id)
+        self.records.get(*self.places.get(id)?)
+    }
+
+    /// What a run cost, where that counts: see [`CostsOn`].
+    pub fn timed<'a>(&self, record: &'a RunRecord) -> Option<&'a record::Cost> {
+        record.cost.as_ref().filter(|_| self.costs.counts(record))
     }
 
     /// The pair of two rows, in either order.

@@ -6,6 +6,7 @@
 pub mod changes;
 pub mod claims;
 pub mod comparison;
+pub mod costs;
 pub mod error;
 pub mod figures;
 pub mod format;
@@ -70,22 +71,22 @@ pub struct Report {
     pub findings: Findings,
     /// The claims, judged by all of it.
     pub claims: Vec<claims::Judged>,
-    /// The records as one table.
-    records: Vec<RunRecord>,
 }
 
 impl Report {
     /// Works out what these records say. A report shows **all** records of its folder, and not only those of the last command.
-    ///
-    /// # Errors
-    /// If the claims' YAML is not valid; not expected.
-    pub fn new(records: Vec<RunRecord>, findings: Findings, margin: Margin) -> Result<Self> {
-        let comparisons = Comparison::with_margin(&records, margin);
+    /// Costs are those of the processor model whose name holds `model`, or of most runs of a comparison.
+    pub fn new(
+        records: Vec<RunRecord>,
+        findings: Findings,
+        margin: Margin,
+        model: Option<&str>,
+    ) -> Result<Self> {
+        let comparisons = Comparison::with_costs_on(records, margin, model);
         Ok(Self {
             claims: claims::judge_all(&comparisons, &findings.studies)?,
             comparisons,
             findings,
-            records,
         })
     }
 
@@ -102,6 +103,7 @@ impl Report {
     /// # Errors
     /// If a file cannot be written, or a plot or the page cannot be made.
     pub fn write(&self, out: &Path, csv_safe: bool) -> Result<Vec<PathBuf>> {
+        let records: Vec<&RunRecord> = self.comparisons.iter().flat_map(|c| &c.records).collect();
         let mut files = Vec::new();
         let mut write = |name: String, content: &[u8]| {
             let path = out.join(name);
@@ -136,10 +138,7 @@ impl Report {
             "claims.json".to_owned(),
             serde_json::to_string_pretty(&self.claims)?.as_bytes(),
         )?;
-        write(
-            "records.parquet".to_owned(),
-            &frame::parquet(&self.records)?,
-        )?;
+        write("records.parquet".to_owned(), &frame::parquet(&records)?)?;
         write("report.html".to_owned(), self.page()?.as_bytes())?;
         for study in &self.findings.studies {
             files.extend(studies::write(study, out)?);
