@@ -26,6 +26,9 @@ pub mod nearest;
 pub mod plan;
 pub mod prepare;
 pub mod records;
+#[cfg(test)]
+#[path = "../reports/tests/support/sample.rs"]
+mod sample;
 pub mod saved;
 pub mod signals;
 pub mod study;

@@ -41,27 +41,41 @@ fn set_threads(asked: Option<usize>) -> anyhow::Result<()> {
 /// From what was typed to plain values.
 fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Compare(a) => match a.plan_only {
-            None => compare::compare(&a.run.shared(), &a.methods, a.seeds, a.how.how()),
-            Some(folder) => plan_only::plan_only(
+        Command::Compare(a) => {
+            let plan = a.plan.asked()?;
+            compare::compare(
                 &a.run.shared(),
                 &a.methods,
                 a.seeds,
-                &plan_only::Asked {
-                    folder,
-                    per_task: a.per_task.into(),
-                    parallel: a.parallel,
-                    more: a.more,
-                },
-            ),
-        },
-        Command::Sweep(a) => sweep::sweep(&a.run.shared(), &a.study, a.seeds, a.how.how()),
+                a.how.how(),
+                plan.as_ref(),
+            )
+        }
+        Command::Sweep(a) => {
+            let plan = a.plan.asked()?;
+            sweep::sweep(
+                &a.run.shared(),
+                &a.study,
+                a.seeds,
+                a.how.how(),
+                plan.as_ref(),
+            )
+        }
         Command::Tune(a) => {
+            let plan = a.plan.asked()?;
             let search = tune::Search {
                 trials: a.trials,
                 held_out: a.held_out,
             };
-            tune::tune(&a.run.shared(), &a.methods, search, a.seeds, a.how.how())
+            let how = a.how.how();
+            tune::tune(
+                &a.run.shared(),
+                &a.methods,
+                search,
+                a.seeds,
+                how,
+                plan.as_ref(),
+            )
         }
         Command::Train(a) => train::train(&a.run.shared(), &a.method, a.seed, a.json, started),
         Command::Evaluate(a) => {
@@ -118,6 +132,8 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
             offline: a.offline,
             out: a.out,
             json: a.json,
+            plan_only: a.plan_only,
+            more: a.more,
         }),
         Command::Export(a) => export::export(
             &a.weights,
@@ -136,7 +152,7 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
         ),
         Command::Report(a) => match a.compare.as_deref() {
             Some([before, after]) => report::compare(before, after, a.json),
-            _ => report::report(&a.records, a.out.as_deref(), a.json),
+            _ => report::report(&a.records, a.out.as_deref(), a.costs_on.as_deref(), a.json),
         },
         Command::Recommend(a) => {
             let wishes = Wishes {
@@ -158,8 +174,11 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
             (Some(claim), _) => run_plan::run_plan(&claim, started),
             (_, from) => work::task(
                 &from.unwrap_or_default(),
-                a.task,
-                a.per_task.into(),
+                &work::Task {
+                    index: a.task,
+                    offset: a.offset,
+                    per_task: a.per_task.into(),
+                },
                 How {
                     verbosity: Verbosity::Normal,
                     jobs: 1,
@@ -167,7 +186,7 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
             ),
         },
         Command::Work(a) => work::work(&a.folder, a.how.how()),
-        Command::Status(a) => status::status(&a.folder, a.json),
+        Command::Status(a) => status::status(&a.folder, a.json, a.watch),
     }
 }
 

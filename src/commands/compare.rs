@@ -6,7 +6,10 @@ use anyhow::Result;
 use record::Status;
 use reports::tables;
 
-use super::report;
+use super::{
+    plan_only::{Elsewhere, Then},
+    report,
+};
 use crate::{
     execute::{
         local::{self, How},
@@ -17,7 +20,7 @@ use crate::{
     signals::Signals,
 };
 
-/// `compare`.
+/// `compare`; the runs are made here, or `elsewhere`.
 ///
 /// # Errors
 /// On bad input.
@@ -26,18 +29,25 @@ pub fn compare(
     methods: &[String],
     seeds: Option<usize>,
     how: How,
+    elsewhere: Option<&Elsewhere>,
 ) -> Result<ExitCode> {
     let verbosity = how.verbosity;
     let (base, overrides) = shared.plan()?;
     let trials = plan::trials(methods, &overrides)?;
     let seeds = plan::seeds(seeds, &base.budget)?;
+    if let Some(elsewhere) = elsewhere {
+        let planned = local::plan(&base, &trials, &seeds, verbosity)?;
+        if let Some(code) = elsewhere.make(&planned, &base.out, Then::Report)? {
+            return Ok(code);
+        }
+    }
     let signals = Signals::handle()?;
     let ended = local::compare(&base, &trials, &seeds, how, &signals)?;
     if let Some(code) = ended.say_end(trials.len() * seeds.len(), verbosity) {
         return Ok(code);
     }
     // A part of the methods is made, all that was made under the same conditions is reported.
-    let report = report::of_folder(&base.out)?;
+    let report = report::of_folder(&base.out, None)?;
     let files = report.write(&base.out, true)?;
     let ids: Vec<&str> = ended.records.iter().map(|r| r.id.as_str()).collect();
     let comparisons: Vec<_> = report.about(&ids).collect();

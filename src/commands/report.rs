@@ -10,30 +10,32 @@ use reports::{Comparison, Findings, Margin, Report, changes, tables};
 
 use crate::{execute::progress::Verbosity, output, records};
 
-/// What all records of a folder say.
+/// What all records of a folder say. Costs are those of the processor model whose name holds `costs_on`, or of most runs.
 ///
 /// # Errors
 /// If records, studies or measurements cannot be read.
-pub fn of_folder(folder: &Path) -> Result<Report> {
+pub fn of_folder(folder: &Path, costs_on: Option<&str>) -> Result<Report> {
     let records = records::read(folder)?;
+    let findings = Findings::read(folder)?;
     ensure!(
-        !records.is_empty(),
+        !records.is_empty() || !findings.studies.is_empty() || !findings.tunings.is_empty(),
         "{}: no records there; run peftbench compare first",
         folder.display()
     );
-    Ok(Report::new(
-        records,
-        Findings::read(folder)?,
-        Margin::POINT,
-    )?)
+    Ok(Report::new(records, findings, Margin::POINT, costs_on)?)
 }
 
 /// `report`.
 ///
 /// # Errors
 /// If there are no records or the report cannot be written.
-pub fn report(folder: &Path, out: Option<&Path>, json: bool) -> Result<ExitCode> {
-    let report = of_folder(folder)?;
+pub fn report(
+    folder: &Path,
+    out: Option<&Path>,
+    costs_on: Option<&str>,
+    json: bool,
+) -> Result<ExitCode> {
+    let report = of_folder(folder, costs_on)?;
     let files = report.write(out.unwrap_or(folder), true)?;
     if json {
         let all: Vec<_> = report.comparisons.iter().map(tables::json).collect();

@@ -9,6 +9,7 @@ use reports::{
     studies::{self, Manifest, PointPlan, SeriesPlan, Study},
 };
 
+use super::plan_only::{Elsewhere, Then};
 use crate::{
     execute::{
         local::{self, How, Planned},
@@ -20,11 +21,17 @@ use crate::{
     study::{folder, plain, points, study},
 };
 
-/// `sweep`.
+/// `sweep`; the runs are made here, or `elsewhere`.
 ///
 /// # Errors
 /// On bad input.
-pub fn sweep(shared: &Shared, name: &str, seeds: Option<usize>, how: How) -> Result<ExitCode> {
+pub fn sweep(
+    shared: &Shared,
+    name: &str,
+    seeds: Option<usize>,
+    how: How,
+    elsewhere: Option<&Elsewhere>,
+) -> Result<ExitCode> {
     let spec = study(name)?;
     let verbosity = how.verbosity;
     let (base, mut user) = shared.plan()?;
@@ -118,6 +125,11 @@ pub fn sweep(shared: &Shared, name: &str, seeds: Option<usize>, how: How) -> Res
     let mut columns: Vec<_> = planned;
     while columns.iter().any(|c| c.len() > 0) {
         runs.extend(columns.iter_mut().filter_map(Iterator::next));
+    }
+    if let Some(elsewhere) = elsewhere
+        && let Some(code) = elsewhere.make(&runs, &main, Then::Report)?
+    {
+        return Ok(code);
     }
     let ended = local::run_all(&runs, &[folders::records_folder(&main)], how, &signals)?;
     let stopped = ended.say_end(runs.len(), verbosity);

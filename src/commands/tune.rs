@@ -4,14 +4,17 @@
 use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
-use record::{Status, Tuned};
+use record::{Status, Tuned, store};
 use reports::{
     tables,
     tuning::{self, Manifest, MethodTrials, Tuning},
 };
 use serde_json::Value;
 
-use super::report;
+use super::{
+    plan_only::{Elsewhere, Then},
+    report,
+};
 use crate::{
     execute::{
         local::{self, How, Planned},
@@ -60,7 +63,7 @@ fn draw(
     Ok((0..trials).map(one).collect())
 }
 
-/// `tune`.
+/// `tune`; the runs are made here, or `elsewhere`: the trials first, and the winners when the same command is given again.
 ///
 /// # Errors
 /// On bad input.
@@ -70,6 +73,7 @@ pub fn tune(
     search: Search,
     seeds: Option<usize>,
     how: How,
+    elsewhere: Option<&Elsewhere>,
 ) -> Result<ExitCode> {
     let verbosity = how.verbosity;
     let (base, overrides) = shared.plan()?;
@@ -168,11 +172,17 @@ pub fn tune(
         left_out,
     };
     manifest.write(&folder)?;
+    if let Some(elsewhere) = elsewhere.filter(|e| !e.again)
+        && let Some(code) = elsewhere.make(&planned, &base.out, Then::Again)?
+    {
+        return Ok(code);
+    }
     let ended = local::run_all(&planned, &[], how, &signals)?;
     if let Some(code) = ended.say_end(planned.len(), verbosity) {
         return Ok(code);
     }
-    let tuning = Tuning::new(&manifest, &ended.records).context("no trial has a record")?;
+    let records = store::read_dir(&folders::records_folder(&folder))?.records;
+    let tuning = Tuning::new(&manifest, &records).context("no trial has a record")?;
     if verbosity == Verbosity::Normal {
         for note in &tuning.notes {
             eprintln!("note: {note}");
@@ -200,6 +210,12 @@ pub fn tune(
         "no trial ended well; see {}",
         folders::records_folder(&folder).display()
     );
+    if let Some(elsewhere) = elsewhere {
+        let planned = local::plan(&base, &winners, &seeds, Verbosity::Quiet)?;
+        if let Some(code) = elsewhere.make(&planned, &base.out, Then::Report)? {
+            return Ok(code);
+        }
+    }
     let winning = local::compare(&base, &winners, &seeds, how, &signals)?;
     if let Some(code) = winning.say_end(winners.len() * seeds.len(), verbosity) {
         return Ok(code);
@@ -207,7 +223,7 @@ pub fn tune(
 
     tuning::write(&tuning, &folder)?;
     // Rows with defaults that were made under the same conditions stand beside the tuned ones.
-    let report = report::of_folder(&base.out)?;
+    let report = report::of_folder(&base.out, None)?;
     let files = report.write(&base.out, true)?;
     let ids: Vec<&str> = winning.records.iter().map(|r| r.id.as_str()).collect();
     let comparisons: Vec<_> = report.about(&ids).collect();
