@@ -52,6 +52,15 @@ error-rates replicates="4000":
 fuzz cases="5000":
     PROPTEST_CASES={{ cases }} cargo test --no-fail-fast --test main fuzz::
 
+# Ten thousand runs over two hundred failing nodes in virtual time, by the real plan file, claims, records, status and report.
+scale-plan:
+    cargo test --release --test main -- --ignored --nocapture scale::
+
+# A job array on a real Slurm, installed and started on this machine; needs root.
+test-slurm:
+    cargo build
+    tests/slurm.sh target/debug/peftbench
+
 # Test the report's page in headless Chromium, where there is one; screenshots into target/page/shots.
 page-test:
     cargo run --quiet --example sample_report -- target/page

@@ -810,74 +810,6 @@ fn a_part_of_a_comparison_that_is_made_again_leaves_the_others_in_the_report() {
 }
 
 #[test]
-fn a_plan_file_is_made_task_by_task_and_by_workers_and_its_state_is_told() {
-    let place = Place::new();
-    let (data, backbone) = (place.reviews(), tiny_backbone());
-    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
-    let more = [
-        "--methods",
-        "lora,ia3",
-        "--seeds",
-        "2",
-        "--plan-only",
-        "plan",
-        "--per-task",
-        "2",
-    ];
-    let arguments = tiny(
-        "compare",
-        data,
-        backbone,
-        &[&more[..], &["--", "--account=me"]].concat(),
-    );
-    let printed = place.ok(&arguments);
-    assert!(
-        printed.contains("sbatch --array=0-1 --account=me"),
-        "{printed}"
-    );
-    assert!(place.path().join("plan/submit.sbatch").is_file());
-    let file = place.path().join("plan/plans.jsonl");
-    let text = fs::read_to_string(&file).unwrap();
-    assert_eq!(text.lines().count(), 4);
-    assert_eq!(record_files(&place).len(), 0, "nothing is trained");
-
-    let counts = || {
-        let status: Value = serde_json::from_str(&place.ok(&["status", "plan", "--json"])).unwrap();
-        status["counts"].clone()
-    };
-    assert_eq!(counts(), serde_json::json!({ "waiting": 4 }));
-    // As Slurm starts a task: from another folder, its index in the environment.
-    let task = |index: &str| {
-        let mut command =
-            place.command(&["run-plan", "--from", "plan/plans.jsonl", "--per-task", "2"]);
-        command.env("SLURM_ARRAY_TASK_ID", index).output().unwrap()
-    };
-    assert_eq!(task("1").status.code(), Some(0));
-    assert_eq!(counts(), serde_json::json!({ "done": 2, "waiting": 2 }));
-    let beyond = task("2");
-    let said = String::from_utf8_lossy(&beyond.stderr).into_owned();
-    assert_eq!(beyond.status.code(), Some(42), "{said}");
-    assert!(said.contains("0 to 1"), "{said}");
-    place.ok(&["work", "plan"]);
-    assert_eq!(counts(), serde_json::json!({ "done": 4 }));
-    assert_eq!(records(&place).len(), 4);
-
-    // No further try can make an edited plan; a task whose record is there needs none.
-    fs::remove_dir_all(place.path().join("out/records")).unwrap();
-    let second = text.lines().nth(1).unwrap();
-    fs::write(&file, second.replace("\"seed\":0", "\"seed\":7") + "\n").unwrap();
-    let edited = place.run(&["run-plan", "--from", "plan/plans.jsonl", "--task", "0"]);
-    let said = String::from_utf8_lossy(&edited.stderr).into_owned();
-    assert_eq!(edited.status.code(), Some(42), "{said}");
-    assert!(said.contains("edited"), "{said}");
-    fs::write(&file, &text[..text.len() / 2 - 10]).unwrap();
-    let cut = place.run(&["run-plan", "--from", "plan/plans.jsonl", "--task", "0"]);
-    let said = String::from_utf8_lossy(&cut.stderr).into_owned();
-    assert_eq!(cut.status.code(), Some(42), "{said}");
-    assert!(said.contains("line 2") || said.contains("line 3"), "{said}");
-}
-
-#[test]
 fn several_runs_at_the_same_time_give_the_records_of_one_after_the_other() {
     let outcomes = |jobs: &str| {
         let place = Place::new();
@@ -980,7 +912,7 @@ fn every_yaml_is_checked_and_all_problems_are_said_at_once() {
     let printed = place.ok(&["check"]);
     let count = 1
         + methods::registry::ALL.len()
-        + backbone::names().count()
+        + peftbench::backbones::names().count()
         + datasets::names().count()
         + peftbench::study::names().count();
     assert!(

@@ -1,6 +1,7 @@
 //! All integration tests in one binary.
 #![allow(clippy::unwrap_used)]
 
+mod cluster;
 mod command_line;
 mod flops;
 mod formats;
@@ -10,6 +11,9 @@ mod latency_and_domains;
 mod parity;
 mod predict;
 mod real;
+#[path = "../reports/tests/support/sample.rs"]
+mod sample;
+mod scale;
 mod studies;
 mod support;
 mod task_library;
