@@ -18,12 +18,13 @@ pub mod execute;
 pub mod exit;
 pub mod folders;
 pub mod formats;
+pub mod gguf_tokenizer;
 pub mod hub_id;
 pub mod labels;
 pub mod latency;
 pub mod measure;
-pub mod nearest;
 pub mod plan;
+pub mod precision;
 pub mod prepare;
 pub mod records;
 #[cfg(test)]
@@ -36,3 +37,5 @@ pub mod task_library;
 pub mod train;
 pub mod units;
 pub mod weights;
+
+pub use datasets::nearest;

@@ -61,76 +61,86 @@ pub fn available_memory() -> Option<u64> {
     left.chain([machine]).min()
 }
 
-/// What the machine's cores do from here on, where the system tells (Linux).
+/// What the machine's cores do from here on.
 pub struct Load(Option<Ticks>);
 
-/// Ticks of the clock since boot.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Ticks {
-    /// Of one core.
-    elapsed: f64,
-    /// Of all cores together, at work.
-    busy: f64,
-    /// Of this process.
-    own: f64,
-}
-
 impl Load {
-    /// Fewer ticks (hundredths of a second) than this tell nothing.
-    const FEWEST: f64 = 50.0;
-
     /// Begins to watch.
     pub fn watch() -> Self {
         Self(Ticks::now())
     }
 
-    /// Cores that others than this process kept busy since then, on average; absent for less than half a second.
+    /// Cores that others than this process kept busy since then, on average; absent for too short a time, and where the
+    /// system does not tell.
     pub fn of_others(&self) -> Option<f64> {
         Ticks::now()?.others_since(self.0?)
     }
 }
 
+/// What the processors have done since the machine was started, where the system tells (Linux), in hundredths of a second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Ticks {
+    cores: usize,
+    /// Of all processes.
+    busy: u64,
+    idle: u64,
+    /// Of this process.
+    own: u64,
+}
+
 impl Ticks {
     fn now() -> Option<Self> {
         let read = |path| std::fs::read_to_string(path).ok();
-        Self::of(&read("/proc/stat")?, &read("/proc/self/stat")?)
+        Self::parse(&read("/proc/stat")?, &read("/proc/self/stat")?)
     }
 
-    /// Of what Linux writes about the machine and about a process.
-    fn of(machine: &str, process: &str) -> Option<Self> {
-        let cores = machine
-            .lines()
-            .filter(|l| l.starts_with("cpu"))
-            .count()
-            .saturating_sub(1);
-        let all = machine.lines().next()?.strip_prefix("cpu ")?;
-        // user nice system idle iowait irq softirq steal; what follows is counted in user and nice already.
-        let all: Vec<f64> = all
-            .split_whitespace()
-            .take(8)
-            .map_while(|n| n.parse().ok())
-            .collect();
+    fn parse(machine: &str, process: &str) -> Option<Self> {
+        let cpus = || machine.lines().filter(|line| line.starts_with("cpu"));
+        let all = cpus().next()?.split_whitespace().skip(1).take(8);
+        // user, nice, system, idle, waiting, interrupts (two kinds), stolen
+        let all: Vec<u64> = all.map(|n| n.parse().ok()).collect::<Option<_>>()?;
         let idle = all.get(3)? + all.get(4)?;
-        let total: f64 = all.iter().sum();
-        // The command's name stands in parentheses and may hold spaces; user and system time are 12th and 13th after it.
-        let own = process
-            .rsplit_once(')')?
-            .1
-            .split_whitespace()
-            .skip(11)
-            .take(2);
+        // The name in parentheses may hold anything; user and system time are the 12th and 13th field behind it.
+        let behind = process.rsplit_once(')')?.1.split_whitespace();
+        let own: Vec<u64> = behind.skip(11).take(2).flat_map(str::parse).collect();
         Some(Self {
-            elapsed: total / cores.max(1) as f64,
-            busy: total - idle,
-            own: own.map_while(|n| n.parse::<f64>().ok()).sum(),
+            cores: cpus().count() - 1,
+            busy: all.iter().sum::<u64>() - idle,
+            idle,
+            own: own.iter().sum(),
         })
     }
 
-    fn others_since(self, then: Self) -> Option<f64> {
-        let elapsed = self.elapsed - then.elapsed;
-        let others = (self.busy - then.busy) - (self.own - then.own);
-        (elapsed >= Load::FEWEST).then(|| (others / elapsed).max(0.0))
+    /// How many cores other programs kept busy since `before`; `None` if that is too short a time to tell.
+    fn others_since(self, before: Self) -> Option<f64> {
+        // A tenth of a second.
+        const LEAST: u64 = 10;
+        let since = |now: u64, before: u64| now.saturating_sub(before);
+        let (busy, idle) = (since(self.busy, before.busy), since(self.idle, before.idle));
+        let all = busy + idle;
+        let own = since(self.own, before.own);
+        (all >= LEAST * self.cores as u64)
+            .then(|| self.cores as f64 * busy.saturating_sub(own) as f64 / all as f64)
     }
+}
+
+/// Runs `f`, and tells what other programs leave of the machine meanwhile, if that is less than the threads that compute.
+pub fn watching_others<T>(f: impl FnOnce() -> T) -> (T, Option<String>) {
+    /// Of a core: what an idle machine does by itself.
+    const LITTLE: f64 = 0.3;
+    let before = Ticks::now();
+    let result = f();
+    let note = before.zip(Ticks::now()).and_then(|(before, now)| {
+        let others = now.others_since(before)?;
+        let (cores, threads) = (now.cores as f64, kernels::threads());
+        (others > LITTLE && cores - others < threads as f64 - LITTLE).then(|| {
+            format!(
+                "other programs keep {others:.1} of {cores} cores busy, which {threads} threads are to compute on: times \
+                 and latencies are not those of an idle machine; results are the same"
+            )
+        })
+    });
+    (result, note)
 }
 
 /// The machine, the versions and the time.
@@ -198,33 +208,20 @@ mod tests {
     }
 
     #[test]
-    fn the_load_of_others_is_what_the_machine_did_less_what_this_process_did() {
-        // Two cores; waiting for disks is idle.
-        let then = Ticks::of(
-            "cpu  100 0 50 900 50 0 0 0 7 0\ncpu0 1\ncpu1 1\nintr 5\n",
-            "9 (a b) R 1 1 1 0 -1 0 0 0 0 0 30 10 0 0",
-        )
-        .unwrap();
-        let now = Ticks::of(
-            "cpu  1400 100 100 1300 150 20 20 60 7 0\ncpu0 1\ncpu1 1\nintr 5\n",
-            "9 (a b) R 1 1 1 0 -1 0 0 0 0 0 830 110 0 0",
-        )
-        .unwrap();
-        assert_eq!(
-            then,
-            Ticks {
-                elapsed: 550.0,
-                busy: 150.0,
-                own: 40.0
-            }
-        );
-        let elapsed = (3150.0 - 1100.0) / 2.0;
-        let others = now.others_since(then).unwrap();
-        assert!(
-            (others - (1700.0 - 150.0 - 900.0) / elapsed).abs() < 1e-12,
-            "{others}"
-        );
-        assert_eq!(then.others_since(then), None, "no time has passed");
+    fn what_others_leave_of_the_machine_is_read_from_two_looks_at_it() {
+        let look = |user: u64, idle: u64, own: u64| {
+            let machine =
+                format!("cpu {user} 0 0 {idle} 0 0 0 0 0 0\ncpu0 0 0 0 0\ncpu1 0 0 0 0\nintr 7\n");
+            // (The fields behind the name: state, then ten numbers, then the times.)
+            let process = format!("12 (a) b) S 0 0 0 0 0 0 0 0 0 0 {own} 0 0 0");
+            Ticks::parse(&machine, &process).unwrap()
+        };
+        let (before, now) = (look(1000, 5000, 70), look(1150, 5050, 120));
+        assert_eq!(now.cores, 2);
+        // 200 hundredths of two cores: 50 idle, 50 our own, 100 of others, which is one core.
+        assert_eq!(now.others_since(before), Some(1.0));
+        assert_eq!(before.others_since(before), None);
+        assert_eq!(Ticks::parse("", ""), None);
     }
 
     #[test]

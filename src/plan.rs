@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    hub_id, nearest,
+    hub_id, nearest, precision,
     train::recipe::{Recipe, budgets},
 };
 
@@ -45,6 +45,10 @@ pub struct Trial {
     /// How the overrides were found, where a search found them.
     #[serde(default)]
     pub tuned: Option<Tuned>,
+    /// Whether it is left out (and said so) where the backbone has nothing that it could train: the user named no methods,
+    /// or all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
 }
 
 /// What determines a run, as the user asked for it.
@@ -54,7 +58,7 @@ pub struct RunPlan {
     pub data: DataChoice,
     /// A backbone's name or folder.
     pub backbone: String,
-    /// Overrides of the backbone's YAML (`pooling`, `head`).
+    /// Overrides of the backbone's YAML (`pooling`, `head`), and `precision`.
     pub backbone_overrides: BTreeMap<String, String>,
     /// The method.
     pub trial: Trial,
@@ -97,7 +101,8 @@ impl Shared {
     pub fn plan(&self) -> Result<(RunPlan, Overrides)> {
         let mut overrides = parse_settings(&self.settings)?;
         let recipe = overrides.remove("recipe").unwrap_or_default();
-        let backbone_overrides = overrides.remove("backbone").unwrap_or_default();
+        let mut backbone_overrides = overrides.remove("backbone").unwrap_or_default();
+        precision::settle(&mut backbone_overrides);
         Recipe::resolve(&self.budget, &recipe, 1)?;
         let (name, backbone) = hub_id::pinned(&self.data.name, &self.backbone, self.offline)?;
         let plan = RunPlan {
@@ -111,6 +116,7 @@ impl Shared {
                 method: String::new(),
                 overrides: BTreeMap::new(),
                 tuned: None,
+                optional: false,
             },
             recipe,
             budget: self.budget.clone(),
@@ -209,6 +215,7 @@ pub fn parse_settings(settings: &[String]) -> Result<Overrides> {
 /// If a name is unknown.
 pub fn trials(names: &[String], overrides: &Overrides) -> Result<Vec<Trial>> {
     let all = names == ["all"];
+    let unnamed = all || names.is_empty();
     let names: Vec<&str> = if all || names.is_empty() {
         methods::registry::ALL
             .iter()
@@ -238,6 +245,7 @@ pub fn trials(names: &[String], overrides: &Overrides) -> Result<Vec<Trial>> {
             methods::resolve(entry.name, &overrides)?;
             Ok(Trial {
                 method: entry.name.to_owned(),
+                optional: unnamed && overrides.is_empty(),
                 overrides,
                 tuned: None,
             })

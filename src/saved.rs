@@ -5,13 +5,17 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
-use backbone::{Backbone, HeadKind, Pooling, TensorFile};
+use backbone::{Backbone, HeadKind, Pooling, Precision, TensorFile};
 use candle_core::Tensor;
+use datasets::TextTokenizer;
 use methods::PeftMethod;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::train::head::Head;
+use crate::{
+    prepare::LoadedBackbone,
+    train::{head::Head, words::Words},
+};
 
 /// Tensors by name.
 pub type Tensors = BTreeMap<String, Tensor>;
@@ -49,6 +53,9 @@ pub struct SavedConfig {
     pub backbone_digest: String,
     /// How an example's vector is read.
     pub pooling: Pooling,
+    /// The precision of the frozen weights that it was trained over.
+    #[serde(default, skip_serializing_if = "is_f32")]
+    pub precision: Precision,
     /// The classifier.
     pub head: HeadKind,
     /// Label names in the order of their indices.
@@ -60,12 +67,19 @@ pub struct SavedConfig {
     /// Whether white space around texts is cut off. (Folders of earlier versions do not say it; it always was.)
     #[serde(default = "stripped")]
     pub strip: bool,
+    /// What stands around a text and for the classes, where the classifier is [`HeadKind::Words`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<Words>,
     /// Validation metrics after training.
     pub metrics: BTreeMap<String, f64>,
 }
 
 fn stripped() -> bool {
     true
+}
+
+fn is_f32(precision: &Precision) -> bool {
+    *precision == Precision::F32
 }
 
 /// A method with its head, ready to predict.
@@ -76,9 +90,16 @@ pub struct Task {
     pub method: Box<dyn PeftMethod>,
     /// The classifier.
     pub head: Head,
+    /// The tokenizer that puts a template around texts, where there is one.
+    pub(crate) of_words: Option<TextTokenizer>,
 }
 
 impl Task {
+    /// The tokenizer of its texts; `loaded` is the backbone it was loaded over.
+    pub fn tokenizer<'a>(&'a self, loaded: &'a LoadedBackbone) -> &'a TextTokenizer {
+        self.of_words.as_ref().unwrap_or(&loaded.tokenizer)
+    }
+
     /// Bytes in memory that it takes beside `frozen`, the backbone that it was loaded over, head included.
     pub fn resident_bytes(&self, frozen: &Backbone) -> u64 {
         methods::resident_bytes(&*self.method, frozen) + self.head.parameters().bytes()

@@ -309,7 +309,7 @@ impl TaskLibrary {
             })
             .collect();
         let max = task.task.config.max_tokens;
-        Ok(self.loaded.tokenizer.encode(&examples, max)?)
+        Ok(task.task.tokenizer(&self.loaded).encode(&examples, max)?)
     }
 }
 

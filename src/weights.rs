@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use backbone::HeadKind;
 
 use crate::{
     formats,
     prepare::{Files, LoadedBackbone},
     saved::{self, Saved, Tensors},
-    train::head::Head,
+    train::{head::Head, words},
 };
 
 pub use crate::saved::{CONFIG, FORMAT, SavedConfig, Task, WEIGHTS, save};
@@ -50,6 +51,15 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
         loaded.name,
         short(&loaded.digest)
     );
+    let (own, asked) = (config.precision, loaded.backbone.precision());
+    ensure!(
+        own == asked,
+        "{}: trained over frozen weights in {}, but this backbone is in {}; weights of different precision are used one \
+         after the other",
+        folder.display(),
+        own.name(),
+        asked.name()
+    );
     let (of_head, of_method): (Tensors, Tensors) = tensors
         .into_iter()
         .partition(|(name, _)| name.starts_with("head."));
@@ -64,11 +74,22 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
     let at = || folder.display().to_string();
     let method = resolved.load(&backbone, of_method).with_context(at)?;
     let hidden = loaded.backbone.config().hidden;
-    let head = Head::load(config.head, hidden, config.labels.len(), of_head).with_context(at)?;
+    let (head, of_words) = match (config.head, &config.words) {
+        (HeadKind::Words, Some(words)) => (
+            words::head(words, loaded, method.backbone()).with_context(at)?,
+            Some(loaded.tokenizer.with_words(words)),
+        ),
+        (HeadKind::Words, None) => bail!("{}: its head is 'words' but it names none", at()),
+        (kind, _) => (
+            Head::load(kind, hidden, config.labels.len(), of_head).with_context(at)?,
+            None,
+        ),
+    };
     Ok(Task {
         config,
         method,
         head,
+        of_words,
     })
 }
 
@@ -83,10 +104,7 @@ pub fn task_backbone(
 ) -> Result<LoadedBackbone> {
     let overrides = [
         ("pooling".to_owned(), config.pooling.name().to_owned()),
-        (
-            "head".to_owned(),
-            serde_yaml::to_string(&config.head)?.trim().to_owned(),
-        ),
+        ("head".to_owned(), config.head.name().to_owned()),
     ];
     backbone_of(files, config, named, &overrides.into())
 }
@@ -101,7 +119,11 @@ pub fn backbone_of(
     named: Option<&str>,
     overrides: &std::collections::BTreeMap<String, String>,
 ) -> Result<LoadedBackbone> {
-    let found = files.backbone(named.unwrap_or(&config.backbone), overrides);
+    let mut overrides = overrides.clone();
+    overrides
+        .entry("precision".to_owned())
+        .or_insert_with(|| config.precision.name().to_owned());
+    let found = files.backbone(named.unwrap_or(&config.backbone), &overrides);
     match named {
         Some(_) => found,
         None => found.context("the backbone that the weights name; --backbone names another place"),

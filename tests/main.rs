@@ -3,12 +3,15 @@
 
 mod cluster;
 mod command_line;
+mod decoders;
+mod family_parity;
 mod flops;
 mod formats;
 mod fuzz;
 mod hub_ids;
 mod latency_and_domains;
 mod parity;
+mod precision;
 mod predict;
 mod real;
 #[path = "../reports/tests/support/sample.rs"]

@@ -27,6 +27,7 @@ mod group;
 mod json_lines;
 mod label;
 mod metric;
+pub mod nearest;
 mod order;
 mod parquet;
 mod problems;
@@ -37,6 +38,7 @@ mod split;
 mod text;
 mod tokenise;
 mod tokenizer_files;
+mod words;
 mod yaml;
 
 pub use augment::Augmentation;
@@ -54,7 +56,8 @@ pub use split::{Split, subset};
 pub use text::{check_regular, open_regular};
 pub use tokenise::{Encoded, TextTokenizer};
 pub use tokenizer_files::tokenizer_file;
-pub use yaml::{from_yaml, nearest, plain as plain_yaml_error};
+pub use words::Words;
+pub use yaml::{from_yaml, plain as plain_yaml_error};
 
 /// Lower-case hexadecimal digits.
 fn hex(bytes: &[u8]) -> String {

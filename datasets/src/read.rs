@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    DatasetSpec, Error, Format, Group, Metric, Result, Split,
+    DatasetSpec, Error, Format, Group, Metric, Result, Split, Words,
     classes::gaps,
     group, hex,
     label::{self, Classes, Label},
@@ -53,6 +53,8 @@ pub struct Dataset {
     pub dropped_missing: usize,
     /// Whether white space around texts was cut off: what saved weights have to keep, see [`text_of`].
     pub strip: bool,
+    /// With what a language model is asked for the class.
+    pub words: Option<Words>,
     /// What was done to the rows and has to be said.
     pub notes: Vec<String>,
     splits: BTreeMap<Split, Vec<Example>>,
@@ -229,8 +231,18 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
             });
         }
     }
+    let words = spec.words();
+    if let Some(words) = &words {
+        let problems = words.problems(spec.text.len() == 2, Some(classes.names.len()));
+        if !problems.is_empty() {
+            return Err(Error::Words {
+                message: format!("data set '{}': {}", spec.name, problems.join("; ")),
+            });
+        }
+    }
     let mut dataset = Dataset {
         name: spec.name.clone(),
+        words,
         labels: classes.names,
         metrics: spec.metrics.clone(),
         made,

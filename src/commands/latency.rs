@@ -126,7 +126,7 @@ pub fn latency(asked: &Asked) -> Result<ExitCode> {
         let backbone = loaded.backbone.clone().with_pooling(task.config.pooling)?;
         all.push(Measured {
             name: name_of(folder, &weights, &task),
-            copies: copies(folder, &loaded, &*task.method)?,
+            copies: copies(folder, &loaded, &*task.method, batch)?,
             merged: task.method.merge(&backbone).ok(),
             folder: folder.clone(),
             backbone,
@@ -302,7 +302,9 @@ fn sentences(
     })?;
     let examples = data.dataset.split(Split::Validation);
     let max = task.config.max_tokens;
-    let encoded = loaded.tokenizer.encode_cached(examples, max, files.cache());
+    let encoded = task
+        .tokenizer(loaded)
+        .encode_cached(examples, max, files.cache());
     Ok(Some(encoded.context("tokenising the sentences")?))
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::Result;
-use backbone::{Backbone, Batch};
+use backbone::{Backbone, Batch, HeadKind, Precision};
 use methods::{Context, HeadOnly, PeftMethod, Resolved};
 use record::{
     Check, Cost, FORMAT, Kind, Latency, Outcome, Parameters, Predictions, RunRecord, Status, store,
@@ -33,8 +33,15 @@ use crate::{
     weights::{self, SavedConfig, Task},
 };
 
-/// Largest difference of logits that rounding explains, relative to the largest logit, in f32.
-const FORWARD_TOLERANCE: f32 = 1e-5;
+/// Largest difference of logits that rounding explains, relative to the largest logit.
+fn forward_tolerance(precision: Precision) -> f32 {
+    match precision {
+        Precision::F32 => 1e-5,
+        // The distance of neighbouring numbers of bf16 at 1, twice what rounding one changes.
+        Precision::Bf16 => 1.0 / 128.0,
+    }
+}
+
 /// Validation examples on which a run checks itself.
 const CHECKED: usize = 64;
 
@@ -221,23 +228,35 @@ impl Run<'_> {
     /// Method and head as they start, from the seed.
     fn build(&self) -> Result<Learner, Stop> {
         let (seed, loaded) = (self.plan.seed, &self.prepared.backbone);
+        let failed = |e: methods::Error| Stop::Failed(e.into());
         let method = self.resolved.build(&mut Context {
             backbone: &loaded.backbone,
             rng: &mut datasets::stream(seed, "method"),
             words: &Vocabulary(&loaded.tokenizer),
         });
-        let head = Head::new(
-            loaded.head,
-            loaded.backbone.config().hidden,
-            self.prepared.data.dataset.labels.len(),
-            &mut datasets::stream(seed, "head"),
-            loaded.backbone.dtype(),
-        );
-        let failed = |e: methods::Error| Stop::Failed(e.into());
-        Ok(Learner {
-            method: method.map_err(failed)?,
-            head: head.map_err(failed)?,
-        })
+        let method = method.map_err(failed)?;
+        let head = match self.head_kind(&*method) {
+            HeadKind::Words => self.prepared.words_head(method.backbone())?,
+            kind => Head::new(
+                kind,
+                loaded.backbone.config().hidden,
+                self.prepared.data.dataset.labels.len(),
+                &mut datasets::stream(seed, "head"),
+                loaded.backbone.dtype(),
+            )
+            .map_err(failed)?,
+        };
+        Ok(Learner { method, head })
+    }
+
+    /// The classifier's kind. What reads no text says how frequent each class is, which takes a bias.
+    fn head_kind(&self, method: &dyn PeftMethod) -> HeadKind {
+        match method.reads_text() {
+            true => self.prepared.backbone.head,
+            false if self.prepared.backbone.head == HeadKind::Score => HeadKind::Linear,
+            false if self.prepared.backbone.head == HeadKind::Words => HeadKind::Linear,
+            false => self.prepared.backbone.head,
+        }
     }
 
     /// The examples as this method can read them. Their order depends on the recipe's lengths, not on the method.
@@ -282,14 +301,16 @@ impl Run<'_> {
             recipe,
             optimiser: self.resolved.optimiser(),
             dropout: datasets::stream(seed, "dropout"),
-            augmenter: Augmenter::new(recipe, &self.prepared.backbone.tokenizer, seed),
+            augmenter: Augmenter::new(recipe, self.prepared.tokenizer(), seed),
             stop,
         };
         let model = learner.over(self.backbone());
-        if learner.method.reads_text() {
-            training.run(model, tell)
-        } else {
+        if !learner.method.reads_text() {
             training.without_text(model)
+        } else if learner.method.vars().is_empty() && learner.head.vars().is_empty() {
+            training.as_it_is(model)
+        } else {
+            training.run(model, tell)
         }
     }
 
@@ -303,11 +324,13 @@ impl Run<'_> {
             backbone: self.plan.backbone.clone(),
             backbone_digest: self.prepared.backbone.digest.clone(),
             pooling: self.backbone().pooling(),
-            head: self.prepared.backbone.head,
+            precision: self.backbone().precision(),
+            head: self.head_kind(&*learner.method),
             labels: dataset.labels.clone(),
             dataset: dataset.name.clone(),
             max_tokens: examples.max_tokens,
             strip: dataset.strip,
+            words: self.prepared.words.clone(),
             metrics: trained
                 .evaluations
                 .last()
@@ -337,7 +360,7 @@ impl Run<'_> {
         let logits = learner.over(self.backbone()).logits(&sample)?;
         let mut checks = vec![gradients_check(trained), self.start_check(&sample)?];
 
-        let unchanged = self.backbone().weights_digest()? == self.prepared.backbone.weights_digest;
+        let unchanged = self.backbone().weights_digest()? == self.prepared.backbone.memory_digest;
         checks.push(check(
             "backbone_unchanged",
             unchanged,
@@ -368,7 +391,7 @@ impl Run<'_> {
             let d = difference(&merged.logits(&sample)?, &logits);
             checks.push(check(
                 "merged_equals_unmerged",
-                d <= 10.0 * FORWARD_TOLERANCE,
+                d <= 10.0 * forward_tolerance(self.backbone().precision()),
                 &format!("largest relative difference of logits {d:.1e}"),
             ));
         }
@@ -391,7 +414,7 @@ impl Run<'_> {
         Ok(match method.starts_as_backbone() {
             Ok(()) => check(
                 "starts_as_backbone",
-                d <= FORWARD_TOLERANCE,
+                d <= forward_tolerance(self.backbone().precision()),
                 &format!("largest relative difference of logits before training {d:.1e}"),
             ),
             Err(reason) => check(
@@ -412,9 +435,12 @@ impl Run<'_> {
         if !loaded.method.reads_text() {
             return Ok(Vec::new());
         }
-        let copies = latency::copies(&self.folder, &self.prepared.backbone, &*loaded.method)?;
+        let sizes = latency::recorded(self.plan.seed == 0 && self.plan.keep_weights);
+        let largest = sizes.iter().map(|(batch, _)| *batch).max().unwrap_or(1);
+        let backbone = &self.prepared.backbone;
+        let copies = latency::copies(&self.folder, backbone, &*loaded.method, largest)?;
         let contenders = latency::contenders(self.backbone(), loaded, &copies, merged);
-        let cells = latency::sentence_cells(&examples.encoded.validation, &latency::RECORDED)?;
+        let cells = latency::sentence_cells(&examples.encoded.validation, sizes)?;
         Ok(latency::measure(&contenders, &cells)?)
     }
 
