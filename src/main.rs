@@ -6,7 +6,10 @@ use std::{process::ExitCode, time::Instant};
 use clap::Parser;
 use peftbench::{
     cli::{self, Cli, Command},
-    commands::*,
+    commands::{
+        compare::{Seeds, UntilDecided},
+        *,
+    },
     execute::{local::How, progress::Verbosity},
     exit,
     plan::{DataChoice, Shared},
@@ -42,36 +45,49 @@ fn set_threads(asked: Option<usize>) -> anyhow::Result<()> {
 fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
     match command {
         Command::Compare(a) => {
-            let plan = a.plan.asked()?;
-            compare::compare(
-                &a.run.shared(),
-                &a.methods,
-                a.seeds,
-                a.how.how(),
-                plan.as_ref(),
-            )
+            let seeds = match a.until_decided {
+                false => Seeds::Fixed(a.seeds),
+                true => Seeds::UntilDecided(UntilDecided {
+                    most: a.max_seeds.into(),
+                    seconds: a.max_time,
+                    pairs: a.pairs,
+                }),
+            };
+            let asked = compare::Asked {
+                shared: a.run.shared(),
+                methods: a.methods,
+                seeds,
+                margin: a.margin,
+            };
+            compare::compare(&asked, a.how.how(), a.plan.asked()?.as_ref())
         }
         Command::Sweep(a) => {
             let plan = a.plan.asked()?;
+            let how = a.how.how();
             sweep::sweep(
                 &a.run.shared(),
                 &a.study,
                 a.seeds,
-                a.how.how(),
+                a.margin,
+                how,
                 plan.as_ref(),
             )
         }
         Command::Tune(a) => {
-            let plan = a.plan.asked()?;
-            let search = tune::Search {
-                trials: a.trials,
+            let asked = tune::Asked {
+                compute: match a.hours {
+                    Some(hours) => tune::Compute::Hours(hours),
+                    None => tune::Compute::Trials(a.trials),
+                },
                 held_out: a.held_out,
+                margin: a.margin,
             };
+            let plan = a.plan.asked()?;
             let how = a.how.how();
             tune::tune(
                 &a.run.shared(),
                 &a.methods,
-                search,
+                asked,
                 a.seeds,
                 how,
                 plan.as_ref(),
@@ -117,6 +133,7 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
             out: a.out,
             offline: a.offline,
             jobs: a.how.jobs.into(),
+            margin: a.margin.unwrap_or_default(),
             json: a.how.json,
             quiet: a.how.quiet,
         }),
@@ -151,8 +168,14 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
             a.offline,
         ),
         Command::Report(a) => match a.compare.as_deref() {
-            Some([before, after]) => report::compare(before, after, a.json),
-            _ => report::report(&a.records, a.out.as_deref(), a.costs_on.as_deref(), a.json),
+            Some([before, after]) => report::compare(before, after, a.margin, a.json),
+            _ => report::report(
+                &a.records,
+                a.out.as_deref(),
+                a.margin,
+                a.costs_on.as_deref(),
+                a.json,
+            ),
         },
         Command::Recommend(a) => {
             let wishes = Wishes {
@@ -165,7 +188,7 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
                 max_training_seconds: a.max_training_time,
                 min_metric: a.min_metric,
             };
-            recommend::recommend(&wishes, &a.records, a.json)
+            recommend::recommend(&wishes, &a.records, a.margin, a.json)
         }
         Command::List(a) => list::list(a.what, &a.records, a.json),
         Command::Fetch(a) => fetch::fetch(&a.names, a.offline),

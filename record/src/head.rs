@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::error::Result;
-use crate::store::{check_format, id_in};
+use crate::store::{bytes_of, check_format, id_in, is_compressed};
 use crate::{Circumstances, FORMAT, RunRecord, Status, Tuned};
 
 /// Bytes that are read first: more than the short parts of a record take.
@@ -128,7 +128,7 @@ impl Head {
         };
         let mut parts = parts(&json);
         if parts.head().is_none() && !whole {
-            json = match crate::files::read(path) {
+            json = match bytes_of(path) {
                 Ok(json) => json,
                 Err(e) => return Ok(Err(format!("cannot be read ({e})"))),
             };
@@ -147,6 +147,9 @@ impl Head {
 
 /// The first bytes of a file, and whether they are all of it.
 fn read(path: &Path) -> std::io::Result<(Vec<u8>, bool)> {
+    if is_compressed(path) {
+        return Ok((bytes_of(path)?, true));
+    }
     let mut json = Vec::with_capacity(FIRST as usize);
     match File::open(path).and_then(|file| file.take(FIRST).read_to_end(&mut json)) {
         Ok(read) => Ok((json, (read as u64) < FIRST)),

@@ -1,5 +1,5 @@
-//! Records on disk: one JSON file per run, `<folder>/<id>.json`; of a run that did not come to its end (failed,
-//! interrupted) `<id>.unfinished.json`.
+//! Records on disk: one JSON file per run, `<folder>/<id>.json`; kept ones may be compressed, `<folder>/<id>.json.gz`; of a
+//! run that did not come to its end (failed, interrupted) `<id>.unfinished.json`.
 //!
 //! So whether a run has to be made is whether a file is there, and no lock is needed, which network file systems often
 //! lack: a whole record is created where there is none and never replaced (two of one run differ in their costs only, and
@@ -10,16 +10,22 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
 
 use crate::error::{Error, Result};
 use crate::files::{self, write_new, write_whole};
 use crate::head::Head;
 use crate::{FORMAT, RunRecord, Status};
 
+/// Endings of a whole record's file: as it is written, and compressed.
+const ENDINGS: [&str; 2] = [".json", ".json.gz"];
 /// End of the name of a file whose run did not come to its end.
 const UNFINISHED: &str = ".unfinished.json";
+/// The largest record that is read of a compressed file, in bytes.
+const LARGEST: u64 = 256 << 20;
 
 /// What [`read_dir`] found.
 #[derive(Debug, Default)]
@@ -76,10 +82,10 @@ pub fn write(dir: &Path, record: &RunRecord) -> Result<bool> {
     let mut json = serde_json::to_vec(record)?;
     json.push(b'\n');
     let path = path_of(dir, &record.id);
+    if is_whole(dir, &record.id)? {
+        return Ok(false);
+    }
     if !record.status.is_whole() {
-        if is_whole(dir, &record.id)? {
-            return Ok(false);
-        }
         write_whole(&unfinished(dir, &record.id), &json)?;
         return Ok(true);
     }
@@ -98,8 +104,13 @@ pub fn write(dir: &Path, record: &RunRecord) -> Result<bool> {
 /// # Errors
 /// When it has another [`FORMAT`].
 pub fn is_whole(dir: &Path, id: &str) -> Result<bool> {
-    let path = path_of(dir, id);
-    Ok(path.exists() && Head::read(&path)?.is_ok_and(|head| head.status.is_whole()))
+    for ending in ENDINGS {
+        let path = dir.join(format!("{id}{ending}"));
+        if path.exists() && Head::read(&path)?.is_ok_and(|head| head.status.is_whole()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Files of the records in a folder, by name: for each run the whole record, or else the unfinished one.
@@ -115,17 +126,18 @@ fn paths(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut names = BTreeSet::new();
     for entry in entries {
         let name = entry.map_err(failed)?.file_name();
-        names.extend(name.into_string().ok().filter(|n| n.ends_with(".json")));
+        let record = |name: &String| id_in(Path::new(name)).is_some();
+        names.extend(name.into_string().ok().filter(record));
     }
     let whole = |name: &String| match name.strip_suffix(UNFINISHED) {
-        Some(id) => !names.contains(&format!("{id}.json")),
+        Some(id) => !ENDINGS.iter().any(|e| names.contains(&format!("{id}{e}"))),
         None => true,
     };
     let kept = names.iter().filter(|n| whole(n)).map(|n| dir.join(n));
     Ok(kept.filter(|path| path.is_file()).collect())
 }
 
-/// Reads all records (`*.json`) of a folder, on all cores. A folder that does not exist holds none.
+/// Reads all records (`*.json` and `*.json.gz`) of a folder, on all cores. A folder that does not exist holds none.
 ///
 /// A file that is cut short, is not a record or contradicts itself is skipped and listed in
 /// [`Records::damaged`].
@@ -192,7 +204,8 @@ fn each<T: Send>(paths: &[PathBuf], read: impl Fn(&Path) -> T + Sync) -> Vec<(Pa
 /// # Errors
 /// When it has another [`FORMAT`].
 pub fn find(dir: &Path, id: &str) -> Result<Option<RunRecord>> {
-    for path in [path_of(dir, id), unfinished(dir, id)] {
+    let whole = ENDINGS.map(|ending| dir.join(format!("{id}{ending}")));
+    for path in whole.into_iter().chain([unfinished(dir, id)]) {
         if let Ok(record) = read(&path)? {
             return Ok(Some(record));
         }
@@ -203,8 +216,8 @@ pub fn find(dir: &Path, id: &str) -> Result<Option<RunRecord>> {
 /// The id that a file of a record has for its name.
 pub(crate) fn id_in(path: &Path) -> Option<&str> {
     let name = path.file_name()?.to_str()?;
-    name.strip_suffix(UNFINISHED)
-        .or_else(|| name.strip_suffix(".json"))
+    let mut endings = [UNFINISHED].into_iter().chain(ENDINGS);
+    endings.find_map(|ending| name.strip_suffix(ending))
 }
 
 /// Whether a text has a format that this version does not know.
@@ -227,9 +240,33 @@ pub(crate) fn check_format(path: &Path, json: &[u8]) -> Result<std::result::Resu
     }
 }
 
+/// Whether a record's file is compressed.
+pub(crate) fn is_compressed(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "gz")
+}
+
+/// The bytes of a record's file, decompressed where it is compressed.
+pub(crate) fn bytes_of(path: &Path) -> std::io::Result<Vec<u8>> {
+    let bytes = files::read(path)?;
+    if !is_compressed(path) {
+        return Ok(bytes);
+    }
+    let mut whole = Vec::new();
+    let limit = LARGEST + 1;
+    GzDecoder::new(bytes.as_slice())
+        .take(limit)
+        .read_to_end(&mut whole)?;
+    if whole.len() as u64 == limit {
+        return Err(std::io::Error::other(
+            "decompressed, it is larger than 256 MiB",
+        ));
+    }
+    Ok(whole)
+}
+
 /// The record in a file, or the reason why there is none.
 fn read(path: &Path) -> Result<std::result::Result<RunRecord, String>> {
-    let json = match files::read(path) {
+    let json = match bytes_of(path) {
         Ok(json) => json,
         Err(e) => return Ok(Err(format!("cannot be read ({e})"))),
     };
@@ -413,6 +450,26 @@ mod tests {
             [format!("{}.json", record.id)],
             "nothing temporary is left"
         );
+    }
+
+    #[test]
+    fn a_compressed_record_is_read_like_any_other_and_a_damaged_one_is_named() {
+        use std::io::Write;
+        let (dir, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let record = Sample::new("lora").record();
+        write(dir.path(), &record).unwrap();
+        let json = fs::read(path_of(dir.path(), &record.id)).unwrap();
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        gz.write_all(&json).unwrap();
+        let gz = gz.finish().unwrap();
+        let path = kept.path().join(format!("{}.json.gz", record.id));
+        fs::write(&path, &gz).unwrap();
+        let found = read_dir(kept.path()).unwrap();
+        assert_eq!(found.records, std::slice::from_ref(&record));
+        assert_eq!(find(kept.path(), &record.id).unwrap(), Some(record));
+        fs::write(&path, &gz[..gz.len() / 2]).unwrap();
+        let damaged = read_dir(kept.path()).unwrap().damaged;
+        assert!(damaged[0].reason.contains("cannot be read"), "{damaged:?}");
     }
 
     #[test]

@@ -226,8 +226,10 @@ mod tests {
 
     #[test]
     fn a_model_is_chosen_by_a_part_of_its_name_and_an_unknown_one_is_said() {
-        let margin = crate::Margin::POINT;
-        let on = |model| Comparison::with_costs_on(mixed(), margin, Some(model)).remove(0);
+        let on = |model| {
+            let judging = crate::Judging::default().with_costs_on(Some(model));
+            Comparison::judged(mixed(), &judging).remove(0)
+        };
         let mut found = times(&on("new"));
         found.sort_by(|a, b| a.0.cmp(&b.0));
         assert_eq!((&found[0].1, &found[1].1), (&vec![150.0], &vec![50.0]));

@@ -11,6 +11,8 @@ pub mod error;
 pub mod figures;
 pub mod format;
 pub mod frame;
+pub mod going_on;
+pub mod judging;
 pub mod latency;
 pub mod measurement;
 pub mod needs;
@@ -31,6 +33,7 @@ mod sample;
 
 pub use comparison::Comparison;
 pub use error::{Error, Result};
+pub use judging::Judging;
 pub use statistics::Margin;
 
 use std::path::{Path, PathBuf};
@@ -49,13 +52,13 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// What lies below a comparison's folder, or below a folder of comparisons.
+    /// What lies below a comparison's folder, or below a folder of comparisons. A margin that is asked for goes over the declared ones.
     ///
     /// # Errors
     /// If a manifest or a folder cannot be read.
-    pub fn read(folder: &Path) -> Result<Self> {
+    pub fn read(folder: &Path, margin: Option<Margin>) -> Result<Self> {
         Ok(Self {
-            studies: studies::read_all(folder)?,
+            studies: studies::read_all(folder, margin)?,
             tunings: tuning::read_all(folder)?,
             measurements: measurement::read_all(folder)?,
         })
@@ -75,14 +78,11 @@ pub struct Report {
 
 impl Report {
     /// Works out what these records say. A report shows **all** records of its folder, and not only those of the last command.
-    /// Costs are those of the processor model whose name holds `model`, or of most runs of a comparison.
-    pub fn new(
-        records: Vec<RunRecord>,
-        findings: Findings,
-        margin: Margin,
-        model: Option<&str>,
-    ) -> Result<Self> {
-        let comparisons = Comparison::with_costs_on(records, margin, model);
+    ///
+    /// # Errors
+    /// If the claims' YAML is not valid; not expected.
+    pub fn new(records: Vec<RunRecord>, findings: Findings, judging: &Judging) -> Result<Self> {
+        let comparisons = Comparison::judged(records, judging);
         Ok(Self {
             claims: claims::judge_all(&comparisons, &findings.studies)?,
             comparisons,
@@ -103,7 +103,10 @@ impl Report {
     /// # Errors
     /// If a file cannot be written, or a plot or the page cannot be made.
     pub fn write(&self, out: &Path, csv_safe: bool) -> Result<Vec<PathBuf>> {
-        let records: Vec<&RunRecord> = self.comparisons.iter().flat_map(|c| &c.records).collect();
+        // What is written does not depend on the order in which they were read.
+        let mut records: Vec<&RunRecord> =
+            self.comparisons.iter().flat_map(|c| &c.records).collect();
+        records.sort_by(|a, b| a.id.cmp(&b.id));
         let mut files = Vec::new();
         let mut write = |name: String, content: &[u8]| {
             let path = out.join(name);
@@ -175,5 +178,35 @@ impl Report {
                 .transpose()?,
         };
         page::render(&self.comparisons, &extras)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_same_records_give_the_same_report_byte_for_byte_in_whatever_order() {
+        let mut records = sample::realistic_comparison(&sample::FIVE, 3);
+        let write = |records: &[RunRecord]| {
+            let out = tempfile::tempdir().unwrap();
+            let report =
+                Report::new(records.to_vec(), Findings::default(), &Judging::default()).unwrap();
+            let files = report.write(out.path(), true).unwrap();
+            let read = |path: PathBuf| {
+                let name = path.file_name().unwrap().to_owned();
+                (name, fs::read(path).unwrap())
+            };
+            files.into_iter().map(read).collect::<Vec<_>>()
+        };
+        let first = write(&records);
+        assert!(first.len() > 10);
+        records.reverse();
+        for ((name, first), (_, again)) in first.iter().zip(write(&records)) {
+            assert!(*first == again, "{name:?} differs");
+        }
     }
 }

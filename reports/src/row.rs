@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use record::{Kind, Parameters, RunRecord, Status, Tuned};
+use record::{Kind, Parameters, RunRecord, Status, Tuned, answers};
 use serde::Serialize;
 use serde_json::Value;
 use statistics::{Calibration, Counts, Metric, Ratio, Scores, Summary, jackknife, predicted};
@@ -146,6 +146,36 @@ pub fn predictions(record: &RunRecord) -> Option<Vec<u32>> {
 /// Scores of these runs by seed: of those that ended well, and of those that diverged as if they always answered the
 /// commonest label. `None` where the metric cannot be taken apart by example, or no run ended well.
 pub fn scores(records: &[&RunRecord]) -> Option<Scores> {
+    scores_of(records, &|record| predictions(record))
+}
+
+/// The same of the mean over the evaluations on the way; `None` too where a run does not keep the predictions of all of them.
+pub fn curve_scores(records: &[&RunRecord]) -> Option<Scores> {
+    let evaluations = |r: &RunRecord| r.outcome.as_ref().map_or(0, |o| o.evaluations.len());
+    let all = records
+        .iter()
+        .map(|r| evaluations(r))
+        .max()
+        .filter(|n| *n > 0)?;
+    let each = (0..all).map(|k| Some((scores_at(records, k)?, 1.0 / all as f64)));
+    Scores::weighted(&each.collect::<Option<Vec<_>>>()?)
+}
+
+/// Scores at one of the evaluations on the way, counted from 0; `None` too where a run does not keep its predictions there.
+pub fn scores_at(records: &[&RunRecord], evaluation: usize) -> Option<Scores> {
+    let kept = |r: &RunRecord| {
+        let text = &r.outcome.as_ref()?.evaluations.get(evaluation)?.predicted;
+        answers::read(text, r.asked.dataset.labels.len()).filter(|p| !p.is_empty())
+    };
+    let found = scores_of(records, &kept)?;
+    let well = records.iter().filter(|r| r.outcome.is_some()).count();
+    (found.seeds().count() >= well).then_some(found)
+}
+
+fn scores_of(
+    records: &[&RunRecord],
+    predictions: &dyn Fn(&RunRecord) -> Option<Vec<u32>>,
+) -> Option<Scores> {
     let first = records.iter().find(|r| r.outcome.is_some())?;
     let metric = Metric::named(&first.asked.dataset.main_metric)?;
     let classes = first.asked.dataset.labels.len();
@@ -158,7 +188,7 @@ pub fn scores(records: &[&RunRecord]) -> Option<Scores> {
             }
             _ => return None,
         };
-        if own != labels {
+        if own != labels || predicted.len() != labels.len() {
             return None;
         }
         let scores = match metric {

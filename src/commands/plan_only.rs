@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use record::write_whole;
+use record::{store, write_whole};
 use reports::format;
 
 use super::status;
@@ -30,6 +30,8 @@ const MARGIN: f64 = 3.0;
 const SHORTEST: f64 = 600.0;
 /// Seconds that a task should last: below it a scheduler has more work than its nodes.
 const LEAST: f64 = 900.0;
+/// Submissions that follow one another at most: a search has fewer stages, and a comparison fewer looks.
+const MOST_AGAIN: u8 = 20;
 /// Seconds that the last job may take.
 const REPORT_SECONDS: u64 = 3600;
 
@@ -45,8 +47,8 @@ pub struct Elsewhere {
     pub parallel: Option<usize>,
     /// Goes to sbatch as it is.
     pub more: Vec<String>,
-    /// Whether this is the last job of an earlier submission ([`Then::Again`]): what is left of the first runs is made here.
-    pub again: bool,
+    /// Which last job of an earlier submission this is ([`Then::Again`]); 0 where a person gave the command.
+    pub again: u8,
 }
 
 /// What comes when the runs have been made.
@@ -70,6 +72,19 @@ impl Elsewhere {
         if missing.is_empty() {
             return Ok(None);
         }
+        // A last job makes what an earlier submission has left, and submits only what comes next.
+        if self.again > 0 {
+            for run in planned {
+                if store::find(&folders::records_folder(&run.plan.out), &run.id)?.is_some() {
+                    return Ok(None);
+                }
+            }
+            ensure!(
+                self.again < MOST_AGAIN,
+                "these runs were submitted {MOST_AGAIN} times, and none has a record; see {}",
+                out.join("plan").join("logs").display()
+            );
+        }
         let folder = self.folder.clone().unwrap_or_else(|| out.join("plan"));
         let folder = absolute(&folder)?;
         folders::check_writable(&folder)?;
@@ -89,7 +104,7 @@ impl Elsewhere {
         };
         let logs = folder.join("logs");
         fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
-        let last = last(&program, out, then)?;
+        let last = last(&program, out, then, self.again + 1)?;
         let report = submit::sbatch_once(&folder, "report", REPORT_SECONDS, false, &last);
         for (name, text) in [
             ("submit.sbatch", tasks.sbatch()),
@@ -197,7 +212,7 @@ impl Elsewhere {
 }
 
 /// The command of the last job.
-fn last(program: &Path, out: &Path, then: Then) -> Result<Vec<String>> {
+fn last(program: &Path, out: &Path, then: Then, again: u8) -> Result<Vec<String>> {
     let program = program.to_string_lossy().into_owned();
     Ok(match then {
         Then::Report => {
@@ -205,10 +220,14 @@ fn last(program: &Path, out: &Path, then: Then) -> Result<Vec<String>> {
             vec![program, "report".to_owned(), "--records".to_owned(), out]
         }
         // As it was typed; Slurm starts it in the same folder.
-        Then::Again => ["env".to_owned(), "PEFTBENCH_AGAIN=1".to_owned(), program]
-            .into_iter()
-            .chain(std::env::args().skip(1))
-            .collect(),
+        Then::Again => [
+            "env".to_owned(),
+            format!("PEFTBENCH_AGAIN={again}"),
+            program,
+        ]
+        .into_iter()
+        .chain(std::env::args().skip(1))
+        .collect(),
     })
 }
 

@@ -6,23 +6,52 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use reports::{Comparison, Findings, Margin, Report, changes, tables};
+use reports::{Comparison, Findings, Judging, Margin, Report, changes, judging, tables};
+use statistics::Looks;
 
 use crate::{execute::progress::Verbosity, output, records};
 
-/// What all records of a folder say. Costs are those of the processor model whose name holds `costs_on`, or of most runs.
+/// What all records of a folder say. A margin that is asked for goes over the declared ones; costs are those of the processor
+/// model whose name holds `costs_on`, or of most runs.
 ///
 /// # Errors
 /// If records, studies or measurements cannot be read.
-pub fn of_folder(folder: &Path, costs_on: Option<&str>) -> Result<Report> {
+pub fn of_folder(folder: &Path, margin: Option<Margin>, costs_on: Option<&str>) -> Result<Report> {
     let records = records::read(folder)?;
-    let findings = Findings::read(folder)?;
+    let findings = Findings::read(folder, margin)?;
     ensure!(
         !records.is_empty() || !findings.studies.is_empty() || !findings.tunings.is_empty(),
         "{}: no records there; run peftbench compare first",
         folder.display()
     );
-    Ok(Report::new(records, findings, Margin::POINT, costs_on)?)
+    Ok(Report::new(
+        records,
+        findings,
+        &Judging::read(folder, margin)?.with_costs_on(costs_on),
+    )?)
+}
+
+/// The same after a command that made these runs: that they are looked at now is kept beside them, with the margin, and so are the looks
+/// at which it is to go on; what that means for the verdicts is said.
+///
+/// # Errors
+/// As [`of_folder`], or if that cannot be kept.
+pub fn looked(
+    folder: &Path,
+    ids: &[&str],
+    margin: Option<Margin>,
+    planned: Option<&Looks>,
+    verbosity: Verbosity,
+) -> Result<Report> {
+    let report = of_folder(folder, margin, None)?;
+    for comparison in report.about(ids) {
+        for note in judging::look(folder, comparison, margin, planned)? {
+            if verbosity != Verbosity::Quiet {
+                eprintln!("note: {note}");
+            }
+        }
+    }
+    of_folder(folder, margin, None)
 }
 
 /// `report`.
@@ -32,10 +61,11 @@ pub fn of_folder(folder: &Path, costs_on: Option<&str>) -> Result<Report> {
 pub fn report(
     folder: &Path,
     out: Option<&Path>,
+    margin: Option<Margin>,
     costs_on: Option<&str>,
     json: bool,
 ) -> Result<ExitCode> {
-    let report = of_folder(folder, costs_on)?;
+    let report = of_folder(folder, margin, costs_on)?;
     let files = report.write(out.unwrap_or(folder), true)?;
     if json {
         let all: Vec<_> = report.comparisons.iter().map(tables::json).collect();
@@ -58,8 +88,14 @@ pub fn report(
 ///
 /// # Errors
 /// If records cannot be read.
-pub fn compare(before: &Path, after: &Path, json: bool) -> Result<ExitCode> {
-    let changes = changes::changes(&records::read(before)?, &records::read(after)?);
+pub fn compare(
+    before: &Path,
+    after: &Path,
+    margin: Option<Margin>,
+    json: bool,
+) -> Result<ExitCode> {
+    let (before, after) = (records::read(before)?, records::read(after)?);
+    let changes = changes::changes(&before, &after, margin.unwrap_or_default());
     if json {
         say!("{}", serde_json::to_string_pretty(&changes)?)?;
     } else {

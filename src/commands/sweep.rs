@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, process::ExitCode};
 use anyhow::{Result, ensure};
 use record::Status;
 use reports::{
-    format,
+    Margin, format,
     studies::{self, Manifest, PointPlan, SeriesPlan, Study},
 };
 
@@ -29,6 +29,7 @@ pub fn sweep(
     shared: &Shared,
     name: &str,
     seeds: Option<usize>,
+    margin: Option<Margin>,
     how: How,
     elsewhere: Option<&Elsewhere>,
 ) -> Result<ExitCode> {
@@ -74,6 +75,9 @@ pub fn sweep(
             })
             .collect(),
         left_out: Vec::new(),
+        margin: margin
+            .or(Manifest::read(&base.out)?.map(|m| m.margin))
+            .unwrap_or_default(),
     };
     let (mut planned, mut first_error) = (Vec::new(), None);
     let mut impossible: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
@@ -133,7 +137,7 @@ pub fn sweep(
     }
     let ended = local::run_all(&runs, &[folders::records_folder(&main)], how, &signals)?;
     let stopped = ended.say_end(runs.len(), verbosity);
-    if let Some(study) = Study::read(&base.out)? {
+    if let Some(study) = Study::read(&base.out, None)? {
         show(&study, &base.out, verbosity)?;
     }
     Ok(stopped.unwrap_or_else(|| {

@@ -15,11 +15,12 @@ use candle_core::{Device, Tensor};
 use datasets::{Encoded, Metric};
 use methods::{HeadOnly, PeftMethod};
 use rand_chacha::ChaCha8Rng;
-use record::Evaluation;
+use record::{Evaluation, answers};
 
 use super::{
     augmenter::Augmenter,
     head::Head,
+    logistic::Problem,
     optimiser::{Optimiser, StepError},
     recipe::Recipe,
 };
@@ -425,6 +426,85 @@ impl Training<'_> {
         })
     }
 
+    /// What a method does whose head is solved for as a logistic regression on vectors that nothing changes: each example goes through the
+    /// backbone once. An iteration of the solver counts as a step.
+    ///
+    /// # Errors
+    /// [`Stop`] if it ended early, or the head is not linear.
+    pub fn solved(
+        self,
+        model: Model<'_>,
+        c: f64,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<Trained, Stop> {
+        if !model.head.is_linear() {
+            return Err(Stop::Failed(anyhow::anyhow!(
+                "a logistic regression needs a linear head: --set backbone.head=linear"
+            )));
+        }
+        tell(Event::Stage {
+            name: "reading the vectors and solving".into(),
+        });
+        let clock = Instant::now();
+        let hidden = model.backbone.config().hidden;
+        let mut features = vec![0f32; self.train.len() * hidden];
+        let mut tokens = 0;
+        for indices in by_length(self.train) {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Stop::Interrupted);
+            }
+            let batch = batch_of(self.train, &indices)?;
+            tokens += batch.ids().len();
+            let pooled = kernels::without_gradients(|| model.pooled(&batch, Phase::Eval))?;
+            let rows = pooled.to_dtype(candle_core::DType::F32)?.to_vec2::<f32>()?;
+            for (i, row) in indices.iter().zip(rows) {
+                let at = *i as usize * hidden;
+                features[at..at + hidden].copy_from_slice(&row);
+            }
+        }
+        if features.iter().any(|x| !x.is_finite()) {
+            let first: Vec<u32> = (0..self.train.len().min(EVALUATION_BATCH) as u32).collect();
+            self.check_backbone(model, &first)?;
+            return Err(Stop::Failed(anyhow::anyhow!(
+                "a vector of the backbone is not finite"
+            )));
+        }
+        let labels: Vec<u32> = (0..self.train.len()).map(|i| self.train.label(i)).collect();
+        let problem = Problem {
+            features: &features,
+            hidden,
+            labels: &labels,
+            classes: self.classes,
+            c,
+        };
+        let found = problem.solve(self.stop).ok_or(Stop::Interrupted)?;
+        model.head.set(&found.weight, &found.bias)?;
+        let seconds = clock.elapsed().as_secs_f64();
+        let first_step = Some(Instant::now());
+        let clock = Instant::now();
+        let logits = model.all_logits(self.validation)?;
+        let step = found.values.len();
+        let evaluation = self.evaluation(step, &logits);
+        tell(Event::Evaluated {
+            step,
+            metric: evaluation.metrics[self.metrics[0].name()],
+        });
+        Ok(Trained {
+            loss: found.values.iter().map(|v| *v as f32).collect(),
+            step_seconds: vec![(seconds / step.max(1) as f64) as f32; step],
+            first_step,
+            examples: labels.len(),
+            tokens,
+            evaluations: vec![evaluation],
+            evaluation_seconds: clock.elapsed().as_secs_f64(),
+            logits,
+            never_moved: match found.converged {
+                true => Vec::new(),
+                false => vec!["head.output (the solver did not converge)".to_owned()],
+            },
+        })
+    }
+
     /// What a model without anything to train does: it is evaluated.
     ///
     /// # Errors
@@ -461,10 +541,12 @@ impl Training<'_> {
             .map(|(row, label)| cross_entropy(row, *label))
             .sum::<f64>()
             / labels.len() as f64;
+        let predicted: Vec<u32> = logits.iter().map(|row| argmax(row)).collect();
         Evaluation {
             step,
             loss,
             metrics: metrics_of(self.metrics, &labels, logits, self.classes),
+            predicted: answers::write(&predicted, self.classes),
         }
     }
 }
