@@ -34,6 +34,7 @@ pub mod saved;
 pub mod signals;
 pub mod study;
 pub mod task_library;
+pub mod texts;
 pub mod train;
 pub mod units;
 pub mod weights;

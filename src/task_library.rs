@@ -9,7 +9,10 @@ use std::{
     collections::BTreeMap,
     fs,
     path::Path,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -154,6 +157,8 @@ impl LoadedTask {
 pub struct TaskLibrary {
     loaded: LoadedBackbone,
     tasks: RwLock<BTreeMap<String, Arc<LoadedTask>>>,
+    /// Texts that were longer than their task reads.
+    cut: AtomicUsize,
 }
 
 impl TaskLibrary {
@@ -162,6 +167,7 @@ impl TaskLibrary {
         Self {
             loaded,
             tasks: RwLock::default(),
+            cut: AtomicUsize::default(),
         }
     }
 
@@ -222,6 +228,11 @@ impl TaskLibrary {
     pub fn get(&self, name: &str) -> Option<Arc<LoadedTask>> {
         let tasks = self.tasks.read().unwrap_or_else(PoisonError::into_inner);
         tasks.get(name).cloned()
+    }
+
+    /// Texts that were longer than their task reads, and were cut, since the library was made.
+    pub fn texts_cut(&self) -> usize {
+        self.cut.load(Ordering::Relaxed)
     }
 
     /// Names of all tasks, sorted.
@@ -309,7 +320,9 @@ impl TaskLibrary {
             })
             .collect();
         let max = task.task.config.max_tokens;
-        Ok(task.task.tokenizer(&self.loaded).encode(&examples, max)?)
+        let encoded = task.task.tokenizer(&self.loaded).encode(&examples, max)?;
+        self.cut.fetch_add(encoded.truncated, Ordering::Relaxed);
+        Ok(encoded)
     }
 }
 

@@ -9,11 +9,14 @@ mod flops;
 mod formats;
 mod fuzz;
 mod hub_ids;
+mod kinds;
 mod latency_and_domains;
+mod own_files;
 mod parity;
 mod precision;
 mod predict;
 mod real;
+mod refusals;
 #[path = "../reports/tests/support/sample.rs"]
 mod sample;
 mod scale;

@@ -32,6 +32,7 @@ mod order;
 mod parquet;
 mod problems;
 mod read;
+mod repeats;
 mod rows;
 mod spec;
 mod split;

@@ -68,7 +68,8 @@ impl From<Error> for RowError {
 
 enum Body {
     Delimited(Delimited),
-    Json(Text, usize),
+    /// With the last line, and whether there was a row.
+    Json(Text, usize, bool),
     Lines(Text, usize, String),
     Parquet(Parquet, usize),
 }
@@ -155,7 +156,7 @@ impl Rows {
         let (own, quote) = match format {
             Format::Jsonl | Format::Parquet => {
                 return Ok(Self {
-                    body: Body::Json(text, 0),
+                    body: Body::Json(text, 0, false),
                     path,
                     header: None,
                     separator: b',',
@@ -177,6 +178,14 @@ impl Rows {
             Format::Csv => (b',', Some(b'"')),
             Format::Tsv => (b'\t', Some(b'"')),
         };
+        if text.peek(1, 16)?.trim_start().starts_with("{\"") {
+            return Err(Error::Format {
+                path,
+                message:
+                    "holds JSON, not a table; give it the extension .jsonl (one object per line)"
+                        .into(),
+            });
+        }
         let asked = |key: &str, value: &Option<String>| {
             let value = value
                 .as_deref()
@@ -212,6 +221,16 @@ impl Rows {
                     delimited::named(separator)
                 ));
             }
+        }
+        if Some(separator) == quote {
+            return Err(Error::Format {
+                path,
+                message: format!(
+                    "--separator {0}: {0} is what encloses fields too; accepted: another character, or another --quote \
+                     (none, for a file that encloses no fields)",
+                    delimited::named(separator)
+                ),
+            });
         }
         rows.set_separator(separator);
         let header = match &options.header {
@@ -354,16 +373,25 @@ impl Rows {
     fn row(&mut self) -> Result<Option<std::result::Result<Row, Fault>>> {
         match &mut self.body {
             Body::Delimited(_) => self.delimited_row(),
-            Body::Json(text, line) => {
+            Body::Json(text, line, begun) => {
                 while let Some(next) = text.line()? {
                     *line += 1;
                     if next.trim().is_empty() {
                         continue;
                     }
                     let place = *line;
-                    return Ok(Some(
-                        json_lines::object(place, &next).map(|fields| Row { place, fields }),
-                    ));
+                    let row = json_lines::object(place, &next);
+                    // Of a file that is another kind of JSON, every line would be a fault of its own.
+                    if let (Err(fault), false) = (&row, *begun)
+                        && matches!(next.trim(), "{" | "[")
+                    {
+                        return Err(Error::Format {
+                            path: self.path.clone(),
+                            message: format!("line {place}: {fault}"),
+                        });
+                    }
+                    *begun = true;
+                    return Ok(Some(row.map(|fields| Row { place, fields })));
                 }
                 Ok(None)
             }
@@ -462,18 +490,37 @@ fn named_columns(path: &Path, header: Vec<String>) -> Result<Vec<String>> {
 }
 
 pub(crate) fn require(path: &Path, header: &[String], columns: &[&str]) -> Result<()> {
-    for column in columns {
-        if !header.iter().any(|name| name == column) {
-            let near = nearest(column, header.iter().map(String::as_str));
-            return Err(Error::MissingColumn {
-                path: path.to_owned(),
-                column: (*column).to_owned(),
-                columns: shown(header),
-                near: near.map_or_else(String::new, |name| format!("; did you mean '{name}'?")),
-            });
-        }
+    let is_there = |column: &str| header.iter().any(|name| name == column);
+    let missing: Vec<&str> = columns.iter().copied().filter(|c| !is_there(c)).collect();
+    if missing.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let quoted = |names: &[&str], joined: &str| {
+        let names: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+        names.join(joined)
+    };
+    if header.is_empty() {
+        return Err(Error::Format {
+            path: path.to_owned(),
+            message: format!(
+                "the file is empty; its first line has to name the columns, among them {}",
+                quoted(columns, ", ")
+            ),
+        });
+    }
+    let near: Vec<&str> = missing
+        .iter()
+        .filter_map(|column| nearest(column, header.iter().map(String::as_str)))
+        .collect();
+    Err(Error::MissingColumn {
+        path: path.to_owned(),
+        missing: quoted(&missing, " and no column "),
+        columns: shown(header),
+        near: match near.is_empty() {
+            true => String::new(),
+            false => format!("; did you mean {}?", quoted(&near, " and ")),
+        },
+    })
 }
 
 /// Names in a message: not more than twenty.

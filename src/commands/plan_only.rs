@@ -87,8 +87,8 @@ impl Elsewhere {
         }
         let folder = self.folder.clone().unwrap_or_else(|| out.join("plan"));
         let folder = absolute(&folder)?;
-        folders::check_writable(&folder)?;
-        folders::check_writable(&records)?;
+        folders::check_writable(&folder, "--plan-only")?;
+        folders::check_writable(&records, "--out")?;
         let path = plan_file::write(&folder, missing.iter().copied())?;
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let measured = Measured::of(planned, Some(&records))?;

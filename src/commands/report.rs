@@ -63,10 +63,11 @@ pub fn report(
     out: Option<&Path>,
     margin: Option<Margin>,
     costs_on: Option<&str>,
+    csv_safe: bool,
     json: bool,
 ) -> Result<ExitCode> {
     let report = of_folder(folder, margin, costs_on)?;
-    let files = report.write(out.unwrap_or(folder), true)?;
+    let files = report.write(out.unwrap_or(folder), csv_safe)?;
     if json {
         let all: Vec<_> = report.comparisons.iter().map(tables::json).collect();
         say!("{}", serde_json::to_string_pretty(&all)?)?;

@@ -35,6 +35,7 @@ impl Export<'_> {
         let config = &self.task.config;
         let words = config.words.as_ref().map(serde_json::to_string);
         let words = words.transpose()?.map(|words| ("words", words));
+        let pairs = config.pairs.map(|pairs| ("pairs", pairs.to_string()));
         Ok(Vec::from([
             ("labels", serde_json::to_string(&config.labels)?),
             ("max_tokens", config.max_tokens.to_string()),
@@ -42,7 +43,21 @@ impl Export<'_> {
         ])
         .into_iter()
         .chain(words)
+        .chain(pairs)
         .collect())
+    }
+
+    /// What a reader in Python has to do with texts, so that they are read as in training.
+    pub(super) fn texts(&self) -> String {
+        let config = &self.task.config;
+        let strip = match config.strip {
+            true => ", and take white space around texts away first: text.strip()",
+            false => "",
+        };
+        format!(
+            "training read up to {0} tokens of a text: in Python give the tokenizer truncation=True, max_length={0}{strip}",
+            config.max_tokens
+        )
     }
 
     /// How a language model is asked for the class, in words; nothing where there is a classifier.

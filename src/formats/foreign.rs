@@ -146,6 +146,8 @@ impl Foreign<'_> {
                 head: self.head,
                 labels,
                 dataset: String::new(),
+                data_digest: None,
+                pairs: self.texts.pairs,
                 max_tokens: self
                     .texts
                     .max_tokens
@@ -199,6 +201,8 @@ pub(super) struct Texts {
     max_tokens: Option<usize>,
     /// Whether white space around it is cut off.
     strip: Option<bool>,
+    /// Whether there are two.
+    pairs: Option<bool>,
 }
 
 impl File {
@@ -207,6 +211,7 @@ impl File {
         Ok(Texts {
             max_tokens: self.said("max_tokens")?,
             strip: self.said("strip")?,
+            pairs: self.said("pairs")?,
         })
     }
 
