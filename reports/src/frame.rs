@@ -25,6 +25,7 @@ pub const COLUMNS: [(&str, &str); 42] = [
     ("backbone_digest", "SHA-256 of the frozen transformer"),
     ("backbone_parameters", "its parameters"),
     ("pooling", "how an example's vector is read"),
+    ("precision", "how the frozen weights are held: f32 or bf16"),
     ("method", "name of the method"),
     (
         "variant",
