@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::{Result, latency};
 
 /// The columns with what they hold. Absent values are null; units are seconds, bytes, milliseconds and fractions.
-pub const COLUMNS: [(&str, &str); 42] = [
+pub const COLUMNS: &[(&str, &str)] = &[
     ("id", "name of the record's file"),
     ("dataset", "data set that was read"),
     (
