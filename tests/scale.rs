@@ -422,6 +422,7 @@ fn plan(record: &RunRecord, out: &Path) -> Planned {
                 method: record.asked.method.name.clone(),
                 overrides: BTreeMap::new(),
                 tuned: None,
+                optional: false,
             },
             recipe: BTreeMap::new(),
             budget: "standard".into(),
