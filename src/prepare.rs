@@ -8,14 +8,12 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use backbone::{Backbone, Config, HeadKind, Pooling, Precision};
-use datasets::{Dataset, DatasetSpec, TextTokenizer};
+use datasets::{Dataset, DatasetSpec, TextTokenizer, Words};
 use record::BackboneFacts;
 use serde::de::DeserializeOwned;
 use sources::{Fetched, Fetcher, Progress};
 
-use crate::{
-    backbones, download_bar, gguf_tokenizer, hub_id, nearest, plan::DataChoice, train::words::Words,
-};
+use crate::{backbones, download_bar, gguf_tokenizer, hub_id, nearest, plan::DataChoice};
 
 /// Fetches files and knows whether the network may be used.
 pub struct Files {
@@ -158,7 +156,7 @@ impl Files {
                 self.note(&format!(
                     "going on with '{other}' as its stand-in; every result says so. --no-stand-in refuses."
                 ));
-                let spec = datasets::spec(other)?;
+                let spec = datasets::spec(other)?.with_words(&choice.options)?;
                 let fetched = self.fetch(&spec.name, &spec.source)?;
                 return Ok(LoadedData {
                     dataset: self.read(&spec, fetched.files)?,
