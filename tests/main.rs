@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cards;
+mod cluster;
 mod command_line;
 mod decoders;
 mod doors;
@@ -18,6 +19,9 @@ mod precision;
 mod predict;
 mod real;
 mod refusals;
+#[path = "../reports/tests/support/sample.rs"]
+mod sample;
+mod scale;
 mod serving;
 mod studies;
 mod support;

@@ -42,7 +42,7 @@ pub fn export(
     let record = card::record_of(folder);
     let report = record.as_ref().and_then(|_| {
         let folder = folder.canonicalize().ok()?;
-        report::of_folder(folder.parent()?.parent()?, None).ok()
+        report::of_folder(folder.parent()?.parent()?, None, None).ok()
     });
     let ids = [record.as_ref().map_or("", |r| r.id.as_str())];
     let card = Card {

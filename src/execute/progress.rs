@@ -15,7 +15,7 @@ use std::{
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
-use record::{RunRecord, Status};
+use record::{Head, RunRecord, Status};
 use reports::format;
 use serde_json::{Value, json};
 
@@ -140,14 +140,12 @@ impl RunProgress {
     }
 
     /// A run that is not made: it has this record already, or stands in the plan twice.
-    pub fn skip(&mut self, run: usize, record: Option<&RunRecord>) {
+    pub fn skip(&mut self, run: usize, record: Option<&Head>) {
         self.waiting[run] = false;
         self.total.inc(1);
         if let Some(record) = record {
             if let Some(cost) = &record.cost {
-                // What a record tells of its run's time; checks and latencies come on top.
-                let seconds = cost.training_seconds + cost.evaluation_seconds;
-                self.pace.add(&self.runs[run], seconds);
+                self.pace.add(&self.runs[run], cost.seconds());
             }
             self.event(json!({
                 "event": "reused", "run": run + 1, "label": self.runs[run].label, "id": record.id,
