@@ -7,15 +7,12 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context, Result, ensure};
 use backbone::{Backbone, HeadKind, Pooling, Precision, TensorFile};
 use candle_core::Tensor;
-use datasets::TextTokenizer;
+use datasets::{TextTokenizer, Words};
 use methods::PeftMethod;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{
-    prepare::LoadedBackbone,
-    train::{head::Head, words::Words},
-};
+use crate::{prepare::LoadedBackbone, train::head::Head};
 
 /// Tensors by name.
 pub type Tensors = BTreeMap<String, Tensor>;
