@@ -1,6 +1,7 @@
 //! All integration tests in one binary.
 #![allow(clippy::unwrap_used)]
 
+mod cluster;
 mod command_line;
 mod decoders;
 mod family_parity;
@@ -16,6 +17,9 @@ mod precision;
 mod predict;
 mod real;
 mod refusals;
+#[path = "../reports/tests/support/sample.rs"]
+mod sample;
+mod scale;
 mod studies;
 mod support;
 mod task_library;

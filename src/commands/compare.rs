@@ -16,7 +16,10 @@ use reports::{
 };
 use statistics::{Looks, Procedure};
 
-use super::report;
+use super::{
+    plan_only::{Elsewhere, Then},
+    report,
+};
 use crate::{
     execute::{
         local::{self, Executed, How, Planned},
@@ -88,12 +91,22 @@ impl Asked {
     }
 }
 
-/// `compare`.
+/// `compare`; the runs are made here, or `elsewhere`: those of the next look only, where it goes on until it is decided.
 ///
 /// # Errors
 /// On bad input.
-pub fn compare(asked: &Asked, how: How) -> Result<ExitCode> {
+pub fn compare(asked: &Asked, how: How, elsewhere: Option<&Elsewhere>) -> Result<ExitCode> {
     let verbosity = how.verbosity;
+    if let Some(elsewhere) = elsewhere {
+        let (base, planned) = asked.planned(verbosity)?;
+        let then = match asked.seeds {
+            Seeds::Fixed(_) => Then::Report,
+            Seeds::UntilDecided(_) => Then::Again,
+        };
+        if let Some(code) = elsewhere.make(&planned, &base.out, then)? {
+            return Ok(code);
+        }
+    }
     let (base, trials) = asked.plan()?;
     let (ended, report, progress) = match &asked.seeds {
         Seeds::Fixed(seeds) => {

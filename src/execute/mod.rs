@@ -2,6 +2,7 @@
 
 pub mod claim;
 pub mod local;
+pub mod measured;
 pub mod plan_file;
 pub mod progress;
 pub mod submit;
