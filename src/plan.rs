@@ -6,12 +6,12 @@ use std::{
 };
 
 use anyhow::{Result, bail, ensure};
-use record::{RunRecord, Tuned};
+use record::{Tuned, store};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    hub_id, nearest, precision, tensorboard,
+    folders, hub_id, nearest, precision, tensorboard,
     train::recipe::{Recipe, budgets},
 };
 
@@ -96,13 +96,21 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Writes event files of these runs where they were asked for.
+    /// Writes event files of these runs of a folder where they were asked for.
     ///
     /// # Errors
     /// If they cannot be written.
-    pub fn write_events<'a>(&self, records: impl IntoIterator<Item = &'a RunRecord>) -> Result<()> {
-        if let Some(folder) = &self.tensorboard {
-            tensorboard::write_all(folder, records)?;
+    pub fn write_events<'a>(
+        &self,
+        out: &Path,
+        ids: impl IntoIterator<Item = &'a String>,
+    ) -> Result<()> {
+        let Some(folder) = &self.tensorboard else {
+            return Ok(());
+        };
+        for id in ids {
+            let record = store::find(&folders::records_folder(out), id)?;
+            tensorboard::write_all(folder, record.as_ref())?;
         }
         Ok(())
     }

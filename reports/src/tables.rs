@@ -532,7 +532,7 @@ mod tests {
         ];
         for records in scenes {
             let report =
-                crate::Report::new(records, Default::default(), crate::Margin::POINT).unwrap();
+                crate::Report::new(records, Default::default(), &Default::default()).unwrap();
             let comparison = &report.comparisons[0];
             let page = report.page().unwrap();
             let (body, _) = page.split_once("<script").unwrap();

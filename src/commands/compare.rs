@@ -137,7 +137,9 @@ pub fn compare(asked: &Asked, how: How, elsewhere: Option<&Elsewhere>) -> Result
     let files = report.write(&base.out, true)?;
     let ids: Vec<&str> = ended.records.iter().map(|r| r.id.as_str()).collect();
     let comparisons: Vec<&Comparison> = report.about(&ids).collect();
-    asked.shared.write_events(&ended.records)?;
+    asked
+        .shared
+        .write_events(&base.out, ended.records.iter().map(|r| &r.id))?;
     for comparison in &comparisons {
         card::write_all(comparison, &base.out)?;
     }

@@ -136,7 +136,7 @@ pub fn sweep(
         return Ok(code);
     }
     let ended = local::run_all(&runs, &[folders::records_folder(&main)], how, &signals)?;
-    shared.write_events(&ended.records)?;
+    shared.write_events(&base.out, ended.records.iter().map(|r| &r.id))?;
     let stopped = ended.say_end(runs.len(), verbosity);
     if let Some(study) = Study::read(&base.out, None)? {
         show(&study, &base.out, verbosity)?;

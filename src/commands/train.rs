@@ -67,7 +67,7 @@ pub fn train(
     progress.finish(0, &record);
     progress.close();
     drop(claim);
-    shared.write_events([&record])?;
+    shared.write_events(&plan.out, [&record.id])?;
     if json {
         say!("{}", serde_json::to_string_pretty(&record)?)?;
     } else if record.status == Status::Ok {

@@ -179,7 +179,7 @@ pub fn tune(
     if let Some(code) = searching.search(asked.compute)? {
         return Ok(code);
     }
-    shared.write_events(&searching.records)?;
+    shared.write_events(&folder, searching.records.iter().map(|r| &r.id))?;
     let tuning = searching.found()?;
     if verbosity == Verbosity::Normal {
         for note in &tuning.notes {
@@ -217,7 +217,7 @@ pub fn tune(
         }
     }
     let winning = local::compare(&base, &winners, &seeds, how, &signals)?;
-    shared.write_events(&winning.records)?;
+    shared.write_events(&base.out, winning.records.iter().map(|r| &r.id))?;
     if let Some(code) = winning.say_end(winners.len() * seeds.len(), verbosity) {
         return Ok(code);
     }
