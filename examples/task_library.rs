@@ -23,6 +23,7 @@ fn main() -> anyhow::Result<()> {
         task,
         text: text.clone(),
         pair: None,
+        tokens: None,
     };
     // Rows of all tasks share one forward pass; another thread may add and drop tasks meanwhile.
     let rows: Vec<Row> = library.names().into_iter().map(row).collect();

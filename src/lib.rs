@@ -7,6 +7,7 @@
 
 // First: the others use its macro.
 #[macro_use]
+pub mod objective;
 pub mod output;
 
 pub mod backbones;

@@ -85,7 +85,7 @@ pub fn data_spec(choice: &DataChoice) -> Result<DatasetSpec> {
     }
     ensure!(
         choice.options.is_empty(),
-        "--text-column, --label-column, --metric, --separator, --quote, --encoding and --drop-missing belong to a file \
+        "--text-column, --label-column, --objective, --metric, --separator, --quote, --encoding and --drop-missing belong to a file \
          named by its path, not to the data set '{}'",
         choice.name
     );

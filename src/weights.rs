@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    formats,
+    formats, objective,
     prepare::{Files, LoadedBackbone},
     saved::{self, Saved, Tensors},
     train::head::Head,
@@ -64,11 +64,14 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
     let at = || folder.display().to_string();
     let method = resolved.load(&backbone, of_method).with_context(at)?;
     let hidden = loaded.backbone.config().hidden;
-    let head = Head::load(config.head, hidden, config.labels.len(), of_head).with_context(at)?;
+    let objective = objective::of(config.objective, &config.labels, config.scale);
+    let head =
+        Head::load(config.head, hidden, objective.outputs(), of_head).with_context(at)?;
     Ok(Task {
         config,
         method,
         head,
+        objective,
     })
 }
 

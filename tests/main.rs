@@ -7,6 +7,7 @@ mod formats;
 mod fuzz;
 mod hub_ids;
 mod latency_and_domains;
+mod objectives;
 mod parity;
 mod predict;
 mod real;

@@ -127,6 +127,7 @@ fn a_task_with_a_backbone_of_its_own_is_read_as_it_was_trained() {
         task: "full".into(),
         text: "good fine number".into(),
         pair: None,
+        tokens: None,
     };
     let predicted = |pooling: &str| {
         let library = empty_library(&[("pooling".to_owned(), pooling.to_owned())].into());
@@ -166,6 +167,7 @@ fn tasks_are_loaded_dropped_and_mixed_without_a_changed_bit_while_threads_predic
             task: task.clone(),
             text: "good fine".into(),
             pair: None,
+            tokens: None,
         })
         .collect();
     let said = logits(&library, &one_text);

@@ -14,6 +14,7 @@ pub mod latency;
 pub mod measurement;
 pub mod needs;
 mod notes;
+pub mod objective;
 pub mod page;
 pub mod quantity;
 pub mod recommend;

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result, bail, ensure};
 use backbone::{Architecture, HeadKind, Pooling, TensorFile};
+use datasets::Objective;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -128,6 +129,8 @@ impl Foreign<'_> {
                 backbone_digest: self.loaded.map(|l| l.digest.clone()).unwrap_or_default(),
                 pooling: self.pooling,
                 head: self.head,
+                objective: Objective::default(),
+                scale: None,
                 labels,
                 dataset: String::new(),
                 max_tokens: self

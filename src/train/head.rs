@@ -1,4 +1,4 @@
-//! The trained classifier on top of the pooled vector: the same recipe for every method, counted apart.
+//! The trained head on top of the vectors that are read: the same recipe for every method, counted apart.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 /// Standard deviation of initial weights, as transformers' `initializer_range`.
 const DEVIATION: f64 = 0.02;
 
-/// A classifier `[B, H]` → `[B, C]`.
+/// A head `[B, H]` → `[B, C]`; C is 1 where a number is predicted.
 pub struct Head {
     dense: Option<(Linear, Activation)>,
     output: Linear,
@@ -86,18 +86,12 @@ impl Head {
         }
     }
 
-    /// Makes the head say the same of every vector: zero weights, and as bias the log frequencies of labels that were
-    /// seen so often (one is added to each count, so that no class is impossible).
+    /// Makes the head give these outputs `[C]` for every vector: zero weights, and the outputs as bias.
     ///
     /// # Errors
     /// If a tensor cannot be set.
-    pub fn predict_frequencies(&self, counts: &[usize]) -> Result<()> {
-        let total = counts.iter().sum::<usize>() + counts.len();
-        let logs: Vec<f64> = counts
-            .iter()
-            .map(|n| ((n + 1) as f64 / total as f64).ln())
-            .collect();
-        let logs = Tensor::new(logs, &Device::Cpu)?;
+    pub fn say_always(&self, outputs: &[f64]) -> Result<()> {
+        let logs = Tensor::new(outputs, &Device::Cpu)?;
         for (name, var) in self.parameters.vars() {
             match name.as_str() {
                 "head.output.weight" => var.set(&var.zeros_like()?)?,

@@ -13,7 +13,8 @@ use super::{
     recipe::Recipe,
 };
 use crate::{
-    measure,
+    measure, objective,
+    objective::{Objective, Scale},
     plan::RunPlan,
     prepare::{Files, LoadedBackbone, LoadedData},
 };
@@ -44,7 +45,9 @@ impl Prepared {
     pub fn load(plan: &RunPlan) -> Result<Self> {
         let prepared = Self::load_from(Files::new(plan.offline)?, plan)?;
         let classes = prepared.data.dataset.classes();
-        eprint!("{}", datasets::class_table(&classes, MOST_CLASSES));
+        if !classes.is_empty() {
+            eprint!("{}", datasets::class_table(&classes, MOST_CLASSES));
+        }
         Ok(prepared)
     }
 
@@ -108,6 +111,25 @@ impl Prepared {
             .borrow_mut()
             .insert(chosen, Rc::clone(&encoded));
         Ok(encoded)
+    }
+
+    /// The scale of a run's numbers, where it predicts numbers.
+    ///
+    /// # Errors
+    /// As [`EncodedData::new`].
+    pub fn scale(&self, recipe: &Recipe, seed: u64) -> Result<Option<Scale>> {
+        let encoded = self.encoded(recipe, seed, 0)?;
+        Ok(objective::scale(&self.data.dataset, &encoded.train))
+    }
+
+    /// What a run predicts.
+    ///
+    /// # Errors
+    /// As [`EncodedData::new`].
+    pub fn objective(&self, recipe: &Recipe, seed: u64) -> Result<Box<dyn Objective>> {
+        let data = &self.data.dataset;
+        let scale = self.scale(recipe, seed)?;
+        Ok(objective::of(data.objective, &data.labels, scale))
     }
 
     /// What determines a planned run.

@@ -11,10 +11,10 @@ use std::{
 };
 
 use anyhow::Result;
-use backbone::{Backbone, Batch};
+use backbone::{Backbone, Batch, HeadKind};
 use methods::{Context, HeadOnly, PeftMethod, Resolved};
 use record::{
-    Check, Cost, FORMAT, Kind, Latency, Outcome, Parameters, Predictions, RunRecord, Status, store,
+    Check, Cost, FORMAT, Kind, Latency, Outcome, Parameters, RunRecord, Status, store,
 };
 
 use super::{
@@ -26,7 +26,8 @@ use super::{
     trainer::{Event, Model, Stop, Trained, Training, batch_of},
 };
 use crate::{
-    folders, latency, measure,
+    folders, latency, measure, objective,
+    objective::Objective,
     plan::RunPlan,
     prepare::Vocabulary,
     signals::Signals,
@@ -72,11 +73,13 @@ pub fn run(
     };
     let ended = Arc::new(Mutex::new(false));
     end_in_time(record.clone(), records.clone(), signals, Arc::clone(&ended));
+    let objective = prepared.objective(&recipe, plan.seed)?;
     let run = Run {
         plan,
         prepared,
         resolved: &resolved,
         recipe: &recipe,
+        objective: &*objective,
         folder: folders::weights_folder(&plan.out, &id),
         started,
     };
@@ -128,6 +131,7 @@ struct Run<'a> {
     prepared: &'a Prepared,
     resolved: &'a Resolved,
     recipe: &'a Recipe,
+    objective: &'a dyn Objective,
     /// Where its weights go.
     folder: PathBuf,
     /// When the process began.
@@ -207,6 +211,10 @@ impl Run<'_> {
         Ok((outcome, cost))
     }
 
+    fn head(&self) -> HeadKind {
+        objective::head(self.objective.kind(), self.prepared.backbone.head)
+    }
+
     fn backbone(&self) -> &Backbone {
         &self.prepared.backbone.backbone
     }
@@ -220,9 +228,9 @@ impl Run<'_> {
             words: &Vocabulary(&loaded.tokenizer),
         });
         let head = Head::new(
-            loaded.head,
+            self.head(),
             loaded.backbone.config().hidden,
-            self.prepared.data.dataset.labels.len(),
+            self.objective.outputs(),
             &mut datasets::stream(seed, "head"),
             loaded.backbone.dtype(),
         );
@@ -270,7 +278,7 @@ impl Run<'_> {
             train: &examples.encoded.train,
             validation: &examples.encoded.validation,
             metrics: &dataset.metrics,
-            classes: dataset.labels.len(),
+            objective: self.objective,
             order: &examples.order,
             recipe,
             optimiser: self.resolved.optimiser(),
@@ -296,7 +304,9 @@ impl Run<'_> {
             backbone: self.plan.backbone.clone(),
             backbone_digest: self.prepared.backbone.digest.clone(),
             pooling: self.backbone().pooling(),
-            head: self.prepared.backbone.head,
+            head: self.head(),
+            objective: dataset.objective,
+            scale: self.prepared.scale(self.recipe, self.plan.seed)?,
             labels: dataset.labels.clone(),
             dataset: dataset.name.clone(),
             max_tokens: examples.max_tokens,
@@ -440,10 +450,7 @@ impl Run<'_> {
             head_digest,
             loss: trained.loss,
             evaluations: trained.evaluations,
-            predictions: Predictions {
-                labels: (0..validation.len()).map(|i| validation.label(i)).collect(),
-                logits: trained.logits,
-            },
+            predictions: self.objective.predictions(validation, trained.logits),
             checks,
         })
     }
