@@ -7,7 +7,6 @@
 
 // First: the others use its macro.
 #[macro_use]
-pub mod objective;
 pub mod output;
 
 pub mod backbones;
@@ -24,6 +23,7 @@ pub mod labels;
 pub mod latency;
 pub mod measure;
 pub mod nearest;
+pub mod objective;
 pub mod plan;
 pub mod prepare;
 pub mod records;

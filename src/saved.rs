@@ -144,10 +144,18 @@ pub fn read_config(folder: &Path) -> Result<SavedConfig> {
     );
     let number = config.objective == Objective::Regression;
     ensure!(
-        if number { config.labels.is_empty() } else { config.labels.len() >= 2 },
+        if number {
+            config.labels.is_empty()
+        } else {
+            config.labels.len() >= 2
+        },
         "{}: labels: {}",
         path.display(),
-        if number { "a number has none" } else { "at least two are needed" }
+        if number {
+            "a number has none"
+        } else {
+            "at least two are needed"
+        }
     );
     let sound = |scale: &Scale| {
         scale.mean.is_finite() && scale.deviation.is_finite() && scale.deviation > 0.0

@@ -19,8 +19,8 @@ use methods::PeftMethod;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    prepare::{Files, LoadedBackbone},
     objective::{Answered, Prediction},
+    prepare::{Files, LoadedBackbone},
     train::{head::Head, trainer::by_example},
     weights::{self, SavedConfig, Task},
 };
@@ -236,12 +236,14 @@ impl TaskLibrary {
                 continue;
             };
             match self.encode(&task, rows, &indices) {
-                Ok((texts, encoded)) => passes.entry(task.pass_key(name)).or_default().push(Share {
-                    task,
-                    rows: indices,
-                    texts,
-                    encoded,
-                }),
+                Ok((texts, encoded)) => {
+                    passes.entry(task.pass_key(name)).or_default().push(Share {
+                        task,
+                        rows: indices,
+                        texts,
+                        encoded,
+                    })
+                }
                 // One of them is at fault: each by itself, then.
                 Err(_) => {
                     for i in indices {

@@ -65,8 +65,7 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
     let method = resolved.load(&backbone, of_method).with_context(at)?;
     let hidden = loaded.backbone.config().hidden;
     let objective = objective::of(config.objective, &config.labels, config.scale);
-    let head =
-        Head::load(config.head, hidden, objective.outputs(), of_head).with_context(at)?;
+    let head = Head::load(config.head, hidden, objective.outputs(), of_head).with_context(at)?;
     Ok(Task {
         config,
         method,

@@ -43,9 +43,19 @@ impl Fixture {
         let meta = TensorFile::open(&path).unwrap().metadata().unwrap()["meta"].clone();
         let meta: Value = serde_json::from_str(&meta).unwrap();
         let tensors = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
-        let numbers = |name: &str| tensors[name].flatten_all().unwrap().to_vec1::<u32>().unwrap();
+        let numbers = |name: &str| {
+            tensors[name]
+                .flatten_all()
+                .unwrap()
+                .to_vec1::<u32>()
+                .unwrap()
+        };
         let row = |v: &Value| -> Vec<f64> {
-            v.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+            v.as_array()
+                .unwrap()
+                .iter()
+                .map(|x| x.as_f64().unwrap())
+                .collect()
         };
         let truth = meta["truth"].as_array().unwrap().iter().map(row);
         let target = |row: Vec<f64>| match kind {
@@ -55,12 +65,23 @@ impl Fixture {
         };
         let words = meta["words"].as_array().into_iter().flatten().map(|words| {
             let words = row(words).into_iter().zip(0..);
-            words.map(|(token, word)| Word { word, token: token as u32 }).collect()
+            words
+                .map(|(token, word)| Word {
+                    word,
+                    token: token as u32,
+                })
+                .collect()
         });
         let examples = Encoded {
             ids: numbers("input.ids"),
-            types: numbers("input.types").into_iter().map(|t| t as u8).collect(),
-            offsets: numbers("input.offsets").into_iter().map(|o| o as usize).collect(),
+            types: numbers("input.types")
+                .into_iter()
+                .map(|t| t as u8)
+                .collect(),
+            offsets: numbers("input.offsets")
+                .into_iter()
+                .map(|o| o as usize)
+                .collect(),
             labels: truth.map(target).collect(),
             words: words.collect(),
             truncated: 0,
@@ -90,9 +111,12 @@ impl Fixture {
             DType::F32,
         );
         let (method, head) = (method.unwrap(), head.unwrap());
-        let names: BTreeMap<String, String> = serde_json::from_value(meta["names"].clone()).unwrap();
+        let names: BTreeMap<String, String> =
+            serde_json::from_value(meta["names"].clone()).unwrap();
         let start = |head: bool| -> BTreeMap<String, Tensor> {
-            let own = names.iter().filter(|(_, ours)| ours.starts_with("head.") == head);
+            let own = names
+                .iter()
+                .filter(|(_, ours)| ours.starts_with("head.") == head);
             own.map(|(theirs, ours)| (ours.clone(), tensors[&format!("init.{theirs}")].clone()))
                 .collect()
         };
@@ -117,18 +141,38 @@ impl Fixture {
             head: &self.head,
         };
         let batch = batch_of(&self.examples, indices).unwrap();
-        let logits = self.head.forward(&model.pooled(&batch, Phase::Eval).unwrap()).unwrap();
-        let loss = self.objective.loss(&logits, &self.examples, indices).unwrap();
+        let logits = self
+            .head
+            .forward(&model.pooled(&batch, Phase::Eval).unwrap())
+            .unwrap();
+        let loss = self
+            .objective
+            .loss(&logits, &self.examples, indices)
+            .unwrap();
         (logits, loss)
     }
 
     fn close(&self, name: &str, got: &Tensor, tolerance: f32) {
-        let expected = self.tensors[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let expected = self.tensors[name]
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap();
         let got = got.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(got.len(), expected.len(), "{name}");
-        let scale = expected.iter().fold(f32::MIN_POSITIVE, |m, x| m.max(x.abs()));
-        let most = got.iter().zip(&expected).fold(0f32, |m, (a, b)| m.max((a - b).abs()));
-        assert!(most <= tolerance * scale, "{}: {name}: {}", self.objective.kind().name(), most / scale);
+        let scale = expected
+            .iter()
+            .fold(f32::MIN_POSITIVE, |m, x| m.max(x.abs()));
+        let most = got
+            .iter()
+            .zip(&expected)
+            .fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+        assert!(
+            most <= tolerance * scale,
+            "{}: {name}: {}",
+            self.objective.kind().name(),
+            most / scale
+        );
     }
 }
 
@@ -166,9 +210,18 @@ fn losses_and_gradients_of_every_objective_are_those_of_transformers() {
         // The loss of an evaluation is computed without a tensor.
         let outputs = model.all_logits(&fixture.examples).unwrap();
         let mean = fixture.objective.mean_loss(&fixture.examples, &outputs);
-        fixture.close("loss", &Tensor::new(mean as f32, &Device::Cpu).unwrap(), FORWARD);
+        fixture.close(
+            "loss",
+            &Tensor::new(mean as f32, &Device::Cpu).unwrap(),
+            FORWARD,
+        );
         let grads = kernels::backward(&loss).unwrap();
-        let vars: BTreeMap<_, _> = fixture.method.vars().into_iter().chain(fixture.head.vars()).collect();
+        let vars: BTreeMap<_, _> = fixture
+            .method
+            .vars()
+            .into_iter()
+            .chain(fixture.head.vars())
+            .collect();
         assert_eq!(vars.len(), fixture.names.len());
         for (theirs, ours) in &fixture.names {
             let got = grads.get(&vars[ours]).unwrap();
@@ -202,10 +255,24 @@ fn ten_steps_of_every_objective_lose_what_transformers_loses() {
 /// A comparison of a few steps over the tiny backbone.
 fn compare<'a>(data: &'a str, backbone: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let mut arguments = vec![
-        "compare", data, "--backbone", backbone, "--budget", "quick", "--seeds", "2",
-        "--methods", "majority,head_only,prompt_tuning,lora",
-        "--set", "prompt_tuning.virtual_tokens=4", "--set", "recipe.steps=40", "--set", "recipe.batch=8",
-        "--out", "out",
+        "compare",
+        data,
+        "--backbone",
+        backbone,
+        "--budget",
+        "quick",
+        "--seeds",
+        "2",
+        "--methods",
+        "majority,head_only,prompt_tuning,lora",
+        "--set",
+        "prompt_tuning.virtual_tokens=4",
+        "--set",
+        "recipe.steps=40",
+        "--set",
+        "recipe.batch=8",
+        "--out",
+        "out",
     ];
     arguments.extend(more);
     arguments
@@ -236,7 +303,11 @@ fn sound(place: &Place, kind: &str, metric: &str) -> f64 {
         assert_eq!(record["asked"]["dataset"]["objective"], kind);
         let checks = record["outcome"]["checks"].as_array().unwrap();
         assert!(checks.iter().all(|c| c["passed"] == true), "{checks:?}");
-        let last = record["outcome"]["evaluations"].as_array().unwrap().last().unwrap();
+        let last = record["outcome"]["evaluations"]
+            .as_array()
+            .unwrap()
+            .last()
+            .unwrap();
         if record["asked"]["method"]["name"] == "lora" {
             found = last["metrics"][metric].as_f64();
         }
@@ -249,7 +320,11 @@ fn numbers_are_learnt_reported_predicted_and_evaluated_in_their_own_unit() {
     let place = Place::new();
     let mut text = String::from("text,price\n");
     for i in 0..240 {
-        let (words, price) = [("good fine great", 9000), ("not bad", 5000), ("bad dull", 1000)][i % 3];
+        let (words, price) = [
+            ("good fine great", 9000),
+            ("not bad", 5000),
+            ("bad dull", 1000),
+        ][i % 3];
         text += &format!("{words} number {i},{}.5\n", price + i);
     }
     let data = place.file("prices.csv", text);
@@ -259,19 +334,49 @@ fn numbers_are_learnt_reported_predicted_and_evaluated_in_their_own_unit() {
     assert!(table.contains("Pearson correlation"), "{table}");
     assert!(sound(&place, "regression", "pearson") > 0.8);
     let folder = weights(&place, "lora");
-    let rows = place.file("rows.jsonl", "{\"text\": \"good fine great number 3\"}\n{\"text\": \"bad dull number 5\"}\n");
-    let answers = place.ok(&["predict", "--weights", &folder, "--input", rows.to_str().unwrap()]);
+    let rows = place.file(
+        "rows.jsonl",
+        "{\"text\": \"good fine great number 3\"}\n{\"text\": \"bad dull number 5\"}\n",
+    );
+    let answers = place.ok(&[
+        "predict",
+        "--weights",
+        &folder,
+        "--input",
+        rows.to_str().unwrap(),
+    ]);
     let numbers: Vec<f64> = answers
         .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap()["prediction"].as_f64().unwrap())
+        .map(|line| {
+            serde_json::from_str::<Value>(line).unwrap()["prediction"]
+                .as_f64()
+                .unwrap()
+        })
         .collect();
     assert!(numbers[0] > 6000.0 && numbers[1] < 4000.0, "{numbers:?}");
-    let csv = ["predict", "--weights", &folder, "--input", rows.to_str().unwrap(), "--format", "csv"];
+    let csv = [
+        "predict",
+        "--weights",
+        &folder,
+        "--input",
+        rows.to_str().unwrap(),
+        "--format",
+        "csv",
+    ];
     assert!(place.ok(&csv).starts_with("label,probability\n"));
-    let mut arguments = vec!["evaluate", "--weights", &folder, "--dataset", data, "--json"];
+    let mut arguments = vec![
+        "evaluate",
+        "--weights",
+        &folder,
+        "--dataset",
+        data,
+        "--json",
+    ];
     arguments.extend(how);
     let evaluated: Value = serde_json::from_str(&place.ok(&arguments)).unwrap();
-    let record = records(&place).into_iter().find(|r| r["id"] == folder["out/weights/".len()..]);
+    let record = records(&place)
+        .into_iter()
+        .find(|r| r["id"] == folder["out/weights/".len()..]);
     let last = &record.unwrap()["outcome"]["evaluations"];
     let stored = &last.as_array().unwrap().last().unwrap()["metrics"];
     for metric in ["pearson", "spearman", "rmse"] {
@@ -281,7 +386,17 @@ fn numbers_are_learnt_reported_predicted_and_evaluated_in_their_own_unit() {
     assert!(page.contains("Predicted and true numbers"));
     // Weights of numbers do not answer for classes, and the reverse.
     place.refused(
-        &["evaluate", "--weights", &folder, "--dataset", data, "--label-column", "text", "--text-column", "price"],
+        &[
+            "evaluate",
+            "--weights",
+            &folder,
+            "--dataset",
+            data,
+            "--label-column",
+            "text",
+            "--text-column",
+            "price",
+        ],
         &["--objective regression"],
     );
 }
@@ -291,7 +406,10 @@ fn sets_of_classes_are_learnt_from_a_list_or_from_columns_alike() {
     let rows: Vec<(String, [bool; 2])> = (0..240)
         .map(|i| {
             let (a, b) = (i % 2 == 0, i % 3 == 0);
-            let words = [if a { "good" } else { "bad" }, if b { "story" } else { "film" }];
+            let words = [
+                if a { "good" } else { "bad" },
+                if b { "story" } else { "film" },
+            ];
             (format!("{} {} number {i}", words[0], words[1]), [a, b])
         })
         .collect();
@@ -301,13 +419,20 @@ fn sets_of_classes_are_learnt_from_a_list_or_from_columns_alike() {
         let data = match list {
             true => {
                 let row = |(text, [a, b]): &(String, [bool; 2])| {
-                    let names = [("nice", *a), ("tale", *b)].into_iter().filter(|(_, is)| *is);
-                    json!({ "text": text, "labels": names.map(|(n, _)| n).collect::<Vec<_>>() }).to_string()
+                    let names = [("nice", *a), ("tale", *b)]
+                        .into_iter()
+                        .filter(|(_, is)| *is);
+                    json!({ "text": text, "labels": names.map(|(n, _)| n).collect::<Vec<_>>() })
+                        .to_string()
                 };
-                place.file("sets.jsonl", rows.iter().map(row).collect::<Vec<_>>().join("\n"))
+                place.file(
+                    "sets.jsonl",
+                    rows.iter().map(row).collect::<Vec<_>>().join("\n"),
+                )
             }
             false => {
-                let row = |(text, [a, b]): &(String, [bool; 2])| format!("{text},{},{}", u8::from(*a), b);
+                let row =
+                    |(text, [a, b]): &(String, [bool; 2])| format!("{text},{},{}", u8::from(*a), b);
                 let rows: Vec<String> = rows.iter().map(row).collect();
                 place.file("sets.csv", format!("text,nice,tale\n{}\n", rows.join("\n")))
             }
@@ -319,13 +444,26 @@ fn sets_of_classes_are_learnt_from_a_list_or_from_columns_alike() {
         assert!(table.contains("micro F1"), "{table}");
         assert!(sound(&place, "multi_label", "micro_f1") > 0.7);
         let records = records(&place);
-        assert_eq!(records[0]["asked"]["dataset"]["labels"], json!(["nice", "tale"]));
+        assert_eq!(
+            records[0]["asked"]["dataset"]["labels"],
+            json!(["nice", "tale"])
+        );
         digests.push(records[0]["asked"]["dataset"]["digest"].to_string());
         let folder = weights(&place, "lora");
         let input = place.file("rows.jsonl", "{\"text\": \"good story number 6\"}\n");
-        let answer = place.ok(&["predict", "--weights", &folder, "--input", input.to_str().unwrap()]);
+        let answer = place.ok(&[
+            "predict",
+            "--weights",
+            &folder,
+            "--input",
+            input.to_str().unwrap(),
+        ]);
         let answer: Value = serde_json::from_str(&answer).unwrap();
-        assert_eq!(answer["probabilities"].as_array().unwrap().len(), 2, "{answer}");
+        assert_eq!(
+            answer["probabilities"].as_array().unwrap().len(),
+            2,
+            "{answer}"
+        );
         let mut arguments = vec!["evaluate", "--weights", &folder, "--dataset", data];
         arguments.extend(how);
         let evaluated = place.ok(&arguments);
@@ -338,9 +476,20 @@ fn sets_of_classes_are_learnt_from_a_list_or_from_columns_alike() {
 
 /// Sentences in which `good` and what follows it is a place.
 fn sentences() -> Vec<(Vec<&'static str>, Vec<&'static str>)> {
-    let long = (vec!["the", "good", "film", "was", "bad"], vec!["O", "B-place", "I-place", "O", "O"]);
+    let long = (
+        vec!["the", "good", "film", "was", "bad"],
+        vec!["O", "B-place", "I-place", "O", "O"],
+    );
     let short = (vec!["a", "dull", "story"], vec!["O", "O", "B-mood"]);
-    (0..240).map(|i| if i % 2 == 0 { long.clone() } else { short.clone() }).collect()
+    (0..240)
+        .map(|i| {
+            if i % 2 == 0 {
+                long.clone()
+            } else {
+                short.clone()
+            }
+        })
+        .collect()
 }
 
 #[test]
@@ -351,7 +500,10 @@ fn tags_of_words_are_learnt_from_conll_and_from_lists_alike_and_entities_are_fou
         let data = match conll {
             true => {
                 let block = |(i, (tokens, tags)): (usize, &(Vec<&str>, Vec<&str>))| {
-                    let lines = tokens.iter().zip(tags).map(|(token, tag)| format!("{token}\t{tag}\n"));
+                    let lines = tokens
+                        .iter()
+                        .zip(tags)
+                        .map(|(token, tag)| format!("{token}\t{tag}\n"));
                     format!("{}number\tO\n{i}\tO\n\n", lines.collect::<String>())
                 };
                 let text: String = sentences().iter().enumerate().map(block).collect();
@@ -360,7 +512,8 @@ fn tags_of_words_are_learnt_from_conll_and_from_lists_alike_and_entities_are_fou
             false => {
                 let row = |(i, (tokens, tags)): (usize, &(Vec<&str>, Vec<&str>))| {
                     let number = i.to_string();
-                    let tokens: Vec<&str> = tokens.iter().copied().chain(["number", &number]).collect();
+                    let tokens: Vec<&str> =
+                        tokens.iter().copied().chain(["number", &number]).collect();
                     let tags: Vec<&str> = tags.iter().copied().chain(["O", "O"]).collect();
                     json!({ "tokens": tokens, "tags": tags }).to_string()
                 };
@@ -377,9 +530,21 @@ fn tags_of_words_are_learnt_from_conll_and_from_lists_alike_and_entities_are_fou
         let folder = weights(&place, "lora");
         let rows = "{\"text\": \"the good film was bad\"}\n{\"tokens\": [\"the\", \"good\", \"film\", \"was\", \"bad\"]}\n";
         let input = place.file("rows.jsonl", rows);
-        let answers = place.ok(&["predict", "--weights", &folder, "--input", input.to_str().unwrap()]);
-        let answers: Vec<Value> = answers.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-        assert_eq!(answers[0]["entities"], json!([{ "type": "place", "text": "good film", "start": 1, "end": 3 }]));
+        let answers = place.ok(&[
+            "predict",
+            "--weights",
+            &folder,
+            "--input",
+            input.to_str().unwrap(),
+        ]);
+        let answers: Vec<Value> = answers
+            .lines()
+            .map(|l| serde_json::from_str(l).unwrap())
+            .collect();
+        assert_eq!(
+            answers[0]["entities"],
+            json!([{ "type": "place", "text": "good film", "start": 1, "end": 3 }])
+        );
         assert_eq!(answers[0], answers[1]);
         let mut arguments = vec!["evaluate", "--weights", &folder, "--dataset", data];
         arguments.extend(how);
@@ -399,27 +564,90 @@ fn what_does_not_fit_an_objective_is_refused_before_any_run() {
     let backbone = tiny_backbone();
     let refused = |name: &str, text: &str, objective: &str, says: &[&str]| {
         let data = place.file(name, text);
-        let arguments = compare(data.to_str().unwrap(), backbone.to_str().unwrap(), &["--objective", objective]);
+        let arguments = compare(
+            data.to_str().unwrap(),
+            backbone.to_str().unwrap(),
+            &["--objective", objective],
+        );
         place.refused(&arguments, says);
     };
     let many = |row: &dyn Fn(usize) -> String| (0..60).map(row).collect::<String>();
-    refused("a.csv", &format!("text,label\n{}", many(&|i| format!("t {i},{}\n", if i == 7 { "much".into() } else { i.to_string() }))),
-        "regression", &["line 9", "holds no number", "'much'"]);
-    refused("b.csv", &format!("text,label\n{}", many(&|i| format!("t {i},{}\n", if i == 7 { "NaN" } else { "1" }))),
-        "regression", &["line 9", "has no label", "'NaN'"]);
-    refused("c.csv", &format!("text,label\n{}", many(&|i| format!("t {i},2.5\n"))), "regression", &["the number 2.5"]);
-    refused("d.jsonl", &many(&|i| json!({ "tokens": ["a", i.to_string()], "tags": ["O"] }).to_string() + "\n"),
-        "tokens", &["1 tags for 2 tokens", "line 1"]);
-    refused("e.jsonl", &many(&|i| json!({ "tokens": ["a", i.to_string()], "tags": ["O", "I-place"] }).to_string() + "\n"),
-        "tokens", &["'I-place'", "never 'B-place'"]);
-    refused("f.jsonl", &many(&|i| json!({ "tokens": ["a", i.to_string()], "tags": ["O", "NOUN"] }).to_string() + "\n"),
-        "tokens", &["'NOUN'", "no scheme"]);
-    refused("g.csv", &format!("text,label\n{}", many(&|i| format!("t {i},1\n"))), "tokens", &["column 'tokens'"]);
-    refused("h.csv", &format!("text,label\n{}", many(&|i| format!("t {i},1\n"))), "sorting", &["unknown objective 'sorting'", "regression"]);
-    refused("i.csv", &format!("text,label\n{}", many(&|i| format!("t {i},x y\n"))), "multi_label", &["is no list"]);
+    refused(
+        "a.csv",
+        &format!(
+            "text,label\n{}",
+            many(&|i| format!(
+                "t {i},{}\n",
+                if i == 7 { "much".into() } else { i.to_string() }
+            ))
+        ),
+        "regression",
+        &["line 9", "holds no number", "'much'"],
+    );
+    refused(
+        "b.csv",
+        &format!(
+            "text,label\n{}",
+            many(&|i| format!("t {i},{}\n", if i == 7 { "NaN" } else { "1" }))
+        ),
+        "regression",
+        &["line 9", "has no label", "'NaN'"],
+    );
+    refused(
+        "c.csv",
+        &format!("text,label\n{}", many(&|i| format!("t {i},2.5\n"))),
+        "regression",
+        &["the number 2.5"],
+    );
+    refused(
+        "d.jsonl",
+        &many(&|i| json!({ "tokens": ["a", i.to_string()], "tags": ["O"] }).to_string() + "\n"),
+        "tokens",
+        &["1 tags for 2 tokens", "line 1"],
+    );
+    refused(
+        "e.jsonl",
+        &many(&|i| {
+            json!({ "tokens": ["a", i.to_string()], "tags": ["O", "I-place"] }).to_string() + "\n"
+        }),
+        "tokens",
+        &["'I-place'", "never 'B-place'"],
+    );
+    refused(
+        "f.jsonl",
+        &many(&|i| {
+            json!({ "tokens": ["a", i.to_string()], "tags": ["O", "NOUN"] }).to_string() + "\n"
+        }),
+        "tokens",
+        &["'NOUN'", "no scheme"],
+    );
+    refused(
+        "g.csv",
+        &format!("text,label\n{}", many(&|i| format!("t {i},1\n"))),
+        "tokens",
+        &["column 'tokens'"],
+    );
+    refused(
+        "h.csv",
+        &format!("text,label\n{}", many(&|i| format!("t {i},1\n"))),
+        "sorting",
+        &["unknown objective 'sorting'", "regression"],
+    );
+    refused(
+        "i.csv",
+        &format!("text,label\n{}", many(&|i| format!("t {i},x y\n"))),
+        "multi_label",
+        &["is no list"],
+    );
     let data = place.file("j.csv", "text,label\na,1\nb,2\n");
     let how = ["--objective", "regression", "--metric", "accuracy"];
-    place.refused(&compare(data.to_str().unwrap(), backbone.to_str().unwrap(), &how), &["accuracy does not judge regression", "pearson"]);
+    place.refused(
+        &compare(data.to_str().unwrap(), backbone.to_str().unwrap(), &how),
+        &["accuracy does not judge regression", "pearson"],
+    );
     let how = ["--objective", "regression", "--metric", "rmse"];
-    place.refused(&compare(data.to_str().unwrap(), backbone.to_str().unwrap(), &how), &["less of it is better"]);
+    place.refused(
+        &compare(data.to_str().unwrap(), backbone.to_str().unwrap(), &how),
+        &["less of it is better"],
+    );
 }

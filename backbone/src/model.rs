@@ -927,10 +927,12 @@ fn shift(norm: &LayerNorm) -> Option<&Tensor> {
 /// Rows of tokens that are counted from the first of their example.
 fn rows_of(input: &Input, tokens: &[Vec<u32>]) -> Vec<u32> {
     let starts = input.spans.iter().zip(&input.virtual_tokens);
-    let rows = starts.zip(tokens).flat_map(|((span, virtual_tokens), tokens)| {
-        let first = (span.start + virtual_tokens) as u32;
-        tokens.iter().map(move |token| first + token)
-    });
+    let rows = starts
+        .zip(tokens)
+        .flat_map(|((span, virtual_tokens), tokens)| {
+            let first = (span.start + virtual_tokens) as u32;
+            tokens.iter().map(move |token| first + token)
+        });
     rows.collect()
 }
 

@@ -112,7 +112,10 @@ impl Meaning {
                 Some(number) => Ok(Some(Target::Number(number))),
                 None => Err(NoTarget {
                     what: "holds no number".to_owned(),
-                    ..no_label(label, "a finite number, with a point for decimals".to_owned())
+                    ..no_label(
+                        label,
+                        "a finite number, with a point for decimals".to_owned(),
+                    )
                 }),
             },
             (Self::Class { .. } | Self::Number, None) => Ok(None),

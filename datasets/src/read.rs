@@ -81,7 +81,10 @@ impl Dataset {
     /// # Errors
     /// If all training examples have one label, or the same number.
     pub fn check_trainable(&self) -> Result<()> {
-        let mut targets = self.split(Split::Train).iter().filter_map(|e| e.label.as_ref());
+        let mut targets = self
+            .split(Split::Train)
+            .iter()
+            .filter_map(|e| e.label.as_ref());
         let Some(first) = targets.next() else {
             return Ok(());
         };
@@ -363,9 +366,11 @@ impl Table {
             return Err(empty());
         }
         // A test split may do without labels.
-        let has_label = rows
-            .header()
-            .is_none_or(|header| file.label.iter().all(|label| header.iter().any(|c| c == label)));
+        let has_label = rows.header().is_none_or(|header| {
+            file.label
+                .iter()
+                .all(|label| header.iter().any(|c| c == label))
+        });
         rows.require(if file.split == Split::Test {
             &needed
         } else {
@@ -513,13 +518,19 @@ impl Table {
         };
         // Of a test split there may be none at all, which shows at the end.
         let may_lack = !has_label || file.split == Split::Test;
-        let lists = matches!(file.spec.objective, Objective::MultiLabel | Objective::Tokens);
+        let lists = matches!(
+            file.spec.objective,
+            Objective::MultiLabel | Objective::Tokens
+        );
         let label = match file.label.as_slice() {
             [column] if lists => {
                 let found = labels_of(value(column));
                 let found = found.map_err(|what| {
                     let what = format!("column '{column}' {what}");
-                    (false, Fault::new(place, what, None, "accepted: a list of labels"))
+                    (
+                        false,
+                        Fault::new(place, what, None, "accepted: a list of labels"),
+                    )
                 })?;
                 match found {
                     None if !may_lack => return Err(no_label(column, None)),
@@ -653,7 +664,9 @@ fn items(cell: Value) -> std::result::Result<Option<Vec<Value>>, &'static str> {
         Value::String(text) if text.trim().is_empty() => Ok(None),
         Value::String(text) if text.trim_start().starts_with('[') => {
             let items = serde_json::from_str(&text);
-            items.map(Some).map_err(|_| "is no list in JSON (names stand in double quotes)")
+            items
+                .map(Some)
+                .map_err(|_| "is no list in JSON (names stand in double quotes)")
         }
         _ => Err("is no list"),
     }
@@ -669,7 +682,11 @@ fn labels_of(cell: Value) -> std::result::Result<Option<Vec<Label>>, &'static st
         Ok(_) => Err("has an empty label in its list"),
         Err(_) => Err("has something other than texts and numbers in its list"),
     };
-    items.iter().map(label).collect::<std::result::Result<_, _>>().map(Some)
+    items
+        .iter()
+        .map(label)
+        .collect::<std::result::Result<_, _>>()
+        .map(Some)
 }
 
 /// A list of tokens as a text with one on each line.

@@ -163,7 +163,12 @@ impl Rows {
                     body: Body::Json(
                         text,
                         0,
-                        options.columns.iter().filter(|c| c.starts_with('/')).cloned().collect(),
+                        options
+                            .columns
+                            .iter()
+                            .filter(|c| c.starts_with('/'))
+                            .cloned()
+                            .collect(),
                     ),
                     path,
                     header: None,

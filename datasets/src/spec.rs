@@ -193,7 +193,12 @@ impl LabelSpec {
         if several && self.columns.len() < 2 {
             problems.push("columns: one column; accepted: two or more".to_owned());
         }
-        if several && self.names.as_ref().is_some_and(|n| n.len() != self.columns.len()) {
+        if several
+            && self
+                .names
+                .as_ref()
+                .is_some_and(|n| n.len() != self.columns.len())
+        {
             problems.push("names: as many as columns are needed".to_owned());
         }
         if self.names.is_some() && objective == Objective::Regression {
@@ -528,7 +533,10 @@ impl DatasetSpec {
         let mut columns = BTreeSet::new();
         for column in self.label.all() {
             if !columns.insert(column) {
-                problem("label.columns", format!("the column '{column}' is named twice"));
+                problem(
+                    "label.columns",
+                    format!("the column '{column}' is named twice"),
+                );
             }
         }
         for column in &self.text {
@@ -575,7 +583,11 @@ impl DatasetSpec {
             ),
             Some(_) => {}
         }
-        for metric in self.metrics.iter().filter(|metric| !judges.contains(metric)) {
+        for metric in self
+            .metrics
+            .iter()
+            .filter(|metric| !judges.contains(metric))
+        {
             problem(
                 "metrics",
                 format!(

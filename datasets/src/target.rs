@@ -48,7 +48,11 @@ impl Target {
             Self::Class(class) => vec![*class],
             Self::Number(_) => Vec::new(),
             Self::Tags(tags) => tags.clone(),
-            Self::Classes(all) => (0..).zip(all).filter(|(_, is)| **is).map(|(i, _)| i).collect(),
+            Self::Classes(all) => (0..)
+                .zip(all)
+                .filter(|(_, is)| **is)
+                .map(|(i, _)| i)
+                .collect(),
         }
     }
 

@@ -19,8 +19,9 @@ use tokenizers::{
 };
 
 use crate::{
-    Error, Example, Result, Target, cache, caught, words,
+    Error, Example, Result, Target, cache, caught,
     tokenizer_files::{self, TokenizerFiles},
+    words,
 };
 
 /// Token ids of examples.
@@ -322,7 +323,9 @@ impl TextTokenizer {
             encoding.truncate(room, 0, side);
             encoding.take_overflowing();
         }
-        let encoding = tokenizer.post_process(encoding, None, true).map_err(failed)?;
+        let encoding = tokenizer
+            .post_process(encoding, None, true)
+            .map_err(failed)?;
         let mut last = headless;
         let mut read = Vec::with_capacity(count);
         for (token, word) in (0..).zip(encoding.get_word_ids()) {
@@ -336,7 +339,12 @@ impl TextTokenizer {
                 path: self.path.clone(),
                 message: format!(
                     "none of the {count} words that begin '{}' has a token among the first {limit}",
-                    example.text.chars().take(60).collect::<String>().replace('\n', " ")
+                    example
+                        .text
+                        .chars()
+                        .take(60)
+                        .collect::<String>()
+                        .replace('\n', " ")
                 ),
             });
         }

@@ -169,7 +169,9 @@ fn read(path: &Path) -> Result<std::result::Result<RunRecord, String>> {
 fn problem_of_classes(predictions: &Predictions, classes: usize) -> Option<String> {
     let examples = predictions.labels.len();
     if predictions.targets.len() + predictions.outputs.len() > 0 {
-        return Some("`outcome.predictions` has `targets` or `outputs`, which classification has not".into());
+        return Some(
+            "`outcome.predictions` has `targets` or `outputs`, which classification has not".into(),
+        );
     }
     if predictions.logits.len() != examples {
         return Some(format!(
@@ -201,7 +203,11 @@ fn problem_of_classes(predictions: &Predictions, classes: usize) -> Option<Strin
 }
 
 /// The first contradiction in predictions of another objective with so many classes or tags.
-fn problem_of_outputs(predictions: &Predictions, objective: &str, classes: usize) -> Option<String> {
+fn problem_of_outputs(
+    predictions: &Predictions,
+    objective: &str,
+    classes: usize,
+) -> Option<String> {
     let (targets, outputs) = (&predictions.targets, &predictions.outputs);
     if targets.len() != outputs.len() || predictions.labels.len() + predictions.logits.len() > 0 {
         return Some(format!(
@@ -284,13 +290,16 @@ fn problem_of(record: &RunRecord) -> Option<String> {
             .map(move |&x| (format!("outcome.predictions.logits[{i}]"), f64::from(x)))
     }))
     .chain(
-        [("targets", &predictions.targets), ("outputs", &predictions.outputs)]
-            .into_iter()
-            .flat_map(|(name, rows)| rows.iter().enumerate().map(move |row| (name, row)))
-            .flat_map(|(name, (i, row))| {
-                row.iter()
-                    .map(move |&x| (format!("outcome.predictions.{name}[{i}]"), x))
-            }),
+        [
+            ("targets", &predictions.targets),
+            ("outputs", &predictions.outputs),
+        ]
+        .into_iter()
+        .flat_map(|(name, rows)| rows.iter().enumerate().map(move |row| (name, row)))
+        .flat_map(|(name, (i, row))| {
+            row.iter()
+                .map(move |&x| (format!("outcome.predictions.{name}[{i}]"), x))
+        }),
     )
     .chain(
         cost.step_seconds

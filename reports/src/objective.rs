@@ -38,20 +38,22 @@ pub fn scores(dataset: &DatasetFacts, predictions: &Predictions) -> Option<Vec<f
         "regression" => {
             let numbers = |rows: &[Vec<f64>]| rows.iter().flatten().copied().collect::<Vec<f64>>();
             let correlation = Correlation::named(main)?;
-            correlation.scores(&numbers(targets), &numbers(outputs)).ok()
+            correlation
+                .scores(&numbers(targets), &numbers(outputs))
+                .ok()
         }
         "multi_label" => {
             let yes = |rows: &[Vec<f64>], above: f64| -> Vec<Vec<bool>> {
                 let rows = rows.iter();
-                rows.map(|row| row.iter().map(|x| *x > above).collect()).collect()
+                rows.map(|row| row.iter().map(|x| *x > above).collect())
+                    .collect()
             };
             Some(MultiLabel::named(main)?.scores(&yes(targets, 0.5), &yes(outputs, 0.0)))
         }
         _ => {
             let sentences = targets.iter().zip(outputs);
-            let counts = sentences.map(|(t, p)| {
-                EntityCounts::of(&tags(dataset, t), &tags(dataset, p))
-            });
+            let counts =
+                sentences.map(|(t, p)| EntityCounts::of(&tags(dataset, t), &tags(dataset, p)));
             EntityCounts::scores(main, &counts.collect::<Vec<_>>())
         }
     }

@@ -406,8 +406,8 @@ fn section(comparison: &Comparison, id: String) -> Result<Section<'_>> {
         parts: parts(comparison),
         examples: comparison.dataset.objective == CLASSIFICATION
             && rows
-            .iter()
-            .any(|r| r.standing == "ranked" && r.runs.iter().any(|run| run.ok)),
+                .iter()
+                .any(|r| r.standing == "ranked" && r.runs.iter().any(|run| run.ok)),
         conditions: conditions(comparison),
         rows,
         id,
@@ -441,12 +441,18 @@ fn parts(comparison: &Comparison) -> Option<Parts> {
             let mean = found.get(part).and_then(|values| statistics::mean(values));
             mean.map_or_else(|| "–".to_owned(), |f1| format!("{:.1}", 100.0 * f1))
         });
-        [part.clone(), format::count(*support)].into_iter().chain(cells).collect()
+        [part.clone(), format::count(*support)]
+            .into_iter()
+            .chain(cells)
+            .collect()
     });
     Some(Parts {
         title,
         rows: rows.collect(),
-        headings: [name.to_owned(), "in validation".to_owned()].into_iter().chain(labels).collect(),
+        headings: [name.to_owned(), "in validation".to_owned()]
+            .into_iter()
+            .chain(labels)
+            .collect(),
     })
 }
 

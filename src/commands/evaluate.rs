@@ -78,7 +78,10 @@ pub fn evaluate(
         data.dataset.name,
         data.dataset.objective.name(),
         match data.dataset.objective.is_classification() {
-            true => format!("; --objective {} reads a file so", task.config.objective.name()),
+            true => format!(
+                "; --objective {} reads a file so",
+                task.config.objective.name()
+            ),
             false => String::new(),
         }
     );
@@ -263,11 +266,16 @@ impl Evaluated {
         }
         for metric in metrics {
             let value = values[metric.name()];
-            say!("{} {value:.4} ({examples} examples of {dataset}, {})", metric.name(), part.name())?;
+            say!(
+                "{} {value:.4} ({examples} examples of {dataset}, {})",
+                metric.name(),
+                part.name()
+            )?;
         }
         if !parts.is_empty() {
             let rows = parts.into_iter().map(|p| {
-                let [precision, recall, f1] = [p.precision, p.recall, p.f1].map(|x| format!("{x:.4}"));
+                let [precision, recall, f1] =
+                    [p.precision, p.recall, p.f1].map(|x| format!("{x:.4}"));
                 vec![p.name, precision, recall, f1, p.support.to_string()]
             });
             let headings = ["class", "precision", "recall", "f1", "examples"].map(str::to_owned);

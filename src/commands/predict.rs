@@ -20,8 +20,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     exit,
-    output::reader_left,
     objective::Prediction,
+    output::reader_left,
     task_library::{self, Row},
     weights,
 };

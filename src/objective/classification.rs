@@ -54,7 +54,9 @@ impl Objective for Classification {
     ) -> BTreeMap<String, f64> {
         let predicted: Vec<u32> = outputs.iter().map(|row| argmax(row)).collect();
         let labels = classes(examples);
-        named(metrics, |m| m.compute(&labels, &predicted, self.labels.len()))
+        named(metrics, |m| {
+            m.compute(&labels, &predicted, self.labels.len())
+        })
     }
 
     fn predictions(&self, examples: &Encoded, outputs: Vec<Vec<f32>>) -> Predictions {

@@ -170,9 +170,7 @@ pub fn of(
 ) -> Box<dyn Objective> {
     let labels = labels.to_vec();
     match kind {
-        datasets::Objective::Classification => {
-            Box::new(classification::Classification { labels })
-        }
+        datasets::Objective::Classification => Box::new(classification::Classification { labels }),
         datasets::Objective::MultiLabel => Box::new(multi_label::MultiLabel { labels }),
         datasets::Objective::Regression => Box::new(regression::Regression {
             scale: scale.unwrap_or_default(),

@@ -16,7 +16,9 @@ pub(super) struct MultiLabel {
 
 /// Whether a class is taken to be an example's: its probability is above one half.
 fn predicted(outputs: &[Vec<f32>]) -> Vec<Vec<bool>> {
-    let rows = outputs.iter().map(|row| row.iter().map(|x| *x > 0.0).collect());
+    let rows = outputs
+        .iter()
+        .map(|row| row.iter().map(|x| *x > 0.0).collect());
     rows.collect()
 }
 
@@ -80,7 +82,9 @@ impl Objective for MultiLabel {
     }
 
     fn predictions(&self, examples: &Encoded, outputs: Vec<Vec<f32>>) -> Predictions {
-        let logits = outputs.into_iter().map(|row| row.into_iter().map(f64::from).collect());
+        let logits = outputs
+            .into_iter()
+            .map(|row| row.into_iter().map(f64::from).collect());
         stored(examples, logits.collect())
     }
 

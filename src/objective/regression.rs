@@ -61,7 +61,11 @@ pub(super) struct Regression {
 
 impl Regression {
     fn numbers(&self, outputs: &[Vec<f32>]) -> Vec<f64> {
-        outputs.iter().flatten().map(|x| self.scale.number(*x)).collect()
+        outputs
+            .iter()
+            .flatten()
+            .map(|x| self.scale.number(*x))
+            .collect()
     }
 }
 

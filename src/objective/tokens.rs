@@ -74,7 +74,9 @@ fn tags_of(target: &Target) -> &[u32] {
 /// The tags of an example's words that are read.
 fn read(examples: &Encoded, i: usize) -> impl Iterator<Item = u32> {
     let tags = tags_of(examples.label(i));
-    examples.words[i].iter().map(|word| tags[word.word as usize])
+    examples.words[i]
+        .iter()
+        .map(|word| tags[word.word as usize])
 }
 
 impl Objective for Tokens {
@@ -120,9 +122,7 @@ impl Objective for Tokens {
         let counts: EntityCounts = self
             .both(examples, outputs)
             .iter()
-            .map(|(truth, predicted)| {
-                EntityCounts::of(&self.names(truth), &self.names(predicted))
-            })
+            .map(|(truth, predicted)| EntityCounts::of(&self.names(truth), &self.names(predicted)))
             .sum();
         named(metrics, |m| match m {
             Metric::EntityPrecision => counts.precision(),
@@ -147,7 +147,9 @@ impl Objective for Tokens {
             }
         }
         let parts = parts.into_iter();
-        parts.map(|(kind, counts)| Part::new(kind, counts)).collect()
+        parts
+            .map(|(kind, counts)| Part::new(kind, counts))
+            .collect()
     }
 
     /// The log frequencies of the tags; one is added to each count, so that none is impossible.
@@ -157,7 +159,10 @@ impl Objective for Tokens {
             counts[tag as usize] += 1;
         }
         let total: usize = counts.iter().sum();
-        counts.iter().map(|n| (*n as f64 / total as f64).ln()).collect()
+        counts
+            .iter()
+            .map(|n| (*n as f64 / total as f64).ln())
+            .collect()
     }
 
     fn answer(&self, example: &Answered<'_>, outputs: Vec<f32>) -> Prediction {

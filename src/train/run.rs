@@ -13,9 +13,7 @@ use std::{
 use anyhow::Result;
 use backbone::{Backbone, Batch, HeadKind};
 use methods::{Context, HeadOnly, PeftMethod, Resolved};
-use record::{
-    Check, Cost, FORMAT, Kind, Latency, Outcome, Parameters, RunRecord, Status, store,
-};
+use record::{Check, Cost, FORMAT, Kind, Latency, Outcome, Parameters, RunRecord, Status, store};
 
 use super::{
     augmenter::Augmenter,

@@ -5,7 +5,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::atomic::{AtomicBool, Ordering},
     time::Instant,
 };
@@ -117,7 +117,10 @@ impl Model<'_> {
         kernels::without_gradients(|| {
             let logits = self.head.forward(&self.pooled(batch, Phase::Eval)?)?;
             let rows = logits.to_dtype(candle_core::DType::F32)?.to_vec2()?;
-            Ok(by_example(rows, (0..batch.spans().count()).map(|i| batch.vectors(i))))
+            Ok(by_example(
+                rows,
+                (0..batch.spans().count()).map(|i| batch.vectors(i)),
+            ))
         })
     }
 
@@ -177,7 +180,11 @@ pub fn batch_of(examples: &Encoded, indices: &[u32]) -> backbone::Result<Batch> 
         return Ok(batch);
     }
     let words = indices.iter().map(|i| &examples.words[*i as usize]);
-    batch.reading(words.map(|words| words.iter().map(|w| w.token).collect()).collect())
+    batch.reading(
+        words
+            .map(|words| words.iter().map(|w| w.token).collect())
+            .collect(),
+    )
 }
 
 /// Vectors of examples that no training changes, by example.
@@ -415,7 +422,9 @@ impl Training<'_> {
     /// # Errors
     /// [`Stop`] if the head cannot be set or applied.
     pub fn without_text(self, model: Model<'_>) -> Result<Trained, Stop> {
-        model.head.say_always(&self.objective.constant(self.train))?;
+        model
+            .head
+            .say_always(&self.objective.constant(self.train))?;
         let any = Tensor::zeros(
             (1, model.backbone.config().hidden),
             model.backbone.dtype(),
@@ -442,7 +451,9 @@ impl Training<'_> {
         Evaluation {
             step,
             loss: self.objective.mean_loss(self.validation, outputs),
-            metrics: self.objective.metrics(self.metrics, self.validation, outputs),
+            metrics: self
+                .objective
+                .metrics(self.metrics, self.validation, outputs),
         }
     }
 }

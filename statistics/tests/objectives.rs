@@ -35,7 +35,10 @@ fn all_close(ours: &[f64], theirs: &Value) {
 fn correlations_and_errors_of_numbers_are_those_of_scipy() {
     for case in cases("regression") {
         let (truth, predicted) = (numbers(&case["truth"]), numbers(&case["predicted"]));
-        for (name, of) in [("pearson", Correlation::Pearson), ("spearman", Correlation::Spearman)] {
+        for (name, of) in [
+            ("pearson", Correlation::Pearson),
+            ("spearman", Correlation::Spearman),
+        ] {
             close(of.value(&truth, &predicted), &case[name]);
             let scores = of.scores(&truth, &predicted).unwrap();
             all_close(&scores, &case[format!("{name}_scores")]);
@@ -48,22 +51,32 @@ fn correlations_and_errors_of_numbers_are_those_of_scipy() {
 fn scores_of_sets_of_classes_are_those_of_scikit_learn() {
     let sets = |v: &Value| -> Vec<Vec<bool>> {
         let rows = v.as_array().unwrap().iter();
-        rows.map(|row| numbers(row).iter().map(|x| *x == 1.0).collect()).collect()
+        rows.map(|row| numbers(row).iter().map(|x| *x == 1.0).collect())
+            .collect()
     };
     for case in cases("multi_label") {
         let (truth, predicted) = (sets(&case["truth"]), sets(&case["predicted"]));
         for name in ["micro_f1", "macro_f1", "accuracy"] {
             let metric = MultiLabel::named(name).unwrap();
             close(metric.value(&truth, &predicted), &case[name]);
-            all_close(&metric.scores(&truth, &predicted), &case[format!("{name}_scores")]);
+            all_close(
+                &metric.scores(&truth, &predicted),
+                &case[format!("{name}_scores")],
+            );
         }
     }
 }
 
 fn sentences(v: &Value) -> Vec<Vec<&str>> {
     let rows = v.as_array().unwrap().iter();
-    rows.map(|row| row.as_array().unwrap().iter().map(|t| t.as_str().unwrap()).collect())
-        .collect()
+    rows.map(|row| {
+        row.as_array()
+            .unwrap()
+            .iter()
+            .map(|t| t.as_str().unwrap())
+            .collect()
+    })
+    .collect()
 }
 
 #[test]
@@ -127,6 +140,9 @@ fn precision_recall_and_f1_of_entities_are_those_of_seqeval_in_all_and_by_type()
 fn without_entities_every_score_is_zero_and_not_nan() {
     let none = EntityCounts::of(&["O", "O"], &["O", "O"]);
     assert_eq!([none.precision(), none.recall(), none.f1()], [0.0; 3]);
-    assert_eq!(EntityCounts::scores("entity_f1", &[none, none]), Some(vec![0.0; 2]));
+    assert_eq!(
+        EntityCounts::scores("entity_f1", &[none, none]),
+        Some(vec![0.0; 2])
+    );
     assert_eq!(EntityCounts::scores("accuracy", &[none]), None);
 }

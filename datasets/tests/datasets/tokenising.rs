@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use peftbench_datasets::{Error, TextTokenizer};
+use peftbench_datasets::{Error, Target, TextTokenizer};
 
 use crate::support::*;
 
@@ -53,12 +53,15 @@ fn examples_are_packed_without_padding() {
     );
     assert_eq!(encoded.types, [0; 21]);
     assert_eq!(encoded.offsets, [0, 6, 10, 21]);
-    assert_eq!(encoded.labels, [1, 0, 1]);
+    assert_eq!(encoded.labels, [1, 0, 1].map(Target::Class));
     assert_eq!(encoded.truncated, 0);
     assert_eq!(encoded.len(), 3);
     assert_eq!(encoded.lengths(), [6, 4, 11]);
     assert_eq!(encoded.example(1), (&[2, 6, 7, 3][..], &[0; 4][..]));
-    assert_eq!((encoded.length(2), encoded.label(2)), (11, 1));
+    assert_eq!(
+        (encoded.length(2), encoded.label(2)),
+        (11, &Target::Class(1))
+    );
 }
 
 #[test]
