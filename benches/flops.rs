@@ -157,17 +157,15 @@ fn acts_on(resolved: &Resolved, layer: usize) -> bool {
 
 /// LoRA's targets with the sizes of input and output in units of H (the feed-forward network has 4 H inside).
 fn targets(resolved: &Resolved) -> impl Iterator<Item = (&str, f64, f64)> {
-    let names = resolved.config["target_modules"]
-        .as_array()
-        .into_iter()
-        .flatten();
-    names.filter_map(|name| {
-        let name = name.as_str()?;
-        Some(match name {
-            "intermediate" => (name, 1.0, 4.0),
-            "output" => (name, 4.0, 1.0),
-            _ => (name, 1.0, 1.0),
-        })
+    let names: Vec<&str> = match resolved.config["target_modules"].as_array() {
+        Some(names) => names.iter().filter_map(|name| name.as_str()).collect(),
+        // The choice of a BERT.
+        None => vec!["query", "value"],
+    };
+    names.into_iter().map(|name| match name {
+        "intermediate" => (name, 1.0, 4.0),
+        "output" => (name, 4.0, 1.0),
+        _ => (name, 1.0, 1.0),
     })
 }
 

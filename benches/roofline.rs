@@ -41,6 +41,7 @@ pub fn setting() -> Result<Prepared> {
             method: "head_only".into(),
             overrides: BTreeMap::new(),
             tuned: None,
+            optional: false,
         },
         recipe: BTreeMap::new(),
         budget: "standard".into(),

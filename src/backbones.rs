@@ -17,7 +17,7 @@ pub struct BackboneSpec {
     pub about: String,
     /// Licence of the weights.
     pub licence: String,
-    /// Files `config`, `tokenizer` and `weights`, and where to get them.
+    /// Files `config`, `tokenizer` and `weights`, or one `gguf`, and where to get them.
     pub source: Source,
     /// How an example's vector is read.
     pub pooling: Pooling,
@@ -25,7 +25,7 @@ pub struct BackboneSpec {
     pub head: HeadKind,
 }
 
-const CONFIGS: [(&str, &str); 4] = [
+const CONFIGS: [(&str, &str); 11] = [
     ("minilm", include_str!("../backbone/configs/minilm.yaml")),
     (
         "bert-base-uncased",
@@ -38,6 +38,34 @@ const CONFIGS: [(&str, &str); 4] = [
     (
         "distilbert-base-uncased",
         include_str!("../backbone/configs/distilbert-base-uncased.yaml"),
+    ),
+    (
+        "bert-base-chinese",
+        include_str!("../backbone/configs/bert-base-chinese.yaml"),
+    ),
+    (
+        "multilingual-e5-small",
+        include_str!("../backbone/configs/multilingual-e5-small.yaml"),
+    ),
+    (
+        "modernbert-base",
+        include_str!("../backbone/configs/modernbert-base.yaml"),
+    ),
+    (
+        "smollm2-135m",
+        include_str!("../backbone/configs/smollm2-135m.yaml"),
+    ),
+    (
+        "smollm2-360m",
+        include_str!("../backbone/configs/smollm2-360m.yaml"),
+    ),
+    (
+        "qwen2.5-0.5b",
+        include_str!("../backbone/configs/qwen2.5-0.5b.yaml"),
+    ),
+    (
+        "qwen3-0.6b",
+        include_str!("../backbone/configs/qwen3-0.6b.yaml"),
     ),
 ];
 
@@ -73,9 +101,12 @@ mod tests {
         for name in names() {
             let spec = spec(name).unwrap();
             assert_eq!(spec.name, name);
-            for file in ["config", "tokenizer", "weights"] {
-                assert!(spec.source.files.contains_key(file), "{name}: {file}");
-            }
+            let files = &spec.source.files;
+            let all = ["config", "tokenizer", "weights"];
+            assert!(
+                files.contains_key("gguf") || all.iter().all(|file| files.contains_key(*file)),
+                "{name}: {files:?}"
+            );
         }
         let message = spec("minilmm").unwrap_err().to_string();
         assert!(message.contains("did you mean 'minilm'?"), "{message}");

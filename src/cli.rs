@@ -96,6 +96,13 @@ pub struct FileArguments {
     /// Leave out rows without a text or a label (and say how many) instead of refusing the file.
     #[arg(long)]
     pub drop_missing: bool,
+    /// What stands around a text where a language model is asked for the class: 'Review: {text}\nSentiment:'; of a pair
+    /// also {pair}. \n is a new line.
+    #[arg(long)]
+    pub template: Option<String>,
+    /// The word that stands for each class behind the template, separated by commas, in the order of the classes: ' bad, good'.
+    #[arg(long, value_delimiter = ',')]
+    pub words: Vec<String>,
 }
 
 impl FileArguments {
@@ -110,6 +117,8 @@ impl FileArguments {
             quote: self.quote.clone(),
             encoding: self.encoding.clone(),
             drop_missing: self.drop_missing,
+            template: self.template.as_ref().map(|t| t.replace("\\n", "\n")),
+            words: self.words.clone(),
         }
     }
 }

@@ -45,6 +45,10 @@ pub struct Trial {
     /// How the overrides were found, where a search found them.
     #[serde(default)]
     pub tuned: Option<Tuned>,
+    /// Whether it is left out (and said so) where the backbone has nothing that it could train: the user named no methods,
+    /// or all.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
 }
 
 /// What determines a run, as the user asked for it.
@@ -111,6 +115,7 @@ impl Shared {
                 method: String::new(),
                 overrides: BTreeMap::new(),
                 tuned: None,
+                optional: false,
             },
             recipe,
             budget: self.budget.clone(),
@@ -209,6 +214,7 @@ pub fn parse_settings(settings: &[String]) -> Result<Overrides> {
 /// If a name is unknown.
 pub fn trials(names: &[String], overrides: &Overrides) -> Result<Vec<Trial>> {
     let all = names == ["all"];
+    let unnamed = all || names.is_empty();
     let names: Vec<&str> = if all || names.is_empty() {
         methods::registry::ALL
             .iter()
@@ -238,6 +244,7 @@ pub fn trials(names: &[String], overrides: &Overrides) -> Result<Vec<Trial>> {
             methods::resolve(entry.name, &overrides)?;
             Ok(Trial {
                 method: entry.name.to_owned(),
+                optional: unnamed && overrides.is_empty(),
                 overrides,
                 tuned: None,
             })

@@ -13,7 +13,9 @@ use record::BackboneFacts;
 use serde::de::DeserializeOwned;
 use sources::{Fetched, Fetcher, Progress};
 
-use crate::{backbones, download_bar, hub_id, nearest, plan::DataChoice};
+use crate::{
+    backbones, download_bar, gguf_tokenizer, hub_id, nearest, plan::DataChoice, train::words::Words,
+};
 
 /// Fetches files and knows whether the network may be used.
 pub struct Files {
@@ -96,7 +98,7 @@ pub fn data_spec(choice: &DataChoice) -> Result<DatasetSpec> {
         choice.name,
         nearest::known(&choice.name, &known)
     );
-    Ok(datasets::spec(&choice.name)?)
+    Ok(datasets::spec(&choice.name)?.with_words(&choice.options)?)
 }
 
 impl Files {
@@ -196,11 +198,32 @@ impl Files {
                 ..found
             });
         }
-        let mut found = if !known && Path::new(choice).is_dir() {
+        let mut found = if !known && Path::new(choice).is_file() {
+            let file = Path::new(choice);
+            ensure!(
+                backbone::is_gguf(file),
+                "{choice}: is a file, but no GGUF; name a folder with config.json, tokenizer.json and model.safetensors, or a \
+                 GGUF"
+            );
+            let config = Config::read(file)?;
+            let (pooling, head) = backbone::conventions(&config);
+            let name = file.file_stem().map(|n| n.to_string_lossy().into_owned());
+            BackboneFiles {
+                name: name.unwrap_or_else(|| choice.to_owned()),
+                folder: Some(file.to_owned()),
+                config_file: file.to_owned(),
+                tokenizer: file.to_owned(),
+                weights: file.to_owned(),
+                config,
+                pooling,
+                head,
+                place: format!("file {choice}"),
+            }
+        } else if !known && Path::new(choice).is_dir() {
             let folder = Path::new(choice);
             let config_file = folder.join("config.json");
             let config = Config::read(&config_file)?;
-            let (pooling, head) = backbone::conventions(config.architecture);
+            let (pooling, head) = backbone::conventions(&config);
             let name = folder
                 .canonicalize()
                 .ok()
@@ -221,13 +244,14 @@ impl Files {
             ensure!(
                 known.contains(&choice),
                 "there is no backbone '{choice}'; {}; or name a folder with config.json, tokenizer.json and \
-                 model.safetensors",
+                 model.safetensors, or a GGUF",
                 nearest::known(choice, &known)
             );
             let spec = backbones::spec(choice)?;
             let fetched = self.fetch(&spec.name, &spec.source)?;
+            // A GGUF is all three.
             let file = |name: &str| -> Result<PathBuf> {
-                let path = fetched.files.get(name);
+                let path = fetched.files.get(name).or(fetched.files.get("gguf"));
                 path.cloned()
                     .with_context(|| format!("backbone {choice}: its YAML names no file '{name}'"))
             };
@@ -243,13 +267,6 @@ impl Files {
                 place: fetched.place.clone(),
             }
         };
-        ensure!(
-            !found.config.description.pre_norm,
-            "{}: {} models can be read, but no method has been checked over them yet; supported: bert, roberta, xlm-roberta, \
-             distilbert",
-            found.config_file.display(),
-            found.config.architecture.name()
-        );
         for (key, text) in overrides {
             match key.as_str() {
                 "pooling" => found.pooling = setting(key, text)?,
@@ -316,7 +333,10 @@ impl BackboneFiles {
     /// # Errors
     /// If a file is damaged, or the tokenizer's vocabulary is larger than the backbone's.
     pub fn load(self) -> Result<LoadedBackbone> {
-        let tokenizer = TextTokenizer::from_file(&self.tokenizer)?;
+        let tokenizer = match backbone::is_gguf(&self.tokenizer) {
+            true => gguf_tokenizer::read(&self.tokenizer)?,
+            false => TextTokenizer::from_file(&self.tokenizer)?,
+        };
         let vocabulary = self.config.vocabulary;
         ensure!(
             tokenizer.vocabulary_size() <= vocabulary,
@@ -347,12 +367,12 @@ impl BackboneFiles {
 
 impl LoadedBackbone {
     /// What a record says about it.
-    pub fn facts(&self) -> BackboneFacts {
+    pub fn facts(&self, words: Option<&Words>) -> BackboneFacts {
         let config = self.backbone.config();
-        let head = match self.head {
-            HeadKind::Linear => "",
-            HeadKind::DenseTanh => " + dense tanh",
-            HeadKind::DenseRelu => " + dense relu",
+        let head = match (self.head, words) {
+            (HeadKind::Linear, _) => String::new(),
+            (HeadKind::Words, Some(words)) => format!(" + {words}"),
+            (other, _) => format!(" + {}", other.name().replace('_', " ")),
         };
         BackboneFacts {
             name: self.name.clone(),

@@ -7,15 +7,15 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context, Result, ensure};
 use backbone::{Backbone, HeadKind, Pooling, TensorFile};
 use candle_core::Tensor;
+use datasets::TextTokenizer;
 use methods::PeftMethod;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use datasets::Objective;
-
 use crate::{
     objective::{self, Scale},
-    train::head::Head,
+    prepare::LoadedBackbone,
+    train::{head::Head, words::Words},
 };
 
 /// Tensors by name.
@@ -71,6 +71,9 @@ pub struct SavedConfig {
     /// Whether white space around texts is cut off. (Folders of earlier versions do not say it; it always was.)
     #[serde(default = "stripped")]
     pub strip: bool,
+    /// What stands around a text and for the classes, where the classifier is [`HeadKind::Words`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub words: Option<Words>,
     /// Validation metrics after training.
     pub metrics: BTreeMap<String, f64>,
 }
@@ -89,9 +92,16 @@ pub struct Task {
     pub head: Head,
     /// What is predicted.
     pub objective: Box<dyn objective::Objective>,
+    /// The tokenizer that puts a template around texts, where there is one.
+    pub(crate) of_words: Option<TextTokenizer>,
 }
 
 impl Task {
+    /// The tokenizer of its texts; `loaded` is the backbone it was loaded over.
+    pub fn tokenizer<'a>(&'a self, loaded: &'a LoadedBackbone) -> &'a TextTokenizer {
+        self.of_words.as_ref().unwrap_or(&loaded.tokenizer)
+    }
+
     /// Bytes in memory that it takes beside `frozen`, the backbone that it was loaded over, head included.
     pub fn resident_bytes(&self, frozen: &Backbone) -> u64 {
         methods::resident_bytes(&*self.method, frozen) + self.head.parameters().bytes()

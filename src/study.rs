@@ -328,6 +328,7 @@ pub fn points(
                     method: method.clone(),
                     overrides: merged.remove(method).unwrap_or_default(),
                     tuned: None,
+                    optional: false,
                 },
                 recipe: merged.remove("recipe").unwrap_or_default(),
                 backbone_overrides: merged.remove("backbone").unwrap_or_default(),

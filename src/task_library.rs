@@ -301,7 +301,7 @@ impl TaskLibrary {
         if task.by_words() {
             let examples = indices.iter().map(|i| words_of(&rows[*i]));
             let examples: Vec<Example> = examples.collect::<Result<_>>()?;
-            let encoded = self.loaded.tokenizer.encode_words(&examples, max)?;
+            let encoded = self.loaded.tokenizer.encode_tagged(&examples, max)?;
             return Ok((texts(examples), encoded));
         }
         let text = |text: &str| datasets::text_of(text, task.task.config.strip).to_owned();
@@ -321,7 +321,7 @@ impl TaskLibrary {
                 })
             })
             .collect::<Result<_>>()?;
-        let encoded = self.loaded.tokenizer.encode(&examples, max)?;
+        let encoded = task.task.tokenizer(&self.loaded).encode(&examples, max)?;
         Ok((texts(examples), encoded))
     }
 }

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use backbone::HeadKind;
 
 use crate::{
     formats, objective,
     prepare::{Files, LoadedBackbone},
     saved::{self, Saved, Tensors},
-    train::head::Head,
+    train::{head::Head, words},
 };
 
 pub use crate::saved::{CONFIG, FORMAT, SavedConfig, Task, WEIGHTS, save};
@@ -65,12 +66,23 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
     let method = resolved.load(&backbone, of_method).with_context(at)?;
     let hidden = loaded.backbone.config().hidden;
     let objective = objective::of(config.objective, &config.labels, config.scale);
-    let head = Head::load(config.head, hidden, objective.outputs(), of_head).with_context(at)?;
+    let (head, of_words) = match (config.head, &config.words) {
+        (HeadKind::Words, Some(words)) => (
+            words::head(words, loaded, method.backbone()).with_context(at)?,
+            Some(loaded.tokenizer.with_words(words)),
+        ),
+        (HeadKind::Words, None) => bail!("{}: its head is 'words' but it names none", at()),
+        (kind, _) => (
+            Head::load(kind, hidden, objective.outputs(), of_head).with_context(at)?,
+            None,
+        ),
+    };
     Ok(Task {
         config,
         method,
         head,
         objective,
+        of_words,
     })
 }
 
@@ -85,10 +97,7 @@ pub fn task_backbone(
 ) -> Result<LoadedBackbone> {
     let overrides = [
         ("pooling".to_owned(), config.pooling.name().to_owned()),
-        (
-            "head".to_owned(),
-            serde_yaml::to_string(&config.head)?.trim().to_owned(),
-        ),
+        ("head".to_owned(), config.head.name().to_owned()),
     ];
     backbone_of(files, config, named, &overrides.into())
 }

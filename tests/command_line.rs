@@ -980,7 +980,7 @@ fn every_yaml_is_checked_and_all_problems_are_said_at_once() {
     let printed = place.ok(&["check"]);
     let count = 1
         + methods::registry::ALL.len()
-        + backbone::names().count()
+        + peftbench::backbones::names().count()
         + datasets::names().count()
         + peftbench::study::names().count();
     assert!(

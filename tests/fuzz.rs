@@ -270,7 +270,7 @@ fn the_yaml_of_a_data_set_or_a_backbone() {
     });
     let valid = include_str!("../backbone/configs/minilm.yaml");
     holds(bytes_like(valid.into()), |bytes| {
-        let _: Result<backbone::BackboneSpec, _> = serde_yaml::from_slice(&bytes);
+        let _: Result<peftbench::backbones::BackboneSpec, _> = serde_yaml::from_slice(&bytes);
     });
 }
 

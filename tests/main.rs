@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod command_line;
+mod decoders;
+mod family_parity;
 mod flops;
 mod formats;
 mod fuzz;

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     Description, Error, Norm, Projection, Result, Site,
+    gguf::{Gguf, is_gguf},
     keys::{Keys, truthy},
     weights::read_whole,
 };
@@ -89,12 +90,16 @@ impl Config {
         architecture.defaults(architecture.name())
     }
 
-    /// Reads `config.json`.
+    /// Reads `config.json`, or what a GGUF says in its place.
     ///
     /// # Errors
     /// If the file cannot be read, is not JSON, names an unsupported architecture, or has keys that change numbers and
     /// cannot be followed: all of them together.
     pub fn read(path: &Path) -> Result<Self> {
+        if is_gguf(path) {
+            let json = Gguf::open(path)?.config()?;
+            return Self::from_json(&json).map_err(|what| Error::content(path, what));
+        }
         let bytes = read_whole(path)?;
         let json: Value = serde_json::from_slice(&bytes)
             .map_err(|e| Error::content(path, format!("is not JSON: {e}")))?;
@@ -208,6 +213,21 @@ impl Config {
             let projections = projections.clone().into_iter();
             projections.map(move |projection| Site { layer, projection })
         })
+    }
+
+    /// Values of a row of keys or of values.
+    pub fn key_width(&self) -> usize {
+        self.description.key_value_heads * self.description.head_width
+    }
+
+    /// The linear layers that Hugging Face PEFT's LoRA changes where nobody names any.
+    pub fn lora_targets(&self) -> &'static [Projection] {
+        self.architecture.lora_targets()
+    }
+
+    /// The linear layers that IA3 scales where nobody names any, and those of them whose input it scales.
+    pub fn ia3_targets(&self) -> [&'static [Projection]; 2] {
+        self.architecture.ia3_targets()
     }
 
     /// Sizes `(out, in)` of a linear layer.

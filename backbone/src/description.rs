@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::Projection;
+use crate::{Pooling, Projection};
 
 /// How rows are normalised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -142,6 +142,14 @@ pub struct Description {
     pub feed_forward_bias: bool,
     /// The id that stands for padding: reading the last token passes over it.
     pub padding: Option<u32>,
+    /// How the library's own classifier reads the model, where the configuration says it. (What is used is recorded with
+    /// what is trained.)
+    #[serde(skip)]
+    pub classifier_pooling: Pooling,
+    /// Whether the output matrix of a language model is the table of word embeddings. (It is read only where words are
+    /// scored, and recorded there.)
+    #[serde(skip)]
+    pub tied: bool,
 }
 
 impl Description {
@@ -164,6 +172,8 @@ impl Description {
             feed_forward: FeedForward::Plain,
             feed_forward_bias: true,
             padding: None,
+            classifier_pooling: Pooling::Cls,
+            tied: false,
         }
     }
 
@@ -186,6 +196,11 @@ impl Description {
     /// The window of a layer.
     pub(crate) fn window(&self, layer: usize) -> Option<usize> {
         self.windows.get(layer).copied().flatten()
+    }
+
+    /// Whether anything has a bias: a linear layer, or a norm over the hidden state.
+    pub fn has_biases(&self) -> bool {
+        self.norm == NormKind::LayerNorm || self.projections().any(|p| self.bias(p))
     }
 
     /// Whether the linear layer has a bias.

@@ -8,10 +8,12 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod cache;
 mod config;
 mod description;
 mod error;
 mod families;
+mod gguf;
 mod head_kind;
 mod hooks;
 mod keys;
@@ -22,9 +24,11 @@ mod site;
 mod weights;
 
 pub use batch::{Batch, Input};
+pub use cache::Cache;
 pub use config::{Architecture, Config};
 pub use description::{Description, FeedForward, NormKind, Rotary, RotaryScaling};
 pub use error::{Error, Result};
+pub use gguf::{Gguf, is_gguf};
 pub use head_kind::{HeadKind, conventions};
 pub use hooks::{Hooks, KeyValues, NoHooks, Pass, Phase};
 pub use kernels::{Activation, Linear, Spans};
@@ -32,7 +36,7 @@ pub use mixed::Mixed;
 pub use model::{Backbone, Pooling, TensorSource};
 pub use norm::LayerNorm;
 pub use site::{Norm, Projection, Site, Sublayer};
-pub use weights::{TensorFile, digest_of, weights_file};
+pub use weights::{TensorFile, digest_of, output_matrix, weights_file};
 
 /// Version of the forward pass: it rises with every change that changes a backbone's numbers, so that what was computed
 /// before is not taken for what would be computed now.

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     Batch, Config, Error, FeedForward, Hooks, Input, KeyValues, LayerNorm, Norm, NormKind, Pass,
     Phase, Projection, Result, Site, Sublayer,
+    cache::{Rows, append},
     weights::{Weights, hex},
 };
 
@@ -65,7 +66,7 @@ impl Layer {
 }
 
 /// Cosines and sines of the rows of a batch, `[N, R/2]`.
-struct Angles {
+pub(crate) struct Angles {
     cos: Tensor,
     sin: Tensor,
 }
@@ -88,7 +89,7 @@ pub struct Backbone {
 }
 
 impl Backbone {
-    /// Loads frozen weights from a safetensors file, or from several with an index, with or without the family's prefix
+    /// Loads frozen weights from a GGUF, a safetensors file, or several with an index, with or without the family's prefix
     /// (`bert.`, `model.` …), and with `weight`/`bias` or `gamma`/`beta` as the names of layer norms.
     ///
     /// # Errors
@@ -524,7 +525,7 @@ impl Backbone {
         let mut x = x;
         let all = Pass { phase, spans };
         for layer in 0..last {
-            x = self.layer(layer, &x, all, &angles, None, hooks)?;
+            x = self.layer(layer, &x, all, &angles, None, None, hooks)?;
         }
         // Where rows hide from each other, the kernel takes a lone query for the last of its example.
         let attention = &self.layers[last].attention;
@@ -537,14 +538,14 @@ impl Backbone {
         let single;
         let pass;
         if pooled_rows && alone {
-            x = self.layer(last, &x, all, &angles, Some(&rows), hooks)?;
+            x = self.layer(last, &x, all, &angles, Some(&rows), None, hooks)?;
             single = Spans::from_lengths(&vec![1; rows.len()])?;
             pass = Pass {
                 phase,
                 spans: &single,
             };
         } else {
-            x = self.layer(last, &x, all, &angles, None, hooks)?;
+            x = self.layer(last, &x, all, &angles, None, None, hooks)?;
             if !pooled_rows {
                 pass = Pass { phase, spans };
             } else {
@@ -608,6 +609,7 @@ impl Backbone {
                 Pass { phase, spans },
                 &angles,
                 None,
+                None,
                 hooks,
             )?;
             states.push(next);
@@ -621,7 +623,7 @@ impl Backbone {
         Ok(states)
     }
 
-    fn input(&self, batch: &Batch) -> Result<Input> {
+    pub(crate) fn input(&self, batch: &Batch) -> Result<Input> {
         let vocabulary = self.config.vocabulary as u32;
         if let Some(id) = batch.ids().iter().find(|id| **id >= vocabulary) {
             return Err(Error::Unsupported(format!(
@@ -639,7 +641,7 @@ impl Backbone {
     }
 
     /// Adds positions and token types and applies the norm. Virtual tokens have token type 0.
-    fn embed<H: Hooks + ?Sized>(
+    pub(crate) fn embed<H: Hooks + ?Sized>(
         &self,
         input: &Input,
         batch: &Batch,
@@ -712,7 +714,7 @@ impl Backbone {
     }
 
     /// The rotary angles of each row, for layers that see all tokens and for those with a window.
-    fn angles(&self, input: &Input) -> Result<Option<[Angles; 2]>> {
+    pub(crate) fn angles(&self, input: &Input) -> Result<Option<[Angles; 2]>> {
         let d = &self.config.description;
         let Some(rotary) = &d.rotary else {
             return Ok(None);
@@ -741,14 +743,17 @@ impl Backbone {
     }
 
     /// One encoder layer. With `read`, only those rows go through the query side and the feed-forward
-    /// network (one row per example) and come out.
-    fn layer<H: Hooks + ?Sized>(
+    /// network (one row per example) and come out. With `past`, the keys and values of earlier rows stand before these, and
+    /// these are added to them.
+    #[expect(clippy::too_many_arguments, reason = "one pass, said once")]
+    pub(crate) fn layer<H: Hooks + ?Sized>(
         &self,
         index: usize,
         x: &Tensor,
         all: Pass<'_>,
         angles: &Option<[Angles; 2]>,
         read: Option<&[u32]>,
+        past: Option<&mut Option<Rows>>,
         hooks: &H,
     ) -> Result<Tensor> {
         let layer = &self.layers[index];
@@ -844,11 +849,30 @@ impl Backbone {
             };
             keys = turn(&keys, &own.cos, &own.sin)?;
         }
-        let own = KeyValues {
+        let mut own = KeyValues {
             keys,
             values,
             spans: all.spans.clone(),
         };
+        if let Some(past) = past {
+            let KeyValues {
+                keys,
+                values,
+                spans,
+            } = own;
+            let new = Rows {
+                keys,
+                values,
+                spans,
+            };
+            let rows = append(past.as_ref(), new)?;
+            own = KeyValues {
+                keys: rows.keys.clone(),
+                values: rows.values.clone(),
+                spans: rows.spans.clone(),
+            };
+            *past = Some(rows);
+        }
         let KeyValues {
             keys,
             values,

@@ -49,6 +49,23 @@ impl LayerNorm {
         Ok(Self(Kind::Rms(RmsNorm::new(gamma, eps)?, zeros)))
     }
 
+    /// A norm of the same kind from other tensors; a shift is left away where the kind has none.
+    ///
+    /// # Errors
+    /// If the shapes differ.
+    pub fn with(&self, gamma: Tensor, beta: Option<Tensor>) -> Result<Self> {
+        match &self.0 {
+            Kind::Layer(norm) => Self::new(
+                gamma,
+                beta.unwrap_or_else(|| norm.beta().clone()),
+                norm.eps(),
+            ),
+            Kind::Unshifted(norm) => Self::without_bias(gamma, norm.eps()),
+            Kind::Rms(norm, _) => Self::rms(gamma, norm.eps()),
+            Kind::Neutral(_) => Ok(self.clone()),
+        }
+    }
+
     /// No norm: `x` stays `x`.
     pub(crate) fn neutral(like: &Tensor) -> Self {
         Self(Kind::Neutral(like.clone()))

@@ -14,7 +14,10 @@ use candle_core::{DType, Device, Tensor};
 use safetensors::{Dtype, tensor::Metadata};
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Result};
+use crate::{
+    Error, Result,
+    gguf::{Gguf, is_gguf},
+};
 
 /// An open safetensors file whose header has been checked against its length.
 #[derive(Debug)]
@@ -166,14 +169,7 @@ impl TensorFile {
                     source,
                 })
         };
-        let finite = |data: &[f32]| match data.iter().position(|v| !v.is_finite()) {
-            None => Ok(()),
-            Some(at) => Err(bad(format!(
-                "tensor '{name}' holds {} at {:?}; its weights are damaged, or the training that made them diverged",
-                data[at],
-                place(at, &info.shape)
-            ))),
-        };
+        let finite = |data: &[f32]| check_finite(&self.path, name, data, &info.shape);
         if info.dtype == Dtype::F32 {
             let mut data = vec![0f32; (end - begin) / 4];
             fill(bytemuck::cast_slice_mut(&mut data))?;
@@ -191,6 +187,21 @@ impl TensorFile {
             finite(values)?;
         }
         Ok(tensor)
+    }
+}
+
+/// Refuses values that are not finite, naming the first.
+pub(crate) fn check_finite(path: &Path, name: &str, data: &[f32], shape: &[usize]) -> Result<()> {
+    match data.iter().position(|v| !v.is_finite()) {
+        None => Ok(()),
+        Some(at) => Err(Error::content(
+            path,
+            format!(
+                "tensor '{name}' holds {} at {:?}; its weights are damaged, or the training that made them diverged",
+                data[at],
+                place(at, shape)
+            ),
+        )),
     }
 }
 
@@ -224,7 +235,7 @@ fn conversion(path: &Path) -> String {
 }
 
 /// Opens a file that is a file: a pipe would be waited for, a device has no end.
-fn open_regular(path: &Path) -> Result<File> {
+pub(crate) fn open_regular(path: &Path) -> Result<File> {
     let read = |source| Error::Read {
         path: path.to_owned(),
         source,
@@ -297,25 +308,25 @@ pub fn weights_file(folder: &Path) -> Result<PathBuf> {
     Err(Error::content(&folder.join("model.safetensors"), what))
 }
 
-/// The weights of a backbone: one safetensors file, or the parts that an index names.
+/// The weights of a backbone: one safetensors file, the parts that an index names, or a GGUF.
 #[derive(Debug)]
-pub(crate) struct Weights {
-    path: PathBuf,
-    parts: Vec<TensorFile>,
+pub(crate) enum Weights {
+    Safetensors(PathBuf, Vec<TensorFile>),
+    Gguf(Box<Gguf>),
 }
 
 impl Weights {
-    /// Opens `model.safetensors` or `model.safetensors.index.json`.
+    /// Opens `model.safetensors`, `model.safetensors.index.json` or a GGUF.
     pub(crate) fn open(path: &Path) -> Result<Self> {
+        if is_gguf(path) {
+            return Ok(Self::Gguf(Box::new(Gguf::open(path)?)));
+        }
         let parts = if path.extension().is_some_and(|e| e == "json") {
             Self::parts(path)?
         } else {
             vec![TensorFile::open(path)?]
         };
-        Ok(Self {
-            path: path.to_owned(),
-            parts,
-        })
+        Ok(Self::Safetensors(path.to_owned(), parts))
     }
 
     fn parts(path: &Path) -> Result<Vec<TensorFile>> {
@@ -357,24 +368,30 @@ impl Weights {
         Ok(parts.into_iter().map(|(_, part)| part).collect())
     }
 
-    /// The part that has a tensor.
-    fn part(&self, name: &str) -> Option<&TensorFile> {
-        self.parts.iter().find(|part| part.contains(name))
-    }
-
     pub(crate) fn contains(&self, name: &str) -> bool {
-        self.part(name).is_some()
+        match self {
+            Self::Safetensors(_, parts) => parts.iter().any(|part| part.contains(name)),
+            Self::Gguf(gguf) => gguf.contains(name),
+        }
     }
 
     pub(crate) fn read(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        match self.part(name) {
-            Some(part) => part.read(name, Some(shape)),
-            None => Err(Error::content(
-                &self.path,
-                format!("tensor '{name}' is missing"),
-            )),
+        match self {
+            Self::Gguf(gguf) => gguf.read(name, shape),
+            Self::Safetensors(path, parts) => match parts.iter().find(|part| part.contains(name)) {
+                Some(part) => part.read(name, Some(shape)),
+                None => Err(Error::content(path, format!("tensor '{name}' is missing"))),
+            },
         }
     }
+}
+
+/// The output matrix `[V, H]` of a language model that is not its table of embeddings.
+///
+/// # Errors
+/// If the file cannot be read or has none.
+pub fn output_matrix(path: &Path, config: &crate::Config) -> Result<Tensor> {
+    Weights::open(path)?.read("lm_head.weight", &[config.vocabulary, config.hidden])
 }
 
 /// SHA-256 over tensors in the given order, as hexadecimal digits.

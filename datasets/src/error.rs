@@ -124,6 +124,12 @@ pub enum Error {
         /// Rows there are.
         rows: usize,
     },
+    /// A template or words for classes cannot be used.
+    #[error("{message}")]
+    Words {
+        /// The key, what is wrong and what to do.
+        message: String,
+    },
     /// A tokenizer cannot be loaded or fails on a text.
     #[error("{}: {message}", path.display())]
     Tokenizer {

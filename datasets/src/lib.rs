@@ -41,6 +41,7 @@ mod target;
 mod text;
 mod tokenise;
 mod tokenizer_files;
+mod words;
 mod yaml;
 
 pub use augment::Augmentation;
@@ -52,7 +53,7 @@ pub use metric::Metric;
 pub use objective::Objective;
 pub use order::{batch_order, order_digest, stream};
 pub use problems::{Fault, Problems};
-pub use read::{Dataset, Example, read, text_of, words};
+pub use read::{Dataset, Example, read, split_words, text_of};
 pub use rows::{Row, RowError, RowOptions, Rows};
 pub use spec::{Also, DatasetSpec, FileOptions, Format, LabelSpec, names, spec, spec_from_path};
 pub use split::{Split, subset};
@@ -60,6 +61,7 @@ pub use target::Target;
 pub use text::{check_regular, open_regular};
 pub use tokenise::{Encoded, TextTokenizer, Word};
 pub use tokenizer_files::tokenizer_file;
+pub use words::Words;
 pub use yaml::{from_yaml, nearest, plain as plain_yaml_error};
 
 /// Lower-case hexadecimal digits.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    DatasetSpec, Error, Format, Group, Metric, Objective, Result, Split, Target,
+    DatasetSpec, Error, Format, Group, Metric, Objective, Result, Split, Target, Words,
     classes::gaps,
     group, hex,
     label::{self, Label},
@@ -32,7 +32,7 @@ pub struct Example {
 }
 
 /// The words of an example whose words have tags.
-pub fn words(text: &str) -> impl Iterator<Item = &str> {
+pub fn split_words(text: &str) -> impl Iterator<Item = &str> {
     text.split('\n')
 }
 
@@ -61,6 +61,8 @@ pub struct Dataset {
     pub dropped_missing: usize,
     /// Whether white space around texts was cut off: what saved weights have to keep, see [`text_of`].
     pub strip: bool,
+    /// With what a language model is asked for the class.
+    pub words: Option<Words>,
     /// What was done to the rows and has to be said.
     pub notes: Vec<String>,
     splits: BTreeMap<Split, Vec<Example>>,
@@ -246,10 +248,21 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
             });
         }
     }
+    let words = spec.words();
+    let labels = meaning.names();
+    if let Some(words) = &words {
+        let problems = words.problems(spec.text.len() == 2, Some(labels.len()));
+        if !problems.is_empty() {
+            return Err(Error::Words {
+                message: format!("data set '{}': {}", spec.name, problems.join("; ")),
+            });
+        }
+    }
     let mut dataset = Dataset {
         name: spec.name.clone(),
         objective: spec.objective,
-        labels: meaning.names(),
+        words,
+        labels,
         metrics: spec.metrics.clone(),
         made,
         dropped,
@@ -628,7 +641,7 @@ impl Table {
             let group = groups.next();
             let label = match label {
                 None => None,
-                Some(labels) => match meaning.target(&labels, words(&text).count()) {
+                Some(labels) => match meaning.target(&labels, split_words(&text).count()) {
                     Ok(Some(target)) => Some(target),
                     Ok(None) => {
                         *dropped += 1;

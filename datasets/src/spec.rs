@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use sources::{FileSpec, PathPlace, Place, Source};
 
 use crate::{
-    Error, Group, Metric, Objective, Result, Split,
+    Error, Group, Metric, Objective, Result, Split, Words,
     delimited::character,
     text::{check_regular, encoding, open_regular},
     yaml::from_yaml,
@@ -58,6 +58,12 @@ pub struct DatasetSpec {
     pub text: Vec<String>,
     /// The label's column and values.
     pub label: LabelSpec,
+    /// What stands around a text where a language model is asked for a word; see [`Words::template`].
+    #[serde(default)]
+    pub template: Option<String>,
+    /// A word for each class; see [`Words::words`].
+    #[serde(default)]
+    pub words: Option<Vec<String>>,
     /// How it is judged, the main metric first; without it, as its objective is.
     #[serde(default = "accuracy")]
     pub metrics: Vec<Metric>,
@@ -134,12 +140,23 @@ pub struct FileOptions {
     pub encoding: Option<String>,
     /// As [`DatasetSpec::drop_missing`].
     pub drop_missing: bool,
+    /// As [`DatasetSpec::template`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// As [`DatasetSpec::words`]; nothing where empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub words: Vec<String>,
 }
 
 impl FileOptions {
-    /// Whether nothing is said.
+    /// Whether nothing is said of how a file is read.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        let of_file = Self {
+            template: None,
+            words: Vec::new(),
+            ..self.clone()
+        };
+        of_file == Self::default()
     }
 }
 
@@ -414,6 +431,8 @@ pub fn spec_from_path(path: &Path, options: &FileOptions) -> Result<DatasetSpec>
             quote: None,
             encoding: None,
             drop_missing: false,
+            template: None,
+            words: None,
             group: None,
             also: Vec::new(),
             stand_in: None,
@@ -469,7 +488,7 @@ pub fn spec_from_path(path: &Path, options: &FileOptions) -> Result<DatasetSpec>
     }
     spec.drop_missing |= options.drop_missing;
     spec.check(&file)?;
-    Ok(spec)
+    spec.with_words(options)
 }
 
 /// The text of a YAML, which is a regular file and no more than a few MiB of it.
@@ -491,6 +510,50 @@ fn read_yaml(path: &Path) -> Result<String> {
 }
 
 impl DatasetSpec {
+    /// The template and the words, where it has them.
+    pub fn words(&self) -> Option<Words> {
+        Some(Words {
+            template: self.template.clone()?,
+            words: self.words.clone()?,
+        })
+    }
+
+    /// The same with the template and the words that the user says.
+    ///
+    /// # Errors
+    /// If they cannot be used.
+    pub fn with_words(mut self, options: &FileOptions) -> Result<Self> {
+        if options.template.is_some() {
+            self.template.clone_from(&options.template);
+        }
+        if !options.words.is_empty() {
+            self.words = Some(options.words.clone());
+        }
+        let problems = self.words_problems();
+        match problems.is_empty() {
+            true => Ok(self),
+            false => Err(Error::Words {
+                message: problems.join("; "),
+            }),
+        }
+    }
+
+    /// What is wrong with template and words.
+    fn words_problems(&self) -> Vec<String> {
+        match (&self.template, &self.words) {
+            (None, None) => Vec::new(),
+            (Some(_), None) => vec!["words: missing beside a template: one for each class".into()],
+            (None, Some(_)) => {
+                vec!["template: missing beside words: what stands around a text, such as '{text} It is'".into()]
+            }
+            (Some(_), Some(_)) => {
+                let classes = self.label.names.as_ref().map(Vec::len);
+                let words = self.words();
+                words.map_or(Vec::new(), |w| w.problems(self.text.len() == 2, classes))
+            }
+        }
+    }
+
     fn from_yaml(yaml: &str, file: &str) -> Result<Self> {
         let mut spec: Self = from_yaml(yaml).map_err(|message| Error::Spec {
             file: file.to_owned(),
@@ -565,6 +628,10 @@ impl DatasetSpec {
                     "accepted with `format: csv`, `format: tsv` or `format: conll` only".into(),
                 );
             }
+        }
+        for text in self.words_problems() {
+            let (key, message) = text.split_once(": ").unwrap_or(("words", &text));
+            problem(key, message.to_owned());
         }
         let judges = self.objective.metrics();
         let accepted = || {

@@ -9,6 +9,7 @@ use std::{
     borrow::Cow,
     collections::BTreeSet,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rayon::prelude::*;
@@ -19,9 +20,8 @@ use tokenizers::{
 };
 
 use crate::{
-    Error, Example, Result, Target, cache, caught,
+    Error, Example, Result, Target, Words, cache, caught, split_words,
     tokenizer_files::{self, TokenizerFiles},
-    words,
 };
 
 /// Token ids of examples.
@@ -96,16 +96,19 @@ impl Encoded {
 }
 
 /// A tokenizer of a backbone.
+#[derive(Clone)]
 pub struct TextTokenizer {
-    files: TokenizerFiles,
+    files: Arc<TokenizerFiles>,
     path: PathBuf,
     digest: [u8; 32],
+    /// What stands around every text.
+    words: Option<Words>,
     /// Whether a word by itself needs a space before it to be the word that it is in a text.
     spaced: bool,
 }
 
 /// The tokens of an example that is words.
-struct Words {
+struct Tagged {
     ids: Vec<u32>,
     types: Vec<u8>,
     words: Vec<Word>,
@@ -133,7 +136,18 @@ impl TextTokenizer {
     /// # Errors
     /// If a file cannot be read or is damaged, or a key that changes ids has a value that is not understood.
     pub fn from_file(path: &Path) -> Result<Self> {
-        let files = tokenizer_files::read(path)?;
+        Self::of(path, tokenizer_files::read(path)?)
+    }
+
+    /// A tokenizer of which all is known that a `tokenizer.json` says; `path` is the file that it was made from.
+    ///
+    /// # Errors
+    /// If it is not a tokenizer.
+    pub fn from_json(path: &Path, json: &serde_json::Value) -> Result<Self> {
+        Self::of(path, tokenizer_files::of_json(path, json)?)
+    }
+
+    fn of(path: &Path, files: TokenizerFiles) -> Result<Self> {
         let damaged = |error: tokenizers::Error| Error::Tokenizer {
             path: path.to_owned(),
             message: format!("not a readable tokenizer.json: {error}; fetch or save it again"),
@@ -155,10 +169,24 @@ impl TextTokenizer {
         ));
         Ok(Self {
             spaced: files.tokenizer.get_pre_tokenizer().is_some_and(joins_words),
-            files,
+            files: Arc::new(files),
             path: path.to_owned(),
             digest: hash.finalize().into(),
+            words: None,
         })
+    }
+
+    /// The same tokenizer with a template around every example's texts.
+    #[must_use]
+    pub fn with_words(&self, words: &Words) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(self.digest);
+        hash.update(&words.template);
+        Self {
+            digest: hash.finalize().into(),
+            words: Some(words.clone()),
+            ..self.clone()
+        }
     }
 
     /// SHA-256 over everything that decides the ids of a text, wherever it was written, but for the most tokens of an
@@ -275,10 +303,10 @@ impl TextTokenizer {
     ///
     /// # Errors
     /// As [`TextTokenizer::encode`], and if no word of an example can be read.
-    pub fn encode_words(&self, examples: &[Example], max_tokens: usize) -> Result<Encoded> {
-        let parts: Vec<Words> = examples
+    pub fn encode_tagged(&self, examples: &[Example], max_tokens: usize) -> Result<Encoded> {
+        let parts: Vec<Tagged> = examples
             .par_iter()
-            .map(|example| self.encode_words_of(example, max_tokens))
+            .map(|example| self.encode_tagged_of(example, max_tokens))
             .collect::<Result<_>>()?;
         let mut encoded = Encoded {
             offsets: vec![0],
@@ -295,9 +323,9 @@ impl TextTokenizer {
         Ok(encoded)
     }
 
-    fn encode_words_of(&self, example: &Example, max_tokens: usize) -> Result<Words> {
+    fn encode_tagged_of(&self, example: &Example, max_tokens: usize) -> Result<Tagged> {
         let (limit, room) = self.room(max_tokens, false)?;
-        let words: Vec<Cow<'_, str>> = words(&example.text)
+        let words: Vec<Cow<'_, str>> = split_words(&example.text)
             .map(|word| match (self.files.lower_case, self.spaced) {
                 (false, false) => word.into(),
                 (true, false) => word.to_lowercase().into(),
@@ -349,7 +377,7 @@ impl TextTokenizer {
             });
         }
         let types = encoding.get_type_ids().iter().map(|kind| *kind as u8);
-        Ok(Words {
+        Ok(Tagged {
             ids: encoding.get_ids().to_vec(),
             types: types.collect(),
             words: read,
@@ -388,6 +416,9 @@ impl TextTokenizer {
     ) -> Result<(Vec<u32>, Vec<u8>, bool)> {
         let tokenizer = &self.files.tokenizer;
         let (_, room) = self.room(max_tokens, example.pair.is_some())?;
+        if let Some(words) = &self.words {
+            return self.encode_words(words, example, self.limit(max_tokens));
+        }
         let mut text = self.part(&example.text, room)?;
         let mut pair = match &example.pair {
             Some(pair) => Some(self.part(pair, room)?),
@@ -420,6 +451,36 @@ impl TextTokenizer {
         let encoding = finish().map_err(|e| self.failed(&example.text, &e))?;
         let types = encoding.get_type_ids().iter().map(|kind| *kind as u8);
         Ok((encoding.get_ids().to_vec(), types.collect(), truncated))
+    }
+
+    /// An example inside its template, as one text.
+    fn encode_words(
+        &self,
+        words: &Words,
+        example: &Example,
+        limit: usize,
+    ) -> Result<(Vec<u32>, Vec<u8>, bool)> {
+        let encode = |text: &str| {
+            let encoding = self.files.tokenizer.encode_fast(text, true);
+            encoding.map_err(|e| self.failed(text, &e))
+        };
+        // Far more text than fits need not be tokenised to be cut.
+        let most = limit.saturating_mul(BYTES_PER_TOKEN) + words.template.len() + 8 * MARGIN;
+        let found = words.longest(example, |text| {
+            Ok(text.len() <= most && encode(text)?.len() <= limit)
+        })?;
+        let Some((text, cut)) = found else {
+            return Err(Error::Words {
+                message: format!(
+                    "template: '{}' alone has {} tokens, which leaves no room for a text in {limit}",
+                    words.template,
+                    encode(&words.template)?.len()
+                ),
+            });
+        };
+        let encoding = encode(&text)?;
+        let types = encoding.get_type_ids().iter().map(|kind| *kind as u8);
+        Ok((encoding.get_ids().to_vec(), types.collect(), cut))
     }
 
     /// The tokens of a text, or the `wanted + 1` that stay at least when it is cut.

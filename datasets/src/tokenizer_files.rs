@@ -117,6 +117,21 @@ fn conversion(folder: &Path) -> String {
     )
 }
 
+/// A tokenizer that is all in one `tokenizer.json`, which another file (`path`, for messages) was turned into.
+pub(crate) fn of_json(path: &Path, json: &Value) -> Result<TokenizerFiles> {
+    let tokenizer = caught(|| Tokenizer::from_bytes(json.to_string()))
+        .map_err(|e| bad(path, format!("its tokenizer cannot be used: {e}")))?;
+    let largest = tokenizer.get_vocab(true).into_values().max();
+    Ok(TokenizerFiles {
+        tokenizer,
+        truncation_side: TruncationDirection::Right,
+        max_length: None,
+        lower_case: false,
+        vocabulary: largest.map_or(0, |id| id as usize + 1),
+        notes: Vec::new(),
+    })
+}
+
 /// Reads the tokenizer whose main file is `path`, with the files beside it.
 pub(crate) fn read(path: &Path) -> Result<TokenizerFiles> {
     let folder = path.parent().unwrap_or(Path::new("."));

@@ -24,14 +24,21 @@ pub(crate) const ENTRY: Entry =
 struct Config {}
 
 impl MethodConfig for Config {
-    fn check(&self, _: &backbone::Config) -> std::result::Result<(), String> {
-        Ok(())
+    fn check(&self, backbone: &backbone::Config) -> std::result::Result<(), String> {
+        match backbone.description.has_biases() {
+            true => Ok(()),
+            false => Err(format!(
+                "this {} has no biases, and nothing else is trained; layer_norm trains the scales of its norms",
+                backbone.architecture.name()
+            )),
+        }
     }
 
     fn parameters(&self, backbone: &Backbone) -> std::result::Result<f64, String> {
         let linears = backbone.sites().filter_map(|s| backbone.linear(s).bias());
         let linears: usize = linears.map(Tensor::elem_count).sum();
-        Ok((linears + backbone.norms().count() * backbone.config().hidden) as f64)
+        let norms = backbone.norms().filter(|at| backbone.norm(*at).has_bias());
+        Ok((linears + norms.count() * backbone.config().hidden) as f64)
     }
 
     fn build(&self, at: &mut Building<'_, '_>) -> Result<Box<dyn PeftMethod>> {
@@ -60,6 +67,9 @@ impl MethodConfig for Config {
         let mut norms = BTreeMap::new();
         for norm in backbone.norms() {
             let frozen = backbone.norm(norm);
+            if !frozen.has_bias() {
+                continue;
+            }
             let name = format!("{}.bias", config.norm_name(norm));
             let beta = frozen.beta();
             let beta = at.tensors.variable(name, beta.dims(), |_| beta.copy())?;

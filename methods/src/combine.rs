@@ -83,6 +83,15 @@ impl MethodConfig for Config {
         counts.sum::<Result<f64>>().map_err(|e| e.to_string())
     }
 
+    fn of_family(&self, backbone: &backbone::Config) -> Map<String, Value> {
+        let of_part = |part: &Resolved| {
+            let keys = part.of_family(backbone).into_iter();
+            let name = part.entry.name;
+            keys.map(move |(key, value)| (format!("{name}.{key}"), value))
+        };
+        self.0.iter().flat_map(of_part).collect()
+    }
+
     fn numerics(&self) -> u32 {
         self.0.iter().map(Resolved::numerics).sum()
     }

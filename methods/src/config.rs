@@ -62,6 +62,37 @@ impl Resolved {
         count.map_err(|what| bad(self.entry, what))
     }
 
+    /// The same with the keys that the backbone's family decides: what a record says then is what is trained.
+    #[must_use]
+    pub fn over(&self, backbone: &backbone::Config) -> Self {
+        let mut resolved = self.clone();
+        let choice = self.family_choice(backbone);
+        for (key, value) in self.structure.of_family(backbone) {
+            let open = resolved.config.get(&key).is_none_or(Value::is_null);
+            if open {
+                resolved.config.insert(key, value);
+            } else if choice.get(&key) == Some(&value) {
+                // Who writes what the family has chosen has written the default.
+                let written = format!("{key}={}", plain(&value));
+                let parts = resolved.variant.split(", ").filter(|part| *part != written);
+                resolved.variant = parts.collect::<Vec<_>>().join(", ");
+            }
+        }
+        resolved
+    }
+
+    /// What the family decides of the method's defaults.
+    fn family_choice(&self, backbone: &backbone::Config) -> Map<String, Value> {
+        let defaults = declared(self.entry).map_err(|e| e.to_string());
+        let structure = defaults.and_then(|(config, _)| parse(self.entry, &[], &config));
+        structure.map_or(Map::new(), |(_, structure)| structure.of_family(backbone))
+    }
+
+    /// The keys that the backbone's family decides.
+    pub(crate) fn of_family(&self, backbone: &backbone::Config) -> Map<String, Value> {
+        self.structure.of_family(backbone)
+    }
+
     /// Checks the configuration against the sizes of a backbone, without building anything.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use candle_core::{D, Tensor};
 use kernels::LowRank;
 use rand_chacha::ChaCha8Rng;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::{
     NotMergeable, Parameters, PeftMethod, Result,
@@ -28,11 +29,26 @@ pub(crate) const ENTRY: Entry = Entry::of::<Config>("dora", include_str!("../con
 struct Config {
     rank: usize,
     alpha: f64,
-    target_modules: Vec<String>,
+    target_modules: Option<Vec<String>>,
     layers: Layers,
 }
 
+impl Config {
+    fn modules(&self, backbone: &backbone::Config) -> Vec<String> {
+        targets::modules(&self.target_modules, backbone.lora_targets())
+    }
+
+    fn sites(&self, backbone: &backbone::Config) -> std::result::Result<Vec<Site>, String> {
+        targets::sites(&self.modules(backbone), &self.layers, backbone)
+    }
+}
+
 impl MethodConfig for Config {
+    fn of_family(&self, backbone: &backbone::Config) -> Map<String, Value> {
+        let modules = self.modules(backbone);
+        Map::from_iter([("target_modules".to_owned(), modules.into())])
+    }
+
     fn check(&self, backbone: &backbone::Config) -> std::result::Result<(), String> {
         if self.rank == 0 || self.rank > backbone.hidden {
             return Err(format!(
@@ -41,11 +57,11 @@ impl MethodConfig for Config {
             ));
         }
         init::check_alpha(self.alpha)?;
-        targets::sites(&self.target_modules, &self.layers, backbone).map(drop)
+        self.sites(backbone).map(drop)
     }
 
     fn parameters(&self, backbone: &Backbone) -> std::result::Result<f64, String> {
-        let sites = targets::sites(&self.target_modules, &self.layers, backbone.config())?;
+        let sites = self.sites(backbone.config())?;
         let of_site = |site: &Site| {
             let (o, i) = backbone.shape(*site);
             self.rank as f64 * (o + i) as f64 + o as f64
@@ -56,7 +72,7 @@ impl MethodConfig for Config {
     fn build(&self, at: &mut Building<'_, '_>) -> Result<Box<dyn PeftMethod>> {
         let backbone = at.backbone;
         let (r, dtype) = (self.rank, backbone.dtype());
-        let sites = targets::sites(&self.target_modules, &self.layers, backbone.config());
+        let sites = self.sites(backbone.config());
         let mut updates = BTreeMap::new();
         for site in at.valid(sites)? {
             let (o, i) = backbone.shape(site);

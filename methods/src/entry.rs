@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use backbone::Backbone;
 use rand_chacha::ChaCha8Rng;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{Error, Parameters, PeftMethod, Result, parameters::Builder};
 
@@ -98,6 +98,11 @@ pub(crate) trait MethodConfig: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// As [`MethodConfig::check`].
     fn parameters(&self, backbone: &Backbone) -> std::result::Result<f64, String>;
+
+    /// The keys that the backbone's family decides where the configuration leaves them open, with its choice.
+    fn of_family(&self, _backbone: &backbone::Config) -> Map<String, Value> {
+        Map::new()
+    }
 
     /// Builds the method.
     fn build(&self, at: &mut Building<'_, '_>) -> Result<Box<dyn PeftMethod>>;

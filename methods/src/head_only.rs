@@ -14,6 +14,10 @@ use crate::{
 pub(crate) const ENTRY: Entry =
     Entry::of::<Config>("head_only", include_str!("../configs/head_only.yaml")).standard();
 
+/// The same where classes are words and nothing is trained: what the language model says by itself.
+pub(crate) const ZERO_SHOT: Entry =
+    Entry::of::<Config>("zero_shot", include_str!("../configs/zero_shot.yaml"));
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {}

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use backbone::{Backbone, Hooks, Linear, Pass, Site};
 use candle_core::{Device, Tensor};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::{
     NotMergeable, Parameters, PeftMethod, Result,
@@ -25,46 +26,89 @@ pub(crate) const ENTRY: Entry = Entry::of::<Config>("ia3", include_str!("../conf
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Config {
-    target_modules: Vec<String>,
-    feedforward_modules: Vec<String>,
+    target_modules: Option<Vec<String>>,
+    feedforward_modules: Option<Vec<String>>,
     layers: Layers,
 }
 
-impl MethodConfig for Config {
-    fn check(&self, backbone: &backbone::Config) -> std::result::Result<(), String> {
-        if let Some(other) = self
-            .feedforward_modules
+impl Config {
+    /// All modules, and those whose input is scaled.
+    fn modules(&self, backbone: &backbone::Config) -> [Vec<String>; 2] {
+        let [all, of_input] = backbone.ia3_targets();
+        let all = targets::modules(&self.target_modules, all);
+        let of_input = match (&self.target_modules, &self.feedforward_modules) {
+            // Of modules that are named, those of the family's choice.
+            (Some(named), None) => {
+                let scaled = |name: &&String| {
+                    let projection = targets::projection(name, backbone);
+                    projection.is_ok_and(|p| of_input.contains(&p))
+                };
+                named.iter().filter(scaled).cloned().collect()
+            }
+            (_, written) => targets::modules(written, of_input),
+        };
+        [all, of_input]
+    }
+
+    fn sites(&self, backbone: &backbone::Config) -> std::result::Result<Vec<Site>, String> {
+        targets::sites(&self.modules(backbone)[0], &self.layers, backbone)
+    }
+
+    /// The sites, and whether a site's input is scaled and not its output.
+    fn scaled(
+        &self,
+        backbone: &backbone::Config,
+    ) -> std::result::Result<Vec<(Site, bool)>, String> {
+        let [_, of_input] = self.modules(backbone);
+        let of_input = of_input
             .iter()
-            .find(|m| !self.target_modules.contains(m))
-        {
+            .map(|name| targets::projection(name, backbone))
+            .collect::<std::result::Result<Vec<_>, _>>()?;
+        let sites = self.sites(backbone)?.into_iter();
+        Ok(sites
+            .map(|site| (site, of_input.contains(&site.projection)))
+            .collect())
+    }
+}
+
+impl MethodConfig for Config {
+    fn of_family(&self, backbone: &backbone::Config) -> Map<String, Value> {
+        let [all, of_input] = self.modules(backbone);
+        Map::from_iter([
+            ("target_modules".to_owned(), all.into()),
+            ("feedforward_modules".to_owned(), of_input.into()),
+        ])
+    }
+
+    fn check(&self, backbone: &backbone::Config) -> std::result::Result<(), String> {
+        let [all, of_input] = self.modules(backbone);
+        if let Some(other) = of_input.iter().find(|m| !all.contains(m)) {
             return Err(format!(
                 "feedforward_modules: '{other}' is not among target_modules ({})",
-                self.target_modules.join(", ")
+                all.join(", ")
             ));
         }
-        targets::sites(&self.target_modules, &self.layers, backbone).map(drop)
+        self.scaled(backbone).map(drop)
     }
 
     fn parameters(&self, backbone: &Backbone) -> std::result::Result<f64, String> {
-        let sites = targets::sites(&self.target_modules, &self.layers, backbone.config())?;
-        let of_site = |site: &Site| {
-            let (o, i) = backbone.shape(*site);
-            if self.scales_input(*site) { i } else { o }
+        let of_site = |(site, of_input): (Site, bool)| {
+            let (o, i) = backbone.shape(site);
+            if of_input { i } else { o }
         };
-        Ok(sites.iter().map(of_site).sum::<usize>() as f64)
+        let sites = self.scaled(backbone.config())?.into_iter();
+        Ok(sites.map(of_site).sum::<usize>() as f64)
     }
 
     fn build(&self, at: &mut Building<'_, '_>) -> Result<Box<dyn PeftMethod>> {
         let backbone = at.backbone;
-        let sites = targets::sites(&self.target_modules, &self.layers, backbone.config());
         let training = Training {
             learning_rate_factor: 1.0,
             decays: false,
         };
         let mut scales = BTreeMap::new();
-        for site in at.valid(sites)? {
+        for (site, of_input) in at.valid(self.scaled(backbone.config()))? {
             let (o, i) = backbone.shape(site);
-            let of_input = self.scales_input(site);
             let shape = if of_input { [1, i] } else { [o, 1] };
             let ones = |_: &mut _| Tensor::ones(&shape, backbone.dtype(), &Device::Cpu);
             let name = format!("{site}.ia3");
@@ -75,14 +119,6 @@ impl MethodConfig for Config {
             parameters: at.take(),
             scales,
         }))
-    }
-}
-
-impl Config {
-    /// Whether a site's input is scaled and not its output.
-    fn scales_input(&self, site: Site) -> bool {
-        let name = site.projection.name();
-        self.feedforward_modules.iter().any(|m| m == name)
     }
 }
 

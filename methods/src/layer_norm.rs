@@ -1,7 +1,7 @@
 //! Layer-norm tuning: the scale and shift of every layer norm are trained and nothing else (Qi et al. 2022,
 //! arXiv:2211.08682; Zhao et al. 2023, arXiv:2312.11420).
 //!
-//! `y = γ ∘ x̂ + β` with γ and β `[H]` trained, starting at the backbone's own. Merging puts them in the place of the
+//! `y = γ ∘ x̂ + β` with γ and β `[H]` trained, starting at the backbone's own; of a norm without a shift γ alone. Merging puts them in the place of the
 //! frozen ones.
 
 use std::collections::BTreeMap;
@@ -29,7 +29,10 @@ impl MethodConfig for Config {
     }
 
     fn parameters(&self, backbone: &Backbone) -> std::result::Result<f64, String> {
-        Ok((2 * backbone.norms().count() * backbone.config().hidden) as f64)
+        let tensors = backbone
+            .norms()
+            .map(|at| 1 + usize::from(backbone.norm(at).has_bias()));
+        Ok((tensors.sum::<usize>() * backbone.config().hidden) as f64)
     }
 
     fn build(&self, at: &mut Building<'_, '_>) -> Result<Box<dyn PeftMethod>> {
@@ -42,8 +45,11 @@ impl MethodConfig for Config {
                 at.tensors.variable(name, frozen.dims(), |_| frozen.copy())
             };
             let gamma = variable("weight", frozen.gamma())?;
-            let beta = variable("bias", frozen.beta())?;
-            norms.insert(norm, LayerNorm::new(gamma, beta, frozen.eps())?);
+            let beta = match frozen.has_bias() {
+                true => Some(variable("bias", frozen.beta())?),
+                false => None,
+            };
+            norms.insert(norm, frozen.with(gamma, beta)?);
         }
         Ok(Box::new(LayerNormTuning {
             parameters: at.take(),
@@ -74,7 +80,7 @@ impl PeftMethod for LayerNormTuning {
             .try_fold(backbone.clone(), |merged, (at, trained)| {
                 let copy = |tensor: &Tensor| tensor.detach().copy();
                 let (gamma, beta) = (copy(trained.gamma())?, copy(trained.beta())?);
-                let norm = LayerNorm::new(gamma, beta, trained.eps())?;
+                let norm = trained.with(gamma, Some(beta))?;
                 Ok(merged.with_norm(*at, norm)?)
             })
     }

@@ -15,17 +15,18 @@
 
 use std::collections::BTreeMap;
 
-use backbone::{Backbone, Hooks, Pass, Projection, Site};
+use backbone::{Backbone, Hooks, Pass, Site};
 use candle_core::Tensor;
 use kernels::LowRank;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::{
     NotMergeable, Parameters, PeftMethod, Result,
     entry::{Building, Entry, MethodConfig},
     init,
     parameters::Training,
-    targets::Layers,
+    targets::{self, Layers},
 };
 
 pub(crate) const ENTRY: Entry = Entry::of::<Config>("lora", include_str!("../configs/lora.yaml"))
@@ -37,7 +38,7 @@ pub(crate) const ENTRY: Entry = Entry::of::<Config>("lora", include_str!("../con
 struct Config {
     rank: usize,
     alpha: f64,
-    target_modules: Vec<String>,
+    target_modules: Option<Vec<String>>,
     layers: Layers,
     rank_pattern: BTreeMap<String, usize>,
     alpha_pattern: BTreeMap<String, f64>,
@@ -81,11 +82,16 @@ struct Strength {
 }
 
 impl Config {
+    fn modules(&self, backbone: &backbone::Config) -> Vec<String> {
+        targets::modules(&self.target_modules, backbone.lora_targets())
+    }
+
     fn sites(
         &self,
         backbone: &backbone::Config,
     ) -> std::result::Result<BTreeMap<Site, Strength>, String> {
-        if self.target_modules.is_empty() {
+        let modules = self.modules(backbone);
+        if modules.is_empty() {
             return Err("target_modules: name at least one".into());
         }
         let strength = Strength {
@@ -94,9 +100,10 @@ impl Config {
         };
         let layers = self.layers.resolve(backbone.layers)?;
         let mut sites = BTreeMap::new();
-        for module in &self.target_modules {
+        for module in &modules {
             if module.contains('.') {
                 let site: Site = module.parse()?;
+                targets::projection(site.projection.name(), backbone)?;
                 if site.layer >= backbone.layers {
                     return Err(format!(
                         "target_modules: {site} does not exist; the backbone has layers 0 … {}",
@@ -105,7 +112,7 @@ impl Config {
                 }
                 sites.insert(site, strength);
             } else {
-                let projection: Projection = module.parse()?;
+                let projection = targets::projection(module, backbone)?;
                 let all = layers.iter().map(|&layer| Site { layer, projection });
                 sites.extend(all.map(|site| (site, strength)));
             }
@@ -129,11 +136,18 @@ impl Config {
 
 impl MethodConfig for Config {
     fn check(&self, backbone: &backbone::Config) -> std::result::Result<(), String> {
-        for Strength { rank, alpha } in self.sites(backbone)?.values() {
+        for (site, Strength { rank, alpha }) in &self.sites(backbone)? {
             if !(1..=backbone.hidden).contains(rank) {
                 return Err(format!(
                     "rank {rank} must be in 1 … {} (the hidden size)",
                     backbone.hidden
+                ));
+            }
+            let (o, i) = backbone.shape(site.projection);
+            if matches!(self.init, Start::Pissa | Start::Olora) && *rank > o.min(i) {
+                return Err(format!(
+                    "rank {rank} is above {}, and {site} has no more factors to start from",
+                    o.min(i)
                 ));
             }
             init::check_alpha(*alpha)?;
@@ -143,6 +157,11 @@ impl MethodConfig for Config {
             return Err(format!("b_learning_rate_ratio {ratio} must be above 0"));
         }
         init::check_dropout(self.dropout)
+    }
+
+    fn of_family(&self, backbone: &backbone::Config) -> Map<String, Value> {
+        let modules = self.modules(backbone);
+        Map::from_iter([("target_modules".to_owned(), modules.into())])
     }
 
     fn parameters(&self, backbone: &Backbone) -> std::result::Result<f64, String> {

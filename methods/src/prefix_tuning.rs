@@ -1,7 +1,9 @@
 //! Prefix tuning (Li and Liang 2021, arXiv:2101.00190).
 //!
 //! Every layer attends to P rows more: `softmax(q [Kₚ; K]ᵀ/√d) [Vₚ; V]`, with trained Kₚ and Vₚ `[P, H]` per layer put
-//! before the layer's own keys and values, after projection. `reparametrisation: mlp` makes all of them from an
+//! before the layer's own keys and values, after projection (and after rotary positions, which the prefix does not have).
+//! Where keys and values have fewer heads than queries, H is the width of their rows. A layer with a window sees the
+//! prefix as what it is: rows before the text. `reparametrisation: mlp` makes all of them from an
 //! embedding E `[P, H]` by `tanh(E W₁ᵀ + b₁) W₂ᵀ + b₂`; only the rows that come out are shipped. A row of the shipped
 //! `prefix` `[P, 2·L·H]` holds layer l's keys at 2l and its values at 2l + 1, as Hugging Face PEFT's.
 //!
@@ -66,7 +68,7 @@ impl MethodConfig for Config {
 
     fn parameters(&self, backbone: &Backbone) -> std::result::Result<f64, String> {
         let config = backbone.config();
-        let (p, h) = (self.virtual_tokens as f64, config.hidden as f64);
+        let (p, h) = (self.virtual_tokens as f64, config.key_width() as f64);
         let (pieces, w) = (2.0 * config.layers as f64, self.width as f64);
         Ok(match self.reparametrisation {
             Reparametrisation::None => p * pieces * h,
@@ -75,7 +77,10 @@ impl MethodConfig for Config {
     }
 
     fn build(&self, at: &mut Building<'_, '_>) -> Result<Box<dyn PeftMethod>> {
-        let (h, l) = (at.backbone.config().hidden, at.backbone.config().layers);
+        let (h, l) = (
+            at.backbone.config().key_width(),
+            at.backbone.config().layers,
+        );
         let (p, dtype) = (self.virtual_tokens, at.backbone.dtype());
         // N(0, 1) and torch's linear layers, as both libraries start.
         let rows = match self.reparametrisation {
@@ -116,7 +121,7 @@ impl MethodConfig for Config {
             rows,
             virtual_tokens: p,
             layers: l,
-            hidden: h,
+            width: h,
             positions: self.positions,
         }))
     }
@@ -139,7 +144,8 @@ struct PrefixTuning {
     rows: Rows,
     virtual_tokens: usize,
     layers: usize,
-    hidden: usize,
+    /// Of a row of keys or values.
+    width: usize,
     positions: Positions,
 }
 
@@ -169,7 +175,7 @@ impl PrefixTuning {
     }
 
     fn shape(&self) -> (usize, usize) {
-        (self.virtual_tokens, 2 * self.layers * self.hidden)
+        (self.virtual_tokens, 2 * self.layers * self.width)
     }
 }
 

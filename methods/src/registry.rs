@@ -29,6 +29,7 @@ pub const ALL: &[Entry] = &[
     majority::ENTRY.kind("floor", 0),
     random_features::ENTRY.kind("floor", 1),
     head_only::ENTRY.kind("head", 0),
+    head_only::ZERO_SHOT.kind("floor", 2),
     full::ENTRY.kind("whole", 0),
 ];
 
@@ -85,6 +86,40 @@ mod tests {
                     .collect();
                 resolve_values(entry.name, drawn).unwrap();
             }
+        }
+    }
+
+    #[test]
+    fn the_family_decides_what_is_left_open_and_who_writes_the_same_has_no_variant() {
+        use backbone::{Architecture, Config};
+        let over = |method: &str, written: &[(&str, &str)], architecture| {
+            let written = written.iter().map(|(k, v)| (k.to_string(), v.to_string()));
+            let resolved = resolve(method, &written.collect()).unwrap();
+            let resolved = resolved.over(&Config::of(architecture));
+            let targets = serde_json::to_string(&resolved.config["target_modules"]).unwrap();
+            (targets, resolved.variant)
+        };
+        let usual = r#"["query","value"]"#.to_owned();
+        for written in [&[][..], &[("target_modules", "[query, value]")]] {
+            let found = over("lora", written, Architecture::Bert);
+            assert_eq!(found, (usual.clone(), String::new()));
+            let found = over("dora", written, Architecture::Qwen3);
+            assert_eq!(found, (usual.clone(), String::new()));
+        }
+        let (fused, variant) = over("lora", &[("rank", "4")], Architecture::ModernBert);
+        assert_eq!(
+            (fused.as_str(), variant.as_str()),
+            (r#"["query_key_value"]"#, "rank=4")
+        );
+        for (architecture, expected) in [
+            (
+                Architecture::Bert,
+                r#"["key","value","attention_output","output"]"#,
+            ),
+            (Architecture::Llama, r#"["key","value","output"]"#),
+            (Architecture::Qwen2, r#"["query","value","output"]"#),
+        ] {
+            assert_eq!(over("ia3", &[], architecture).0, expected);
         }
     }
 

@@ -45,6 +45,29 @@ impl Layers {
     }
 }
 
+/// Names of linear layers: those that are written, or the family's own choice.
+pub(crate) fn modules(written: &Option<Vec<String>>, of_family: &[Projection]) -> Vec<String> {
+    match written {
+        Some(names) => names.clone(),
+        None => of_family.iter().map(|p| p.name().to_owned()).collect(),
+    }
+}
+
+/// The linear layer of this name, if the family has it.
+pub(crate) fn projection(name: &str, backbone: &backbone::Config) -> Result<Projection, String> {
+    let named: Projection = name.parse()?;
+    let known: Vec<Projection> = backbone.description.projections().collect();
+    if known.contains(&named) {
+        return Ok(named);
+    }
+    let names: Vec<_> = known.iter().map(|p| p.name()).collect();
+    Err(format!(
+        "target_modules: '{name}' is no linear layer of a {}; it has {}",
+        backbone.architecture.name(),
+        names.join(", ")
+    ))
+}
+
 /// The sites of `target_modules` (names of linear layers) in `layers`, from the input upwards.
 pub(crate) fn sites(
     target_modules: &[String],
@@ -56,17 +79,8 @@ pub(crate) fn sites(
     }
     let projections = target_modules
         .iter()
-        .map(|m| m.parse())
+        .map(|name| projection(name, backbone))
         .collect::<Result<Vec<Projection>, _>>()?;
-    let known: Vec<Projection> = backbone.description.projections().collect();
-    if let Some(missing) = projections.iter().find(|p| !known.contains(p)) {
-        let names: Vec<_> = known.iter().map(|p| p.name()).collect();
-        return Err(format!(
-            "target_modules: '{missing}' is no linear layer of a {}; it has {}",
-            backbone.architecture.name(),
-            names.join(", ")
-        ));
-    }
     let mut sites: Vec<Site> = layers
         .resolve(backbone.layers)?
         .into_iter()

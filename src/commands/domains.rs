@@ -315,7 +315,7 @@ fn cross(
                 .transpose()?;
             for (name, dataset, digest) in &domains {
                 if let (None, Some(task)) = (known.get(&key(digest)), &task) {
-                    let examples = loaded.tokenizer.encode_cached(
+                    let examples = task.tokenizer(&loaded).encode_cached(
                         dataset.split(Split::Validation),
                         task.config.max_tokens,
                         files.cache(),

@@ -186,7 +186,7 @@ impl Evaluated {
             .collect();
         let (tokenizer, max) = (&loaded.tokenizer, task.config.max_tokens);
         let encoded = match dataset.objective {
-            Objective::Tokens => tokenizer.encode_words(&examples, max)?,
+            Objective::Tokens => tokenizer.encode_tagged(&examples, max)?,
             _ => tokenizer.encode_cached(&examples, max, cache)?,
         };
         if encoded.truncated > 0 {

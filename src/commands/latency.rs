@@ -220,7 +220,9 @@ fn sentences(
     })?;
     let examples = data.dataset.split(Split::Validation);
     let max = task.config.max_tokens;
-    let encoded = loaded.tokenizer.encode_cached(examples, max, files.cache());
+    let encoded = task
+        .tokenizer(loaded)
+        .encode_cached(examples, max, files.cache());
     Ok(Some(encoded.context("tokenising the sentences")?))
 }
 

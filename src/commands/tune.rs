@@ -132,6 +132,7 @@ pub fn tune(
                     method: trial.method.clone(),
                     overrides: configured(trial, &drawn[i]),
                     tuned: None,
+                    optional: false,
                 },
                 recipe: recipe.clone(),
                 seed: TRIAL_SEED,
@@ -188,6 +189,7 @@ pub fn tune(
             Some(Trial {
                 method: trial.method.clone(),
                 overrides: configured(trial, &found.trials[found.best?].drawn),
+                optional: false,
                 tuned: Some(Tuned {
                     trials: search.trials,
                     judged_by: judged_by.clone(),

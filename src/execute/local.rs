@@ -128,7 +128,7 @@ pub fn plan(
     plan_all(plans, verbosity).into_iter().collect()
 }
 
-/// Checks every plan before the first run starts, and says of each data set what was done to it, unless it shall be quiet.
+/// Checks every plan before the first run starts, leaves out optional methods that cannot be used over their backbone, and says of each data set what was done to it, unless it shall be quiet.
 pub fn plan_all(
     plans: impl Iterator<Item = RunPlan>,
     verbosity: Verbosity,
@@ -138,29 +138,43 @@ pub fn plan_all(
         Verbosity::Normal | Verbosity::Json => Prepared::load,
     };
     // Runs over the same data and backbone share what is in memory, or why it is not.
+    let mut left_out = BTreeSet::new();
     let mut prepared: BTreeMap<String, Result<Prepared, String>> = BTreeMap::new();
     plans
-        .map(|mut plan| {
+        .filter_map(|mut plan| {
             let key = format!(
                 "{:?} {} {:?}",
                 plan.data, plan.backbone, plan.backbone_overrides
             );
             let shared = prepared
                 .entry(key)
-                .or_insert_with(|| load(&plan).map_err(|e| format!("{e:#}")))
-                .as_ref()
-                .map_err(|e| anyhow!("{e}"))?;
+                .or_insert_with(|| load(&plan).map_err(|e| format!("{e:#}")));
+            let shared = match shared {
+                Ok(shared) => shared,
+                Err(e) => return Some(Err(anyhow!("{e}"))),
+            };
+            if plan.trial.optional
+                && let Err(e) = shared.method(&plan.trial)
+            {
+                if verbosity != Verbosity::Quiet && left_out.insert(plan.trial.method.clone()) {
+                    eprintln!("note: {} is left out: {e:#}", plan.trial.method);
+                }
+                return None;
+            }
             if let Some(asked_for) = &shared.data.stand_in_for {
                 plan.data.stand_in_for = Some(asked_for.clone());
                 plan.data.name = shared.data.dataset.name.clone();
             }
-            let (asked, resolved, _) = shared.asked(&plan)?;
-            Ok(Planned {
-                id: id_of(&asked)?,
-                label: method_label(resolved.entry.name, &resolved.variant),
-                plan,
-                asked,
-            })
+            plan.trial.optional = false;
+            let planned = shared.asked(&plan).and_then(|(asked, resolved, _)| {
+                Ok(Planned {
+                    id: id_of(&asked)?,
+                    label: method_label(resolved.entry.name, &resolved.variant),
+                    plan,
+                    asked,
+                })
+            });
+            Some(planned)
         })
         .collect()
 }
@@ -560,6 +574,7 @@ mod tests {
                 method: "lora".into(),
                 overrides: BTreeMap::new(),
                 tuned: None,
+                optional: false,
             },
             recipe: BTreeMap::new(),
             budget: "quick".into(),

@@ -31,13 +31,30 @@ impl Export<'_> {
     }
 
     /// What a file says beside its tensors, so that whoever reads it has the same classes and cuts texts as in training.
-    pub(super) fn metadata(&self) -> Result<[(&'static str, String); 3]> {
+    pub(super) fn metadata(&self) -> Result<Vec<(&'static str, String)>> {
         let config = &self.task.config;
-        Ok([
+        let words = config.words.as_ref().map(serde_json::to_string);
+        let words = words.transpose()?.map(|words| ("words", words));
+        Ok(Vec::from([
             ("labels", serde_json::to_string(&config.labels)?),
             ("max_tokens", config.max_tokens.to_string()),
             ("strip", config.strip.to_string()),
         ])
+        .into_iter()
+        .chain(words)
+        .collect())
+    }
+
+    /// How a language model is asked for the class, in words; nothing where there is a classifier.
+    pub(super) fn words(&self) -> Option<String> {
+        let config = &self.task.config;
+        let words = config.words.as_ref()?;
+        Some(format!(
+            "the classes are words of the language model: behind the template {:?}, the first tokens of {:?} have the logits of {}",
+            words.template,
+            words.words,
+            config.labels.join(", ")
+        ))
     }
 
     /// A key of the method's resolved configuration.

@@ -13,6 +13,7 @@ use crate::{
     labels,
     prepare::LoadedBackbone,
     saved::{self, ADAPTER_CONFIG, Saved, SavedConfig, Tensors},
+    train::words::Words,
 };
 
 /// Longest text of a folder that does not say it; cut to what the backbone's position table leaves.
@@ -31,6 +32,8 @@ pub(super) struct Foreign<'a> {
     pub(super) head: HeadKind,
     pub(super) head_tensors: Tensors,
     pub(super) labels: Option<Vec<String>>,
+    /// The words that stand for classes, where a folder that we wrote says them.
+    pub(super) words: Option<Words>,
     /// What becomes of texts, where a folder that we wrote says it.
     pub(super) texts: Texts,
     pub(super) virtual_tokens: usize,
@@ -98,7 +101,7 @@ impl Foreign<'_> {
         let output = self.head_tensors.get("head.output.weight");
         let classes = output.and_then(|t| t.dims().first().copied()).unwrap_or(0);
         // Without the backbone the classifier may be still to come.
-        let known = output.is_some() || self.loaded.is_some();
+        let known = (output.is_some() || self.loaded.is_some()) && self.words.is_none();
         ensure!(
             classes >= 2 || !known,
             "the classifier has {classes} outputs: at least two classes are needed (one output is a regression)"
@@ -107,6 +110,15 @@ impl Foreign<'_> {
             Some(labels) => labels,
             None => self.inherited_labels(classes)?,
         };
+        if let Some(words) = &self.words {
+            ensure!(
+                words.words.len() == labels.len() && labels.len() >= 2,
+                "{} words for {} labels ({})",
+                words.words.len(),
+                labels.len(),
+                labels.join(", ")
+            );
+        }
         ensure!(
             labels.len() == classes || !known,
             "{} labels ({}) for a classifier of {classes} outputs",
@@ -140,6 +152,7 @@ impl Foreign<'_> {
                     .min(positions.saturating_sub(self.virtual_tokens)),
                 // The Python libraries leave texts as they are.
                 strip: self.texts.strip.unwrap_or(false),
+                words: self.words,
                 metrics: BTreeMap::new(),
             },
             tensors,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context, Result, bail};
-use backbone::{Architecture, HeadKind, Pooling, Site, TensorFile};
+use backbone::{Architecture, Config, HeadKind, Pooling, Site, TensorFile};
 use candle_core::Tensor;
 use serde_json::{Map, Value};
 use sources::Place;
@@ -11,14 +11,16 @@ use sources::Place;
 use crate::{backbones, prepare::LoadedBackbone, saved::Tensors};
 
 /// The families of backbones.
-pub(super) const ARCHITECTURES: [Architecture; 3] = [
-    Architecture::Bert,
-    Architecture::Roberta,
-    Architecture::DistilBert,
-];
+pub(super) const ARCHITECTURES: [Architecture; 7] = Architecture::ALL;
 
-/// The layers of a head, ours and theirs, in a transformers class for sequence classification.
-pub(super) type HeadLayers = &'static [(&'static str, &'static str)];
+/// A layer of a head, ours and theirs, with its tensors, in a transformers class for sequence classification.
+pub(super) type HeadLayer = (&'static str, &'static str, &'static [&'static str]);
+
+/// The layers of a head.
+pub(super) type HeadLayers = &'static [HeadLayer];
+
+const BOTH: &[&str] = &["weight", "bias"];
+const WEIGHT: &[&str] = &["weight"];
 
 /// The layers of a head in `AutoModelForSequenceClassification`; nothing where that class cannot hold such a head.
 ///
@@ -27,6 +29,8 @@ pub(super) type HeadLayers = &'static [(&'static str, &'static str)];
 /// | BERT | row 0 | frozen or trained `bert.pooler` (dense, tanh), `classifier` |
 /// | RoBERTa | row 0 | `classifier.dense`, tanh, `classifier.out_proj` |
 /// | DistilBERT | row 0 | `pre_classifier`, ReLU, `classifier` |
+/// | ModernBERT | row 0 or the mean, as `classifier_pooling` says | `head.dense`, GELU, `head.norm`, `classifier` |
+/// | Llama, Qwen | the last row | `score` |
 pub(super) fn head_layers(
     architecture: Architecture,
     pooling: Pooling,
@@ -34,31 +38,48 @@ pub(super) fn head_layers(
 ) -> Option<HeadLayers> {
     match (architecture, pooling, head) {
         (Architecture::Bert, Pooling::Pooler, HeadKind::Linear) => {
-            Some(&[("head.output", "classifier")])
+            Some(&[("head.output", "classifier", BOTH)])
         }
         (Architecture::Bert, Pooling::Cls, HeadKind::DenseTanh) => Some(&[
-            ("head.dense", "bert.pooler.dense"),
-            ("head.output", "classifier"),
+            ("head.dense", "bert.pooler.dense", BOTH),
+            ("head.output", "classifier", BOTH),
         ]),
         (Architecture::Roberta, Pooling::Cls, HeadKind::DenseTanh) => Some(&[
-            ("head.dense", "classifier.dense"),
-            ("head.output", "classifier.out_proj"),
+            ("head.dense", "classifier.dense", BOTH),
+            ("head.output", "classifier.out_proj", BOTH),
         ]),
         (Architecture::DistilBert, Pooling::Cls, HeadKind::DenseRelu) => Some(&[
-            ("head.dense", "pre_classifier"),
-            ("head.output", "classifier"),
+            ("head.dense", "pre_classifier", BOTH),
+            ("head.output", "classifier", BOTH),
         ]),
+        (Architecture::ModernBert, Pooling::Cls | Pooling::Mean, HeadKind::DenseNorm) => Some(&[
+            ("head.dense", "head.dense", WEIGHT),
+            ("head.norm", "head.norm", WEIGHT),
+            ("head.output", "classifier", BOTH),
+        ]),
+        (
+            Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3,
+            Pooling::Last,
+            HeadKind::Score,
+        ) => Some(&[("head.output", "score", WEIGHT)]),
         _ => None,
     }
 }
 
 /// How `AutoModelForSequenceClassification` reads a backbone. BERT's pooler belongs to the head where it was trained.
-pub(super) fn reading(architecture: Architecture, trained_pooler: bool) -> (Pooling, HeadKind) {
+pub(super) fn reading(
+    architecture: Architecture,
+    loaded: Option<&LoadedBackbone>,
+    trained_pooler: bool,
+) -> (Pooling, HeadKind) {
     match architecture {
         Architecture::Bert if trained_pooler => (Pooling::Cls, HeadKind::DenseTanh),
         Architecture::Bert => (Pooling::Pooler, HeadKind::Linear),
         Architecture::Roberta => (Pooling::Cls, HeadKind::DenseTanh),
-        other => backbone::conventions(other),
+        other => match loaded {
+            Some(loaded) => backbone::conventions(loaded.backbone.config()),
+            None => backbone::conventions(&Config::of(other)),
+        },
     }
 }
 
@@ -69,7 +90,7 @@ pub(super) fn cannot_hold(
     head: HeadKind,
 ) -> anyhow::Error {
     let fits: Vec<_> = [false, true]
-        .map(|trained| reading(architecture, trained))
+        .map(|trained| reading(architecture, None, trained))
         .into_iter()
         .map(|(p, h)| {
             format!(
@@ -96,15 +117,33 @@ pub(super) fn cannot_hold(
 
 /// The name of a head in configurations.
 pub(super) fn name_of(head: HeadKind) -> String {
-    let value = serde_json::to_value(head).unwrap_or_default();
-    value.as_str().unwrap_or_default().to_owned()
+    head.name().to_owned()
 }
 
-/// The architecture that a path inside a transformers model begins with, and the rest of the path.
-pub(super) fn split_prefix(path: &str) -> Option<(Architecture, &str)> {
-    ARCHITECTURES.into_iter().find_map(|a| {
-        let rest = path.strip_prefix(a.name())?.strip_prefix('.')?;
-        Some((a, rest))
+/// The architecture that a path inside a transformers model begins with, and the rest of the path. Which of the families
+/// with one prefix it is, the backbone says where there is one, and else the names of the modules.
+pub(super) fn split_prefix<'a>(
+    path: &'a str,
+    loaded: Option<&LoadedBackbone>,
+) -> Option<(Architecture, &'a str)> {
+    let own = loaded.map(|loaded| loaded.backbone.config().architecture);
+    let all = own.into_iter().chain(ARCHITECTURES);
+    let mut found = all.filter_map(|a| Some((a, path.strip_prefix(&a.prefix())?)));
+    let (first, rest) = found.next()?;
+    if own == Some(first) || first != Architecture::ModernBert {
+        return Some((first, rest));
+    }
+    let is_decoder = [
+        "self_attn.",
+        "mlp.gate_proj",
+        "mlp.up_proj",
+        "mlp.down_proj",
+    ]
+    .iter()
+    .any(|module| rest.contains(module));
+    Some(match is_decoder {
+        true => (Architecture::Llama, rest),
+        false => (first, rest),
     })
 }
 
@@ -130,13 +169,14 @@ pub(super) fn linear_modules(
             projections.map(move |projection| Site { layer, projection })
         })
         .map(|site| {
-            let path = format!("{}.{}", architecture.name(), architecture.module(site));
+            let path = format!("{}{}", architecture.prefix(), architecture.module(site));
             (path, Some(site))
         });
-    let (pooling, head) = reading(architecture, true);
+    let (pooling, head) = reading(architecture, None, true);
     let of_head = head_layers(architecture, pooling, head).unwrap_or_default();
+    let linear = of_head.iter().filter(|(ours, ..)| *ours != "head.norm");
     sites
-        .chain(of_head.iter().map(|(_, path)| (path.to_string(), None)))
+        .chain(linear.map(|(_, path, _)| (path.to_string(), None)))
         .collect()
 }
 
@@ -199,6 +239,9 @@ pub(super) fn base(loaded: &LoadedBackbone) -> Base {
 
 /// Names of classes in the order of their numbers, from the `id2label` of a transformers configuration.
 pub(super) fn id2label(path: &Path) -> Result<Option<Vec<String>>> {
+    if backbone::is_gguf(path) {
+        return Ok(None);
+    }
     let at = || path.display().to_string();
     let text = fs::read(path).with_context(at)?;
     let config: Map<String, Value> = serde_json::from_slice(&text).with_context(at)?;
@@ -220,8 +263,11 @@ pub(super) fn id2label(path: &Path) -> Result<Option<Vec<String>>> {
 /// A tensor of the checkpoint that a backbone was loaded from, which need not be one of the backbone's own.
 pub(super) fn checkpoint_tensor(loaded: &LoadedBackbone, name: &str) -> Result<Option<Tensor>> {
     let [.., weights] = &loaded.files;
+    if backbone::is_gguf(weights) {
+        return Ok(None);
+    }
     let file = TensorFile::open(weights)?;
-    let short = split_prefix(name).map(|(_, rest)| rest);
+    let short = split_prefix(name, Some(loaded)).map(|(_, rest)| rest);
     match [Some(name), short]
         .into_iter()
         .flatten()
@@ -241,8 +287,8 @@ pub(super) fn take_head(
     loaded: Option<&LoadedBackbone>,
 ) -> Result<Tensors> {
     let mut head = Tensors::new();
-    for (ours, theirs) in layers {
-        for part in ["weight", "bias"] {
+    for (ours, theirs, parts) in layers {
+        for part in *parts {
             let name = format!("{theirs}.{part}");
             let tensor = match (tensors.remove(&name), loaded) {
                 (Some(tensor), _) => Some(tensor),
@@ -256,7 +302,7 @@ pub(super) fn take_head(
                      backbone's checkpoint has none; save it with task_type SEQ_CLS or modules_to_save"
                 );
             };
-            let tensor = match deltas.get(*theirs).filter(|_| part == "weight") {
+            let tensor = match deltas.get(*theirs).filter(|_| *part == "weight") {
                 Some(delta) => (&tensor + delta)
                     .with_context(|| format!("tensor '{name}' and its low-rank change"))?,
                 None => tensor,

@@ -5,22 +5,27 @@
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result, bail};
-use backbone::{Architecture, Backbone};
+use backbone::{Architecture, Backbone, Gguf, HeadKind};
 use serde_json::{Map, Value, json};
 
 use super::{
     export::{Export, write_json},
     layout, separate_head,
 };
-use crate::saved::{Tensors, write_tensors};
+use crate::{
+    gguf_tokenizer,
+    saved::{Tensors, write_tensors},
+};
 
 pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
     let (task, loaded) = (export.task, export.loaded);
     let frozen = &loaded.backbone;
     let architecture = frozen.config().architecture;
     let backbone = merged(export)?;
+    let words = task.config.head == HeadKind::Words;
     let layers = match layout::head_layers(architecture, frozen.pooling(), task.config.head) {
         _ if export.separate_head => None,
+        _ if words => Some(&[] as layout::HeadLayers),
         Some(layers) => Some(layers),
         None => {
             return Err(layout::cannot_hold(
@@ -31,7 +36,7 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
         }
     };
     let prefix = match layers {
-        Some(_) => format!("{}.", architecture.name()),
+        Some(_) => architecture.prefix(),
         None => String::new(),
     };
     let mut tensors: Tensors = backbone
@@ -43,8 +48,8 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
         None => Some(separate_head::write(export, out)?),
         Some(layers) => {
             let (_, head) = export.tensors()?;
-            for (ours, theirs) in layers {
-                for part in ["weight", "bias"] {
+            for (ours, theirs, parts) in layers {
+                for part in *parts {
                     let name = format!("{ours}.{part}");
                     let tensor = head
                         .get(&name)
@@ -52,9 +57,14 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
                     tensors.insert(format!("{theirs}.{part}"), tensor.clone());
                 }
             }
-            None
+            export.words()
         }
     };
+    let [.., weights] = &loaded.files;
+    if words && !frozen.config().description.tied {
+        let table = backbone::output_matrix(weights, frozen.config())?;
+        tensors.insert("lm_head.weight".into(), table);
+    }
     // Classes of transformers refuse or invent tensors: RoBERTa's has no pooler.
     if architecture == Architecture::Roberta && layers.is_some() {
         tensors.retain(|name, _| !name.starts_with("roberta.pooler."));
@@ -91,9 +101,13 @@ fn merged(export: &Export<'_>) -> Result<Backbone> {
 /// The backbone's configuration as it is, with the class that reads the checkpoint and the labels.
 pub(super) fn config(export: &Export<'_>, with_head: bool) -> Result<Value> {
     let [path, ..] = &export.loaded.files;
-    let text = fs::read(path).with_context(|| path.display().to_string())?;
-    let mut config: Map<String, Value> =
-        serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+    let mut config: Map<String, Value> = match backbone::is_gguf(path) {
+        true => Gguf::open(path)?.config()?,
+        false => {
+            let text = fs::read(path).with_context(|| path.display().to_string())?;
+            serde_json::from_slice(&text).with_context(|| path.display().to_string())?
+        }
+    };
     let architecture = export.loaded.backbone.config().architecture;
     let xlm = config.get("model_type").is_some_and(|t| t == "xlm-roberta");
     let family = match architecture {
@@ -101,13 +115,21 @@ pub(super) fn config(export: &Export<'_>, with_head: bool) -> Result<Value> {
         Architecture::Roberta if xlm => "XLMRoberta",
         Architecture::Roberta => "Roberta",
         Architecture::DistilBert => "DistilBert",
-        other => bail!("merged checkpoints over {} are not written", other.name()),
+        Architecture::ModernBert => "ModernBert",
+        Architecture::Llama => "Llama",
+        Architecture::Qwen2 => "Qwen2",
+        Architecture::Qwen3 => "Qwen3",
     };
-    let class = if with_head {
-        "ForSequenceClassification"
-    } else {
-        "Model"
+    let words = export.task.config.head == HeadKind::Words;
+    let class = match with_head {
+        true if words => "ForCausalLM",
+        true => "ForSequenceClassification",
+        false => "Model",
     };
+    if architecture == Architecture::ModernBert && with_head {
+        let pooling = export.loaded.backbone.pooling();
+        config.insert("classifier_pooling".into(), json!(pooling.name()));
+    }
     let labels = export.task.config.labels.iter().enumerate();
     let by_index: Map<_, _> = labels
         .clone()
@@ -132,6 +154,14 @@ fn write_tokenizer(export: &Export<'_>, out: &Path) -> Result<()> {
         let to = out.join(name);
         fs::copy(from, &to).with_context(|| format!("{}: cannot be written", to.display()))
     };
+    if backbone::is_gguf(tokenizer) {
+        let json = gguf_tokenizer::json(&Gguf::open(tokenizer)?)?;
+        write_json(&out.join("tokenizer.json"), &json)?;
+        let cut = export.task.config.max_tokens;
+        let class = "PreTrainedTokenizerFast";
+        let how = json!({ "tokenizer_class": class, "model_max_length": cut });
+        return write_json(&out.join("tokenizer_config.json"), &how);
+    }
     let own = tokenizer.file_name().and_then(|name| name.to_str());
     let vocabulary = own.filter(|name| ["vocab.txt", "vocab.json"].contains(name));
     copy(tokenizer, vocabulary.unwrap_or("tokenizer.json"))?;
@@ -160,6 +190,11 @@ fn write_tokenizer(export: &Export<'_>, out: &Path) -> Result<()> {
         return write_json(&path, &json!({ "model_max_length": cut }));
     }
     let config = export.loaded.backbone.config();
+    if config.description.rotary.is_some() {
+        let class = "PreTrainedTokenizerFast";
+        let how = json!({ "tokenizer_class": class, "model_max_length": cut });
+        return write_json(&path, &how);
+    }
     let (names, specials) = match config.architecture {
         Architecture::Roberta => (2, ["<s>", "</s>", "<unk>", "<pad>", "<mask>"]),
         Architecture::DistilBert => (2, ["[CLS]", "[SEP]", "[UNK]", "[PAD]", "[MASK]"]),

@@ -166,7 +166,9 @@ impl Objective for Tokens {
     }
 
     fn answer(&self, example: &Answered<'_>, outputs: Vec<f32>) -> Prediction {
-        let tokens: Vec<String> = datasets::words(example.text).map(str::to_owned).collect();
+        let tokens: Vec<String> = datasets::split_words(example.text)
+            .map(str::to_owned)
+            .collect();
         let tags = self.tags(tokens.len(), example.words, &outputs);
         let tags = self.names(&tags);
         let entities = entities(&tags).into_iter().map(|found| Entity {

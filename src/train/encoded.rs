@@ -39,7 +39,7 @@ impl EncodedData {
             data.name
         );
         let encode = |examples: &[Example]| match by_words {
-            true => tokenizer.encode_words(examples, max_tokens),
+            true => tokenizer.encode_tagged(examples, max_tokens),
             false => tokenizer.encode_cached(examples, max_tokens, cache),
         };
         let (mut train, mut validation) = (data.split(Split::Train), data.split(Split::Validation));
@@ -63,7 +63,7 @@ impl EncodedData {
                 let chosen = datasets::subset(train, n, seed);
                 let chosen: Vec<_> = chosen.iter().map(|i| train[*i as usize].clone()).collect();
                 match by_words {
-                    true => tokenizer.encode_words(&chosen, max_tokens)?,
+                    true => tokenizer.encode_tagged(&chosen, max_tokens)?,
                     false => tokenizer.encode(&chosen, max_tokens)?,
                 }
             }

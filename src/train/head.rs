@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use backbone::{Activation, HeadKind, Linear};
+use backbone::{Activation, HeadKind, LayerNorm, Linear};
 use candle_core::{DType, Device, Result, Tensor, Var};
 use methods::{Builder, Parameters};
 use rand_chacha::ChaCha8Rng;
@@ -10,11 +10,23 @@ use rand_chacha::ChaCha8Rng;
 /// Standard deviation of initial weights, as transformers' `initializer_range`.
 const DEVIATION: f64 = 0.02;
 
+/// Epsilon of a norm in the head, as ModernBERT's.
+const EPSILON: f64 = 1e-5;
+
 /// A head `[B, H]` → `[B, C]`; C is 1 where a number is predicted.
 pub struct Head {
     dense: Option<(Linear, Activation)>,
-    output: Linear,
+    norm: Option<LayerNorm>,
+    output: Output,
     parameters: Parameters,
+}
+
+/// The last layer.
+enum Output {
+    /// Trained.
+    Linear(Linear),
+    /// The rows of some words of an output matrix `[V, H]`, which belongs to the backbone.
+    Words(Tensor, Vec<u32>),
 }
 
 impl Head {
@@ -52,27 +64,54 @@ impl Head {
         dtype: DType,
         mut tensors: Builder<'_>,
     ) -> methods::Result<Self> {
-        let mut linear = |name: &str, o: usize, i: usize| -> methods::Result<Linear> {
+        let mut linear = |name: &str, o: usize, i: usize, bias: bool| -> methods::Result<Linear> {
             let weight = tensors.variable(format!("{name}.weight"), &[o, i], |rng| {
                 methods::normal(rng, &[o, i], DEVIATION, dtype)
             })?;
             let zeros = |_: &mut _| Tensor::zeros(o, dtype, &Device::Cpu);
-            let bias = tensors.variable(format!("{name}.bias"), &[o], zeros)?;
-            Ok(Linear::new(weight, Some(bias))?)
+            let bias = match bias {
+                true => Some(tensors.variable(format!("{name}.bias"), &[o], zeros)?),
+                false => None,
+            };
+            Ok(Linear::new(weight, bias)?)
         };
         let dense = match kind {
-            HeadKind::Linear => None,
-            HeadKind::DenseTanh => Some((linear("head.dense", hidden, hidden)?, Activation::Tanh)),
-            HeadKind::DenseRelu => Some((linear("head.dense", hidden, hidden)?, Activation::Relu)),
+            HeadKind::DenseTanh => Some((Activation::Tanh, true)),
+            HeadKind::DenseRelu => Some((Activation::Relu, true)),
+            HeadKind::DenseNorm => Some((Activation::Gelu, false)),
+            HeadKind::Linear | HeadKind::Score | HeadKind::Words => None,
         };
-        let output = linear("head.output", classes, hidden)?;
+        let dense = match dense {
+            Some((f, bias)) => Some((linear("head.dense", hidden, hidden, bias)?, f)),
+            None => None,
+        };
+        let output = linear("head.output", classes, hidden, kind != HeadKind::Score)?;
+        let norm = match kind {
+            HeadKind::DenseNorm => {
+                let ones = |_: &mut _| Tensor::ones(hidden, dtype, &Device::Cpu);
+                let gamma = tensors.variable("head.norm.weight", &[hidden], ones)?;
+                Some(LayerNorm::without_bias(gamma, EPSILON)?)
+            }
+            _ => None,
+        };
         let parameters = tensors.take();
         tensors.finish()?;
         Ok(Self {
             dense,
-            output,
+            norm,
+            output: Output::Linear(output),
             parameters,
         })
+    }
+
+    /// No classifier of its own: the logits of the rows `ids` of a language model's output matrix `table` `[V, H]`.
+    pub fn of_words(table: Tensor, ids: Vec<u32>) -> Self {
+        Self {
+            dense: None,
+            norm: None,
+            output: Output::Words(table, ids),
+            parameters: Parameters::default(),
+        }
     }
 
     /// Logits `[B, C]` of pooled vectors `[B, H]`.
@@ -80,9 +119,18 @@ impl Head {
     /// # Errors
     /// If a tensor operation fails.
     pub fn forward(&self, pooled: &Tensor) -> Result<Tensor> {
-        match &self.dense {
-            None => self.output.forward(pooled),
-            Some((dense, f)) => self.output.forward(&dense.forward_activated(pooled, *f)?),
+        let mut x = match &self.dense {
+            None => pooled.clone(),
+            Some((dense, f)) => dense.forward_activated(pooled, *f)?,
+        };
+        if let Some(norm) = &self.norm {
+            x = norm.forward(&x)?;
+        }
+        match &self.output {
+            Output::Linear(output) => output.forward(&x),
+            Output::Words(table, ids) => {
+                Linear::new(kernels::select_rows(table, ids)?, None)?.forward(&x)
+            }
         }
     }
 

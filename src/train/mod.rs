@@ -8,3 +8,4 @@ pub mod prepared;
 pub mod recipe;
 pub mod run;
 pub mod trainer;
+pub mod words;

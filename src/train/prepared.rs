@@ -2,20 +2,23 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
-use anyhow::{Result, ensure};
-use backbone::Backbone;
+use anyhow::{Context, Result, ensure};
+use backbone::{Backbone, HeadKind};
+use datasets::TextTokenizer;
 use methods::Resolved;
 use record::{Asked, MethodFacts};
 use sha2::{Digest, Sha256};
 
 use super::{
     encoded::{EncodedData, data_facts},
+    head::Head,
     recipe::Recipe,
+    words::{self, Words},
 };
 use crate::{
     measure, objective,
     objective::{Objective, Scale},
-    plan::RunPlan,
+    plan::{RunPlan, Trial},
     prepare::{Files, LoadedBackbone, LoadedData},
 };
 
@@ -28,6 +31,10 @@ pub struct Prepared {
     pub data: LoadedData,
     /// The backbone with its tokenizer.
     pub backbone: LoadedBackbone,
+    /// What stands around a text and for the classes, where classes are words.
+    pub words: Option<Words>,
+    /// The tokenizer that puts the template around texts.
+    of_words: Option<TextTokenizer>,
     /// Token ids of the examples that each choice of the recipe and seed takes, made when first asked for.
     encoded: RefCell<BTreeMap<Chosen, Rc<EncodedData>>>,
     files: Files,
@@ -74,10 +81,23 @@ impl Prepared {
             };
             (data, backbone)
         });
-        let (data, backbone) = (data?, backbone?);
+        let (data, mut backbone) = (data?, backbone?);
+        let named = !plan.data.options.words.is_empty();
+        let chosen = plan.backbone_overrides.contains_key("head");
+        if named && !chosen {
+            backbone.head = HeadKind::Words;
+        }
+        let asked = named || chosen;
+        let words = words::choose(&data.dataset, &mut backbone, asked, |note| files.note(note))?;
+        let of_words = match &words {
+            Some(words) => Some(backbone.tokenizer.with_words(words)),
+            None => None,
+        };
         Ok(Self {
             data,
             backbone,
+            words,
+            of_words,
             encoded: RefCell::default(),
             files,
         })
@@ -103,7 +123,7 @@ impl Prepared {
             &self.data.dataset,
             recipe,
             seed,
-            &self.backbone.tokenizer,
+            self.tokenizer(),
             max,
             self.files.cache(),
         )?);
@@ -128,8 +148,40 @@ impl Prepared {
     /// As [`EncodedData::new`].
     pub fn objective(&self, recipe: &Recipe, seed: u64) -> Result<Box<dyn Objective>> {
         let data = &self.data.dataset;
+        ensure!(
+            data.objective.is_classification() || self.backbone.head != HeadKind::Words,
+            "backbone: head: 'words' stand for classes, but '{}' is of {}",
+            data.name,
+            data.objective.name()
+        );
         let scale = self.scale(recipe, seed)?;
         Ok(objective::of(data.objective, &data.labels, scale))
+    }
+
+    /// The tokenizer of the examples.
+    pub fn tokenizer(&self) -> &TextTokenizer {
+        self.of_words.as_ref().unwrap_or(&self.backbone.tokenizer)
+    }
+
+    /// The classifier that scores the classes' words; `own` is the method's own backbone, if it has one.
+    ///
+    /// # Errors
+    /// If no words are there, or the checkpoint has no output matrix.
+    pub fn words_head(&self, own: Option<&Backbone>) -> Result<Head> {
+        let words = self.words.as_ref().context("the data set has no words")?;
+        words::head(words, &self.backbone, own)
+    }
+
+    /// A trial's method with its configuration over this backbone.
+    ///
+    /// # Errors
+    /// If the method cannot be used over it, or its configuration is not valid.
+    pub fn method(&self, trial: &Trial) -> Result<Resolved> {
+        let config = self.backbone.backbone.config();
+        let name = words::method(&trial.method, self.backbone.head)?;
+        let resolved = methods::resolve(name, &trial.overrides)?.over(config);
+        resolved.check(config)?;
+        Ok(resolved)
     }
 
     /// What determines a planned run.
@@ -137,8 +189,7 @@ impl Prepared {
     /// # Errors
     /// If the method's configuration or the recipe is not valid.
     pub fn asked(&self, plan: &RunPlan) -> Result<(Asked, Resolved, Recipe)> {
-        let resolved = methods::resolve(&plan.trial.method, &plan.trial.overrides)?;
-        resolved.check(self.backbone.backbone.config())?;
+        let resolved = self.method(&plan.trial)?;
         check_memory(&resolved, &self.backbone.backbone)?;
         // The steps of a budget in epochs depend on the examples, which depend on the recipe's other keys.
         let recipe = Recipe::resolve(&plan.budget, &plan.recipe, 1)?;
@@ -146,7 +197,7 @@ impl Prepared {
         let recipe = Recipe::resolve(&plan.budget, &plan.recipe, encoded.train.len())?;
         let asked = Asked {
             dataset: data_facts(&self.data, &encoded),
-            backbone: self.backbone.facts(),
+            backbone: self.backbone.facts(self.words.as_ref()),
             method: MethodFacts {
                 name: resolved.entry.name.to_owned(),
                 variant: resolved.variant.clone(),

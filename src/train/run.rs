@@ -220,23 +220,36 @@ impl Run<'_> {
     /// Method and head as they start, from the seed.
     fn build(&self) -> Result<Learner, Stop> {
         let (seed, loaded) = (self.plan.seed, &self.prepared.backbone);
+        let failed = |e: methods::Error| Stop::Failed(e.into());
         let method = self.resolved.build(&mut Context {
             backbone: &loaded.backbone,
             rng: &mut datasets::stream(seed, "method"),
             words: &Vocabulary(&loaded.tokenizer),
         });
-        let head = Head::new(
-            self.head(),
-            loaded.backbone.config().hidden,
-            self.objective.outputs(),
-            &mut datasets::stream(seed, "head"),
-            loaded.backbone.dtype(),
-        );
-        let failed = |e: methods::Error| Stop::Failed(e.into());
-        Ok(Learner {
-            method: method.map_err(failed)?,
-            head: head.map_err(failed)?,
-        })
+        let method = method.map_err(failed)?;
+        let head = match self.head_kind(&*method) {
+            HeadKind::Words => self.prepared.words_head(method.backbone())?,
+            kind => Head::new(
+                kind,
+                loaded.backbone.config().hidden,
+                self.objective.outputs(),
+                &mut datasets::stream(seed, "head"),
+                loaded.backbone.dtype(),
+            )
+            .map_err(failed)?,
+        };
+        Ok(Learner { method, head })
+    }
+
+    /// The classifier's kind. What reads no text says how frequent each class is, which takes a bias.
+    fn head_kind(&self, method: &dyn PeftMethod) -> HeadKind {
+        let head = objective::head(self.objective.kind(), self.prepared.backbone.head);
+        match method.reads_text() {
+            true => head,
+            false if head == HeadKind::Score => HeadKind::Linear,
+            false if head == HeadKind::Words => HeadKind::Linear,
+            false => head,
+        }
     }
 
     /// The examples as this method can read them. Their order depends on the recipe's lengths, not on the method.
@@ -281,14 +294,16 @@ impl Run<'_> {
             recipe,
             optimiser: self.resolved.optimiser(),
             dropout: datasets::stream(seed, "dropout"),
-            augmenter: Augmenter::new(recipe, &self.prepared.backbone.tokenizer, seed),
+            augmenter: Augmenter::new(recipe, self.prepared.tokenizer(), seed),
             stop,
         };
         let model = learner.over(self.backbone());
-        if learner.method.reads_text() {
-            training.run(model, tell)
-        } else {
+        if !learner.method.reads_text() {
             training.without_text(model)
+        } else if learner.method.vars().is_empty() && learner.head.vars().is_empty() {
+            training.as_it_is(model)
+        } else {
+            training.run(model, tell)
         }
     }
 
@@ -302,13 +317,14 @@ impl Run<'_> {
             backbone: self.plan.backbone.clone(),
             backbone_digest: self.prepared.backbone.digest.clone(),
             pooling: self.backbone().pooling(),
-            head: self.head(),
+            head: self.head_kind(&*learner.method),
             objective: dataset.objective,
             scale: self.prepared.scale(self.recipe, self.plan.seed)?,
             labels: dataset.labels.clone(),
             dataset: dataset.name.clone(),
             max_tokens: examples.max_tokens,
             strip: dataset.strip,
+            words: self.prepared.words.clone(),
             metrics: trained
                 .evaluations
                 .last()

@@ -447,6 +447,32 @@ impl Training<'_> {
         })
     }
 
+    /// What a model without anything to train does: it is evaluated.
+    ///
+    /// # Errors
+    /// [`Stop`] if the model cannot be applied, or gives numbers that are not finite.
+    pub fn as_it_is(self, model: Model<'_>) -> Result<Trained, Stop> {
+        let clock = Instant::now();
+        let logits = model.all_logits(self.validation)?;
+        if logits.iter().flatten().any(|v| !v.is_finite()) {
+            return Err(Stop::Failed(anyhow::anyhow!(
+                "the backbone gives numbers that are not finite: its weights are damaged, or its configuration does not \
+                 belong to them"
+            )));
+        }
+        Ok(Trained {
+            loss: Vec::new(),
+            step_seconds: Vec::new(),
+            first_step: None,
+            examples: 0,
+            tokens: 0,
+            evaluations: vec![self.evaluation(0, &logits)],
+            evaluation_seconds: clock.elapsed().as_secs_f64(),
+            logits,
+            never_moved: Vec::new(),
+        })
+    }
+
     fn evaluation(&self, step: usize, outputs: &[Vec<f32>]) -> Evaluation {
         Evaluation {
             step,

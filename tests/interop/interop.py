@@ -393,6 +393,109 @@ def to_adapters(tool):
                 logits(model, tokenizer, TEXTS), tool.predict(weights, TEXTS))
 
 
+FAMILIES = ["llama", "qwen2", "qwen3", "modernbert"]
+
+
+def family(tool, name):
+    """The tiny model of a family with a tokenizer of whole words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    folder = tool.place / "families" / name
+    if folder.exists():
+        return folder
+    folder.mkdir(parents=True)
+    for file in ["config.json", "model.safetensors"]:
+        (folder / file).write_bytes((FIXTURES / "families" / name / file).read_bytes())
+    words = sorted({w for t in TEXTS for w in re.findall(r"\w+", t)})
+    tokens = ["<unk>", "<s>", "</s>", "<pad>", *words]
+    assert len(tokens) <= 40, len(tokens)
+    tokenizer = Tokenizer(models.WordLevel({t: i for i, t in enumerate(tokens)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>",
+                                                              "model_input_names": ["input_ids", "attention_mask"]}))
+    return folder
+
+
+def families(tool):
+    """Decoders and ModernBERT both ways, one text at a time: what stands before padding is another question."""
+    import adapters
+    from adapters import AutoAdapterModel, CompacterConfig, DoubleSeqBnConfig, ParBnConfig, SeqBnConfig
+    from peft import IA3Config, LNTuningConfig, LoraConfig, PeftModel, PrefixTuningConfig, PromptTuningConfig, TaskType, get_peft_model
+
+    task = TaskType.SEQ_CLS
+    texts, labels = examples(tool)
+    decoders = ["llama", "qwen2", "qwen3"]
+    for what, names, make in [
+        ("LoRA", FAMILIES, lambda f: LoraConfig(task_type=task, r=3, lora_alpha=6, **(
+            {"target_modules": ["Wqkv"], "modules_to_save": ["head"]} if f == "modernbert" else {}))),
+        ("LoRA, all-linear", FAMILIES, lambda f: LoraConfig(task_type=task, r=2, target_modules="all-linear", **(
+            {"modules_to_save": ["head"]} if f == "modernbert" else {}))),
+        ("DoRA", ["llama"], lambda f: LoraConfig(task_type=task, r=3, use_dora=True)),
+        ("IA3", decoders, lambda f: IA3Config(task_type=task)),
+        ("layer norms", decoders, lambda f: LNTuningConfig(task_type=task)),
+        ("prompt tuning", decoders, lambda f: PromptTuningConfig(task_type=task, num_virtual_tokens=4)),
+        ("prefix tuning", decoders, lambda f: PrefixTuningConfig(task_type=task, num_virtual_tokens=4)),
+    ]:
+        for name in names:
+            base = family(tool, name)
+            tokenizer = AutoTokenizer.from_pretrained(base)
+            model = train(get_peft_model(classifier(base), make(name)), tokenizer, texts, labels, batch=1)
+            folder = tool.place / re.sub(r"\W+", "-", f"peft {name} {what}")
+            model.save_pretrained(folder)
+            again = PeftModel.from_pretrained(classifier(base), folder)
+            Case(what, name, "PEFT → peftbench", "PEFT").compare(tool.predict(folder, TEXTS, base), logits(again, tokenizer, TEXTS, 1))
+    for what, method, names, settings in [
+        ("LoRA", "lora", FAMILIES, ["lora.rank=3"]),
+        ("DoRA", "dora", ["llama", "modernbert"], ["dora.rank=3"]),
+        ("IA3", "ia3", decoders, []),
+        ("layer norms", "layer_norm", decoders, []),
+        ("prompt tuning", "prompt_tuning", FAMILIES, ["prompt_tuning.virtual_tokens=4", "prompt_tuning.pooling=first"]),
+        ("prefix tuning", "prefix_tuning", decoders, ["prefix_tuning.virtual_tokens=4"]),
+        ("full", "full", FAMILIES, []),
+    ]:
+        for name in names:
+            base = family(tool, name)
+            tokenizer = AutoTokenizer.from_pretrained(base)
+            weights = tool.train(re.sub(r"\W+", "-", f"ours {name} {what}"), method, base, *settings)
+            expected = tool.predict(weights, TEXTS)
+            if method != "full":
+                folder = tool.export(weights, "peft", re.sub(r"\W+", "-", f"out {name} {what}"))
+                model = PeftModel.from_pretrained(classifier(base), folder)
+                Case(what, name, "peftbench → PEFT", "PeftModel.from_pretrained").compare(logits(model, tokenizer, TEXTS, 1), expected)
+            if method in ("lora", "dora", "ia3", "layer_norm", "full"):
+                folder = tool.export(weights, "merged", re.sub(r"\W+", "-", f"merged {name} {what}"))
+                model = AutoModelForSequenceClassification.from_pretrained(folder)
+                assert [model.config.id2label[i] for i in range(2)] == LABELS, model.config.id2label
+                own = AutoTokenizer.from_pretrained(folder)
+                Case(f"{what}, merged", name, "peftbench → transformers", "AutoModelForSequenceClassification").compare(
+                    logits(model, own, TEXTS, 1), expected)
+    base = family(tool, "llama")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    for what, config, method, settings in [
+        ("Houlsby", DoubleSeqBnConfig(reduction_factor=4), "adapter", ["adapter.placement=houlsby", "adapter.reduction_factor=4"]),
+        ("Pfeiffer", SeqBnConfig(reduction_factor=4), "adapter", ["adapter.placement=pfeiffer", "adapter.reduction_factor=4"]),
+        ("parallel", ParBnConfig(reduction_factor=4), "adapter", ["adapter.placement=scaled_parallel", "adapter.reduction_factor=4"]),
+        ("Compacter", CompacterConfig(reduction_factor=4), "compacter", ["compacter.reduction_factor=4"]),
+    ]:
+        torch.manual_seed(5)
+        model = AutoAdapterModel.from_pretrained(base, **EAGER)
+        model.add_adapter("task", config=config)
+        model.add_classification_head("task", num_labels=2, layers=1, id2label=dict(enumerate(LABELS)))
+        model.train_adapter("task")
+        train(model, tokenizer, texts, labels, batch=1)
+        folder = tool.place / re.sub(r"\W+", "-", f"hub llama {what}")
+        model.save_adapter(str(folder), "task", with_head=True, use_safetensors=True)
+        Case(f"{what}, AdapterHub's head", "llama", "AdapterHub → peftbench", "adapters").compare(
+            tool.predict(folder, TEXTS, base), logits(model, tokenizer, TEXTS, 1))
+        weights = tool.train(re.sub(r"\W+", "-", f"ours llama {what} hub"), method, base, *settings)
+        folder = tool.export(weights, "adapterhub", re.sub(r"\W+", "-", f"out llama {what} hub"))
+        model = AutoAdapterModel.from_pretrained(base, **EAGER)
+        model.load_adapter(str(folder), set_active=True, use_safetensors=True)
+        Case(what, "llama", "peftbench → AdapterHub", "AutoAdapterModel.load_adapter").compare(
+            logits(model, tokenizer, TEXTS, 1), tool.predict(weights, TEXTS))
+
+
 def sst2(tool, folder, validation, training):
     """The real thing: minilm on SST-2, both ways, all 872 validation sentences."""
     import pyarrow.parquet as parquet
@@ -463,7 +566,7 @@ def main():
     torch.set_num_threads(2)
     with tempfile.TemporaryDirectory() as place:
         tool = Tool(args.binary, Path(place))
-        for part in (from_peft, from_adapters, to_python, to_adapters):
+        for part in (from_peft, from_adapters, to_python, to_adapters, families):
             if args.only in part.__name__:
                 part(tool)
         if args.minilm and args.sst2 and args.only in "sst2":

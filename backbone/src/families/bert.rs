@@ -92,6 +92,15 @@ pub(crate) fn read(keys: &mut Keys<'_>, defaults: Config) -> Config {
     config
 }
 
+/// The layers that PEFT scales: its `output.dense` is the end of `attention.output.dense`, too.
+pub(crate) const IA3: [&[Projection]; 2] = {
+    use Projection::{AttentionOutput, Key, Output, Value};
+    [
+        &[Key, Value, AttentionOutput, Output],
+        &[AttentionOutput, Output],
+    ]
+};
+
 pub(crate) fn module(Site { layer, projection }: Site) -> String {
     let part = match projection {
         Projection::Query => "attention.self.query",

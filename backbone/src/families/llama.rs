@@ -94,6 +94,7 @@ pub(crate) fn read(keys: &mut Keys<'_>, defaults: Config) -> Config {
         scaling: scaling(keys),
     });
     d.padding = keys.padding("pad_token_id");
+    d.tied = keys.boolean("tie_word_embeddings", false);
     keys.only("partial_rotary_factor", "1", |v| v.as_f64() == Some(1.0));
     keys.only("pretraining_tp", "1", |v| v.as_f64() == Some(1.0));
     keys.only("is_decoder", "true or false", |v| v.is_boolean());
@@ -175,6 +176,15 @@ fn scaling(keys: &mut Keys<'_>) -> RotaryScaling {
         );
         RotaryScaling::None
     })
+}
+
+/// The layers that PEFT scales over these families.
+pub(crate) fn ia3(architecture: Architecture) -> [&'static [Projection]; 2] {
+    use Projection::{Key, Output, Query, Value};
+    match architecture {
+        Architecture::Llama => [&[Key, Value, Output], &[Output]],
+        _ => [&[Query, Value, Output], &[Output]],
+    }
 }
 
 pub(crate) fn module(Site { layer, projection }: Site) -> String {

@@ -130,6 +130,23 @@ impl Architecture {
         }
     }
 
+    /// The linear layers that Hugging Face PEFT's LoRA changes where nobody names any.
+    pub(crate) fn lora_targets(self) -> &'static [Projection] {
+        match self {
+            Self::ModernBert => modernbert::LORA,
+            _ => &[Projection::Query, Projection::Value],
+        }
+    }
+
+    /// The linear layers that IA3 scales where nobody names any, and those of them whose input it scales.
+    pub(crate) fn ia3_targets(self) -> [&'static [Projection]; 2] {
+        match self {
+            Self::Bert | Self::Roberta | Self::DistilBert => bert::IA3,
+            Self::ModernBert => modernbert::IA3,
+            Self::Llama | Self::Qwen2 | Self::Qwen3 => llama::ia3(self),
+        }
+    }
+
     /// The linear layers of a layer, in the order of the computation.
     pub fn projections(self) -> Vec<Projection> {
         Config::of(self).description.projections().collect()

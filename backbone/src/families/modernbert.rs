@@ -4,8 +4,8 @@
 use kernels::Activation;
 
 use crate::{
-    Architecture, Config, Description, FeedForward, NormKind, Projection, Rotary, RotaryScaling,
-    Site, Sublayer, keys::Keys,
+    Architecture, Config, Description, FeedForward, NormKind, Pooling, Projection, Rotary,
+    RotaryScaling, Site, Sublayer, keys::Keys,
 };
 
 /// `ModernBertConfig()`.
@@ -83,8 +83,24 @@ pub(crate) fn read(keys: &mut Keys<'_>, defaults: Config) -> Config {
         .map(|layer| (layer % every != 0).then_some(window))
         .collect();
     keys.only("rope_scaling", "null", serde_json::Value::is_null);
+    d.classifier_pooling = match keys.get("classifier_pooling").and_then(|v| v.as_str()) {
+        Some("mean") => Pooling::Mean,
+        _ => Pooling::Cls,
+    };
+    keys.only("classifier_pooling", "cls or mean", |v| {
+        v == "cls" || v == "mean"
+    });
     config
 }
+
+/// PEFT names none: the layer that holds query and value.
+pub(crate) const LORA: &[Projection] = &[Projection::QueryKeyValue];
+
+/// PEFT names none: keys and values are a part of one layer, which is scaled whole.
+pub(crate) const IA3: [&[Projection]; 2] = [
+    &[Projection::QueryKeyValue, Projection::Output],
+    &[Projection::Output],
+];
 
 pub(crate) fn module(Site { layer, projection }: Site) -> String {
     let part = match projection {

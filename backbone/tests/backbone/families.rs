@@ -249,3 +249,124 @@ fn what_a_decoder_cannot_follow_is_refused_by_name() {
         read(json!({"use_sliding_window": true, "sliding_window": 0, "max_window_layers": 0}));
     assert!(window.unwrap_err().to_string().contains("window of 0"));
 }
+
+/// Rows that stand before every text, and a bit more at every site.
+struct Prefixed;
+
+impl Hooks for Prefixed {
+    fn input(&self, mut input: backbone::Input, _: Phase<'_>) -> backbone::Result<backbone::Input> {
+        input.first_position.iter_mut().for_each(|p| *p += 2);
+        Ok(input)
+    }
+
+    fn keys_values(
+        &self,
+        layer: usize,
+        own: backbone::KeyValues,
+        _: Phase<'_>,
+    ) -> backbone::Result<backbone::KeyValues> {
+        let width = own.keys.dims()[1];
+        let rows = |x: f32| {
+            let values = (0..2 * width).map(|i| ((i + layer) as f32 * x).sin());
+            Tensor::from_vec(values.collect::<Vec<f32>>(), (2, width), &Device::Cpu)
+        };
+        let (keys, spans) = kernels::prepend_rows(&rows(0.3)?, &own.keys, &own.spans)?;
+        let (values, _) = kernels::prepend_rows(&rows(0.7)?, &own.values, &own.spans)?;
+        Ok(backbone::KeyValues {
+            keys,
+            values,
+            spans,
+        })
+    }
+}
+
+#[test]
+fn reading_on_token_by_token_gives_the_rows_of_the_whole_pass() {
+    for name in CASES
+        .into_iter()
+        .filter(|name| !name.starts_with("modernbert"))
+    {
+        let Case {
+            backbone, batch, ..
+        } = case(name);
+        for hooks in [&NoHooks as &dyn Hooks, &Prefixed] {
+            // Two texts, of 9 and 17 tokens, each with its last four one by one.
+            let texts: Vec<&[u32]> = [2, 3].map(|i| &batch.ids()[batch.spans().span(i)]).into();
+            let packed = |parts: &[&[u32]]| {
+                let ids = parts.concat();
+                let mut offsets = vec![0];
+                offsets.extend(parts.iter().scan(0, |end, p| {
+                    *end += p.len();
+                    Some(*end)
+                }));
+                let types = vec![0; ids.len()];
+                Batch::new(ids, types, offsets).unwrap()
+            };
+            let whole = backbone
+                .hidden_states(&packed(&texts), hooks, Phase::Eval)
+                .unwrap()
+                .pop()
+                .unwrap();
+            let mut cache = backbone::Cache::default();
+            let begin: Vec<&[u32]> = texts.iter().map(|t| &t[..t.len() - 4]).collect();
+            let mut rows = vec![backbone.decode(&packed(&begin), &mut cache, hooks).unwrap()];
+            for left in (1..=4).rev() {
+                let next: Vec<&[u32]> = texts
+                    .iter()
+                    .map(|t| &t[t.len() - left..t.len() - left + 1])
+                    .collect();
+                rows.push(backbone.decode(&packed(&next), &mut cache, hooks).unwrap());
+            }
+            assert_eq!(cache.lengths(), [9, 17]);
+            let lengths = [5, 13];
+            let mut first = 0;
+            for (text, length) in lengths.into_iter().enumerate() {
+                let start = if text == 0 { 0 } else { lengths[0] };
+                let mut own = vec![rows[0].narrow(0, start, length).unwrap()];
+                own.extend(rows[1..].iter().map(|r| r.narrow(0, text, 1).unwrap()));
+                let own = Tensor::cat(&own, 0).unwrap();
+                let expected = whole.narrow(0, first, length + 4).unwrap();
+                let gap = largest_difference(&own, &expected);
+                assert!(gap < 1e-5, "{name}: text {text} differs by {gap}");
+                first += length + 4;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cache_goes_on_with_its_own_texts_only_and_an_encoder_with_none() {
+    let decoder = case("llama").backbone;
+    let batch =
+        |ids: Vec<u32>, offsets| Batch::new(ids.clone(), vec![0; ids.len()], offsets).unwrap();
+    let mut cache = backbone::Cache::default();
+    decoder
+        .decode(&batch(vec![5, 6], vec![0, 2]), &mut cache, &NoHooks)
+        .unwrap();
+    let two = batch(vec![5, 6], vec![0, 1, 2]);
+    let message = decoder
+        .decode(&two, &mut cache, &NoHooks)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        message.contains("a cache of 1 texts cannot go on with 2"),
+        "{message}"
+    );
+    let long = batch(vec![5; 63], vec![0, 63]);
+    let message = decoder
+        .decode(&long, &mut cache, &NoHooks)
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("behind 2 positions"), "{message}");
+    assert_eq!(cache.lengths(), [2]);
+    let encoder = case("modernbert").backbone;
+    let message = encoder
+        .decode(
+            &batch(vec![5, 6], vec![0, 2]),
+            &mut backbone::Cache::default(),
+            &NoHooks,
+        )
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("both directions"), "{message}");
+}

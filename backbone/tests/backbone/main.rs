@@ -4,6 +4,7 @@
 mod configs;
 mod families;
 mod files;
+mod gguf;
 
 use std::{collections::BTreeMap, path::Path};
 

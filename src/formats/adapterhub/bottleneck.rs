@@ -91,6 +91,8 @@ fn module(architecture: Architecture, layer: usize, sublayer: &str) -> String {
         (Architecture::DistilBert, "attention") => {
             format!("transformer.layer.{layer}.attention_adapters")
         }
+        (Architecture::Llama, "attention") => format!("layers.{layer}.attention_adapters"),
+        (Architecture::Llama, _) => format!("layers.{layer}.output_adapters"),
         (Architecture::DistilBert, _) => format!("transformer.layer.{layer}.output_adapters"),
         (_, "attention") => format!("encoder.layer.{layer}.attention.output"),
         (_, _) => format!("encoder.layer.{layer}.output"),

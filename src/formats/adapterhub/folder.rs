@@ -25,8 +25,11 @@ pub(super) fn architecture(model_type: &str) -> Result<Architecture> {
         "bert" => Ok(Architecture::Bert),
         "roberta" | "xlm-roberta" => Ok(Architecture::Roberta),
         "distilbert" => Ok(Architecture::DistilBert),
+        "llama" => Ok(Architecture::Llama),
         other => {
-            bail!("model_type '{other}' is not supported; supported: bert, roberta, distilbert")
+            bail!(
+                "model_type '{other}' is not supported; supported: bert, roberta, distilbert, llama"
+            )
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use backbone::{HeadKind, Pooling};
+use backbone::{Architecture, HeadKind, Pooling};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -42,14 +42,14 @@ pub(super) fn read_head(folder: &Path, loaded: Option<&LoadedBackbone>) -> Resul
     let mut left = read_tensors(folder, HEAD, "pytorch_model_head.bin")?.tensors;
     let Some(flexible) = flexible else {
         // The head of a transformers class. Its pooler is frozen.
-        let (pooling, head) = layout::reading(architecture, false);
+        let (pooling, head) = layout::reading(architecture, loaded, false);
         let layers = layout::head_layers(architecture, pooling, head).context("no such head")?;
         let tensors = layout::take_head(&mut left, layers, &Tensors::new(), loaded)?;
         return finish_head(left, (pooling, head, tensors, outer));
     };
     let mut keys = Keys::of(&folder.join(HEAD_CONFIG), flexible);
     keys.only("head_type", &["classification".into()])?;
-    keys.only("bias", &[true.into()])?;
+    let bias: bool = keys.take("bias")?.unwrap_or(true);
     keys.without_effect(&["dropout_prob", "num_labels"]);
     let labels = labels(&mut keys)?.or(outer);
     let use_pooler: bool = keys.take("use_pooler")?.unwrap_or(false);
@@ -57,6 +57,8 @@ pub(super) fn read_head(folder: &Path, loaded: Option<&LoadedBackbone>) -> Resul
     let activation: Option<String> = keys.take("activation_function")?;
     keys.finish()?;
     let head = match (layers, activation.as_deref()) {
+        (1, _) if !bias => HeadKind::Score,
+        (_, _) if !bias => bail!("{HEAD_CONFIG}: bias: false is supported for one layer only"),
         (1, _) => HeadKind::Linear,
         (2, Some("tanh")) => HeadKind::DenseTanh,
         (2, Some("relu")) => HeadKind::DenseRelu,
@@ -65,15 +67,16 @@ pub(super) fn read_head(folder: &Path, loaded: Option<&LoadedBackbone>) -> Resul
              one layer, or two with tanh or relu"
         ),
     };
-    let pooling = if use_pooler {
-        Pooling::Pooler
-    } else {
-        Pooling::Cls
+    let pooling = match (use_pooler, architecture) {
+        (true, _) => Pooling::Pooler,
+        // The library reads a decoder at its last token.
+        (false, Architecture::Llama) => Pooling::Last,
+        (false, _) => Pooling::Cls,
     };
     let name = name.context("name is missing")?;
     let mut tensors = Tensors::new();
     for (ours, theirs) in flexible_layers(head) {
-        for part in ["weight", "bias"] {
+        for part in parts(head) {
             let theirs = format!("heads.{name}.{theirs}.{part}");
             let tensor = left.remove(&theirs);
             let tensor = tensor.with_context(|| format!("{HEAD}: tensor '{theirs}' is missing"))?;
@@ -95,8 +98,17 @@ fn finish_head(left: Tensors, head: Head) -> Result<Head> {
 /// Places of a head's layers in the library's own head: a dropout before each layer, the activation after the first.
 fn flexible_layers(head: HeadKind) -> &'static [(&'static str, usize)] {
     match head {
-        HeadKind::Linear => &[("head.output", 1)],
+        HeadKind::Linear | HeadKind::Score => &[("head.output", 1)],
         HeadKind::DenseTanh | HeadKind::DenseRelu => &[("head.dense", 1), ("head.output", 4)],
+        HeadKind::DenseNorm | HeadKind::Words => &[],
+    }
+}
+
+/// Tensors of a layer.
+fn parts(head: HeadKind) -> &'static [&'static str] {
+    match head {
+        HeadKind::Score => &["weight"],
+        _ => &["weight", "bias"],
     }
 }
 
@@ -119,9 +131,15 @@ pub(super) fn write_head(export: &Export<'_>, common: Value, out: &Path) -> Resu
     let task = export.task;
     let (pooling, head) = (export.loaded.backbone.pooling(), task.config.head);
     let (_, head_tensors) = export.tensors()?;
+    ensure!(
+        !flexible_layers(head).is_empty(),
+        "AdapterHub's classification heads cannot hold the head '{}'; train with --set backbone.head=linear, dense_tanh or \
+         dense_relu",
+        head.name()
+    );
     let mut tensors = Tensors::new();
     for (ours, theirs) in flexible_layers(head) {
-        for part in ["weight", "bias"] {
+        for part in parts(head) {
             let tensor = head_tensors.get(&format!("{ours}.{part}"));
             let tensor = tensor.with_context(|| format!("{ours}.{part} is missing"))?;
             tensors.insert(format!("heads.{NAME}.{theirs}.{part}"), tensor.clone());
@@ -134,7 +152,7 @@ pub(super) fn write_head(export: &Export<'_>, common: Value, out: &Path) -> Resu
         "layers": flexible_layers(head).len(),
         "activation_function": if head == HeadKind::DenseRelu { "relu" } else { "tanh" },
         "use_pooler": pooling == Pooling::Pooler,
-        "bias": true,
+        "bias": head != HeadKind::Score,
         "dropout_prob": null,
         "num_labels": task.config.labels.len(),
         "label2id": labels.map(|(i, l)| (l.clone(), json!(i))).collect::<Map<_, _>>(),

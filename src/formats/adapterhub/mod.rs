@@ -57,7 +57,7 @@ pub(super) fn read(
     let old_type: Option<String> = keys.take("type")?;
     let mut inner = keys.inner("config")?;
     keys.finish()?;
-    let own = format!("{}.", architecture.name());
+    let own = architecture.prefix();
     let mut file = read_tensors(folder, WEIGHTS, "pytorch_adapter.bin")?;
     let tensors = std::mem::take(&mut file.tensors);
     let mut reading = Reading {
@@ -99,6 +99,7 @@ pub(super) fn read(
         head,
         head_tensors,
         labels,
+        words: None,
         texts,
         virtual_tokens: 0,
         loaded,
@@ -197,6 +198,9 @@ fn parts(export: &Export<'_>, tensors: Tensors) -> Result<Vec<Part>> {
 /// Their configuration of a part; its tensors get their names.
 fn write_part(part: &mut Part, loaded: &LoadedBackbone) -> Result<Value> {
     match part.method.as_str() {
+        "prefix_tuning" if loaded.backbone.config().architecture == Architecture::Llama => bail!(
+            "a prefix over a llama cannot be written in the format of AdapterHub; --format peft can"
+        ),
         "adapter" | "compacter" => write_bottleneck(part, loaded),
         "prefix_tuning" => write_prefix(part, loaded),
         other => {
@@ -227,7 +231,7 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
          the head into a file of its own, with the few lines of Python that read it: --separate-head"
     );
     let prefix = match export.separate_head {
-        false => format!("{}.", architecture.name()),
+        false => architecture.prefix(),
         true => String::new(),
     };
     let tensors = parts.into_iter().flat_map(|part| part.tensors);
@@ -238,7 +242,11 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
         Architecture::Bert => "Bert",
         Architecture::Roberta => "Roberta",
         Architecture::DistilBert => "DistilBert",
-        other => bail!("AdapterHub: folders over {} are not written", other.name()),
+        Architecture::Llama => "Llama",
+        other => bail!(
+            "AdapterHub's library does not know {}; write another format: --format peft or merged, where the method can",
+            other.name()
+        ),
     };
     let common = json!({
         "hidden_size": loaded.backbone.config().hidden,

@@ -74,7 +74,7 @@ impl Reading<'_> {
             return Ok(());
         };
         let layers = loaded.backbone.config().layers;
-        let own = format!("{}.", self.architecture.name());
+        let own = self.architecture.prefix();
         for (path, site) in layout::linear_modules(self.architecture, layers) {
             let path = match site {
                 Some(_) if self.prefix.is_empty() => path.trim_start_matches(&own).to_owned(),

@@ -36,7 +36,8 @@ pub(super) fn read_layer_norm(reading: &mut Reading<'_>) -> Result<Method> {
         for at in backbone.norms() {
             let (name, frozen) = (backbone.config().norm_name(at), backbone.norm(at));
             let named = rules.matches(&format!("{}{name}", reading.prefix))?;
-            for (part, frozen) in [("weight", frozen.gamma()), ("bias", frozen.beta())] {
+            let beta = frozen.has_bias().then(|| ("bias", frozen.beta()));
+            for (part, frozen) in [("weight", frozen.gamma())].into_iter().chain(beta) {
                 let name = format!("{name}.{part}");
                 ensure!(
                     tensors.contains_key(&name) || !named,

@@ -14,7 +14,7 @@ mod targets;
 use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context, Result, bail, ensure};
-use backbone::Architecture;
+use backbone::{Architecture, HeadKind, Pooling};
 use serde_json::json;
 
 use super::{
@@ -26,6 +26,7 @@ use super::{
 use crate::{
     prepare::LoadedBackbone,
     saved::{ADAPTER_CONFIG, Saved, Tensors, write_tensors},
+    train::words::Words,
 };
 use folder::{EMBEDDINGS, Reading, WEIGHTS, Writing, Written};
 use ia3::{read_ia3, write_ia3};
@@ -133,11 +134,17 @@ pub(super) fn read(
         .collect();
 
     let separate = separate_head::read(folder)?;
+    let words: Option<Words> = file.said("words")?;
     let bare = match task_type.as_deref() {
         Some("SEQ_CLS") => false,
+        Some("CAUSAL_LM") if words.is_some() => false,
+        Some("CAUSAL_LM") => bail!(
+            "task_type CAUSAL_LM: it holds a language model's method, but no words that stand for classes; what this program \
+             trained with words can be read"
+        ),
         None if separate.is_none() => false,
         None | Some("FEATURE_EXTRACTION") => true,
-        Some(other) => bail!("task_type '{other}' is not supported; supported: SEQ_CLS"),
+        Some(other) => bail!("task_type '{other}' is not supported; supported: SEQ_CLS, CAUSAL_LM"),
     };
     let architecture = match &separate {
         Some(head) => head.architecture,
@@ -150,7 +157,7 @@ pub(super) fn read(
         prefix: if bare {
             String::new()
         } else {
-            format!("{}.", architecture.name())
+            architecture.prefix()
         },
         modules_to_save,
         loaded,
@@ -171,6 +178,7 @@ pub(super) fn read(
             texts = separate.texts;
             (separate.pooling, separate.head, separate.tensors)
         }
+        _ if words.is_some() => (Pooling::Last, HeadKind::Words, Tensors::new()),
         _ => {
             ensure!(
                 !bare,
@@ -180,10 +188,13 @@ pub(super) fn read(
             let deltas = &reading.head_deltas;
             let pooler = "bert.pooler.dense";
             let trained = deltas.contains_key(pooler) || left.keys().any(|n| n.starts_with(pooler));
-            let (pooling, head) = layout::reading(architecture, trained);
+            let (pooling, head) = layout::reading(architecture, loaded, trained);
             let layers =
                 layout::head_layers(architecture, pooling, head).context("no such head")?;
-            if let Some(path) = deltas.keys().find(|p| !layers.iter().any(|(_, l)| l == p)) {
+            if let Some(path) = deltas
+                .keys()
+                .find(|p| !layers.iter().any(|(_, l, _)| l == p))
+            {
                 bail!(
                     "module '{path}' has low-rank weights, but it belongs to nothing that is computed here"
                 );
@@ -207,6 +218,7 @@ pub(super) fn read(
         head,
         head_tensors,
         labels,
+        words,
         texts,
         virtual_tokens: reading.virtual_tokens,
         loaded,
@@ -216,12 +228,13 @@ pub(super) fn read(
 
 /// The kind of model that tensors were saved from: by the paths of its modules, or by its head.
 fn architecture_of(tensors: &Tensors, loaded: Option<&LoadedBackbone>) -> Architecture {
-    let by_path = tensors.keys().find_map(|n| layout::split_prefix(n));
+    let by_path = tensors.keys().find_map(|n| layout::split_prefix(n, loaded));
     let has = |prefix: &str| tensors.keys().any(|n| n.starts_with(prefix));
     match (by_path, loaded) {
         (Some((architecture, _)), _) => architecture,
         _ if has("classifier.out_proj.") => Architecture::Roberta,
         _ if has("pre_classifier.") => Architecture::DistilBert,
+        (None, None) if has("score.") => Architecture::Llama,
         (None, Some(loaded)) => loaded.backbone.config().architecture,
         _ => Architecture::Bert,
     }
@@ -242,9 +255,22 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
     let (pooling, head) = (loaded.backbone.pooling(), task.config.head);
     let tokens = task.method.virtual_tokens();
     // The library's class reads row 0, which is a virtual token where there are any.
-    let row_0 = tokens == 0 || name == "prefix_tuning" || export.key("pooling") == "first";
+    let row_0 = tokens == 0
+        || name == "prefix_tuning"
+        || export.key("pooling") == "first"
+        || pooling == Pooling::Last;
     let layers = layout::head_layers(architecture, pooling, head).filter(|_| row_0);
+    let own = loaded.backbone.config().description.classifier_pooling;
+    ensure!(
+        architecture != Architecture::ModernBert || export.separate_head || pooling == own,
+        "the classifier reads by '{}', but the backbone's config.json says classifier_pooling '{}', which PEFT would follow; \
+         train with --set backbone.pooling={}, or write the head into a file of its own: --separate-head",
+        pooling.name(),
+        own.name(),
+        own.name()
+    );
     let layers = match layers {
+        _ if head == HeadKind::Words => Some(&[] as layout::HeadLayers),
         Some(layers) if !export.separate_head => Some(layers),
         _ if export.separate_head => None,
         _ if !row_0 && layout::head_layers(architecture, pooling, head).is_some() => bail!(
@@ -260,7 +286,7 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
         tensors,
         architecture,
         prefix: match layers {
-            Some(_) => format!("{}.", architecture.name()),
+            Some(_) => architecture.prefix(),
             None => String::new(),
         },
     })?;
@@ -282,11 +308,14 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
         "inference_mode": true,
     });
     let mut said = None;
-    if let Some(layers) = layers {
+    if head == HeadKind::Words {
+        config["task_type"] = "CAUSAL_LM".into();
+        said = export.words();
+    } else if let Some(layers) = layers {
         let prefix = if is_prompt { PROMPT } else { TUNER };
         let mut saved = BTreeSet::from(["classifier", "score"]);
-        for (ours, theirs) in layers {
-            for part in ["weight", "bias"] {
+        for (ours, theirs, parts) in layers {
+            for part in *parts {
                 let tensor = head_tensors
                     .get(&format!("{ours}.{part}"))
                     .with_context(|| format!("{ours}.{part} is missing"))?;
@@ -295,6 +324,7 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
             match *theirs {
                 "bert.pooler.dense" => saved.insert("pooler"),
                 "pre_classifier" => saved.insert("pre_classifier"),
+                "head.dense" => saved.insert("head"),
                 _ => false,
             };
         }

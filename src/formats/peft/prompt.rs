@@ -88,6 +88,11 @@ pub(super) fn write_prefix(writing: &Writing<'_>) -> Result<Written> {
     let rows = rows.context("the prefix is missing")?;
     let mut config = prompt_config(writing, rows.dims()[0]);
     config.insert("prefix_projection".into(), false.into());
+    // The sizes are those of keys and values.
+    let backbone = writing.export.loaded.backbone.config();
+    config.insert("token_dim".into(), backbone.key_width().into());
+    let heads = backbone.description.key_value_heads;
+    config.insert("num_attention_heads".into(), heads.into());
     Ok(Written {
         peft_type: "PREFIX_TUNING",
         config,

@@ -45,7 +45,7 @@ impl Modules {
     pub(super) fn matches(&self, path: &str) -> Result<bool> {
         match self {
             // transformers' name for a head is not a target; parts of RoBERTa's are kept out by modules_to_save.
-            Self::AllLinear => Ok(path != "classifier"),
+            Self::AllLinear => Ok(path != "classifier" && path != "score"),
             Self::Pattern(pattern) => is_match(pattern, path),
             Self::Names(names) => Ok(names.iter().any(|name| {
                 path == name

@@ -1,0 +1,126 @@
+//! Keys and values of what a decoder has read, so that one more token costs one row.
+//!
+//! The first call reads texts whole; every later one goes on with rows of its own for each text. What comes out are the rows
+//! that a whole pass would give, up to rounding: a row sees only what stands before it.
+
+use candle_core::Tensor;
+use kernels::Spans;
+
+use crate::{Backbone, Batch, Error, Hooks, Norm, Pass, Phase, Result};
+
+/// What B texts have left behind in every layer. Keys are kept before a method adds rows of its own: a trained prefix stands
+/// before them in every call.
+#[derive(Clone, Debug, Default)]
+pub struct Cache {
+    layers: Vec<Rows>,
+    /// Position of the next token of each text; empty before the first call.
+    next: Vec<usize>,
+}
+
+/// Keys and values of a layer, `[N, width]` each, with the rows of each text.
+#[derive(Clone, Debug)]
+pub(crate) struct Rows {
+    pub keys: Tensor,
+    pub values: Tensor,
+    pub spans: Spans,
+}
+
+impl Cache {
+    /// Rows of each text that have been read, virtual tokens included.
+    pub fn lengths(&self) -> Vec<usize> {
+        match self.layers.first() {
+            Some(rows) => rows.spans.iter().map(|span| span.len()).collect(),
+            None => Vec::new(),
+        }
+    }
+}
+
+/// Rows of each text in `past` with those of `new` behind them.
+pub(crate) fn append(past: Option<&Rows>, new: Rows) -> Result<Rows> {
+    let Some(past) = past else {
+        return Ok(new);
+    };
+    let join = |past_rows: &Tensor, new_rows: &Tensor| -> Result<Tensor> {
+        let mut parts = Vec::with_capacity(2 * past.spans.count());
+        for (before, behind) in past.spans.iter().zip(new.spans.iter()) {
+            parts.push(past_rows.narrow(0, before.start, before.len())?);
+            parts.push(new_rows.narrow(0, behind.start, behind.len())?);
+        }
+        Ok(Tensor::cat(&parts, 0)?)
+    };
+    let lengths = past.spans.iter().zip(new.spans.iter());
+    let lengths: Vec<usize> = lengths.map(|(a, b)| a.len() + b.len()).collect();
+    Ok(Rows {
+        keys: join(&past.keys, &new.keys)?,
+        values: join(&past.values, &new.values)?,
+        spans: Spans::from_lengths(&lengths)?,
+    })
+}
+
+impl Backbone {
+    /// Goes on reading: `batch` holds the next tokens of each text of `cache` (all of its tokens, where the cache is new).
+    /// Gives the last hidden state of the rows that are new, `[N', H]`, behind the final norm. Nothing is recorded for a
+    /// gradient.
+    ///
+    /// # Errors
+    /// If the backbone is no decoder, the batch has another number of texts, a text becomes longer than the model's context,
+    /// or as [`Backbone::pooled`].
+    pub fn decode<H: Hooks + ?Sized>(
+        &self,
+        batch: &Batch,
+        cache: &mut Cache,
+        hooks: &H,
+    ) -> Result<Tensor> {
+        kernels::without_gradients(|| self.decode_rows(batch, cache, hooks))
+    }
+
+    fn decode_rows<H: Hooks + ?Sized>(
+        &self,
+        batch: &Batch,
+        cache: &mut Cache,
+        hooks: &H,
+    ) -> Result<Tensor> {
+        if !self.config().description.causal {
+            return Err(Error::Unsupported(format!(
+                "a {} reads a text in both directions, so it cannot go on with one",
+                self.config().architecture.name()
+            )));
+        }
+        let phase = Phase::Eval;
+        let mut input = self.input(batch)?;
+        if cache.next.is_empty() {
+            input = hooks.input(input, phase)?;
+        } else if cache.next.len() == batch.spans().count() {
+            input.first_position.clone_from(&cache.next);
+        } else {
+            return Err(Error::Unsupported(format!(
+                "a cache of {} texts cannot go on with {}",
+                cache.next.len(),
+                batch.spans().count()
+            )));
+        }
+        let angles = self.angles(&input)?;
+        let mut x = self.embed(&input, batch, hooks, phase)?;
+        let pass = Pass {
+            phase,
+            spans: &input.spans,
+        };
+        let mut layers = Vec::with_capacity(self.config().layers);
+        for layer in 0..self.config().layers {
+            let mut rows = cache.layers.get(layer).cloned();
+            x = self.layer(layer, &x, pass, &angles, None, Some(&mut rows), hooks)?;
+            layers.extend(rows);
+        }
+        let (norm, at) = (self.norm(Norm::Final), Norm::Final);
+        x = hooks.apply_norm(at, &x, None, norm, pass)?;
+        // Only now: a call that fails leaves the cache as it was.
+        cache.layers = layers;
+        cache.next = input
+            .first_position
+            .iter()
+            .zip(input.spans.iter())
+            .map(|(first, span)| first + span.len())
+            .collect();
+        Ok(x)
+    }
+}

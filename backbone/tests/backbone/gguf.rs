@@ -1,0 +1,292 @@
+//! GGUF: every kind of block against candle-core's own undoing, names, turned rows, and headers that lie.
+
+use std::{fs, path::PathBuf};
+
+use backbone::{Architecture, Backbone, Config, Gguf, is_gguf};
+use candle_core::{
+    Device, Tensor,
+    quantized::{GgmlDType, QTensor, gguf_file},
+};
+use peftbench_backbone as backbone;
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
+
+const HIDDEN: usize = 256;
+const HEADS: usize = 4;
+const SHARED: usize = 2;
+
+/// The names of the tensors of a layer, theirs and transformers'.
+const LAYER: [(&str, &str); 9] = [
+    ("attn_norm", "input_layernorm"),
+    ("ffn_norm", "post_attention_layernorm"),
+    ("attn_q", "self_attn.q_proj"),
+    ("attn_k", "self_attn.k_proj"),
+    ("attn_v", "self_attn.v_proj"),
+    ("attn_output", "self_attn.o_proj"),
+    ("ffn_gate", "mlp.gate_proj"),
+    ("ffn_up", "mlp.up_proj"),
+    ("ffn_down", "mlp.down_proj"),
+];
+
+fn config() -> Config {
+    let own = Config::of(Architecture::Llama);
+    let description = backbone::Description {
+        key_value_heads: SHARED,
+        head_width: HIDDEN / HEADS,
+        ..own.description.clone()
+    };
+    Config {
+        layers: 1,
+        hidden: HIDDEN,
+        heads: HEADS,
+        intermediate: HIDDEN,
+        vocabulary: 64,
+        positions: 32,
+        description,
+        ..own
+    }
+}
+
+/// What llama.cpp's converter does to the rows of queries and keys.
+fn turned(weight: &Tensor, heads: usize) -> Tensor {
+    let (rows, width) = weight.dims2().unwrap();
+    weight
+        .reshape((heads, 2, rows / heads / 2, width))
+        .unwrap()
+        .transpose(1, 2)
+        .unwrap()
+        .contiguous()
+        .unwrap()
+        .reshape((rows, width))
+        .unwrap()
+}
+
+/// A file of one kind of block, and what it says of each tensor by transformers' name.
+fn file(kind: GgmlDType, family: &str) -> (Vec<u8>, Vec<(String, Tensor)>) {
+    let random = Backbone::random(config(), &mut ChaCha8Rng::seed_from_u64(5)).unwrap();
+    let (mut blocks, mut said) = (Vec::new(), Vec::new());
+    for (name, tensor) in random.tensors() {
+        let theirs = match name.as_str() {
+            "embed_tokens.weight" => "token_embd.weight".to_owned(),
+            "norm.weight" => "output_norm.weight".to_owned(),
+            other => {
+                let inner = other.strip_prefix("layers.0.").unwrap();
+                let (theirs, ours) = LAYER
+                    .iter()
+                    .find(|(_, ours)| inner == format!("{ours}.weight"))
+                    .unwrap();
+                assert!(inner.starts_with(ours));
+                format!("blk.0.{theirs}.weight")
+            }
+        };
+        let heads = match theirs.as_str() {
+            "blk.0.attn_q.weight" if family == "llama" => Some(HEADS),
+            "blk.0.attn_k.weight" if family == "llama" => Some(SHARED),
+            _ => None,
+        };
+        let written = heads.map_or(tensor.clone(), |heads| turned(&tensor, heads));
+        let own = if tensor.rank() == 1 {
+            GgmlDType::F32
+        } else {
+            kind
+        };
+        let block = QTensor::quantize(&written, own).unwrap();
+        let undone = block.dequantize(&Device::Cpu).unwrap();
+        // Turned back by the same permutation the other way round.
+        let undone = heads.map_or(undone.clone(), |heads| {
+            let (rows, width) = undone.dims2().unwrap();
+            undone
+                .reshape((heads, rows / heads / 2, 2, width))
+                .unwrap()
+                .transpose(1, 2)
+                .unwrap()
+                .contiguous()
+                .unwrap()
+                .reshape((rows, width))
+                .unwrap()
+        });
+        said.push((name, undone));
+        blocks.push((theirs, block));
+    }
+    let whole = |n: usize| gguf_file::Value::U32(n as u32);
+    let own = |key: &str| format!("{family}.{key}");
+    let fields = [
+        (
+            "general.architecture".to_owned(),
+            gguf_file::Value::String(family.into()),
+        ),
+        (own("block_count"), whole(1)),
+        (own("context_length"), whole(32)),
+        (own("embedding_length"), whole(HIDDEN)),
+        (own("feed_forward_length"), whole(HIDDEN)),
+        (own("attention.head_count"), whole(HEADS)),
+        (own("attention.head_count_kv"), whole(SHARED)),
+        (
+            own("attention.layer_norm_rms_epsilon"),
+            gguf_file::Value::F32(1e-5),
+        ),
+        (own("rope.freq_base"), gguf_file::Value::F32(100_000.0)),
+        (
+            "tokenizer.ggml.tokens".to_owned(),
+            gguf_file::Value::Array(
+                ["a", "b"]
+                    .map(|t| gguf_file::Value::String(t.into()))
+                    .into(),
+            ),
+        ),
+    ];
+    let fields: Vec<_> = fields.iter().map(|(k, v)| (k.as_str(), v)).collect();
+    let tensors: Vec<_> = blocks.iter().map(|(n, b)| (n.as_str(), b)).collect();
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    gguf_file::write(&mut bytes, &fields, &tensors).unwrap();
+    (bytes.into_inner(), said)
+}
+
+fn written(bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    fs::write(&path, bytes).unwrap();
+    (folder, path)
+}
+
+/// Everything that is read of a file: the header, the configuration, the weights.
+fn load(path: &std::path::Path) -> backbone::Result<Backbone> {
+    Gguf::open(path)?;
+    Backbone::load(Config::read(path)?, path)
+}
+
+#[test]
+fn every_kind_of_block_is_undone_and_rows_are_turned_back() {
+    for kind in [
+        GgmlDType::F32,
+        GgmlDType::F16,
+        GgmlDType::BF16,
+        GgmlDType::Q8_0,
+        GgmlDType::Q4_0,
+        GgmlDType::Q4_1,
+        GgmlDType::Q5_0,
+        GgmlDType::Q5_1,
+        GgmlDType::Q4K,
+        GgmlDType::Q5K,
+        GgmlDType::Q6K,
+    ] {
+        let (bytes, said) = file(kind, "llama");
+        let (_folder, path) = written(&bytes);
+        assert!(is_gguf(&path));
+        let loaded = load(&path).unwrap();
+        let tensors = loaded.tensors();
+        assert_eq!(tensors.len(), said.len());
+        for ((name, found), (other, expected)) in tensors.iter().zip(&said) {
+            assert_eq!(name, other);
+            let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(values(found), values(expected), "{kind:?}: {name}");
+        }
+    }
+}
+
+#[test]
+fn the_configuration_is_that_of_transformers() {
+    let (bytes, _) = file(GgmlDType::F32, "llama");
+    let (_folder, path) = written(&bytes);
+    let config = Config::read(&path).unwrap();
+    let expected = config_of_the_file();
+    assert_eq!(config, expected);
+    // Qwen's rows are not turned.
+    let (bytes, said) = file(GgmlDType::F32, "qwen2");
+    let (_folder, path) = written(&bytes);
+    let gguf = Gguf::open(&path).unwrap();
+    assert_eq!(gguf.config().unwrap()["model_type"], "qwen2");
+    // (It has no biases, which a Qwen2 needs.)
+    let message = load(&path).err().unwrap().to_string();
+    assert!(message.contains("q_proj.bias"), "{message}");
+    assert!(said.len() > 2);
+}
+
+fn config_of_the_file() -> Config {
+    let mut expected = config();
+    expected.epsilon = 1e-5;
+    let rotary = expected.description.rotary.as_mut().unwrap();
+    (rotary.theta, rotary.local_theta) = (100_000.0, 100_000.0);
+    expected.description.tied = true;
+    expected
+}
+
+#[test]
+fn what_is_not_read_is_refused_by_name() {
+    let (bytes, _) = file(GgmlDType::F32, "llama");
+    let replaced = |from: &str, to: &str| {
+        assert_eq!(from.len(), to.len());
+        let at = bytes.windows(from.len()).position(|w| w == from.as_bytes());
+        let mut other = bytes.clone();
+        let at = at.unwrap();
+        other[at..at + to.len()].copy_from_slice(to.as_bytes());
+        other
+    };
+    for (other, says) in [
+        (
+            replaced("blk.0.attn_v.weight", "blk.0.attn_v.weighs"),
+            "v_proj.weight' is missing",
+        ),
+        (
+            replaced("llama.context_length", "llama.context_lengtX"),
+            "llama.context_length is missing",
+        ),
+        (
+            replaced("llama.block_count", "llama.expert_coun"),
+            "llama.block_count is missing",
+        ),
+    ] {
+        let (_folder, path) = written(&other);
+        let message = load(&path).err().unwrap().to_string();
+        assert!(message.contains(says), "{message}");
+        assert!(message.contains("model.gguf"), "{message}");
+    }
+    let (bytes, _) = file(GgmlDType::Q4_0, "mamba");
+    let (_folder, path) = written(&bytes);
+    let message = load(&path).err().unwrap().to_string();
+    assert!(
+        message.contains("'mamba'") && message.contains("llama, qwen2, qwen3"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_file_that_is_cut_short_is_refused_wherever_it_is_cut() {
+    let (bytes, _) = file(GgmlDType::Q8_0, "llama");
+    let header = bytes.len() - 4096;
+    let lengths = (0..1500)
+        .chain((1500..header).step_by(9973))
+        .chain([bytes.len() - 1]);
+    for length in lengths {
+        let (_folder, path) = written(&bytes[..length]);
+        let message = load(&path).err().unwrap().to_string();
+        assert!(message.contains("model.gguf"), "{length}: {message}");
+    }
+}
+
+#[test]
+fn a_header_that_lies_is_refused_or_harmless() {
+    let (bytes, _) = file(GgmlDType::Q4_1, "llama");
+    let mut refused = 0;
+    // Each place of the header with numbers that are large where a length, a count or a type stands.
+    for at in (4..1600).step_by(1) {
+        for lie in [0xff, 0x7f, 0x01] {
+            let mut other = bytes.clone();
+            other[at] ^= lie;
+            let (_folder, path) = written(&other);
+            refused += usize::from(load(&path).is_err());
+        }
+    }
+    for (at, says) in [(8, "tensors"), (16, "fields")] {
+        for lie in [u64::MAX, 1 << 40, 1 << 20] {
+            let mut other = bytes.clone();
+            other[at..at + 8].copy_from_slice(&lie.to_le_bytes());
+            let (_folder, path) = written(&other);
+            let message = load(&path).err().unwrap().to_string();
+            assert!(
+                message.contains("bytes but") || message.contains(says),
+                "{message}"
+            );
+        }
+    }
+    assert!(refused > 1000, "{refused}");
+}

@@ -1,0 +1,99 @@
+//! Classification through words of the vocabulary: nothing but the method is trained, and what the language model knows of
+//! the words is the classifier (Lester et al. 2021, arXiv:2104.08691).
+
+use anyhow::{Context, Result, bail};
+use backbone::{Backbone, HeadKind, Pooling};
+use candle_core::Tensor;
+use datasets::Dataset;
+
+use super::head::Head;
+use crate::prepare::LoadedBackbone;
+
+pub use datasets::Words;
+
+/// The words of a data set where the backbone is read by words, `asked` for by the user or not. A backbone that is read so
+/// by its YAML gets a classifier where the data set has no words.
+///
+/// # Errors
+/// If words are asked for and cannot be used; the message says what to do.
+pub fn choose(
+    data: &Dataset,
+    loaded: &mut LoadedBackbone,
+    asked: bool,
+    note: impl Fn(&str),
+) -> Result<Option<Words>> {
+    if loaded.head != HeadKind::Words {
+        return Ok(None);
+    }
+    let Some(words) = &data.words else {
+        if asked {
+            bail!(
+                "backbone: head: words: the data set '{}' has no words for its classes; name them with --template and \
+                 --words, or train a classifier: --set backbone.head=score",
+                data.name
+            );
+        }
+        loaded.head = HeadKind::Score;
+        note(&format!(
+            "the data set '{}' has no words for its classes, so a classifier is trained on top of '{}'; --template and \
+             --words name words",
+            data.name, loaded.name
+        ));
+        return Ok(None);
+    };
+    let config = loaded.backbone.config();
+    if !config.description.causal || loaded.backbone.pooling() != Pooling::Last {
+        bail!(
+            "backbone: head: words needs a decoder that is read at its last token; '{}' is a {} with pooling {}",
+            loaded.name,
+            config.architecture.name(),
+            loaded.backbone.pooling().name()
+        );
+    }
+    words.ids(&loaded.tokenizer)?;
+    Ok(Some(words.clone()))
+}
+
+/// The method of this name where classes are words: without a classifier, `head_only` is the zero-shot floor.
+///
+/// # Errors
+/// If the method makes no sense with this kind of head.
+pub fn method(name: &str, head: HeadKind) -> Result<&str> {
+    match (name, head) {
+        ("head_only", HeadKind::Words) => Ok("zero_shot"),
+        ("random_features", HeadKind::Words) => bail!(
+            "random_features trains nothing but a classifier, and words have none: leave it out, or train one with --set \
+             backbone.head=score"
+        ),
+        ("zero_shot", other) if other != HeadKind::Words => bail!(
+            "zero_shot asks the language model's own words, but here a classifier is trained (backbone.head={}): use \
+             head_only, or words with --set backbone.head=words",
+            other.name()
+        ),
+        _ => Ok(name),
+    }
+}
+
+/// The classifier that scores the words' first tokens by the output matrix of the language model; `own` is the backbone of
+/// a method that trains all of it.
+///
+/// # Errors
+/// If two words cannot be told apart, or the checkpoint has no output matrix.
+pub fn head(words: &Words, loaded: &LoadedBackbone, own: Option<&Backbone>) -> Result<Head> {
+    let ids = words.ids(&loaded.tokenizer)?;
+    let backbone = own.unwrap_or(&loaded.backbone);
+    if backbone.config().description.tied {
+        return Ok(Head::of_words(backbone.word_embeddings().clone(), ids));
+    }
+    let rows = output_rows(loaded, &ids)?;
+    Ok(Head::of_words(rows, (0..ids.len() as u32).collect()))
+}
+
+/// Rows of an output matrix that is not the table of embeddings.
+fn output_rows(loaded: &LoadedBackbone, ids: &[u32]) -> Result<Tensor> {
+    let [.., path] = &loaded.files;
+    let config = loaded.backbone.config();
+    let table = backbone::output_matrix(path, config)
+        .with_context(|| format!("{}: words need the language model's output", path.display()))?;
+    Ok(kernels::select_rows(&table, ids)?)
+}

@@ -1,0 +1,512 @@
+//! Decoders and pre-norm encoders from the command line: tiny models of every family, and SmolLM2 from its package.
+
+use std::{fs, path::PathBuf};
+
+use backbone::{Backbone, Batch, Config, NoHooks, Phase};
+use peftbench::{gguf_tokenizer, prepare::Files};
+use serde_json::{Value, json};
+
+use crate::support::{Place, record_files, skip};
+
+/// Words of the tiny tokenizer; the families' fixtures have 40 rows of embeddings, and 3 stands for padding.
+const WORDS: [&str; 20] = [
+    "<unk>", "<s>", "</s>", "<pad>", "good", "fine", "great", "bad", "poor", "awful", "number",
+    "is", "up", "down", "review", ":", "0", "1", "2", "3",
+];
+
+/// A folder with the tiny model of a family, and a tokenizer of whole words.
+fn model(place: &Place, family: &str) -> PathBuf {
+    let from = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/families")
+        .join(family);
+    let folder = place.path().join(family);
+    fs::create_dir_all(&folder).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(from.join(name), folder.join(name)).unwrap();
+    }
+    let vocabulary: serde_json::Map<_, _> = WORDS
+        .iter()
+        .enumerate()
+        .map(|(i, word)| ((*word).to_owned(), json!(i)))
+        .collect();
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": { "type": "Whitespace" }, "post_processor": null, "decoder": null,
+        "model": { "type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>" },
+    });
+    fs::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    let class = json!({ "tokenizer_class": "PreTrainedTokenizerFast" });
+    fs::write(folder.join("tokenizer_config.json"), class.to_string()).unwrap();
+    folder
+}
+
+/// Settings for keys whose defaults do not fit 16 hidden units, and few steps.
+const SMALL: [&str; 20] = [
+    "--set",
+    "recipe.steps=3",
+    "--set",
+    "recipe.evaluations=1",
+    "--set",
+    "recipe.batch=8",
+    "--set",
+    "compacter.phm_dim=2",
+    "--set",
+    "compacter.reduction_factor=4",
+    "--set",
+    "prompt_tuning.virtual_tokens=3",
+    "--set",
+    "prefix_tuning.virtual_tokens=3",
+    "--set",
+    "p_tuning.virtual_tokens=3",
+    "--set",
+    "mam.prefix_tuning.virtual_tokens=3",
+    "--label-column",
+    "stars",
+];
+
+fn records(place: &Place, out: &str) -> Vec<Value> {
+    record_files(&place.path().join(out).join("records"))
+        .into_iter()
+        .map(|file| serde_json::from_slice(&fs::read(file).unwrap()).unwrap())
+        .collect()
+}
+
+/// The methods of these records; each ended well and passed its own checks.
+fn methods_of(records: &[Value]) -> Vec<String> {
+    let mut names = Vec::new();
+    for record in records {
+        assert_eq!(record["status"]["is"], "ok", "{record}");
+        for check in record["outcome"]["checks"].as_array().unwrap() {
+            assert_eq!(
+                check["passed"], true,
+                "{}: {check}",
+                record["asked"]["method"]
+            );
+        }
+        names.push(
+            record["asked"]["method"]["name"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        );
+    }
+    names.sort();
+    names
+}
+
+#[test]
+fn every_method_is_compared_over_every_family_or_left_out_with_its_reason() {
+    let all: Vec<&str> = methods::registry::ALL.iter().map(|e| e.name).collect();
+    for family in ["llama", "modernbert"] {
+        let place = Place::new();
+        let data = place.reviews();
+        let folder = model(&place, family);
+        let mut arguments = vec![
+            "compare",
+            data.to_str().unwrap(),
+            "--text-column",
+            "review",
+            "--backbone",
+            folder.to_str().unwrap(),
+            "--methods",
+            "all",
+            "--seeds",
+            "1",
+            "--out",
+            "out",
+        ];
+        // Settings are for methods that are compared.
+        arguments.extend(SMALL.iter().filter(|s| !s.starts_with("bitfit")));
+        let output = place.run(&arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{family}: {said}");
+        let found = methods_of(&records(&place, "out"));
+        let missing: Vec<_> = all
+            .iter()
+            .filter(|m| !found.contains(&(**m).to_owned()))
+            .collect();
+        assert_eq!(missing, [&"bitfit", &"zero_shot"], "{family}");
+        assert!(
+            said.contains("bitfit is left out") && said.contains("layer_norm"),
+            "{said}"
+        );
+        let lora = records(&place, "out")
+            .into_iter()
+            .find(|r| r["asked"]["method"]["name"] == "lora")
+            .unwrap();
+        let (targets, pooling) = match family {
+            "llama" => (json!(["query", "value"]), "last + score"),
+            _ => (json!(["query_key_value"]), "cls + dense norm"),
+        };
+        assert_eq!(lora["asked"]["method"]["config"]["target_modules"], targets);
+        assert_eq!(lora["asked"]["backbone"]["pooling"], pooling);
+    }
+}
+
+#[test]
+fn what_is_named_and_cannot_be_used_is_refused() {
+    let place = Place::new();
+    let data = place.reviews();
+    let folder = model(&place, "llama");
+    let [data, folder] = [&data, &folder].map(|p| p.to_str().unwrap());
+    let refused = |more: &[&str], says: &[&str]| {
+        let mut arguments = vec![
+            "compare",
+            data,
+            "--text-column",
+            "review",
+            "--label-column",
+            "stars",
+            "--backbone",
+            folder,
+            "--seeds",
+            "1",
+        ];
+        arguments.extend(more);
+        place.refused(&arguments, says);
+    };
+    refused(&["--methods", "bitfit"], &["no biases", "layer_norm"]);
+    refused(
+        &["--methods", "zero_shot"],
+        &["head_only", "backbone.head=words"],
+    );
+    refused(
+        &["--methods", "lora", "--set", "lora.target_modules=[Wqkv]"],
+        &["'Wqkv' is no linear layer of a llama", "gate"],
+    );
+    refused(
+        &["--methods", "lora", "--set", "backbone.head=words"],
+        &["has no words", "--template", "backbone.head=score"],
+    );
+    let words = ["--methods", "lora", "--template"];
+    let with = |template: &str, list: &str, says: &[&str]| {
+        let more = [&words[..], &[template, "--words", list]].concat();
+        refused(&more, says);
+    };
+    with("review :", "up,down", &["has no {text}"]);
+    with("{text} {pair}", "up,down", &["no pairs"]);
+    with("{text}", "up", &["1 words for 2 classes"]);
+    with(
+        "{text} is",
+        "up,up down",
+        &["begin with the same token", "'up'"],
+    );
+    with(
+        &format!("{} {{text}}", "review ".repeat(70)),
+        "up,down",
+        &["template", "70 tokens", "no room for a text"],
+    );
+    refused(
+        &["--methods", "lora", "--template", "{text}"],
+        &["words: missing"],
+    );
+    refused(
+        &["--methods", "lora", "--set", "backbone.pooling=cls"],
+        &["first token of a decoder sees no other"],
+    );
+    refused(
+        &[
+            "--methods",
+            "prompt_tuning",
+            "--set",
+            "prompt_tuning.virtual_tokens=62",
+        ],
+        &["1 … 61"],
+    );
+}
+
+#[test]
+fn classes_can_be_words_of_the_model_and_saved_weights_keep_them() {
+    let place = Place::new();
+    let data = place.reviews();
+    let folder = model(&place, "llama_scaled");
+    let [data, folder] = [&data, &folder].map(|p| p.to_str().unwrap());
+    let mut arguments = vec![
+        "compare",
+        data,
+        "--text-column",
+        "review",
+        "--backbone",
+        folder,
+        "--seeds",
+        "1",
+        "--out",
+        "out",
+        "--methods",
+        "prompt_tuning,lora,full,head_only,majority",
+        "--template",
+        "review : {text} is",
+        "--words",
+        "down,up",
+    ];
+    let wanted = ["recipe", "prompt", "--label-column", "stars"];
+    for pair in SMALL.chunks(2) {
+        if wanted
+            .iter()
+            .any(|w| pair[1].starts_with(w) || pair[0] == *w)
+        {
+            arguments.extend(pair);
+        }
+    }
+    place.ok(&arguments);
+    let all = records(&place, "out");
+    assert_eq!(
+        methods_of(&all),
+        ["full", "lora", "majority", "prompt_tuning", "zero_shot"]
+    );
+    let of = |name: &str| {
+        all.iter()
+            .find(|r| r["asked"]["method"]["name"] == name)
+            .unwrap()
+    };
+    for name in ["lora", "full", "prompt_tuning", "zero_shot"] {
+        assert_eq!(of(name)["outcome"]["parameters"]["head"], 0, "{name}");
+        let pooling = of(name)["asked"]["backbone"]["pooling"].as_str().unwrap();
+        assert!(
+            pooling.contains("review : {text} is") && pooling.contains("down"),
+            "{pooling}"
+        );
+    }
+    assert_eq!(of("zero_shot")["outcome"]["parameters"]["method"], 0);
+
+    // What is saved asks in the same way, by hand and from another library's folder.
+    let weights = place
+        .path()
+        .join("out/weights")
+        .join(of("lora")["id"].as_str().unwrap());
+    let rows = place.file(
+        "rows.txt",
+        "good fine great number 1\nbad poor awful number 2\n",
+    );
+    let predict = |weights: &std::path::Path| {
+        let text = place.ok(&[
+            "predict",
+            rows.to_str().unwrap(),
+            "--weights",
+            weights.to_str().unwrap(),
+            "--backbone",
+            folder,
+        ]);
+        text.lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["logits"].clone())
+            .collect::<Vec<_>>()
+    };
+    let logits = predict(&weights);
+    let config = Config::read(&PathBuf::from(folder).join("config.json")).unwrap();
+    assert!(config.description.tied);
+    let exported = place.path().join("peft");
+    let [from, to] = [&weights, &exported].map(|p| p.to_str().unwrap());
+    place.ok(&[
+        "export",
+        "--weights",
+        from,
+        "--format",
+        "peft",
+        "--out",
+        to,
+        "--backbone",
+        folder,
+    ]);
+    let adapter: Value =
+        serde_json::from_slice(&fs::read(exported.join("adapter_config.json")).unwrap()).unwrap();
+    assert_eq!(adapter["task_type"], "CAUSAL_LM");
+    assert_eq!(predict(&exported), logits);
+    let evaluated = place.ok(&[
+        "evaluate",
+        data,
+        "--weights",
+        from,
+        "--text-column",
+        "review",
+        "--label-column",
+        "stars",
+        "--backbone",
+        folder,
+    ]);
+    assert!(evaluated.contains("accuracy"), "{evaluated}");
+}
+
+#[test]
+fn a_decoders_weights_go_to_peft_and_back() {
+    for (family, methods) in [
+        (
+            "llama",
+            "lora,dora,ia3,prompt_tuning,prefix_tuning,layer_norm",
+        ),
+        ("qwen2", "lora,prefix_tuning"),
+        ("modernbert", "lora,dora,ia3,prompt_tuning,layer_norm"),
+    ] {
+        let place = Place::new();
+        let data = place.reviews();
+        let folder = model(&place, family);
+        let [data, folder] = [&data, &folder].map(|p| p.to_str().unwrap());
+        let mut arguments = vec![
+            "compare",
+            data,
+            "--text-column",
+            "review",
+            "--label-column",
+            "stars",
+            "--backbone",
+            folder,
+            "--seeds",
+            "1",
+            "--out",
+            "out",
+            "--methods",
+            methods,
+            "--set",
+            "recipe.steps=3",
+            "--set",
+            "recipe.evaluations=1",
+        ];
+        if methods.contains("prompt_tuning") {
+            arguments.extend(["--set", "prompt_tuning.pooling=first"]);
+        }
+        place.ok(&arguments);
+        let all = records(&place, "out");
+        methods_of(&all);
+        let rows = place.file(
+            "rows.txt",
+            "good fine great number 1\nbad poor awful number 2\n",
+        );
+        for record in &all {
+            let name = record["asked"]["method"]["name"].as_str().unwrap();
+            let weights = place
+                .path()
+                .join("out/weights")
+                .join(record["id"].as_str().unwrap());
+            let exported = place.path().join(format!("peft-{name}"));
+            let [from, to] = [&weights, &exported].map(|p| p.to_str().unwrap());
+            place.ok(&[
+                "export",
+                "--weights",
+                from,
+                "--format",
+                "peft",
+                "--out",
+                to,
+                "--backbone",
+                folder,
+            ]);
+            let predict = |weights: &str| {
+                place.ok(&[
+                    "predict",
+                    rows.to_str().unwrap(),
+                    "--weights",
+                    weights,
+                    "--backbone",
+                    folder,
+                ])
+            };
+            assert_eq!(predict(to), predict(from), "{family}: {name}");
+        }
+    }
+}
+
+/// SmolLM2 with what transformers says of it: `tests/fixtures/gguf_case.py`.
+fn smollm2() -> Option<(PathBuf, Value)> {
+    let files = Files::new(false).unwrap();
+    let found = match files.backbone("smollm2-135m", &Default::default()) {
+        Ok(found) => found,
+        Err(e) => {
+            skip("real", format!("smollm2-135m: {e:#}"));
+            return None;
+        }
+    };
+    let expected = include_str!("fixtures/smollm2.json");
+    Some((found.weights, serde_json::from_str(expected).unwrap()))
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+#[test]
+fn smollm2_reads_texts_as_transformers_does_and_not_by_the_other_layout() {
+    if kernels::reference_path() {
+        skip("reference", "the reference path takes minutes for it");
+        return;
+    }
+    let Some((path, expected)) = smollm2() else {
+        return;
+    };
+    let tokenizer = gguf_tokenizer::read(&path).unwrap();
+    let text_ids = ids(&expected["ids"]);
+    assert_eq!(
+        tokenizer
+            .encode_text(expected["text"].as_str().unwrap())
+            .unwrap(),
+        text_ids
+    );
+    for case in expected["tokens"].as_array().unwrap() {
+        let text = case["text"].as_str().unwrap();
+        assert_eq!(
+            tokenizer.encode_text(text).unwrap(),
+            ids(&case["ids"]),
+            "{text:?}"
+        );
+    }
+
+    let backbone = Backbone::load(Config::read(&path).unwrap(), &path).unwrap();
+    let batch =
+        |ids: &[u32]| Batch::new(ids.to_vec(), vec![0; ids.len()], vec![0, ids.len()]).unwrap();
+    let states = backbone
+        .hidden_states(&batch(&text_ids), &NoHooks, Phase::Eval)
+        .unwrap();
+    let rows = states
+        .last()
+        .unwrap()
+        .narrow(0, 0, text_ids.len() - 1)
+        .unwrap();
+    let table = backbone.word_embeddings();
+    let loss = kernels::vocabulary_cross_entropy(&rows, table, &text_ids[1..]).unwrap();
+    let perplexity = f64::from(loss.to_scalar::<f32>().unwrap()).exp();
+    let wanted = expected["perplexity"].as_f64().unwrap();
+    // Rounding of f32 over 30 layers; the wrong layout has three times as much.
+    assert!(
+        (perplexity / wanted - 1.0).abs() < 1e-3,
+        "{perplexity} for {wanted}"
+    );
+    assert!(
+        expected["perplexity_with_the_wrong_layout"]
+            .as_f64()
+            .unwrap()
+            > 2.0 * wanted
+    );
+
+    let words = ids(&expected["word_ids"]);
+    let rows = kernels::select_rows(table, &words).unwrap();
+    let asked = datasets::Words {
+        template: expected["template"].as_str().unwrap().to_owned(),
+        words: serde_json::from_value(expected["words"].clone()).unwrap(),
+    };
+    assert_eq!(asked.ids(&tokenizer).unwrap(), words);
+    for review in expected["reviews"].as_array().unwrap() {
+        let own = ids(&review["ids"]);
+        let example = datasets::Example {
+            text: review["text"].as_str().unwrap().to_owned(),
+            pair: None,
+            label: None,
+        };
+        let encoded = tokenizer
+            .with_words(&asked)
+            .encode(&[example], 128)
+            .unwrap();
+        assert_eq!(encoded.ids, own);
+        let pooled = backbone
+            .pooled(&batch(&own), &NoHooks, Phase::Eval)
+            .unwrap();
+        let logits: Vec<f32> = pooled
+            .matmul(&rows.t().unwrap())
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap();
+        for (found, wanted) in logits.iter().zip(review["logits"].as_array().unwrap()) {
+            let wanted = wanted.as_f64().unwrap() as f32;
+            assert!((found - wanted).abs() < 2e-3, "{review}: {logits:?}");
+        }
+    }
+}
