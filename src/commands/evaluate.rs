@@ -184,7 +184,7 @@ impl Evaluated {
                 label: e.label.clone(),
             })
             .collect();
-        let (tokenizer, max) = (&loaded.tokenizer, task.config.max_tokens);
+        let (tokenizer, max) = (task.tokenizer(loaded), task.config.max_tokens);
         let encoded = match dataset.objective {
             Objective::Tokens => tokenizer.encode_tagged(&examples, max)?,
             _ => tokenizer.encode_cached(&examples, max, cache)?,

@@ -209,10 +209,6 @@ impl Run<'_> {
         Ok((outcome, cost))
     }
 
-    fn head(&self) -> HeadKind {
-        objective::head(self.objective.kind(), self.prepared.backbone.head)
-    }
-
     fn backbone(&self) -> &Backbone {
         &self.prepared.backbone.backbone
     }
