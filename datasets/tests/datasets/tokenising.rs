@@ -169,11 +169,11 @@ fn a_cache_gives_the_same_tokens_with_the_labels_of_the_examples() {
             .unwrap(),
         first
     );
-    examples[1].label = Some(1);
+    examples[1].label = Some(Target::Class(1));
     let changed = tokenizer
         .encode_cached(&examples, 8, folder.path())
         .unwrap();
-    assert_eq!(changed.labels, [1, 1]);
+    assert_eq!(changed.labels, [1, 1].map(Target::Class));
     assert_eq!(changed.ids, first.ids);
     assert_eq!(
         fs::metadata(cached(&folder)).unwrap().modified().unwrap(),
