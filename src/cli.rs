@@ -263,6 +263,9 @@ pub struct Compare {
     /// How runs are made.
     #[command(flatten)]
     pub how: HowArguments,
+    /// Train nothing: say how many runs are missing, and how long they take by earlier records of this machine.
+    #[arg(long, conflicts_with = "plan_only")]
+    pub dry_run: bool,
     /// Train nothing: write the runs that are missing into this folder, with scripts for Slurm and Kubernetes, and
     /// print the lines that submit them.
     #[arg(long, value_name = "DIR")]

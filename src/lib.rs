@@ -31,6 +31,7 @@ pub mod records;
 pub mod saved;
 pub mod signals;
 pub mod study;
+pub mod suite;
 pub mod task_library;
 pub mod train;
 pub mod units;

@@ -42,7 +42,13 @@ fn set_threads(asked: Option<usize>) -> anyhow::Result<()> {
 fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
     match command {
         Command::Compare(a) => match a.plan_only {
-            None => compare::compare(&a.run.shared(), &a.methods, a.seeds, a.how.how()),
+            None => compare::compare(&suite::Asked {
+                shared: &a.run.shared(),
+                methods: &a.methods,
+                seeds: a.seeds,
+                how: a.how.how(),
+                dry_run: a.dry_run,
+            }),
             Some(folder) => plan_only::plan_only(
                 &a.run.shared(),
                 &a.methods,

@@ -156,7 +156,11 @@ mod tests {
                 let spec = datasets::spec(&entry.dataset).unwrap_or_else(|e| panic!("{name}: {e}"));
                 let metrics: Vec<_> = spec.metrics.iter().map(|m| m.name()).collect();
                 for metric in &entry.average {
-                    assert!(metrics.contains(&metric.as_str()), "{name}: {}: {metric}", entry.dataset);
+                    assert!(
+                        metrics.contains(&metric.as_str()),
+                        "{name}: {}: {metric}",
+                        entry.dataset
+                    );
                 }
             }
         }

@@ -14,5 +14,6 @@ mod parity;
 mod predict;
 mod real;
 mod studies;
+mod suites;
 mod support;
 mod task_library;

@@ -382,6 +382,44 @@ fn numbers_are_learnt_reported_predicted_and_evaluated_in_their_own_unit() {
     for metric in ["pearson", "spearman", "rmse"] {
         assert_eq!(evaluated["metrics"][metric], stored[metric], "{metric}");
     }
+    // Another library's folder holds the same numbers, in their own unit.
+    place.ok(&[
+        "export",
+        "--weights",
+        &folder,
+        "--format",
+        "peft",
+        "--out",
+        "exported",
+    ]);
+    let mut arguments = vec![
+        "evaluate",
+        "--weights",
+        "exported",
+        "--dataset",
+        data,
+        "--json",
+    ];
+    arguments.extend(how);
+    let exported: Value = serde_json::from_str(&place.ok(&arguments)).unwrap();
+    let rmse = |v: &Value| v["metrics"]["rmse"].as_f64().unwrap();
+    assert!(
+        (rmse(&exported) / rmse(&evaluated) - 1.0).abs() < 1e-4,
+        "{exported}"
+    );
+    place.ok(&[
+        "export",
+        "--weights",
+        &folder,
+        "--format",
+        "merged",
+        "--out",
+        "merged",
+    ]);
+    let config = std::fs::read(place.path().join("merged/config.json")).unwrap();
+    let config: Value = serde_json::from_slice(&config).unwrap();
+    assert_eq!(config["problem_type"], "regression");
+    assert_eq!(config["id2label"], json!({ "0": "LABEL_0" }));
     let page = std::fs::read_to_string(place.path().join("out/report.html")).unwrap();
     assert!(page.contains("Predicted and true numbers"));
     // Weights of numbers do not answer for classes, and the reverse.
@@ -552,6 +590,34 @@ fn tags_of_words_are_learnt_from_conll_and_from_lists_alike_and_entities_are_fou
         for word in ["entity_f1", "place", "mood"] {
             assert!(evaluated.contains(word), "{evaluated}");
         }
+        let exported = if conll { "merged" } else { "again" };
+        place.ok(&[
+            "export",
+            "--weights",
+            &folder,
+            "--format",
+            "merged",
+            "--out",
+            exported,
+        ]);
+        let config = std::fs::read(place.path().join(exported).join("config.json")).unwrap();
+        let config: Value = serde_json::from_slice(&config).unwrap();
+        assert_eq!(
+            config["architectures"],
+            json!(["BertForTokenClassification"])
+        );
+        place.refused(
+            &[
+                "export",
+                "--weights",
+                &folder,
+                "--format",
+                "peft",
+                "--out",
+                "no",
+            ],
+            &["tokens", "--format merged"],
+        );
         let page = std::fs::read_to_string(place.path().join("out/report.html")).unwrap();
         assert!(page.contains("Types of entities") && page.contains("mood"));
     }

@@ -85,6 +85,10 @@ const TEMPLATES: &[(&str, &str)] = &[
         include_str!("../templates/sections/tuning.html"),
     ),
     (
+        "sections/suites.html",
+        include_str!("../templates/sections/suites.html"),
+    ),
+    (
         "sections/measurements.html",
         include_str!("../templates/sections/measurements.html"),
     ),
@@ -94,6 +98,8 @@ const TEMPLATES: &[(&str, &str)] = &[
 /// A section without data is left out.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Extras {
+    /// For `sections/suites.html`.
+    pub suites: Option<Value>,
     /// For `sections/claims.html`.
     pub claims: Option<Value>,
     /// For `sections/studies.html`.

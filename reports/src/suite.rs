@@ -33,13 +33,19 @@ pub struct Judged<'a> {
 
 impl Judged<'_> {
     fn row(&self, label: &str) -> Option<&Row> {
-        self.comparison.ranked().iter().find(|row| row.label == label)
+        self.comparison
+            .ranked()
+            .iter()
+            .find(|row| row.label == label)
     }
 
     /// A row's part of the average.
     fn part(&self, row: &Row) -> Option<f64> {
         let main = [self.comparison.metric().to_owned()];
-        let names = if self.average.is_empty() { &main } else { self.average };
+        let names: &[String] = match self.average {
+            [] => &main,
+            named => named,
+        };
         let values: Option<Vec<f64>> = names
             .iter()
             .map(|name| Some(row.metrics.get(name)?.mean))
@@ -118,13 +124,14 @@ fn ranks(datasets: &[Judged<'_>], methods: &[&str]) -> Option<Ranks> {
 /// Every two methods that can be compared on all data sets.
 fn pairs<'a>(datasets: &[Judged<'_>], methods: &[&'a str]) -> Vec<Pair<'a>> {
     let mut pairs = Vec::new();
-    for (i, first) in methods.iter().enumerate() {
-        for second in &methods[i + 1..] {
+    for (i, &first) in methods.iter().enumerate() {
+        for &second in &methods[i + 1..] {
             let evidence = |d: &Judged<'_>| {
                 let (a, b) = (d.row(first)?, d.row(second)?);
                 Evidence::of(&a.scores.as_ref()?.minus(b.scores.as_ref()?)?)
             };
-            let Some(differences) = datasets.iter().map(evidence).collect::<Option<Vec<_>>>() else {
+            let Some(differences) = datasets.iter().map(evidence).collect::<Option<Vec<_>>>()
+            else {
                 continue;
             };
             let estimates: Vec<Estimate> = differences
@@ -138,7 +145,9 @@ fn pairs<'a>(datasets: &[Judged<'_>], methods: &[&'a str]) -> Vec<Pair<'a>> {
                 let metric = d.row(label).and_then(|row| row.metric.as_ref());
                 metric.map_or_else(Vec::new, |m| m.values.clone())
             };
-            let runs = datasets.iter().map(|d| (values(first, d), values(second, d)));
+            let runs = datasets
+                .iter()
+                .map(|d| (values(first, d), values(second, d)));
             let Some(combined) = Combined::of(&estimates) else {
                 continue;
             };
@@ -176,7 +185,11 @@ fn matrix(datasets: &[Judged<'_>], ranks: Option<(&[&str], &Ranks)>) -> Table {
     columns.push(Column::number("average", "average", "average (points)", 0));
     columns.push(Column::number("rank", "rank", "average rank", 1));
     for d in datasets {
-        let title = format!("{}, {}", d.name, format::metric_title(d.comparison.metric()));
+        let title = format!(
+            "{}, {}",
+            d.name,
+            format::metric_title(d.comparison.metric())
+        );
         columns.push(Column::number(d.name, d.name, &title, 2));
     }
     let mut labels: Vec<&str> = Vec::new();
@@ -201,9 +214,13 @@ fn matrix(datasets: &[Judged<'_>], ranks: Option<(&[&str], &Ranks)>) -> Table {
     let rows = labels.iter().map(|label| {
         let mut cells = vec![Cell::text(*label)];
         let mean = average(label);
-        cells.push(Cell::of(mean, || format!("{:.1}", 100.0 * mean.unwrap_or(f64::NAN))));
+        cells.push(Cell::of(mean, || {
+            format!("{:.1}", 100.0 * mean.unwrap_or(f64::NAN))
+        }));
         let place = rank(label);
-        cells.push(Cell::of(place, || format!("{:.2}", place.unwrap_or(f64::NAN))));
+        cells.push(Cell::of(place, || {
+            format!("{:.2}", place.unwrap_or(f64::NAN))
+        }));
         cells.extend(datasets.iter().map(|d| cell(d, label)));
         cells
     });
@@ -234,9 +251,8 @@ fn cell(d: &Judged<'_>, label: &str) -> Cell {
     };
     let metric = ranked[place].metric.as_ref();
     Cell::of(metric.map(|m| m.mean), || {
-        let spread = |m: &statistics::Summary| {
-            format::metric_spread(d.comparison.metric(), m.mean, m.sd)
-        };
+        let spread =
+            |m: &statistics::Summary| format::metric_spread(d.comparison.metric(), m.mean, m.sd);
         format!("{}{mark}", metric.map_or_else(String::new, spread))
     })
 }
@@ -247,8 +263,14 @@ fn points(difference: f64) -> String {
 
 fn pair_table(verdicts: &[(&Pair<'_>, f64, Verdict)]) -> Table {
     let headings = [
-        "higher mean", "lower mean", "the first is", "difference (points)", "95 % interval", "p after Holm",
-        "probability of improvement", "sd between data sets (points)",
+        "higher mean",
+        "lower mean",
+        "the first is",
+        "difference (points)",
+        "95 % interval",
+        "p after Holm",
+        "probability of improvement",
+        "sd between data sets (points)",
     ];
     let headings = headings.map(str::to_owned);
     let rows = verdicts.iter().map(|(pair, p, verdict)| {
@@ -260,7 +282,8 @@ fn pair_table(verdicts: &[(&Pair<'_>, f64, Verdict)]) -> Table {
             points(pair.combined.difference),
             format!("{} to {}", points(low), points(high)),
             format::p_value(*p),
-            pair.improvement.map_or_else(String::new, |x| format!("{:.0} %", 100.0 * x)),
+            pair.improvement
+                .map_or_else(String::new, |x| format!("{:.0} %", 100.0 * x)),
             points(pair.combined.between),
         ]
     });
@@ -321,7 +344,11 @@ fn sentences(
             ranks.critical_difference
         ));
     }
-    said.extend(verdicts.iter().filter_map(|(pair, ..)| change(datasets, pair)));
+    said.extend(
+        verdicts
+            .iter()
+            .filter_map(|(pair, ..)| change(datasets, pair)),
+    );
     said
 }
 
@@ -349,13 +376,32 @@ fn change(datasets: &[Judged<'_>], pair: &Pair<'_>) -> Option<String> {
     if datasets.len() >= FEWEST_FOR_PROPERTY {
         let differences: Vec<f64> = pair.differences.iter().map(|e| e.difference).collect();
         let length = |d: &Judged<'_>| {
-            let cost = d.comparison.records.iter().find_map(|r| r.cost.as_ref().filter(|c| c.examples > 0));
+            let cost = d
+                .comparison
+                .records
+                .iter()
+                .find_map(|r| r.cost.as_ref().filter(|c| c.examples > 0));
             cost.map_or(0.0, |cost| cost.tokens as f64 / cost.examples as f64)
         };
         let properties: [(&str, Vec<f64>); 3] = [
-            ("the training examples", datasets.iter().map(|d| d.comparison.dataset.train_examples as f64).collect()),
-            ("the tokens of a text", datasets.iter().map(length).collect()),
-            ("the number of classes", datasets.iter().map(|d| d.comparison.dataset.labels.len() as f64).collect()),
+            (
+                "the training examples",
+                datasets
+                    .iter()
+                    .map(|d| d.comparison.dataset.train_examples as f64)
+                    .collect(),
+            ),
+            (
+                "the tokens of a text",
+                datasets.iter().map(length).collect(),
+            ),
+            (
+                "the number of classes",
+                datasets
+                    .iter()
+                    .map(|d| d.comparison.dataset.labels.len() as f64)
+                    .collect(),
+            ),
         ];
         let strongest = properties
             .iter()
@@ -369,4 +415,79 @@ fn change(datasets: &[Judged<'_>], pair: &Pair<'_>) -> Option<String> {
         }
     }
     Some(said)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::sample::{self, Sample};
+
+    /// Comparisons over so many data sets, in which `lora` is right more often than `bitfit` by the shares given.
+    fn comparisons(ahead: &[usize]) -> Vec<(String, Comparison)> {
+        let labels: Vec<u32> = (0..400).map(|i| i % 2).collect();
+        let of = |(i, ahead): (usize, &usize)| {
+            let mut records = Vec::new();
+            for seed in 0..5 {
+                for (method, wrong) in [("lora", 60 - ahead), ("bitfit", 60)] {
+                    let from = seed as usize * 3 + i;
+                    let right = move |j: usize| !(from..from + wrong).contains(&j);
+                    records.push(
+                        Sample::new(method)
+                            .seed(seed)
+                            .predictions(&labels, right)
+                            .record(),
+                    );
+                }
+            }
+            let name = format!("data{i}");
+            let records = sample::on_data(records, &name, None);
+            (name, Comparison::from_records(&records).remove(0))
+        };
+        ahead.iter().enumerate().map(of).collect()
+    }
+
+    fn verdict(ahead: &[usize]) -> Measurement {
+        let comparisons = comparisons(ahead);
+        let judged: Vec<Judged<'_>> = comparisons
+            .iter()
+            .map(|(name, comparison)| Judged {
+                name,
+                average: &[],
+                comparison,
+            })
+            .collect();
+        judge("Four", "", &judged, Margin::POINT)
+    }
+
+    #[test]
+    fn a_method_that_is_ahead_on_every_data_set_is_better_over_all_of_them() {
+        let found = verdict(&[40, 36, 44, 40]);
+        assert!(
+            found.sentences[0]
+                .contains("Over 4 data sets these are shown to be better: lora than bitfit"),
+            "{:?}",
+            found.sentences
+        );
+        let cells: Vec<&str> = found.tables[1].rows[0]
+            .iter()
+            .map(|c| c.text.as_str())
+            .collect();
+        // 40 of 400 on the mean; the first wins every run.
+        assert_eq!(cells[..4], ["lora", "bitfit", "better", "10.00"]);
+        assert_eq!(cells[6], "100 %");
+        let matrix = &found.tables[0];
+        assert!(matrix.rows[0][0].text == "lora" && matrix.rows[0][3].text.ends_with('★'));
+        assert!(matrix.rows[1][3].text.ends_with('▽'));
+    }
+
+    #[test]
+    fn methods_that_do_not_differ_are_not_called_better() {
+        let found = verdict(&[0, 0, 0, 0]);
+        assert!(
+            !found.sentences[0].contains("shown to be better:"),
+            "{:?}",
+            found.sentences
+        );
+    }
 }

@@ -6,31 +6,37 @@ use anyhow::Result;
 use record::Status;
 use reports::tables;
 
-use super::report;
+use super::{report, suite::Asked};
 use crate::{
-    execute::{
-        local::{self, How},
-        progress::Verbosity,
-    },
-    exit,
-    plan::{self, Shared},
+    execute::{cost::Cost, local, progress::Verbosity},
+    exit, plan,
     signals::Signals,
 };
 
-/// `compare`.
+/// `compare`, of a data set or of a suite.
 ///
 /// # Errors
 /// On bad input.
-pub fn compare(
-    shared: &Shared,
-    methods: &[String],
-    seeds: Option<usize>,
-    how: How,
-) -> Result<ExitCode> {
+pub fn compare(asked: &Asked<'_>) -> Result<ExitCode> {
+    let Asked {
+        shared,
+        methods,
+        seeds,
+        how,
+        dry_run,
+    } = *asked;
+    if let Some(suite) = crate::suite::find(&shared.data.name)? {
+        return super::suite::suite(&suite, asked);
+    }
     let verbosity = how.verbosity;
     let (base, overrides) = shared.plan()?;
     let trials = plan::trials(methods, &overrides)?;
     let seeds = plan::seeds(seeds, &base.budget)?;
+    if dry_run {
+        let planned = local::plan(&base, &trials, &seeds, verbosity)?;
+        Cost::of(&planned, &base.out)?.show(verbosity)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let signals = Signals::handle()?;
     let ended = local::compare(&base, &trials, &seeds, how, &signals)?;
     if let Some(code) = ended.say_end(trials.len() * seeds.len(), verbosity) {
