@@ -6,8 +6,52 @@
 //! in the last layer all rows but the one that is read. A method that is not known here counts as its backbone's share
 //! only, with nothing in the backward of its lowest layer: a lower bound, which makes its ratio look worse, not better.
 
+use std::ops::{Add, Mul};
+
 use backbone::Config;
 use methods::{PeftMethod, Resolved};
+
+/// Operations that a pass needs.
+#[derive(Clone, Copy, Default)]
+pub struct Needed {
+    /// Of products with frozen weights, which have a precision of their own.
+    pub frozen: f64,
+    /// Of all others, which are in f32.
+    pub other: f64,
+}
+
+impl Needed {
+    pub fn all(self) -> f64 {
+        self.frozen + self.other
+    }
+}
+
+impl Add for Needed {
+    type Output = Self;
+    fn add(self, more: Self) -> Self {
+        Self {
+            frozen: self.frozen + more.frozen,
+            other: self.other + more.other,
+        }
+    }
+}
+
+impl Mul<Needed> for f64 {
+    type Output = Needed;
+    fn mul(self, needed: Needed) -> Needed {
+        Needed {
+            frozen: self * needed.frozen,
+            other: self * needed.other,
+        }
+    }
+}
+
+fn other(operations: f64) -> Needed {
+    Needed {
+        frozen: 0.0,
+        other: operations,
+    }
+}
 
 /// Virtual tokens that are rows of every layer; a prefix is keys and values only, and is not counted.
 pub fn virtual_rows(resolved: &Resolved, method: &dyn PeftMethod) -> usize {
@@ -66,18 +110,30 @@ impl Work<'_> {
     }
 
     /// A forward pass of the bare backbone.
-    pub fn forward(&self) -> f64 {
-        (0..self.config.layers)
-            .map(|index| {
-                let l = self.layer(index);
-                l.query + l.key + l.value + l.attention + l.after
-            })
-            .sum()
+    pub fn forward(&self) -> Needed {
+        let layers = (0..self.config.layers).map(|index| {
+            let l = self.layer(index);
+            Needed {
+                frozen: l.query + l.key + l.value + l.after,
+                other: l.attention,
+            }
+        });
+        layers.fold(Needed::default(), Needed::add)
+    }
+
+    /// Bytes of the weights that a forward pass reads, if each of a frozen one takes so many.
+    pub fn weight_bytes(&self, each: usize) -> usize {
+        let (h, i) = (self.config.hidden, self.config.intermediate);
+        self.config.layers * (4 * h * h + 2 * h * i) * each
     }
 
     /// A forward pass with a method whose own operations are known.
-    pub fn forward_with(&self, resolved: &Resolved) -> f64 {
-        self.forward() + self.own(resolved)
+    pub fn forward_with(&self, resolved: &Resolved) -> Needed {
+        match resolved.entry.name {
+            // All of it is trained.
+            "full" => other(self.forward().all()),
+            _ => self.forward() + other(self.own(resolved)),
+        }
     }
 
     /// The method's own operations in a forward pass.
@@ -117,7 +173,7 @@ impl Work<'_> {
     }
 
     /// A training step.
-    pub fn step(&self, resolved: &Resolved, method: &dyn PeftMethod) -> f64 {
+    pub fn step(&self, resolved: &Resolved, method: &dyn PeftMethod) -> Needed {
         let forward = self.forward_with(resolved);
         match resolved.entry.name {
             "head_only" | "random_features" => forward,
@@ -126,23 +182,26 @@ impl Work<'_> {
             "prompt_tuning" => 2.0 * forward,
             name => {
                 let lowest = lowest_layer(method);
-                let mut backward = 0.0;
+                let mut backward = Needed::default();
                 for index in lowest..self.config.layers {
                     let l = self.layer(index);
-                    let whole = 2.0 * l.attention + l.query + l.key + l.value + l.after;
-                    backward += match name {
-                        _ if index > lowest => whole,
-                        // Query and value get gradients, their inputs and the keys do not.
-                        "lora" => l.after + 1.5 * l.attention,
-                        "adapter" if resolved.config["placement"] == "houlsby" => {
-                            let h = self.config.hidden as f64;
-                            l.after - 2.0 * l.rows * h * h
+                    let h = self.config.hidden as f64;
+                    let (frozen, attention) = match name {
+                        _ if index > lowest => {
+                            (l.query + l.key + l.value + l.after, 2.0 * l.attention)
                         }
-                        _ => 0.0,
+                        // Query and value get gradients, their inputs and the keys do not.
+                        "lora" => (l.after, 1.5 * l.attention),
+                        "adapter" if resolved.config["placement"] == "houlsby" => {
+                            (l.after - 2.0 * l.rows * h * h, 0.0)
+                        }
+                        _ => (0.0, 0.0),
                     };
+                    let other = attention;
+                    backward = backward + Needed { frozen, other };
                 }
                 // The method's own products are trained: their input's gradient and their weight's.
-                forward + backward + 2.0 * self.own(resolved)
+                forward + backward + 2.0 * other(self.own(resolved))
             }
         }
     }

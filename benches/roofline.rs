@@ -1,9 +1,13 @@
-//! How close to the machine's limit: operations that a pass needs ([`crate::flops`]) per second, over what a large f32
-//! product reaches on the same threads just before and after.
+//! How close to the machine's limit: the time that a pass needs at least over the time that it took.
+//!
+//! It needs the larger of two times: its operations ([`crate::flops`]) at the rate of multiply-adds in registers, those of
+//! frozen products in the backbone's precision and all others in f32; and the weights that it reads at the rate of reading
+//! a buffer of that size over and over. Both rates are measured in the same run, on the same threads.
 
 use std::{collections::BTreeMap, rc::Rc, sync::atomic::AtomicBool, time::Instant};
 
 use anyhow::Result;
+use backbone::Precision;
 use datasets::Encoded;
 use methods::{HeadOnly, PeftMethod, Resolved};
 use peftbench::{
@@ -16,7 +20,7 @@ use peftbench::{
 
 use crate::{
     common::{self, median},
-    flops::{Work, virtual_rows},
+    flops::{Needed, Work, virtual_rows},
 };
 
 /// Steps that are timed, after [`WARM_UP`] others.
@@ -27,7 +31,7 @@ const SENTENCES: usize = 64;
 
 /// The data and backbone of the measurements: SST-2 (or its stand-in, where it cannot be had) over MiniLM, read at the
 /// first row as the Python libraries' classifiers do.
-pub fn setting() -> Result<Prepared> {
+pub fn setting(precision: Precision) -> Result<Prepared> {
     Prepared::load(&RunPlan {
         data: DataChoice {
             name: "sst2".into(),
@@ -36,7 +40,9 @@ pub fn setting() -> Result<Prepared> {
             stand_in_for: None,
         },
         backbone: "minilm".into(),
-        backbone_overrides: [("pooling".to_owned(), "pooler".to_owned())].into(),
+        backbone_overrides: [("pooling", "pooler"), ("precision", precision.name())]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
         trial: Trial {
             method: "head_only".into(),
             overrides: BTreeMap::new(),
@@ -138,37 +144,94 @@ pub fn order(encoded: &EncodedData, steps: usize) -> Vec<Vec<u32>> {
     datasets::batch_order(&encoded.train.lengths(), 32, steps, 0)
 }
 
-pub fn main(names: &[&str]) -> Result<()> {
-    let setting = setting()?;
+/// What the machine can do at most, in operations and bytes per second.
+struct Rates {
+    f32: f64,
+    frozen: f64,
+    reading: f64,
+}
+
+impl Rates {
+    fn measure(precision: Precision, bytes: usize) -> Self {
+        Self {
+            f32: 1e9 * kernels::register_gflops(Precision::F32),
+            frozen: 1e9 * kernels::register_gflops(precision),
+            reading: 1e9 * kernels::reading_gb_per_second(bytes),
+        }
+    }
+
+    /// Seconds that a pass takes at least, and what binds it.
+    fn least(&self, needed: Needed, bytes: usize) -> (f64, &'static str) {
+        let arithmetic = needed.frozen / self.frozen + needed.other / self.f32;
+        let memory = bytes as f64 / self.reading;
+        match memory > arithmetic {
+            true => (memory, "memory"),
+            false => (arithmetic, "arithmetic"),
+        }
+    }
+}
+
+/// One pass: what it needs, the bytes of weights that it reads, its seconds.
+type Timed = (Needed, usize, f64);
+
+/// The median over passes, so that a pass that something else disturbed does not count.
+fn line(name: &str, what: &str, passes: &[Timed], rates: &Rates) {
+    let of = |f: &dyn Fn(&Timed) -> f64| median(&passes.iter().map(f).collect::<Vec<_>>());
+    let least = |pass: &Timed| rates.least(pass.0, pass.1);
+    println!(
+        "| {name} | {what} | {:.3} | {:.2} | {:.1} | {:.2} | {} | {:.0} % |",
+        of(&|pass| pass.0.all() / 1e9),
+        of(&|pass| pass.2 * 1e3),
+        of(&|pass| pass.0.all() / pass.2 / 1e9),
+        of(&|pass| least(pass).0 * 1e3),
+        least(&passes[0]).1,
+        of(&|pass| 100.0 * least(pass).0 / pass.2)
+    );
+}
+
+/// Methods by name, and `bf16` for frozen weights in that.
+pub fn main(arguments: &[&str]) -> Result<()> {
+    let names: Vec<&str> = arguments.iter().copied().filter(|a| *a != "bf16").collect();
+    let precision = match names.len() < arguments.len() {
+        true => Precision::Bf16,
+        false => Precision::F32,
+    };
+    let setting = setting(precision)?;
     let backbone = &setting.backbone.backbone;
     let head = common::head(backbone)?;
     let encoded = encoded(&setting)?;
     let order = order(&encoded, WARM_UP + STEPS);
     let train_lengths = encoded.train.lengths();
+    let each = match precision {
+        Precision::F32 => 4,
+        Precision::Bf16 => 2,
+    };
+    let bytes = Work::new(backbone.config(), &[1], 0).weight_bytes(each);
+    let rates = Rates::measure(precision, bytes);
     println!(
-        "{} threads, {:?}, {} over {}; needed operations only, see benches/flops.rs\n",
+        "{} threads, {:?}, {} over {} in {}; needed operations only, see benches/flops.rs\n",
         kernels::threads(),
         kernels::levels()[0],
         setting.data.dataset.name,
-        setting.backbone.name
+        setting.backbone.name,
+        match precision {
+            Precision::F32 => "f32".to_owned(),
+            Precision::Bf16 => format!("bf16, by {}", kernels::bf16_unit().name()),
+        }
     );
     println!(
-        "| method | pass | needed GFLOP | median ms | GFLOP/s | large product GFLOP/s | share |"
+        "in registers {:.0} GFLOP/s in f32, {:.0} in {}; {:.1} GB/s from a buffer of {:.0} MB, as large as the weights\n",
+        rates.f32 / 1e9,
+        rates.frozen / 1e9,
+        precision.name(),
+        rates.reading / 1e9,
+        bytes as f64 / 1e6
     );
-    println!("|---|---|---:|---:|---:|---:|---:|");
-    // The median over passes, so that a pass that something else disturbed does not count.
-    let line = |name: &str, pass: &str, passes: &[(f64, f64)], limit: f64| {
-        let of = |f: fn(&(f64, f64)) -> f64| median(&passes.iter().map(f).collect::<Vec<_>>());
-        let reached = of(|(needed, seconds)| needed / seconds / 1e9);
-        println!(
-            "| {name} | {pass} | {:.3} | {:.2} | {reached:.1} | {limit:.1} | {:.0} % |",
-            of(|(needed, _)| needed / 1e9),
-            of(|(_, seconds)| seconds * 1e3),
-            100.0 * reached / limit
-        );
-    };
-    let mut limit = kernels::large_product_gflops()?;
-    for resolved in cases(names)? {
+    println!(
+        "| method | pass | needed GFLOP | median ms | GFLOP/s | needs at least, ms | bound by | share of the limit |"
+    );
+    println!("|---|---|---:|---:|---:|---:|---|---:|");
+    for resolved in cases(&names)? {
         let method = common::build(&resolved, backbone)?;
         let label = if resolved.variant.is_empty() {
             resolved.entry.name.to_owned()
@@ -185,10 +248,12 @@ pub fn main(names: &[&str]) -> Result<()> {
             )
             .step(&resolved, &*method)
         });
-        let steps: Vec<(f64, f64)> = needed.zip(seconds).collect();
-        let after = kernels::large_product_gflops()?;
-        line(&label, "training step, batch 32", &steps, limit.max(after));
-        limit = after;
+        // The backward reads the weights again, if it goes that far down; the limit is memory's in neither case.
+        let steps: Vec<Timed> = needed
+            .zip(seconds)
+            .map(|(needed, seconds)| (needed, bytes, seconds))
+            .collect();
+        line(&label, "training step, batch 32", &steps, &rates);
 
         let method = common::shipped(&resolved, backbone)?;
         let mut passes = vec![(
@@ -230,12 +295,14 @@ pub fn main(names: &[&str]) -> Result<()> {
                     } else {
                         work.forward_with(&resolved)
                     };
-                    sentences.push((needed, seconds));
+                    let bytes = match resolved.entry.name {
+                        "full" => work.weight_bytes(4),
+                        _ => bytes,
+                    };
+                    sentences.push((needed, bytes, seconds));
                 }
             }
-            let after = kernels::large_product_gflops()?;
-            line(&label, pass, &sentences, limit.max(after));
-            limit = after;
+            line(&label, pass, &sentences, &rates);
         }
     }
     Ok(())

@@ -94,6 +94,7 @@ pub fn spec(name: &str) -> Result<BackboneSpec> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

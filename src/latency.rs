@@ -42,11 +42,20 @@ pub struct Effort {
 
 /// Batch sizes of what a run records, over real sentences, each with its effort: a few seconds in all. The full grid of
 /// lengths belongs to the `latency` command.
-pub const RECORDED: [(usize, Effort); 3] = [
+const RECORDED: [(usize, Effort); 3] = [
     (1, effort(2000, 128)),
     (8, effort(1000, 32)),
     (32, effort(1500, 16)),
 ];
+
+/// What a run records. Larger batches are timed once per method, by the run of the first seed whose weights are kept: no
+/// seed changes them, and they take most of the time. One sentence is timed by all, for an interval over processes.
+pub fn recorded(first: bool) -> &'static [(usize, Effort)] {
+    match first {
+        true => &RECORDED,
+        false => &RECORDED[..1],
+    }
+}
 
 const fn effort(milliseconds: u64, most: usize) -> Effort {
     Effort {
@@ -211,8 +220,8 @@ pub fn measure_cell(
         .collect())
 }
 
-/// Loads saved weights so many more times that the largest mixed batch has a task each; none for a method that owns its
-/// backbone, which shares no pass.
+/// Loads saved weights so many more times that the largest mixed batch of these sizes has a task each; none for a method
+/// that owns its backbone, which shares no pass.
 ///
 /// # Errors
 /// As [`weights::load`].
@@ -220,10 +229,12 @@ pub fn copies(
     folder: &Path,
     loaded: &LoadedBackbone,
     method: &dyn PeftMethod,
+    largest: usize,
 ) -> Result<Vec<Task>> {
+    let fitting = TASKS.into_iter().filter(|tasks| *tasks <= largest);
     let n = match method.backbone() {
         Some(_) => 0,
-        None => TASKS.into_iter().max().unwrap_or(1) - 1,
+        None => fitting.max().unwrap_or(1) - 1,
     };
     (0..n).map(|_| weights::load(folder, loaded)).collect()
 }

@@ -23,9 +23,9 @@ pub mod hub_id;
 pub mod labels;
 pub mod latency;
 pub mod measure;
-pub mod nearest;
 pub mod objective;
 pub mod plan;
+pub mod precision;
 pub mod prepare;
 pub mod records;
 pub mod saved;
@@ -36,3 +36,5 @@ pub mod task_library;
 pub mod train;
 pub mod units;
 pub mod weights;
+
+pub use datasets::nearest;

@@ -21,6 +21,72 @@ pub fn memory() -> Option<u64> {
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
+/// What the processors have done since the machine was started, where the system tells (Linux), in hundredths of a second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Ticks {
+    cores: usize,
+    /// Of all processes.
+    busy: u64,
+    idle: u64,
+    /// Of this process.
+    own: u64,
+}
+
+impl Ticks {
+    fn now() -> Option<Self> {
+        let read = |path| std::fs::read_to_string(path).ok();
+        Self::parse(&read("/proc/stat")?, &read("/proc/self/stat")?)
+    }
+
+    fn parse(machine: &str, process: &str) -> Option<Self> {
+        let cpus = || machine.lines().filter(|line| line.starts_with("cpu"));
+        let all = cpus().next()?.split_whitespace().skip(1).take(8);
+        // user, nice, system, idle, waiting, interrupts (two kinds), stolen
+        let all: Vec<u64> = all.map(|n| n.parse().ok()).collect::<Option<_>>()?;
+        let idle = all.get(3)? + all.get(4)?;
+        // The name in parentheses may hold anything; user and system time are the 12th and 13th field behind it.
+        let behind = process.rsplit_once(')')?.1.split_whitespace();
+        let own: Vec<u64> = behind.skip(11).take(2).flat_map(str::parse).collect();
+        Some(Self {
+            cores: cpus().count() - 1,
+            busy: all.iter().sum::<u64>() - idle,
+            idle,
+            own: own.iter().sum(),
+        })
+    }
+
+    /// How many cores other programs kept busy since `before`; `None` if that is too short a time to tell.
+    fn others_since(self, before: Self) -> Option<f64> {
+        // A tenth of a second.
+        const LEAST: u64 = 10;
+        let since = |now: u64, before: u64| now.saturating_sub(before);
+        let (busy, idle) = (since(self.busy, before.busy), since(self.idle, before.idle));
+        let all = busy + idle;
+        let own = since(self.own, before.own);
+        (all >= LEAST * self.cores as u64)
+            .then(|| self.cores as f64 * busy.saturating_sub(own) as f64 / all as f64)
+    }
+}
+
+/// Runs `f`, and tells what other programs leave of the machine meanwhile, if that is less than the threads that compute.
+pub fn watching_others<T>(f: impl FnOnce() -> T) -> (T, Option<String>) {
+    /// Of a core: what an idle machine does by itself.
+    const LITTLE: f64 = 0.3;
+    let before = Ticks::now();
+    let result = f();
+    let note = before.zip(Ticks::now()).and_then(|(before, now)| {
+        let others = now.others_since(before)?;
+        let (cores, threads) = (now.cores as f64, kernels::threads());
+        (others > LITTLE && cores - others < threads as f64 - LITTLE).then(|| {
+            format!(
+                "other programs keep {others:.1} of {cores} cores busy, which {threads} threads are to compute on: times \
+                 and latencies are not those of an idle machine; results are the same"
+            )
+        })
+    });
+    (result, note)
+}
+
 /// The machine, the versions and the time.
 ///
 /// `claim` names the claim under which a run is made.
@@ -81,6 +147,23 @@ mod tests {
         let years = |n: u64| Duration::from_secs(n * 366 * 24 * 3600);
         assert_eq!(utc(UNIX_EPOCH - years(1)), "unknown");
         assert_eq!(utc(UNIX_EPOCH + years(9000)), "unknown");
+    }
+
+    #[test]
+    fn what_others_leave_of_the_machine_is_read_from_two_looks_at_it() {
+        let look = |user: u64, idle: u64, own: u64| {
+            let machine =
+                format!("cpu {user} 0 0 {idle} 0 0 0 0 0 0\ncpu0 0 0 0 0\ncpu1 0 0 0 0\nintr 7\n");
+            // (The fields behind the name: state, then ten numbers, then the times.)
+            let process = format!("12 (a) b) S 0 0 0 0 0 0 0 0 0 0 {own} 0 0 0");
+            Ticks::parse(&machine, &process).unwrap()
+        };
+        let (before, now) = (look(1000, 5000, 70), look(1150, 5050, 120));
+        assert_eq!(now.cores, 2);
+        // 200 hundredths of two cores: 50 idle, 50 our own, 100 of others, which is one core.
+        assert_eq!(now.others_since(before), Some(1.0));
+        assert_eq!(before.others_since(before), None);
+        assert_eq!(Ticks::parse("", ""), None);
     }
 
     #[test]

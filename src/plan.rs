@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    hub_id, nearest,
+    hub_id, nearest, precision,
     train::recipe::{Recipe, budgets},
 };
 
@@ -58,7 +58,7 @@ pub struct RunPlan {
     pub data: DataChoice,
     /// A backbone's name or folder.
     pub backbone: String,
-    /// Overrides of the backbone's YAML (`pooling`, `head`).
+    /// Overrides of the backbone's YAML (`pooling`, `head`), and `precision`.
     pub backbone_overrides: BTreeMap<String, String>,
     /// The method.
     pub trial: Trial,
@@ -101,7 +101,8 @@ impl Shared {
     pub fn plan(&self) -> Result<(RunPlan, Overrides)> {
         let mut overrides = parse_settings(&self.settings)?;
         let recipe = overrides.remove("recipe").unwrap_or_default();
-        let backbone_overrides = overrides.remove("backbone").unwrap_or_default();
+        let mut backbone_overrides = overrides.remove("backbone").unwrap_or_default();
+        precision::settle(&mut backbone_overrides);
         Recipe::resolve(&self.budget, &recipe, 1)?;
         let (name, backbone) = hub_id::pinned(&self.data.name, &self.backbone, self.offline)?;
         let plan = RunPlan {

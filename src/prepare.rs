@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use backbone::{Backbone, Config, HeadKind, Pooling};
+use backbone::{Backbone, Config, HeadKind, Pooling, Precision};
 use datasets::{Dataset, DatasetSpec, TextTokenizer};
 use record::BackboneFacts;
 use serde::de::DeserializeOwned;
@@ -216,6 +216,7 @@ impl Files {
                 weights: file.to_owned(),
                 config,
                 pooling,
+                precision: Precision::F32,
                 head,
                 place: format!("file {choice}"),
             }
@@ -236,6 +237,7 @@ impl Files {
                 weights: backbone::weights_file(folder)?,
                 config,
                 pooling,
+                precision: Precision::F32,
                 head,
                 place: format!("folder {choice}"),
             }
@@ -263,6 +265,7 @@ impl Files {
                 tokenizer: file("tokenizer")?,
                 weights: file("weights")?,
                 pooling: spec.pooling,
+                precision: Precision::F32,
                 head: spec.head,
                 place: fetched.place.clone(),
             }
@@ -270,10 +273,11 @@ impl Files {
         for (key, text) in overrides {
             match key.as_str() {
                 "pooling" => found.pooling = setting(key, text)?,
+                "precision" => found.precision = setting(key, text)?,
                 "head" => found.head = setting(key, text)?,
                 other => bail!(
                     "backbone: unknown key '{other}'; {}",
-                    nearest::known(other, &["pooling", "head"])
+                    nearest::known(other, &["pooling", "precision", "head"])
                 ),
             }
         }
@@ -301,6 +305,8 @@ pub struct BackboneFiles {
     pub weights: PathBuf,
     /// How an example's vector is read.
     pub pooling: Pooling,
+    /// The precision of its weights.
+    pub precision: Precision,
     /// The classifier on top.
     pub head: HeadKind,
     /// Where it came from, in words.
@@ -313,8 +319,10 @@ pub struct LoadedBackbone {
     pub backbone: Backbone,
     /// SHA-256 over weights, configuration and tokenizer: all that decides what it makes of a text.
     pub digest: String,
-    /// SHA-256 over the weights alone.
+    /// SHA-256 over the weights alone, as their file has them.
     pub weights_digest: String,
+    /// The same as they are in memory: in another precision than f32 they are rounded.
+    pub memory_digest: String,
     /// Its tokenizer.
     pub tokenizer: TextTokenizer,
     /// The classifier on top.
@@ -352,8 +360,14 @@ impl BackboneFiles {
             eprintln!("note: {note}");
         }
         let weights_digest = backbone.weights_digest()?;
+        let backbone = backbone.in_precision(self.precision)?;
+        let memory_digest = match self.precision {
+            Precision::F32 => weights_digest.clone(),
+            Precision::Bf16 => backbone.weights_digest()?,
+        };
         Ok(LoadedBackbone {
             digest: backbone.digest(&weights_digest, tokenizer.digest()),
+            memory_digest,
             weights_digest,
             backbone,
             tokenizer,
@@ -382,6 +396,10 @@ impl LoadedBackbone {
             hidden: config.hidden,
             parameters: self.backbone.parameters(),
             pooling: format!("{}{head}", self.backbone.pooling().name()),
+            precision: match self.backbone.precision() {
+                Precision::F32 => None,
+                other => Some(other.name().to_owned()),
+            },
         }
     }
 

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
-use backbone::{Backbone, HeadKind, Pooling, TensorFile};
+use backbone::{Backbone, HeadKind, Pooling, Precision, TensorFile};
 use candle_core::Tensor;
 use datasets::TextTokenizer;
 use methods::PeftMethod;
@@ -54,6 +54,9 @@ pub struct SavedConfig {
     pub backbone_digest: String,
     /// How an example's vector is read.
     pub pooling: Pooling,
+    /// The precision of the frozen weights that it was trained over.
+    #[serde(default, skip_serializing_if = "is_f32")]
+    pub precision: Precision,
     /// The classifier.
     pub head: HeadKind,
     /// What is predicted. Folders of classification do not say it.
@@ -80,6 +83,10 @@ pub struct SavedConfig {
 
 fn stripped() -> bool {
     true
+}
+
+fn is_f32(precision: &Precision) -> bool {
+    *precision == Precision::F32
 }
 
 /// A method with its head, ready to predict.

@@ -20,13 +20,14 @@ use crate::{
 };
 
 /// The studies that come with the program.
-const ALL: [(&str, &str); 10] = [
+const ALL: [(&str, &str); 11] = [
     (
         "prompt_length",
         include_str!("../studies/prompt_length.yaml"),
     ),
     ("prompt_init", include_str!("../studies/prompt_init.yaml")),
     ("pooling", include_str!("../studies/pooling.yaml")),
+    ("precision", include_str!("../studies/precision.yaml")),
     ("lora_rank", include_str!("../studies/lora_rank.yaml")),
     ("lora_targets", include_str!("../studies/lora_targets.yaml")),
     ("adapter_size", include_str!("../studies/adapter_size.yaml")),

@@ -51,6 +51,15 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
         loaded.name,
         short(&loaded.digest)
     );
+    let (own, asked) = (config.precision, loaded.backbone.precision());
+    ensure!(
+        own == asked,
+        "{}: trained over frozen weights in {}, but this backbone is in {}; weights of different precision are used one \
+         after the other",
+        folder.display(),
+        own.name(),
+        asked.name()
+    );
     let (of_head, of_method): (Tensors, Tensors) = tensors
         .into_iter()
         .partition(|(name, _)| name.starts_with("head."));
@@ -112,7 +121,11 @@ pub fn backbone_of(
     named: Option<&str>,
     overrides: &std::collections::BTreeMap<String, String>,
 ) -> Result<LoadedBackbone> {
-    let found = files.backbone(named.unwrap_or(&config.backbone), overrides);
+    let mut overrides = overrides.clone();
+    overrides
+        .entry("precision".to_owned())
+        .or_insert_with(|| config.precision.name().to_owned());
+    let found = files.backbone(named.unwrap_or(&config.backbone), &overrides);
     match named {
         Some(_) => found,
         None => found.context("the backbone that the weights name; --backbone names another place"),

@@ -53,7 +53,8 @@ fn step(config: &Config, method: &str, overrides: &[(&str, &str)], lengths: &[us
             words: &NoWords,
         })
         .unwrap();
-    Work::new(config, lengths, virtual_rows(&resolved, &*method)).step(&resolved, &*method)
+    let work = Work::new(config, lengths, virtual_rows(&resolved, &*method));
+    work.step(&resolved, &*method).all()
 }
 
 const H: f64 = 8.0;
@@ -72,8 +73,13 @@ fn last_layer(rows: f64, examples: f64) -> f64 {
 fn a_forward_pass_needs_two_operations_per_weight_and_row_and_the_last_layer_one_query_row() {
     let config = config(3);
     // Lengths 3 and 5: 8 rows, 9 + 25 scores per head and value.
-    let found = Work::new(&config, &[3, 5], 0).forward();
-    assert_eq!(found, 2.0 * whole_layer(8.0, 34.0) + last_layer(8.0, 2.0));
+    let work = Work::new(&config, &[3, 5], 0);
+    let found = work.forward();
+    let layers = 2.0 * whole_layer(8.0, 34.0) + last_layer(8.0, 2.0);
+    assert_eq!(found.all(), layers);
+    // Scores are products of no weight.
+    assert_eq!(found.other, 4.0 * H * (34.0 + 34.0 + 8.0));
+    assert_eq!(work.weight_bytes(2), 2 * 3 * 12 * 8 * 8);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod hub_ids;
 mod latency_and_domains;
 mod objectives;
 mod parity;
+mod precision;
 mod predict;
 mod real;
 mod studies;

@@ -31,7 +31,7 @@ pub use error::{Error, Result};
 pub use gguf::{Gguf, is_gguf};
 pub use head_kind::{HeadKind, conventions};
 pub use hooks::{Hooks, KeyValues, NoHooks, Pass, Phase};
-pub use kernels::{Activation, Linear, Spans};
+pub use kernels::{Activation, Linear, Precision, Spans};
 pub use mixed::Mixed;
 pub use model::{Backbone, Pooling, TensorSource};
 pub use norm::LayerNorm;

@@ -10,7 +10,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use candle_core::{DType, Device, Tensor, Var};
-use kernels::{Activation, Attention, Linear, RotaryLayout, Spans};
+use kernels::{Activation, Attention, Linear, Precision, RotaryLayout, Spans};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -86,6 +86,7 @@ pub struct Backbone {
     final_norm: Option<LayerNorm>,
     pooler: Option<Linear>,
     pooling: Pooling,
+    precision: Precision,
 }
 
 impl Backbone {
@@ -237,7 +238,30 @@ impl Backbone {
             final_norm,
             pooler,
             pooling,
+            precision: Precision::F32,
         })
+    }
+
+    /// The same backbone with the weights of its linear layers in `precision`, as read from now on; whatever is put in their
+    /// place is rounded too, unless it is trained. Embeddings, norms and biases stay as they are.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    pub fn in_precision(mut self, precision: Precision) -> Result<Self> {
+        let linears = self
+            .layers
+            .iter_mut()
+            .flat_map(|layer| layer.projections.iter_mut().flatten());
+        for linear in linears.chain(&mut self.pooler) {
+            *linear = linear.in_precision(precision)?;
+        }
+        self.precision = precision;
+        Ok(self)
+    }
+
+    /// How the weights of its linear layers are stored and multiplied.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// The same backbone, read in another way. A new one is read by the mean, a decoder by the last row.
@@ -417,7 +441,7 @@ impl Backbone {
         hex(&hasher.finalize())
     }
 
-    /// The same architecture with every tensor replaced by what `f` makes of it.
+    /// The same architecture with every tensor replaced by what `f` makes of it, in f32.
     ///
     /// # Errors
     /// If `f` fails.
@@ -473,6 +497,7 @@ impl Backbone {
                 "{site}: a weight of shape {new:?} instead of {old:?}"
             )));
         }
+        let linear = linear.in_precision(self.precision)?;
         self.layers[site.layer].projections[site.projection as usize] = Some(linear);
         Ok(self)
     }

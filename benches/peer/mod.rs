@@ -1,5 +1,5 @@
-//! The Python libraries (`peer.py`) beside ours, in turn, each run in a process of its own, on the same token ids in the
-//! same batches; then the ratios of the medians.
+//! The Python libraries (`peer.py`) in each of their modes beside ours in each precision, in turn, each run in a process of
+//! its own, on the same token ids in the same batches; then the ratios of ours to the best of theirs.
 //!
 //! `PEFTBENCH_PYTHON` names a Python that can import torch, transformers, peft and adapters; without it, a virtual
 //! environment is made in `reports/out/bench/venv` and they are installed there.
@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use backbone::Backbone;
+use backbone::{Backbone, Precision};
 use methods::{HeadOnly, PeftMethod};
 use peftbench::{
     train::prepared::Prepared,
@@ -46,6 +46,9 @@ const METHODS: [(&str, &str); 5] = [
     ("full", "full"),
     ("head_only", "head"),
 ];
+
+/// The script's modes: PyTorch in f32, its autocast to bf16, frozen weights in bf16 under autocast, torch.compile in f32.
+const MODES: [&str; 4] = ["f32", "autocast", "frozen", "compile"];
 
 /// What one run of either side gives.
 #[derive(Clone, Deserialize)]
@@ -80,22 +83,46 @@ pub fn main(arguments: &[&str]) -> Result<()> {
     }
     let out = common::out()?;
     let python = python(&out)?;
-    let setting = roofline::setting()?;
+    let settings = [Precision::F32, Precision::Bf16]
+        .into_iter()
+        .map(|precision| Ok((precision, roofline::setting(precision)?)))
+        .collect::<Result<Vec<_>>>()?;
+    let setting = &settings[0].1;
     let work = out.join("peer-batches.json");
-    write_batches(&setting, &work)?;
-    let model = peer_model(&setting, &out)?;
+    write_batches(setting, &work)?;
+    let model = peer_model(setting, &out)?;
 
-    let mut table =
-        String::from("| method | figure | ours | peer | ratio |\n|---|---|---:|---:|---:|\n");
+    let mut table = String::from("| method | figure |");
+    for column in settings.iter().map(|(p, _)| format!("ours, {}", p.name())) {
+        write!(table, " {column} |")?;
+    }
+    for mode in MODES {
+        write!(table, " PyTorch, {mode} |")?;
+    }
+    writeln!(table, " our best / their best |")?;
+    writeln!(
+        table,
+        "|---|---|{}",
+        "---:|".repeat(settings.len() + MODES.len() + 1)
+    )?;
     for (ours, theirs) in METHODS {
         if !names.is_empty() && !names.contains(&ours) {
             continue;
         }
-        let (mut own, mut peer) = (Vec::new(), Vec::new());
+        let mut own = vec![Vec::new(); settings.len()];
+        let mut peer = vec![Vec::new(); MODES.len()];
         for round in 1..=repeats {
-            eprintln!("{ours}: {round} of {repeats}");
-            peer.push(run_peer(&python, theirs, &model, &work)?);
-            own.push(run_own(ours, &setting, &out)?);
+            for (figures, (precision, setting)) in own.iter_mut().zip(&settings) {
+                eprintln!("{ours}, {}: {round} of {repeats}", precision.name());
+                figures.push(run_own(ours, *precision, setting, &out)?);
+            }
+            for (figures, mode) in peer.iter_mut().zip(MODES) {
+                eprintln!("PyTorch, {mode}: {round} of {repeats}");
+                match run_peer(&python, theirs, mode, &model, &work) {
+                    Ok(found) => figures.push(found),
+                    Err(error) => eprintln!("note: PyTorch, {mode}: {error:#}"),
+                }
+            }
         }
         rows(&mut table, ours, &own, &peer)?;
     }
@@ -106,50 +133,49 @@ pub fn main(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-fn rows(table: &mut String, name: &str, own: &[Figures], peer: &[Figures]) -> Result<()> {
-    let of = |figures: &[Figures], f: fn(&Figures) -> f64| {
-        median(&figures.iter().map(f).collect::<Vec<_>>())
+/// A row per figure: medians of our precisions, of their modes (`–` for one that failed), and the ratio of the best.
+fn rows(table: &mut String, name: &str, own: &[Vec<Figures>], peer: &[Vec<Figures>]) -> Result<()> {
+    type Figure = fn(&Figures) -> f64;
+    let figures: [(&str, bool, Figure); 5] = [
+        ("training, examples/s", true, |f| f.examples_per_second),
+        ("latency of one sentence, p50 ms", false, |f| f.latency_ms),
+        ("the same, merged", false, |f| f.merged_ms),
+        ("peak resident memory, MB", false, |f| f.peak_mb),
+        ("process start to first step, s", false, |f| {
+            f.seconds_to_first_step
+        }),
+    ];
+    let medians = |sides: &[Vec<Figures>], f: Figure| -> Vec<f64> {
+        let of = |figures: &Vec<Figures>| median(&figures.iter().map(f).collect::<Vec<_>>());
+        sides.iter().map(of).collect()
     };
-    let mut row = |what: &str, ours: f64, theirs: f64| {
+    for (what, most, figure) in figures {
+        let (ours, theirs) = (medians(own, figure), medians(peer, figure));
+        if !theirs.iter().chain(&ours).any(|value| *value > 0.0) {
+            continue;
+        }
+        let best = |values: &[f64]| match most {
+            true => values.iter().copied().fold(f64::NAN, f64::max),
+            false => values.iter().copied().fold(f64::NAN, f64::min),
+        };
+        write!(table, "| {name} | {what} |")?;
+        for value in ours.iter().chain(&theirs) {
+            match value.is_nan() {
+                true => write!(table, " – |")?,
+                false => write!(table, " {value:.2} |")?,
+            }
+        }
+        writeln!(table, " {:.3} |", best(&ours) / best(&theirs))?;
+    }
+    let later = own[0].iter().map(|f| f.later_examples_per_second);
+    let later = median(&later.collect::<Vec<_>>());
+    if later > 0.0 {
+        let rest = " |".repeat(own.len() + peer.len());
         writeln!(
             table,
-            "| {name} | {what} | {ours:.2} | {theirs:.2} | {:.3} |",
-            ours / theirs
-        )
-    };
-    let theirs = of(peer, |f| f.examples_per_second);
-    row(
-        "training, examples/s",
-        of(own, |f| f.examples_per_second),
-        theirs,
-    )?;
-    let later = of(own, |f| f.later_examples_per_second);
-    if later > 0.0 {
-        row(
-            "training from the second epoch on, examples/s",
-            later,
-            theirs,
+            "| {name} | training from the second epoch on, examples/s | {later:.0} |{rest}"
         )?;
     }
-    row(
-        "latency of one sentence, p50 ms",
-        of(own, |f| f.latency_ms),
-        of(peer, |f| f.latency_ms),
-    )?;
-    let merged = of(peer, |f| f.merged_ms);
-    if merged > 0.0 {
-        row("the same, merged", of(own, |f| f.merged_ms), merged)?;
-    }
-    row(
-        "peak resident memory, MB",
-        of(own, |f| f.peak_mb),
-        of(peer, |f| f.peak_mb),
-    )?;
-    row(
-        "process start to first step, s",
-        of(own, |f| f.seconds_to_first_step),
-        of(peer, |f| f.seconds_to_first_step),
-    )?;
     Ok(())
 }
 
@@ -222,12 +248,12 @@ fn peer_model(setting: &Prepared, out: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
-fn run_peer(python: &Path, method: &str, model: &Path, work: &Path) -> Result<Figures> {
+fn run_peer(python: &Path, method: &str, mode: &str, model: &Path, work: &Path) -> Result<Figures> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peer/peer.py");
     let output = done(
         Command::new(python)
             .arg(script)
-            .args(["--method", method])
+            .args(["--method", method, "--mode", mode])
             .arg("--model")
             .arg(model)
             .arg("--batches")
@@ -241,8 +267,9 @@ fn run_peer(python: &Path, method: &str, model: &Path, work: &Path) -> Result<Fi
 }
 
 /// The command itself, as a user runs it.
-fn run_own(method: &str, setting: &Prepared, out: &Path) -> Result<Figures> {
+fn run_own(method: &str, precision: Precision, setting: &Prepared, out: &Path) -> Result<Figures> {
     let folder = tempfile::tempdir_in(out)?;
+    let precision = format!("backbone.precision={}", precision.name());
     let steps = format!("recipe.steps={}", WARM_UP + STEPS);
     let mut command = Command::new(env!("CARGO_BIN_EXE_peftbench"));
     command
@@ -254,6 +281,8 @@ fn run_own(method: &str, setting: &Prepared, out: &Path) -> Result<Figures> {
             "--json",
             "--set",
             "backbone.pooling=pooler",
+            "--set",
+            &precision,
             "--set",
             &steps,
         ])

@@ -29,6 +29,7 @@ mod json_lines;
 mod label;
 mod meaning;
 mod metric;
+pub mod nearest;
 mod objective;
 mod order;
 mod parquet;
@@ -62,7 +63,7 @@ pub use text::{check_regular, open_regular};
 pub use tokenise::{Encoded, TextTokenizer, Word};
 pub use tokenizer_files::tokenizer_file;
 pub use words::Words;
-pub use yaml::{from_yaml, nearest, plain as plain_yaml_error};
+pub use yaml::{from_yaml, plain as plain_yaml_error};
 
 /// Lower-case hexadecimal digits.
 fn hex(bytes: &[u8]) -> String {

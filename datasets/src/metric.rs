@@ -11,7 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Confusion, confusion::ratio, yaml::nearest};
+use crate::{Confusion, confusion::ratio, nearest::nearest};
 
 /// How a data set is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
@@ -86,7 +86,7 @@ impl Metric {
         let found = Self::ALL.into_iter().find(|metric| metric.name() == name);
         found.ok_or_else(|| {
             let names = Self::ALL.map(Metric::name);
-            let near = nearest(name, names.into_iter())
+            let near = nearest(name, names)
                 .map_or_else(String::new, |name| format!("; did you mean '{name}'?"));
             format!(
                 "unknown metric '{name}'{near} (known: {})",

@@ -18,10 +18,10 @@ use crate::{
     conll::Conll,
     delimited::{self, Delimited, Dialect},
     json_lines,
+    nearest::nearest,
     parquet::Parquet,
     problems::Fault,
     text::{Text, check_regular},
-    yaml::nearest,
 };
 
 /// How rows are written, where the file does not say it itself.

@@ -2,6 +2,8 @@
 
 use serde::de::DeserializeOwned;
 
+use crate::nearest::nearest;
+
 /// The largest YAML, in bytes.
 const MOST_BYTES: usize = 1 << 20;
 /// The deepest nesting.
@@ -133,17 +135,6 @@ pub fn plain(message: &str) -> String {
     words.join(" ").replace('`', "'")
 }
 
-/// The known name that is nearest to a mistyped one, if one is near.
-pub fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let plain = |text: &str| text.trim().to_lowercase().replace(['-', ' '], "_");
-    let wanted = plain(name);
-    known
-        .map(|known| (strsim::osa_distance(&wanted, &plain(known)), known))
-        .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, known)| *distance <= 1 + wanted.chars().count().max(known.len()) / 4)
-        .map(|(_, known)| known)
-}
-
 #[cfg(test)]
 mod tests {
     use serde::Deserialize;
@@ -209,15 +200,5 @@ mod tests {
             .collect();
         says(&steps, &["nested"]);
         says(&"#".repeat(2 << 20), &["bytes of YAML"]);
-    }
-
-    #[test]
-    fn a_name_that_is_not_near_is_not_proposed() {
-        let known = ["accuracy", "macro_f1", "matthews"];
-        let near = |name| nearest(name, known.into_iter());
-        assert_eq!(near("acuracy"), Some("accuracy"));
-        assert_eq!(near("macro-F1"), Some("macro_f1"));
-        assert_eq!(near("mathews"), Some("matthews"));
-        assert_eq!(near("bleu"), None);
     }
 }

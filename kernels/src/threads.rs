@@ -4,11 +4,15 @@
 //! the same; a task's numbers do not depend on who computes it. Nobody waits for a worker that has taken nothing: on a
 //! busy machine the caller does all of a short pass itself, as if it had one thread. An idle thread looks for work for a
 //! fraction of a millisecond, offering its core to others in between, and then sleeps.
+//!
+//! A worker that loses its core in the middle of a task keeps the caller waiting for a whole slice of the scheduler's time.
+//! Where that has happened, the caller begins the passes of the next fraction of a second alone, and shares only what would
+//! take it longer than such a slice.
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -20,6 +24,13 @@ const WORKER_LOOKS: Duration = Duration::from_micros(200);
 /// How long a caller looks for the end of the others' tasks before it sleeps. If one of them has lost its core, this
 /// gives it the caller's.
 const CALLER_LOOKS: Duration = Duration::from_micros(50);
+
+/// A caller that has waited so long for the end of others' tasks takes the machine for a crowded one.
+const LATE: Duration = Duration::from_micros(500);
+/// For how long it does.
+const CROWDED: Duration = Duration::from_millis(100);
+/// On a crowded machine, what is left of a pass is shared if it would take the caller longer than this.
+const WORTH_SHARING: Duration = Duration::from_millis(2);
 
 static THREADS: OnceLock<usize> = OnceLock::new();
 static POOL: Pool = Pool::new();
@@ -97,10 +108,29 @@ pub(crate) fn parallel(tasks: usize, task: impl Fn(usize) + Sync) {
     if threads > 1
         && let Some(workers) = POOL.try_own()
     {
-        POOL.run(workers, threads - 1, tasks, &task);
+        let left = match POOL.is_crowded() {
+            true => alone_first(tasks, &task),
+            false => tasks,
+        };
+        if left > 0 {
+            POOL.run(workers, threads - 1, left, &task);
+        }
     } else {
         (0..tasks).for_each(task);
     }
+}
+
+/// Runs the last tasks in this thread until what is left, at their speed, is worth sharing; how many are left.
+fn alone_first(tasks: usize, task: &Task) -> usize {
+    let start = Instant::now();
+    for done in 1..=tasks {
+        task(tasks - done);
+        let left = tasks - done;
+        if start.elapsed() * left as u32 > WORTH_SHARING * done as u32 {
+            return left;
+        }
+    }
+    0
 }
 
 /// Splits `items` into nearly equal ranges and runs them in parallel: about four per thread, each of at least
@@ -132,6 +162,8 @@ struct Pool {
     caller_sleeps: AtomicBool,
     sleep: Mutex<()>,
     done: Condvar,
+    /// Until when the machine counts as crowded, in microseconds of [`clock`].
+    crowded_until: AtomicU64,
     /// What the first part that failed said.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
@@ -157,7 +189,16 @@ impl Pool {
             caller_sleeps: AtomicBool::new(false),
             sleep: Mutex::new(()),
             done: Condvar::new(),
+            crowded_until: AtomicU64::new(0),
             panic: Mutex::new(None),
+        }
+    }
+
+    fn is_crowded(&self) -> bool {
+        // (The clock is not read where nobody was ever late.)
+        match self.crowded_until.load(SeqCst) {
+            0 => false,
+            until => clock() < until,
         }
     }
 
@@ -202,12 +243,17 @@ impl Pool {
         }
         self.work();
         if !look(CALLER_LOOKS, || self.unfinished.load(SeqCst) == 0) {
+            let waiting = Instant::now();
             let mut sleep = ignore_poison(self.sleep.lock());
             self.caller_sleeps.store(true, SeqCst);
             while self.unfinished.load(SeqCst) != 0 {
                 sleep = ignore_poison(self.done.wait(sleep));
             }
             self.caller_sleeps.store(false, SeqCst);
+            if waiting.elapsed() > LATE {
+                let until = clock() + CROWDED.as_micros() as u64;
+                self.crowded_until.store(until, SeqCst);
+            }
         }
         let panic = ignore_poison(self.panic.lock()).take();
         drop(workers);
@@ -261,6 +307,12 @@ impl Pool {
         let thread = handle.thread().clone();
         Some(Worker { thread, sleeps })
     }
+}
+
+/// Microseconds since the first call.
+fn clock() -> u64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_micros() as u64
 }
 
 fn ignore_poison<T>(result: std::result::Result<T, PoisonError<T>>) -> T {
@@ -328,6 +380,21 @@ mod tests {
                 assert_eq!(counts, vec![1; tasks], "{tasks} tasks, {threads} threads");
             }
         }
+    }
+
+    #[test]
+    fn a_pass_begun_alone_is_ended_alone_or_shared_and_runs_every_task_once() {
+        let quick = counts(9, |count| assert_eq!(alone_first(9, count), 0));
+        assert_eq!(quick, [1; 9]);
+        // Each task takes longer than what makes the others worth sharing.
+        let slow = counts(9, |count| {
+            let slowly: &Task = &|i| {
+                std::thread::sleep(WORTH_SHARING);
+                count(i);
+            };
+            assert_eq!(alone_first(9, slowly), 8);
+        });
+        assert_eq!(slow, [0, 0, 0, 0, 0, 0, 0, 0, 1]);
     }
 
     #[test]

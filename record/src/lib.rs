@@ -167,6 +167,19 @@ pub struct BackboneFacts {
     pub parameters: usize,
     /// How an example's vector is read: `mean`, `cls` or `pooler`.
     pub pooling: String,
+    /// How its weights are stored and multiplied, where that is not f32: `bf16`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<String>,
+}
+
+impl BackboneFacts {
+    /// Its name, with the precision where that is not f32: `minilm (bf16)`.
+    pub fn label(&self) -> String {
+        match &self.precision {
+            Some(precision) => format!("{} ({precision})", self.name),
+            None => self.name.clone(),
+        }
+    }
 }
 
 /// The method as it was used.

@@ -268,7 +268,7 @@ fn matches<'a>(a: &'a [Comparison], b: &'a [Comparison]) -> (Matched<'a>, Vec<St
         (
             c.dataset.name.clone(),
             c.dataset.stand_in_for.clone(),
-            c.backbone.name.clone(),
+            c.backbone.label(),
         )
     };
     let (mut matched, mut notes): (Matched, Vec<String>) = Default::default();

@@ -243,9 +243,9 @@ impl Comparison {
         });
 
         let asked = &group[0].asked;
-        let slug_parts = [dataset_slug(&asked.dataset), asked.backbone.name.clone()];
+        let slug_parts = [dataset_slug(&asked.dataset), asked.backbone.label()];
         let slug: Vec<String> = slug_parts.iter().chain(apart).map(|p| slug(p)).collect();
-        let place = [dataset_label(&asked.dataset), asked.backbone.name.clone()];
+        let place = [dataset_label(&asked.dataset), asked.backbone.label()];
         let name: Vec<String> = place
             .iter()
             .chain(apart)
@@ -657,7 +657,7 @@ pub fn conditions(record: &RunRecord) -> Value {
     serde_json::json!({
         "dataset": d.name,
         "stand_in_for": d.stand_in_for,
-        "backbone": b.name,
+        "backbone": b.label(),
         "train_examples": d.train_examples,
         "validation_examples": d.validation_examples,
         "metric": d.main_metric,
@@ -841,16 +841,20 @@ mod tests {
             base.clone()
                 .with(|r| r.asked.backbone.name = "bert".into())
                 .record(),
+            base.clone()
+                .with(|r| r.asked.backbone.precision = Some("bf16".into()))
+                .record(),
         ];
         let found = Comparison::from_records(&records);
-        assert_eq!(found.len(), 6);
+        assert_eq!(found.len(), 7);
         let names: BTreeSet<&str> = found.iter().map(|c| c.name.as_str()).collect();
-        assert_eq!(names.len(), 6, "{names:?}");
+        assert_eq!(names.len(), 7, "{names:?}");
+        assert!(names.contains("sst2 · minilm (bf16)"), "{names:?}");
         assert!(names.contains("sst2 · bert"), "{names:?}");
         assert!(names.iter().any(|n| n.contains("steps 150")), "{names:?}");
         assert_eq!(
             found.iter().map(|c| &c.slug).collect::<BTreeSet<_>>().len(),
-            6
+            7
         );
 
         // Truncation depends on the method and is no condition; the order of keys is none either.

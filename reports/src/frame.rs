@@ -1,7 +1,8 @@
 //! Records as one data frame: a row per run, for tables, pivots and whoever asks their own questions of `records.parquet`.
 
-use polars::prelude::{Column, DataFrame, ParquetWriter};
+use polars::prelude::{AnyValue, Column, DataFrame, ParquetWriter};
 use record::{RunRecord, Status};
+use serde_json::{Map, Value, json};
 
 use crate::{Result, latency};
 
@@ -91,7 +92,7 @@ pub fn frame(records: &[RunRecord]) -> Result<DataFrame> {
             records.iter().map(f).collect::<Vec<Option<u64>>>(),
         )
     };
-    fn json(value: &impl serde::Serialize) -> Option<String> {
+    fn as_json(value: &impl serde::Serialize) -> Option<String> {
         serde_json::to_string(value).ok()
     }
     let parameters = |name: &str, f: fn(&record::Parameters) -> usize| {
@@ -128,6 +129,10 @@ pub fn frame(records: &[RunRecord]) -> Result<DataFrame> {
             Some(r.asked.backbone.parameters as u64)
         }),
         text("pooling", &|r| Some(r.asked.backbone.pooling.clone())),
+        text("precision", &|r| {
+            let own = r.asked.backbone.precision.clone();
+            Some(own.unwrap_or_else(|| "f32".into()))
+        }),
         text("method", &|r| Some(r.asked.method.name.clone())),
         text("variant", &|r| Some(r.asked.method.variant.clone())),
         Column::new(
@@ -137,9 +142,9 @@ pub fn frame(records: &[RunRecord]) -> Result<DataFrame> {
                 .map(|r| r.asked.method.tuned.is_some())
                 .collect::<Vec<bool>>(),
         ),
-        text("config", &|r| json(&r.asked.method.config)),
-        text("recipe", &|r| json(&r.asked.recipe)),
-        text("numerics", &|r| json(&r.asked.numerics)),
+        text("config", &|r| as_json(&r.asked.method.config)),
+        text("recipe", &|r| as_json(&r.asked.recipe)),
+        text("numerics", &|r| as_json(&r.asked.numerics)),
         text("op_path", &|r| Some(r.asked.op_path.clone())),
         whole("seed", &|r| Some(r.asked.seed)),
         text("status", &|r| {
@@ -201,6 +206,28 @@ pub fn frame(records: &[RunRecord]) -> Result<DataFrame> {
     Ok(DataFrame::new(records.len(), columns)?)
 }
 
+/// The rows of a frame as JSON objects, a key per column.
+///
+/// # Errors
+/// If a column cannot be read; not expected.
+pub fn rows(frame: &DataFrame) -> Result<Vec<Map<String, Value>>> {
+    let mut rows = vec![Map::new(); frame.height()];
+    for column in frame.columns() {
+        for (row, object) in rows.iter_mut().enumerate() {
+            let value = match column.get(row)? {
+                AnyValue::Null => Value::Null,
+                AnyValue::Boolean(value) => json!(value),
+                AnyValue::UInt64(value) => json!(value),
+                AnyValue::Float64(value) => json!(value),
+                AnyValue::String(value) => json!(value),
+                other => json!(other.to_string()),
+            };
+            object.insert(column.name().to_string(), value);
+        }
+    }
+    Ok(rows)
+}
+
 /// The frame as a Parquet file.
 ///
 /// # Errors
@@ -253,5 +280,11 @@ mod tests {
         assert_eq!(at("training_seconds", 1), "null");
         assert!(at("reason", 1).contains("no room"));
         assert_eq!(&parquet(&records).unwrap()[..4], b"PAR1");
+        let rows = rows(&frame).unwrap();
+        assert_eq!(rows[0]["seed"], 7);
+        assert_eq!(rows[0]["training_seconds"], 12.5);
+        assert_eq!(rows[0]["method"], "lora");
+        assert_eq!(rows[1]["training_seconds"], Value::Null);
+        assert_eq!(rows[1]["status"], "failed");
     }
 }

@@ -773,6 +773,10 @@ fn conditions(comparison: &Comparison) -> Vec<(&'static str, Vec<(String, String
         row("hidden size H", b.hidden.to_string()),
         row("parameters", format::count(b.parameters)),
         row("pooling", b.pooling.clone()),
+        row(
+            "precision of its weights",
+            b.precision.clone().unwrap_or_else(|| "f32".into()),
+        ),
         row("digest of the weights", b.digest.clone()),
     ];
     let mut recipe = leaves(&comparison.recipe);

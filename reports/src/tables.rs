@@ -49,7 +49,7 @@ pub fn table<'a>(comparison: &'a Comparison) -> Table {
             "stand_in_for",
             comparison.dataset.stand_in_for.clone().unwrap_or_default(),
         ),
-        ("backbone", comparison.backbone.name.clone()),
+        ("backbone", comparison.backbone.label()),
     ] {
         add(
             Column::hidden(name),

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use flate2::read::GzDecoder;
 
-use crate::fetch::cannot_write;
+use crate::files::cannot_write;
 use crate::{Error, Result};
 
 /// What an archive unpacks to at most, without a declared length: so much anyway …

@@ -3,13 +3,14 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ureq::Body;
 use ureq::http::{Response, StatusCode};
 
 use crate::address::Address;
-use crate::fetch::{Bar, Fetcher, cannot_write};
+use crate::fetch::{Bar, Fetcher};
+use crate::files::{cannot_write, length, remove};
 use crate::http::{Answer, Client, Facts, Pace, check_status, entity_tag, header};
 use crate::spec::Expected;
 use crate::verify::check_download;
@@ -53,27 +54,6 @@ impl Fetcher {
                 return Err(error);
             }
             std::thread::sleep(wait);
-        }
-    }
-}
-
-impl crate::settings::Patience {
-    /// How long to wait before asking again after this error, if it may pass.
-    pub(crate) fn after(&self, error: &Error, tried: u32) -> Option<Duration> {
-        // Doubled each time, and not the same for all who failed together.
-        let spread = f64::from(std::process::id() % 64) / 256.0 + 1.0;
-        let pause = (self.pause * 2u32.saturating_pow(tried.min(10) - 1)).mul_f64(spread);
-        match error {
-            Error::Interrupted { .. } => Some(self.pause.min(Duration::from_millis(200))),
-            Error::Http {
-                status: 408 | 429 | 500 | 502 | 503 | 504,
-                wait,
-                ..
-            } => {
-                let wait = wait.unwrap_or_default().max(pause);
-                (wait <= self.longest_pause).then_some(wait)
-            }
-            _ => None,
         }
     }
 }
@@ -362,15 +342,4 @@ fn range_start(response: &Response<Body>) -> Option<u64> {
 fn range_total(response: &Response<Body>) -> Option<u64> {
     let range = header(response, "content-range")?;
     range.rsplit('/').next()?.trim().parse().ok()
-}
-
-pub(crate) fn length(file: &Path) -> u64 {
-    fs::metadata(file).map_or(0, |metadata| metadata.len())
-}
-
-pub(crate) fn remove(file: &Path) -> Result<()> {
-    match fs::remove_file(file) {
-        Err(reason) if reason.kind() != io::ErrorKind::NotFound => Err(cannot_write(file, reason)),
-        _ => Ok(()),
-    }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use crate::files::{cannot_write, remove};
 use crate::spec::{Expected, FileSpec, PathPlace, Place, Source};
 use crate::verify::verify;
 use crate::{Error, Result, Settings};
@@ -205,7 +206,7 @@ impl Fetcher {
             let pieces = brought.iter().filter_map(|part| part.get(wanted.name));
             join(pieces, &file)?;
             if let Err(error) = self.verify(&file, wanted.expected) {
-                crate::download::remove(&file)?;
+                remove(&file)?;
                 return Err(error);
             }
             got.files.insert(wanted.name.to_string(), file);
@@ -332,11 +333,4 @@ fn join<'a>(pieces: impl Iterator<Item = &'a PathBuf>, file: &Path) -> Result<()
     whole.as_file().sync_all().map_err(failed)?;
     whole.persist(file).map_err(|error| failed(error.error))?;
     Ok(())
-}
-
-pub(crate) fn cannot_write(path: &Path, reason: std::io::Error) -> Error {
-    Error::Cache {
-        path: path.to_path_buf(),
-        reason,
-    }
 }

@@ -14,7 +14,7 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body, Proxy};
 
 use crate::address::{Address, without_secrets};
-use crate::settings::Patience;
+use crate::patience::Patience;
 use crate::{Error, Result};
 
 /// As many redirects as browsers and Python follow, roughly.

@@ -18,7 +18,8 @@ use hf_hub::{Cache, Repo, RepoType};
 
 use crate::address::{Address, percent_encoded, without_secrets};
 use crate::download::Download;
-use crate::fetch::{Fetcher, Got, Network, Wanted, cannot_write};
+use crate::fetch::{Fetcher, Got, Network, Wanted};
+use crate::files::cannot_write;
 use crate::http::{Client, Facts, Ways, is_hex};
 use crate::spec::{Hub, HubKind};
 use crate::verify::Note;

@@ -8,8 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::archive::extract;
-use crate::download::{Download, remove};
-use crate::fetch::{Fetcher, Got, Network, Wanted, cannot_write};
+use crate::download::Download;
+use crate::fetch::{Fetcher, Got, Network, Wanted};
+use crate::files::{cannot_write, length, remove};
 use crate::index::Found;
 use crate::spec::{Expected, Package};
 use crate::verify::inside;
@@ -88,7 +89,7 @@ impl Fetcher {
                         end,
                     };
                     download.attempt(self, &mut bar)?;
-                    let small = crate::download::length(&part) <= SMALL;
+                    let small = length(&part) <= SMALL;
                     if small {
                         download.finish(&kept)?;
                     }

@@ -12,7 +12,8 @@ use hf_hub::{Cache, Repo};
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
-use crate::fetch::{Fetched, Fetcher, cannot_write};
+use crate::fetch::{Fetched, Fetcher};
+use crate::files::cannot_write;
 use crate::http::is_hex;
 use crate::hub::{Hubs, is_no_answer, repository};
 use crate::spec::{FileSpec, Hub, HubKind, Place, Source};

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use hf_hub::Cache;
 
 use crate::address::{Address, without_secrets};
-use crate::index::Index;
+use crate::patience::Patience;
+use crate::pip_index::Index;
 use crate::{Error, Result};
 
 /// Where a [`crate::Fetcher`] keeps files and whom it may ask.
@@ -31,46 +31,6 @@ pub struct Settings {
     pub offline: bool,
     /// Environment variables for pip, which is asked for its configuration only, on top of the inherited ones.
     pub pip_environment: BTreeMap<String, String>,
-}
-
-/// How long the network is waited for, and how much is taken from it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Patience {
-    /// For a name or a connection.
-    pub connect: Duration,
-    /// The longest silence in the middle of an answer.
-    pub silence: Duration,
-    /// Over this long …
-    pub window: Duration,
-    /// … at least so many bytes per second have to come.
-    pub slowest: u64,
-    /// For one file, with all its tries.
-    pub whole: Duration,
-    /// How often a file is asked for.
-    pub tries: u32,
-    /// Before the second try; doubled before each further one.
-    pub pause: Duration,
-    /// A server that asks for a longer pause is not waited for.
-    pub longest_pause: Duration,
-    /// The most bytes of a file whose length nobody declares.
-    pub undeclared: u64,
-}
-
-impl Default for Patience {
-    /// Long enough for a slow network, short enough that nobody thinks the program hangs.
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(10),
-            silence: Duration::from_secs(30),
-            window: Duration::from_secs(60),
-            slowest: 1024,
-            whole: Duration::from_secs(6 * 3600),
-            tries: 5,
-            pause: Duration::from_secs(1),
-            longest_pause: Duration::from_secs(60),
-            undeclared: 1 << 30,
-        }
-    }
 }
 
 impl Settings {

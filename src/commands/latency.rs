@@ -112,7 +112,7 @@ pub fn latency(asked: &Asked) -> Result<ExitCode> {
         let backbone = loaded.backbone.clone().with_pooling(task.config.pooling)?;
         all.push(Measured {
             name: name_of(folder, &asked.weights, &task),
-            copies: copies(folder, &loaded, &*task.method)?,
+            copies: copies(folder, &loaded, &*task.method, batch)?,
             merged: task.method.merge(&backbone).ok(),
             folder: folder.clone(),
             backbone,

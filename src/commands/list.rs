@@ -18,7 +18,7 @@ pub enum Kind {
     Backbones,
     /// Studies for sweep.
     Studies,
-    /// Runs that have a record.
+    /// Runs that have a record; as JSON with every column of records.parquet.
     Runs,
 }
 
@@ -59,17 +59,26 @@ pub fn list(what: Kind, folder: &Path, as_json: bool) -> Result<ExitCode> {
                 Ok((spec.name, value, about))
             })
             .collect::<Result<_>>()?,
-        Kind::Runs => records::read(folder)?
-            .iter()
-            .map(|record| {
-                let asked = &record.asked;
-                let about = format!(
-                    "{} {} {} seed {}: {}",
-                    asked.dataset.name, asked.method.name, asked.method.variant, asked.seed, progress::summary(record)
-                );
-                Ok((record.id.clone(), serde_json::json!({ "dataset": asked.dataset.name, "method": asked.method.name, "variant": asked.method.variant, "seed": asked.seed, "status": record.status }), about))
-            })
-            .collect::<Result<_>>()?,
+        Kind::Runs => {
+            let records = records::read(folder)?;
+            let rows = reports::frame::rows(&reports::frame::frame(&records)?)?;
+            records
+                .into_iter()
+                .zip(rows)
+                .map(|(record, row)| {
+                    let asked = &record.asked;
+                    let about = format!(
+                        "{} {} {} seed {}: {}",
+                        asked.dataset.name,
+                        asked.method.name,
+                        asked.method.variant,
+                        asked.seed,
+                        progress::summary(&record)
+                    );
+                    (record.id, row.into(), about)
+                })
+                .collect()
+        }
     };
     if as_json {
         let map: serde_json::Map<_, _> = rows

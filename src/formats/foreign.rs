@@ -144,6 +144,10 @@ impl Foreign<'_> {
                 backbone: layout::known_backbone(&backbone).unwrap_or(backbone),
                 backbone_digest: self.loaded.map(|l| l.digest.clone()).unwrap_or_default(),
                 pooling: self.pooling,
+                precision: self
+                    .loaded
+                    .map(|l| l.backbone.precision())
+                    .unwrap_or_default(),
                 head: self.head,
                 objective,
                 scale: None,

@@ -50,7 +50,12 @@ impl Prepared {
     /// # Errors
     /// If data or backbone are not found, or are damaged.
     pub fn load(plan: &RunPlan) -> Result<Self> {
-        let prepared = Self::load_from(Files::new(plan.offline)?, plan)?;
+        let load = || Self::load_from(Files::new(plan.offline)?, plan);
+        let (prepared, busy) = measure::watching_others(load);
+        let prepared = prepared?;
+        if let Some(busy) = busy {
+            prepared.files.note(&busy);
+        }
         let classes = prepared.data.dataset.classes();
         if !classes.is_empty() {
             eprint!("{}", datasets::class_table(&classes, MOST_CLASSES));

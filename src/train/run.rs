@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::Result;
-use backbone::{Backbone, Batch, HeadKind};
+use backbone::{Backbone, Batch, HeadKind, Precision};
 use methods::{Context, HeadOnly, PeftMethod, Resolved};
 use record::{Check, Cost, FORMAT, Kind, Latency, Outcome, Parameters, RunRecord, Status, store};
 
@@ -32,8 +32,15 @@ use crate::{
     weights::{self, SavedConfig, Task},
 };
 
-/// Largest difference of logits that rounding explains, relative to the largest logit, in f32.
-const FORWARD_TOLERANCE: f32 = 1e-5;
+/// Largest difference of logits that rounding explains, relative to the largest logit.
+fn forward_tolerance(precision: Precision) -> f32 {
+    match precision {
+        Precision::F32 => 1e-5,
+        // The distance of neighbouring numbers of bf16 at 1, twice what rounding one changes.
+        Precision::Bf16 => 1.0 / 128.0,
+    }
+}
+
 /// Validation examples on which a run checks itself.
 const CHECKED: usize = 64;
 
@@ -313,6 +320,7 @@ impl Run<'_> {
             backbone: self.plan.backbone.clone(),
             backbone_digest: self.prepared.backbone.digest.clone(),
             pooling: self.backbone().pooling(),
+            precision: self.backbone().precision(),
             head: self.head_kind(&*learner.method),
             objective: dataset.objective,
             scale: self.prepared.scale(self.recipe, self.plan.seed)?,
@@ -350,7 +358,7 @@ impl Run<'_> {
         let logits = learner.over(self.backbone()).logits(&sample)?;
         let mut checks = vec![gradients_check(trained), self.start_check(&sample)?];
 
-        let unchanged = self.backbone().weights_digest()? == self.prepared.backbone.weights_digest;
+        let unchanged = self.backbone().weights_digest()? == self.prepared.backbone.memory_digest;
         checks.push(check(
             "backbone_unchanged",
             unchanged,
@@ -381,7 +389,7 @@ impl Run<'_> {
             let d = difference(&merged.logits(&sample)?, &logits);
             checks.push(check(
                 "merged_equals_unmerged",
-                d <= 10.0 * FORWARD_TOLERANCE,
+                d <= 10.0 * forward_tolerance(self.backbone().precision()),
                 &format!("largest relative difference of logits {d:.1e}"),
             ));
         }
@@ -404,7 +412,7 @@ impl Run<'_> {
         Ok(match method.starts_as_backbone() {
             Ok(()) => check(
                 "starts_as_backbone",
-                d <= FORWARD_TOLERANCE,
+                d <= forward_tolerance(self.backbone().precision()),
                 &format!("largest relative difference of logits before training {d:.1e}"),
             ),
             Err(reason) => check(
@@ -425,9 +433,12 @@ impl Run<'_> {
         if !loaded.method.reads_text() {
             return Ok(Vec::new());
         }
-        let copies = latency::copies(&self.folder, &self.prepared.backbone, &*loaded.method)?;
+        let sizes = latency::recorded(self.plan.seed == 0 && self.plan.keep_weights);
+        let largest = sizes.iter().map(|(batch, _)| *batch).max().unwrap_or(1);
+        let backbone = &self.prepared.backbone;
+        let copies = latency::copies(&self.folder, backbone, &*loaded.method, largest)?;
         let contenders = latency::contenders(self.backbone(), loaded, &copies, merged);
-        let cells = latency::sentence_cells(&examples.encoded.validation, &latency::RECORDED)?;
+        let cells = latency::sentence_cells(&examples.encoded.validation, sizes)?;
         Ok(latency::measure(&contenders, &cells)?)
     }
 

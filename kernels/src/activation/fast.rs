@@ -41,6 +41,7 @@ pub(crate) fn activate<T: Element>(x: &Tensor, f: Activation) -> Result<Tensor> 
                         rows: 1,
                         width: len,
                         step: len,
+                        slope_step: len,
                     },
                 );
             }
@@ -65,7 +66,8 @@ impl<T: Element> Node<T> for Activated<T> {
     }
 }
 
-/// `to = f(from)` and, if wanted, `slope = f'(from)`: `rows` rows of `width` values, `step` apart. `to` may be `from`.
+/// `to = f(from)` and, if wanted, `slope = f'(from)`: `rows` rows of `width` values, `step` apart, those of the slope
+/// `slope_step`. `to` may be `from`.
 pub(crate) struct Activate<T> {
     pub(crate) f: Activation,
     pub(crate) from: *const T,
@@ -74,6 +76,7 @@ pub(crate) struct Activate<T> {
     pub(crate) rows: usize,
     pub(crate) width: usize,
     pub(crate) step: usize,
+    pub(crate) slope_step: usize,
 }
 
 impl<T: Element> Kernel<T> for Activate<T> {
@@ -93,17 +96,18 @@ impl<T: Element> Activate<T> {
             for row in 0..self.rows {
                 for i in (0..self.width).step_by(V::LANES) {
                     let (at, n) = (row * self.step + i, self.width - i);
+                    let slope_at = row * self.slope_step + i;
                     if n >= V::LANES {
                         let (y, slope) = F::at(V::load(self.from.add(at)));
                         y.store(self.to.add(at));
                         if let Some(to) = self.slope {
-                            slope.store(to.add(at));
+                            slope.store(to.add(slope_at));
                         }
                     } else {
                         let (y, slope) = F::at(V::load_part(self.from.add(at), n));
                         y.store_part(self.to.add(at), n);
                         if let Some(to) = self.slope {
-                            slope.store_part(to.add(at), n);
+                            slope.store_part(to.add(slope_at), n);
                         }
                     }
                 }

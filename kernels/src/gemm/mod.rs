@@ -8,6 +8,8 @@
 //! from [`Packed`] panels (`x Wᵀ` of the forward). Row blocks are chosen so that their part of A stays in the L2 cache
 //! while the panels of B pass by.
 
+pub(crate) mod rounded;
+
 use std::ops::Range;
 
 use crate::memory::{Aligned, with_scratch};
@@ -15,6 +17,7 @@ use crate::memory::{Aligned, with_scratch};
 use crate::simd::{Avx2, Avx512};
 use crate::simd::{Double, Float, Lanes4, Level, Vector};
 use crate::threads::{Shared, parallel, threads};
+use rounded::{Bf16Unit, Panels};
 
 /// Vectors in the width of a panel of B.
 const VECTORS: usize = 2;
@@ -155,6 +158,9 @@ tiles!(DOUBLE, double, Double, f64, [1 2 3 4], None,);
 pub(crate) trait Multiplied: Float {
     /// The innermost loops for `level`.
     fn tiles(level: Level) -> &'static Tiles<Self>;
+
+    /// The product as one of f32, if it is that.
+    fn as_f32<'a, 'b>(product: &'a Product<'b, Self>) -> Option<&'a Product<'b, f32>>;
 }
 
 impl Multiplied for f32 {
@@ -167,11 +173,19 @@ impl Multiplied for f32 {
             Level::Portable => &PORTABLE,
         }
     }
+
+    fn as_f32<'a, 'b>(product: &'a Product<'b, f32>) -> Option<&'a Product<'b, f32>> {
+        Some(product)
+    }
 }
 
 impl Multiplied for f64 {
     fn tiles(_: Level) -> &'static Tiles<f64> {
         &DOUBLE
+    }
+
+    fn as_f32<'a, 'b>(_: &'a Product<'b, f64>) -> Option<&'a Product<'b, f32>> {
+        None
     }
 }
 
@@ -216,6 +230,8 @@ pub(crate) enum Right<'a, T> {
     Rows { ptr: *const T, step: usize },
     /// Panels of the level's width.
     Packed(&'a Packed<T>),
+    /// Panels in bf16, of f32 only, and what multiplies them. The left operand lies in rows, and the scale is 1.
+    Rounded(&'a Panels, Bf16Unit),
 }
 
 impl<T> Right<'_, T> {
@@ -443,6 +459,12 @@ impl<'a, T: Multiplied> Product<'a, T> {
         panels: Range<usize>,
         done: Option<&(dyn Fn(Range<usize>, Range<usize>) + Sync)>,
     ) {
+        if let Right::Rounded(b, unit) = self.b {
+            let own = Self { a, ..*self };
+            let own = T::as_f32(&own).expect("panels in bf16 are of f32");
+            // SAFETY: passed on; the unit is the machine's.
+            return unsafe { rounded::block(own, (b, unit), level, rows, panels, done) };
+        }
         let tiles = T::tiles(level);
         let (width, lanes) = (tiles.width(), tiles.lanes);
         let m = rows.len();
@@ -498,6 +520,7 @@ impl<'a, T: Multiplied> Product<'a, T> {
                         });
                     }
                     Right::Rows { ptr, step } => multiply(ptr.add(columns.start), step),
+                    Right::Rounded(..) => unreachable!("has blocks of its own"),
                 }
             }
             if let Some(done) = done {

@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 use super::Linear;
+use crate::Precision;
 use crate::activation::Activation;
 use crate::activation::fast::Activate;
 use crate::element::Element;
-use crate::elementwise::{Combination, Combine, column_sums, combine};
+use crate::elementwise::{Combination, Combine, column_sums};
+use crate::gemm::rounded::{Bf16Unit, Panels, Round, Scale, bf16_unit};
 use crate::gemm::{Left, Packed, Product, Right};
-use crate::memory::Output;
-use crate::simd::level;
-use crate::tape::{Gradients, Node, record, tracked, view};
+use crate::memory::{Output, with_scratch};
+use crate::simd::{Float, Level, level};
+use crate::tape::{Gradients, Node, View, record, tracked, view};
+use crate::threads::parallel_ranges;
 
 pub(super) fn linear<T: Element>(
     layer: &Linear,
@@ -35,25 +38,28 @@ pub(super) fn linear<T: Element>(
         },
     ];
     let keep = f.is_some() && tracked(&inputs);
-    let (mut y, mut derivative) = (
+    let half = layer.is_rounded::<T>();
+    let room = |wanted| if wanted { m * n } else { 0 };
+    let (mut y, mut whole, mut rounded) = (
         Output::new(m * n),
-        Output::new(if keep { m * n } else { 0 }),
+        Output::<T>::new(room(keep && !half)),
+        Output::<u16>::new(room(keep && half)),
     );
-    let (to, slope, level) = (y.ptr(), derivative.ptr(), level());
+    let (to, level) = (y.ptr(), level());
+    let (whole_slope, rounded_slope) = (whole.ptr(), rounded.ptr());
     {
         let x = view::<T>(&x)?;
         let bias = bias.map(view::<T>).transpose()?;
-        let packed = layer.packed::<T>(level)?;
-        let mut product = Product::new(m, n, k, Left::rows(&x, k), Right::Packed(&packed), to.0);
+        let operand = layer.operand::<T>(level, Pass::Forward)?;
+        let mut product = Product::new(m, n, k, Left::rows(&x, k), operand.right(k), to.0);
         if let Some(bias) = &bias {
             product.init = bias.as_ptr();
         }
         let done = |rows: std::ops::Range<usize>, columns: std::ops::Range<usize>| {
             let Some(f) = f else { return };
+            let (rows, width, at) = (rows.len(), columns.len(), rows.start * n + columns.start);
             // SAFETY: this part of y has just been written and belongs to this task.
-            unsafe {
-                let at = rows.start * n + columns.start;
-                let slope = keep.then(|| slope.add(at));
+            let activate = |slope: Option<*mut T>, slope_step| unsafe {
                 let (from, to) = (to.add(at).cast_const(), to.add(at));
                 T::run(
                     level,
@@ -62,31 +68,108 @@ pub(super) fn linear<T: Element>(
                         from,
                         to,
                         slope,
-                        rows: rows.len(),
-                        width: columns.len(),
+                        rows,
+                        width,
                         step: n,
+                        slope_step,
                     },
                 );
+            };
+            match (keep, half) {
+                (false, _) => activate(None, n),
+                // SAFETY: as above.
+                (true, false) => activate(Some(unsafe { whole_slope.add(at) }), n),
+                (true, true) => with_scratch(rows * width, |slope: *mut T| {
+                    activate(Some(slope), width);
+                    // SAFETY: as above; what is rounded is f32.
+                    unsafe {
+                        f32::run(
+                            level,
+                            Round {
+                                from: slope.cast_const().cast::<f32>(),
+                                step: width,
+                                rows,
+                                width,
+                                to: rounded_slope.add(at),
+                                to_row: n,
+                            },
+                        );
+                    }
+                }),
             }
         };
         // SAFETY: sizes were checked when the layer was made and by `Linear::apply`.
         unsafe { product.run(level, None, f.is_some().then_some(&done as _)) }
     }
-    // SAFETY: the product covers all of y, and the activation all of the derivative.
-    let (y, derivative) = unsafe { (y.finish(), derivative.finish()) };
+    // SAFETY: the product covers all of y, and the activation all of the slope that is kept.
+    let (y, whole, rounded) = unsafe { (y.finish(), whole.finish(), rounded.finish()) };
     let node = Applied {
         layer: layer.clone(),
         // Only a trained weight's gradient reads the input.
         x: weight.track_op().then(|| x.detach()),
-        derivative: keep.then_some(derivative),
+        slope: keep.then_some(match half {
+            true => Slope::Rounded(rounded),
+            false => Slope::Whole(whole),
+        }),
     };
     record(&inputs, y, (m, n), node)
+}
+
+/// The slope of the activation at each value, in bf16 if the weight is.
+enum Slope<T> {
+    Whole(Vec<T>),
+    Rounded(Vec<u16>),
+}
+
+impl<T: Element> Slope<T> {
+    /// Some of a gradient times the slope there.
+    /// # Safety
+    /// They can be written at `to`.
+    unsafe fn scale(&self, level: Level, grad: &[T], range: std::ops::Range<usize>, to: *mut T) {
+        let (a, len) = (grad[range.clone()].as_ptr(), range.len());
+        // SAFETY: the function's promise; where the slope is rounded, the gradient is f32.
+        unsafe {
+            match self {
+                Self::Whole(slope) => T::run(
+                    level,
+                    Combine {
+                        a,
+                        b: slope[range].as_ptr(),
+                        to,
+                        len,
+                        how: Combination::Product,
+                    },
+                ),
+                Self::Rounded(slope) => f32::run(
+                    level,
+                    Scale {
+                        a: a.cast(),
+                        b: slope[range].as_ptr(),
+                        to: to.cast(),
+                        len,
+                    },
+                ),
+            }
+        }
+    }
+}
+
+/// A whole gradient times the slope.
+fn scaled<T: Element>(level: Level, grad: &[T], slope: &Slope<T>) -> Vec<T> {
+    let mut out = Output::new(grad.len());
+    let to = out.ptr();
+    parallel_ranges(grad.len(), 4096, |range| {
+        // SAFETY: ranges are disjoint and inside the buffers.
+        unsafe { slope.scale(level, grad, range.clone(), to.add(range.start)) }
+    });
+    // SAFETY: every range has been written.
+    unsafe { out.finish() }
 }
 
 struct Applied<T> {
     layer: Linear,
     x: Option<Tensor>,
-    derivative: Option<Vec<T>>,
+    slope: Option<Slope<T>>,
 }
 
 impl<T: Element> Node<T> for Applied<T> {
@@ -98,31 +181,15 @@ impl<T: Element> Node<T> for Applied<T> {
         let (n, k) = (self.layer.out_features(), self.layer.in_features());
         let m = grad.len() / n;
         let level = level();
-        let weight = view::<T>(self.layer.weight())?;
-        let right = Right::rows(&weight, k);
+        let operand = self.layer.operand::<T>(level, Pass::Backward)?;
+        let right = operand.right(k);
         let trained = into.wants(1) || into.wants(2);
-        match &self.derivative {
+        match &self.slope {
             // Nobody else reads g ∘ f'(u): each block of its rows is made where it is used.
-            Some(derivative) if !trained => {
+            Some(slope) if !trained => {
                 let make = |rows: std::ops::Range<usize>, to: *mut T| {
-                    let range = rows.start * n..rows.end * n;
-                    let (a, b) = (
-                        grad[range.clone()].as_ptr(),
-                        derivative[range.clone()].as_ptr(),
-                    );
                     // SAFETY: the product hands over room for the rows.
-                    unsafe {
-                        T::run(
-                            level,
-                            Combine {
-                                a,
-                                b,
-                                to,
-                                len: range.len(),
-                                how: Combination::Product,
-                            },
-                        )
-                    }
+                    unsafe { slope.scale(level, grad, rows.start * n..rows.end * n, to) }
                 };
                 into.write(0, |so_far, to| {
                     let mut product = Product::new(m, k, n, Left::rows(grad, n), right, to);
@@ -136,8 +203,8 @@ impl<T: Element> Node<T> for Applied<T> {
             }
             _ => {}
         }
-        let grad = match &self.derivative {
-            Some(derivative) => &Arc::new(combine(grad, derivative, Combination::Product)),
+        let grad = match &self.slope {
+            Some(slope) => &Arc::new(scaled(level, grad, slope)),
             None => grad,
         };
         if into.wants(0) {
@@ -169,9 +236,76 @@ impl<T: Element> Node<T> for Applied<T> {
     }
 }
 
+/// Which product with a weight is made.
+#[derive(Clone, Copy)]
+enum Pass {
+    /// `x Wᵀ`
+    Forward,
+    /// `g W`
+    Backward,
+}
+
+/// A weight as the right operand of a product.
+enum Operand<'a, T> {
+    Rows(View<'a, T>),
+    Packed(Arc<Packed<T>>),
+    Rounded(Arc<Panels>, Bf16Unit),
+}
+
+impl<T> Operand<'_, T> {
+    /// `k`: columns of the weight.
+    fn right(&self, k: usize) -> Right<'_, T> {
+        match self {
+            Self::Rows(rows) => Right::rows(rows, k),
+            Self::Packed(packed) => Right::Packed(packed),
+            Self::Rounded(panels, unit) => Right::Rounded(panels, *unit),
+        }
+    }
+}
+
 impl Linear {
+    /// Whether products with numbers of this type are in bf16: those with f32 are, where the weight is.
+    fn is_rounded<T: Element>(&self) -> bool {
+        self.precision() == Precision::Bf16 && T::DTYPE == DType::F32
+    }
+
+    /// What a pass multiplies by.
+    fn operand<T: Element>(&self, level: Level, pass: Pass) -> Result<Operand<'_, T>> {
+        Ok(if self.is_rounded::<T>() {
+            Operand::Rounded(self.rounded(level, pass)?, bf16_unit())
+        } else {
+            match pass {
+                Pass::Forward => Operand::Packed(self.packed(level)?),
+                Pass::Backward => Operand::Rows(view(self.weight())?),
+            }
+        })
+    }
+
+    /// The frozen weight in panels of bf16: made once for each pass, and again for each call at another level.
+    fn rounded(&self, level: Level, pass: Pass) -> Result<Arc<Panels>> {
+        let make = || -> Result<Arc<Panels>> {
+            let (n, k) = self.weight().dims2()?;
+            let weight = view::<f32>(self.weight())?;
+            Ok(Arc::new(match pass {
+                Pass::Forward => Panels::transpose_of(level, &weight, n, k),
+                Pass::Backward => Panels::of(level, &weight, n, k),
+            }))
+        };
+        let kept = &self.shared.rounded[pass as usize];
+        if let Some(panels) = kept.get() {
+            return match panels.level == level {
+                true => Ok(panels.clone()),
+                false => make(),
+            };
+        }
+        let panels = make()?;
+        // Another thread may have been faster; its panels are the same.
+        let _ = kept.set(panels.clone());
+        Ok(panels)
+    }
+
     /// The weight in panels: made once if it is frozen, for each call if it is trained or another level is wanted.
-    pub(crate) fn packed<T: Element>(&self, level: crate::simd::Level) -> Result<Arc<Packed<T>>> {
+    pub(crate) fn packed<T: Element>(&self, level: Level) -> Result<Arc<Packed<T>>> {
         let make = || -> Result<Arc<Packed<T>>> {
             let (n, k) = self.weight().dims2()?;
             Ok(Arc::new(Packed::transpose_of(

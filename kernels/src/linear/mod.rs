@@ -1,6 +1,9 @@
 //! `y = x Wᵀ + b`, frozen or trained, with an activation in the epilogue if wanted.
 //!
 //! With `g = dL/dy`: `dx = g W`, `dW = gᵀ x`, `db = Σ_rows g`; each only where it is asked for.
+//!
+//! A frozen weight may be in bf16 ([`Precision`]): then `y = r(x) r(W)ᵀ + b` and `dx = r(g) r(W)`, with `r` for rounding and
+//! sums in f32. The plain reference rounds x and W, and not g.
 
 mod fast;
 mod reference;
@@ -8,10 +11,12 @@ mod reference;
 use std::any::Any;
 use std::sync::{Arc, OnceLock};
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{DType, Result, Tensor, bail};
 
-use crate::Activation;
+use crate::gemm::rounded::Panels;
 use crate::path::choose;
+use crate::precision::rounded;
+use crate::{Activation, Precision};
 
 /// A linear layer `y = x Wᵀ + b`. A weight or bias that candle does not track is frozen: no gradient is computed or
 /// kept for it. One that is a `Var` is trained. Cheap to clone.
@@ -24,8 +29,11 @@ pub struct Linear {
 struct Shared {
     weight: Tensor,
     bias: Option<Tensor>,
+    precision: Precision,
     /// The frozen weight in panels of its dtype, made by the first forward.
     packed: OnceLock<Arc<dyn Any + Send + Sync>>,
+    /// The frozen weight in panels of bf16: for the forward, for the backward.
+    rounded: [OnceLock<Arc<Panels>>; 2],
 }
 
 impl Linear {
@@ -42,16 +50,39 @@ impl Linear {
                 bias.dims()
             )
         }
-        Ok(Self {
-            shared: Arc::new(Shared {
-                weight: weight.contiguous()?,
-                bias,
-                packed: OnceLock::new(),
-            }),
-        })
+        Ok(Self::of(weight.contiguous()?, bias, Precision::F32))
     }
 
-    /// The weight, `[out, in]`.
+    fn of(weight: Tensor, bias: Option<Tensor>, precision: Precision) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                weight,
+                bias,
+                precision,
+                packed: OnceLock::new(),
+                rounded: Default::default(),
+            }),
+        }
+    }
+
+    /// The same layer with its frozen weight in `precision`; one that is trained stays in f32.
+    pub fn in_precision(&self, precision: Precision) -> Result<Self> {
+        if self.weight().track_op() || precision == self.precision() {
+            return Ok(self.clone());
+        }
+        let weight = match precision {
+            Precision::F32 => self.weight().clone(),
+            Precision::Bf16 => rounded(self.weight())?,
+        };
+        Ok(Self::of(weight, self.bias().cloned(), precision))
+    }
+
+    /// How the weight is stored and multiplied.
+    pub fn precision(&self) -> Precision {
+        self.shared.precision
+    }
+
+    /// The weight, `[out, in]`; in bf16, its rounded values.
     pub fn weight(&self) -> &Tensor {
         &self.shared.weight
     }
@@ -93,7 +124,14 @@ impl Linear {
         choose!(
             [x, self.weight(), bias],
             fast::linear(self, x, f),
-            reference::linear(x, self.weight(), self.bias(), f)
+            match (self.precision(), x.dtype()) {
+                (Precision::Bf16, DType::F32) => {
+                    // (Exact: x and what it is rounded to are less than a factor of two apart.)
+                    let x = (x + (rounded(x)? - x)?.detach())?;
+                    reference::linear(&x, self.weight(), self.bias(), f)
+                }
+                _ => reference::linear(x, self.weight(), self.bias(), f),
+            }
         )
     }
 }

@@ -5,6 +5,8 @@
 //! run the very formulas of the f32 kernels. A new instruction set is one file like `x86.rs`, a [`Level`], its arm in
 //! [`Float`], and its table of tiles in `gemm`.
 
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(crate) mod amx;
 mod math;
 mod portable;
 #[cfg(target_arch = "x86_64")]

@@ -17,6 +17,22 @@ pub(crate) struct Avx512(__m512);
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(__m256);
 
+impl Avx512 {
+    /// Sixteen f32 by their bits.
+    #[inline(always)]
+    pub(crate) fn from_bits(bits: __m512i) -> Self {
+        Self(unsafe { _mm512_castsi512_ps(bits) })
+    }
+}
+
+impl Avx2 {
+    /// Eight f32 by their bits.
+    #[inline(always)]
+    pub(crate) fn from_bits(bits: __m256i) -> Self {
+        Self(unsafe { _mm256_castsi256_ps(bits) })
+    }
+}
+
 /// Writes the transpose of `rows ≤ 16` rows of `cols ≤ 16` values, `step` apart, as `cols` rows of 16 values, `to_row`
 /// apart: zeros where there is no row.
 /// # Safety

@@ -40,6 +40,7 @@ impl Sample {
                     hidden: 384,
                     parameters: 22_713_216,
                     pooling: "mean".into(),
+                    precision: None,
                 },
                 method: MethodFacts {
                     name: method.into(),

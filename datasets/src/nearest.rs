@@ -1,15 +1,15 @@
 //! What a mistyped name may have meant.
 
-/// The one of `known` that a mistyped name is nearest to, if it is near: at most a third of its letters have to be
-/// added, dropped, exchanged or put in another order.
+/// The known name that is nearest to a mistyped one, if one is near.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let distance = |other: &str| strsim::damerau_levenshtein(&name.to_lowercase(), other);
+    let plain = |text: &str| text.trim().to_lowercase().replace(['-', ' '], "_");
+    let wanted = plain(name);
     known
         .into_iter()
-        .map(|other| (distance(other), other))
-        .min()
-        .filter(|(d, _)| *d <= name.chars().count().div_ceil(3))
-        .map(|(_, other)| other)
+        .map(|known| (strsim::osa_distance(&wanted, &plain(known)), known))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, known)| *distance <= 1 + wanted.chars().count().max(known.len()) / 4)
+        .map(|(_, known)| known)
 }
 
 /// The known names as a message tells them: the nearest first, then all.
@@ -46,5 +46,15 @@ mod tests {
             "did you mean 'rank'? known: alpha, rank"
         );
         assert_eq!(known("zzz", &["alpha", "rank"]), "known: alpha, rank");
+    }
+
+    #[test]
+    fn a_name_that_is_not_near_is_not_proposed() {
+        let known = ["accuracy", "macro_f1", "matthews"];
+        let near = |name| nearest(name, known);
+        assert_eq!(near("acuracy"), Some("accuracy"));
+        assert_eq!(near("macro-F1"), Some("macro_f1"));
+        assert_eq!(near("mathews"), Some("matthews"));
+        assert_eq!(near("bleu"), None);
     }
 }
