@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context, Result, ensure};
 use backbone::{Backbone, HeadKind, Pooling, Precision, TensorFile};
 use candle_core::Tensor;
-use datasets::TextTokenizer;
+use datasets::{Objective, TextTokenizer};
 use methods::PeftMethod;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
