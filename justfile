@@ -24,6 +24,12 @@ tune dataset *flags:
 report *flags:
     cargo run --release --quiet -- report {{ flags }}
 
+# Copy a comparison's records, studies and searches, compressed, so that peftbench report --records TO makes the same report again.
+keep-records from to:
+    mkdir -p {{ to }}
+    cd {{ from }} && find . \( -path '*/records/*.json' -o -name judging.json -o -name study.json -o -name tuning.json -o -name measurement.json \) -print0 | tar --create --null --files-from - | tar --extract --directory {{ absolute_path(to) }}
+    find {{ to }} -path '*/records/*.json' -exec gzip --no-name --best --force {} +
+
 # Time all operations, a training step and the latency of each method; or: just bench roofline | scale | peer | busy.
 bench *what:
     cargo bench --bench bench -- {{ what }}
@@ -45,8 +51,12 @@ parity:
     cargo test --test main parity:: -- --nocapture --test-threads 1
 
 # How often the statistics are wrong, by simulation with known truth; the tables go into docs/METHODOLOGY.md.
-error-rates replicates="4000":
-    cargo run --release --quiet --package peftbench-statistics --example error_rates -- docs/METHODOLOGY.md {{ replicates }}
+error-rates drawings="4000":
+    cargo run --release --quiet --package peftbench-statistics --example error_rates -- docs/METHODOLOGY.md {{ drawings }}
+
+# The same on streams on which nothing was chosen; a summary goes into docs/METHODOLOGY.md.
+error-rates-fresh drawings="1000":
+    cargo run --release --quiet --package peftbench-statistics --example error_rates -- docs/METHODOLOGY.md {{ drawings }} fresh
 
 # Read damaged files of every kind, each property with this many cases.
 fuzz cases="5000":

@@ -2,7 +2,7 @@
 //! … busy processes beside it.
 //!
 //! With c cores and k busy processes a fair scheduler leaves c threads the share c / (c + k) of the machine: the table
-//! sets each time on an idle machine over that share against the time measured.
+//! sets each time on an idle machine over that share against the time measured. `busy peer` has PyTorch's beside it.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -10,7 +10,10 @@ use std::time::Instant;
 use anyhow::Result;
 use peftbench::train::trainer::Model;
 
-use crate::common::{self, Steps};
+use crate::{
+    common::{self, Steps},
+    peer,
+};
 
 /// Passes per figure.
 const PASSES: usize = 20;
@@ -65,7 +68,7 @@ fn medians(mut pass: impl FnMut() -> Result<()>) -> Result<[f64; 2]> {
     Ok(times.map(|times| common::median(&times)))
 }
 
-pub fn main() -> Result<()> {
+pub fn main(peer: bool) -> Result<()> {
     let backbone = common::random_backbone(common::minilm_config())?;
     let lora = methods::resolve("lora", &Default::default())?;
     let (method, head) = (common::build(&lora, &backbone)?, common::head(&backbone)?);
@@ -80,11 +83,12 @@ pub fn main() -> Result<()> {
     let (batch, sentence) = (common::batch(&common::sentences())?, common::batch(&[28])?);
 
     let cores = kernels::threads();
+    let peer = peer.then(peer::lora_in_f32).transpose()?;
     println!(
-        "| busy processes | pass | 1 thread (ms) | {cores} threads (ms) | speed kept of a fair share |"
+        "| busy processes | pass | 1 thread (ms) | {cores} threads (ms) | speed kept of a fair share | PyTorch (ms) | it keeps |"
     );
-    println!("|---:|---|---:|---:|---:|");
-    let mut idle = [f64::NAN; 2];
+    println!("|---:|---|---:|---:|---:|---:|---:|");
+    let (mut idle, mut peer_idle) = ([f64::NAN; 2], [f64::NAN; 2]);
     for busy in 0..=2 * cores {
         let _load = Load::new(busy)?;
         let training = medians(|| steps.step(&batch).map(drop))?;
@@ -93,16 +97,23 @@ pub fn main() -> Result<()> {
             kernels::without_gradients(pass)?;
             Ok(())
         })?;
+        let theirs = peer.as_ref().map(|peer| peer()).transpose()?;
         if busy == 0 {
             idle = [training[1], latency[1]];
+            peer_idle = theirs.unwrap_or(peer_idle);
         }
-        for ((what, [one, all]), idle) in [("LoRA step", training), ("one sentence", latency)]
+        let share = cores as f64 / (cores + busy) as f64;
+        let kept = |idle: f64, now: f64| format!("{:.0} %", 100.0 * idle / share / now);
+        for (i, (what, [one, all])) in [("LoRA step", training), ("one sentence", latency)]
             .into_iter()
-            .zip(idle)
+            .enumerate()
         {
-            let share = cores as f64 / (cores + busy) as f64;
-            let kept = 100.0 * idle / share / all;
-            println!("| {busy} | {what} | {one:.2} | {all:.2} | {kept:.0} % |");
+            let own = kept(idle[i], all);
+            let beside = theirs.map_or_else(
+                || "– | –".to_owned(),
+                |theirs| format!("{:.2} | {}", theirs[i], kept(peer_idle[i], theirs[i])),
+            );
+            println!("| {busy} | {what} | {one:.2} | {all:.2} | {own} | {beside} |");
         }
     }
     Ok(())

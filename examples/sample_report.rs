@@ -7,7 +7,7 @@ use std::path::Path;
 
 use record::{RunRecord, Status, store};
 use reports::{
-    Comparison, Findings, Margin, Report,
+    Comparison, Findings, Judging, Report,
     recommend::{Wishes, recommend},
 };
 use serde_json::json;
@@ -50,7 +50,7 @@ fn main() -> reports::Result<()> {
 }
 
 fn write(records: Vec<RunRecord>, out: &Path) -> reports::Result<()> {
-    Report::new(records, Findings::default(), Margin::POINT)?.write(out, true)?;
+    Report::new(records, Findings::default(), &Judging::default())?.write(out, true)?;
     Ok(())
 }
 

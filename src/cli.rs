@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use datasets::FileOptions;
+use statistics::Margin;
 
 use crate::{
     commands::{evaluate::Part, list::Kind, predict::AnswerFormat},
@@ -32,7 +33,7 @@ pub enum Command {
     Compare(Compare),
     /// Vary one thing, such as the prompt's length or the size of the training set, and draw the curve.
     Sweep(Sweep),
-    /// Search each method's settings with the same number of trials, then train the best over fresh seeds.
+    /// Search each method's settings with the same compute, then train the best over fresh seeds.
     Tune(Tune),
     /// Train one method with one seed; saves its weights.
     Train(Train),
@@ -260,6 +261,21 @@ pub struct Compare {
     /// Number of seeds [default: the budget's].
     #[arg(long)]
     pub seeds: Option<usize>,
+    /// Differences of the main metric that are smaller do not matter, e.g. 0.5% [default: the one declared before, else one point].
+    #[arg(long, value_name = "SHARE", value_parser = units::margin)]
+    pub margin: Option<Margin>,
+    /// Look at 3, 5, 10 and 20 seeds, with bounds that keep the error rate, and give more seeds only to methods in undecided pairs.
+    #[arg(long, conflicts_with = "seeds")]
+    pub until_decided: bool,
+    /// Seeds of the last look.
+    #[arg(long, default_value_t = 20, requires = "until_decided", value_parser = clap::value_parser!(u16).range(3..=1000))]
+    pub max_seeds: u16,
+    /// Start no run after this time, e.g. 3h; the same command goes on later.
+    #[arg(long, value_name = "TIME", requires = "until_decided", value_parser = units::time)]
+    pub max_time: Option<f64>,
+    /// Pairs to decide, e.g. lora:full,lora:adapter [default: each with the best, and neighbours].
+    #[arg(long, value_delimiter = ',', value_name = "A:B", requires = "until_decided", value_parser = units::pair)]
+    pub pairs: Vec<(String, String)>,
     /// How runs are made.
     #[command(flatten)]
     pub how: HowArguments,
@@ -293,6 +309,9 @@ pub struct Sweep {
     /// Number of seeds [default: the budget's].
     #[arg(long)]
     pub seeds: Option<usize>,
+    /// Differences of the main metric that are smaller do not matter, e.g. 0.5% [default: the one declared before, else one point].
+    #[arg(long, value_name = "SHARE", value_parser = units::margin)]
+    pub margin: Option<Margin>,
     /// How runs are made.
     #[command(flatten)]
     pub how: HowArguments,
@@ -304,18 +323,24 @@ pub struct Tune {
     /// What every run shares.
     #[command(flatten)]
     pub run: RunArguments,
-    /// Methods to tune, separated by commas; by default all that declare ranges.
+    /// Methods to tune, separated by commas; by default the standard ones that have anything to search.
     #[arg(long, value_delimiter = ',')]
     pub methods: Vec<String>,
-    /// Configurations to try of each method.
-    #[arg(long, default_value_t = 8)]
+    /// Configurations to try of each method: all for a ninth of the steps, the best third for a third, the best of these for all.
+    #[arg(long, default_value_t = 9)]
     pub trials: usize,
+    /// Instead of a number of trials: hours of training for the trials of all methods together, each method its equal part.
+    #[arg(long, conflicts_with = "trials")]
+    pub hours: Option<f64>,
     /// Share of the training split that is held out to judge the trials.
     #[arg(long, default_value_t = 0.1)]
     pub held_out: f64,
     /// Number of seeds of the winners [default: the budget's].
     #[arg(long)]
     pub seeds: Option<usize>,
+    /// Differences of the main metric that are smaller do not matter, e.g. 0.5% [default: the one declared before, else one point].
+    #[arg(long, value_name = "SHARE", value_parser = units::margin)]
+    pub margin: Option<Margin>,
     /// How runs are made.
     #[command(flatten)]
     pub how: HowArguments,
@@ -472,6 +497,9 @@ pub struct Domains {
     /// Number of seeds.
     #[arg(long, default_value_t = 1)]
     pub seeds: usize,
+    /// Differences of the main metric that are smaller do not matter, e.g. 0.5% [default: the one declared before, else one point].
+    #[arg(long, value_name = "SHARE", value_parser = units::margin)]
+    pub margin: Option<Margin>,
     /// A backbone's name or folder.
     #[arg(long, default_value = "minilm")]
     pub backbone: String,
@@ -545,6 +573,9 @@ pub struct Report {
     /// Folder of the report [default: the records' own].
     #[arg(long)]
     pub out: Option<PathBuf>,
+    /// Differences of the main metric that are smaller do not matter, e.g. 0.5% [default: the one declared before, else one point].
+    #[arg(long, value_name = "SHARE", value_parser = units::margin)]
+    pub margin: Option<Margin>,
     /// Print the comparisons as JSON.
     #[arg(long)]
     pub json: bool,
@@ -577,6 +608,9 @@ pub struct Recommend {
     /// Smallest main metric, e.g. 80%.
     #[arg(long, value_name = "SHARE", value_parser = units::share)]
     pub min_metric: Option<f64>,
+    /// Differences of the main metric that are smaller do not matter, e.g. 0.5% [default: the one declared before, else one point].
+    #[arg(long, value_name = "SHARE", value_parser = units::margin)]
+    pub margin: Option<Margin>,
     /// Folder of records, or a comparison's folder.
     #[arg(long, default_value = "reports/out")]
     pub records: PathBuf,

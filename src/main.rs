@@ -6,7 +6,10 @@ use std::{process::ExitCode, time::Instant};
 use clap::Parser;
 use peftbench::{
     cli::{self, Cli, Command},
-    commands::*,
+    commands::{
+        compare::{Seeds, UntilDecided},
+        *,
+    },
     execute::{local::How, progress::Verbosity},
     exit,
     plan::{DataChoice, Shared},
@@ -41,33 +44,47 @@ fn set_threads(asked: Option<usize>) -> anyhow::Result<()> {
 /// From what was typed to plain values.
 fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Compare(a) => match a.plan_only {
-            None => compare::compare(&suite::Asked {
-                shared: &a.run.shared(),
-                methods: &a.methods,
-                seeds: a.seeds,
-                how: a.how.how(),
-                dry_run: a.dry_run,
-            }),
-            Some(folder) => plan_only::plan_only(
-                &a.run.shared(),
-                &a.methods,
-                a.seeds,
-                &plan_only::Asked {
-                    folder,
-                    per_task: a.per_task.into(),
-                    parallel: a.parallel,
-                    more: a.more,
-                },
-            ),
-        },
-        Command::Sweep(a) => sweep::sweep(&a.run.shared(), &a.study, a.seeds, a.how.how()),
-        Command::Tune(a) => {
-            let search = tune::Search {
-                trials: a.trials,
-                held_out: a.held_out,
+        Command::Compare(a) => {
+            let seeds = match a.until_decided {
+                false => Seeds::Fixed(a.seeds),
+                true => Seeds::UntilDecided(UntilDecided {
+                    most: a.max_seeds.into(),
+                    seconds: a.max_time,
+                    pairs: a.pairs,
+                }),
             };
-            tune::tune(&a.run.shared(), &a.methods, search, a.seeds, a.how.how())
+            let asked = compare::Asked {
+                shared: a.run.shared(),
+                methods: a.methods,
+                seeds,
+                margin: a.margin,
+            };
+            match a.plan_only {
+                None => compare::compare(&asked, a.how.how(), a.dry_run),
+                Some(folder) => plan_only::plan_only(
+                    &asked,
+                    &plan_only::Asked {
+                        folder,
+                        per_task: a.per_task.into(),
+                        parallel: a.parallel,
+                        more: a.more,
+                    },
+                ),
+            }
+        }
+        Command::Sweep(a) => {
+            sweep::sweep(&a.run.shared(), &a.study, a.seeds, a.margin, a.how.how())
+        }
+        Command::Tune(a) => {
+            let asked = tune::Asked {
+                compute: match a.hours {
+                    Some(hours) => tune::Compute::Hours(hours),
+                    None => tune::Compute::Trials(a.trials),
+                },
+                held_out: a.held_out,
+                margin: a.margin,
+            };
+            tune::tune(&a.run.shared(), &a.methods, asked, a.seeds, a.how.how())
         }
         Command::Train(a) => train::train(&a.run.shared(), &a.method, a.seed, a.json, started),
         Command::Evaluate(a) => {
@@ -109,6 +126,7 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
             out: a.out,
             offline: a.offline,
             jobs: a.how.jobs.into(),
+            margin: a.margin.unwrap_or_default(),
             json: a.how.json,
             quiet: a.how.quiet,
         }),
@@ -141,8 +159,8 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
             a.offline,
         ),
         Command::Report(a) => match a.compare.as_deref() {
-            Some([before, after]) => report::compare(before, after, a.json),
-            _ => report::report(&a.records, a.out.as_deref(), a.json),
+            Some([before, after]) => report::compare(before, after, a.margin, a.json),
+            _ => report::report(&a.records, a.out.as_deref(), a.margin, a.json),
         },
         Command::Recommend(a) => {
             let wishes = Wishes {
@@ -155,7 +173,7 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
                 max_training_seconds: a.max_training_time,
                 min_metric: a.min_metric,
             };
-            recommend::recommend(&wishes, &a.records, a.json)
+            recommend::recommend(&wishes, &a.records, a.margin, a.json)
         }
         Command::List(a) => list::list(a.what, &a.records, a.json),
         Command::Fetch(a) => fetch::fetch(&a.names, a.offline),

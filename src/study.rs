@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The studies that come with the program.
-const ALL: [(&str, &str); 11] = [
+const ALL: [(&str, &str); 16] = [
     (
         "prompt_length",
         include_str!("../studies/prompt_length.yaml"),
@@ -43,6 +43,23 @@ const ALL: [(&str, &str); 11] = [
     (
         "learning_rate",
         include_str!("../studies/learning_rate.yaml"),
+    ),
+    (
+        "learning_rate_ratio",
+        include_str!("../studies/learning_rate_ratio.yaml"),
+    ),
+    ("batch_size", include_str!("../studies/batch_size.yaml")),
+    (
+        "lora_targets_matched",
+        include_str!("../studies/lora_targets_matched.yaml"),
+    ),
+    (
+        "lora_rank_scaling",
+        include_str!("../studies/lora_rank_scaling.yaml"),
+    ),
+    (
+        "lora_variants",
+        include_str!("../studies/lora_variants.yaml"),
     ),
 ];
 

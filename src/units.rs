@@ -1,6 +1,7 @@
 //! Numbers with units, as they are written on the command line.
 
 use anyhow::{Result, bail, ensure};
+use statistics::Margin;
 
 /// A number above 0 with one of these units behind it.
 fn with_unit(text: &str, units: &[(&str, f64)], example: &str) -> Result<f64> {
@@ -50,6 +51,14 @@ pub fn share(text: &str) -> Result<f64> {
     with_unit(text, &[("%", 0.01), ("", 1.0)], "5%")
 }
 
+/// A margin of the metric: `0.5%`, or `0.005`.
+///
+/// # Errors
+/// If it is no share above 0 and below 1.
+pub fn margin(text: &str) -> Result<Margin> {
+    Ok(Margin::new(share(text)?)?)
+}
+
 /// A count: `100k`, `1.5M`, `7680`.
 ///
 /// # Errors
@@ -66,6 +75,19 @@ pub fn time(text: &str) -> Result<f64> {
     with_unit(text, &[("s", 1.0), ("min", 60.0), ("h", 3600.0)], "5min")
 }
 
+/// A pair of methods: `lora:full`.
+///
+/// # Errors
+/// If the text has another form.
+pub fn pair(text: &str) -> Result<(String, String)> {
+    match text.split_once(':') {
+        Some((a, b)) if !a.is_empty() && !b.is_empty() && a != b => {
+            Ok((a.to_owned(), b.to_owned()))
+        }
+        _ => bail!("expected two methods with a colon between, e.g. lora:full"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -78,6 +100,8 @@ mod tests {
         assert_eq!(size("64KiB").unwrap(), 65_536.0);
         assert_eq!(share("5%").unwrap(), 0.05);
         assert_eq!(share("0.05").unwrap(), 0.05);
+        assert_eq!(margin("0.5%").unwrap().get(), 0.005);
+        assert!(margin("0").is_err() && margin("100%").is_err());
         assert_eq!(count("100k").unwrap(), 100_000.0);
         assert_eq!(time("2min").unwrap(), 120.0);
     }
@@ -90,6 +114,7 @@ mod tests {
             (size("-3MB"), "100KB"),
             (share("5 apples"), "5%"),
             (time("5"), "5min"),
+            (pair("lora").map(|_| 0.0), "lora:full"),
         ] {
             let message = result.unwrap_err().to_string();
             assert!(message.contains(says), "{message}");

@@ -121,7 +121,9 @@ fn training_sets_are_nested_and_held_out_examples_are_neither_trained_on_nor_val
     assert!(texts(&few.train).is_subset(&texts(&more.train)));
     assert!(texts(&more.train).is_subset(&all));
     assert_eq!(few.validation, whole.validation);
-    let ones = (0..16).filter(|i| few.train.label(*i) == 1).count();
+    let ones = (0..16)
+        .filter(|i| few.train.label(*i).class() == Some(1))
+        .count();
     assert!((7..=9).contains(&ones), "{ones} of 16");
     let other_seed = encoded(&[("train_examples", "16")], 4).unwrap();
     assert_ne!(texts(&other_seed.train), texts(&few.train));
@@ -256,16 +258,34 @@ fn a_study_varies_the_training_set_and_its_augmentation_the_same_for_all_methods
 }
 
 #[test]
-fn tuning_gives_every_method_the_same_trials_off_the_validation_split_and_marks_the_winners() {
+fn tuning_gives_every_method_the_same_compute_off_the_validation_split_and_marks_the_winners() {
     let place = Place::new();
     let data = letters(&place, 240);
     let methods = ["--methods", "lora,head_only", "--seeds", "2"];
     // The defaults first: they stand beside the tuned rows.
-    ok(&place, &tiny("compare", &data, &methods));
+    ok(
+        &place,
+        &tiny(
+            "compare",
+            &data,
+            &[&methods[..], &["--set", "recipe.steps=30"]].concat(),
+        ),
+    );
     let arguments = tiny(
         "tune",
         &data,
-        &[&methods[..], &["--trials", "3", "--set", "lora.rank=2"]].concat(),
+        &[
+            &methods[..],
+            &[
+                "--trials",
+                "3",
+                "--set",
+                "lora.rank=2",
+                "--set",
+                "recipe.steps=30",
+            ],
+        ]
+        .concat(),
     );
     // Under the same conditions but with a fixed rank.
     let printed = ok(&place, &arguments);
@@ -279,7 +299,22 @@ fn tuning_gives_every_method_the_same_trials_off_the_validation_split_and_marks_
     }
     assert!(printed.contains("head_only  "), "{printed}");
     let trials = records(&place, "out/studies/tuning/records");
-    assert_eq!(trials.len(), 6);
+    let plan = fs::read(place.path().join("out/studies/tuning/tuning.json")).unwrap();
+    let plan: Value = serde_json::from_slice(&plan).unwrap();
+    // Three trials for a third of the steps, and the best of them for all.
+    assert_eq!(plan["rungs"], serde_json::json!([10, 30]));
+    for method in plan["methods"].as_array().unwrap() {
+        let drawn = method["trials"].as_array().unwrap();
+        let [low, high] = [0, 1].map(|k| method["learning_rates"][k].as_f64().unwrap());
+        assert!((high / low - 1000.0).abs() < 1e-6, "{low} {high}");
+        let beyond = drawn.iter().filter(|t| t["beyond_edge"] == true).count();
+        assert_eq!(drawn.len() - beyond, 3, "{method}");
+        assert!(beyond == 0 || beyond == 3, "{method}");
+        let whole = drawn
+            .iter()
+            .filter(|t| t["runs"].as_array().unwrap().len() == 2);
+        assert_eq!(whole.count(), 1, "{method}");
+    }
     for trial in &trials {
         assert_eq!(trial["asked"]["recipe"]["held_out"], 0.1);
         assert!(trial["asked"]["method"].get("tuned").is_none());
@@ -294,13 +329,19 @@ fn tuning_gives_every_method_the_same_trials_off_the_validation_split_and_marks_
         .collect();
     assert_eq!(tuned.len(), 4);
     for run in &tuned {
-        assert_eq!(run["asked"]["method"]["tuned"]["trials"], 3);
+        assert!(run["asked"]["method"]["tuned"]["trials"].as_u64().unwrap() >= 3);
         assert!(run["asked"]["recipe"].get("held_out").is_none());
         assert!(run["asked"]["seed"].as_u64().unwrap() < 2);
         // The winner is one of its method's trials.
         let same = |t: &&Value| t["asked"]["method"]["config"] == run["asked"]["method"]["config"];
         assert!(trials.iter().any(|t| same(&t)));
     }
+    // All of it is there: nothing is trained again.
+    let again = said(&place, &arguments);
+    assert!(
+        !again.contains("1/8") && again.contains("had a record already"),
+        "{again}"
+    );
     refused(
         &place,
         &tiny("tune", &data, &["--trials", "0"]),
@@ -343,9 +384,112 @@ fn tuning_gives_every_method_the_same_trials_off_the_validation_split_and_marks_
     // A set compared with itself has not changed.
     let changes = place.ok(&["report", "--compare", "out", "out"]);
     assert!(
-        changes.contains("0 better, 0 worse, 0 equivalent, 26 the same"),
+        changes.contains("0 better, 0 worse, 0 equivalent (metric within 1.0 points), 26 the same"),
         "{changes}"
     );
+}
+
+#[test]
+fn a_comparison_goes_on_until_it_is_decided_and_keeps_its_error_rate_over_all_looks() {
+    let place = Place::new();
+    let data = letters(&place, 240);
+    let methods = ["--methods", "lora,head_only,majority"];
+    let going_on = [
+        "--until-decided",
+        "--max-seeds",
+        "5",
+        "--margin",
+        "40%",
+        "--json",
+    ];
+    let arguments = tiny("compare", &data, &[&methods[..], &going_on].concat());
+    let last =
+        |printed: &str| -> Value { serde_json::from_str(printed.lines().last().unwrap()).unwrap() };
+    let first = last(&ok(&place, &arguments));
+    assert_eq!(first["comparisons"][0]["margin"], 0.4);
+    assert_eq!(first["comparisons"][0]["looks"], serde_json::json!([3, 5]));
+    let pairs = first["going_on"]["pairs"].as_array().unwrap();
+    // Each with the best, and neighbours; two that answer one class are no pair.
+    assert!((2..=3).contains(&pairs.len()), "{first}");
+    let seeds = |name: &str| {
+        let own = |r: &&Value| r["asked"]["method"]["name"] == name;
+        records(&place, "out/records").iter().filter(own).count()
+    };
+    for pair in pairs {
+        // Decided at a look, or open with its reason after as many seeds as were allowed.
+        match pair["verdict"].as_str().unwrap() {
+            "undecided" => assert!(pair["open"].as_str().is_some_and(|o| !o.is_empty())),
+            _ => assert!(pair["open"].is_null()),
+        }
+        for name in [&pair["first"], &pair["second"]] {
+            let made = seeds(name.as_str().unwrap());
+            assert!(made == 3 || made == 5, "{name}: {made}");
+        }
+    }
+    // It goes on from the records alone: nothing is left to do.
+    let before = records(&place, "out/records").len();
+    assert_eq!(last(&ok(&place, &arguments))["going_on"], first["going_on"]);
+    assert_eq!(records(&place, "out/records").len(), before);
+    let planned = tiny(
+        "compare",
+        &data,
+        &[
+            &methods[..],
+            &["--until-decided", "--max-seeds", "5", "--plan-only", "plan"],
+        ]
+        .concat(),
+    );
+    assert!(said(&place, &planned).contains("nothing to make"));
+    // The report knows the margin and the looks, and another margin is said to come late.
+    let json: Value =
+        serde_json::from_str(&place.ok(&["report", "--records", "out", "--json"])).unwrap();
+    assert_eq!(
+        (&json[0]["margin"], &json[0]["looks"][1]),
+        (&0.4.into(), &5.into())
+    );
+    let late = tiny(
+        "compare",
+        &data,
+        &[&methods[..], &["--seeds", "3", "--margin", "1%"]].concat(),
+    );
+    assert!(said(&place, &late).contains("proves nothing"));
+    for (more, says) in [
+        (&["--until-decided", "--seeds", "4"][..], "--seeds"),
+        (&["--max-seeds", "5"], "--until-decided"),
+        (
+            &["--until-decided", "--pairs", "lora:full"],
+            "'full' is not compared",
+        ),
+        (&["--margin", "0"], "margin"),
+    ] {
+        refused(
+            &place,
+            &tiny("compare", &data, &[&methods[..], more].concat()),
+            &[says],
+        );
+    }
+}
+
+#[test]
+fn looking_again_with_more_seeds_is_said_and_spends_the_error_rate_over_all_looks() {
+    let place = Place::new();
+    let data = letters(&place, 240);
+    let with = |seeds: &str| {
+        tiny(
+            "compare",
+            &data,
+            &["--methods", "head_only,majority", "--seeds", seeds],
+        )
+    };
+    let first = said(&place, &with("3"));
+    assert!(!first.contains("fixed beforehand"), "{first}");
+    let second = said(&place, &with("5"));
+    assert!(
+        second.contains("fixed beforehand") && second.contains("with 3 seeds before"),
+        "{second}"
+    );
+    let report = place.ok(&["report", "--records", "out"]);
+    assert!(report.contains("Looked at with 3 and 5 seeds"), "{report}");
 }
 
 #[test]

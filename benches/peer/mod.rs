@@ -133,6 +133,20 @@ pub fn main(arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// A LoRA step and one sentence of PyTorch in f32, in milliseconds; each call is a process.
+pub fn lora_in_f32() -> Result<impl Fn() -> Result<[f64; 2]>> {
+    let out = common::out()?;
+    let python = python(&out)?;
+    let setting = roofline::setting(Precision::F32)?;
+    let work = out.join("peer-batches.json");
+    write_batches(&setting, &work)?;
+    let model = peer_model(&setting, &out)?;
+    Ok(move || {
+        let figures = run_peer(&python, "lora", "f32", &model, &work)?;
+        Ok([32e3 / figures.examples_per_second, figures.latency_ms])
+    })
+}
+
 /// A row per figure: medians of our precisions, of their modes (`–` for one that failed), and the ratio of the best.
 fn rows(table: &mut String, name: &str, own: &[Vec<Figures>], peer: &[Vec<Figures>]) -> Result<()> {
     type Figure = fn(&Figures) -> f64;
@@ -217,7 +231,10 @@ fn write_batches(setting: &Prepared, path: &Path) -> Result<()> {
         .iter()
         .map(|batch| {
             let ids: Vec<_> = batch.iter().map(|i| train.example(*i as usize).0).collect();
-            let labels: Vec<_> = batch.iter().map(|i| train.label(*i as usize)).collect();
+            let labels: Vec<_> = batch
+                .iter()
+                .map(|i| train.label(*i as usize).class())
+                .collect();
             serde_json::json!({ "ids": ids, "labels": labels })
         })
         .collect();

@@ -30,6 +30,8 @@ pub struct Entry {
     pub family: &'static str,
     /// Its number in the family, which has a mark in reports. Never changed: people remember marks.
     pub member: usize,
+    /// Whether an optimiser trains it in steps, so that its learning rate means something.
+    pub steps: bool,
     pub(crate) parse: Parse,
 }
 
@@ -59,6 +61,7 @@ impl Entry {
             numerics: 1,
             family: "other",
             member: 0,
+            steps: true,
             parse,
         }
     }
@@ -66,6 +69,12 @@ impl Entry {
     /// Puts it among the methods that a comparison trains unless others are named.
     pub(crate) const fn standard(mut self) -> Self {
         self.standard = true;
+        self
+    }
+
+    /// Says that no optimiser trains it.
+    pub(crate) const fn without_steps(mut self) -> Self {
+        self.steps = false;
         self
     }
 

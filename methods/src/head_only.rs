@@ -16,7 +16,7 @@ pub(crate) const ENTRY: Entry =
 
 /// The same where classes are words and nothing is trained: what the language model says by itself.
 pub(crate) const ZERO_SHOT: Entry =
-    Entry::of::<Config>("zero_shot", include_str!("../configs/zero_shot.yaml"));
+    Entry::of::<Config>("zero_shot", include_str!("../configs/zero_shot.yaml")).without_steps();
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -21,6 +21,7 @@ mod head_only;
 mod ia3;
 mod init;
 mod layer_norm;
+mod linear_probe;
 mod lora;
 mod majority;
 mod method;

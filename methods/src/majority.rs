@@ -12,7 +12,9 @@ use crate::{
 };
 
 pub(crate) const ENTRY: Entry =
-    Entry::of::<Config>("majority", include_str!("../configs/majority.yaml")).standard();
+    Entry::of::<Config>("majority", include_str!("../configs/majority.yaml"))
+        .standard()
+        .without_steps();
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

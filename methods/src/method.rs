@@ -38,6 +38,11 @@ pub trait PeftMethod: Hooks + Send + Sync {
         true
     }
 
+    /// The inverse strength of the L2 penalty with which the head is solved for as a logistic regression, where it is not trained in steps.
+    fn solves(&self) -> Option<f64> {
+        None
+    }
+
     /// Positions that the method takes before the text of every example.
     fn virtual_tokens(&self) -> usize {
         0

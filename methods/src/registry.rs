@@ -9,8 +9,8 @@ use crate::{
     config::{self, Range, Resolved},
     dora,
     entry::{Entry, find},
-    full, head_only, ia3, layer_norm, lora, majority, p_tuning, prefix_tuning, prompt_tuning,
-    random_features,
+    full, head_only, ia3, layer_norm, linear_probe, lora, majority, p_tuning, prefix_tuning,
+    prompt_tuning, random_features,
 };
 
 /// All methods, in the order in which reports list equals.
@@ -29,6 +29,7 @@ pub const ALL: &[Entry] = &[
     majority::ENTRY.kind("floor", 0),
     random_features::ENTRY.kind("floor", 1),
     head_only::ENTRY.kind("head", 0),
+    linear_probe::ENTRY.kind("head", 1),
     head_only::ZERO_SHOT.kind("floor", 2),
     full::ENTRY.kind("whole", 0),
 ];

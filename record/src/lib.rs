@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod answers;
 pub mod error;
 pub mod files;
 pub mod store;
@@ -251,6 +252,9 @@ pub struct Evaluation {
     pub loss: f64,
     /// Metric values by name (`accuracy`, `f1`, `matthews`), as fractions.
     pub metrics: BTreeMap<String, f64>,
+    /// Predicted labels as [`answers`] writes them; empty in older records, and where a prediction is no label.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub predicted: String,
 }
 
 /// Predictions on the validation split, in the order of the split.

@@ -1,15 +1,22 @@
-//! Records on disk: one JSON file per run, `<folder>/<id>.json`.
+//! Records on disk: one JSON file per run, `<folder>/<id>.json`; kept ones may be compressed, `<folder>/<id>.json.gz`.
 //!
 //! A record is written whole or not at all ([`crate::files`]), and one that ended (well, or diverged) is never replaced by
 //! one that did not. Floats are written with the fewest digits that give the same bits back.
 
 use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
 
 use crate::error::{Error, Result};
 use crate::files::write_whole;
 use crate::{CLASSIFICATION, FORMAT, Predictions, RunRecord, Status};
+
+/// Ending of a record's file, and of a compressed one.
+const ENDINGS: [&str; 2] = [".json", ".json.gz"];
+/// The largest record that is read of a compressed file, in bytes.
+const LARGEST: u64 = 256 << 20;
 
 /// Held while a record of the folder is written, so that of two processes the better record stays.
 const LOCK: &str = ".lock";
@@ -83,7 +90,7 @@ pub fn write(dir: &Path, record: &RunRecord) -> Result<bool> {
     Ok(true)
 }
 
-/// Reads all records (`*.json`) of a folder. A folder that does not exist holds none.
+/// Reads all records (`*.json` and `*.json.gz`) of a folder. A folder that does not exist holds none.
 ///
 /// A file that is cut short, is not a record or contradicts itself is skipped and listed in
 /// [`Records::damaged`].
@@ -104,7 +111,7 @@ pub fn read_dir(dir: &Path) -> Result<Records> {
         .map(|entry| entry.map(|e| e.path()))
         .collect::<std::io::Result<Vec<_>>>()
         .map_err(failed)?;
-    paths.retain(|p| p.extension().is_some_and(|e| e == "json") && p.is_file());
+    paths.retain(|p| id_of(p).is_some() && p.is_file());
     paths.sort();
 
     let mut found = Records::default();
@@ -122,12 +129,42 @@ pub fn read_dir(dir: &Path) -> Result<Records> {
 /// # Errors
 /// When it has another [`FORMAT`].
 pub fn find(dir: &Path, id: &str) -> Result<Option<RunRecord>> {
-    Ok(read(&path_of(dir, id))?.ok())
+    for ending in ENDINGS {
+        if let Ok(record) = read(&dir.join(format!("{id}{ending}")))? {
+            return Ok(Some(record));
+        }
+    }
+    Ok(None)
+}
+
+/// The id that a record's file is named by; `None` if its name is none of a record.
+fn id_of(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?;
+    ENDINGS.iter().find_map(|ending| name.strip_suffix(ending))
+}
+
+/// The bytes of a record's file, decompressed where it is compressed.
+fn bytes_of(path: &Path) -> std::io::Result<Vec<u8>> {
+    let bytes = fs::read(path)?;
+    if path.extension().is_none_or(|e| e != "gz") {
+        return Ok(bytes);
+    }
+    let mut whole = Vec::new();
+    let limit = LARGEST + 1;
+    GzDecoder::new(bytes.as_slice())
+        .take(limit)
+        .read_to_end(&mut whole)?;
+    if whole.len() as u64 == limit {
+        return Err(std::io::Error::other(
+            "decompressed, it is larger than 256 MiB",
+        ));
+    }
+    Ok(whole)
 }
 
 /// The record in a file, or the reason why there is none.
 fn read(path: &Path) -> Result<std::result::Result<RunRecord, String>> {
-    let json = match fs::read(path) {
+    let json = match bytes_of(path) {
         Ok(json) => json,
         Err(e) => return Ok(Err(format!("cannot be read ({e})"))),
     };
@@ -150,10 +187,7 @@ fn read(path: &Path) -> Result<std::result::Result<RunRecord, String>> {
         Ok(record) => record,
         Err(e) => return Ok(Err(format!("not a record ({e})"))),
     };
-    if path
-        .file_stem()
-        .is_none_or(|stem| stem != record.id.as_str())
-    {
+    if id_of(path) != Some(record.id.as_str()) {
         return Ok(Err(format!(
             "its id is {}, so its name should be {0}.json",
             record.id
@@ -388,6 +422,26 @@ mod tests {
             [format!("{}.json", record.id)],
             "nothing temporary is left"
         );
+    }
+
+    #[test]
+    fn a_compressed_record_is_read_like_any_other_and_a_damaged_one_is_named() {
+        use std::io::Write;
+        let (dir, kept) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let record = Sample::new("lora").record();
+        write(dir.path(), &record).unwrap();
+        let json = fs::read(path_of(dir.path(), &record.id)).unwrap();
+        let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        gz.write_all(&json).unwrap();
+        let gz = gz.finish().unwrap();
+        let path = kept.path().join(format!("{}.json.gz", record.id));
+        fs::write(&path, &gz).unwrap();
+        let found = read_dir(kept.path()).unwrap();
+        assert_eq!(found.records, std::slice::from_ref(&record));
+        assert_eq!(find(kept.path(), &record.id).unwrap(), Some(record));
+        fs::write(&path, &gz[..gz.len() / 2]).unwrap();
+        let damaged = read_dir(kept.path()).unwrap().damaged;
+        assert!(damaged[0].reason.contains("cannot be read"), "{damaged:?}");
     }
 
     #[test]

@@ -32,6 +32,8 @@ use crate::{
 pub struct Changes {
     /// One entry per comparison, method and quantity that both sets have.
     pub changes: Vec<Change>,
+    /// Smaller changes of the metric do not matter.
+    pub margin: Margin,
     /// What only one of the sets has, and conditions that differ.
     pub notes: Vec<String>,
 }
@@ -105,8 +107,8 @@ pub fn welch(a: &[f64], b: &[f64]) -> Option<f64> {
     Some(2.0 * t.sf(((ma - mb) / error).abs()))
 }
 
-/// Compares two sets of records.
-pub fn changes(before: &[RunRecord], after: &[RunRecord]) -> Changes {
+/// Compares two sets of records; smaller changes of the metric than the margin do not matter.
+pub fn changes(before: &[RunRecord], after: &[RunRecord], margin: Margin) -> Changes {
     let (a, b) = (
         Comparison::from_records(before),
         Comparison::from_records(after),
@@ -170,7 +172,7 @@ pub fn changes(before: &[RunRecord], after: &[RunRecord]) -> Changes {
                             }
                         }
                     };
-                    let p_equivalent = evidence.map(|e| e.p_equivalent(Margin::POINT));
+                    let p_equivalent = evidence.map(|e| e.p_equivalent(margin));
                     let change = Change {
                         comparison: b.name.clone(),
                         label: new.label.clone(),
@@ -213,7 +215,11 @@ pub fn changes(before: &[RunRecord], after: &[RunRecord]) -> Changes {
             change
         })
         .collect();
-    Changes { changes, notes }
+    Changes {
+        changes,
+        margin,
+        notes,
+    }
 }
 
 /// The metric's change on the same examples and seeds; `None` with fewer than three common seeds.
@@ -351,10 +357,11 @@ pub fn terminal(changes: &Changes) -> String {
     }
     let count = |v| changes.changes.iter().filter(|c| c.verdict == v).count();
     text += &format!(
-        "{} better, {} worse, {} equivalent, {} the same, {} undecided\n",
+        "{} better, {} worse, {} equivalent (metric within {:.1} points), {} the same, {} undecided\n",
         count(ChangeVerdict::Better),
         count(ChangeVerdict::Worse),
         count(ChangeVerdict::Equivalent),
+        100.0 * changes.margin.get(),
         count(ChangeVerdict::Same),
         count(ChangeVerdict::Undecided)
     );
@@ -400,7 +407,7 @@ mod tests {
     }
 
     fn verdicts(before: &[RunRecord], after: &[RunRecord]) -> BTreeMap<Quantity, ChangeVerdict> {
-        let found = changes(before, after);
+        let found = changes(before, after, Margin::POINT);
         found
             .changes
             .iter()
@@ -462,7 +469,7 @@ mod tests {
                 .with(|r| r.asked.dataset.validation_examples = 500)
                 .record(),
         );
-        let found = changes(&set(50, 60.0, 1, 2), &after);
+        let found = changes(&set(50, 60.0, 1, 2), &after, Margin::POINT);
         assert!(
             found
                 .notes

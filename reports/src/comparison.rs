@@ -11,11 +11,12 @@ use record::{BackboneFacts, DatasetFacts, RunRecord, Tuned};
 use serde::Serialize;
 use serde_json::Value;
 use statistics::{
-    Corrected, Evidence, Family, Margin, Recommendation, Remedy, Scores, Verdict, mcnemar_exact,
+    Corrected, Evidence, Family, Looks, Margin, Procedure, Recommendation, Remedy, Scores, Verdict,
+    mcnemar_exact,
 };
 
 use crate::{
-    format, latency,
+    Judging, format, latency,
     needs::Needs,
     notes,
     row::{Row, Standing, predictions},
@@ -47,6 +48,8 @@ pub struct Comparison {
     pub seeds: Vec<u64>,
     /// The declared margin: smaller differences do not matter.
     pub margin: Margin,
+    /// Numbers of seeds at which it is looked at; absent where the number of seeds was fixed beforehand.
+    pub looks: Option<Looks>,
     /// One row per method configuration: ranked ones by their mean, then invalid and unfinished ones.
     pub rows: Vec<Row>,
     /// Every pair of ranked rows that share a seed.
@@ -154,12 +157,12 @@ pub fn dataset_slug(dataset: &DatasetFacts) -> String {
 impl Comparison {
     /// Sorts records into comparisons, judged with a margin of one point.
     pub fn from_records(records: &[RunRecord]) -> Vec<Self> {
-        Self::with_margin(records, Margin::POINT)
+        Self::judged(records, &Judging::default())
     }
 
-    /// Sorts records into comparisons: by data set, backbone and recipe. A record given twice
+    /// Sorts records into comparisons: by data set, backbone and recipe; each is judged by what was declared for it. A record given twice
     /// (same id) counts once.
-    pub fn with_margin(records: &[RunRecord], margin: Margin) -> Vec<Self> {
+    pub fn judged(records: &[RunRecord], judging: &Judging) -> Vec<Self> {
         // The key is text, so that the order of comparisons does not depend on the order of records.
         let mut groups: BTreeMap<String, BTreeMap<&str, &RunRecord>> = BTreeMap::new();
         for record in records {
@@ -179,7 +182,7 @@ impl Comparison {
             .iter()
             .zip(apart)
             .map(|(group, apart)| {
-                let mut comparison = Self::of_group(group, &apart, margin);
+                let mut comparison = Self::of_group(group, &apart, judging);
                 let base = comparison.slug.clone();
                 let mut n = 1;
                 while !slugs.insert(comparison.slug.clone()) {
@@ -192,7 +195,7 @@ impl Comparison {
     }
 
     /// The comparison of records that share their conditions.
-    fn of_group(group: &[&RunRecord], apart: &[String], margin: Margin) -> Self {
+    fn of_group(group: &[&RunRecord], apart: &[String], judging: &Judging) -> Self {
         type Key = (String, String, Option<Tuned>, String);
         let mut trials: BTreeMap<Key, Vec<&RunRecord>> = BTreeMap::new();
         for record in group {
@@ -262,7 +265,8 @@ impl Comparison {
             op_path: asked.op_path.clone(),
             numerics: shared_numerics(group[0]),
             seeds: seeds.into_iter().collect(),
-            margin,
+            margin: Margin::default(),
+            looks: None,
             rows,
             pairs: Vec::new(),
             latency_noise: latency::noise_floor(
@@ -270,32 +274,37 @@ impl Comparison {
                 Some(latency::SENTENCE),
             ),
             notes: Vec::new(),
-            family: Family {
-                methods: 0,
-                margin,
-                pairs: Vec::new(),
-            },
+            family: Family::new(&[], Margin::default()),
             records: records.into_iter().flatten().cloned().collect(),
         };
+        (comparison.margin, comparison.looks) = judging.of(&comparison);
         comparison.judge();
         comparison.notes = notes::of(&comparison);
         comparison
     }
 
+    /// The scores of the ranked rows; `None` where the metric of one cannot be taken apart by example.
+    pub(crate) fn ranked_scores(&self) -> Option<Vec<Scores>> {
+        self.ranked().iter().map(|r| r.scores.clone()).collect()
+    }
+
+    /// How it goes on, if it is looked at more than once.
+    pub fn procedure(&self) -> Option<Procedure> {
+        Some(Procedure {
+            looks: self.looks.clone()?,
+            margin: self.margin,
+        })
+    }
+
     /// Compares every two ranked rows.
     fn judge(&mut self) {
-        let ranked = self.ranked();
-        // A row whose metric cannot be taken apart by example is compared with none.
-        let scored: Vec<(usize, &Scores)> = ranked
-            .iter()
-            .enumerate()
-            .filter_map(|(i, r)| Some((i, r.scores.as_ref()?)))
-            .collect();
-        if scored.len() < ranked.len() {
+        let Some(scores) = self.ranked_scores() else {
             return;
-        }
-        let scores: Vec<Scores> = scored.iter().map(|(_, s)| (*s).clone()).collect();
-        let family = Family::new(&scores, self.margin);
+        };
+        let family = match self.procedure() {
+            Some(procedure) => procedure.state(&scores, |_, _, _| false).family,
+            None => Family::new(&scores, self.margin),
+        };
         let tested = family
             .pairs
             .iter()
@@ -339,7 +348,7 @@ impl Comparison {
     }
 
     /// A remedy in what it adds and how long that takes.
-    fn needs(&self, evidence: &Evidence, remedy: &Remedy, rows: &[usize]) -> Needs {
+    pub(crate) fn needs(&self, evidence: &Evidence, remedy: &Remedy, rows: &[usize]) -> Needs {
         let more_seeds = remedy
             .seeds
             .map(|n| n.saturating_sub(evidence.components.seeds));

@@ -102,14 +102,31 @@ fn median(process: &[Latency], variant: &str, (batch, length): Setting) -> Optio
 
 /// How many times as long a variant takes as the bare backbone of the same process; each process is a replicate.
 pub fn over_backbone(processes: &[&[Latency]], variant: &str, setting: Setting) -> Option<Ratio> {
-    let pairs = processes.iter().enumerate().filter_map(|(i, process)| {
-        Some(Timed {
-            sitting: i.to_string(),
-            first: median(process, variant, setting)?,
-            second: median(process, BACKBONE, setting)?,
+    over_settings(processes, variant, |s| s == setting)
+}
+
+/// The same over all settings that a process has timed, as the geometric mean.
+pub fn over_grid(processes: &[&[Latency]], variant: &str) -> Option<Ratio> {
+    over_settings(processes, variant, |_| true)
+}
+
+fn over_settings(
+    processes: &[&[Latency]],
+    variant: &str,
+    takes: impl Fn(Setting) -> bool,
+) -> Option<Ratio> {
+    let timed = processes.iter().enumerate().flat_map(|(i, process)| {
+        let own = process.iter().filter(|l| l.variant == variant);
+        let own = own.filter(|l| takes((l.batch, l.length)));
+        own.filter_map(move |l| {
+            Some(Timed {
+                sitting: i.to_string(),
+                first: l.p50_ms,
+                second: median(process, BACKBONE, (l.batch, l.length))?,
+            })
         })
     });
-    Ratio::of(&pairs.collect::<Vec<_>>())
+    Ratio::of(&timed.collect::<Vec<_>>())
 }
 
 /// The relative difference that two measurements of the bare backbone of one process keep below in 19 of 20 of these
@@ -217,6 +234,19 @@ mod tests {
         assert!((ratio.ratio - (1.2f64 * 1.3).sqrt()).abs() < 1e-12);
         assert_eq!(ratio.sittings, 2);
         assert_eq!(cells[1].p50_ms.values, [1.2, 2.6, 100.0]);
+    }
+
+    #[test]
+    fn a_grid_is_the_geometric_mean_over_its_settings_within_each_process() {
+        let run = [
+            latency("unmerged", 1, 1.2),
+            latency(BACKBONE, 1, 1.0),
+            latency("unmerged", 8, 5.0),
+            latency(BACKBONE, 8, 5.0),
+        ];
+        let ratio = over_grid(&[&run, &run], "unmerged").unwrap();
+        assert!((ratio.ratio - 1.2f64.sqrt()).abs() < 1e-12);
+        assert_eq!(ratio.sittings, 2);
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub mod error;
 pub mod figures;
 pub mod format;
 pub mod frame;
+pub mod going_on;
+pub mod judging;
 pub mod latency;
 pub mod measurement;
 pub mod needs;
@@ -32,6 +34,7 @@ mod sample;
 
 pub use comparison::Comparison;
 pub use error::{Error, Result};
+pub use judging::Judging;
 pub use statistics::Margin;
 
 use std::path::{Path, PathBuf};
@@ -52,13 +55,13 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// What lies below a comparison's folder, or below a folder of comparisons.
+    /// What lies below a comparison's folder, or below a folder of comparisons. A margin that is asked for goes over the declared ones.
     ///
     /// # Errors
     /// If a manifest or a folder cannot be read.
-    pub fn read(folder: &Path) -> Result<Self> {
+    pub fn read(folder: &Path, margin: Option<Margin>) -> Result<Self> {
         Ok(Self {
-            studies: studies::read_all(folder)?,
+            studies: studies::read_all(folder, margin)?,
             tunings: tuning::read_all(folder)?,
             suites: measurement::read_all(folder, measurement::SUITE)?,
             measurements: measurement::read_all(folder, measurement::FILE)?,
@@ -84,8 +87,10 @@ impl Report {
     ///
     /// # Errors
     /// If the claims' YAML is not valid; not expected.
-    pub fn new(records: Vec<RunRecord>, findings: Findings, margin: Margin) -> Result<Self> {
-        let comparisons = Comparison::with_margin(&records, margin);
+    pub fn new(mut records: Vec<RunRecord>, findings: Findings, judging: &Judging) -> Result<Self> {
+        // What is written does not depend on the order in which they were read.
+        records.sort_by(|a, b| a.id.cmp(&b.id));
+        let comparisons = Comparison::judged(&records, judging);
         Ok(Self {
             claims: claims::judge_all(&comparisons, &findings.studies)?,
             comparisons,
@@ -184,5 +189,35 @@ impl Report {
                 .transpose()?,
         };
         page::render(&self.comparisons, &extras)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_same_records_give_the_same_report_byte_for_byte_in_whatever_order() {
+        let mut records = sample::realistic_comparison(&sample::FIVE, 3);
+        let write = |records: &[RunRecord]| {
+            let out = tempfile::tempdir().unwrap();
+            let report =
+                Report::new(records.to_vec(), Findings::default(), &Judging::default()).unwrap();
+            let files = report.write(out.path(), true).unwrap();
+            let read = |path: PathBuf| {
+                let name = path.file_name().unwrap().to_owned();
+                (name, fs::read(path).unwrap())
+            };
+            files.into_iter().map(read).collect::<Vec<_>>()
+        };
+        let first = write(&records);
+        assert!(first.len() > 10);
+        records.reverse();
+        for ((name, first), (_, again)) in first.iter().zip(write(&records)) {
+            assert!(*first == again, "{name:?} differs");
+        }
     }
 }

@@ -39,6 +39,14 @@ pub fn of(comparison: &Comparison) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if let Some(looks) = &comparison.looks {
+        let looks: Vec<String> = looks.seeds().iter().map(usize::to_string).collect();
+        notes.push(format!(
+            "Looked at with {} seeds: the verdicts spend their 5 % over all of these looks; the p-values are those of a number of seeds \
+             that was fixed beforehand.",
+            format::list(&looks)
+        ));
+    }
     for a in 0..ranked.len() {
         for b in a + 1..ranked.len() {
             if comparison.pair(a, b).is_none() && ranked[a].scores.is_some() {

@@ -33,7 +33,7 @@ pub fn scores(dataset: &DatasetFacts, predictions: &Predictions) -> Option<Vec<f
     match dataset.objective.as_str() {
         CLASSIFICATION => {
             let predicted = classes(dataset, predictions)?;
-            class_scores(main, &predictions.labels, &predicted, dataset.labels.len())
+            class_scores(dataset, &predictions.labels, &predicted)
         }
         "regression" => {
             let numbers = |rows: &[Vec<f64>]| rows.iter().flatten().copied().collect::<Vec<f64>>();
@@ -101,7 +101,7 @@ pub fn scores_of_nothing(dataset: &DatasetFacts, like: &Predictions) -> Option<V
     }
     let classes = dataset.labels.len();
     let commonest = vec![commonest(&like.labels, classes); like.labels.len()];
-    class_scores(&dataset.main_metric, &like.labels, &commonest, classes)
+    class_scores(dataset, &like.labels, &commonest)
 }
 
 /// Whether every example has the same answer.
@@ -129,12 +129,16 @@ pub fn same_truth(a: &Predictions, b: &Predictions) -> bool {
     a.labels == b.labels && a.targets == b.targets
 }
 
-fn class_scores(main: &str, labels: &[u32], predicted: &[u32], classes: usize) -> Option<Vec<f64>> {
+/// Scores of predicted classes; `None` if there is not one for each label.
+pub fn class_scores(dataset: &DatasetFacts, labels: &[u32], predicted: &[u32]) -> Option<Vec<f64>> {
+    if labels.len() != predicted.len() {
+        return None;
+    }
     let right = |(l, p): (&u32, &u32)| f64::from(u8::from(l == p));
-    match Metric::named(main)? {
+    match Metric::named(&dataset.main_metric)? {
         // Right and wrong exactly; the jackknife gives the same up to rounding.
         Metric::Accuracy => Some(labels.iter().zip(predicted).map(right).collect()),
-        metric => jackknife::scores(metric, labels, predicted, classes).ok(),
+        metric => jackknife::scores(metric, labels, predicted, dataset.labels.len()).ok(),
     }
 }
 

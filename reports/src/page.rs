@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use record::{CLASSIFICATION, Circumstances, RunRecord, Status};
-use statistics::Summary;
+use statistics::{Remedy, Summary};
 
 use crate::comparison::{self, Comparison};
 use crate::figures::{self, Plot, style::Ink, style_of};
@@ -94,6 +94,9 @@ const TEMPLATES: &[(&str, &str)] = &[
     ),
 ];
 
+/// Columns up to this rank are shown at first.
+const SHOWN: u8 = 5;
+
 /// What other parts of the report give to the page, as the templates of their sections expect it.
 /// A section without data is left out.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -160,6 +163,8 @@ struct Column {
     title: String,
     /// Whether it is a number.
     number: bool,
+    /// Whether it is shown on demand only, so that the table fits a screen.
+    more: bool,
 }
 
 #[derive(Serialize)]
@@ -352,6 +357,7 @@ fn section(comparison: &Comparison, id: String) -> Result<Section<'_>> {
         .map(|&c| Column {
             title: table.columns[c].long.clone(),
             number: table.columns[c].number,
+            more: table.columns[c].rank.is_some_and(|rank| rank > SHOWN),
         })
         .collect();
     let runs = || rows.iter().flat_map(|r| &r.runs);
@@ -865,15 +871,20 @@ fn script_data(comparison: &Comparison, id: &str) -> Value {
         .collect();
     // p-values of "the first is worse than the second by the margin or more", where a verdict could be given.
     let n = comparison.ranked().len();
-    let p_worse = |a: usize, b: usize| {
-        let pair = comparison
-            .family
-            .pair(a, b)
-            .filter(|p| p.corrected.is_some())?;
-        Some(pair.evidence.p_non_inferior(comparison.margin))
-    };
+    let p_worse = |a: usize, b: usize| comparison.family.p_non_inferior(a, b);
     let worse: Vec<Vec<Option<f64>>> = (0..n)
         .map(|a| (0..n).map(|b| p_worse(a, b)).collect())
+        .collect();
+    // What would show the first not to be worse than the second by the margin.
+    let tests = comparison.eligible().len();
+    let wants = |a: usize, b: usize| {
+        let evidence = comparison.family.pair(a, b)?.evidence;
+        let remedy = Remedy::of_non_inferiority(&evidence, comparison.margin, tests);
+        let needs = comparison.needs(&evidence, &remedy, &[a, b]);
+        Some(json!({ "seeds": needs.more_seeds, "text": words::needs(&needs) }))
+    };
+    let wants: Vec<Vec<Option<Value>>> = (0..n)
+        .map(|a| (0..n).map(|b| wants(a, b).filter(|_| a != b)).collect())
         .collect();
     let margin = format::metric_difference(metric, comparison.margin.get());
     json!({
@@ -881,6 +892,8 @@ fn script_data(comparison: &Comparison, id: &str) -> Value {
         "quantities": quantities,
         "points": points,
         "worse": worse,
+        "wants": wants,
+        "none": words::none_near_best(metric, comparison.margin),
         "margin": margin,
         "limit": figures::scale_limit(comparison) * Quantity::Metric.axis_factor(metric),
         "examples": examples(comparison),

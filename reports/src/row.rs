@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use record::{Kind, Parameters, RunRecord, Status, Tuned};
+use record::{Kind, Parameters, RunRecord, Status, Tuned, answers};
 use serde::Serialize;
 use serde_json::Value;
 use statistics::{Calibration, Ratio, Scores, Summary};
@@ -143,14 +143,49 @@ pub fn predictions(record: &RunRecord) -> Option<Vec<u32>> {
 /// Scores of these runs by seed: of those that ended well, and of those that diverged as if they had learnt nothing. `None`
 /// where the metric cannot be taken apart by example, or no run ended well.
 pub fn scores(records: &[&RunRecord]) -> Option<Scores> {
+    scores_of(records, &|record| {
+        let predictions = &record.outcome.as_ref()?.predictions;
+        objective::scores(&record.asked.dataset, predictions)
+    })
+}
+
+/// The same of the mean over the evaluations on the way; `None` too where a run does not keep the predictions of all of them.
+pub fn curve_scores(records: &[&RunRecord]) -> Option<Scores> {
+    let evaluations = |r: &RunRecord| r.outcome.as_ref().map_or(0, |o| o.evaluations.len());
+    let all = records
+        .iter()
+        .map(|r| evaluations(r))
+        .max()
+        .filter(|n| *n > 0)?;
+    let each = (0..all).map(|k| Some((scores_at(records, k)?, 1.0 / all as f64)));
+    Scores::weighted(&each.collect::<Option<Vec<_>>>()?)
+}
+
+/// Scores at one of the evaluations on the way, counted from 0; `None` too where a run does not keep its predictions there.
+pub fn scores_at(records: &[&RunRecord], evaluation: usize) -> Option<Scores> {
+    let kept = |r: &RunRecord| {
+        let outcome = r.outcome.as_ref()?;
+        let text = &outcome.evaluations.get(evaluation)?.predicted;
+        let predicted =
+            answers::read(text, r.asked.dataset.labels.len()).filter(|p| !p.is_empty())?;
+        objective::class_scores(&r.asked.dataset, &outcome.predictions.labels, &predicted)
+    };
+    let found = scores_of(records, &kept)?;
+    let well = records.iter().filter(|r| r.outcome.is_some()).count();
+    (found.seeds().count() >= well).then_some(found)
+}
+
+fn scores_of(
+    records: &[&RunRecord],
+    scores: &dyn Fn(&RunRecord) -> Option<Vec<f64>>,
+) -> Option<Scores> {
     let first = records.iter().find(|r| r.outcome.is_some())?;
     let dataset = &first.asked.dataset;
     let like = &first.outcome.as_ref()?.predictions;
     let rows = records.iter().filter_map(|record| {
         let scores = match (&record.outcome, &record.status) {
             (Some(outcome), _) => {
-                let own = &outcome.predictions;
-                objective::scores(dataset, own).filter(|_| objective::same_truth(own, like))?
+                scores(record).filter(|_| objective::same_truth(&outcome.predictions, like))?
             }
             (None, Status::Diverged { .. }) => objective::scores_of_nothing(dataset, like)?,
             _ => return None,

@@ -20,7 +20,7 @@ use crate::{
     Error, Result,
     comparison::{dataset_label, dataset_slug, slug},
     figures, format,
-    row::{Run, estimate, scores, status_text},
+    row::{Run, estimate, scores, scores_at, status_text},
     table::{Cell, Column, Table, markdown_text, wrap},
     words,
 };
@@ -48,6 +48,9 @@ pub struct Manifest {
     pub series: Vec<SeriesPlan>,
     /// Points that this data or backbone cannot have, with the reason.
     pub left_out: Vec<String>,
+    /// The margin that was declared; one point where none was.
+    #[serde(default)]
+    pub margin: Margin,
 }
 
 /// The x axis of a study.
@@ -113,6 +116,8 @@ pub struct Study {
     pub question: String,
     /// The paper that asked first, if any.
     pub reference: Option<String>,
+    /// The declared margin: smaller differences do not matter.
+    pub margin: Margin,
     /// Whether the learning curves are of interest.
     pub curves: bool,
     /// The data of the first run.
@@ -224,14 +229,15 @@ pub(crate) fn write_json(folder: &Path, name: &str, value: &impl Serialize) -> R
     Ok(path)
 }
 
-/// The studies below a comparison's folder, or below a folder of comparisons, by path. Damaged records are left out.
+/// The studies below a comparison's folder, or below a folder of comparisons, by path. Damaged records are left out. A margin that is
+/// asked for goes over the ones that were declared.
 ///
 /// # Errors
 /// If a manifest or a folder cannot be read.
-pub fn read_all(folder: &Path) -> Result<Vec<Study>> {
+pub fn read_all(folder: &Path, margin: Option<Margin>) -> Result<Vec<Study>> {
     folders_with(folder, MANIFEST)?
         .into_iter()
-        .map(|found| Study::read(&found))
+        .map(|found| Study::read(&found, margin))
         .filter_map(Result::transpose)
         .collect()
 }
@@ -262,14 +268,16 @@ pub(crate) fn folders_with(folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
 }
 
 impl Study {
-    /// Reads the study in a folder; `None` if there is none or none of its runs has a record yet.
+    /// Reads the study in a folder; `None` if there is none or none of its runs has a record yet. A margin that is asked for goes over
+    /// the declared one.
     ///
     /// # Errors
     /// If the manifest or the folder of records cannot be read.
-    pub fn read(folder: &Path) -> Result<Option<Self>> {
-        let Some(manifest) = Manifest::read(folder)? else {
+    pub fn read(folder: &Path, margin: Option<Margin>) -> Result<Option<Self>> {
+        let Some(mut manifest) = Manifest::read(folder)? else {
             return Ok(None);
         };
+        manifest.margin = margin.unwrap_or(manifest.margin);
         let records = store::read_dir(&folder.join("records"))?.records;
         Ok(Self::new(&manifest, records))
     }
@@ -305,10 +313,13 @@ impl Study {
             })
             .collect();
         for one in &mut series {
-            compare_with_highest(&mut one.points);
+            compare_with_highest(&mut one.points, manifest.margin);
         }
         let metric = &asked.dataset.main_metric;
-        let findings = series.iter().filter_map(|s| finding(s, metric)).collect();
+        let findings = series
+            .iter()
+            .filter_map(|s| finding(s, metric, manifest.margin))
+            .collect();
         let missing = wanted.iter().filter(|id| !by_id.contains_key(id.as_str()));
         let (missing, all) = (missing.count(), wanted.len());
         let mut notes = Vec::new();
@@ -348,6 +359,7 @@ impl Study {
             ),
             question: manifest.question.clone(),
             reference: manifest.reference.clone(),
+            margin: manifest.margin,
             curves: manifest.curves,
             dataset: asked.dataset,
             backbone: asked.backbone.name,
@@ -453,24 +465,34 @@ impl Point {
     }
 }
 
-/// The main metric at every step at which all these runs were evaluated.
+/// The main metric at every step at which all these runs were evaluated; over seeds and examples where the predictions there are kept, else
+/// over seeds.
 fn curve(records: &[&RunRecord]) -> Vec<CurvePoint> {
-    let mut steps: BTreeMap<usize, Vec<f64>> = BTreeMap::new();
-    for record in records {
-        let name = &record.asked.dataset.main_metric;
-        for e in record.outcome.iter().flat_map(|o| &o.evaluations) {
-            if let Some(value) = e.metrics.get(name) {
-                steps.entry(e.step).or_default().push(*value);
-            }
-        }
-    }
-    steps
-        .into_iter()
-        .filter(|(_, values)| values.len() == records.len())
-        .filter_map(|(step, values)| {
+    let Some(first) = records.first() else {
+        return Vec::new();
+    };
+    let name = &first.asked.dataset.main_metric;
+    let of = |r: &RunRecord| -> BTreeMap<usize, (usize, f64)> {
+        let evaluations = r.outcome.iter().flat_map(|o| &o.evaluations).enumerate();
+        evaluations
+            .filter_map(|(k, e)| Some((e.step, (k, *e.metrics.get(name)?))))
+            .collect()
+    };
+    let all: Vec<_> = records.iter().map(|r| of(r)).collect();
+    all[0]
+        .iter()
+        .filter_map(|(step, (k, _))| {
+            let values: Option<Vec<(usize, f64)>> =
+                all.iter().map(|run| run.get(step).copied()).collect();
+            let values = values?;
+            let same_place = values.iter().all(|(place, _)| place == k);
+            let estimated = scores_at(records, *k).filter(|_| same_place);
             Some(CurvePoint {
-                step,
-                metric: Summary::of(values)?,
+                step: *step,
+                metric: match estimated {
+                    Some(scores) => estimate(&scores, name).0,
+                    None => Summary::of(values.into_iter().map(|(_, value)| value))?,
+                },
             })
         })
         .collect()
@@ -486,7 +508,7 @@ pub fn scored(points: &[Point]) -> (Vec<usize>, Vec<Scores>) {
 }
 
 /// Tests all pairs of a series together, and keeps what they say against the point of the highest mean.
-fn compare_with_highest(points: &mut [Point]) {
+fn compare_with_highest(points: &mut [Point], margin: Margin) {
     let mean = |p: &Point| p.metric.as_ref().map_or(f64::NEG_INFINITY, |m| m.mean);
     // Of equals the first.
     let highest = (0..points.len())
@@ -502,7 +524,7 @@ fn compare_with_highest(points: &mut [Point]) {
     let Some(best) = places.iter().position(|&i| i == highest) else {
         return;
     };
-    let family = Family::new(&scores, Margin::POINT);
+    let family = Family::new(&scores, margin);
     for (k, &i) in places.iter().enumerate().filter(|(k, _)| *k != best) {
         let pair = family.pair(k, best);
         points[i].evidence = pair.map(|p| p.evidence);
@@ -511,7 +533,7 @@ fn compare_with_highest(points: &mut [Point]) {
 }
 
 /// One sentence about a series.
-fn finding(series: &Series, metric: &str) -> Option<String> {
+fn finding(series: &Series, metric: &str, margin: Margin) -> Option<String> {
     let highest = series.points.iter().find(|p| p.highest)?;
     let mean = highest.metric.as_ref()?.mean;
     let labels = |verdict: Option<Verdict>| -> Vec<&str> {
@@ -536,7 +558,7 @@ fn finding(series: &Series, metric: &str) -> Option<String> {
             Verdict::Equivalent,
             format!(
                 "shown to be {}",
-                words::verdict_in_full(Verdict::Equivalent, metric, Margin::POINT)
+                words::verdict_in_full(Verdict::Equivalent, metric, margin)
             ),
         ),
         (Verdict::Undecided, "undecided".to_owned()),
@@ -611,7 +633,7 @@ fn legend(study: &Study) -> String {
     format!(
         "Verdicts are against the highest mean of the series ({}), equivalent within {}. {}",
         words::TEST,
-        format::metric_difference(study.metric(), Margin::POINT.get()),
+        format::metric_difference(study.metric(), study.margin.get()),
         words::UNDECIDED
     )
 }
@@ -805,6 +827,7 @@ mod tests {
                 points,
             }],
             left_out: vec![],
+            margin: Margin::POINT,
         };
         (manifest, records)
     }
@@ -926,12 +949,19 @@ mod tests {
             store::write(&below.join("records"), record).unwrap();
         }
         assert_eq!(Manifest::read(&below).unwrap(), Some(manifest));
-        let found = read_all(folder.path()).unwrap();
+        let found = read_all(folder.path(), None).unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].series[0].points.len(), 3);
+        // A margin that is asked for goes over the declared one, and is said.
+        let wide = read_all(folder.path(), Margin::new(0.2).ok()).unwrap();
+        assert_eq!(
+            wide[0].point("prompt_tuning", "100").unwrap().verdict,
+            Some(Verdict::Equivalent)
+        );
+        assert!(markdown(&wide[0]).contains("equivalent within 20.0 points"));
         fs::write(below.join(MANIFEST), "{").unwrap();
         assert!(
-            read_all(folder.path())
+            read_all(folder.path(), None)
                 .unwrap_err()
                 .to_string()
                 .contains("study.json")

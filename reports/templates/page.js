@@ -75,6 +75,11 @@ for (const section of all(".results")) {
   };
   text.addEventListener("input", apply);
   standing.addEventListener("change", apply);
+  // At first what fits a screen.
+  const columns = one(".all-columns", section), table = one("table", section);
+  const show = () => table.classList.toggle("few", !columns.checked);
+  columns.addEventListener("change", show);
+  show();
   apply();
 }
 
@@ -278,6 +283,15 @@ for (const section of all(".recommend")) {
     let largest = 0;
     return order.filter((k, rank) => (largest = Math.max(largest, Math.min(1, (raw.length - rank) * raw[k]))) < 0.05).map(k => among[k]);
   };
+  // What would show one of them: that whose open pairs want the fewest seeds.
+  const missing = among => {
+    const open = among.map(a => ({ a, others: among.filter(b => b !== a && (c.worse[a.i][b.i] ?? 1) >= 0.05 / among.length) })).filter(o => o.others.length);
+    if (open.some(o => o.others.some(b => c.worse[o.a.i][b.i] === null))) return "Some pairs are compared on fewer than 3 seeds: run more seeds.";
+    const seeds = o => Math.max(...o.others.map(b => c.wants[o.a.i][b.i]?.seeds ?? Infinity));
+    const nearest = open.filter(o => seeds(o) < Infinity).sort((x, y) => seeds(x) - seeds(y))[0];
+    if (!nearest) return "No number of seeds is expected to show it: judge on more examples.";
+    return `Nearest to it is ${nearest.a.p.label}: ${nearest.others.map(b => `against ${b.p.label} it ${c.wants[nearest.a.i][b.i].text}`).join("; ")}.`;
+  };
   const draw = () => {
     const limits = inputs.filter(i => i.value !== "" && Number.isFinite(i.valueAsNumber)).map(i => ({ key: i.name, limit: i.valueAsNumber * Number(i.dataset.factor ?? 1), least: i.dataset.least !== undefined }));
     const judge = p => limits.map(({ key, limit, least }) => {
@@ -294,7 +308,7 @@ for (const section of all(".recommend")) {
     const chosen = shown.reduce((a, b) => a && (parameters(a) < parameters(b) || (parameters(a) === parameters(b) && a.i < b.i)) ? a : b, null);
     const lines = [];
     if (!fitting.length) lines.push("No method keeps all of these limits.");
-    else if (!chosen) lines.push(`No method within the limits is shown to be less than ${c.margin} behind the best of them, so none is recommended. Run more seeds, or judge on more examples; the table of pairs says how many.`);
+    else if (!chosen) lines.push(c.none, missing(fitting));
     else {
       const p = chosen.p;
       lines.push(`${p.label}: ${p.values.metric.text}${p.values.parameters ? `, ${p.values.parameters.text} trained parameters` : ""}.`);

@@ -62,6 +62,8 @@ pub struct Asked {
     pub offline: bool,
     /// Runs at the same time.
     pub jobs: usize,
+    /// Smaller differences do not matter.
+    pub margin: Margin,
     /// Whether JSON is printed.
     pub json: bool,
     /// Whether nothing but errors is said.
@@ -143,7 +145,7 @@ pub fn domains(asked: &Asked) -> Result<ExitCode> {
 
     let mut failed = 0;
     let crossed = cross(asked, &files, &sets, &mut failed)?;
-    let summary = Summarised::of(&crossed, domains);
+    let summary = Summarised::of(&crossed, domains, asked.margin);
     let written = write(out, &crossed, &summary)?;
     if asked.json {
         say!("{}", serde_json::to_string_pretty(&summary.json(&crossed))?)?;
@@ -364,6 +366,7 @@ struct Line {
 struct Summarised {
     domains: Vec<String>,
     lines: Vec<Line>,
+    margin: Margin,
 }
 
 const METRIC: &str = "Main metric on each domain's validation split (%), mean over seeds.";
@@ -372,10 +375,17 @@ const OWN: &str = "own";
 const OTHERS: &str = "other domains'";
 const ONE: &str = "one for all";
 
-const VERDICTS: &str = "Verdicts take the domains as a sample of domains and need three of them; undecided is not equal.";
+/// How to read the verdicts.
+fn legend(margin: Margin) -> String {
+    format!(
+        "Verdicts take the domains as a sample of domains and need three of them; equivalent means within {}. {}",
+        format::metric_difference("accuracy", margin.get()),
+        words::UNDECIDED
+    )
+}
 
 /// What is shown of the first line against the second, with the domains as the sample.
-fn verdict(first: &Line, second: &Line) -> String {
+fn verdict(first: &Line, second: &Line, margin: Margin) -> String {
     let estimates = first
         .values
         .iter()
@@ -394,7 +404,6 @@ fn verdict(first: &Line, second: &Line) -> String {
         return words::NOT_TESTED.to_owned();
     };
     let [low, high] = found.interval;
-    let margin = Margin::POINT;
     let within = low > -margin.get() && high < margin.get();
     let verdict = Verdict::of(found.difference, found.p < ALPHA, within);
     words::verdict_in_full(verdict, "accuracy", margin)
@@ -404,7 +413,7 @@ fn verdict(first: &Line, second: &Line) -> String {
 type IsKind = fn(&Crossed) -> bool;
 
 impl Summarised {
-    fn of(crossed: &[Crossed], domains: &[String]) -> Self {
+    fn of(crossed: &[Crossed], domains: &[String], margin: Margin) -> Self {
         let mut methods: Vec<&String> = Vec::new();
         for c in crossed {
             if !methods.contains(&&c.method) {
@@ -446,6 +455,7 @@ impl Summarised {
         Self {
             domains: domains.to_vec(),
             lines,
+            margin,
         }
     }
 
@@ -488,9 +498,9 @@ impl Summarised {
                      files of {} in all against one of {}.",
                     own.method,
                     100.0 * (a - c),
-                    verdict(own, one),
+                    verdict(own, one, self.margin),
                     100.0 * (a - b),
-                    verdict(own, others),
+                    verdict(own, others, self.margin),
                     self.domains.len(),
                     format::bytes(own.file_bytes as f64),
                     format::bytes(one.file_bytes as f64)
@@ -501,9 +511,10 @@ impl Summarised {
 
     fn terminal(&self) -> String {
         format!(
-            "{}\n{}\n",
+            "{}\n{}\n{}\n",
             self.table().terminal(output::terminal_width()),
-            self.sentences().join("\n")
+            self.sentences().join("\n"),
+            legend(self.margin)
         )
     }
 
@@ -512,11 +523,11 @@ impl Summarised {
         for sentence in self.sentences() {
             text += &format!("- {}\n", markdown_text(&sentence));
         }
-        text + &format!("\n{STEPS} {VERDICTS}\n")
+        text + &format!("\n{STEPS} {}\n", legend(self.margin))
     }
 
     fn json(&self, crossed: &[Crossed]) -> serde_json::Value {
-        json!({ "domains": self.domains, "lines": self.lines, "sentences": self.sentences(), "crossed": crossed })
+        json!({ "domains": self.domains, "margin": self.margin, "lines": self.lines, "sentences": self.sentences(), "crossed": crossed })
     }
 }
 
@@ -551,7 +562,7 @@ fn write(out: &Path, crossed: &[Crossed], summary: &Summarised) -> Result<Vec<Pa
     let json = serde_json::to_string_pretty(&summary.json(crossed))?;
     let measurement = Measurement {
         title: "Domains".into(),
-        description: format!("{METRIC} {STEPS} {VERDICTS}"),
+        description: format!("{METRIC} {STEPS} {}", legend(summary.margin)),
         tables: vec![summary.table()],
         sentences: summary.sentences(),
     };

@@ -3,6 +3,7 @@
 use std::{path::Path, process::ExitCode};
 
 use anyhow::Result;
+use backbone::Precision;
 
 use crate::{
     folders,
@@ -35,6 +36,12 @@ pub fn export(
     };
     if let Some(note) = formats::export(&export, format, out)? {
         eprintln!("note: {note}");
+    }
+    if task.config.precision != Precision::F32 {
+        eprintln!(
+            "note: trained over frozen weights in {}; a program that has them in f32 gives numbers that differ by that rounding",
+            task.config.precision.name()
+        );
     }
     say!("{}", out.display())?;
     Ok(ExitCode::SUCCESS)

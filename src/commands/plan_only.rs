@@ -10,15 +10,15 @@ use anyhow::{Context, Result};
 use record::{store, write_whole};
 use reports::row::method_label;
 
+use super::compare;
 use crate::{
     execute::{
-        local::{self, Planned},
+        local::Planned,
         plan_file,
         progress::Verbosity,
         submit::{MAX_ARRAY, Tasks},
     },
     folders,
-    plan::{self, Shared},
 };
 
 /// Seconds that a run may take where no record tells.
@@ -42,17 +42,9 @@ pub struct Asked {
 ///
 /// # Errors
 /// On bad input, or if the folder cannot be written.
-pub fn plan_only(
-    shared: &Shared,
-    methods: &[String],
-    seeds: Option<usize>,
-    asked: &Asked,
-) -> Result<ExitCode> {
-    let (base, overrides) = shared.plan()?;
-    let trials = plan::trials(methods, &overrides)?;
-    let seeds = plan::seeds(seeds, &base.budget)?;
+pub fn plan_only(comparison: &compare::Asked, asked: &Asked) -> Result<ExitCode> {
     folders::check_writable(&asked.folder)?;
-    let planned = local::plan(&base, &trials, &seeds, Verbosity::Normal)?;
+    let (base, planned) = comparison.planned(Verbosity::Normal)?;
     let records = folders::records_folder(&base.out);
     let mut missing: Vec<&Planned> = Vec::new();
     for run in &planned {
@@ -61,10 +53,10 @@ pub fn plan_only(
         }
     }
     if missing.is_empty() {
-        eprintln!(
-            "all {} runs have a record already; there is nothing to make",
-            planned.len()
-        );
+        match planned.len() {
+            0 => eprintln!("no method wants more seeds; there is nothing to make"),
+            n => eprintln!("all {n} runs have a record already; there is nothing to make"),
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let folder = absolute(&asked.folder)?;

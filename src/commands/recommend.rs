@@ -4,7 +4,7 @@ use std::{path::Path, process::ExitCode};
 
 use anyhow::{Result, bail};
 use reports::{
-    Comparison,
+    Comparison, Judging, Margin,
     recommend::{self, Wishes},
     studies,
 };
@@ -15,12 +15,17 @@ use crate::records;
 ///
 /// # Errors
 /// If there are no records of the data set.
-pub fn recommend(wishes: &Wishes, folder: &Path, json: bool) -> Result<ExitCode> {
+pub fn recommend(
+    wishes: &Wishes,
+    folder: &Path,
+    margin: Option<Margin>,
+    json: bool,
+) -> Result<ExitCode> {
     let mut records = records::read(folder)?;
-    for study in studies::read_all(folder)? {
+    for study in studies::read_all(folder, margin)? {
         records.extend(study.records);
     }
-    let comparisons = Comparison::from_records(&records);
+    let comparisons = Comparison::judged(&records, &Judging::read(folder, margin)?);
     let Some(found) = recommend::recommend(&comparisons, wishes) else {
         let mut known: Vec<&str> = comparisons
             .iter()

@@ -6,15 +6,16 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use reports::{Comparison, Findings, Margin, Report, changes, tables};
+use reports::{Comparison, Findings, Judging, Margin, Report, changes, judging, tables};
+use statistics::Looks;
 
 use crate::{execute::progress::Verbosity, output, records};
 
-/// What all records of a folder say.
+/// What all records of a folder say. A margin that is asked for goes over the declared ones.
 ///
 /// # Errors
 /// If records, studies or measurements cannot be read.
-pub fn of_folder(folder: &Path) -> Result<Report> {
+pub fn of_folder(folder: &Path, margin: Option<Margin>) -> Result<Report> {
     let records = records::read(folder)?;
     ensure!(
         !records.is_empty(),
@@ -23,17 +24,45 @@ pub fn of_folder(folder: &Path) -> Result<Report> {
     );
     Ok(Report::new(
         records,
-        Findings::read(folder)?,
-        Margin::POINT,
+        Findings::read(folder, margin)?,
+        &Judging::read(folder, margin)?,
     )?)
+}
+
+/// The same after a command that made these runs: that they are looked at now is kept beside them, with the margin, and so are the looks
+/// at which it is to go on; what that means for the verdicts is said.
+///
+/// # Errors
+/// As [`of_folder`], or if that cannot be kept.
+pub fn looked(
+    folder: &Path,
+    ids: &[&str],
+    margin: Option<Margin>,
+    planned: Option<&Looks>,
+    verbosity: Verbosity,
+) -> Result<Report> {
+    let report = of_folder(folder, margin)?;
+    for comparison in report.about(ids) {
+        for note in judging::look(folder, comparison, margin, planned)? {
+            if verbosity != Verbosity::Quiet {
+                eprintln!("note: {note}");
+            }
+        }
+    }
+    of_folder(folder, margin)
 }
 
 /// `report`.
 ///
 /// # Errors
 /// If there are no records or the report cannot be written.
-pub fn report(folder: &Path, out: Option<&Path>, json: bool) -> Result<ExitCode> {
-    let report = of_folder(folder)?;
+pub fn report(
+    folder: &Path,
+    out: Option<&Path>,
+    margin: Option<Margin>,
+    json: bool,
+) -> Result<ExitCode> {
+    let report = of_folder(folder, margin)?;
     let files = report.write(out.unwrap_or(folder), true)?;
     if json {
         let all: Vec<_> = report.comparisons.iter().map(tables::json).collect();
@@ -56,8 +85,14 @@ pub fn report(folder: &Path, out: Option<&Path>, json: bool) -> Result<ExitCode>
 ///
 /// # Errors
 /// If records cannot be read.
-pub fn compare(before: &Path, after: &Path, json: bool) -> Result<ExitCode> {
-    let changes = changes::changes(&records::read(before)?, &records::read(after)?);
+pub fn compare(
+    before: &Path,
+    after: &Path,
+    margin: Option<Margin>,
+    json: bool,
+) -> Result<ExitCode> {
+    let (before, after) = (records::read(before)?, records::read(after)?);
+    let changes = changes::changes(&before, &after, margin.unwrap_or_default());
     if json {
         say!("{}", serde_json::to_string_pretty(&changes)?)?;
     } else {

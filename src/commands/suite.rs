@@ -5,7 +5,7 @@ use std::{path::Path, process::ExitCode};
 use anyhow::{Context, Result, ensure};
 use record::{RunRecord, Status};
 use reports::{
-    Comparison,
+    Comparison, Margin,
     measurement::{self, Measurement},
     suite::{Judged, judge},
 };
@@ -32,6 +32,8 @@ pub struct Asked<'a> {
     pub methods: &'a [String],
     /// Number of seeds.
     pub seeds: Option<usize>,
+    /// The margin that is declared now.
+    pub margin: Option<Margin>,
     /// How runs are made.
     pub how: How,
     /// Only say what it would cost.
@@ -101,8 +103,8 @@ pub fn suite(suite: &Suite, asked: &Asked<'_>) -> Result<ExitCode> {
     if let Some(code) = ended.say_end(runs.len(), verbosity) {
         return Ok(code);
     }
-    let verdict = verdict(suite, &runs, &ended.records, &out)?;
-    let report = report::of_folder(&out)?;
+    let verdict = verdict(suite, &runs, &ended.records, &out, asked.margin)?;
+    let report = report::of_folder(&out, asked.margin)?;
     let files = report.write(&out, true)?;
     if verbosity == Verbosity::Json {
         let event = json!({ "event": "suite", "verdict": verdict });
@@ -174,6 +176,7 @@ fn verdict(
     runs: &[Planned],
     records: &[RunRecord],
     out: &Path,
+    margin: Option<Margin>,
 ) -> Result<Measurement> {
     let mut comparisons: Vec<(String, &[String], Comparison)> = Vec::new();
     for entry in &suite.datasets {
@@ -184,7 +187,7 @@ fn verdict(
                 .any(|run| run.id == r.id && run.plan.out == folder)
         };
         let ids: Vec<&str> = records.iter().filter(own).map(|r| r.id.as_str()).collect();
-        let report = report::of_folder(&folder)?;
+        let report = report::of_folder(&folder, margin)?;
         let found = report.about(&ids).next().cloned();
         let found = found.with_context(|| format!("{name}: no record of this suite"))?;
         comparisons.push((name, &entry.average[..], found));
@@ -197,7 +200,12 @@ fn verdict(
             comparison,
         })
         .collect();
-    let verdict = judge(&suite.title, &suite.about, &judged, reports::Margin::POINT);
+    let verdict = judge(
+        &suite.title,
+        &suite.about,
+        &judged,
+        margin.unwrap_or(Margin::POINT),
+    );
     verdict.write_as(out, measurement::SUITE)?;
     Ok(verdict)
 }

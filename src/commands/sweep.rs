@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, process::ExitCode};
 use anyhow::{Result, ensure};
 use record::Status;
 use reports::{
-    format,
+    Margin, format,
     studies::{self, Manifest, PointPlan, SeriesPlan, Study},
 };
 
@@ -24,7 +24,13 @@ use crate::{
 ///
 /// # Errors
 /// On bad input.
-pub fn sweep(shared: &Shared, name: &str, seeds: Option<usize>, how: How) -> Result<ExitCode> {
+pub fn sweep(
+    shared: &Shared,
+    name: &str,
+    seeds: Option<usize>,
+    margin: Option<Margin>,
+    how: How,
+) -> Result<ExitCode> {
     let spec = study(name)?;
     let verbosity = how.verbosity;
     let (base, mut user) = shared.plan()?;
@@ -67,6 +73,9 @@ pub fn sweep(shared: &Shared, name: &str, seeds: Option<usize>, how: How) -> Res
             })
             .collect(),
         left_out: Vec::new(),
+        margin: margin
+            .or(Manifest::read(&base.out)?.map(|m| m.margin))
+            .unwrap_or_default(),
     };
     let (mut planned, mut first_error) = (Vec::new(), None);
     let mut impossible: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
@@ -121,7 +130,7 @@ pub fn sweep(shared: &Shared, name: &str, seeds: Option<usize>, how: How) -> Res
     }
     let ended = local::run_all(&runs, &[folders::records_folder(&main)], how, &signals)?;
     let stopped = ended.say_end(runs.len(), verbosity);
-    if let Some(study) = Study::read(&base.out)? {
+    if let Some(study) = Study::read(&base.out, None)? {
         show(&study, &base.out, verbosity)?;
     }
     Ok(stopped.unwrap_or_else(|| {

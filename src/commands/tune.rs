@@ -1,13 +1,18 @@
-//! `tune`: the same number of random-search trials for every method, judged on examples held out of the training
-//! split; then the best configuration of each over fresh seeds, judged on the validation split.
+//! `tune`: the same compute of random search with successive halving for every method, judged on examples held out of the training split;
+//! then the best configuration of each over fresh seeds, judged on the validation split.
 
-use std::{collections::BTreeMap, process::ExitCode};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result, ensure};
-use record::{Status, Tuned};
+use methods::Range;
+use record::{RunRecord, Status, Tuned};
 use reports::{
-    tables,
-    tuning::{self, Manifest, MethodTrials, Tuning},
+    Margin, tables,
+    tuning::{self, Edge, HALVING, Manifest, MethodTrials, Search, TrialPlan, Tuning},
 };
 use serde_json::Value;
 
@@ -18,7 +23,7 @@ use crate::{
         progress::Verbosity,
     },
     exit, folders,
-    plan::{self, RunPlan, Shared, Trial},
+    plan::{self, Overrides, RunPlan, Shared, Trial},
     signals::Signals,
     study,
 };
@@ -29,35 +34,95 @@ const TRIAL_SEED: u64 = 1_000_000;
 /// Trials of a method at most.
 const MOST_TRIALS: usize = 10_000;
 
+/// Rungs at most: a trial's first look is at no less than a ninth of a run.
+const MOST_RUNGS: usize = 3;
+
+/// Learning rates are drawn from three decades, the method's default in their middle.
+const HALF_RANGE: f64 = 1.5;
+
+/// Learning rates that are tried beyond an edge at which the winner lies, in a decade.
+const BEYOND: usize = 3;
+
+/// The key whose range all methods share.
+const LEARNING_RATE: &str = "learning_rate";
+
 /// How winners are searched.
 #[derive(Clone, Copy)]
-pub struct Search {
-    /// Configurations to try of each method.
-    pub trials: usize,
-    /// Share of the training split that judges them.
+pub struct Asked {
+    /// How much each method gets.
+    pub compute: Compute,
+    /// Share of the training split that judges the trials.
     pub held_out: f64,
+    /// The margin that is declared now.
+    pub margin: Option<Margin>,
 }
 
-/// The configurations that a method's search draws. The first ones do not depend on how many follow.
-///
-/// # Errors
-/// If the method's ranges are not valid.
-fn draw(
-    method: &str,
-    fixed: &BTreeMap<String, String>,
-    trials: usize,
-) -> Result<Vec<BTreeMap<String, Value>>> {
-    let mut ranges = methods::search(method)?;
-    // What the user sets is not searched.
-    ranges.retain(|key, _| !fixed.contains_key(key));
-    let mut rng = datasets::stream(0, &format!("search {method}"));
-    let one = |_| {
-        ranges
-            .iter()
-            .map(|(key, range)| (key.clone(), range.draw(&mut rng)))
-            .collect()
-    };
-    Ok((0..trials).map(one).collect())
+/// How much compute each method gets.
+#[derive(Clone, Copy)]
+pub enum Compute {
+    /// So many configurations, all of the same steps.
+    Trials(usize),
+    /// So many hours of training for all methods together, each its equal part.
+    Hours(f64),
+}
+
+/// What a method is searched for.
+#[derive(Clone)]
+struct Wanted {
+    trial: Trial,
+    learning_rates: Option<[f64; 2]>,
+    ranges: BTreeMap<String, Range>,
+}
+
+impl Wanted {
+    /// The ranges of a method's YAML, and three decades around its learning rate. What the user sets is not searched.
+    fn new(trial: Trial) -> Result<Self> {
+        let mut ranges = methods::search(&trial.method)?;
+        ranges.retain(|key, _| key != LEARNING_RATE && !trial.overrides.contains_key(key));
+        let resolved = methods::resolve(&trial.method, &trial.overrides)?;
+        let default = resolved.config.get(LEARNING_RATE).and_then(Value::as_f64);
+        let learning_rates = default
+            .filter(|_| resolved.entry.steps && !trial.overrides.contains_key(LEARNING_RATE))
+            .map(|rate| [rate / 10f64.powf(HALF_RANGE), rate * 10f64.powf(HALF_RANGE)]);
+        if let Some(range) = learning_rates {
+            ranges.insert(LEARNING_RATE.to_owned(), Range::LogUniform(range));
+        }
+        Ok(Self {
+            trial,
+            learning_rates,
+            ranges,
+        })
+    }
+
+    /// The configurations that are drawn. The first ones do not depend on how many follow.
+    fn draw(&self, trials: usize) -> Vec<BTreeMap<String, Value>> {
+        let mut rng = datasets::stream(0, &format!("search {}", self.trial.method));
+        let one = |_| {
+            let ranges = self.ranges.iter();
+            ranges
+                .map(|(key, range)| (key.clone(), range.draw(&mut rng)))
+                .collect()
+        };
+        (0..trials).map(one).collect()
+    }
+
+    fn configured(&self, drawn: &BTreeMap<String, Value>) -> BTreeMap<String, String> {
+        let mut overrides = self.trial.overrides.clone();
+        overrides.extend(drawn.iter().map(|(k, v)| (k.clone(), v.to_string())));
+        overrides
+    }
+}
+
+/// A search on its way.
+struct Searching<'a> {
+    wanted: Vec<Wanted>,
+    base: &'a RunPlan,
+    folder: PathBuf,
+    held_out: f64,
+    manifest: Manifest,
+    records: Vec<RunRecord>,
+    how: How,
+    signals: &'a Signals,
 }
 
 /// `tune`.
@@ -67,113 +132,48 @@ fn draw(
 pub fn tune(
     shared: &Shared,
     methods: &[String],
-    search: Search,
+    asked: Asked,
     seeds: Option<usize>,
     how: How,
 ) -> Result<ExitCode> {
     let verbosity = how.verbosity;
     let (base, overrides) = shared.plan()?;
-    ensure!(
-        (1..=MOST_TRIALS).contains(&search.trials),
-        "--trials {}: accepted: 1 to {MOST_TRIALS}",
-        search.trials
-    );
-    ensure!(
-        search.held_out > 0.0,
-        "--held-out {}: must be above 0 and at most 0.9",
-        search.held_out
-    );
-    ensure!(
-        !base.recipe.contains_key("held_out"),
-        "--set recipe.held_out: give --held-out"
-    );
+    check(&asked, &base)?;
     let seeds = plan::seeds(seeds, &base.budget)?;
-    let (mut wanted, mut left_out) = (Vec::new(), Vec::new());
-    let named = !methods.is_empty();
-    for trial in plan::trials(methods, &overrides)? {
-        if !methods::search(&trial.method)?.is_empty() {
-            wanted.push(trial);
-        } else {
-            ensure!(
-                !named,
-                "method {}: its YAML declares no ranges to search; add e.g. \
-                 search: {{ learning_rate: {{ log_uniform: [1.0e-4, 1.0e-2] }} }}",
-                trial.method
-            );
-            left_out.push(trial.method);
-        }
-    }
+    let (wanted, left_out) = wanted(methods, &overrides)?;
     let folder = study::folder(&base.out, "tuning");
     folders::check_writable(&folders::records_folder(&folder))?;
     let signals = Signals::handle()?;
-
-    // The trials, interleaved: the first of every method, then the second.
-    let mut recipe = base.recipe.clone();
-    recipe.insert("held_out".to_owned(), search.held_out.to_string());
-    // The held-out part is large, and only the end of a trial counts.
-    let once = || "1".to_owned();
-    recipe.entry("evaluations".to_owned()).or_insert_with(once);
-    let drawn = wanted
-        .iter()
-        .map(|t| draw(&t.method, &t.overrides, search.trials))
-        .collect::<Result<Vec<_>>>()?;
-    let configured = |trial: &Trial, values: &BTreeMap<String, Value>| {
-        let mut overrides = trial.overrides.clone();
-        overrides.extend(values.iter().map(|(k, v)| (k.clone(), v.to_string())));
-        overrides
-    };
-    let plans = (0..search.trials).flat_map(|i| {
-        let (base, recipe, folder) = (&base, &recipe, &folder);
-        wanted
-            .iter()
-            .zip(&drawn)
-            .map(move |(trial, drawn)| RunPlan {
-                trial: Trial {
-                    method: trial.method.clone(),
-                    overrides: configured(trial, &drawn[i]),
-                    tuned: None,
-                    optional: false,
-                },
-                recipe: recipe.clone(),
-                seed: TRIAL_SEED,
-                out: folder.clone(),
-                keep_weights: false,
-                ..base.clone()
-            })
-    });
-    let planned = local::plan_all(plans, how.verbosity)
-        .into_iter()
-        .collect::<Result<Vec<Planned>>>()?;
     let judged_by = format!(
         "{} % of the training split, held out",
-        (1000.0 * search.held_out).round() / 10.0
+        (1000.0 * asked.held_out).round() / 10.0
     );
-    let manifest = Manifest {
-        trials: search.trials,
-        judged_by: judged_by.clone(),
-        methods: wanted
-            .iter()
-            .zip(&drawn)
-            .enumerate()
-            .map(|(m, (trial, drawn))| MethodTrials {
-                method: trial.method.clone(),
-                drawn: drawn.clone(),
-                runs: planned
-                    .iter()
-                    .skip(m)
-                    .step_by(wanted.len())
-                    .map(|p| p.id.clone())
-                    .collect(),
-            })
-            .collect(),
-        left_out,
+    let mut searching = Searching {
+        manifest: Manifest {
+            rungs: Vec::new(),
+            judged_by: judged_by.clone(),
+            methods: wanted
+                .iter()
+                .map(|w| MethodTrials {
+                    method: w.trial.method.clone(),
+                    learning_rates: w.learning_rates,
+                    trials: Vec::new(),
+                })
+                .collect(),
+            left_out,
+        },
+        wanted,
+        base: &base,
+        folder: folder.clone(),
+        held_out: asked.held_out,
+        records: Vec::new(),
+        how,
+        signals: &signals,
     };
-    manifest.write(&folder)?;
-    let ended = local::run_all(&planned, &[], how, &signals)?;
-    if let Some(code) = ended.say_end(planned.len(), verbosity) {
+    if let Some(code) = searching.search(asked.compute)? {
         return Ok(code);
     }
-    let tuning = Tuning::new(&manifest, &ended.records).context("no trial has a record")?;
+    let tuning = searching.found()?;
     if verbosity == Verbosity::Normal {
         for note in &tuning.notes {
             eprintln!("note: {note}");
@@ -182,21 +182,22 @@ pub fn tune(
     }
 
     // The winners, judged by the validation split, which no trial has seen.
-    let winners = wanted
+    let winners: Vec<Trial> = searching
+        .wanted
         .iter()
         .zip(&tuning.searches)
-        .filter_map(|(trial, found)| {
+        .filter_map(|(wanted, found)| {
             Some(Trial {
-                method: trial.method.clone(),
-                overrides: configured(trial, &found.trials[found.best?].drawn),
+                method: wanted.trial.method.clone(),
+                overrides: wanted.configured(&found.trials[found.best?].drawn),
                 optional: false,
                 tuned: Some(Tuned {
-                    trials: search.trials,
+                    trials: found.trials.len(),
                     judged_by: judged_by.clone(),
                 }),
             })
-        });
-    let winners: Vec<Trial> = winners.collect();
+        })
+        .collect();
     ensure!(
         !winners.is_empty(),
         "no trial ended well; see {}",
@@ -209,9 +210,9 @@ pub fn tune(
 
     tuning::write(&tuning, &folder)?;
     // Rows with defaults that were made under the same conditions stand beside the tuned ones.
-    let report = report::of_folder(&base.out)?;
-    let files = report.write(&base.out, true)?;
     let ids: Vec<&str> = winning.records.iter().map(|r| r.id.as_str()).collect();
+    let report = report::looked(&base.out, &ids, asked.margin, None, verbosity)?;
+    let files = report.write(&base.out, true)?;
     let comparisons: Vec<_> = report.about(&ids).collect();
     if verbosity == Verbosity::Json {
         let all: Vec<_> = comparisons.iter().map(|c| tables::json(c)).collect();
@@ -221,8 +222,241 @@ pub fn tune(
         say!("{}", tuning::markdown(&tuning))?;
         report::show(&comparisons, &files, verbosity)?;
     }
-    let mut all = ended.records.iter().chain(&winning.records);
+    let mut all = searching.records.iter().chain(&winning.records);
     Ok(exit::after(all.any(|r| r.status != Status::Ok)))
+}
+
+fn check(asked: &Asked, base: &RunPlan) -> Result<()> {
+    match asked.compute {
+        Compute::Trials(trials) => ensure!(
+            (1..=MOST_TRIALS).contains(&trials),
+            "--trials {trials}: accepted: 1 to {MOST_TRIALS}"
+        ),
+        Compute::Hours(hours) => ensure!(
+            hours > 0.0 && hours.is_finite(),
+            "--hours {hours}: must be above 0"
+        ),
+    }
+    ensure!(
+        asked.held_out > 0.0,
+        "--held-out {}: must be above 0 and at most 0.9",
+        asked.held_out
+    );
+    ensure!(
+        !base.recipe.contains_key("held_out"),
+        "--set recipe.held_out: give --held-out"
+    );
+    Ok(())
+}
+
+/// What is searched for, and the methods that have nothing to search.
+fn wanted(methods: &[String], overrides: &Overrides) -> Result<(Vec<Wanted>, Vec<String>)> {
+    let (mut all, mut left_out) = (Vec::new(), Vec::new());
+    for trial in plan::trials(methods, overrides)? {
+        let wanted = Wanted::new(trial)?;
+        if !wanted.ranges.is_empty() {
+            all.push(wanted);
+        } else {
+            ensure!(
+                methods.is_empty(),
+                "method {}: there is nothing to search: its YAML declares no ranges, and its learning rate is set or it has none",
+                wanted.trial.method
+            );
+            left_out.push(wanted.trial.method);
+        }
+    }
+    Ok((all, left_out))
+}
+
+impl Searching<'_> {
+    /// Makes all trials; the exit code if the user stopped it.
+    fn search(&mut self, compute: Compute) -> Result<Option<ExitCode>> {
+        let whole = self.whole_steps()?;
+        let trials: Vec<usize> = match compute {
+            Compute::Trials(trials) => {
+                self.manifest.rungs = tuning::rungs(trials, whole, MOST_RUNGS);
+                vec![trials; self.wanted.len()]
+            }
+            Compute::Hours(hours) => {
+                self.manifest.rungs =
+                    tuning::rungs(HALVING.pow(MOST_RUNGS as u32 - 1), whole, MOST_RUNGS);
+                // The first trial of each method says how long it takes.
+                self.add(&vec![1; self.wanted.len()]);
+                let all: Vec<(usize, usize)> = (0..self.wanted.len()).map(|m| (m, 0)).collect();
+                if let Some(code) = self.run(&all, self.manifest.rungs[0])? {
+                    return Ok(Some(code));
+                }
+                let each = hours * 3600.0 / self.wanted.len() as f64;
+                let found = self.found()?.searches;
+                found.iter().map(|s| self.trials_within(s, each)).collect()
+            }
+        };
+        self.add(&trials);
+        for (rung, steps) in self.manifest.rungs.clone().into_iter().enumerate() {
+            let runs: Vec<(usize, usize)> = match rung {
+                0 => (0..trials.len())
+                    .flat_map(|m| (0..trials[m]).map(move |i| (m, i)))
+                    .collect(),
+                _ => {
+                    let before = self.manifest.rungs[rung - 1];
+                    let kept = |m: usize| tuning::kept(trials[m], rung + 1)[rung];
+                    let found = self.found()?.searches.into_iter().enumerate();
+                    found
+                        .flat_map(|(m, s)| {
+                            s.survivors(before, kept(m))
+                                .into_iter()
+                                .map(move |i| (m, i))
+                        })
+                        .collect()
+                }
+            };
+            if let Some(code) = self.run(&runs, steps)? {
+                return Ok(Some(code));
+            }
+        }
+        self.beyond_edges(whole)
+    }
+
+    /// Steps of a whole run.
+    fn whole_steps(&self) -> Result<usize> {
+        let first = &self
+            .wanted
+            .first()
+            .context("there is nothing to search")?
+            .trial;
+        let planned = local::plan(
+            self.base,
+            std::slice::from_ref(first),
+            &[TRIAL_SEED],
+            self.how.verbosity,
+        )?;
+        let steps = planned
+            .first()
+            .and_then(|p| p.asked.recipe["steps"].as_u64());
+        Ok(steps.context("the recipe has no steps")? as usize)
+    }
+
+    /// Adds the configurations that are missing for so many trials of each method.
+    fn add(&mut self, trials: &[usize]) {
+        for ((method, wanted), &trials) in self
+            .manifest
+            .methods
+            .iter_mut()
+            .zip(&self.wanted)
+            .zip(trials)
+        {
+            let drawn = wanted.draw(trials).into_iter().skip(method.trials.len());
+            method.trials.extend(drawn.map(|drawn| TrialPlan {
+                drawn,
+                ..TrialPlan::default()
+            }));
+        }
+    }
+
+    /// The most trials that a method makes in so many seconds, by what its first trial took.
+    fn trials_within(&self, search: &Search, seconds: f64) -> usize {
+        let rungs = &self.manifest.rungs;
+        let per_step = search.seconds_per_trial / rungs[0] as f64;
+        let takes = |trials: usize| -> f64 {
+            let kept = tuning::kept(trials, rungs.len());
+            let steps: usize = kept.iter().zip(rungs).map(|(n, steps)| n * steps).sum();
+            steps as f64 * per_step
+        };
+        (1..=MOST_TRIALS)
+            .take_while(|&n| takes(n) <= seconds)
+            .last()
+            .unwrap_or(1)
+    }
+
+    /// Makes these trials of methods for so many steps, the first of every method before the second.
+    fn run(&mut self, runs: &[(usize, usize)], steps: usize) -> Result<Option<ExitCode>> {
+        let mut recipe = self.base.recipe.clone();
+        recipe.insert("held_out".to_owned(), self.held_out.to_string());
+        recipe.insert("steps".to_owned(), steps.to_string());
+        // The held-out part is large, and only the end of a trial counts.
+        recipe
+            .entry("evaluations".to_owned())
+            .or_insert_with(|| "1".to_owned());
+        let mut columns: BTreeMap<usize, VecDeque<usize>> = BTreeMap::new();
+        for &(m, i) in runs {
+            columns.entry(m).or_default().push_back(i);
+        }
+        let mut order = Vec::new();
+        while columns.values().any(|c| !c.is_empty()) {
+            let next = columns.iter_mut();
+            order.extend(next.filter_map(|(&m, c)| Some((m, c.pop_front()?))));
+        }
+        let plans = order.iter().map(|&(m, i)| RunPlan {
+            trial: Trial {
+                method: self.wanted[m].trial.method.clone(),
+                overrides: self.wanted[m].configured(&self.manifest.methods[m].trials[i].drawn),
+                tuned: None,
+                optional: false,
+            },
+            recipe: recipe.clone(),
+            seed: TRIAL_SEED,
+            out: self.folder.clone(),
+            keep_weights: false,
+            ..self.base.clone()
+        });
+        // What is done to the data was said when the first run was planned.
+        let planned = local::plan_all(plans, Verbosity::Quiet)
+            .into_iter()
+            .collect::<Result<Vec<Planned>>>()?;
+        for (&(m, i), run) in order.iter().zip(&planned) {
+            let known = &mut self.manifest.methods[m].trials[i].runs;
+            if !known.iter().any(|(_, id)| *id == run.id) {
+                known.push((steps, run.id.clone()));
+            }
+        }
+        self.manifest.write(&self.folder)?;
+        let ended = local::run_all(&planned, &[], self.how, self.signals)?;
+        let stopped = ended.say_end(planned.len(), self.how.verbosity);
+        self.records
+            .retain(|r| !ended.records.iter().any(|e| e.id == r.id));
+        self.records.extend(ended.records);
+        Ok(stopped)
+    }
+
+    /// Where a method's winner lies at an edge of the learning rates that were drawn, tries some in the decade beyond it, whole runs with the
+    /// winner's other values.
+    fn beyond_edges(&mut self, steps: usize) -> Result<Option<ExitCode>> {
+        let mut runs = Vec::new();
+        for (m, search) in self.found()?.searches.iter().enumerate() {
+            let (Some(edge), Some([low, high]), Some(best)) =
+                (search.edge, search.learning_rates, search.best)
+            else {
+                continue;
+            };
+            let trials = &mut self.manifest.methods[m].trials;
+            for k in 1..=BEYOND {
+                let factor = 10f64.powf(k as f64 / BEYOND as f64);
+                let rate = match edge {
+                    Edge::Low => low / factor,
+                    Edge::High => high * factor,
+                };
+                let mut drawn = search.trials[best].drawn.clone();
+                // With three digits, as those that are drawn.
+                let rate: f64 = format!("{rate:.2e}").parse()?;
+                drawn.insert(LEARNING_RATE.to_owned(), rate.into());
+                runs.push((m, trials.len()));
+                trials.push(TrialPlan {
+                    drawn,
+                    beyond_edge: true,
+                    ..TrialPlan::default()
+                });
+            }
+        }
+        match runs.is_empty() {
+            true => Ok(None),
+            false => self.run(&runs, steps),
+        }
+    }
+
+    /// What has been found so far.
+    fn found(&self) -> Result<Tuning> {
+        Tuning::new(&self.manifest, &self.records).context("no trial has a record")
+    }
 }
 
 #[cfg(test)]
@@ -230,13 +464,52 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
+    fn wanted(method: &str, set: &[(&str, &str)]) -> Wanted {
+        let set = set.iter().map(|(k, v)| (k.to_string(), v.to_string()));
+        Wanted::new(Trial {
+            method: method.to_owned(),
+            overrides: set.collect(),
+            tuned: None,
+            optional: false,
+        })
+        .unwrap()
+    }
+
     #[test]
     fn fewer_trials_are_the_first_of_more_and_what_the_user_sets_is_not_drawn() {
-        let fixed = BTreeMap::from([("rank".to_owned(), "4".to_owned())]);
-        let many = draw("lora", &fixed, 8).unwrap();
-        assert_eq!(draw("lora", &fixed, 3).unwrap(), many[..3]);
+        let lora = wanted("lora", &[("rank", "4")]);
+        let many = lora.draw(8);
+        assert_eq!(lora.draw(3), many[..3]);
         assert!(many.iter().all(|d| !d.contains_key("rank")));
-        assert!(many.iter().all(|d| d.contains_key("learning_rate")));
+        assert!(many.iter().all(|d| d.contains_key(LEARNING_RATE)));
         assert_ne!(many[0], many[1]);
+        let fixed = wanted("lora", &[(LEARNING_RATE, "0.1")]);
+        assert!(fixed.learning_rates.is_none());
+        assert!(fixed.draw(2).iter().all(|d| !d.contains_key(LEARNING_RATE)));
+    }
+
+    #[test]
+    fn every_method_with_a_learning_rate_gets_three_decades_around_its_own() {
+        for entry in methods::registry::ALL {
+            let wanted = wanted(entry.name, &[]);
+            let config = methods::resolve(entry.name, &BTreeMap::new())
+                .unwrap()
+                .config;
+            let own = config[LEARNING_RATE].as_f64().unwrap();
+            if !entry.steps {
+                assert!(wanted.learning_rates.is_none(), "{}", entry.name);
+                continue;
+            }
+            let [low, high] = wanted.learning_rates.unwrap();
+            assert!(((high / low).log10() - 3.0).abs() < 1e-9, "{}", entry.name);
+            assert!(
+                ((low * high).sqrt() / own - 1.0).abs() < 1e-9,
+                "{}",
+                entry.name
+            );
+            for drawn in wanted.draw(20) {
+                methods::resolve_values(entry.name, drawn.into_iter().collect()).unwrap();
+            }
+        }
     }
 }

@@ -76,6 +76,7 @@ impl Executed {
 }
 
 /// A run that has been checked and is ready to start.
+#[derive(Clone)]
 pub struct Planned {
     /// Its plan.
     pub plan: RunPlan,

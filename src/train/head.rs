@@ -10,6 +10,10 @@ use rand_chacha::ChaCha8Rng;
 /// Standard deviation of initial weights, as transformers' `initializer_range`.
 const DEVIATION: f64 = 0.02;
 
+/// Name of the output layer's weights.
+const OUTPUT_WEIGHT: &str = "head.output.weight";
+/// Name of its biases.
+const OUTPUT_BIAS: &str = "head.output.bias";
 /// Epsilon of a norm in the head, as ModernBERT's.
 const EPSILON: f64 = 1e-5;
 
@@ -139,13 +143,32 @@ impl Head {
     /// # Errors
     /// If a tensor cannot be set.
     pub fn say_always(&self, outputs: &[f64]) -> Result<()> {
-        let logs = Tensor::new(outputs, &Device::Cpu)?;
+        let weights = self.parameters.vars();
+        let weights = weights.iter().find(|(name, _)| name == OUTPUT_WEIGHT);
+        let weights = weights.map_or(0, |(_, var)| var.elem_count());
+        self.set(&vec![0.0; weights], outputs)
+    }
+
+    /// Whether the logits are weights times the pooled vector plus biases, all of the head's own.
+    pub fn is_linear(&self) -> bool {
+        let vars = self.parameters.vars();
+        let biased = vars.iter().any(|(name, _)| name == OUTPUT_BIAS);
+        biased && self.dense.is_none() && self.norm.is_none()
+    }
+
+    /// Sets weights `[C, H]` and biases `[C]` of the output layer.
+    ///
+    /// # Errors
+    /// If a tensor cannot be set.
+    pub fn set(&self, weight: &[f64], bias: &[f64]) -> Result<()> {
         for (name, var) in self.parameters.vars() {
-            match name.as_str() {
-                "head.output.weight" => var.set(&var.zeros_like()?)?,
-                "head.output.bias" => var.set(&logs.to_dtype(var.dtype())?)?,
-                _ => {}
-            }
+            let values = match name.as_str() {
+                OUTPUT_WEIGHT => weight,
+                OUTPUT_BIAS => bias,
+                _ => continue,
+            };
+            let values = Tensor::from_slice(values, var.shape(), &Device::Cpu)?;
+            var.set(&values.to_dtype(var.dtype())?)?;
         }
         Ok(())
     }

@@ -301,7 +301,9 @@ impl Run<'_> {
             stop,
         };
         let model = learner.over(self.backbone());
-        if !learner.method.reads_text() {
+        if let Some(c) = learner.method.solves() {
+            training.solved(model, c, tell)
+        } else if !learner.method.reads_text() {
             training.without_text(model)
         } else if learner.method.vars().is_empty() && learner.head.vars().is_empty() {
             training.as_it_is(model)

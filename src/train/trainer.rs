@@ -12,18 +12,19 @@ use std::{
 
 use backbone::{Backbone, Batch, Phase};
 use candle_core::{Device, Tensor};
-use datasets::{Encoded, Metric};
+use datasets::{Encoded, Metric, Target};
 use methods::{HeadOnly, PeftMethod};
 use rand_chacha::ChaCha8Rng;
-use record::Evaluation;
+use record::{Evaluation, answers};
 
 use super::{
     augmenter::Augmenter,
     head::Head,
+    logistic::Problem,
     optimiser::{Optimiser, StepError},
     recipe::Recipe,
 };
-use crate::objective::Objective;
+use crate::objective::{Objective, argmax};
 
 /// Examples in a batch of an evaluation.
 const EVALUATION_BATCH: usize = 32;
@@ -447,6 +448,92 @@ impl Training<'_> {
         })
     }
 
+    /// What a method does whose head is solved for as a logistic regression on vectors that nothing changes: each example goes through the
+    /// backbone once. An iteration of the solver counts as a step.
+    ///
+    /// # Errors
+    /// [`Stop`] if it ended early, or the head is not linear.
+    pub fn solved(
+        self,
+        model: Model<'_>,
+        c: f64,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<Trained, Stop> {
+        if !self.objective.kind().is_classification() {
+            return Err(Stop::Failed(anyhow::anyhow!(
+                "a logistic regression gives one class of several, but this data set is of {}; leave the method out",
+                self.objective.kind().name()
+            )));
+        }
+        if !model.head.is_linear() {
+            return Err(Stop::Failed(anyhow::anyhow!(
+                "a logistic regression needs a linear head: --set backbone.head=linear"
+            )));
+        }
+        tell(Event::Stage {
+            name: "reading the vectors and solving".into(),
+        });
+        let clock = Instant::now();
+        let hidden = model.backbone.config().hidden;
+        let mut features = vec![0f32; self.train.len() * hidden];
+        let mut tokens = 0;
+        for indices in by_length(self.train) {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Stop::Interrupted);
+            }
+            let batch = batch_of(self.train, &indices)?;
+            tokens += batch.ids().len();
+            let pooled = kernels::without_gradients(|| model.pooled(&batch, Phase::Eval))?;
+            let rows = pooled.to_dtype(candle_core::DType::F32)?.to_vec2::<f32>()?;
+            for (i, row) in indices.iter().zip(rows) {
+                let at = *i as usize * hidden;
+                features[at..at + hidden].copy_from_slice(&row);
+            }
+        }
+        if features.iter().any(|x| !x.is_finite()) {
+            let first: Vec<u32> = (0..self.train.len().min(EVALUATION_BATCH) as u32).collect();
+            self.check_backbone(model, &first)?;
+            return Err(Stop::Failed(anyhow::anyhow!(
+                "a vector of the backbone is not finite"
+            )));
+        }
+        let labels = self.train.labels.iter().filter_map(Target::class);
+        let labels: Vec<u32> = labels.collect();
+        let problem = Problem {
+            features: &features,
+            hidden,
+            labels: &labels,
+            classes: self.objective.outputs(),
+            c,
+        };
+        let found = problem.solve(self.stop).ok_or(Stop::Interrupted)?;
+        model.head.set(&found.weight, &found.bias)?;
+        let seconds = clock.elapsed().as_secs_f64();
+        let first_step = Some(Instant::now());
+        let clock = Instant::now();
+        let logits = model.all_logits(self.validation)?;
+        let step = found.values.len();
+        let evaluation = self.evaluation(step, &logits);
+        tell(Event::Evaluated {
+            step,
+            metric: evaluation.metrics[self.metrics[0].name()],
+        });
+        Ok(Trained {
+            loss: found.values.iter().map(|v| *v as f32).collect(),
+            step_seconds: vec![(seconds / step.max(1) as f64) as f32; step],
+            first_step,
+            examples: labels.len(),
+            tokens,
+            evaluations: vec![evaluation],
+            evaluation_seconds: clock.elapsed().as_secs_f64(),
+            logits,
+            never_moved: match found.converged {
+                true => Vec::new(),
+                false => vec!["head.output (the solver did not converge)".to_owned()],
+            },
+        })
+    }
+
     /// What a model without anything to train does: it is evaluated.
     ///
     /// # Errors
@@ -474,12 +561,21 @@ impl Training<'_> {
     }
 
     fn evaluation(&self, step: usize, outputs: &[Vec<f32>]) -> Evaluation {
+        // What is kept of every evaluation is the class of each example, where it has one.
+        let predicted = match self.objective.kind().is_classification() {
+            true => {
+                let classes: Vec<u32> = outputs.iter().map(|row| argmax(row)).collect();
+                answers::write(&classes, self.objective.outputs())
+            }
+            false => String::new(),
+        };
         Evaluation {
             step,
             loss: self.objective.mean_loss(self.validation, outputs),
             metrics: self
                 .objective
                 .metrics(self.metrics, self.validation, outputs),
+            predicted,
         }
     }
 }

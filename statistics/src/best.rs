@@ -9,7 +9,7 @@
 
 use serde::Serialize;
 
-use crate::{ALPHA, Evidence, FEWEST_SEEDS, Family, Margin, Remedy, holm};
+use crate::{ALPHA, Evidence, FEWEST_SEEDS, Family, Remedy, holm};
 
 /// Corrected p-values of "worse than the best of these by the margin or more", one for each of `among` (places of methods in the family).
 /// Absent where a pair has not been compared on [`FEWEST_SEEDS`] seeds, so that nothing can be shown; 0 for one method alone.
@@ -31,10 +31,7 @@ fn against_all(family: &Family, among: &[usize], method: usize) -> Option<f64> {
     among
         .iter()
         .filter(|&&other| other != method)
-        .map(|&other| {
-            let evidence = tested(family, method, other)?;
-            Some(evidence.p_non_inferior(family.margin))
-        })
+        .map(|&other| family.p_non_inferior(method, other))
         .try_fold(0.0, |largest: f64, p| Some(largest.max(p?)))
 }
 
@@ -98,8 +95,11 @@ fn missing(family: &Family, among: &[usize]) -> Recommendation {
         let open: Vec<(usize, Remedy)> = among
             .iter()
             .filter(|&&other| other != method)
+            .filter(|&&other| {
+                let p = family.p_non_inferior(method, other);
+                p.is_some_and(|p| p >= ALPHA / among.len() as f64)
+            })
             .filter_map(|&other| Some((other, tested(family, method, other)?)))
-            .filter(|(_, e)| e.p_non_inferior(family.margin) >= ALPHA / among.len() as f64)
             .map(|(other, e)| {
                 (
                     other,
@@ -134,9 +134,4 @@ fn missing(family: &Family, among: &[usize]) -> Recommendation {
         missing,
         untested,
     }
-}
-
-/// Whether this evidence alone shows the first non-inferior to a second that was named beforehand.
-pub fn non_inferior(evidence: &Evidence, margin: Margin) -> bool {
-    evidence.components.seeds >= FEWEST_SEEDS && evidence.p_non_inferior(margin) < ALPHA
 }

@@ -5,8 +5,7 @@
 //!
 //! `E[best of n] = Σᵢ vᵢ ((i / N)ⁿ − ((i − 1) / N)ⁿ)`, and its variance over draws is `Σᵢ vᵢ² (…) − E²`.
 //!
-//! It falls short of the truth for n near N (Tang et al. 2020, arXiv:2004.13705), so it is a floor there. How much it would change with other
-//! results than these N is its standard error, by the jackknife over trials.
+//! It falls short of the truth for n near N (Tang et al. 2020, arXiv:2004.13705), so it is a floor there.
 
 use serde::Serialize;
 
@@ -19,8 +18,6 @@ pub struct Expected {
     pub mean: f64,
     /// Standard deviation of the largest over draws of n results: what a searcher may meet.
     pub sd: f64,
-    /// Standard error of `mean`, of the N results being what they are; absent for one result.
-    pub standard_error: Option<f64>,
 }
 
 /// The expected largest of n = 1 … N draws with replacement from these N values.
@@ -31,21 +28,10 @@ pub fn expected_best(values: &[f64]) -> Vec<Expected> {
     (1..=all)
         .map(|trials| {
             let (mean, square) = moments(&sorted, trials);
-            let without: Vec<f64> = (0..all)
-                .filter(|_| all > 1)
-                .map(|out| {
-                    let rest = [&sorted[..out], &sorted[out + 1..]].concat();
-                    moments(&rest, trials).0
-                })
-                .collect();
-            let standard_error = crate::standard_deviation(&without)
-                // Jackknife: (N − 1)/N times the sum of squares.
-                .map(|sd| sd * (all - 1) as f64 / (all as f64).sqrt());
             Expected {
                 trials,
                 mean,
                 sd: (square - mean * mean).max(0.0).sqrt(),
-                standard_error,
             }
         })
         .collect()

@@ -7,7 +7,7 @@
 
 use serde::Serialize;
 
-use crate::{ALPHA, Components, Evidence, Margin, Scores, Verdict, holm, letters};
+use crate::{ALPHA, Components, Evidence, Looks, Margin, Scores, Verdict, holm, letters};
 
 /// Seeds that a verdict needs. With two the error rate is above 10 %.
 pub const FEWEST_SEEDS: usize = 3;
@@ -44,11 +44,6 @@ impl Pair {
         matches!(self.verdict, Verdict::Better | Verdict::Worse)
     }
 
-    /// Whether the difference is shown to be smaller than the margin; a pair that is told apart may be too.
-    pub fn within_margin(&self) -> bool {
-        self.corrected.is_some_and(|c| c.p_equivalent < ALPHA)
-    }
-
     /// The same pair seen from the second method.
     #[must_use]
     pub fn reversed(&self) -> Self {
@@ -69,6 +64,9 @@ pub struct Family {
     pub methods: usize,
     /// The declared margin.
     pub margin: Margin,
+    /// The looks at which the verdicts were given; absent where the number of seeds was fixed beforehand. The corrected p-values are
+    /// always those of a fixed number.
+    pub looks: Option<Looks>,
     /// Every pair with at least two seeds in common, by first and second. A pair that is not here was never compared.
     pub pairs: Vec<Pair>,
 }
@@ -102,8 +100,23 @@ impl Family {
         Self {
             methods: methods.len(),
             margin,
+            looks: None,
             pairs,
         }
+    }
+
+    /// p-value of "the first is worse than the second by the margin or more"; `None` with fewer than [`FEWEST_SEEDS`] seeds in common. At
+    /// one of several looks it is as much larger as what may be spent there is smaller, taking Holm's hardest step: so it can be
+    /// judged, and corrected, as if there had been one look.
+    pub fn p_non_inferior(&self, first: usize, second: usize) -> Option<f64> {
+        let pair = self.pair(first, second).filter(|p| p.corrected.is_some())?;
+        let p = pair.evidence.p_non_inferior(self.margin);
+        let penalty = self.looks.as_ref().map_or(1.0, |looks| {
+            let alpha = ALPHA / self.methods.max(1) as f64;
+            let made = looks.made(pair.evidence.components.seeds).max(1);
+            alpha / looks.levels_one_sided(alpha)[made - 1]
+        });
+        Some((p * penalty).min(1.0))
     }
 
     /// The pair of two methods as seen from the first named; `None` if they were never compared.

@@ -71,6 +71,11 @@ impl Looks {
         &self.0
     }
 
+    /// How many of the looks have been made with so many seeds.
+    pub fn made(&self, seeds: usize) -> usize {
+        self.0.iter().filter(|&&look| look <= seeds).count()
+    }
+
     /// Two-sided level of the p-value at each look, which together spend `alpha`. Computed once per process.
     pub fn levels(&self, alpha: f64) -> Vec<f64> {
         let key = (self.0.clone(), alpha.to_bits());

@@ -1,13 +1,27 @@
 //! The difference that matters.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
 /// A margin δ, declared before looking: smaller differences do not matter. A fraction above 0 and below 1.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
 pub struct Margin(f64);
+
+impl TryFrom<f64> for Margin {
+    type Error = Error;
+
+    fn try_from(fraction: f64) -> Result<Self, Error> {
+        Self::new(fraction)
+    }
+}
+
+impl From<Margin> for f64 {
+    fn from(margin: Margin) -> Self {
+        margin.0
+    }
+}
 
 impl Margin {
     /// One percentage point.

@@ -29,8 +29,7 @@ pub struct Procedure {
 /// Where a comparison stands.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct State {
-    /// All pairs on all the seeds that they have in common, judged once as if the number of seeds had been fixed: for estimates and
-    /// intervals. The verdicts that count are in `pairs`.
+    /// All pairs, with the evidence of all the seeds that they have in common and the verdicts of the looks.
     pub family: Family,
     /// Every pair, by first and second.
     pub pairs: Vec<Standing>,
@@ -157,6 +156,14 @@ impl Procedure {
             }
         }
         wanted.retain(|&method, seeds| methods[method].seeds().count() < *seeds);
+        let mut family = family;
+        family.looks = Some(self.looks.clone());
+        for pair in &mut family.pairs {
+            let standing = pairs
+                .iter()
+                .find(|s| (s.first, s.second) == (pair.first, pair.second));
+            pair.verdict = standing.map_or(Verdict::Undecided, |s| s.verdict);
+        }
         State {
             family,
             pairs,

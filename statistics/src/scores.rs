@@ -103,6 +103,29 @@ impl Scores {
         })
     }
 
+    /// The weighted sum of several scores on the seeds that all have, such as the mean over a curve; `None` without any, if they share no
+    /// seed or are not judged on equally many examples.
+    pub fn weighted(parts: &[(Self, f64)]) -> Option<Self> {
+        let (first, _) = parts.first()?;
+        let seeds = first.rows.keys();
+        let rows: BTreeMap<u64, Vec<f64>> = seeds
+            .filter_map(|seed| {
+                let mut sum = vec![0.0; first.examples];
+                for (part, weight) in parts {
+                    for (total, x) in sum.iter_mut().zip(part.rows.get(seed)?) {
+                        *total += weight * x;
+                    }
+                }
+                Some((*seed, sum))
+            })
+            .collect();
+        let equal = parts.iter().all(|(p, _)| p.examples == first.examples);
+        (equal && !rows.is_empty()).then_some(Self {
+            examples: first.examples,
+            rows,
+        })
+    }
+
     /// The first so many seeds, ascending; `None` if there are fewer.
     pub fn first(&self, seeds: usize) -> Option<Self> {
         (seeds > 0 && seeds <= self.rows.len()).then(|| Self {
@@ -158,5 +181,9 @@ mod tests {
         assert_eq!(a.minus(&c), None);
         let longer = Scores::right([(1, vec![true; 3])]).unwrap();
         assert_eq!(a.minus(&longer), None);
+        let both = Scores::weighted(&[(a.clone(), 0.5), (b, 0.5)]).unwrap();
+        assert_eq!(both.seeds().collect::<Vec<_>>(), [2]);
+        assert_eq!(both.rows().next().unwrap(), [0.5, 1.0]);
+        assert_eq!(Scores::weighted(&[(a, 0.5), (longer, 0.5)]), None);
     }
 }

@@ -1,7 +1,7 @@
 //! How often the statistics are wrong, in worlds whose truth is known ([`World`]).
 //!
-//! Each function draws a world many times, from fixed streams, and counts. The same number of replicates gives the same rates on any
-//! number of threads.
+//! Each function draws a world many times, from fixed streams, and counts. The same drawings give the same rates on any
+//! number of threads. What was chosen by looking at some streams is confirmed on others ([`Drawings::fresh`]).
 
 use std::thread;
 
@@ -14,10 +14,34 @@ use crate::{
 
 /// Streams of true differences and times, apart from those of the scores.
 const TRUTHS: u64 = 1 << 40;
+/// First of the streams on which nothing was chosen.
+const FRESH: u64 = 1 << 50;
 
-/// Shares of replicates in which each of N things happened.
+/// Which drawings of a world are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drawings {
+    first: u64,
+    count: usize,
+}
+
+impl Drawings {
+    /// So many from the streams on which the degrees of freedom of [`Components`](crate::Components) were chosen.
+    pub const fn of(count: usize) -> Self {
+        Self { first: 0, count }
+    }
+
+    /// So many from streams on which nothing was chosen.
+    pub const fn fresh(count: usize) -> Self {
+        Self {
+            first: FRESH,
+            count,
+        }
+    }
+}
+
+/// Shares of drawings in which each of N things happened.
 pub fn rates<const N: usize>(
-    replicates: usize,
+    drawings: Drawings,
     happened: impl Fn(u64) -> [bool; N] + Sync,
 ) -> [f64; N] {
     let threads = thread::available_parallelism().map_or(1, usize::from);
@@ -27,8 +51,9 @@ pub fn rates<const N: usize>(
             .map(|first| {
                 scope.spawn(move || {
                     let mut counts = [0; N];
-                    for number in (first..replicates).step_by(threads) {
-                        for (count, yes) in counts.iter_mut().zip(happened(number as u64)) {
+                    for number in (first..drawings.count).step_by(threads) {
+                        let number = drawings.first + number as u64;
+                        for (count, yes) in counts.iter_mut().zip(happened(number)) {
                             *count += usize::from(yes);
                         }
                     }
@@ -38,7 +63,9 @@ pub fn rates<const N: usize>(
             .collect();
         workers.into_iter().filter_map(|w| w.join().ok()).collect()
     });
-    std::array::from_fn(|i| counts.iter().map(|c| c[i]).sum::<usize>() as f64 / replicates as f64)
+    std::array::from_fn(|i| {
+        counts.iter().map(|c| c[i]).sum::<usize>() as f64 / drawings.count as f64
+    })
 }
 
 /// What a rate must keep to.
@@ -80,6 +107,21 @@ impl Bar {
     pub fn holds(self, rate: f64) -> bool {
         (self.least..=self.most).contains(&rate)
     }
+
+    /// Whether a rate among so many drawings is outside it by more than three standard errors of the simulation.
+    pub fn is_far(self, rate: f64, drawings: usize) -> bool {
+        let error = |bar: f64| (bar * (1.0 - bar) / drawings as f64).sqrt();
+        rate < self.least - 3.0 * error(self.least) || rate > self.most + 3.0 * error(self.most)
+    }
+}
+
+/// In percent.
+impl std::fmt::Display for Bar {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        // Without the tails of binary fractions.
+        let percent = |x: f64| (1000.0 * x).round() / 10.0;
+        write!(f, "{} to {}", percent(self.least), percent(self.most))
+    }
 }
 
 /// Two methods, judged by their own variance alone.
@@ -99,7 +141,7 @@ pub fn pairs<const S: usize>(
     seed_sd: f64,
     likeness: Likeness,
     examples: usize,
-    replicates: usize,
+    drawings: Drawings,
 ) -> [PairRates; S] {
     let margin = Margin::POINT;
     let at = |behind: f64, judge: &(dyn Fn(&Evidence) -> bool + Sync)| {
@@ -110,7 +152,7 @@ pub fn pairs<const S: usize>(
             examples,
             seeds: seeds.into_iter().max().unwrap_or(0),
         };
-        rates(replicates, |number| {
+        rates(drawings, |number| {
             let scores = world.draw(number);
             let differences = scores[0].minus(&scores[1]);
             seeds.map(|s| {
@@ -138,7 +180,7 @@ pub fn metric_pairs<const S: usize>(
     seeds: [usize; S],
     seed_sd: f64,
     examples: usize,
-    replicates: usize,
+    drawings: Drawings,
 ) -> [f64; S] {
     let most = seeds.into_iter().max();
     let world = equal(vec![seed_sd; 2], Likeness::Distant, examples, most);
@@ -154,7 +196,7 @@ pub fn metric_pairs<const S: usize>(
         });
         Scores::new(rows.collect::<Result<Vec<_>, Error>>()?)
     };
-    rates(replicates, |number| {
+    rates(drawings, |number| {
         let scores = world.draw(number);
         let differences = match (by_metric(&scores[0]), by_metric(&scores[1])) {
             (Ok(first), Ok(second)) => first.minus(&second),
@@ -175,7 +217,7 @@ pub fn rows<const S: usize>(
     accuracy: f64,
     seed_sd: f64,
     examples: usize,
-    replicates: usize,
+    drawings: Drawings,
 ) -> [f64; S] {
     let world = World {
         accuracy: vec![accuracy],
@@ -184,7 +226,7 @@ pub fn rows<const S: usize>(
         examples,
         seeds: seeds.into_iter().max().unwrap_or(0),
     };
-    rates(replicates, |number| {
+    rates(drawings, |number| {
         let scores = world.draw(number);
         seeds.map(|s| {
             scores[0].first(s).is_some_and(|first| {
@@ -201,10 +243,10 @@ pub fn families<const S: usize>(
     seed_sd: Vec<f64>,
     likeness: Likeness,
     examples: usize,
-    replicates: usize,
+    drawings: Drawings,
 ) -> [f64; S] {
     let world = equal(seed_sd, likeness, examples, seeds.into_iter().max());
-    rates(replicates, |number| {
+    rates(drawings, |number| {
         let scores = world.draw(number);
         seeds.map(|s| {
             let first: Vec<Scores> = scores.iter().filter_map(|m| m.first(s)).collect();
@@ -220,10 +262,10 @@ pub fn pair_in_family(
     seed_sd: Vec<f64>,
     likeness: Likeness,
     examples: usize,
-    replicates: usize,
+    drawings: Drawings,
 ) -> f64 {
     let world = equal(seed_sd, likeness, examples, Some(seeds));
-    let [wrong] = rates(replicates, |number| {
+    let [wrong] = rates(drawings, |number| {
         let family = Family::new(&world.draw(number), Margin::POINT);
         [family.pair(0, 1).is_some_and(|p| p.evidence.p < ALPHA)]
     });
@@ -255,7 +297,7 @@ pub fn sequential(
     seed_sd: f64,
     likeness: Likeness,
     examples: usize,
-    replicates: usize,
+    drawings: Drawings,
 ) -> SequentialRates {
     let procedure = Procedure {
         looks: Looks::default(),
@@ -277,7 +319,7 @@ pub fn sequential(
             examples,
             seeds: most,
         };
-        let [wrong] = rates(replicates, |number| {
+        let [wrong] = rates(drawings, |number| {
             let pairs = go_on(&procedure, &world.draw(number));
             [pairs.iter().any(|&(a, b, v)| wrong(a, b, v))]
         });
@@ -334,7 +376,7 @@ pub fn choices(
     seeds: usize,
     seed_sd: f64,
     examples: usize,
-    replicates: usize,
+    drawings: Drawings,
 ) -> Choices {
     let world = World {
         accuracy: behind.iter().map(|b| ACCURACY - b).collect(),
@@ -347,7 +389,7 @@ pub fn choices(
     let costs: Vec<f64> = (0..behind.len()).rev().map(|c| c as f64).collect();
     let among: Vec<usize> = (0..behind.len()).collect();
     let worse = |i: usize| behind[i] >= margin.get();
-    let [any, bad, untold] = rates(replicates, |number| {
+    let [any, bad, untold] = rates(drawings, |number| {
         let scores = world.draw(number);
         let family = Family::new(&scores, margin);
         let chosen = match recommend(&family, &costs, &among) {
@@ -384,7 +426,7 @@ pub fn bootstrap<const S: usize>(
     seed_sd: f64,
     likeness: Likeness,
     examples: usize,
-    replicates: usize,
+    drawings: Drawings,
 ) -> [f64; S] {
     let world = equal(
         vec![seed_sd; 2],
@@ -392,7 +434,7 @@ pub fn bootstrap<const S: usize>(
         examples,
         seeds.into_iter().max(),
     );
-    rates(replicates, |number| {
+    rates(drawings, |number| {
         let scores = world.draw(number);
         let differences = scores[0].minus(&scores[1]);
         seeds.map(|s| {
@@ -426,8 +468,8 @@ fn resampled_variance(d: &Scores) -> f64 {
 }
 
 /// False differences over so many data sets, whose true differences vary around zero; five seeds and 400 examples of each.
-pub fn datasets(count: usize, between: f64, replicates: usize) -> f64 {
-    let [wrong] = rates(replicates, |number| {
+pub fn datasets(count: usize, between: f64, drawings: Drawings) -> f64 {
+    let [wrong] = rates(drawings, |number| {
         let mut normal = Normals::new(number + TRUTHS);
         let estimates: Vec<Estimate> = (0..count as u64)
             .filter_map(|dataset| {
@@ -453,8 +495,8 @@ pub fn datasets(count: usize, between: f64, replicates: usize) -> f64 {
 
 /// False "slower" over so many sittings: three runs of each of two equally fast methods in each, one after the other, while the machine
 /// drifts by 3 % from hour to hour and single runs vary by 1 %.
-pub fn sittings(count: usize, replicates: usize) -> f64 {
-    let [wrong] = rates(replicates, |number| {
+pub fn sittings(count: usize, drawings: Drawings) -> f64 {
+    let [wrong] = rates(drawings, |number| {
         let mut normal = Normals::new(number + TRUTHS);
         let mut times = Vec::new();
         for sitting in 0..count {

@@ -3,7 +3,7 @@
 use statistics::{
     Likeness::{Close, Distant},
     Metric,
-    study::{self, Bar},
+    study::{self, Bar, Drawings},
 };
 
 #[track_caller]
@@ -14,7 +14,7 @@ fn keeps(what: &str, rate: f64, bar: Bar) {
 #[test]
 fn pairs_are_wrong_as_rarely_as_they_promise() {
     for (sd, likeness) in [(0.003, Close), (0.02, Distant)] {
-        let [three, five] = study::pairs([3, 5], sd, likeness, 400, 1_000);
+        let [three, five] = study::pairs([3, 5], sd, likeness, 400, Drawings::of(1_000));
         keeps(
             "false difference at 3",
             three.false_difference,
@@ -35,7 +35,7 @@ fn pairs_are_wrong_as_rarely_as_they_promise() {
 #[test]
 fn pseudo_values_are_wrong_as_rarely_as_they_promise() {
     for metric in [Metric::F1, Metric::Matthews] {
-        let [three, five] = study::metric_pairs(metric, [3, 5], 0.007, 400, 1_000);
+        let [three, five] = study::metric_pairs(metric, [3, 5], 0.007, 400, Drawings::of(1_000));
         keeps("false difference at 3", three, Bar::FALSE_AT_3);
         keeps("false difference at 5", five, Bar::FALSE);
     }
@@ -44,7 +44,7 @@ fn pseudo_values_are_wrong_as_rarely_as_they_promise() {
 #[test]
 fn rows_are_covered_by_their_intervals() {
     for (accuracy, sd) in [(0.85, 0.003), (0.95, 0.02)] {
-        for rate in study::rows([3, 5], accuracy, sd, 200, 1_000) {
+        for rate in study::rows([3, 5], accuracy, sd, 200, Drawings::of(1_000)) {
             keeps("coverage", rate, Bar::COVERAGE);
         }
     }
@@ -52,14 +52,14 @@ fn rows_are_covered_by_their_intervals() {
 
 #[test]
 fn equal_methods_rarely_get_different_letters() {
-    let [three, five] = study::families([3, 5], vec![0.02; 5], Distant, 200, 600);
+    let [three, five] = study::families([3, 5], vec![0.02; 5], Distant, 200, Drawings::of(600));
     keeps("any difference at 3", three, Bar::FAMILY_MODERATED);
     keeps("any difference at 5", five, Bar::FAMILY);
 }
 
 #[test]
 fn going_on_until_it_is_decided_keeps_its_error_rate() {
-    let rates = study::sequential(3, 0.02, Distant, 200, 300);
+    let rates = study::sequential(3, 0.02, Distant, 200, Drawings::of(300));
     keeps("any difference", rates.false_difference, Bar::SEQUENTIAL);
     keeps("any equivalence", rates.false_equivalence, Bar::SEQUENTIAL);
 }
@@ -67,7 +67,7 @@ fn going_on_until_it_is_decided_keeps_its_error_rate() {
 #[test]
 fn less_data_does_not_recommend_worse_methods() {
     let behind = [0.0, 0.0, 0.03, 0.08];
-    let [few, many] = [100, 800].map(|n| study::choices(&behind, 5, 0.003, n, 300));
+    let [few, many] = [100, 800].map(|n| study::choices(&behind, 5, 0.003, n, Drawings::of(300)));
     keeps("worse, 100 examples", few.worse, Bar::CHOICE);
     keeps("worse, 800 examples", many.worse, Bar::CHOICE);
     assert!(few.worse_untold > 0.5, "what was done before: {few:?}");
@@ -76,6 +76,14 @@ fn less_data_does_not_recommend_worse_methods() {
 
 #[test]
 fn data_sets_and_sittings_are_combined_at_the_promised_rate() {
-    keeps("data sets", study::datasets(4, 0.01, 500), Bar::COMBINED);
-    keeps("sittings", study::sittings(5, 2_000), Bar::COMBINED);
+    keeps(
+        "data sets",
+        study::datasets(4, 0.01, Drawings::of(500)),
+        Bar::COMBINED,
+    );
+    keeps(
+        "sittings",
+        study::sittings(5, Drawings::of(2_000)),
+        Bar::COMBINED,
+    );
 }

@@ -282,22 +282,6 @@ fn many_data_sets_equal_statsmodels() {
 }
 
 #[test]
-fn the_critical_difference_of_ranks_equals_scipy() {
-    for case in cases("nemenyi") {
-        let table: Vec<Vec<f64>> = case["table"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(numbers)
-            .collect();
-        let ours = Ranks::of(&table).unwrap();
-        all_close(&ours.average, &case["average"]);
-        within(ours.critical_difference, &case["critical_difference"], 1e-6);
-    }
-    assert_eq!(Ranks::of(&[vec![0.1]]), None);
-}
-
-#[test]
 fn levels_of_looks_equal_an_integral_on_a_finer_grid() {
     for case in cases("spending") {
         let looks = labels(&case["looks"]).iter().map(|&s| s as usize).collect();
@@ -354,13 +338,7 @@ fn the_expected_best_equals_listing_every_draw() {
         for (ours, theirs) in ours.iter().zip(case["expected"].as_array().unwrap()) {
             close(ours.mean, &theirs["mean"]);
             within(ours.sd, &theirs["sd"], 1e-7);
-            within(
-                ours.standard_error.unwrap(),
-                &theirs["standard_error"],
-                1e-7,
-            );
         }
     }
-    assert_eq!(expected_best(&[0.5])[0].standard_error, None);
     assert!(expected_best(&[]).is_empty());
 }

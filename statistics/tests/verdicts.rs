@@ -259,20 +259,42 @@ fn a_pair_that_no_seed_decides_is_given_up_with_the_reason() {
 }
 
 #[test]
+fn at_an_early_look_a_verdict_and_a_recommendation_need_more_than_with_a_fixed_number_of_seeds() {
+    // Two methods that differ clearly in what three seeds show once, but not by the bound of a first look.
+    let methods = [flipping(900, 1000, 3, 20), flipping(890, 1000, 3, 20)];
+    let fixed = Family::new(&methods, Margin::POINT);
+    assert_eq!(fixed.pairs[0].verdict, Verdict::Better);
+    let procedure = Procedure {
+        looks: Looks::default(),
+        margin: Margin::POINT,
+    };
+    let looked = procedure.state(&methods, |_, _, _| true).family;
+    assert_eq!(looked.looks, Some(Looks::default()));
+    assert_eq!(looked.pairs[0].verdict, Verdict::Undecided);
+    assert_eq!(looked.pairs[0].evidence, fixed.pairs[0].evidence);
+    let (once, at_look) = (
+        fixed.p_non_inferior(0, 1).unwrap(),
+        looked.p_non_inferior(0, 1).unwrap(),
+    );
+    assert!(at_look > 10.0 * once, "{once} {at_look}");
+    // The last look has nearly all of the error rate.
+    let all = [flipping(900, 1000, 20, 20), flipping(890, 1000, 20, 20)];
+    let fixed = Family::new(&all, Margin::POINT);
+    let last = procedure.state(&all, |_, _, _| true).family;
+    assert_eq!(last.pairs[0].verdict, Verdict::Better);
+    let (once, at_look) = (
+        fixed.p_non_inferior(0, 1).unwrap(),
+        last.p_non_inferior(0, 1).unwrap(),
+    );
+    assert!(at_look >= once && at_look < 1.5 * once, "{once} {at_look}");
+}
+
+#[test]
 fn the_pairs_of_the_best_and_of_neighbours_are_cared_about() {
     let means = [0.8, 0.9, 0.7, 0.6];
     let cares = |a, b| with_best_or_neighbours(&means, a, b);
     assert!(cares(0, 1) && cares(1, 3) && cares(2, 0) && cares(2, 3));
     assert!(!cares(0, 3));
-}
-
-#[test]
-fn improvement_counts_won_runs_with_ties_as_halves() {
-    let data = [(vec![0.9, 0.8], vec![0.8, 0.7]), (vec![0.5], vec![0.6])];
-    // 3.5 of 4 on the first, 0 of 1 on the second.
-    assert_eq!(probability_of_improvement(&data), Some(0.4375));
-    assert_eq!(probability_of_improvement(&[]), None);
-    assert_eq!(probability_of_improvement(&[(vec![], vec![0.1])]), None);
 }
 
 #[test]

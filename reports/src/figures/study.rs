@@ -1,5 +1,5 @@
 //! Plots of a study: the main metric over what is varied, and the learning curves where the study asks for them. And of
-//! a search: the expected best over the number of trials.
+//! a search: the expected best over its compute.
 
 use super::axis::{self, Axis};
 use super::labels;
@@ -117,7 +117,7 @@ pub fn study_plots(study: &Study) -> Vec<Plot> {
     all.into_iter().flatten().collect()
 }
 
-/// The expected best of a search over the number of trials; absent without a result.
+/// The expected best of a search over the compute of its trials; absent without a result.
 pub fn tuning_plot(tuning: &Tuning) -> Option<Plot> {
     let metric = &tuning.dataset.main_metric;
     let factor = Quantity::Metric.axis_factor(metric);
@@ -126,9 +126,10 @@ pub fn tuning_plot(tuning: &Tuning) -> Option<Plot> {
         .iter()
         .map(|search| {
             // Few trials are far from normal: no expectation leaves what was found.
-            let [worst, best] = range(search.trials.iter().filter_map(|t| t.metric));
+            let found = search.trials.iter().flat_map(|t| &t.results);
+            let [worst, best] = range(found.map(|r| r.metric.unwrap_or(0.0)));
             let spot = |e: &Expected| Spot {
-                x: e.trials as f64,
+                x: two_digits(e.trials as f64 * search.seconds_per_trial),
                 mean: e.mean * factor,
                 band: [e.mean - e.sd, e.mean + e.sd].map(|v| v.clamp(worst, best) * factor),
                 behind: false,
@@ -146,22 +147,27 @@ pub fn tuning_plot(tuning: &Tuning) -> Option<Plot> {
         &Frame {
             metric,
             heading: &tuning.title,
-            legend: "Line: expected best of so many random trials on held-out examples. Band: one standard deviation, within what was found.",
+            legend: "Line: expected best of random trials that took so long together, on held-out examples after the first rung's steps. Band: one standard deviation of that best, within what was found.",
             told_apart: false,
             notes: &tuning.notes,
         },
         "expected-best",
         &format!(
-            "Expected best {} by number of trials",
+            "Expected best {} by compute",
             title.trim_end_matches(" (%)")
         ),
         &lines,
         &Across {
-            title: "trials".into(),
+            title: "seconds of training".into(),
             logarithmic: true,
             categories: Vec::new(),
         },
     )
+}
+
+/// A time on the axis; nobody tells more apart.
+fn two_digits(x: f64) -> f64 {
+    format!("{x:.1e}").parse().unwrap_or(x)
 }
 
 /// Labels of the series with the most points.

@@ -141,12 +141,14 @@ impl Sample {
             step: 4,
             loss: 0.4,
             metrics: BTreeMap::from([("accuracy".into(), accuracy)]),
+            predicted: String::new(),
         };
         outcome.evaluations = vec![
             Evaluation {
                 step: 2,
                 loss: 0.6,
                 metrics: BTreeMap::from([("accuracy".into(), accuracy / 2.0)]),
+                predicted: String::new(),
             },
             last,
         ];
@@ -424,6 +426,7 @@ pub fn realistic(method: &str, seed: u64) -> Sample {
                     step,
                     loss: 0.75 * (1.0 - value) + 0.27,
                     metrics: BTreeMap::from([("accuracy".into(), value)]),
+                    predicted: String::new(),
                 }
             })
             .collect();
