@@ -1117,6 +1117,7 @@ mod tests {
     #[test]
     fn claims_studies_searches_and_measurements_are_sections_of_their_own() {
         let extras = Extras {
+            suites: None,
             claims: Some(json!([{
                 "claim": "Prompt tuning trains the fewest parameters.",
                 "source": "Lester et al. 2021",

@@ -5,7 +5,7 @@
 //! comes from seeds, from examples and from neither; [`Row`] is one method's mean with its interval, [`Evidence`] the difference
 //! of two, and a [`Family`] all pairs of a comparison with the four verdicts ([`Verdict`]) under one correction.
 //!
-//! A [`Procedure`] says which methods want more seeds until all is decided, [`recommend`] which method to take. [`Combined`] is for
+//! A [`Procedure`] says which methods want more seeds until all is decided, [`recommend`] which method to take. [`Combined`] and [`Ranks`] are for
 //! many data sets, [`Ratio`] for times, [`expected_best`] for searches.
 //!
 //! ```
@@ -45,6 +45,7 @@ mod mcnemar;
 mod metric;
 mod multi_label;
 mod procedure;
+mod ranks;
 mod remedy;
 mod row;
 mod sample;
@@ -56,7 +57,7 @@ mod verdict;
 
 pub use best::{Recommendation, p_near_best, recommend};
 pub use calibration::{CALIBRATION_BINS, Calibration, predicted};
-pub use combined::{Combined, Estimate};
+pub use combined::{Combined, Estimate, probability_of_improvement};
 pub use components::Components;
 pub use correlation::{Correlation, root_mean_square_error};
 pub use entities::{Entity, EntityCounts, entities};
@@ -72,6 +73,7 @@ pub use mcnemar::mcnemar_exact;
 pub use metric::{Counts, Metric};
 pub use multi_label::MultiLabel;
 pub use procedure::{Open, Procedure, Standing, State, with_best_or_neighbours};
+pub use ranks::Ranks;
 pub use remedy::{MOST_EXAMPLES, MOST_SEEDS, Remedy};
 pub use row::{Range, Row, wilson};
 pub use sample::{Summary, interval_95, mean, percentile, standard_deviation};
