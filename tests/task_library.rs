@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc, thread};
 
 use peftbench::{
+    objective::Prediction,
     prepare::Files,
-    task_library::{Prediction, Row, TaskLibrary, task_folders},
+    task_library::{Row, TaskLibrary, task_folders},
 };
 use serde_json::Value;
 
@@ -105,7 +106,11 @@ fn logits(library: &TaskLibrary, rows: &[Row]) -> Vec<Vec<f32>> {
         .into_iter()
         .map(Result::unwrap)
         .collect();
-    answers.into_iter().map(|p| p.logits).collect()
+    let logits = |answer| match answer {
+        Prediction::Class { logits, .. } => logits,
+        other => panic!("{other:?}"),
+    };
+    answers.into_iter().map(logits).collect()
 }
 
 #[test]

@@ -146,3 +146,28 @@ fn without_entities_every_score_is_zero_and_not_nan() {
     );
     assert_eq!(EntityCounts::scores("accuracy", &[none]), None);
 }
+
+#[test]
+fn the_critical_difference_of_average_ranks_equals_scipy() {
+    for case in cases("nemenyi") {
+        let rows = case["table"].as_array().unwrap().iter();
+        let ours = Ranks::of(&rows.map(numbers).collect::<Vec<_>>()).unwrap();
+        all_close(&ours.average, &case["average"]);
+        let theirs = case["critical_difference"].as_f64().unwrap();
+        assert!((ours.critical_difference / theirs - 1.0).abs() < 1e-6);
+    }
+    assert_eq!(Ranks::of(&[vec![0.1]]), None);
+}
+
+#[test]
+fn the_probability_of_improvement_counts_the_runs_that_are_ahead() {
+    let ahead = |pairs: &[(Vec<f64>, Vec<f64>)]| probability_of_improvement(pairs);
+    // 3 of 4 pairs of runs are won; then a tie counts one half.
+    assert_eq!(ahead(&[(vec![2.0, 4.0], vec![1.0, 3.0])]), Some(0.75));
+    assert_eq!(
+        ahead(&[(vec![1.0], vec![1.0]), (vec![1.0], vec![0.0])]),
+        Some(0.75)
+    );
+    assert_eq!(ahead(&[]), None);
+    assert_eq!(ahead(&[(vec![1.0], Vec::new())]), None);
+}
