@@ -62,6 +62,15 @@ error-rates-fresh drawings="1000":
 fuzz cases="5000":
     PROPTEST_CASES={{ cases }} cargo test --no-fail-fast --test main fuzz::
 
+# Fuzz every reader of foreign bytes for so many seconds each (needs a C++ compiler), or those named: just fuzz-long 600 csv zip.
+fuzz-long *seconds_and_readers:
+    fuzz/run.sh {{ seconds_and_readers }}
+
+# Rows without end through predict while tasks come and go, and a long training; answers and memory are checked.
+soak rows="1000000" steps="10000":
+    cargo build --release --quiet --bin peftbench --example soak
+    target/release/examples/soak target/release/peftbench {{ rows }} {{ steps }}
+
 # Test the report's page in headless Chromium, where there is one; screenshots into target/page/shots.
 page-test:
     cargo run --quiet --example sample_report -- target/page

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use datasets::FileOptions;
+use datasets::{FileOptions, Split};
 use statistics::Margin;
 
 use crate::{
@@ -21,8 +21,8 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-    /// Threads that compute, at most the cores of this machine [default: all of them].
-    #[arg(long, global = true, env = "PEFTBENCH_THREADS")]
+    /// Threads that compute, at most the cores of this machine [default: PEFTBENCH_THREADS, or all of them].
+    #[arg(long, global = true)]
     pub threads: Option<usize>,
 }
 
@@ -97,6 +97,13 @@ pub struct FileArguments {
     /// Leave out rows without a text or a label (and say how many) instead of refusing the file.
     #[arg(long)]
     pub drop_missing: bool,
+    /// File of the validation split, with the same columns [default: a tenth of the rows, by a hash of the text].
+    #[arg(long, value_name = "FILE")]
+    pub validation: Option<PathBuf>,
+    /// File of the test split, with the same columns. Training and comparing leave it alone: it is for the end, with
+    /// evaluate --split test [default: a tenth of the rows, by a hash of the text].
+    #[arg(long, value_name = "FILE")]
+    pub test: Option<PathBuf>,
     /// What stands around a text where a language model is asked for the class: 'Review: {text}\nSentiment:'; of a pair
     /// also {pair}. \n is a new line.
     #[arg(long)]
@@ -118,6 +125,13 @@ impl FileArguments {
             quote: self.quote.clone(),
             encoding: self.encoding.clone(),
             drop_missing: self.drop_missing,
+            split_files: [
+                (Split::Validation, &self.validation),
+                (Split::Test, &self.test),
+            ]
+            .into_iter()
+            .filter_map(|(split, file)| Some((split, file.clone()?)))
+            .collect(),
             template: self.template.as_ref().map(|t| t.replace("\\n", "\n")),
             words: self.words.clone(),
         }
@@ -420,6 +434,9 @@ pub struct Predict {
     /// How answers are written.
     #[arg(long, value_enum, default_value_t)]
     pub format: AnswerFormat,
+    /// Put an apostrophe in front of texts of a CSV that a spreadsheet would take for formulas; numbers stay.
+    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
+    pub csv_safe: bool,
     /// The backbone; by default the one that the weights name.
     #[arg(long)]
     pub backbone: Option<String>,
@@ -453,8 +470,8 @@ pub struct Latency {
     /// Batch sizes.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32])]
     pub batches: Vec<usize>,
-    /// Lengths in tokens.
-    #[arg(long, value_delimiter = ',', default_values_t = [16, 64, 128])]
+    /// Lengths in tokens [default: 16, 64 and 128, as far as the backbone reads them].
+    #[arg(long, value_delimiter = ',')]
     pub lengths: Vec<usize>,
     /// Data set or file whose validation sentences are timed too [default: the one of the first weights].
     #[arg(long)]
@@ -573,6 +590,9 @@ pub struct Report {
     /// Folder of the report [default: the records' own].
     #[arg(long)]
     pub out: Option<PathBuf>,
+    /// Put an apostrophe in front of names in the CSV that a spreadsheet would take for formulas; numbers stay.
+    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, default_missing_value = "true", require_equals = true, action = clap::ArgAction::Set)]
+    pub csv_safe: bool,
     /// Differences of the main metric that are smaller do not matter, e.g. 0.5% [default: the one declared before, else one point].
     #[arg(long, value_name = "SHARE", value_parser = units::margin)]
     pub margin: Option<Margin>,

@@ -16,11 +16,21 @@ pub fn records_folder(out: &Path) -> PathBuf {
     out.join("records")
 }
 
-/// Finds out whether a folder can be written, before any work is done for it.
+/// Finds out whether a folder can be written, before any work is done for it; `option` is what names it.
 ///
 /// # Errors
 /// If it cannot be made or written.
-pub fn check_writable(folder: &Path) -> Result<()> {
+pub fn check_writable(folder: &Path, option: &str) -> Result<()> {
+    if let Some(other) = folder
+        .ancestors()
+        .find(|part| part.exists() && !part.is_dir())
+    {
+        anyhow::bail!(
+            "{}: {} is there and is no folder; choose another folder with {option}",
+            folder.display(),
+            other.display()
+        );
+    }
     // Two processes may try the same folder at the same time.
     let probe = folder.join(format!(".writable-{}", nonce()));
     std::fs::create_dir_all(folder)
@@ -28,7 +38,7 @@ pub fn check_writable(folder: &Path) -> Result<()> {
         .and_then(|()| std::fs::remove_file(&probe))
         .with_context(|| {
             format!(
-                "{}: cannot be written; choose another folder with --out",
+                "{}: cannot be written; choose another folder with {option}",
                 folder.display()
             )
         })

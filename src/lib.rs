@@ -33,6 +33,7 @@ pub mod signals;
 pub mod study;
 pub mod suite;
 pub mod task_library;
+pub mod texts;
 pub mod train;
 pub mod units;
 pub mod weights;

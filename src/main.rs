@@ -33,11 +33,22 @@ fn set_threads(asked: Option<usize>) -> anyhow::Result<()> {
     let given = std::env::var("SLURM_CPUS_PER_TASK").ok();
     let given = given.and_then(|n| n.parse().ok());
     let given = given.map_or(available, |n: usize| n.clamp(1, available));
-    let threads = asked.unwrap_or(given);
-    anyhow::ensure!(
-        (1..=available).contains(&threads),
-        "--threads {threads}: this process has {available} cores; accepted: 1 to {available}"
-    );
+    // An empty variable counts as unset.
+    let variable = std::env::var("PEFTBENCH_THREADS").unwrap_or_default();
+    let named = match (asked, variable.trim()) {
+        (Some(threads), _) => Some(("--threads", threads.to_string())),
+        (None, "") => None,
+        (None, text) => Some(("PEFTBENCH_THREADS", text.to_owned())),
+    };
+    let threads = match named {
+        None => given,
+        Some((name, text)) => match text.parse() {
+            Ok(threads) if (1..=available).contains(&threads) => threads,
+            _ => anyhow::bail!(
+                "{name} {text}: this process has {available} cores; accepted: 1 to {available}"
+            ),
+        },
+    };
     Ok(kernels::set_threads(threads)?)
 }
 
@@ -113,7 +124,11 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
                 },
                 pair_column: a.pair_column,
             };
-            predict::predict(&weights, &input, a.format, a.backbone.as_deref(), a.offline)
+            let output = predict::Output {
+                format: a.format,
+                csv_safe: a.csv_safe,
+            };
+            predict::predict(&weights, &input, output, a.backbone.as_deref(), a.offline)
         }
         Command::Tasks(a) => tasks::tasks(&a.folder, a.backbone.as_deref(), a.offline, a.json),
         Command::Domains(a) => domains::domains(&domains::Asked {
@@ -160,7 +175,7 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
         ),
         Command::Report(a) => match a.compare.as_deref() {
             Some([before, after]) => report::compare(before, after, a.margin, a.json),
-            _ => report::report(&a.records, a.out.as_deref(), a.margin, a.json),
+            _ => report::report(&a.records, a.out.as_deref(), a.margin, a.csv_safe, a.json),
         },
         Command::Recommend(a) => {
             let wishes = Wishes {

@@ -82,13 +82,16 @@ pub struct LoadedData {
 pub fn data_spec(choice: &DataChoice) -> Result<DatasetSpec> {
     let path = Path::new(&choice.name);
     let known = datasets::names().any(|n| n == choice.name);
+    if let (Some(hint), false) = (elsewhere(&choice.name), path.exists()) {
+        bail!("data set '{}': {hint}", choice.name);
+    }
     if !known && (path.exists() || path.extension().is_some() || choice.name.contains('/')) {
         return Ok(datasets::spec_from_path(path, &choice.options)?);
     }
     ensure!(
         choice.options.is_empty(),
-        "--text-column, --label-column, --objective, --metric, --separator, --quote, --encoding and --drop-missing belong to a file \
-         named by its path, not to the data set '{}'",
+        "--text-column, --label-column, --objective, --metric, --separator, --quote, --encoding, --drop-missing, --validation \
+         and --test belong to a file named by its path, not to the data set '{}'",
         choice.name
     );
     let known: Vec<&str> = datasets::names().collect();
@@ -99,6 +102,30 @@ pub fn data_spec(choice: &DataChoice) -> Result<DatasetSpec> {
         nearest::known(&choice.name, &known)
     );
     Ok(datasets::spec(&choice.name)?.with_words(&choice.options)?)
+}
+
+/// What to write in place of an address or a name that is no file, where that is plain.
+fn elsewhere(name: &str) -> Option<String> {
+    let hub = ["https://huggingface.co/datasets/", "hf://datasets/"];
+    if let Some(id) = hub.iter().find_map(|start| name.strip_prefix(start)) {
+        let id: Vec<&str> = id.split('/').take(2).collect();
+        return Some(format!(
+            "a data set of the hub goes by its id: hub:{}",
+            id.join("/")
+        ));
+    }
+    if name.contains("://") {
+        return Some("addresses are not read; download the file and name it".to_owned());
+    }
+    if name.starts_with('~') {
+        return Some(
+            "there is no such file; '~' stands for the home folder in a shell only".to_owned(),
+        );
+    }
+    let id = Path::new(name).extension().is_none() && name.split('/').count() == 2;
+    (id && !name.starts_with(['.', '/'])).then(|| {
+        format!("there is no such file; a data set of the hub goes by its id with hub: before it, hub:{name}")
+    })
 }
 
 impl Files {
@@ -186,6 +213,13 @@ impl Files {
         choice: &str,
         overrides: &BTreeMap<String, String>,
     ) -> Result<BackboneFiles> {
+        if let Some(id) = choice.strip_prefix("https://huggingface.co/") {
+            let id: Vec<&str> = id.split('/').take(2).collect();
+            bail!(
+                "backbone '{choice}': a model of the hub goes by its id: {}",
+                id.join("/")
+            );
+        }
         // A known name wins over a folder of that name: write ./NAME for the folder.
         let known = backbones::names().any(|name| name == choice);
         if !known && hub_id::is_model(choice) {

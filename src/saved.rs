@@ -69,6 +69,12 @@ pub struct SavedConfig {
     pub labels: Vec<String>,
     /// The data set it was trained on.
     pub dataset: String,
+    /// SHA-256 over that data set's training and validation examples, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_digest: Option<String>,
+    /// Whether it was trained on pairs of texts, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairs: Option<bool>,
     /// Longest text in tokens.
     pub max_tokens: usize,
     /// Whether white space around texts is cut off. (Folders of earlier versions do not say it; it always was.)

@@ -9,7 +9,10 @@ use std::{
     collections::BTreeMap,
     fs,
     path::Path,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -141,6 +144,8 @@ impl LoadedTask {
 pub struct TaskLibrary {
     loaded: LoadedBackbone,
     tasks: RwLock<BTreeMap<String, Arc<LoadedTask>>>,
+    /// Texts that were longer than their task reads.
+    cut: AtomicUsize,
 }
 
 impl TaskLibrary {
@@ -149,6 +154,7 @@ impl TaskLibrary {
         Self {
             loaded,
             tasks: RwLock::default(),
+            cut: AtomicUsize::default(),
         }
     }
 
@@ -209,6 +215,11 @@ impl TaskLibrary {
     pub fn get(&self, name: &str) -> Option<Arc<LoadedTask>> {
         let tasks = self.tasks.read().unwrap_or_else(PoisonError::into_inner);
         tasks.get(name).cloned()
+    }
+
+    /// Texts that were longer than their task reads, and were cut, since the library was made.
+    pub fn texts_cut(&self) -> usize {
+        self.cut.load(Ordering::Relaxed)
     }
 
     /// Names of all tasks, sorted.
@@ -302,6 +313,7 @@ impl TaskLibrary {
             let examples = indices.iter().map(|i| words_of(&rows[*i]));
             let examples: Vec<Example> = examples.collect::<Result<_>>()?;
             let encoded = self.loaded.tokenizer.encode_tagged(&examples, max)?;
+            self.cut.fetch_add(encoded.truncated, Ordering::Relaxed);
             return Ok((texts(examples), encoded));
         }
         let text = |text: &str| datasets::text_of(text, task.task.config.strip).to_owned();
@@ -322,6 +334,7 @@ impl TaskLibrary {
             })
             .collect::<Result<_>>()?;
         let encoded = task.task.tokenizer(&self.loaded).encode(&examples, max)?;
+        self.cut.fetch_add(encoded.truncated, Ordering::Relaxed);
         Ok((texts(examples), encoded))
     }
 }

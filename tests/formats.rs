@@ -559,17 +559,14 @@ fn tensors_that_are_too_many_missing_or_misshapen_are_refused_by_name() {
         let message = error_of(folder.path());
         assert!(message.contains(says), "{says}: {message}");
     }
-    // The classifier of the backbone's own checkpoint serves where none was saved, as in the library.
+    // Without its classifier PEFT 0.21 reads no such folder either (KeyError), whatever modules_to_save says.
     let folder = with_tensors(&lora, file, |t| {
         t.retain(|name, _| !name.contains("classifier"))
     });
-    let (loaded, task) = open(folder.path()).unwrap_or_else(|e| panic!("{e:#}"));
-    let own = TensorFile::open(&loaded.files[2]).unwrap();
-    let own = own.read("classifier.weight", None).unwrap();
-    let (_, used) = &task.head.parameters().tensors()[0];
-    assert_eq!(
-        used.to_vec2::<f32>().unwrap(),
-        own.to_vec2::<f32>().unwrap()
+    let message = error_of(folder.path());
+    assert!(
+        message.contains("saved without its classifier"),
+        "{message}"
     );
 }
 

@@ -112,9 +112,9 @@ impl Header<'_> {
         self.holds(N as u64, what)?;
         let mut bytes = [0; N];
         let read = self.file.read_exact(&mut bytes);
-        read.map_err(|source| Error::Read {
+        read.map_err(|error| Error::Read {
             path: self.path.to_owned(),
-            source,
+            error,
         })?;
         self.left -= N as u64;
         Ok(bytes)
@@ -141,9 +141,9 @@ impl Header<'_> {
         self.holds(length, what)?;
         let mut bytes = vec![0; length as usize];
         let read = self.file.read_exact(&mut bytes);
-        read.map_err(|source| Error::Read {
+        read.map_err(|error| Error::Read {
             path: self.path.to_owned(),
-            source,
+            error,
         })?;
         self.left -= length;
         // Some writers end a text with a zero.
@@ -156,9 +156,9 @@ impl Header<'_> {
     fn skip(&mut self, bytes: u64, what: &str) -> Result<()> {
         self.holds(bytes, what)?;
         let moved = self.file.seek_relative(bytes as i64);
-        moved.map_err(|source| Error::Read {
+        moved.map_err(|error| Error::Read {
             path: self.path.to_owned(),
-            source,
+            error,
         })?;
         self.left -= bytes;
         Ok(())
@@ -244,9 +244,9 @@ impl Gguf {
     /// # Errors
     /// If it cannot be read, is cut short or damaged, or is of a family or a kind that is not read.
     pub fn open(path: &Path) -> Result<Self> {
-        let io = |source| Error::Read {
+        let io = |error| Error::Read {
             path: path.to_owned(),
-            source,
+            error,
         };
         let file = open_regular(path)?;
         let length = file.metadata().map_err(io)?.len();
@@ -563,9 +563,9 @@ impl Gguf {
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
             file.seek(SeekFrom::Start(first))
                 .and_then(|_| file.read_exact(bytes))
-                .map_err(|source| Error::Read {
+                .map_err(|error| Error::Read {
                     path: self.path.clone(),
-                    source,
+                    error,
                 })?;
         }
         let blocks = qtensor_from_ggml(info.kind, bytes, info.shape.clone(), &Device::Cpu)?;

@@ -71,7 +71,7 @@ impl<'a> Keys<'a> {
             Some(value) => match value.as_u64().filter(|n| *n <= u64::from(u32::MAX)) {
                 Some(n) => n as usize,
                 None => {
-                    self.wrong(key, value, "a whole number");
+                    self.wrong(key, value, "a whole number from 0 to 4294967295");
                     default
                 }
             },

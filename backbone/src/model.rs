@@ -217,10 +217,11 @@ impl Backbone {
             true => Some(norm(&mut need, &c.norm_name(Norm::Final), h)?),
             false => None,
         };
-        let pooler = match (
-            get("pooler.dense.weight", &[h, h])?,
-            get("pooler.dense.bias", &[h])?,
-        ) {
+        let mut of_pooler = |part: &str, shape: &[usize]| match d.pre_norm {
+            true => Ok(None),
+            false => get(&format!("pooler.dense.{part}"), shape),
+        };
+        let pooler = match (of_pooler("weight", &[h, h])?, of_pooler("bias", &[h])?) {
             (Some(weight), Some(bias)) => Some(Linear::new(weight, Some(bias))?),
             _ => None,
         };

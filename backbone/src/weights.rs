@@ -37,9 +37,9 @@ impl TensorFile {
     /// # Errors
     /// If it cannot be read, is a pickle (refused: reading one can run code), is cut short, or has a damaged header.
     pub fn open(path: &Path) -> Result<Self> {
-        let read = |source| Error::Read {
+        let read = |error| Error::Read {
             path: path.to_owned(),
-            source,
+            error,
         };
         let bad = |what: String| Error::content(path, what);
         let mut file = open_regular(path)?;
@@ -164,9 +164,9 @@ impl TensorFile {
                 .unwrap_or_else(std::sync::PoisonError::into_inner);
             file.seek(SeekFrom::Start(self.start + begin as u64))
                 .and_then(|_| file.read_exact(bytes))
-                .map_err(|source| Error::Read {
+                .map_err(|error| Error::Read {
                     path: self.path.clone(),
-                    source,
+                    error,
                 })
         };
         let finite = |data: &[f32]| check_finite(&self.path, name, data, &info.shape);
@@ -236,9 +236,9 @@ fn conversion(path: &Path) -> String {
 
 /// Opens a file that is a file: a pipe would be waited for, a device has no end.
 pub(crate) fn open_regular(path: &Path) -> Result<File> {
-    let read = |source| Error::Read {
+    let read = |error| Error::Read {
         path: path.to_owned(),
-        source,
+        error,
     };
     if !std::fs::metadata(path).map_err(read)?.is_file() {
         return Err(Error::content(path, "is not a regular file"));
@@ -255,9 +255,9 @@ pub(crate) fn read_whole(path: &Path) -> Result<Vec<u8>> {
     open_regular(path)?
         .take(MAX_JSON)
         .read_to_end(&mut bytes)
-        .map_err(|source| Error::Read {
+        .map_err(|error| Error::Read {
             path: path.to_owned(),
-            source,
+            error,
         })?;
     if bytes.starts_with(LFS_POINTER) {
         return Err(Error::content(path, POINTER));

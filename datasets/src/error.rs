@@ -49,15 +49,15 @@ pub enum Error {
         path: PathBuf,
     },
     /// A column is not there.
-    #[error("{}: no column '{column}'; its columns: {columns}{near} (name others with --text-column and --label-column, or in the YAML)", path.display())]
+    #[error("{}: no column {missing}; its columns: {columns}{near} (name others with --text-column and --label-column, or in the YAML)", path.display())]
     MissingColumn {
         /// The file.
         path: PathBuf,
-        /// The column asked for.
-        column: String,
+        /// The columns asked for, in quotes.
+        missing: String,
         /// The columns there are.
         columns: String,
-        /// The one that may be meant, in words, or nothing.
+        /// Those that may be meant, in words, or nothing.
         near: String,
     },
     /// Rows of a file are not good, all of them gathered.
@@ -80,11 +80,15 @@ pub enum Error {
     },
     /// All training examples have the same label.
     #[error(
-        "data set '{dataset}': all rows for training have the label '{value}'; a classifier needs at least two classes"
+        "data set '{dataset}': {}: column '{column}': all rows for training have the label '{value}'; a classifier needs at least two classes", path.display()
     )]
     OneClass {
         /// The data set's name.
         dataset: String,
+        /// The file of the training rows.
+        path: PathBuf,
+        /// The label's column in it.
+        column: String,
         /// The only label.
         value: String,
     },
@@ -114,7 +118,10 @@ pub enum Error {
     },
     /// Too few rows to make a split of.
     #[error(
-        "data set '{dataset}': {rows} rows are too few to make a {split} split of; add rows, or name a file for it in a YAML"
+        "data set '{dataset}': {} are too few to make a {split} split of; add {}, or name a file for validation: --validation \
+         FILE, or `splits` of a YAML",
+        if texts < rows { format!("{rows} rows with {texts} different texts (a text is in one split only)") } else { format!("{rows} rows") },
+        if texts < rows { "rows with other texts" } else { "rows" }
     )]
     TooFewRows {
         /// The data set.
@@ -123,7 +130,12 @@ pub enum Error {
         split: &'static str,
         /// Rows there are.
         rows: usize,
+        /// Different texts in them.
+        texts: usize,
     },
+    /// Several files are not good, each with an error of its own.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nalso: "))]
+    Several(Vec<Error>),
     /// A template or words for classes cannot be used.
     #[error("{message}")]
     Words {

@@ -46,6 +46,9 @@ fn fault(line: usize, text: &str, error: &serde_json::Error) -> Fault {
             said if said.starts_with("control character") => {
                 "a control character stands in a text; write it as \\n, \\t or \\u0000"
             }
+            said if said.contains("hex escape") || said.contains("surrogate") => {
+                "a \\u escape is cut short, or is half of a character"
+            }
             said => said,
         };
         (format!("no valid JSON: {plain}"), "")

@@ -36,6 +36,15 @@ impl Label {
         let Some(raw) = crate::rows::cell_text(cell)? else {
             return Ok(None);
         };
+        // From 2⁵³ on several whole numbers are one floating-point number.
+        if cell
+            .as_f64()
+            .is_some_and(|v| cell.is_f64() && v.abs() >= 9e15)
+        {
+            return Err(
+                "a number of too many digits to tell from its neighbours (write it as text)",
+            );
+        }
         let text = composed(visible(&raw));
         Ok(Some(Self {
             boolean: cell.is_boolean(),
@@ -117,6 +126,16 @@ fn whole(text: &str) -> Option<i128> {
 fn number(text: &str) -> Option<f64> {
     // Rust also reads words such as `infinity`; a number begins with a digit, a sign or a point.
     let digits = text.bytes().any(|byte| byte.is_ascii_digit());
+    // A whole number of more digits than any type has is a name: as a float it would be that of its neighbours too.
+    let sign = ['+', '-'];
+    let long = text.len() > 15
+        && text
+            .trim_start_matches(sign)
+            .bytes()
+            .all(|b| b.is_ascii_digit());
+    if long && whole(text).is_none() {
+        return None;
+    }
     text.parse().ok().filter(|v: &f64| digits && v.is_finite())
 }
 

@@ -35,6 +35,7 @@ mod order;
 mod parquet;
 mod problems;
 mod read;
+mod repeats;
 mod rows;
 mod spec;
 mod split;

@@ -86,7 +86,16 @@ impl Metric {
         let found = Self::ALL.into_iter().find(|metric| metric.name() == name);
         found.ok_or_else(|| {
             let names = Self::ALL.map(Metric::name);
-            let near = nearest(name, names)
+            // What scikit-learn and evaluate call them.
+            let elsewhere = match name.to_lowercase().as_str() {
+                "f1_macro" => Some("macro_f1"),
+                "f1_weighted" => Some("weighted_f1"),
+                "mcc" | "matthews_corrcoef" | "matthews_correlation" => Some("matthews"),
+                "acc" | "accuracy_score" => Some("accuracy"),
+                _ => None,
+            };
+            let near = elsewhere
+                .or_else(|| nearest(name, names))
                 .map_or_else(String::new, |name| format!("; did you mean '{name}'?"));
             format!(
                 "unknown metric '{name}'{near} (known: {})",

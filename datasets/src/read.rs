@@ -15,6 +15,7 @@ use crate::{
     label::{self, Label},
     meaning::{Meaning, NoTarget},
     problems::{Fault, Problems},
+    repeats,
     rows::{RowError, RowOptions, Rows, cell_text, require},
     split,
     text::check_regular,
@@ -69,6 +70,8 @@ pub struct Dataset {
     /// The group of each training example, where a column says it.
     groups: Option<Vec<String>>,
     parts: bool,
+    /// The file of the training rows and its column of labels.
+    labelled: (PathBuf, String),
 }
 
 impl Dataset {
@@ -76,6 +79,12 @@ impl Dataset {
     /// split all have or none has. A test split may be empty.
     pub fn split(&self, split: Split) -> &[Example] {
         self.splits.get(&split).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether its examples are pairs of texts.
+    pub fn has_pairs(&self) -> bool {
+        let first = self.splits.values().flatten().next();
+        first.is_some_and(|example| example.pair.is_some())
     }
 
     /// Whether there is something to learn from it.
@@ -94,6 +103,8 @@ impl Dataset {
         match first {
             Target::Class(only) if constant => Err(Error::OneClass {
                 dataset: self.name.clone(),
+                path: self.labelled.0.clone(),
+                column: self.labelled.1.clone(),
                 value: self.labels[*only as usize].clone(),
             }),
             Target::Number(only) if constant => Err(Error::OneNumber {
@@ -155,15 +166,16 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
     };
     spec.check(&spec.name)?;
     let mut notes = Vec::new();
-    let mut tables: Vec<Table> = Vec::new();
-    for (split, name) in &spec.splits {
+    let elsewhere = |split: &Split| spec.split_files.contains_key(split);
+    let mut all: Vec<FileOf> = Vec::new();
+    for (split, name) in spec.splits.iter().filter(|(split, _)| !elsewhere(split)) {
         let optional = spec
             .source
             .files
             .get(name)
             .is_some_and(|file| file.optional);
         match files.get(name) {
-            Some(path) => tables.push(Table::read(&FileOf::main(spec, *split, path), &mut notes)?),
+            Some(path) => all.push(FileOf::main(spec, *split, path)),
             None if optional && *split != Split::Train => {}
             None => {
                 return Err(invalid(format!(
@@ -173,11 +185,11 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
             }
         }
     }
-    for also in &spec.also {
+    let own = spec.split_files.iter();
+    all.extend(own.map(|(split, path)| FileOf::own(spec, *split, path)));
+    for also in spec.also.iter().filter(|also| !elsewhere(&also.split)) {
         match files.get(&also.name) {
-            Some(path) => {
-                tables.push(Table::read(&FileOf::also(spec, also, path), &mut notes)?);
-            }
+            Some(path) => all.push(FileOf::also(spec, also, path)),
             None => notes.push(format!(
                 "data set '{}': {} rows without '{}' ({}), which was not found",
                 spec.name,
@@ -187,11 +199,15 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
             )),
         }
     }
+    // What is wrong with any of the files, before anything is made of one.
+    let read: Vec<Result<Table>> = all.iter().map(|f| Table::read(f, &mut notes)).collect();
+    let tables = all_or_errors(read)?;
     let train = tables.iter().find(|table| table.split == Split::Train);
     let Some(train) = train else {
         return Err(invalid("splits: train is missing".into()));
     };
     let train_path = train.path.clone();
+    let labelled = (train.path.clone(), train.column.clone());
     let labels: Vec<Label> = train.labels.iter().flatten().flatten().cloned().collect();
     let all = tables.iter().flat_map(|table| &table.labels);
     let all = all.flatten().flatten().cloned();
@@ -206,10 +222,13 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
     let (mut dropped, mut dropped_missing) = (0, 0);
     let mut splits: BTreeMap<Split, Vec<Example>> = BTreeMap::new();
     let mut groups = None;
-    for table in tables {
-        let split = table.split;
-        dropped_missing += table.dropped;
-        let rows = table.examples(&meaning, &mut dropped)?;
+    let order: Vec<Split> = tables.iter().map(|table| table.split).collect();
+    dropped_missing += tables.iter().map(|table| table.dropped).sum::<usize>();
+    let kept = tables
+        .into_iter()
+        .map(|table| table.examples(&meaning, &mut dropped))
+        .collect();
+    for (split, rows) in order.into_iter().zip(all_or_errors(kept)?) {
         if split == Split::Train {
             groups = rows.groups;
         }
@@ -223,10 +242,10 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
     }
     let made: Vec<Split> = [Split::Validation, Split::Test]
         .into_iter()
-        .filter(|split| !spec.splits.contains_key(split))
+        .filter(|split| !spec.splits.contains_key(split) && !elsewhere(split))
         .collect();
     let train = splits.remove(&Split::Train).unwrap_or_default();
-    let rows = train.len();
+    let (rows, texts) = (train.len(), repeats::texts(&train));
     let parts = spec.group == Some(Group::Parts);
     let of_parts = (parts && !made.is_empty()).then(|| group::parts(&train));
     let together = of_parts.as_deref().or(groups.as_deref());
@@ -245,6 +264,7 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
                 dataset,
                 split,
                 rows,
+                texts,
             });
         }
     }
@@ -272,18 +292,39 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
         splits,
         groups,
         parts,
+        labelled,
     };
-    let name = &dataset.name;
     let said = gaps(&dataset.classes()).into_iter();
     let what = match dataset.objective {
         Objective::Tokens => "tag",
         _ => "class",
     };
+    let said = said.map(|gap| format!("{what} {gap}"));
     let said: Vec<String> = said
-        .map(|gap| format!("data set '{name}': {what} {gap}"))
+        .chain(repeats::notes(&dataset.splits, &dataset.labels))
+        .map(|said| format!("data set '{}': {said}", dataset.name))
         .collect();
     dataset.notes.extend(said);
     Ok(dataset)
+}
+
+/// All values, or all errors as one.
+fn all_or_errors<T>(results: Vec<Result<T>>) -> Result<Vec<T>> {
+    let (mut values, mut errors) = (Vec::new(), Vec::new());
+    for result in results {
+        match result {
+            Ok(value) => values.push(value),
+            Err(error) => errors.push(error),
+        }
+    }
+    match (errors.pop(), errors.is_empty()) {
+        (None, _) => Ok(values),
+        (Some(only), true) => Err(only),
+        (Some(last), false) => {
+            errors.push(last);
+            Err(Error::Several(errors))
+        }
+    }
 }
 
 /// A file of a data set, and how it is read.
@@ -307,6 +348,15 @@ impl<'a> FileOf<'a> {
             text: &spec.text,
             label: spec.label.all().into_iter().map(String::as_str).collect(),
             rows: spec.rows.get(&split).copied(),
+        }
+    }
+
+    /// A file that the user names for a split: its extension says its format, and nobody says how many rows it has.
+    fn own(spec: &'a DatasetSpec, split: Split, path: &'a Path) -> Self {
+        Self {
+            format: None,
+            rows: None,
+            ..Self::main(spec, split, path)
         }
     }
 

@@ -71,8 +71,8 @@ impl From<Error> for RowError {
 
 enum Body {
     Delimited(Delimited),
-    /// With the columns that are JSON pointers to something further in.
-    Json(Text, usize, Vec<String>),
+    /// With the last line, whether there was a row, and the columns that are JSON pointers to something further in.
+    Json(Text, usize, bool, Vec<String>),
     Lines(Text, usize, String),
     Parquet(Parquet, usize),
     Conll(Conll),
@@ -163,6 +163,7 @@ impl Rows {
                     body: Body::Json(
                         text,
                         0,
+                        false,
                         options
                             .columns
                             .iter()
@@ -202,6 +203,14 @@ impl Rows {
             Format::Csv => (b',', Some(b'"')),
             Format::Tsv => (b'\t', Some(b'"')),
         };
+        if text.peek(1, 16)?.trim_start().starts_with("{\"") {
+            return Err(Error::Format {
+                path,
+                message:
+                    "holds JSON, not a table; give it the extension .jsonl (one object per line)"
+                        .into(),
+            });
+        }
         let asked = |key: &str, value: &Option<String>| {
             let value = value
                 .as_deref()
@@ -237,6 +246,16 @@ impl Rows {
                     delimited::named(separator)
                 ));
             }
+        }
+        if Some(separator) == quote {
+            return Err(Error::Format {
+                path,
+                message: format!(
+                    "--separator {0}: {0} is what encloses fields too; accepted: another character, or another --quote \
+                     (none, for a file that encloses no fields)",
+                    delimited::named(separator)
+                ),
+            });
         }
         rows.set_separator(separator);
         let header = match &options.header {
@@ -383,18 +402,28 @@ impl Rows {
     fn row(&mut self) -> Result<Option<std::result::Result<Row, Fault>>> {
         match &mut self.body {
             Body::Delimited(_) => self.delimited_row(),
-            Body::Json(text, line, pointers) => {
+            Body::Json(text, line, begun, pointers) => {
                 while let Some(next) = text.line()? {
                     *line += 1;
                     if next.trim().is_empty() {
                         continue;
                     }
                     let place = *line;
-                    let row = json_lines::object(place, &next).map(|fields| Row {
+                    let row = json_lines::object(place, &next);
+                    // Of a file that is another kind of JSON, every line would be a fault of its own.
+                    if let (Err(fault), false) = (&row, *begun)
+                        && matches!(next.trim(), "{" | "[")
+                    {
+                        return Err(Error::Format {
+                            path: self.path.clone(),
+                            message: format!("line {place}: {fault}"),
+                        });
+                    }
+                    *begun = true;
+                    return Ok(Some(row.map(|fields| Row {
                         place,
                         fields: with_pointed(fields, pointers),
-                    });
-                    return Ok(Some(row));
+                    })));
                 }
                 Ok(None)
             }
@@ -510,18 +539,37 @@ fn named_columns(path: &Path, header: Vec<String>) -> Result<Vec<String>> {
 }
 
 pub(crate) fn require(path: &Path, header: &[String], columns: &[&str]) -> Result<()> {
-    for column in columns {
-        if !header.iter().any(|name| name == column) {
-            let near = nearest(column, header.iter().map(String::as_str));
-            return Err(Error::MissingColumn {
-                path: path.to_owned(),
-                column: (*column).to_owned(),
-                columns: shown(header),
-                near: near.map_or_else(String::new, |name| format!("; did you mean '{name}'?")),
-            });
-        }
+    let is_there = |column: &str| header.iter().any(|name| name == column);
+    let missing: Vec<&str> = columns.iter().copied().filter(|c| !is_there(c)).collect();
+    if missing.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let quoted = |names: &[&str], joined: &str| {
+        let names: Vec<String> = names.iter().map(|name| format!("'{name}'")).collect();
+        names.join(joined)
+    };
+    if header.is_empty() {
+        return Err(Error::Format {
+            path: path.to_owned(),
+            message: format!(
+                "the file is empty; its first line has to name the columns, among them {}",
+                quoted(columns, ", ")
+            ),
+        });
+    }
+    let near: Vec<&str> = missing
+        .iter()
+        .filter_map(|column| nearest(column, header.iter().map(String::as_str)))
+        .collect();
+    Err(Error::MissingColumn {
+        path: path.to_owned(),
+        missing: quoted(&missing, " and no column "),
+        columns: shown(header),
+        near: match near.is_empty() {
+            true => String::new(),
+            false => format!("; did you mean {}?", quoted(&near, " and ")),
+        },
+    })
 }
 
 /// Names in a message: not more than twenty.

@@ -91,6 +91,9 @@ pub struct DatasetSpec {
     /// A data set that may be used instead where this one cannot be had, if the user is told.
     #[serde(default)]
     pub stand_in: Option<String>,
+    /// Files of this machine that are whole splits, in place of what `splits` says; see [`FileOptions::split_files`].
+    #[serde(skip)]
+    pub split_files: BTreeMap<Split, PathBuf>,
 }
 
 /// A file from a place of its own whose rows are added to a split.
@@ -140,6 +143,10 @@ pub struct FileOptions {
     pub encoding: Option<String>,
     /// As [`DatasetSpec::drop_missing`].
     pub drop_missing: bool,
+    /// Further files with the same columns: the validation and the test split, where they are not in or part of the
+    /// first one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub split_files: BTreeMap<Split, PathBuf>,
     /// As [`DatasetSpec::template`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
@@ -392,6 +399,10 @@ pub fn spec_from_path(path: &Path, options: &FileOptions) -> Result<DatasetSpec>
         }
         spec
     } else {
+        // A folder, or a name without a file and without an extension, is not a question of formats.
+        if path.is_dir() || (!path.exists() && extension(path).is_empty()) {
+            check_regular(path)?;
+        }
         let format = Format::of(path)?;
         check_regular(path)?;
         let name = path.file_name().unwrap_or_default();
@@ -436,8 +447,15 @@ pub fn spec_from_path(path: &Path, options: &FileOptions) -> Result<DatasetSpec>
             group: None,
             also: Vec::new(),
             stand_in: None,
+            split_files: BTreeMap::new(),
         }
     };
+    for (split, file) in &options.split_files {
+        // Its own extension says its format, and a mistyped name is told before anything else is read.
+        Format::of(file)?;
+        check_regular(file)?;
+        spec.split_files.insert(*split, file.clone());
+    }
     if !options.text_columns.is_empty() {
         spec.text = options.text_columns.clone();
     }

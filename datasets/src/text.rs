@@ -150,8 +150,16 @@ impl Text {
         if let Some(what) = foreign(&first, named.is_some()) {
             return Err(format(path, what));
         }
-        let note =
-            (encoding != UTF_8).then(|| format!("{}: read as {}", path.display(), encoding.name()));
+        let note = match named.filter(|named| mark > 0 && *named != encoding) {
+            Some(named) => Some(format!(
+                "{}: read as {}, as its byte-order mark says, and not as {}",
+                path.display(),
+                encoding.name(),
+                named.name()
+            )),
+            None => (encoding != UTF_8)
+                .then(|| format!("{}: read as {}", path.display(), encoding.name())),
+        };
         first.drain(..mark);
         Ok(Self {
             path: path.to_owned(),

@@ -474,7 +474,7 @@ impl TextTokenizer {
                 message: format!(
                     "template: '{}' alone has {} tokens, which leaves no room for a text in {limit}",
                     words.template,
-                    encode(&words.template)?.len()
+                    encode(&words.alone())?.len()
                 ),
             });
         };

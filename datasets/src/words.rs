@@ -79,6 +79,11 @@ impl Words {
         }
     }
 
+    /// The template with nothing in it.
+    pub(crate) fn alone(&self) -> String {
+        self.template.replace(TEXT, "").replace(PAIR, "")
+    }
+
     /// The longest example that `fits`, made of the template: of a text that is too long the end is cut, never the template.
     /// Also whether it was cut.
     pub(crate) fn longest(
@@ -106,13 +111,19 @@ impl Words {
     /// The first token of each class's word.
     ///
     /// # Errors
-    /// If a word has no token, or two words begin with the same one.
+    /// If a word has no token or is unknown to the tokenizer, or two words begin with the same one.
     pub fn ids(&self, tokenizer: &TextTokenizer) -> Result<Vec<u32>> {
         let wrong = |message: String| Error::Words { message };
+        let special = tokenizer.special_tokens();
         let mut ids: Vec<u32> = Vec::new();
         for word in &self.words {
             let first = tokenizer.encode_text(word)?.first().copied();
             let id = first.ok_or_else(|| wrong(format!("words: '{word}' has no token")))?;
+            if special.contains(&id) {
+                return Err(wrong(format!(
+                    "words: '{word}' begins with a special token of the tokenizer, or is unknown to it; choose another word"
+                )));
+            }
             if let Some(i) = ids.iter().position(|known| *known == id) {
                 return Err(wrong(format!(
                     "words: '{}' and '{word}' begin with the same token, so they cannot be told apart; choose other words",

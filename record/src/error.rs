@@ -43,7 +43,7 @@ pub enum Error {
         problem: String,
     },
     /// A value could not be turned into JSON.
-    #[error("cannot write as JSON: {0}")]
+    #[error("cannot write as JSON")]
     Json(#[from] serde_json::Error),
 }
 

@@ -26,13 +26,13 @@ pub enum Error {
     )]
     NoRecords,
     /// A table could not be made.
-    #[error("cannot make the table: {0}")]
+    #[error("cannot make the table")]
     Table(#[from] polars::error::PolarsError),
     /// A table could not be written as CSV.
-    #[error("cannot write as CSV: {0}")]
+    #[error("cannot write as CSV")]
     Csv(#[from] csv::Error),
     /// A value could not be turned into JSON.
-    #[error("cannot write as JSON: {0}")]
+    #[error("cannot write as JSON")]
     Json(#[from] serde_json::Error),
     /// A plot could not be drawn.
     #[error("cannot draw the plot `{plot}`: {problem}")]
@@ -43,7 +43,7 @@ pub enum Error {
         problem: String,
     },
     /// The page could not be made.
-    #[error("cannot make the page: {0:#}")]
+    #[error("cannot make the page")]
     Page(#[from] minijinja::Error),
 }
 

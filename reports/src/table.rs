@@ -267,9 +267,7 @@ impl Table {
     pub fn csv(&self, safe: bool) -> Result<String> {
         let cell = |value: &Value| match value {
             Value::Null => String::new(),
-            Value::String(s) if safe && s.starts_with(['=', '+', '-', '@', '\t', '\r']) => {
-                format!("'{s}")
-            }
+            Value::String(s) if safe && is_formula(s) => format!("'{s}"),
             Value::String(s) => s.clone(),
             other => other.to_string(),
         };
@@ -300,6 +298,11 @@ impl Table {
         };
         self.rows.iter().map(object).collect()
     }
+}
+
+/// Whether a spreadsheet would take a text for a formula, and it is no number.
+pub fn is_formula(text: &str) -> bool {
+    text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text.parse::<f64>().is_err()
 }
 
 /// A text in Markdown: what would be markup is escaped, line breaks are spaces.

@@ -280,7 +280,7 @@ impl Fetcher {
         let converted = self.tree(reference, HubKind::Dataset, Some(CONVERTED));
         let converted = match converted {
             Ok(tree) => tree,
-            Err(Error::Http { status: 404, .. } | Error::NotHere { .. }) => {
+            Err(Error::Http { status: 404, .. } | Error::NoPlace { .. }) => {
                 return Err(refused(first));
             }
             Err(error) => return Err(error),
@@ -338,8 +338,17 @@ impl Fetcher {
                 warnings: warnings.collect(),
             });
         }
-        Err(error.unwrap_or(Error::NotHere {
-            looked: vec![self.settings.hub_cache.clone(), self.cache().join("hub")],
+        Err(error.unwrap_or_else(|| {
+            let looked = vec![self.settings.hub_cache.clone(), self.cache().join("hub")];
+            let what = match kind {
+                HubKind::Dataset => "data set",
+                HubKind::Model => "model",
+            };
+            Error::NoPlace {
+                what: format!("{what} {} of the Hugging Face hub", hub.repo),
+                attempts: vec![(Place::Hub(hub).to_string(), Error::NotHere { looked })],
+                offline: true,
+            }
         }))
     }
 

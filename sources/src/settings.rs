@@ -38,12 +38,17 @@ impl Settings {
     ///
     /// `PEFTBENCH_CACHE`, `XDG_CACHE_HOME`, `HF_HUB_CACHE`, `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`,
     /// `HF_HUB_OFFLINE`, `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE` and `SSL_CERT_FILE` mean what they mean to Python's
-    /// huggingface_hub; an empty variable counts as unset.
+    /// huggingface_hub; an empty variable counts as unset. Without `HOME` the home folder is the one that the system's
+    /// list of users names, as for Python.
     ///
     /// # Errors
     /// [`Error::Environment`] for an `HF_ENDPOINT` that is no address, or when there is no home folder to put a cache in.
     pub fn from_env(offline: bool) -> Result<Self> {
-        Self::from_lookup(offline, |name| std::env::var(name).ok())
+        Self::from_lookup(offline, |name| {
+            let listed = || std::env::home_dir()?.into_os_string().into_string().ok();
+            let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+            value.or_else(|| if name == "HOME" { listed() } else { None })
+        })
     }
 
     /// [`Settings::from_env`] over any environment.

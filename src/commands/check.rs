@@ -1,6 +1,6 @@
 //! `check`: every YAML, and the plan of a comparison, without training; all problems at once.
 
-use std::process::ExitCode;
+use std::{collections::BTreeMap, process::ExitCode};
 
 use anyhow::Result;
 
@@ -74,18 +74,29 @@ pub fn check(comparison: Option<&Shared>) -> Result<ExitCode> {
         match plans {
             Err(e) => one(format!("comparison on {dataset}"), Err(e)),
             Ok((trials, base, prepared)) => {
+                // What is wrong with the data is wrong with every method: said once.
+                let mut said: BTreeMap<String, Vec<String>> = BTreeMap::new();
                 for trial in trials {
-                    let what = format!("{dataset} with {}", trial.method);
+                    let method = trial.method.clone();
                     let plan = RunPlan {
                         trial,
                         ..base.clone()
                     };
                     match prepared.method(&plan.trial) {
                         Err(e) if plan.trial.optional => {
-                            eprintln!("note: {} is left out: {e:#}", plan.trial.method);
+                            eprintln!("note: {method} is left out: {e:#}");
+                            continue;
                         }
-                        _ => one(what, prepared.asked(&plan).map(drop)),
+                        _ => {}
                     }
+                    match prepared.asked(&plan) {
+                        Ok(_) => one(format!("{dataset} with {method}"), Ok(())),
+                        Err(e) => said.entry(format!("{e:#}")).or_default().push(method),
+                    }
+                }
+                for (error, methods) in said {
+                    let what = format!("{dataset} with {}", methods.join(", "));
+                    one(what, Err(anyhow::Error::msg(error)));
                 }
             }
         }

@@ -132,7 +132,7 @@ pub fn compare(asked: &Asked, how: How, dry_run: bool) -> Result<ExitCode> {
             (ended, report, None)
         }
         Seeds::UntilDecided(goal) => {
-            folders::check_writable(&folders::records_folder(&base.out))?;
+            folders::check_writable(&folders::records_folder(&base.out), "--out")?;
             let mut going_on = GoingOn::new(&base, &trials, goal.clone(), asked.margin, verbosity)?;
             let signals = Signals::handle()?;
             let ended = going_on.run(how, &signals)?;

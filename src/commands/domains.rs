@@ -107,7 +107,7 @@ pub fn domains(asked: &Asked) -> Result<ExitCode> {
         );
     }
     let out = &asked.out;
-    folders::check_writable(out)?;
+    folders::check_writable(out, "--out")?;
     let files = Files::new(asked.offline)?;
     let data = domains
         .iter()

@@ -4,7 +4,7 @@ use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
-use datasets::{Confusion, Encoded, Example, Metric, Objective, Split, Target};
+use datasets::{Confusion, Dataset, Encoded, Example, Metric, Objective, Split, Target};
 use reports::table::Table;
 use serde_json::json;
 
@@ -14,8 +14,9 @@ use crate::{
     output::terminal_width,
     plan::DataChoice,
     prepare::{Files, LoadedBackbone, LoadedData},
+    texts::Texts,
     train::trainer::Model,
-    weights::{self, Task},
+    weights::{self, SavedConfig, Task},
 };
 
 /// All splits.
@@ -69,6 +70,9 @@ pub fn evaluate(
     let loaded = weights::task_backbone(&files, &config, backbone)?;
     let data = files.data(data)?;
     let examples = examples(&data, part)?;
+    if let Some(note) = trained_on(&config, &data.dataset, part) {
+        eprintln!("note: {}: {note}", folder.display());
+    }
     let task = weights::load(folder, &loaded)?;
     ensure!(
         task.config.objective == data.dataset.objective,
@@ -149,6 +153,27 @@ fn examples(data: &LoadedData, part: Part) -> Result<Vec<Example>> {
     Ok(examples)
 }
 
+/// What to say where the examples are those that the weights were trained on, or may be.
+fn trained_on(config: &SavedConfig, data: &Dataset, part: Part) -> Option<String> {
+    if !part.splits().contains(&Split::Train) {
+        return None;
+    }
+    if config.data_digest.as_ref() == Some(&data.digest()) {
+        let trained = data.split(Split::Train).len();
+        return Some(format!(
+            "trained on the training split of this data set: {trained} of the examples evaluated here are that split, so \
+             that the numbers are better than on new texts; --split test has examples that training did not see"
+        ));
+    }
+    (config.dataset == data.name).then(|| {
+        format!(
+            "trained on a data set that is also called '{}', but not on these splits of it: if rows of it are among these, \
+             the numbers are better than on new texts",
+            data.name
+        )
+    })
+}
+
 /// Outputs of saved weights for the examples, and how the data's classes are matched by name to those of the weights.
 struct Evaluated {
     encoded: Encoded,
@@ -189,12 +214,13 @@ impl Evaluated {
             Objective::Tokens => tokenizer.encode_tagged(&examples, max)?,
             _ => tokenizer.encode_cached(&examples, max, cache)?,
         };
-        if encoded.truncated > 0 {
-            eprintln!(
-                "note: {} of {} texts are longer than {max} tokens and were cut",
-                encoded.truncated,
-                encoded.len()
-            );
+        let mut texts = Texts::default();
+        for example in &examples {
+            texts.row(example.pair.is_some(), task.config.pairs);
+        }
+        texts.cut = encoded.truncated;
+        for note in texts.notes(Some(max)) {
+            eprintln!("note: '{}': {note}", dataset.name);
         }
         let model = Model {
             backbone: &loaded.backbone,
@@ -345,8 +371,40 @@ fn show(
         [name.clone()].into_iter().chain(counts).collect()
     });
     let matrix = Table::of_texts("", 1, &headings, rows.collect());
-    for table in [per_class, matrix] {
-        say!("\n{}", table.terminal(terminal_width()).trim_end())?;
+    let width = terminal_width();
+    say!("\n{}", per_class.terminal(width).trim_end())?;
+    let lines = matrix.lines(width).0;
+    if lines.iter().all(|line| line.chars().count() <= width) {
+        say!("\n{}", lines.join("\n"))?;
+    } else {
+        say!(
+            "\n{}",
+            confused(names, confusion).terminal(width).trim_end()
+        )?;
+        say!("The confusion matrix is wider than the terminal; --json has all of it.")?;
     }
     Ok(())
+}
+
+/// The pairs of classes that are confused most.
+fn confused(names: &[String], confusion: &Confusion) -> Table {
+    const MOST: usize = 15;
+    let mut pairs: Vec<(u64, usize, usize)> = Vec::new();
+    for (label, row) in confusion.matrix.iter().enumerate() {
+        for (predicted, count) in row.iter().enumerate() {
+            if label != predicted && *count > 0 {
+                pairs.push((*count, label, predicted));
+            }
+        }
+    }
+    pairs.sort_by_key(|(count, label, predicted)| (std::cmp::Reverse(*count), *label, *predicted));
+    let headings = ["label", "predicted instead", "examples"].map(str::to_owned);
+    let rows = pairs.iter().take(MOST).map(|(count, label, predicted)| {
+        vec![
+            names[*label].clone(),
+            names[*predicted].clone(),
+            count.to_string(),
+        ]
+    });
+    Table::of_texts("", 2, &headings, rows.collect())
 }

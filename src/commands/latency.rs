@@ -30,6 +30,8 @@ use crate::{
     weights::{self, Task},
 };
 
+/// Lengths in tokens where none are named.
+const LENGTHS: [usize; 3] = [16, 64, 128];
 /// Tokens of a pass at most.
 const MOST_TOKENS: usize = 1 << 20;
 /// Seconds for a cell at most: a day.
@@ -41,7 +43,7 @@ pub struct Asked {
     pub weights: Vec<PathBuf>,
     /// Batch sizes.
     pub batches: Vec<usize>,
-    /// Lengths in tokens.
+    /// Lengths in tokens; without any the usual ones that the backbone reads.
     pub lengths: Vec<usize>,
     /// The data set whose validation sentences are timed too; that of the first weights where absent.
     pub dataset: Option<String>,
@@ -101,11 +103,24 @@ pub fn latency(asked: &Asked) -> Result<ExitCode> {
     let named = asked.backbone.as_deref();
     let loaded = weights::backbone_of(&files, &first, named, &Default::default())?;
     let room = loaded.backbone.config().max_tokens();
+    let too_long: Vec<String> = asked
+        .lengths
+        .iter()
+        .filter(|length| **length > room)
+        .map(usize::to_string)
+        .collect();
     ensure!(
-        asked.lengths.is_empty() || asked.lengths.iter().any(|length| *length <= room),
+        too_long.is_empty(),
         "--lengths {}: the backbone's table has {room} positions; accepted: 1 to {room}",
-        asked.lengths.iter().min().copied().unwrap_or(0)
+        too_long.join(",")
     );
+    let lengths = match asked.lengths.is_empty() {
+        true => LENGTHS
+            .into_iter()
+            .filter(|length| *length <= room)
+            .collect(),
+        false => asked.lengths.clone(),
+    };
     let mut all = Vec::new();
     for folder in &asked.weights {
         let task = weights::load(folder, &loaded)?;
@@ -126,7 +141,7 @@ pub fn latency(asked: &Asked) -> Result<ExitCode> {
     };
     let sizes: Vec<_> = asked.batches.iter().map(|b| (*b, effort)).collect();
     let vocabulary = loaded.tokenizer.vocabulary_size();
-    let mut cells = length_cells(vocabulary, &asked.lengths, &sizes)?;
+    let mut cells = length_cells(vocabulary, &lengths, &sizes)?;
     match sentences(&files, asked, &all[0].task, &loaded) {
         Ok(Some(examples)) => cells.extend(sentence_cells(&examples, &sizes)?),
         Ok(None) => {}

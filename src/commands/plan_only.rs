@@ -43,7 +43,7 @@ pub struct Asked {
 /// # Errors
 /// On bad input, or if the folder cannot be written.
 pub fn plan_only(comparison: &compare::Asked, asked: &Asked) -> Result<ExitCode> {
-    folders::check_writable(&asked.folder)?;
+    folders::check_writable(&asked.folder, "--plan-only")?;
     let (base, planned) = comparison.planned(Verbosity::Normal)?;
     let records = folders::records_folder(&base.out);
     let mut missing: Vec<&Planned> = Vec::new();

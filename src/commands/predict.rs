@@ -14,7 +14,7 @@ use std::{
     thread,
 };
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail, ensure};
 use datasets::{FileOptions, RowError, RowOptions, Rows};
 use serde_json::{Map, Value};
 
@@ -23,6 +23,7 @@ use crate::{
     objective::Prediction,
     output::reader_left,
     task_library::{self, Row},
+    texts::Texts,
     weights,
 };
 
@@ -77,6 +78,15 @@ pub struct Input<'a> {
     pub pair_column: Option<String>,
 }
 
+/// How answers are written.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    /// As lines of JSON or as a table.
+    pub format: AnswerFormat,
+    /// Whether cells of a table that a spreadsheet would take for formulas are made texts.
+    pub csv_safe: bool,
+}
+
 /// `predict`.
 ///
 /// # Errors
@@ -85,7 +95,7 @@ pub struct Input<'a> {
 pub fn predict(
     weights: &Weights,
     input: &Input,
-    format: AnswerFormat,
+    output: Output,
     backbone: Option<&str>,
     offline: bool,
 ) -> Result<ExitCode> {
@@ -109,12 +119,13 @@ pub fn predict(
         }
     };
     let unit = rows.unit();
-    let mut answers = Answers::new(format, many.is_some(), rows.header(), &columns);
+    let mut answers = Answers::new(output, many.is_some(), rows.header(), &columns);
     answers.numbered = rows.are_plain_lines();
     let mut blank = rows.are_lines().then(Blank::default);
     let incoming = read_ahead(rows);
     let mut out = BufWriter::new(io::stdout().lock());
     let (mut refused, mut answered) = (0usize, 0usize);
+    let mut texts = Texts::default();
     while let Some(chunk) = take(&incoming, CHUNK) {
         // Where a row goes: to the library, or straight to its error.
         let mut rows = Vec::new();
@@ -132,6 +143,8 @@ pub fn predict(
                 }
             };
             let row = row.map(|row| {
+                let pairs = library.get(&row.task).and_then(|task| task.config().pairs);
+                texts.row(row.pair.is_some(), pairs);
                 rows.push(row);
                 rows.len() - 1
             });
@@ -168,6 +181,11 @@ pub fn predict(
     }
     if let Some((first, count)) = blank.and_then(|blank| Some((blank.first?, blank.count))) {
         eprintln!("note: {name}: blank lines have no answer: {count}, the first is line {first}");
+    }
+    texts.cut = library.texts_cut();
+    let longest = library.get(ONLY).map(|task| task.config().max_tokens);
+    for note in texts.notes(longest) {
+        eprintln!("note: {name}: {note}");
     }
     if answered == 0 {
         eprintln!("note: {name}: there is no row in it, so there is no answer");
@@ -219,11 +237,22 @@ impl Columns {
             [text] => (text.clone(), None),
             [text, pair] => (text.clone(), Some(pair.clone())),
             more => bail!(
-                "--text-column: {} columns; accepted: one, or two for pairs",
-                more.len()
+                "--text-column: {} columns ({}); accepted: one, or two for pairs",
+                more.len(),
+                more.join(", ")
             ),
         };
-        let pair = input.pair_column.clone().or(second);
+        let pair = match (&input.pair_column, second) {
+            (Some(pair), Some(second)) => bail!(
+                "--pair-column {pair}: the second --text-column, '{second}', names the second text already; leave one of \
+                 them out"
+            ),
+            (pair, second) => pair.clone().or(second),
+        };
+        ensure!(
+            pair.as_ref() != Some(&text),
+            "'{text}' is named as the first and as the second text; --text-column and --pair-column need columns of their own"
+        );
         Ok(Self {
             text,
             pair_if_there: pair.is_none(),
@@ -324,7 +353,20 @@ fn open(input: &Input, columns: &Columns) -> Result<Rows> {
         Rows::open(input.path, &options)?
     };
     let needed = columns.needed();
-    rows.require(&needed.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let needed: Vec<&str> = needed.iter().map(String::as_str).collect();
+    rows.require(&needed).map_err(|error| match error {
+        // The same without options that this command does not have.
+        datasets::Error::MissingColumn {
+            path,
+            missing,
+            columns,
+            near,
+        } => anyhow!(
+            "{}: no column {missing}; its columns: {columns}{near} (--text-column and --pair-column name others)",
+            path.display()
+        ),
+        other => other.into(),
+    })?;
     for note in rows.notes() {
         eprintln!("note: {note}");
     }
@@ -341,21 +383,25 @@ struct Answers {
     noted: bool,
     /// Whether an answer has its line's number: plain texts have nothing else to be known by.
     numbered: bool,
+    csv_safe: bool,
+    made_safe: bool,
 }
 
 impl Answers {
-    fn new(format: AnswerFormat, many: bool, header: Option<&[String]>, columns: &Columns) -> Self {
+    fn new(output: Output, many: bool, header: Option<&[String]>, columns: &Columns) -> Self {
         let own = |name: &String| {
             *name == columns.text || columns.pair.as_ref() == Some(name) || (many && name == "task")
         };
         let further = header.map(|names| names.iter().filter(|n| !own(n)).cloned().collect());
         Self {
-            format,
+            format: output.format,
             many,
             further,
             header_written: false,
             noted: false,
             numbered: false,
+            csv_safe: output.csv_safe,
+            made_safe: false,
         }
     }
 
@@ -415,7 +461,7 @@ impl Answers {
                     header.extend(self.many.then(|| "task".to_owned()));
                     header.extend(["label", "probability"].map(str::to_owned));
                     header.extend(self.many.then(|| "error".to_owned()));
-                    lines += &csv_row(&header);
+                    lines += &self.csv_row(&header);
                 }
                 let mut cells: Vec<String> = further
                     .iter()
@@ -438,9 +484,37 @@ impl Answers {
                         cells.extend([String::new(), String::new(), format!("{error:#}")]);
                     }
                 }
-                Ok(lines + &csv_row(&cells))
+                Ok(lines + &self.csv_row(&cells))
             }
         }
+    }
+
+    /// A row of CSV (RFC 4180).
+    fn csv_row(&mut self, cells: &[String]) -> String {
+        let mut row = String::new();
+        for (i, cell) in cells.iter().enumerate() {
+            if i > 0 {
+                row.push(',');
+            }
+            let formula = self.csv_safe && reports::table::is_formula(cell);
+            if formula && !self.made_safe {
+                self.made_safe = true;
+                eprintln!(
+                    "note: texts that a spreadsheet would take for formulas ({cell:?}) have an apostrophe in front; \
+                     --csv-safe=false leaves them as they are"
+                );
+            }
+            let cell = if formula {
+                format!("'{cell}")
+            } else {
+                cell.clone()
+            };
+            match cell.contains([',', '"', '\n', '\r']) {
+                true => row += &format!("\"{}\"", cell.replace('"', "\"\"")),
+                false => row += &cell,
+            }
+        }
+        row + "\n"
     }
 
     /// The name under which a further column comes back.
@@ -450,15 +524,6 @@ impl Answers {
             false => name.to_owned(),
         }
     }
-}
-
-/// A row of CSV (RFC 4180).
-fn csv_row(cells: &[String]) -> String {
-    let cell = |cell: &String| match cell.contains([',', '"', '\n', '\r']) {
-        true => format!("\"{}\"", cell.replace('"', "\"\"")),
-        false => cell.clone(),
-    };
-    cells.iter().map(cell).collect::<Vec<_>>().join(",") + "\n"
 }
 
 /// Rows, read ahead by a thread.

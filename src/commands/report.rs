@@ -60,10 +60,11 @@ pub fn report(
     folder: &Path,
     out: Option<&Path>,
     margin: Option<Margin>,
+    csv_safe: bool,
     json: bool,
 ) -> Result<ExitCode> {
     let report = of_folder(folder, margin)?;
-    let files = report.write(out.unwrap_or(folder), true)?;
+    let files = report.write(out.unwrap_or(folder), csv_safe)?;
     if json {
         let all: Vec<_> = report.comparisons.iter().map(tables::json).collect();
         say!("{}", serde_json::to_string_pretty(&all)?)?;

@@ -49,7 +49,7 @@ pub fn sweep(
         out: folder(&main, &spec.name),
         ..base
     };
-    folders::check_writable(&folders::records_folder(&base.out))?;
+    folders::check_writable(&folders::records_folder(&base.out), "--out")?;
     let signals = Signals::handle()?;
     let points = points(&spec, &base, &user, &seeds)?;
 

@@ -36,7 +36,7 @@ pub fn train(
     plan.seed = seed;
     let signals = Signals::handle()?;
     let records = folders::records_folder(&plan.out);
-    folders::check_writable(&records)?;
+    folders::check_writable(&records, "--out")?;
     let prepared = Prepared::load(&plan)?;
     let id = id_of(&prepared.asked(&plan)?.0)?;
     let claim = match Claims::default().claim(&records, &id)? {

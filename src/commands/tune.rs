@@ -142,7 +142,7 @@ pub fn tune(
     let seeds = plan::seeds(seeds, &base.budget)?;
     let (wanted, left_out) = wanted(methods, &overrides)?;
     let folder = study::folder(&base.out, "tuning");
-    folders::check_writable(&folders::records_folder(&folder))?;
+    folders::check_writable(&folders::records_folder(&folder), "--out")?;
     let signals = Signals::handle()?;
     let judged_by = format!(
         "{} % of the training split, held out",

@@ -100,7 +100,7 @@ pub fn compare(
     how: How,
     signals: &Signals,
 ) -> Result<Executed> {
-    folders::check_writable(&folders::records_folder(&base.out))?;
+    folders::check_writable(&folders::records_folder(&base.out), "--out")?;
     run_all(
         &plan(base, trials, seeds, how.verbosity)?,
         &[],

@@ -47,6 +47,9 @@ pub fn write<'a>(folder: &Path, runs: impl IntoIterator<Item = &'a Planned>) -> 
         let mut plan = run.plan.clone();
         plan.out = absolute(&plan.out)?;
         plan.data.name = absolute_name(&plan.data.name, |path| path.is_file())?;
+        for file in plan.data.options.split_files.values_mut() {
+            *file = absolute(&*file)?;
+        }
         plan.backbone = absolute_name(&plan.backbone, Path::is_dir)?;
         let line = Line {
             format: FORMAT,

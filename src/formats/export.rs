@@ -47,6 +47,7 @@ impl Export<'_> {
             true => None,
             false => Some(("objective", serde_json::to_string(&config.objective)?)),
         };
+        let pairs = config.pairs.map(|pairs| ("pairs", pairs.to_string()));
         Ok(Vec::from([
             ("labels", serde_json::to_string(&config.labels)?),
             ("max_tokens", config.max_tokens.to_string()),
@@ -55,7 +56,21 @@ impl Export<'_> {
         .into_iter()
         .chain(words)
         .chain(objective)
+        .chain(pairs)
         .collect())
+    }
+
+    /// What a reader in Python has to do with texts, so that they are read as in training.
+    pub(super) fn texts(&self) -> String {
+        let config = &self.task.config;
+        let strip = match config.strip {
+            true => ", and take white space around texts away first: text.strip()",
+            false => "",
+        };
+        format!(
+            "training read up to {0} tokens of a text: in Python give the tokenizer truncation=True, max_length={0}{strip}",
+            config.max_tokens
+        )
     }
 
     /// How a language model is asked for the class, in words; nothing where there is a classifier.

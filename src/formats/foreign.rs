@@ -153,6 +153,8 @@ impl Foreign<'_> {
                 scale: None,
                 labels,
                 dataset: String::new(),
+                data_digest: None,
+                pairs: self.texts.pairs,
                 max_tokens: self
                     .texts
                     .max_tokens
@@ -208,6 +210,8 @@ pub(super) struct Texts {
     strip: Option<bool>,
     /// What is predicted of it.
     objective: Option<Objective>,
+    /// Whether there are two.
+    pairs: Option<bool>,
 }
 
 impl File {
@@ -217,6 +221,7 @@ impl File {
             max_tokens: self.said("max_tokens")?,
             strip: self.said("strip")?,
             objective: self.said("objective")?,
+            pairs: self.said("pairs")?,
         })
     }
 

@@ -16,7 +16,8 @@ impl Keys {
     pub fn read(path: &Path) -> Result<Self> {
         let bytes =
             std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
-        let map = serde_json::from_slice(&bytes).with_context(|| path.display().to_string())?;
+        let map = serde_json::from_slice(&bytes)
+            .with_context(|| format!("{}: is no readable JSON object", path.display()))?;
         Ok(Self {
             path: path.to_owned(),
             map,

@@ -170,6 +170,13 @@ pub(super) fn config(export: &Export<'_>, with_head: bool) -> Result<Value> {
         }),
     );
     config.remove("_name_or_path");
+    // For programs that read these weights: transformers keeps it as `model.config.peftbench`.
+    let task = &export.task.config;
+    let mut texts = json!({ "max_tokens": task.max_tokens, "strip": task.strip });
+    if let Some(pairs) = task.pairs {
+        texts["pairs"] = pairs.into();
+    }
+    config.insert("peftbench".into(), texts);
     Ok(config.into())
 }
 

@@ -104,9 +104,18 @@ pub fn export(export: &Export<'_>, format: Format, out: &Path) -> Result<Option<
         }
     );
     fs::create_dir_all(out).with_context(|| format!("{}: cannot be made", out.display()))?;
-    match format {
-        Format::Peft => peft::write(export, out),
-        Format::Adapterhub => adapterhub::write(export, out),
-        Format::Merged => merged::write(export, out),
-    }
+    let said = match format {
+        Format::Peft => peft::write(export, out)?,
+        Format::Adapterhub => adapterhub::write(export, out)?,
+        Format::Merged => merged::write(export, out)?,
+    };
+    // `head.py` has the names and does with texts what training did; a class of the library has to be told.
+    let names = match format {
+        Format::Peft => {
+            "; AutoPeftModelForSequenceClassification takes class names from the base: give it \
+             id2label=AutoConfig.from_pretrained(FOLDER).id2label"
+        }
+        Format::Adapterhub | Format::Merged => "",
+    };
+    Ok(said.or_else(|| Some(export.texts() + names)))
 }

@@ -2,9 +2,9 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use backbone::{Backbone, HeadKind};
-use datasets::TextTokenizer;
+use datasets::{Encoded, TextTokenizer};
 use methods::Resolved;
 use record::{Asked, MethodFacts};
 use sha2::{Digest, Sha256};
@@ -56,6 +56,11 @@ impl Prepared {
         if let Some(busy) = busy {
             prepared.files.note(&busy);
         }
+        if let (Some(why), None) = (prepared.shorter(plan)?, plan.recipe.get("max_tokens")) {
+            prepared
+                .files
+                .note(&format!("{why}; texts are cut to that"));
+        }
         let classes = prepared.data.dataset.classes();
         if !classes.is_empty() {
             eprint!("{}", datasets::class_table(&classes, MOST_CLASSES));
@@ -86,7 +91,11 @@ impl Prepared {
             };
             (data, backbone)
         });
-        let (data, mut backbone) = (data?, backbone?);
+        let (data, mut backbone) = match (data, backbone) {
+            (Ok(data), Ok(backbone)) => (data, backbone),
+            (Err(data), Err(backbone)) => bail!("{data:#}\nalso: {backbone:#}"),
+            (Err(error), _) | (_, Err(error)) => return Err(error),
+        };
         let named = !plan.data.options.words.is_empty();
         let chosen = plan.backbone_overrides.contains_key("head");
         if named && !chosen {
@@ -106,6 +115,23 @@ impl Prepared {
             encoded: RefCell::default(),
             files,
         })
+    }
+
+    /// Why texts are cut to fewer tokens than the recipe says, if they are: the backbone or its tokenizer reads no more.
+    fn shorter(&self, plan: &RunPlan) -> Result<Option<String>> {
+        let wanted = Recipe::resolve(&plan.budget, &plan.recipe, 1)?.max_tokens;
+        let room = self.backbone.max_tokens(wanted, 0);
+        if room == wanted {
+            return Ok(None);
+        }
+        let by = match room == self.backbone.backbone.config().max_tokens() {
+            true => "its position table has no more",
+            false => "model_max_length of its tokenizer_config.json allows no more",
+        };
+        Ok(Some(format!(
+            "backbone '{}' reads texts of up to {room} tokens ({by}), and the recipe's max_tokens is {wanted}",
+            self.backbone.name
+        )))
     }
 
     /// Token ids of the examples that the recipe and the seed choose, cut where `virtual_tokens` leave no room.
@@ -198,7 +224,11 @@ impl Prepared {
         check_memory(&resolved, &self.backbone.backbone)?;
         // The steps of a budget in epochs depend on the examples, which depend on the recipe's other keys.
         let recipe = Recipe::resolve(&plan.budget, &plan.recipe, 1)?;
+        if let (Some(why), Some(asked)) = (self.shorter(plan)?, plan.recipe.get("max_tokens")) {
+            bail!("--set recipe.max_tokens={asked}: {why}");
+        }
         let encoded = self.encoded(&recipe, plan.seed, 0)?;
+        check_batch(&recipe, &encoded.train, self.backbone.backbone.config())?;
         let recipe = Recipe::resolve(&plan.budget, &plan.recipe, encoded.train.len())?;
         let asked = Asked {
             dataset: data_facts(&self.data, &encoded),
@@ -242,6 +272,20 @@ fn check_memory(resolved: &Resolved, backbone: &Backbone) -> Result<()> {
         },
         count * BYTES,
         memory as f64
+    );
+    Ok(())
+}
+
+/// Refuses a batch whose forward pass alone is more than the machine can hold: one row of H values per token and layer.
+fn check_batch(recipe: &Recipe, train: &Encoded, backbone: &backbone::Config) -> Result<()> {
+    let tokens = train.ids.len() as f64 / train.len().max(1) as f64 * recipe.batch as f64;
+    let bytes = 4.0 * tokens * backbone.hidden as f64 * backbone.layers as f64;
+    ensure!(
+        measure::memory().is_none_or(|memory| bytes <= memory as f64),
+        "recipe.batch {}: its texts take more than {bytes:.1e} bytes in the backbone's {} layers, more than this machine \
+         has; make it smaller",
+        recipe.batch,
+        backbone.layers
     );
     Ok(())
 }

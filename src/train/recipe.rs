@@ -95,6 +95,12 @@ fn file(overrides: &BTreeMap<String, String>) -> Result<File> {
         serde_yaml::from_str(YAML).context("recipe.yaml")?;
     for (key, text) in overrides {
         if key == "budgets" || !yaml.contains_key(key) && key != "steps" {
+            if ["learning_rate", "lr"].contains(&key.as_str()) {
+                bail!(
+                    "recipe: '{key}' is a key of the methods, each has its own: --set METHOD.learning_rate=VALUE, e.g. \
+                     lora.learning_rate=1e-3 (recipe.head_learning_rate is that of the classifier)"
+                );
+            }
             let known: Vec<_> = std::iter::once("steps")
                 .chain(yaml.keys().map(String::as_str).filter(|k| *k != "budgets"))
                 .collect();

@@ -176,8 +176,10 @@ impl Run<'_> {
         tell: &mut dyn FnMut(Event),
     ) -> Result<(Outcome, Cost), Stop> {
         let learner = self.build()?;
-        let head_digest =
-            backbone::digest_of(learner.head.vars().iter().map(|(_, v)| v.as_tensor()))?;
+        // What all methods start with: one that reads no text has a classifier of its own.
+        let shared = self.head(self.prepared.backbone.head, &*learner.method)?;
+        let head_digest = backbone::digest_of(shared.vars().iter().map(|(_, v)| v.as_tensor()))?;
+        drop(shared);
         let examples = self.examples(&*learner.method)?;
         let trained = self.train(&learner, &examples, stop, tell)?;
         let peak_memory_bytes = measure::peak_memory().filter(|_| learner.method.reads_text());
@@ -223,25 +225,30 @@ impl Run<'_> {
     /// Method and head as they start, from the seed.
     fn build(&self) -> Result<Learner, Stop> {
         let (seed, loaded) = (self.plan.seed, &self.prepared.backbone);
-        let failed = |e: methods::Error| Stop::Failed(e.into());
         let method = self.resolved.build(&mut Context {
             backbone: &loaded.backbone,
             rng: &mut datasets::stream(seed, "method"),
             words: &Vocabulary(&loaded.tokenizer),
         });
-        let method = method.map_err(failed)?;
-        let head = match self.head_kind(&*method) {
-            HeadKind::Words => self.prepared.words_head(method.backbone())?,
-            kind => Head::new(
-                kind,
-                loaded.backbone.config().hidden,
-                self.objective.outputs(),
-                &mut datasets::stream(seed, "head"),
-                loaded.backbone.dtype(),
-            )
-            .map_err(failed)?,
-        };
+        let method = method.map_err(|e| Stop::Failed(e.into()))?;
+        let head = self.head(self.head_kind(&*method), &*method)?;
         Ok(Learner { method, head })
+    }
+
+    /// A classifier at its start.
+    fn head(&self, kind: HeadKind, method: &dyn PeftMethod) -> Result<Head, Stop> {
+        if kind == HeadKind::Words {
+            return Ok(self.prepared.words_head(method.backbone())?);
+        }
+        let loaded = &self.prepared.backbone;
+        let head = Head::new(
+            kind,
+            loaded.backbone.config().hidden,
+            self.objective.outputs(),
+            &mut datasets::stream(self.plan.seed, "head"),
+            loaded.backbone.dtype(),
+        );
+        head.map_err(|e| Stop::Failed(e.into()))
     }
 
     /// The classifier's kind. What reads no text says how frequent each class is, which takes a bias.
@@ -328,6 +335,8 @@ impl Run<'_> {
             scale: self.prepared.scale(self.recipe, self.plan.seed)?,
             labels: dataset.labels.clone(),
             dataset: dataset.name.clone(),
+            data_digest: Some(dataset.digest()),
+            pairs: Some(dataset.has_pairs()),
             max_tokens: examples.max_tokens,
             strip: dataset.strip,
             words: self.prepared.words.clone(),

@@ -65,6 +65,10 @@ pub fn method(name: &str, head: HeadKind) -> Result<&str> {
             "random_features trains nothing but a classifier, and words have none: leave it out, or train one with --set \
              backbone.head=score"
         ),
+        ("linear_probe", other) if other != HeadKind::Linear => bail!(
+            "linear_probe is a logistic regression, but the head is '{}': use another method, or --set backbone.head=linear",
+            other.name()
+        ),
         ("zero_shot", other) if other != HeadKind::Words => bail!(
             "zero_shot asks the language model's own words, but here a classifier is trained (backbone.head={}): use \
              head_only, or words with --set backbone.head=words",

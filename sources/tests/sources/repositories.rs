@@ -512,5 +512,13 @@ fn offline_an_unknown_id_is_only_looked_for() {
         .offline()
         .data(&data("hub:ada/reviews"))
         .unwrap_err();
-    assert!(matches!(error, Error::NotHere { .. }), "{error}");
+    assert!(matches!(error, Error::NoPlace { .. }), "{error}");
+    let message = error.to_string();
+    for word in [
+        "data set ada/reviews",
+        "not on this machine",
+        "The network is off",
+    ] {
+        assert!(message.contains(word), "{word} is not in: {message}");
+    }
 }

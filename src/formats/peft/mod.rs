@@ -191,6 +191,19 @@ pub(super) fn read(
             let (pooling, head) = layout::reading(architecture, loaded, trained);
             let layers =
                 layout::head_layers(architecture, pooling, head).context("no such head")?;
+            // PEFT always saves the classifier of such a folder, and refuses one without it.
+            let lacks = |part: &str| !left.contains_key(&format!("{part}.weight"));
+            let classifier = layers.iter().map(|(_, theirs, _)| *theirs);
+            let classifier = classifier.filter(|theirs| theirs.starts_with("classifier"));
+            if let (Some("SEQ_CLS"), Some(part)) = (
+                task_type.as_deref(),
+                classifier.clone().find(|part| lacks(part)),
+            ) && !deltas.contains_key(part)
+            {
+                bail!(
+                    "{WEIGHTS}: tensor '{part}.weight' is missing: the folder was saved without its classifier"
+                );
+            }
             if let Some(path) = deltas
                 .keys()
                 .find(|p| !layers.iter().any(|(_, l, _)| l == p))
@@ -274,9 +287,9 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
         Some(layers) if !export.separate_head => Some(layers),
         _ if export.separate_head => None,
         _ if !row_0 && layout::head_layers(architecture, pooling, head).is_some() => bail!(
-            "prompt tuning with 'pooling: cls' reads the text's own first row, but PEFT's class for sequence \
-             classification reads row 0, a virtual token; train with --set prompt_tuning.pooling=first, or write the \
-             head into a file of its own, with the few lines of Python that read it: --separate-head"
+            "{name} with 'pooling: cls' reads the text's own first row, but PEFT's class for sequence classification reads \
+             row 0, a virtual token; train with --set {name}.pooling=first, or write the head into a file of its own, with \
+             the few lines of Python that read it: --separate-head"
         ),
         _ => return Err(layout::cannot_hold(architecture, pooling, head)),
     };

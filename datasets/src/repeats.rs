@@ -1,0 +1,118 @@
+//! Texts that come more than once: what has to be said of them. Nothing is left out.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::{Example, Split};
+
+/// A text's rows.
+#[derive(Default)]
+struct Seen {
+    rows: usize,
+    trained: bool,
+    labels: BTreeSet<u32>,
+}
+
+/// What to say of rows that repeat a text, of texts with several labels, and of texts that are judged by though they were
+/// trained on. Texts are the same where all their characters are.
+pub(crate) fn notes(splits: &BTreeMap<Split, Vec<Example>>, labels: &[String]) -> Vec<String> {
+    let mut seen: HashMap<(&str, Option<&str>), Seen> = HashMap::new();
+    for (split, examples) in splits {
+        for example in examples {
+            let text = seen.entry(text_of(example)).or_default();
+            text.rows += 1;
+            text.trained |= *split == Split::Train;
+            let class = example.label.as_ref().and_then(crate::Target::class);
+            text.labels.extend(class);
+        }
+    }
+    let mut notes = Vec::new();
+    let rows: usize = seen.values().map(|text| text.rows).sum();
+    if rows > seen.len() {
+        notes.push(format!(
+            "{} of {rows} rows repeat the text of another row; they stay",
+            rows - seen.len()
+        ));
+    }
+    let torn = seen.iter().filter(|(_, text)| text.labels.len() > 1);
+    // The first in the order of letters, so that the note is the same each time.
+    if let Some(((text, _), of)) = torn.clone().min_by_key(|(text, _)| *text) {
+        let shown: String = text.chars().take(60).collect();
+        let names = of
+            .labels
+            .iter()
+            .map(|label| labels[*label as usize].as_str());
+        notes.push(format!(
+            "{} texts have more than one label ({shown:?} has {}): no classifier gets all of these rows right; they stay",
+            torn.count(),
+            names.collect::<Vec<_>>().join(" and ")
+        ));
+    }
+    for split in [Split::Validation, Split::Test] {
+        let examples = splits.get(&split).map_or(&[][..], Vec::as_slice);
+        let trained = |example: &&Example| seen.get(&text_of(example)).is_some_and(|t| t.trained);
+        let known = examples.iter().filter(trained).count();
+        if known > 0 {
+            notes.push(format!(
+                "{known} of {} {} examples have a text that is trained on too, so that what is measured there is better \
+                 than on new texts; they stay",
+                examples.len(),
+                split.name()
+            ));
+        }
+    }
+    notes
+}
+
+/// How many different texts there are.
+pub(crate) fn texts(examples: &[Example]) -> usize {
+    examples.iter().map(text_of).collect::<BTreeSet<_>>().len()
+}
+
+fn text_of(example: &Example) -> (&str, Option<&str>) {
+    (&example.text, example.pair.as_deref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example(text: &str, label: u32) -> Example {
+        Example {
+            text: text.into(),
+            pair: None,
+            label: Some(crate::Target::Class(label)),
+        }
+    }
+
+    fn said(train: &[(&str, u32)], test: &[(&str, u32)]) -> Vec<String> {
+        let examples = |rows: &[(&str, u32)]| rows.iter().map(|(t, l)| example(t, *l)).collect();
+        let splits = [
+            (Split::Train, examples(train)),
+            (Split::Test, examples(test)),
+        ];
+        notes(&splits.into(), &["down".into(), "up".into()])
+    }
+
+    #[test]
+    fn nothing_is_said_of_texts_that_come_once() {
+        assert_eq!(said(&[("a", 0), ("b", 1)], &[("c", 1)]), [""; 0]);
+    }
+
+    #[test]
+    fn repeated_texts_contradictions_and_leaks_are_counted() {
+        let said = said(
+            &[("a", 0), ("a", 0), ("b", 1), ("b", 0)],
+            &[("b", 1), ("c", 1)],
+        );
+        assert!(said[0].starts_with("3 of 6 rows repeat"), "{said:?}");
+        assert!(
+            said[1].starts_with("1 texts have more than one label (\"b\" has down and up)"),
+            "{said:?}"
+        );
+        assert!(
+            said[2].starts_with("1 of 2 test examples have a text that is trained on"),
+            "{said:?}"
+        );
+        assert_eq!(said.len(), 3);
+    }
+}

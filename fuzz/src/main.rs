@@ -1,0 +1,298 @@
+//! Whatever bytes a file holds: reading it gives a value or an error; it neither panics, nor hangs, nor takes all memory.
+//!
+//! `PEFTBENCH_FUZZ` names the reader that the bytes go to; libFuzzer's own arguments follow as usual:
+//!
+//! ```text
+//! PEFTBENCH_FUZZ=tokenizer peftbench-fuzz -max_total_time=600 CORPUS
+//! ```
+#![no_main]
+
+use std::{
+    cell::OnceCell,
+    collections::BTreeMap,
+    fs,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use backbone::{Backbone, Config, TensorFile};
+use datasets::{Example, FileOptions, RowOptions, Rows, TextTokenizer};
+use peftbench::{formats, weights};
+use sha2::{Digest, Sha256};
+use sources::{Fetcher, Index, Settings, Source};
+
+/// Reads bytes that stand in a file of the folder, or come from it in another way.
+type Reader = fn(&Place, &[u8]);
+
+const READERS: &[(&str, Reader)] = &[
+    ("safetensors", safetensors),
+    ("index", weights_index),
+    ("config", config),
+    ("tokenizer", |place, bytes| {
+        tokenizer(place, "tokenizer.json", bytes)
+    }),
+    ("tokenizer_config", |place, bytes| {
+        tokenizer(place, "tokenizer_config.json", bytes)
+    }),
+    ("vocabulary", |place, bytes| {
+        tokenizer(place, "vocab.txt", bytes)
+    }),
+    ("peft", |place, bytes| {
+        adapter(place, "peft/lora", "adapter_config.json", bytes)
+    }),
+    ("adapterhub", |place, bytes| {
+        adapter(place, "adapterhub/houlsby", "adapter_config.json", bytes)
+    }),
+    ("head", |place, bytes| {
+        adapter(place, "adapterhub/houlsby", "head_config.json", bytes)
+    }),
+    ("yaml", yaml),
+    ("csv", |place, bytes| rows(place, "rows.csv", bytes)),
+    ("tsv", |place, bytes| rows(place, "rows.tsv", bytes)),
+    ("jsonl", |place, bytes| rows(place, "rows.jsonl", bytes)),
+    ("parquet", |place, bytes| rows(place, "rows.parquet", bytes)),
+    ("lines", lines),
+    ("zip", |place, bytes| {
+        archive(place, "wheel", "-py3-none-any.whl", bytes)
+    }),
+    ("tar", |place, bytes| {
+        archive(place, "sdist", ".tar.gz", bytes)
+    }),
+    ("simple_index", simple_index),
+    ("record", record),
+];
+
+/// A folder for the bytes, and what is made once.
+struct Place {
+    folder: tempfile::TempDir,
+    server: OnceCell<Server>,
+}
+
+impl Place {
+    fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::write(&path, bytes).expect("the folder for temporary files can be written");
+        path
+    }
+
+    /// A copy of a folder of fixtures, made once.
+    fn fixture(&self, name: &str) -> PathBuf {
+        let to = self.folder.path().join(name.replace('/', "-"));
+        if !to.exists() {
+            fs::create_dir_all(&to).expect("a folder");
+            let from = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("../tests/fixtures")
+                .join(name);
+            for entry in fs::read_dir(from).expect("fixtures").flatten() {
+                if entry.path().is_file() {
+                    fs::copy(entry.path(), to.join(entry.file_name())).expect("a copy");
+                }
+            }
+        }
+        to
+    }
+}
+
+thread_local! {
+    static PLACE: (Place, Reader) = {
+        let name = std::env::var("PEFTBENCH_FUZZ").unwrap_or_default();
+        let known: Vec<&str> = READERS.iter().map(|(name, _)| *name).collect();
+        let reader = READERS.iter().find(|(known, _)| *known == name);
+        let Some((_, reader)) = reader else {
+            eprintln!("PEFTBENCH_FUZZ={name}: accepted: {}", known.join(", "));
+            std::process::exit(2);
+        };
+        let folder = tempfile::tempdir().expect("a folder for temporary files");
+        (Place { folder, server: OnceCell::new() }, *reader)
+    };
+}
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| PLACE.with(|(place, reader)| reader(place, bytes)));
+
+fn safetensors(place: &Place, bytes: &[u8]) {
+    let path = place.file("weights.safetensors", bytes);
+    if let Ok(file) = TensorFile::open(&path) {
+        for name in file.names() {
+            drop(file.read(&name, None));
+        }
+    }
+}
+
+fn weights_index(place: &Place, bytes: &[u8]) {
+    let folder = place.fixture("bert");
+    fs::rename(
+        folder.join("model.safetensors"),
+        folder.join("model-00001-of-00001.safetensors"),
+    )
+    .ok();
+    fs::write(folder.join("model.safetensors.index.json"), bytes).expect("written");
+    if let (Ok(path), Ok(config)) = (
+        backbone::weights_file(&folder),
+        Config::read(&folder.join("config.json")),
+    ) {
+        drop(Backbone::load(config, &path));
+    }
+}
+
+fn config(place: &Place, bytes: &[u8]) {
+    let folder = place.fixture("bert");
+    let path = folder.join("config.json");
+    fs::write(&path, bytes).expect("written");
+    if let Ok(config) = Config::read(&path) {
+        drop(Backbone::load(config, &folder.join("model.safetensors")));
+    }
+}
+
+fn tokenizer(place: &Place, name: &str, bytes: &[u8]) {
+    let folder = place.fixture("bert");
+    if name == "vocab.txt" {
+        fs::remove_file(folder.join("tokenizer.json")).ok();
+    }
+    fs::write(folder.join(name), bytes).expect("written");
+    let Ok(path) = datasets::tokenizer_file(&folder) else {
+        return;
+    };
+    if let Ok(tokenizer) = TextTokenizer::from_file(&path) {
+        let example = Example {
+            text: "the film was naïve 🎬".into(),
+            pair: Some("dull".into()),
+            label: None,
+        };
+        for most in [3, 60] {
+            drop(tokenizer.encode(std::slice::from_ref(&example), most));
+        }
+    }
+}
+
+fn adapter(place: &Place, fixture: &str, name: &str, bytes: &[u8]) {
+    let folder = place.fixture(fixture);
+    fs::write(folder.join(name), bytes).expect("written");
+    drop(formats::read(&folder, None));
+    drop(weights::read_config(&folder));
+}
+
+fn yaml(place: &Place, bytes: &[u8]) {
+    let path = place.file("own.yaml", bytes);
+    drop(datasets::spec_from_path(&path, &FileOptions::default()));
+}
+
+fn rows(place: &Place, name: &str, bytes: &[u8]) {
+    let path = place.file(name, bytes);
+    let Ok(spec) = datasets::spec_from_path(&path, &FileOptions::default()) else {
+        return;
+    };
+    drop(datasets::read(
+        &spec,
+        &BTreeMap::from([("train".to_owned(), path)]),
+    ));
+}
+
+fn lines(_: &Place, bytes: &[u8]) {
+    let input = Box::new(std::io::Cursor::new(bytes.to_vec()));
+    let options = RowOptions {
+        columns: vec!["text".into()],
+        ..RowOptions::default()
+    };
+    if let Ok(rows) = Rows::of_stream(input, "-", &options) {
+        rows.for_each(drop);
+    }
+}
+
+/// A source of one file out of a package of these bytes.
+fn package(kind: &str, bytes: &[u8]) -> Source {
+    let sha256 = Sha256::digest(bytes)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect::<String>();
+    serde_yaml::from_str(&format!(
+        "{{ files: {{ rows: {{}} }}, places: [ package: {{ name: net, version: '1.0', kind: {kind}, sha256: {sha256}, \
+         files: {{ rows: 'net/rows.tar.gz!rows.csv' }} }} ] }}"
+    ))
+    .expect("a source")
+}
+
+fn fetcher(place: &Place, index: Index) -> Fetcher {
+    let cache = place.folder.path().join("cache");
+    fs::remove_dir_all(&cache).ok();
+    let mut settings = Settings::from_lookup(false, |name| {
+        (name == "HOME").then(|| place.folder.path().display().to_string())
+    })
+    .expect("settings");
+    settings.cache = cache;
+    settings.index = Some(index);
+    settings.patience.tries = 1;
+    Fetcher::new(settings)
+}
+
+fn archive(place: &Place, kind: &str, end: &str, bytes: &[u8]) {
+    let links = place.folder.path().join("links");
+    fs::create_dir_all(&links).expect("a folder");
+    fs::write(links.join(format!("net-1.0{end}")), bytes).expect("written");
+    let index = Index {
+        find_links: vec![links.display().to_string()],
+        ..Index::default()
+    };
+    drop(fetcher(place, index).fetch("net", &package(kind, bytes)));
+}
+
+/// An index on this machine that answers everything with the same page.
+struct Server {
+    page: Arc<Mutex<Vec<u8>>>,
+    address: String,
+}
+
+impl Server {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address").to_string();
+        let page = Arc::new(Mutex::new(Vec::new()));
+        let shared = Arc::clone(&page);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let page = shared.lock().expect("not poisoned").clone();
+                drop(answer(stream, &page));
+            }
+        });
+        Self { page, address }
+    }
+}
+
+fn answer(mut stream: TcpStream, page: &[u8]) -> std::io::Result<()> {
+    let mut asked = [0; 4096];
+    drop(stream.read(&mut asked)?);
+    // The first byte says which form of the index it is.
+    let kind = match page.first() {
+        Some(b'{') => "application/vnd.pypi.simple.v1+json",
+        _ => "text/html",
+    };
+    write!(
+        stream,
+        "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        page.len()
+    )?;
+    stream.write_all(page)
+}
+
+fn simple_index(place: &Place, bytes: &[u8]) {
+    let server = place.server.get_or_init(Server::start);
+    *server.page.lock().expect("not poisoned") = bytes.to_vec();
+    let index = Index {
+        urls: vec![format!("http://{}/simple", server.address)],
+        ..Index::default()
+    };
+    drop(fetcher(place, index).fetch("net", &package("wheel", b"another")));
+}
+
+fn record(place: &Place, bytes: &[u8]) {
+    let folder = place.folder.path().join("records");
+    fs::create_dir_all(&folder).expect("a folder");
+    fs::write(folder.join("0123456789abcdef.json"), bytes).expect("written");
+    if let Ok(read) = record::store::read_dir(&folder) {
+        for comparison in reports::Comparison::from_records(&read.records) {
+            drop(reports::tables::terminal(&comparison, 80, false));
+            drop(reports::tables::json(&comparison));
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! Files of the user's own: splits in files, and what is said of texts and labels.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::{Place, tiny_backbone};
+
+/// Rows of two classes that differ in their words, from `from` on.
+fn rows(from: usize, n: usize) -> String {
+    let row = |i: usize| match i % 2 {
+        0 => format!("good fine great {i},up\n"),
+        _ => format!("bad poor awful {i},down\n"),
+    };
+    "review,stars\n".to_owned() + &(from..from + n).map(row).collect::<String>()
+}
+
+/// `train` with lora for a few steps over the tiny backbone; the arguments.
+fn training<'a>(data: &'a str, backbone: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let mut all = vec![
+        "train",
+        data,
+        "--text-column=review",
+        "--label-column=stars",
+        "--backbone",
+        backbone,
+        "--budget=quick",
+        "--set=recipe.steps=3",
+        "--set=recipe.evaluations=1",
+        "--set=recipe.batch=8",
+        "--out=out",
+        "--method=lora",
+    ];
+    all.extend(more);
+    all
+}
+
+fn backbone() -> String {
+    tiny_backbone().display().to_string()
+}
+
+/// What a command prints and what it says, where it succeeds.
+fn both(place: &Place, arguments: &[&str]) -> (String, String) {
+    let output = place.run(arguments);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {said}");
+    (String::from_utf8(output.stdout).unwrap(), said)
+}
+
+#[track_caller]
+fn says(said: &str, words: &[&str]) {
+    for word in words {
+        assert!(said.contains(word), "{word:?} is not in: {said}");
+    }
+}
+
+#[test]
+fn splits_of_files_are_used_as_they_are_and_what_they_share_is_said() {
+    let place = Place::new();
+    let backbone = backbone();
+    place.file("train.csv", rows(0, 60));
+    // Another format, two rows of training among them.
+    place.file("held.tsv", rows(56, 14).replace(',', "\t"));
+    let last: String = (0..6)
+        .map(|i| {
+            format!(
+                "{{\"review\": \"fine {i}\", \"stars\": \"{}\"}}\n",
+                ["up", "down"][i % 2]
+            )
+        })
+        .collect();
+    place.file("last.jsonl", last);
+    let splits = ["--validation=held.tsv", "--test=last.jsonl"];
+    let (weights, said) = both(&place, &training("train.csv", &backbone, &splits));
+    says(
+        &said,
+        &[
+            "4 of 14 validation examples have a text that is trained on too",
+            "4 of 80 rows repeat",
+        ],
+    );
+    let table: Vec<Vec<&str>> = said
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .filter(|cells: &Vec<&str>| ["up", "down"].contains(&cells.first().copied().unwrap_or("")))
+        .collect();
+    assert_eq!(table, [["down", "30", "7", "3"], ["up", "30", "7", "3"]]);
+
+    let evaluate = |more: &[&str]| {
+        let mut all = vec![
+            "evaluate",
+            "--weights",
+            weights.trim(),
+            "--dataset=train.csv",
+            "--json",
+        ];
+        all.extend(["--text-column=review", "--label-column=stars"]);
+        all.extend(splits.iter().chain(more));
+        let (printed, said) = both(&place, &all);
+        (serde_json::from_str::<Value>(&printed).unwrap(), said)
+    };
+    assert_eq!(evaluate(&["--split=test"]).0["examples"], 6);
+    assert_eq!(evaluate(&["--split=validation"]).0["examples"], 14);
+    let (all, said) = evaluate(&["--split=all"]);
+    assert_eq!(all["examples"], 80);
+    says(
+        &said,
+        &[
+            "60 of the examples evaluated here are that split",
+            "--split test",
+        ],
+    );
+}
+
+#[test]
+fn problems_of_all_files_are_said_at_once() {
+    let place = Place::new();
+    let backbone = backbone();
+    place.file("train.csv", rows(0, 60) + "no label,\n");
+    place.file("held.csv", rows(60, 10) + ",up\n");
+    place.refused(
+        &training("train.csv", &backbone, &["--validation=held.csv"]),
+        &["train.csv: line 62", "also: held.csv: line 12"],
+    );
+    place.file("train.csv", rows(0, 60));
+    place.file("held.csv", rows(60, 10) + "new,sideways\n");
+    place.refused(
+        &training("train.csv", &backbone, &["--validation=held.csv"]),
+        &["held.csv", "line 12", "'sideways'", "down, up"],
+    );
+    place.refused(
+        &training("train.csv", &backbone, &["--test=nowhere.csv"]),
+        &["nowhere.csv"],
+    );
+    place.refused(
+        &["compare", "sst2", "--validation=held.csv"],
+        &["--validation", "'sst2'"],
+    );
+    // Data and backbone are two problems, not one after the other.
+    place.refused(
+        &["check", "train.csv", "--backbone=nowhere"],
+        &[
+            "no column 'text' and no column 'label'",
+            "also: there is no backbone 'nowhere'",
+        ],
+    );
+    place.file(
+        "one.csv",
+        "review,stars\n".to_owned() + &"the same,up\n".repeat(100),
+    );
+    place.refused(
+        &training("one.csv", &backbone, &[]),
+        &[
+            "100 rows with 1 different texts",
+            "rows with other texts",
+            "--validation",
+        ],
+    );
+    let one: String = (0..60).map(|i| format!("text {i},up\n")).collect();
+    place.file("class.csv", "review,stars\n".to_owned() + &one);
+    place.refused(
+        &training("class.csv", &backbone, &[]),
+        &["class.csv", "column 'stars'", "'up'"],
+    );
+}
+
+#[test]
+fn rows_that_contradict_each_other_are_counted() {
+    let place = Place::new();
+    let (backbone, data) = (backbone(), rows(0, 60) + "odd one,up\nodd one,down\n");
+    place.file("data.csv", data);
+    let (_, said) = both(&place, &training("data.csv", &backbone, &[]));
+    says(
+        &said,
+        &["1 of 62 rows repeat", "\"odd one\" has down and up"],
+    );
+}
+
+#[test]
+fn more_tokens_than_the_backbone_has_positions_are_refused_where_they_are_asked_for_and_else_said()
+{
+    let place = Place::new();
+    let backbone = backbone();
+    place.file("data.csv", rows(0, 60));
+    let (_, said) = both(&place, &training("data.csv", &backbone, &[]));
+    says(
+        &said,
+        &["up to 64 tokens", "position table", "max_tokens is 128"],
+    );
+    place.refused(
+        &training("data.csv", &backbone, &["--set=recipe.max_tokens=65"]),
+        &["--set recipe.max_tokens=65", "up to 64 tokens"],
+    );
+    let (_, said) = both(
+        &place,
+        &training("data.csv", &backbone, &["--set=recipe.max_tokens=64"]),
+    );
+    assert!(!said.contains("position table"), "{said}");
+}
+
+#[test]
+fn predict_counts_texts_that_were_cut_and_pairs_that_were_not_learnt() {
+    let place = Place::new();
+    let backbone = backbone();
+    place.file("data.csv", rows(0, 60));
+    let (weights, _) = both(
+        &place,
+        &training("data.csv", &backbone, &["--set=recipe.max_tokens=10"]),
+    );
+    let input = format!(
+        "{{\"text\": \"{}\"}}\n{{\"text\": \"good\", \"pair\": \"bad\"}}\n",
+        "good ".repeat(30)
+    );
+    place.file("rows.jsonl", input);
+    let predict = |weights: &str, input: &str, more: &[&str]| {
+        let mut all = vec!["predict", "--weights", weights, "--input", input];
+        all.extend(more);
+        both(&place, &all).1
+    };
+    says(
+        &predict(weights.trim(), "rows.jsonl", &[]),
+        &[
+            "1 of 2 texts are longer and were cut to 10 tokens",
+            "1 of 2 rows have a second text",
+        ],
+    );
+    let pairs: String = (0..60)
+        .map(|i| format!("good {i},bad {i},{}\n", ["up", "down"][i % 2]))
+        .collect();
+    place.file("pairs.csv", "review,second,stars\n".to_owned() + &pairs);
+    let more = ["--text-column=second"];
+    let (weights, _) = both(&place, &training("pairs.csv", &backbone, &more));
+    place.file("single.jsonl", "{\"text\": \"good\"}\n");
+    says(
+        &predict(weights.trim(), "single.jsonl", &[]),
+        &["1 of 1 rows have one text"],
+    );
+    let more = ["--text-column=review", "--pair-column=second"];
+    let said = predict(weights.trim(), "pairs.csv", &more);
+    assert!(!said.contains("rows have"), "{said}");
+    for (more, words) in [
+        (
+            &["--text-column=a", "--text-column=b", "--pair-column=c"][..],
+            ["--pair-column c", "'b'"],
+        ),
+        (
+            &["--text-column=a", "--pair-column=a"],
+            ["'a'", "columns of their own"],
+        ),
+        (
+            &["--pair-column=secnd", "--text-column=review"],
+            ["no column 'secnd'", "did you mean 'second'"],
+        ),
+    ] {
+        let mut all = vec!["predict", "--weights", weights.trim(), "--input=pairs.csv"];
+        all.extend(more);
+        place.refused(&all, &words);
+    }
+}
+
+#[test]
+fn a_table_for_spreadsheets_holds_no_formulas_and_its_numbers_stay() {
+    let place = Place::new();
+    let backbone = backbone();
+    place.file("data.csv", rows(0, 60));
+    let (weights, _) = both(&place, &training("data.csv", &backbone, &[]));
+    place.file("rows.csv", "id,note,text\n-5,=1+1,good\n+7,@x,bad\n");
+    let predict = |more: &[&str]| {
+        let mut all = vec![
+            "predict",
+            "--weights",
+            weights.trim(),
+            "--input=rows.csv",
+            "--format=csv",
+        ];
+        all.extend(more);
+        both(&place, &all)
+    };
+    let (table, said) = predict(&[]);
+    says(&table, &["\n-5,'=1+1,", "\n+7,'@x,"]);
+    says(&said, &["--csv-safe=false"]);
+    let (table, said) = predict(&["--csv-safe=false"]);
+    says(&table, &["\n-5,=1+1,", "\n+7,@x,"]);
+    assert!(!said.contains("csv-safe"), "{said}");
+}
+
+#[test]
+fn a_confusion_matrix_that_is_wider_than_the_terminal_is_told_in_pairs() {
+    let place = Place::new();
+    let backbone = backbone();
+    let many: String = (0..400)
+        .map(|i| format!("word {i} of {},a rather long name {}\n", i % 20, i % 20))
+        .collect();
+    place.file("many.csv", "review,stars\n".to_owned() + &many);
+    let (weights, _) = both(&place, &training("many.csv", &backbone, &[]));
+    let evaluate = [
+        "evaluate",
+        "--weights",
+        weights.trim(),
+        "--dataset=many.csv",
+        "--split=all",
+    ];
+    let columns = ["--text-column=review", "--label-column=stars"];
+    let (printed, _) = both(&place, &[&evaluate[..], &columns].concat());
+    says(&printed, &["predicted instead", "wider than the terminal"]);
+    assert!(
+        printed.lines().all(|line| line.chars().count() <= 100),
+        "{printed}"
+    );
+}
+
+#[test]
+fn small_mistakes_are_answered_with_what_is_meant() {
+    let place = Place::new();
+    let backbone = backbone();
+    place.file("data.csv", rows(0, 60));
+    place.file("empty.csv", "");
+    place.file("blank.csv", "\n\n");
+    let refused = |more: &[&str], words: &[&str]| {
+        place.refused(&training("data.csv", &backbone, more), words);
+    };
+    refused(&["--separator=\""], &["--separator", "--quote"]);
+    refused(
+        &["--set=recipe.learning_rate=0.1"],
+        &["lora.learning_rate=1e-3", "head_learning_rate"],
+    );
+    for name in ["empty.csv", "blank.csv"] {
+        place.refused(&training(name, &backbone, &[]), &[name, "no rows"]);
+    }
+    place.refused(
+        &["compare", "data.csv", "--plan-only=/dev/null"],
+        &["/dev/null", "is no folder", "--plan-only"],
+    );
+    let hub = ["check", "hub:ada/reviews", "--offline"];
+    place.refused(&hub, &["data set ada/reviews", "The network is off"]);
+
+    let mut command = place.command(&training("data.csv", &backbone, &[]));
+    let said = command.env("PEFTBENCH_THREADS", "").output().unwrap();
+    assert!(
+        said.status.success(),
+        "{}",
+        String::from_utf8_lossy(&said.stderr)
+    );
+    let mut command = place.command(&["list", "methods"]);
+    let said = command.env("PEFTBENCH_THREADS", "many").output().unwrap();
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    says(&said, &["PEFTBENCH_THREADS many", "accepted: 1 to"]);
+
+    // Without HOME the list of users says where the home is, as for Python.
+    let mut command = place.command(&["fetch", "minilm", "--offline"]);
+    command.env_remove("HOME").env_remove("PEFTBENCH_CACHE");
+    command
+        .env_remove("XDG_CACHE_HOME")
+        .env_remove("USERPROFILE");
+    let said = command.output().unwrap();
+    let said = [said.stdout, said.stderr].concat();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    assert!(!said.contains("HOME"), "{said}");
+    says(&said, &["minilm"]);
+
+    let missing = training("nowhere.csv", &backbone, &[]);
+    let said = String::from_utf8_lossy(&place.run(&missing).stderr).into_owned();
+    assert_eq!(said.matches("No such file").count(), 1, "{said}");
+    fs::create_dir(place.path().join("bare")).unwrap();
+    let bare = training("data.csv", "bare", &[]);
+    let said = String::from_utf8_lossy(&place.run(&bare).stderr).into_owned();
+    assert_eq!(said.matches("No such file").count(), 1, "{said}");
+}

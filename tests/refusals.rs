@@ -1,0 +1,324 @@
+//! What is refused before any work, and outputs that are whole or not there.
+
+use std::{fs, path::Path, time::Duration};
+
+use crate::support::{Place, tiny_backbone};
+
+/// A place with the weights of a method that was trained for three steps.
+fn trained(method: &str, more: &[&str]) -> (Place, String) {
+    let place = Place::new();
+    place.reviews();
+    let backbone = tiny_backbone().display().to_string();
+    let mut arguments = vec![
+        "train",
+        "reviews.csv",
+        "--text-column=review",
+        "--label-column=stars",
+        "--budget=quick",
+        "--set=recipe.steps=3",
+        "--set=recipe.batch=8",
+        "--out=out",
+        "--backbone",
+        &backbone,
+        "--method",
+        method,
+    ];
+    arguments.extend(more);
+    let printed = place.ok(&arguments);
+    (place, printed.trim().to_owned())
+}
+
+#[test]
+fn a_plan_is_read_from_a_regular_file_only() {
+    let place = Place::new();
+    let pipe = place.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    for (from, word) in [
+        ("/dev/zero", "a device"),
+        ("pipe", "a named pipe"),
+        (".", "is a folder"),
+        ("nowhere.jsonl", "--plan-only writes it"),
+    ] {
+        let output = place.run(&["run-plan", "--from", from, "--task=0"]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            !output.status.success() && !said.contains("panicked"),
+            "{said}"
+        );
+        assert!(said.contains(from) && said.contains(word), "{said}");
+    }
+}
+
+#[test]
+fn a_class_without_a_name_is_not_imported() {
+    let (place, weights) = trained("lora", &[]);
+    let import = |labels: &'static str| {
+        vec![
+            "import".to_owned(),
+            format!("--weights={weights}"),
+            "--out=new".into(),
+            labels.into(),
+        ]
+    };
+    for labels in ["--labels=a,", "--labels=,b", "--labels=a, "] {
+        let arguments = import(labels);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        place.refused(&arguments, &["--labels", "is empty"]);
+    }
+    assert!(!place.path().join("new").exists());
+}
+
+#[test]
+fn lengths_beyond_the_backbones_positions_are_refused_and_the_usual_ones_adapt() {
+    let (place, weights) = trained("lora", &[]);
+    let latency = [
+        "latency",
+        "--weights",
+        &weights,
+        "--no-sentences",
+        "--seconds=0.01",
+        "--batches=1",
+    ];
+    for lengths in ["--lengths=65", "--lengths=16,65,100", "--lengths=0"] {
+        place.refused(
+            &[&latency[..], &[lengths]].concat(),
+            &["--lengths", "accepted: 1 to"],
+        );
+    }
+    let printed = place.ok(&[&latency[..], &["--json"]].concat());
+    let printed: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    let cells = printed["cells"].as_array().unwrap();
+    let lengths: std::collections::BTreeSet<u64> = cells
+        .iter()
+        .map(|cell| cell["length"].as_u64().unwrap())
+        .collect();
+    assert_eq!(lengths, [16, 64].into());
+}
+
+#[test]
+fn a_format_that_cannot_hold_a_method_names_those_that_can() {
+    let (place, weights) = trained("p_tuning", &["--set=p_tuning.virtual_tokens=4"]);
+    let export = |more: &[&'static str]| {
+        let mut all = vec![
+            "export".to_owned(),
+            format!("--weights={weights}"),
+            "--out=new".into(),
+        ];
+        all.extend(more.iter().map(|m| (*m).to_owned()));
+        all
+    };
+    for (more, words) in [
+        (
+            &["--format=merged"][..],
+            &["cannot be merged", "--format peft"][..],
+        ),
+        (
+            &["--format=adapterhub"],
+            &["cannot be written in the format of AdapterHub"],
+        ),
+    ] {
+        let arguments = export(more);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        place.refused(&arguments, words);
+    }
+    // Read by the first row, PEFT's class would read a virtual token: the setting is that of this method.
+    let (place, weights) = trained(
+        "p_tuning",
+        &[
+            "--set=p_tuning.virtual_tokens=4",
+            "--set=backbone.pooling=pooler",
+        ],
+    );
+    let weights = format!("--weights={weights}");
+    place.refused(
+        &["export", &weights, "--out=new", "--format=peft"],
+        &["--set p_tuning.pooling=first", "--separate-head"],
+    );
+}
+
+#[test]
+fn a_method_or_batch_that_no_machine_holds_is_refused_in_every_command() {
+    let place = Place::new();
+    place.reviews();
+    let backbone = tiny_backbone().display().to_string();
+    for command in ["compare", "train", "check", "tune"] {
+        for (setting, words) in [
+            (
+                "--set=p_tuning.width=1000000000",
+                ["method p_tuning", "make it smaller"],
+            ),
+            ("--set=recipe.batch=40000000", ["batch", "40000000"]),
+        ] {
+            let mut arguments = vec![
+                command,
+                "reviews.csv",
+                "--text-column=review",
+                "--label-column=stars",
+                "--backbone",
+                &backbone,
+                setting,
+            ];
+            match command {
+                "train" => arguments.extend([
+                    "--method=p_tuning",
+                    "--budget=quick",
+                    "--set=recipe.steps=1",
+                ]),
+                "compare" | "tune" => arguments.extend([
+                    "--methods=p_tuning",
+                    "--budget=quick",
+                    "--set=recipe.steps=1",
+                ]),
+                _ if setting.contains("p_tuning") => continue,
+                _ => {}
+            }
+            place.refused(&arguments, &words);
+        }
+    }
+}
+
+#[test]
+fn a_data_set_with_a_long_name_is_compared_and_reported() {
+    let place = Place::new();
+    let name = format!("{}.csv", "lang".repeat(60));
+    fs::copy(place.reviews(), place.path().join(&name)).unwrap();
+    let backbone = tiny_backbone().display().to_string();
+    place.ok(&[
+        "compare",
+        &name,
+        "--text-column=review",
+        "--label-column=stars",
+        "--budget=quick",
+        "--set=recipe.steps=2",
+        "--seeds=1",
+        "--methods=head_only",
+        "--backbone",
+        &backbone,
+    ]);
+    let out = place.path().join("reports/out");
+    let folder = fs::read_dir(out).unwrap().next().unwrap().unwrap().path();
+    assert!(folder.join("report.html").is_file());
+}
+
+/// Refuses a file of a report that is cut short.
+fn check_whole(path: &Path) {
+    let bytes = fs::read(path).unwrap();
+    let name = path.display();
+    let ends = |end: &[u8]| bytes.trim_ascii_end().ends_with(end);
+    match path
+        .extension()
+        .and_then(|e| e.to_str())
+        .unwrap_or_default()
+    {
+        "json" => drop(
+            serde_json::from_slice::<serde_json::Value>(&bytes)
+                .unwrap_or_else(|e| panic!("{name}: {e}")),
+        ),
+        "png" => assert!(ends(b"IEND\xaeB`\x82"), "{name}"),
+        "svg" => assert!(ends(b"</svg>"), "{name}"),
+        "html" => assert!(ends(b"</html>"), "{name}"),
+        _ => assert!(bytes.ends_with(b"\n") || bytes.len() > 8, "{name}"),
+    }
+}
+
+#[test]
+fn a_report_that_is_killed_leaves_every_file_whole_or_not_at_all() {
+    let place = Place::new();
+    place.reviews();
+    let backbone = tiny_backbone().display().to_string();
+    place.ok(&[
+        "compare",
+        "reviews.csv",
+        "--text-column=review",
+        "--label-column=stars",
+        "--budget=quick",
+        "--set=recipe.steps=2",
+        "--seeds=1",
+        "--methods=head_only,majority",
+        "--out=out",
+        "--backbone",
+        &backbone,
+    ]);
+    let started = std::time::Instant::now();
+    place.ok(&["report", "--records=out", "--out=whole"]);
+    let took = started.elapsed();
+    let mut seen = 0;
+    for part in 1..=12 {
+        // Always into the same folder: what an earlier report wrote must not be cut short either.
+        let mut child = place.command(&["report", "--records=out", "--out=killed"]);
+        child
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null());
+        let mut child = child.spawn().unwrap();
+        std::thread::sleep(Duration::from_secs_f64(
+            took.as_secs_f64() * f64::from(part) / 12.0,
+        ));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let entries = fs::read_dir(place.path().join("killed"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        for entry in entries {
+            // Temporary files have no name yet.
+            if entry.path().is_file() && !entry.file_name().to_string_lossy().starts_with('.') {
+                check_whole(&entry.path());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 0);
+}
+
+/// All files of tests and sources, by the name of the file.
+fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(folder).unwrap().flatten() {
+        let (path, name) = (
+            entry.path(),
+            entry.file_name().to_string_lossy().into_owned(),
+        );
+        if path.is_dir()
+            && !["target", "fuzz", "fixtures"].contains(&name.as_str())
+            && !name.starts_with('.')
+        {
+            sources(&path, found);
+        } else if name.ends_with(".rs") {
+            found.push((name, fs::read_to_string(&path).unwrap()));
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_promises_name_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("docs/SECURITY.md")).unwrap();
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut files = Vec::new();
+    sources(root, &mut files);
+    let (mut file, mut count) = (String::new(), 0);
+    // `file.rs`: *a sentence*, *another …*
+    for (i, part) in text.split('`').enumerate() {
+        if i % 2 == 1 {
+            file = part.rsplit('/').next().unwrap_or_default().to_owned();
+            continue;
+        }
+        if !file.ends_with(".rs") || !part.starts_with(": *") {
+            continue;
+        }
+        let sentences = part.split('*').skip(1).step_by(2);
+        for sentence in sentences.filter(|s| !s.is_empty()) {
+            let (start, whole) = match sentence.split_once('…') {
+                Some((start, _)) => (start, false),
+                None => (sentence, true),
+            };
+            let name = start.trim().replace(' ', "_") + if whole { "(" } else { "" };
+            let there = files
+                .iter()
+                .any(|(n, text)| *n == file && text.contains(&format!("fn {name}")));
+            assert!(there, "{file}: {sentence:?} is no test");
+            count += 1;
+        }
+    }
+    assert!(count > 60, "{count} tests are named");
+}
