@@ -96,7 +96,7 @@ pub fn suite(suite: &Suite, asked: &Asked<'_>) -> Result<ExitCode> {
         eprintln!("{}", cost.sentence());
     }
     for base in &bases {
-        folders::check_writable(&folders::records_folder(&base.out))?;
+        folders::check_writable(&folders::records_folder(&base.out), "--out")?;
     }
     let signals = Signals::handle()?;
     let ended = local::run_all(&runs, &[], asked.how, &signals)?;
