@@ -158,7 +158,7 @@ impl Files {
                 self.note(&format!(
                     "going on with '{other}' as its stand-in; every result says so. --no-stand-in refuses."
                 ));
-                let spec = datasets::spec(other)?;
+                let spec = datasets::spec(other)?.with_words(&choice.options)?;
                 let fetched = self.fetch(&spec.name, &spec.source)?;
                 return Ok(LoadedData {
                     dataset: self.read(&spec, fetched.files)?,

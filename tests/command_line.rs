@@ -100,6 +100,18 @@ fn all_methods_are_compared_reported_and_not_trained_twice() {
             continue;
         }
         assert_eq!((length(loss), length(evaluations)), (6, 2));
+        // Larger batches are timed once per method.
+        let mut sizes: Vec<u64> = record["cost"]["latency"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|l| l["batch"].as_u64().unwrap())
+            .collect();
+        sizes.dedup();
+        match record["asked"]["seed"] == 0 {
+            true => assert!(sizes.starts_with(&[1, 8]), "{sizes:?}"),
+            false => assert_eq!(sizes, [1]),
+        }
     }
     // The same order and the same head for all methods of a seed, and others for another seed.
     for key in ["order_digest", "head_digest"] {

@@ -38,14 +38,16 @@ const BF16: &str = "--set=backbone.precision=bf16";
 #[test]
 fn every_method_passes_its_own_checks_over_a_backbone_in_bf16() {
     let place = Place::new();
-    for entry in methods::registry::ALL {
+    // (Zero-shot asks a decoder's words.)
+    let entries = methods::registry::ALL.iter();
+    for entry in entries.filter(|e| e.name != "zero_shot") {
         let more = match entry.name {
             // A bottleneck of one does not divide into its four parts.
             "compacter" => &[BF16, "--set=compacter.reduction_factor=8"][..],
             _ => &[BF16],
         };
         let record = trained(&place, entry.name, more);
-        assert_eq!(record["status"], "ok", "{}: {record}", entry.name);
+        assert_eq!(record["status"]["is"], "ok", "{}: {record}", entry.name);
         assert_eq!(record["asked"]["backbone"]["precision"], "bf16");
         for check in record["outcome"]["checks"].as_array().unwrap() {
             assert_eq!(check["passed"], true, "{}: {check}", entry.name);
@@ -73,6 +75,7 @@ fn a_precision_is_part_of_a_runs_name_and_of_the_saved_weights_and_f32_is_the_de
         "evaluate",
         "--weights",
         &weights,
+        "--dataset",
         data.to_str().unwrap(),
         "--text-column=review",
         "--label-column=stars",
@@ -83,14 +86,9 @@ fn a_precision_is_part_of_a_runs_name_and_of_the_saved_weights_and_f32_is_the_de
     let trained = &half["outcome"]["evaluations"].as_array().unwrap()[0]["metrics"][metric];
     assert_eq!(&evaluated["metrics"][metric], trained, "{evaluated}");
 
-    // A table of each.
-    place.ok(&["report", "out"]);
-    let page = std::fs::read_to_string(place.path().join("out/report.md")).unwrap_or_default();
-    let folder: String = std::fs::read_dir(place.path().join("out"))
-        .unwrap()
-        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned() + "\n")
-        .collect();
-    assert!(page.contains("(bf16)"), "{folder}\n{page}");
+    // A table of each, and the heading says which.
+    let tables = place.ok(&["report", "--records", "out"]);
+    assert!(tables.contains("bert (bf16)"), "{tables}");
 }
 
 #[test]
@@ -145,7 +143,7 @@ impl methods::Words for NoWords {
     }
 
     fn ordinary(&self) -> Vec<u32> {
-        vec![5, 6, 7]
+        (5..60).collect()
     }
 }
 

@@ -389,7 +389,11 @@ impl<'a, T: Multiplied> Product<'a, T> {
     /// Rows and columns of each task.
     fn split(&self, width: usize, rows: usize) -> (usize, usize) {
         let (threads, panels) = (threads(), self.n.div_ceil(width));
-        if threads == 1 || 2 * self.m * self.n * self.k < SERIAL_BELOW {
+        let serial_below = match self.b {
+            Right::Rounded(_, unit) => unit.speed() * SERIAL_BELOW,
+            _ => SERIAL_BELOW,
+        };
+        if threads == 1 || 2 * self.m * self.n * self.k < serial_below {
             return (self.m.div_ceil(BLOCK_ROWS), 1);
         }
         if self.m >= 2 * rows * threads {

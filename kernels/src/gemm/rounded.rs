@@ -103,6 +103,17 @@ impl Bf16Unit {
     }
 }
 
+impl Bf16Unit {
+    /// About how many times as fast as f32, memory included: work that is not worth sharing is so much larger.
+    pub(super) fn speed(self) -> usize {
+        match self {
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Self::Amx => 32,
+            _ => 1,
+        }
+    }
+}
+
 /// What does so many rounds of independent multiply-adds of bf16 in registers, and returns how many operations they were;
 /// `None` where the unit computes in f32.
 pub(crate) fn peak_of_bf16() -> Option<fn(usize) -> f64> {
