@@ -96,6 +96,7 @@ fn rows(names: &[String], n: usize) -> Vec<Row> {
                 .collect::<Vec<_>>()
                 .join(" "),
             pair: (i % 4 == 3).then(|| "good".to_owned()),
+            tokens: None,
         })
         .collect()
 }
