@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::{Result, latency};
 
 /// The columns with what they hold. Absent values are null; units are seconds, bytes, milliseconds and fractions.
-pub const COLUMNS: [(&str, &str); 41] = [
+pub const COLUMNS: [(&str, &str); 42] = [
     ("id", "name of the record's file"),
     ("dataset", "data set that was read"),
     (
@@ -25,6 +25,7 @@ pub const COLUMNS: [(&str, &str); 41] = [
     ("backbone_digest", "SHA-256 of the frozen transformer"),
     ("backbone_parameters", "its parameters"),
     ("pooling", "how an example's vector is read"),
+    ("precision", "how the frozen weights are held: f32 or bf16"),
     ("method", "name of the method"),
     (
         "variant",

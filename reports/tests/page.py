@@ -161,9 +161,12 @@ def examples(page):
 def recommending(page):
     part = page.locator(".recommend").first
     verdict = part.locator(".verdict p").first
-    # Of full, lora and adapter, which can't be told apart, lora trains the fewest parameters.
-    assert verdict.inner_text().startswith("lora: 85.1 %"), verdict.inner_text()
-    part.get_by_label("At most parameters").fill("10000")
+    # With three seeds no other method is shown to be less than the margin behind full.
+    assert verdict.inner_text().startswith("full: 86.6 %"), verdict.inner_text()
+    part.get_by_label("At most parameters").fill("1000000")
+    said = part.locator(".verdict").inner_text()
+    assert said.startswith("lora: ") or ("none is recommended" in said and "wants" in said), said
+    part.get_by_label("At most parameters").fill("0")
     assert verdict.inner_text().startswith("head_only: "), verdict.inner_text()
     part.get_by_label("At least accuracy").fill("99")
     assert verdict.inner_text() == "No method keeps all of these limits."
@@ -181,7 +184,7 @@ def recommending_as_the_command(page, answers):
     for answer in answers:
         for name, limit in answer["limits"].items():
             part.locator(f"input[name={name}]").fill(str(limit))
-        expected = f"{answer['recommended']}: " if answer["recommended"] else "No method keeps all of these limits."
+        expected = f"{answer['recommended']}: " if answer["recommended"] else "No method "
         assert verdict.inner_text().startswith(expected), (answer, verdict.inner_text())
         for name in answer["limits"]:
             part.locator(f"input[name={name}]").fill("")
