@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 import sys
 import tarfile
 import zipfile
@@ -32,6 +33,7 @@ JSONL = '{"text": "good", "label": 1}\n{"text": "bad\\n", "label": 0}\n' * 8
 INNER = tar("rows.csv", CSV.encode())
 
 seed("safetensors", *(p.read_bytes() for p in sorted(FIXTURES.glob("peft/*/adapter_model.safetensors"))[:3]))
+seed("gguf", b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 20) + b"general.architecture" + struct.pack("<IQ", 8, 5) + b"llama")
 seed("index", json.dumps({"metadata": {}, "weight_map": {"embeddings.LayerNorm.weight": "model-00001-of-00001.safetensors"}}))
 seed("config", *((FIXTURES / name / "config.json").read_bytes() for name in ["bert", "roberta", "distilbert"]))
 seed("tokenizer", *((FIXTURES / name / "tokenizer.json").read_bytes() for name in ["bert", "roberta"]))

@@ -8,14 +8,12 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use backbone::{Backbone, Config, HeadKind, Pooling, Precision};
-use datasets::{Dataset, DatasetSpec, TextTokenizer};
+use datasets::{Dataset, DatasetSpec, TextTokenizer, Words};
 use record::BackboneFacts;
 use serde::de::DeserializeOwned;
 use sources::{Fetched, Fetcher, Progress};
 
-use crate::{
-    backbones, download_bar, gguf_tokenizer, hub_id, nearest, plan::DataChoice, train::words::Words,
-};
+use crate::{backbones, download_bar, gguf_tokenizer, hub_id, nearest, plan::DataChoice};
 
 /// Fetches files and knows whether the network may be used.
 pub struct Files {

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context, Result, ensure};
 use backbone::{Backbone, HeadKind, Pooling, Precision, TensorFile};
 use candle_core::Tensor;
-use datasets::{Objective, TextTokenizer};
+use datasets::{Objective, TextTokenizer, Words};
 use methods::PeftMethod;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use crate::{
     objective::{self, Scale},
     prepare::LoadedBackbone,
-    train::{head::Head, words::Words},
+    train::head::Head,
 };
 
 /// Tensors by name.

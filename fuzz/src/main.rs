@@ -28,6 +28,7 @@ type Reader = fn(&Place, &[u8]);
 
 const READERS: &[(&str, Reader)] = &[
     ("safetensors", safetensors),
+    ("gguf", gguf),
     ("index", weights_index),
     ("config", config),
     ("tokenizer", |place, bytes| {
@@ -117,6 +118,13 @@ fn safetensors(place: &Place, bytes: &[u8]) {
         for name in file.names() {
             drop(file.read(&name, None));
         }
+    }
+}
+
+fn gguf(place: &Place, bytes: &[u8]) {
+    let path = place.file("model.gguf", bytes);
+    if let Ok(file) = backbone::Gguf::open(&path) {
+        drop(file.config());
     }
 }
 
@@ -261,7 +269,7 @@ impl Server {
 
 fn answer(mut stream: TcpStream, page: &[u8]) -> std::io::Result<()> {
     let mut asked = [0; 4096];
-    drop(stream.read(&mut asked)?);
+    let _ = stream.read(&mut asked)?;
     // The first byte says which form of the index it is.
     let kind = match page.first() {
         Some(b'{') => "application/vnd.pypi.simple.v1+json",

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result, bail, ensure};
 use backbone::{Architecture, HeadKind, Pooling, TensorFile};
-use datasets::Objective;
+use datasets::{Objective, Words};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -13,7 +13,6 @@ use crate::{
     labels,
     prepare::LoadedBackbone,
     saved::{self, ADAPTER_CONFIG, Saved, SavedConfig, Tensors},
-    train::words::Words,
 };
 
 /// Longest text of a folder that does not say it; cut to what the backbone's position table leaves.

@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use anyhow::{Context, Result, bail, ensure};
 use backbone::{Backbone, HeadKind};
-use datasets::{Encoded, TextTokenizer};
+use datasets::{Encoded, TextTokenizer, Words};
 use methods::Resolved;
 use record::{Asked, MethodFacts};
 use sha2::{Digest, Sha256};
@@ -13,7 +13,7 @@ use super::{
     encoded::{EncodedData, data_facts},
     head::Head,
     recipe::Recipe,
-    words::{self, Words},
+    words,
 };
 use crate::{
     measure, objective,

@@ -4,12 +4,10 @@
 use anyhow::{Context, Result, bail};
 use backbone::{Backbone, HeadKind, Pooling};
 use candle_core::Tensor;
-use datasets::Dataset;
+use datasets::{Dataset, Words};
 
 use super::head::Head;
 use crate::prepare::LoadedBackbone;
-
-pub use datasets::Words;
 
 /// The words of a data set where the backbone is read by words, `asked` for by the user or not. A backbone that is read so
 /// by its YAML gets a classifier where the data set has no words.

@@ -15,6 +15,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context, Result, bail, ensure};
 use backbone::{Architecture, HeadKind, Pooling};
+use datasets::Words;
 use serde_json::json;
 
 use super::{
@@ -26,7 +27,6 @@ use super::{
 use crate::{
     prepare::LoadedBackbone,
     saved::{ADAPTER_CONFIG, Saved, Tensors, write_tensors},
-    train::words::Words,
 };
 use folder::{EMBEDDINGS, Reading, WEIGHTS, Writing, Written};
 use ia3::{read_ia3, write_ia3};
