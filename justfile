@@ -62,6 +62,15 @@ error-rates-fresh drawings="1000":
 fuzz cases="5000":
     PROPTEST_CASES={{ cases }} cargo test --no-fail-fast --test main fuzz::
 
+# Ten thousand runs over two hundred failing nodes in virtual time, by the real plan file, claims, records, status and report.
+scale-plan:
+    cargo test --release --test main -- --ignored --nocapture scale::
+
+# A job array on a real Slurm, installed and started on this machine; needs root.
+test-slurm:
+    cargo build
+    tests/slurm.sh target/debug/peftbench
+
 # Fuzz every reader of foreign bytes for so many seconds each (needs a C++ compiler), or those named: just fuzz-long 600 csv zip.
 fuzz-long *seconds_and_readers:
     fuzz/run.sh {{ seconds_and_readers }}

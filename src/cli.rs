@@ -7,7 +7,7 @@ use datasets::{FileOptions, Split};
 use statistics::Margin;
 
 use crate::{
-    commands::{evaluate::Part, list::Kind, predict::AnswerFormat},
+    commands::{evaluate::Part, list::Kind, plan_only::Elsewhere, predict::AnswerFormat},
     execute::{local::How, progress::Verbosity},
     formats::Format,
     plan::{DataChoice, Shared},
@@ -167,6 +167,9 @@ pub struct RunPlan {
     /// Which task of it, counted from 0 [default: as Slurm, Kubernetes or HyperQueue says].
     #[arg(long, requires = "from")]
     pub task: Option<usize>,
+    /// What is added to the scheduler's index, where a cluster takes no array as large as the plan.
+    #[arg(long, default_value_t = 0)]
+    pub offset: usize,
     /// Runs that one task makes, one after the other.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
     pub per_task: u16,
@@ -187,9 +190,64 @@ pub struct Work {
 pub struct Status {
     /// The folder that compare --plan-only wrote, or a comparison's folder.
     pub folder: PathBuf,
-    /// Print JSON.
+    /// Print JSON; with --watch one line each time.
     #[arg(long)]
     pub json: bool,
+    /// Go on until all runs have ended.
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// Having the runs made elsewhere.
+#[derive(Debug, Args)]
+pub struct PlanArguments {
+    /// Train nothing here: write the runs that are missing into this folder, with scripts for Slurm, HyperQueue and
+    /// Kubernetes, and print the lines that submit them.
+    #[arg(long, value_name = "DIR")]
+    pub plan_only: Option<PathBuf>,
+    /// The same, and submit them to Slurm, with a last job that makes the report [default folder: OUT/plan].
+    #[arg(long)]
+    pub submit: bool,
+    /// Runs that one task of the plan makes, one after the other [default: as many as last 15 minutes by the records].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub per_task: Option<u16>,
+    /// Tasks of the plan at the same time at most [default: as the cluster allows].
+    #[arg(long)]
+    pub parallel: Option<usize>,
+    /// Arguments for sbatch, behind --.
+    #[arg(last = true, value_name = "SBATCH")]
+    pub more: Vec<String>,
+    /// Which last job of an earlier submission this is.
+    #[arg(long, hide = true, env = "PEFTBENCH_AGAIN", default_value_t = 0)]
+    pub again: u8,
+}
+
+impl PlanArguments {
+    /// The same as plain values; `None` where the runs are made here.
+    ///
+    /// # Errors
+    /// If something is said of a plan that is not asked for.
+    pub fn asked(&self) -> anyhow::Result<Option<Elsewhere>> {
+        if self.plan_only.is_none() && !self.submit {
+            let said = [
+                ("--per-task", self.per_task.is_some()),
+                ("--parallel", self.parallel.is_some()),
+                ("arguments behind --", !self.more.is_empty()),
+            ];
+            if let Some((what, _)) = said.iter().find(|(_, said)| *said) {
+                anyhow::bail!("{what}: only with --plan-only DIR or --submit");
+            }
+            return Ok(None);
+        }
+        Ok(Some(Elsewhere {
+            folder: self.plan_only.clone(),
+            submit: self.submit,
+            per_task: self.per_task.map(usize::from),
+            parallel: self.parallel,
+            more: self.more.clone(),
+            again: self.again,
+        }))
+    }
 }
 
 /// What every run of a comparison shares.
@@ -294,21 +352,11 @@ pub struct Compare {
     #[command(flatten)]
     pub how: HowArguments,
     /// Train nothing: say how many runs are missing, and how long they take by earlier records of this machine.
-    #[arg(long, conflicts_with = "plan_only")]
+    #[arg(long)]
     pub dry_run: bool,
-    /// Train nothing: write the runs that are missing into this folder, with scripts for Slurm and Kubernetes, and
-    /// print the lines that submit them.
-    #[arg(long, value_name = "DIR")]
-    pub plan_only: Option<PathBuf>,
-    /// Runs that one task of the plan makes, one after the other.
-    #[arg(long, default_value_t = 1, requires = "plan_only", value_parser = clap::value_parser!(u16).range(1..))]
-    pub per_task: u16,
-    /// Tasks of the plan at the same time at most [default: as the cluster allows].
-    #[arg(long, requires = "plan_only")]
-    pub parallel: Option<usize>,
-    /// Arguments for sbatch, behind --.
-    #[arg(last = true, requires = "plan_only", value_name = "SBATCH")]
-    pub more: Vec<String>,
+    /// Having them made elsewhere.
+    #[command(flatten)]
+    pub plan: PlanArguments,
 }
 
 /// `sweep`.
@@ -329,6 +377,9 @@ pub struct Sweep {
     /// How runs are made.
     #[command(flatten)]
     pub how: HowArguments,
+    /// Having them made elsewhere.
+    #[command(flatten)]
+    pub plan: PlanArguments,
 }
 
 /// `tune`.
@@ -358,6 +409,9 @@ pub struct Tune {
     /// How runs are made.
     #[command(flatten)]
     pub how: HowArguments,
+    /// Having them made elsewhere.
+    #[command(flatten)]
+    pub plan: PlanArguments,
 }
 
 /// `train`.
@@ -464,7 +518,7 @@ pub struct Tasks {
 /// `latency`.
 #[derive(Debug, Args)]
 pub struct Latency {
-    /// Folders of saved weights over one backbone.
+    /// Folders of saved weights over one backbone, or of a comparison for all that it has saved.
     #[arg(long, required = true, num_args = 1.., value_name = "DIR")]
     pub weights: Vec<PathBuf>,
     /// Batch sizes.
@@ -497,6 +551,13 @@ pub struct Latency {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+    /// Measure nothing here: write a batch script for Slurm that measures all of it in one process on one node, and print
+    /// the line that submits it.
+    #[arg(long, value_name = "DIR")]
+    pub plan_only: Option<PathBuf>,
+    /// Arguments for sbatch, behind --.
+    #[arg(last = true, value_name = "SBATCH")]
+    pub more: Vec<String>,
 }
 
 /// `domains`.
@@ -596,6 +657,9 @@ pub struct Report {
     /// Differences of the main metric that are smaller do not matter, e.g. 0.5% [default: the one declared before, else one point].
     #[arg(long, value_name = "SHARE", value_parser = units::margin)]
     pub margin: Option<Margin>,
+    /// Part of the name of the processor whose times, memory and latencies are shown [default: that of most runs].
+    #[arg(long, value_name = "MODEL", conflicts_with = "compare")]
+    pub costs_on: Option<String>,
     /// Print the comparisons as JSON.
     #[arg(long)]
     pub json: bool,

@@ -28,6 +28,9 @@ pub mod plan;
 pub mod precision;
 pub mod prepare;
 pub mod records;
+#[cfg(test)]
+#[path = "../reports/tests/support/sample.rs"]
+mod sample;
 pub mod saved;
 pub mod signals;
 pub mod study;

@@ -70,21 +70,19 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
                 seeds,
                 margin: a.margin,
             };
-            match a.plan_only {
-                None => compare::compare(&asked, a.how.how(), a.dry_run),
-                Some(folder) => plan_only::plan_only(
-                    &asked,
-                    &plan_only::Asked {
-                        folder,
-                        per_task: a.per_task.into(),
-                        parallel: a.parallel,
-                        more: a.more,
-                    },
-                ),
-            }
+            compare::compare(&asked, a.how.how(), a.plan.asked()?.as_ref(), a.dry_run)
         }
         Command::Sweep(a) => {
-            sweep::sweep(&a.run.shared(), &a.study, a.seeds, a.margin, a.how.how())
+            let plan = a.plan.asked()?;
+            let how = a.how.how();
+            sweep::sweep(
+                &a.run.shared(),
+                &a.study,
+                a.seeds,
+                a.margin,
+                how,
+                plan.as_ref(),
+            )
         }
         Command::Tune(a) => {
             let asked = tune::Asked {
@@ -95,7 +93,16 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
                 held_out: a.held_out,
                 margin: a.margin,
             };
-            tune::tune(&a.run.shared(), &a.methods, asked, a.seeds, a.how.how())
+            let plan = a.plan.asked()?;
+            let how = a.how.how();
+            tune::tune(
+                &a.run.shared(),
+                &a.methods,
+                asked,
+                a.seeds,
+                how,
+                plan.as_ref(),
+            )
         }
         Command::Train(a) => train::train(&a.run.shared(), &a.method, a.seed, a.json, started),
         Command::Evaluate(a) => {
@@ -157,6 +164,8 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
             offline: a.offline,
             out: a.out,
             json: a.json,
+            plan_only: a.plan_only,
+            more: a.more,
         }),
         Command::Export(a) => export::export(
             &a.weights,
@@ -175,7 +184,14 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
         ),
         Command::Report(a) => match a.compare.as_deref() {
             Some([before, after]) => report::compare(before, after, a.margin, a.json),
-            _ => report::report(&a.records, a.out.as_deref(), a.margin, a.csv_safe, a.json),
+            _ => report::report(
+                &a.records,
+                a.out.as_deref(),
+                a.margin,
+                a.costs_on.as_deref(),
+                a.csv_safe,
+                a.json,
+            ),
         },
         Command::Recommend(a) => {
             let wishes = Wishes {
@@ -197,8 +213,11 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
             (Some(claim), _) => run_plan::run_plan(&claim, started),
             (_, from) => work::task(
                 &from.unwrap_or_default(),
-                a.task,
-                a.per_task.into(),
+                &work::Task {
+                    index: a.task,
+                    offset: a.offset,
+                    per_task: a.per_task.into(),
+                },
                 How {
                     verbosity: Verbosity::Normal,
                     jobs: 1,
@@ -206,7 +225,7 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
             ),
         },
         Command::Work(a) => work::work(&a.folder, a.how.how()),
-        Command::Status(a) => status::status(&a.folder, a.json),
+        Command::Status(a) => status::status(&a.folder, a.json, a.watch),
     }
 }
 

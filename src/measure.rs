@@ -2,10 +2,13 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use record::Circumstances;
+
+use crate::execute::submit;
 
 /// Peak resident memory of this process in bytes, where the system tells (Linux).
 pub fn peak_memory() -> Option<u64> {
@@ -19,6 +22,59 @@ pub fn memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|l| l.strip_prefix("MemTotal:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+/// Memory that can still be had, in bytes: of the machine, and of every control group that this process is in (a container,
+/// a job of Slurm). Absent where the system does not tell.
+pub fn available_memory() -> Option<u64> {
+    let read = |path: &Path| std::fs::read_to_string(path).ok();
+    let text = read(Path::new("/proc/meminfo"))?;
+    let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+    let machine = line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024;
+    let groups = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
+    let groups = groups.lines().filter_map(|line| {
+        let (_, group) = line.split_once(':')?;
+        match group.split_once(':')? {
+            ("", path) => Some(("/sys/fs/cgroup", path, "memory.max", "memory.current")),
+            ("memory", path) => Some((
+                "/sys/fs/cgroup/memory",
+                path,
+                "memory.limit_in_bytes",
+                "memory.usage_in_bytes",
+            )),
+            _ => None,
+        }
+    });
+    let left = groups.flat_map(|(root, path, limit, used)| {
+        let folder = Path::new(root).join(path.trim_start_matches('/'));
+        let above: Vec<_> = folder
+            .ancestors()
+            .take_while(|f| f.starts_with(root))
+            .map(Path::to_owned)
+            .collect();
+        above.into_iter().filter_map(move |folder| {
+            let number = |name| read(&folder.join(name))?.trim().parse::<u64>().ok();
+            // A group without a limit says `max`.
+            Some(number(limit)?.saturating_sub(number(used)?))
+        })
+    });
+    left.chain([machine]).min()
+}
+
+/// What the machine's cores do from here on.
+pub struct Load(Option<Ticks>);
+
+impl Load {
+    /// Begins to watch.
+    pub fn watch() -> Self {
+        Self(Ticks::now())
+    }
+
+    /// Cores that others than this process kept busy since then, on average; absent for too short a time, and where the
+    /// system does not tell.
+    pub fn of_others(&self) -> Option<f64> {
+        Ticks::now()?.others_since(self.0?)
+    }
 }
 
 /// What the processors have done since the machine was started, where the system tells (Linux), in hundredths of a second.
@@ -105,6 +161,8 @@ pub fn circumstances(claim: Option<&str>) -> Circumstances {
         revision: option_env!("PEFTBENCH_REVISION").map(str::to_owned),
         processor,
         threads: kernels::threads(),
+        load: None,
+        task: submit::task_name(|name| std::env::var(name).ok()),
         system: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
         libraries: libraries(),
     }

@@ -24,8 +24,8 @@ pub fn read(folder: &Path) -> Result<Vec<RunRecord>> {
         .filter(|f| f.is_dir())
         .collect();
     folders.sort();
-    // Only a folder of records itself: a comparison's own folder holds other JSON files.
-    if folders.is_empty() {
+    // Only a folder of records itself: a comparison's own folder holds other JSON files, and so does that of a study alone.
+    if folders.is_empty() && !folder.join("studies").is_dir() {
         folders.push(folder.to_owned());
     }
     let mut records = Vec::new();

@@ -1,6 +1,7 @@
 //! All integration tests in one binary.
 #![allow(clippy::unwrap_used)]
 
+mod cluster;
 mod command_line;
 mod decoders;
 mod family_parity;
@@ -17,6 +18,9 @@ mod precision;
 mod predict;
 mod real;
 mod refusals;
+#[path = "../reports/tests/support/sample.rs"]
+mod sample;
+mod scale;
 mod studies;
 mod suites;
 mod support;

@@ -1,8 +1,10 @@
 //! Files that are written whole or not at all.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
+use std::io::{self, Write};
 use std::path::Path;
+
+use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
 
@@ -12,15 +14,71 @@ use crate::error::{Error, Result};
 /// # Errors
 /// If the folder or the file cannot be written.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = |source| Error::Write {
+    let failed = failed(path);
+    let file = temporary(path, bytes).map_err(failed)?;
+    file.persist(path).map_err(|e| failed(e.error))?;
+    synchronise(folder_of(path));
+    Ok(())
+}
+
+/// The same for a file that is not there yet; `false` where it is, and then it stays as it is. Of several writers on one
+/// file system one succeeds, without a lock: the whole file gets its name by a hard link, or by a rename that replaces
+/// nothing.
+///
+/// # Errors
+/// If the folder or the file cannot be written.
+pub fn write_new(path: &Path, bytes: &[u8]) -> Result<bool> {
+    let failed = failed(path);
+    if path.exists() {
+        return Ok(false);
+    }
+    let file = temporary(path, bytes).map_err(failed)?;
+    match file.persist_noclobber(path) {
+        Ok(_) => {}
+        Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+        // A file system without hard links: what is left of the protection is the look before.
+        Err(e) => e
+            .file
+            .persist(path)
+            .map(drop)
+            .map_err(|e| failed(e.error))?,
+    }
+    synchronise(folder_of(path));
+    Ok(true)
+}
+
+/// Reads a file. On NFS a file that another machine has replaced since it was opened is stale: it is opened anew.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    for _ in 0..3 {
+        match fs::read(path) {
+            Err(e) if e.kind() == io::ErrorKind::StaleNetworkFileHandle => {}
+            other => return other,
+        }
+    }
+    fs::read(path)
+}
+
+fn failed(path: &Path) -> impl Fn(io::Error) -> Error + Copy + '_ {
+    move |source| Error::Write {
         path: path.to_owned(),
         source,
-    };
-    let folder = match path.parent() {
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
-    };
-    fs::create_dir_all(folder).map_err(failed)?;
+    }
+}
+
+/// A synchronised file beside `path`; it removes itself unless it is renamed.
+fn temporary(path: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
+    let folder = folder_of(path);
+    fs::create_dir_all(folder)?;
     let mut builder = tempfile::Builder::new();
     builder.prefix(".peftbench-").suffix(".tmp");
     // The user's umask takes away from it, as from every file that a program creates.
@@ -28,23 +86,28 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let permissions = <fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o666);
     #[cfg(unix)]
     builder.permissions(permissions);
-    // Removes itself unless it is renamed; its name is random and was not there before.
-    let mut file = builder.tempfile_in(folder).map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|e| failed(e.error))?;
-    // The rename itself lasts once the folder is synchronised; not every file system can do that, and the file is whole anyway.
+    // Its name is random and was not there before.
+    let mut file = builder.tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+/// A rename lasts once its folder is synchronised; not every file system can do that, and the file is whole anyway.
+fn synchronise(folder: &Path) {
     #[cfg(unix)]
-    if let Ok(folder) = File::open(folder) {
+    if let Ok(folder) = fs::File::open(folder) {
         let _ = folder.sync_all();
     }
-    Ok(())
+    #[cfg(not(unix))]
+    let _ = folder;
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::fs::File;
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap();
@@ -61,6 +124,23 @@ mod tests {
         write_whole(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(names(path.parent().unwrap()), ["report.md"]);
+    }
+
+    #[test]
+    fn of_many_writers_of_a_new_file_one_succeeds_and_its_file_stays() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("run.json");
+        let wrote: Vec<bool> = std::thread::scope(|scope| {
+            let path = &path;
+            let all: Vec<_> = (0..8)
+                .map(|k| scope.spawn(move || write_new(path, format!("{k}").as_bytes()).unwrap()))
+                .collect();
+            all.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        let winner = wrote.iter().position(|w| *w).unwrap();
+        assert_eq!(wrote.iter().filter(|w| **w).count(), 1);
+        assert_eq!(read(&path).unwrap(), format!("{winner}").as_bytes());
+        assert_eq!(names(place.path()), ["run.json"]);
     }
 
     #[cfg(unix)]

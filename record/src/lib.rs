@@ -10,6 +10,7 @@
 pub mod answers;
 pub mod error;
 pub mod files;
+pub mod head;
 pub mod store;
 
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod sample;
 
 pub use error::{Error, Result};
 pub use files::write_whole;
+pub use head::Head;
 
 use std::collections::BTreeMap;
 
@@ -36,19 +38,19 @@ pub struct RunRecord {
     pub format: u32,
     /// First 16 hexadecimal digits of the SHA-256 of [`Asked`]; also the file's name.
     pub id: String,
-    /// Everything that determines the run.
-    pub asked: Asked,
     /// How the run ended.
     pub status: Status,
-    /// What came out; absent unless the run ended well.
-    pub outcome: Option<Outcome>,
-    /// What it cost; absent unless the run ended well.
-    pub cost: Option<Cost>,
+    /// Everything that determines the run.
+    pub asked: Asked,
     /// Under what circumstances it ran.
     pub circumstances: Circumstances,
     /// What the registry says of the method, for showing it; absent in records of before it was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<Kind>,
+    /// What it cost; absent unless the run ended well.
+    pub cost: Option<Cost>,
+    /// What came out; absent unless the run ended well. It is long, so it stands last: see [`head`].
+    pub outcome: Option<Outcome>,
 }
 
 /// What the registry says of a method, so that reports need no list of methods.
@@ -305,8 +307,6 @@ pub struct Check {
 pub struct Cost {
     /// Seconds of training steps, evaluation excluded.
     pub training_seconds: f64,
-    /// Seconds of each training step.
-    pub step_seconds: Vec<f32>,
     /// Examples trained on, repetitions counted.
     pub examples: usize,
     /// Real tokens trained on (no virtual tokens), repetitions counted.
@@ -324,6 +324,8 @@ pub struct Cost {
     pub resident_bytes: Option<u64>,
     /// Inference latencies.
     pub latency: Vec<Latency>,
+    /// Seconds of each training step.
+    pub step_seconds: Vec<f32>,
 }
 
 /// Latency of one forward pass in one setting, in milliseconds.
@@ -364,8 +366,25 @@ pub struct Circumstances {
     pub processor: String,
     /// Threads used for computing.
     pub threads: usize,
+    /// Cores that other work of the machine kept busy during the run, on average; absent where the system does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<f64>,
+    /// The scheduler's name of the task that made the run, e.g. `slurm 4711_3`; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
     /// Operating system and architecture, e.g. `linux-x86_64`.
     pub system: String,
     /// Versions of the libraries that decide the numbers, by name.
     pub libraries: BTreeMap<String, String>,
+}
+
+/// Share of a run's threads that other work may keep busy before the run's times count as measured on a busy machine.
+const BUSY: f64 = 0.1;
+
+impl Circumstances {
+    /// Whether other work of the machine kept more than a tenth as many cores busy as the run had threads.
+    pub fn busy(&self) -> bool {
+        self.load
+            .is_some_and(|load| load > BUSY * self.threads as f64)
+    }
 }

@@ -1,25 +1,31 @@
-//! Records on disk: one JSON file per run, `<folder>/<id>.json`; kept ones may be compressed, `<folder>/<id>.json.gz`.
+//! Records on disk: one JSON file per run, `<folder>/<id>.json`; kept ones may be compressed, `<folder>/<id>.json.gz`; of a
+//! run that did not come to its end (failed, interrupted) `<id>.unfinished.json`.
 //!
-//! A record is written whole or not at all ([`crate::files`]), and one that ended (well, or diverged) is never replaced by
-//! one that did not. Floats are written with the fewest digits that give the same bits back.
+//! So whether a run has to be made is whether a file is there, and no lock is needed, which network file systems often
+//! lack: a whole record is created where there is none and never replaced (two of one run differ in their costs only, and
+//! the first stays); an unfinished one is replaced by any later one and no longer read once the whole one is there.
+//! What lists and states of runs need stands before the long parts of a record ([`crate::head`]), so that ten thousand runs
+//! are told from a few kilobytes of each. A record is written whole or not at all ([`crate::files`]). Floats are written
+//! with the fewest digits that give the same bits back.
 
-use std::fs::{self, File};
+use std::collections::BTreeSet;
+use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
 
 use crate::error::{Error, Result};
-use crate::files::write_whole;
+use crate::files::{self, write_new, write_whole};
+use crate::head::Head;
 use crate::{CLASSIFICATION, FORMAT, Predictions, RunRecord, Status};
 
-/// Ending of a record's file, and of a compressed one.
+/// Endings of a whole record's file: as it is written, and compressed.
 const ENDINGS: [&str; 2] = [".json", ".json.gz"];
+/// End of the name of a file whose run did not come to its end.
+const UNFINISHED: &str = ".unfinished.json";
 /// The largest record that is read of a compressed file, in bytes.
 const LARGEST: u64 = 256 << 20;
-
-/// Held while a record of the folder is written, so that of two processes the better record stays.
-const LOCK: &str = ".lock";
 
 /// What [`read_dir`] found.
 #[derive(Debug, Default)]
@@ -50,17 +56,21 @@ impl std::fmt::Display for Damaged {
     }
 }
 
-/// Where the record with this id stands in `dir`.
+/// Where the whole record with this id stands in `dir`.
 pub fn path_of(dir: &Path, id: &str) -> PathBuf {
     dir.join(format!("{id}.json"))
 }
 
+fn unfinished(dir: &Path, id: &str) -> PathBuf {
+    dir.join(format!("{id}{UNFINISHED}"))
+}
+
 /// Writes a record into `dir` (made if absent) and says whether it did: `false` means that a whole record of the same id
-/// stands there and this one is a lesser one (failed or interrupted), so the older one was kept.
+/// stands there, which stays.
 ///
 /// # Errors
 /// When the folder or file cannot be written; and when the record contradicts itself or holds a
-/// number that is not finite: JSON has none, and a run that meets one has [`Status::Diverged`],
+/// number that is not finite: JSON has none, and a run that meets one has [`crate::Status::Diverged`],
 /// whose record holds the step and the reason instead of an outcome.
 pub fn write(dir: &Path, record: &RunRecord) -> Result<bool> {
     if let Some(problem) = problem_of(record) {
@@ -69,28 +79,65 @@ pub fn write(dir: &Path, record: &RunRecord) -> Result<bool> {
             problem,
         });
     }
-    let path = path_of(dir, &record.id);
     let mut json = serde_json::to_vec(record)?;
     json.push(b'\n');
-    let failed = |source| Error::Write {
-        path: path.clone(),
-        source,
-    };
-    fs::create_dir_all(dir).map_err(failed)?;
-    let lock = File::create(dir.join(LOCK)).map_err(failed)?;
-    match lock.lock() {
-        // A file system without locks: what is left of the protection is the look below.
-        Err(e) if e.kind() != ErrorKind::Unsupported => return Err(failed(e)),
-        _ => {}
-    }
-    if !record.status.is_whole() && find(dir, &record.id)?.is_some_and(|r| r.status.is_whole()) {
+    let path = path_of(dir, &record.id);
+    if is_whole(dir, &record.id)? {
         return Ok(false);
     }
-    write_whole(&path, &json)?;
-    Ok(true)
+    if !record.status.is_whole() {
+        write_whole(&unfinished(dir, &record.id), &json)?;
+        return Ok(true);
+    }
+    let mut written = write_new(&path, &json)?;
+    // Older versions gave this name to unfinished records too; and what is damaged is made anew.
+    if !written && !is_whole(dir, &record.id)? {
+        write_whole(&path, &json)?;
+        written = true;
+    }
+    fs::remove_file(unfinished(dir, &record.id)).ok();
+    Ok(written)
 }
 
-/// Reads all records (`*.json` and `*.json.gz`) of a folder. A folder that does not exist holds none.
+/// Whether a whole record with this id is there.
+///
+/// # Errors
+/// When it has another [`FORMAT`].
+pub fn is_whole(dir: &Path, id: &str) -> Result<bool> {
+    for ending in ENDINGS {
+        let path = dir.join(format!("{id}{ending}"));
+        if path.exists() && Head::read(&path)?.is_ok_and(|head| head.status.is_whole()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Files of the records in a folder, by name: for each run the whole record, or else the unfinished one.
+fn paths(dir: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |source| Error::Read {
+        path: dir.to_owned(),
+        source,
+    };
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(failed)?,
+    };
+    let mut names = BTreeSet::new();
+    for entry in entries {
+        let name = entry.map_err(failed)?.file_name();
+        let record = |name: &String| id_in(Path::new(name)).is_some();
+        names.extend(name.into_string().ok().filter(record));
+    }
+    let whole = |name: &String| match name.strip_suffix(UNFINISHED) {
+        Some(id) => !ENDINGS.iter().any(|e| names.contains(&format!("{id}{e}"))),
+        None => true,
+    };
+    let kept = names.iter().filter(|n| whole(n)).map(|n| dir.join(n));
+    Ok(kept.filter(|path| path.is_file()).collect())
+}
+
+/// Reads all records (`*.json` and `*.json.gz`) of a folder, on all cores. A folder that does not exist holds none.
 ///
 /// A file that is cut short, is not a record or contradicts itself is skipped and listed in
 /// [`Records::damaged`].
@@ -99,24 +146,9 @@ pub fn write(dir: &Path, record: &RunRecord) -> Result<bool> {
 /// When the folder cannot be read, and when a record has another [`FORMAT`]: leaving out what a
 /// newer version wrote would change a comparison silently.
 pub fn read_dir(dir: &Path) -> Result<Records> {
-    let failed = |source| Error::Read {
-        path: dir.to_owned(),
-        source,
-    };
-    let entries = match fs::read_dir(dir) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Records::default()),
-        other => other.map_err(failed)?,
-    };
-    let mut paths = entries
-        .map(|entry| entry.map(|e| e.path()))
-        .collect::<std::io::Result<Vec<_>>>()
-        .map_err(failed)?;
-    paths.retain(|p| id_of(p).is_some() && p.is_file());
-    paths.sort();
-
     let mut found = Records::default();
-    for path in paths {
-        match read(&path)? {
+    for (path, read) in each(&paths(dir)?, read) {
+        match read? {
             Ok(record) => found.records.push(record),
             Err(reason) => found.damaged.push(Damaged { path, reason }),
         }
@@ -124,29 +156,99 @@ pub fn read_dir(dir: &Path) -> Result<Records> {
     Ok(found)
 }
 
-/// The sound record with this id in a folder, if there is one.
+/// What lists need of the records of a folder; what is damaged is left out.
+///
+/// # Errors
+/// As [`read_dir`].
+pub fn heads(dir: &Path) -> Result<Vec<Head>> {
+    heads_but(dir, |_| false)
+}
+
+/// The same without those whose id is known.
+///
+/// # Errors
+/// As [`read_dir`].
+pub fn heads_but(dir: &Path, known: impl Fn(&str) -> bool) -> Result<Vec<Head>> {
+    let mut paths = paths(dir)?;
+    paths.retain(|path| !id_in(path).is_some_and(&known));
+    let read = each(&paths, Head::read).into_iter();
+    read.filter_map(|(_, head)| head.map(std::result::Result::ok).transpose())
+        .collect()
+}
+
+/// What was read of each file, on all cores.
+fn each<T: Send>(paths: &[PathBuf], read: impl Fn(&Path) -> T + Sync) -> Vec<(PathBuf, T)> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let read = &read;
+    std::thread::scope(|scope| {
+        let parts = paths.chunks(paths.len().div_ceil(cores).max(64));
+        let parts: Vec<_> = parts
+            .map(|part| {
+                scope.spawn(move || {
+                    part.iter()
+                        .map(|p| (p.clone(), read(p)))
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let joined = parts.into_iter().map(|part| match part.join() {
+            Ok(read) => read,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        joined.flatten().collect()
+    })
+}
+
+/// The sound record with this id in a folder, if there is one: the whole one, or else the unfinished one.
 ///
 /// # Errors
 /// When it has another [`FORMAT`].
 pub fn find(dir: &Path, id: &str) -> Result<Option<RunRecord>> {
-    for ending in ENDINGS {
-        if let Ok(record) = read(&dir.join(format!("{id}{ending}")))? {
+    let whole = ENDINGS.map(|ending| dir.join(format!("{id}{ending}")));
+    for path in whole.into_iter().chain([unfinished(dir, id)]) {
+        if let Ok(record) = read(&path)? {
             return Ok(Some(record));
         }
     }
     Ok(None)
 }
 
-/// The id that a record's file is named by; `None` if its name is none of a record.
-fn id_of(path: &Path) -> Option<&str> {
+/// The id that a file of a record has for its name.
+pub(crate) fn id_in(path: &Path) -> Option<&str> {
     let name = path.file_name()?.to_str()?;
-    ENDINGS.iter().find_map(|ending| name.strip_suffix(ending))
+    let mut endings = [UNFINISHED].into_iter().chain(ENDINGS);
+    endings.find_map(|ending| name.strip_suffix(ending))
+}
+
+/// Whether a text has a format that this version does not know.
+///
+/// # Errors
+/// If it has.
+pub(crate) fn check_format(path: &Path, json: &[u8]) -> Result<std::result::Result<(), String>> {
+    #[derive(serde::Deserialize)]
+    struct Any {
+        format: Option<serde_json::Value>,
+    }
+    match serde_json::from_slice::<Any>(json).map(|any| any.format) {
+        Err(e) => Ok(Err(format!("not whole JSON ({e})"))),
+        Ok(None) => Ok(Err("not a record (no key `format`)".into())),
+        Ok(Some(format)) if format.as_u64() != Some(u64::from(FORMAT)) => Err(Error::Format {
+            path: path.to_owned(),
+            found: format.to_string(),
+        }),
+        Ok(Some(_)) => Ok(Ok(())),
+    }
+}
+
+/// Whether a record's file is compressed.
+pub(crate) fn is_compressed(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "gz")
 }
 
 /// The bytes of a record's file, decompressed where it is compressed.
-fn bytes_of(path: &Path) -> std::io::Result<Vec<u8>> {
-    let bytes = fs::read(path)?;
-    if path.extension().is_none_or(|e| e != "gz") {
+pub(crate) fn bytes_of(path: &Path) -> std::io::Result<Vec<u8>> {
+    let bytes = files::read(path)?;
+    if !is_compressed(path) {
         return Ok(bytes);
     }
     let mut whole = Vec::new();
@@ -168,26 +270,14 @@ fn read(path: &Path) -> Result<std::result::Result<RunRecord, String>> {
         Ok(json) => json,
         Err(e) => return Ok(Err(format!("cannot be read ({e})"))),
     };
-    let value: serde_json::Value = match serde_json::from_slice(&json) {
-        Ok(value) => value,
-        Err(e) => return Ok(Err(format!("not whole JSON ({e})"))),
-    };
-    match value.get("format") {
-        None => return Ok(Err("not a record (no key `format`)".into())),
-        Some(format) if format.as_u64() != Some(u64::from(FORMAT)) => {
-            return Err(Error::Format {
-                path: path.to_owned(),
-                found: format.to_string(),
-            });
-        }
-        Some(_) => {}
-    }
-    // From the text and not from `value`: an f32 that went through an f64 is rounded twice.
     let record: RunRecord = match serde_json::from_slice(&json) {
         Ok(record) => record,
-        Err(e) => return Ok(Err(format!("not a record ({e})"))),
+        Err(e) => return Ok(check_format(path, &json)?.and(Err(format!("not a record ({e})")))),
     };
-    if id_of(path) != Some(record.id.as_str()) {
+    if record.format != FORMAT {
+        check_format(path, &json)?.ok();
+    }
+    if id_in(path) != Some(record.id.as_str()) {
         return Ok(Err(format!(
             "its id is {}, so its name should be {0}.json",
             record.id
@@ -372,13 +462,13 @@ fn problem_of(record: &RunRecord) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
     use crate::sample::Sample;
 
     fn names(dir: &Path) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(dir)
             .unwrap()
             .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
-            .filter(|name| name != LOCK)
             .collect();
         names.sort();
         names
@@ -583,38 +673,47 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_record_is_never_replaced_by_a_lesser_one() {
+    fn a_whole_record_takes_the_place_of_unfinished_ones_and_then_stays() {
         let dir = tempfile::tempdir().unwrap();
         let ended = |status| Sample::new("lora").ended(status).record();
         let failed = ended(Status::Failed {
             error: "no room".into(),
         });
         let interrupted = ended(Status::Interrupted);
-        let diverged = ended(Status::Diverged {
-            step: 3,
-            reason: "loss is NaN".into(),
-        });
         let ok = Sample::new("lora").record();
-        let kept = || find(dir.path(), &ok.id).unwrap().unwrap().status;
+        let mut again = ok.clone();
+        again.cost.as_mut().unwrap().training_seconds += 1.0;
+        let kept = || find(dir.path(), &ok.id).unwrap().unwrap();
         for (record, written) in [
             (&failed, true),
             (&interrupted, true),
             (&failed, true),
-            (&diverged, true),
-            (&interrupted, false),
             (&ok, true),
             (&failed, false),
             (&interrupted, false),
-            (&ok, true),
+            (&again, false),
         ] {
-            let before = if written {
-                record.status.clone()
-            } else {
-                kept()
-            };
+            let before = if written { record.clone() } else { kept() };
             assert_eq!(write(dir.path(), record).unwrap(), written);
             assert_eq!(kept(), before);
+            assert_eq!(read_dir(dir.path()).unwrap().records, [before]);
         }
+        assert_eq!(names(dir.path()), [format!("{}.json", ok.id)]);
+    }
+
+    #[test]
+    fn an_unfinished_record_of_an_older_version_is_replaced_by_the_whole_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let ok = Sample::new("lora").record();
+        let failed = Sample::new("lora").ended(Status::Interrupted).record();
+        fs::write(
+            path_of(dir.path(), &ok.id),
+            serde_json::to_vec(&failed).unwrap(),
+        )
+        .unwrap();
+        assert!(!is_whole(dir.path(), &ok.id).unwrap());
+        assert!(write(dir.path(), &ok).unwrap());
+        assert_eq!(read_dir(dir.path()).unwrap().records, [ok]);
     }
 
     #[test]
@@ -628,10 +727,8 @@ mod tests {
                 scope.spawn(|| (0..5).all(|_| write(dir.path(), record).is_ok()));
             }
         });
-        assert_eq!(
-            find(dir.path(), &ok.id).unwrap().unwrap().status,
-            Status::Ok
-        );
-        assert_eq!(names(dir.path()), [format!("{}.json", ok.id)]);
+        // One that did not end may be written in the same moment; it is not read.
+        assert_eq!(find(dir.path(), &ok.id).unwrap(), Some(ok.clone()));
+        assert_eq!(read_dir(dir.path()).unwrap().records, [ok]);
     }
 }

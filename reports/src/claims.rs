@@ -977,7 +977,10 @@ fn ratio(comparison: &Comparison, quantity: RatioOf, of: &str, over: &str) -> Op
         _ if backbone => return None,
         _ => {
             let of = |r: &RunRecord| -> Option<f64> {
-                let cost = r.cost.as_ref()?;
+                let cost = match quantity {
+                    RatioOf::FileSize => r.cost.as_ref()?,
+                    _ => comparison.timed(r)?,
+                };
                 match quantity {
                     RatioOf::TrainingTime => Some(cost.training_seconds),
                     RatioOf::PeakMemory => cost.peak_memory_bytes.map(|b| b as f64),

@@ -16,7 +16,9 @@ use statistics::{
 };
 
 use crate::{
-    Judging, format, latency,
+    Judging,
+    costs::CostsOn,
+    format, latency,
     needs::Needs,
     notes,
     row::{Row, Standing, predictions},
@@ -62,9 +64,14 @@ pub struct Comparison {
     /// The pairs as the statistics know them, by place of the ranked rows.
     #[serde(skip)]
     pub family: Family,
+    /// Whose costs count.
+    pub costs: CostsOn,
     /// The records behind it, in the order of the rows and seeds.
     #[serde(skip)]
     pub records: Vec<RunRecord>,
+    /// Where the record of an id is among them.
+    #[serde(skip)]
+    places: BTreeMap<String, usize>,
 }
 
 /// Two ranked rows compared on the same examples and seeds.
@@ -157,29 +164,32 @@ pub fn dataset_slug(dataset: &DatasetFacts) -> String {
 impl Comparison {
     /// Sorts records into comparisons, judged with a margin of one point.
     pub fn from_records(records: &[RunRecord]) -> Vec<Self> {
-        Self::judged(records, &Judging::default())
+        Self::judged(records.to_vec(), &Judging::default())
     }
 
     /// Sorts records into comparisons: by data set, backbone and recipe; each is judged by what was declared for it. A record given twice
     /// (same id) counts once.
-    pub fn judged(records: &[RunRecord], judging: &Judging) -> Vec<Self> {
+    pub fn judged(records: Vec<RunRecord>, judging: &Judging) -> Vec<Self> {
         // The key is text, so that the order of comparisons does not depend on the order of records.
-        let mut groups: BTreeMap<String, BTreeMap<&str, &RunRecord>> = BTreeMap::new();
+        let mut groups: BTreeMap<String, BTreeMap<String, RunRecord>> = BTreeMap::new();
         for record in records {
-            let conditions = flat(&conditions(record));
+            let conditions = flat(&conditions(&record));
             groups
                 .entry(format!("{conditions:?}"))
                 .or_default()
-                .insert(&record.id, record);
+                .insert(record.id.clone(), record);
         }
-        let groups: Vec<Vec<&RunRecord>> = groups
+        let groups: Vec<Vec<RunRecord>> = groups
             .into_values()
             .map(|group| group.into_values().collect())
             .collect();
-        let apart = distinctions(&groups);
+        let apart = {
+            let groups: Vec<Vec<&RunRecord>> = groups.iter().map(|g| g.iter().collect()).collect();
+            distinctions(&groups)
+        };
         let mut slugs = BTreeSet::new();
         groups
-            .iter()
+            .into_iter()
             .zip(apart)
             .map(|(group, apart)| {
                 let mut comparison = Self::of_group(group, &apart, judging);
@@ -195,10 +205,10 @@ impl Comparison {
     }
 
     /// The comparison of records that share their conditions.
-    fn of_group(group: &[&RunRecord], apart: &[String], judging: &Judging) -> Self {
+    fn of_group(group: Vec<RunRecord>, apart: &[String], judging: &Judging) -> Self {
         type Key = (String, String, Option<Tuned>, String);
         let mut trials: BTreeMap<Key, Vec<&RunRecord>> = BTreeMap::new();
-        for record in group {
+        for record in &group {
             let m = &record.asked.method;
             let numerics = record.asked.numerics.get(&m.name);
             let key = (
@@ -209,12 +219,14 @@ impl Comparison {
             );
             trials.entry(key).or_default().push(record);
         }
+        let trials: Vec<Vec<&RunRecord>> = trials.into_values().collect();
+        let costs = CostsOn::of(&trials, judging.costs_on());
         let mut used = BTreeMap::new();
         let mut trials: Vec<(Row, Vec<&RunRecord>)> = trials
-            .into_values()
+            .into_iter()
             .map(|mut records| {
                 records.sort_by_key(|r| (r.asked.seed, r.id.clone()));
-                let mut row = Row::of(&records);
+                let mut row = Row::of(&records, &costs);
                 // The same variant with different configurations, e.g. of two versions of a default.
                 let n = used
                     .entry(row.label.clone())
@@ -255,7 +267,9 @@ impl Comparison {
             .map(|p| format::visible(p))
             .collect();
         let seeds: BTreeSet<u64> = group.iter().map(|r| r.asked.seed).collect();
-        let (rows, records): (Vec<Row>, Vec<Vec<&RunRecord>>) = trials.into_iter().unzip();
+        let (rows, ids): (Vec<Row>, Vec<Vec<&RunRecord>>) = trials.into_iter().unzip();
+        let timed: Vec<&RunRecord> = group.iter().filter(|r| costs.counts(r)).collect();
+        let ids: Vec<String> = ids.into_iter().flatten().map(|r| r.id.clone()).collect();
         let mut comparison = Self {
             name: name.join(" · "),
             slug: format::file_name(&slug.join("-"), SLUG),
@@ -263,20 +277,25 @@ impl Comparison {
             backbone: asked.backbone.clone(),
             recipe: asked.recipe.clone(),
             op_path: asked.op_path.clone(),
-            numerics: shared_numerics(group[0]),
+            numerics: shared_numerics(&group[0]),
             seeds: seeds.into_iter().collect(),
             margin: Margin::default(),
             looks: None,
             rows,
             pairs: Vec::new(),
             latency_noise: latency::noise_floor(
-                &latency::of_records(group),
+                &latency::of_records(&timed),
                 Some(latency::SENTENCE),
             ),
             notes: Vec::new(),
             family: Family::new(&[], Margin::default()),
-            records: records.into_iter().flatten().cloned().collect(),
+            places: ids.iter().cloned().zip(0..).collect(),
+            records: Vec::new(),
+            costs,
         };
+        let mut group: BTreeMap<String, RunRecord> =
+            group.into_iter().map(|r| (r.id.clone(), r)).collect();
+        comparison.records = ids.iter().filter_map(|id| group.remove(id)).collect();
         (comparison.margin, comparison.looks) = judging.of(&comparison);
         comparison.judge();
         comparison.notes = notes::of(&comparison);
@@ -407,7 +426,12 @@ impl Comparison {
 
     /// The record with this id.
     pub fn record(&self, id: &str) -> Option<&RunRecord> {
-        self.records.iter().find(|r| r.id == id)
+        self.records.get(*self.places.get(id)?)
+    }
+
+    /// What a run cost, where that counts: see [`CostsOn`].
+    pub fn timed<'a>(&self, record: &'a RunRecord) -> Option<&'a record::Cost> {
+        record.cost.as_ref().filter(|_| self.costs.counts(record))
     }
 
     /// The pair of two rows, in either order.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::{Result, latency};
 
 /// The columns with what they hold. Absent values are null; units are seconds, bytes, milliseconds and fractions.
-pub const COLUMNS: [(&str, &str); 42] = [
+pub const COLUMNS: &[(&str, &str)] = &[
     ("id", "name of the record's file"),
     ("dataset", "data set that was read"),
     (
@@ -68,29 +68,33 @@ pub const COLUMNS: [(&str, &str); 42] = [
     ("started", "start of the run, UTC"),
     ("processor", "processor model"),
     ("threads", "threads"),
+    ("load", "cores that other work kept busy during the run"),
 ];
 
 /// The frame of these records, a row per run in their order.
 ///
 /// # Errors
 /// If it cannot be built; not expected.
-pub fn frame(records: &[RunRecord]) -> Result<DataFrame> {
+pub fn frame(records: &[&RunRecord]) -> Result<DataFrame> {
     let text = |name: &str, f: &dyn Fn(&RunRecord) -> Option<String>| {
         Column::new(
             name.into(),
-            records.iter().map(f).collect::<Vec<Option<String>>>(),
+            records
+                .iter()
+                .map(|r| f(r))
+                .collect::<Vec<Option<String>>>(),
         )
     };
     let number = |name: &str, f: &dyn Fn(&RunRecord) -> Option<f64>| {
         Column::new(
             name.into(),
-            records.iter().map(f).collect::<Vec<Option<f64>>>(),
+            records.iter().map(|r| f(r)).collect::<Vec<Option<f64>>>(),
         )
     };
     let whole = |name: &str, f: &dyn Fn(&RunRecord) -> Option<u64>| {
         Column::new(
             name.into(),
-            records.iter().map(f).collect::<Vec<Option<u64>>>(),
+            records.iter().map(|r| f(r)).collect::<Vec<Option<u64>>>(),
         )
     };
     fn as_json(value: &impl serde::Serialize) -> Option<String> {
@@ -203,6 +207,7 @@ pub fn frame(records: &[RunRecord]) -> Result<DataFrame> {
         text("started", &|r| Some(r.circumstances.started.clone())),
         text("processor", &|r| Some(r.circumstances.processor.clone())),
         whole("threads", &|r| Some(r.circumstances.threads as u64)),
+        number("load", &|r| r.circumstances.load),
     ];
     Ok(DataFrame::new(records.len(), columns)?)
 }
@@ -233,7 +238,7 @@ pub fn rows(frame: &DataFrame) -> Result<Vec<Map<String, Value>>> {
 ///
 /// # Errors
 /// If it cannot be built; not expected.
-pub fn parquet(records: &[RunRecord]) -> Result<Vec<u8>> {
+pub fn parquet(records: &[&RunRecord]) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     ParquetWriter::new(&mut bytes).finish(&mut frame(records)?)?;
     Ok(bytes)
@@ -248,6 +253,7 @@ mod tests {
     #[test]
     fn every_run_is_a_row_and_every_column_is_documented() {
         let records = sample::troubled_comparison(2);
+        let records: Vec<&RunRecord> = records.iter().collect();
         let frame = frame(&records).unwrap();
         assert_eq!(frame.height(), records.len());
         let documented: Vec<&str> = COLUMNS.iter().map(|(name, _)| *name).collect();
@@ -273,6 +279,7 @@ mod tests {
                 })
                 .record(),
         ];
+        let records: Vec<&RunRecord> = records.iter().collect();
         let frame = frame(&records).unwrap();
         let at = |name: &str, row: usize| frame.column(name).unwrap().get(row).unwrap().to_string();
         assert_eq!(at("seed", 0), "7");

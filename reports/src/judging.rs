@@ -35,6 +35,8 @@ pub struct Judging {
     /// A margin that is asked for now, for all of them.
     asked: Option<Margin>,
     declared: BTreeMap<String, Declared>,
+    /// A part of the name of the processor whose costs are shown.
+    costs_on: Option<String>,
 }
 
 /// What names a comparison in the file: digits of the digest of its conditions.
@@ -54,14 +56,31 @@ impl Judging {
         for found in folders_with(folder, FILE)? {
             declared.extend(read(&found)?);
         }
-        Ok(Self { asked, declared })
+        Ok(Self {
+            asked,
+            declared,
+            costs_on: None,
+        })
+    }
+
+    /// With the costs of the processor model whose name holds `model`; of most runs where none is chosen.
+    pub fn with_costs_on(self, model: Option<&str>) -> Self {
+        Self {
+            costs_on: model.map(str::to_owned),
+            ..self
+        }
+    }
+
+    /// The processor model that was chosen.
+    pub(crate) fn costs_on(&self) -> Option<&str> {
+        self.costs_on.as_deref()
     }
 
     /// With this margin for all, and no looks.
     pub fn with_margin(margin: Margin) -> Self {
         Self {
             asked: Some(margin),
-            declared: BTreeMap::new(),
+            ..Self::default()
         }
     }
 

@@ -6,6 +6,7 @@
 pub mod changes;
 pub mod claims;
 pub mod comparison;
+pub mod costs;
 pub mod error;
 pub mod figures;
 pub mod format;
@@ -78,8 +79,6 @@ pub struct Report {
     pub findings: Findings,
     /// The claims, judged by all of it.
     pub claims: Vec<claims::Judged>,
-    /// The records as one table.
-    records: Vec<RunRecord>,
 }
 
 impl Report {
@@ -87,15 +86,12 @@ impl Report {
     ///
     /// # Errors
     /// If the claims' YAML is not valid; not expected.
-    pub fn new(mut records: Vec<RunRecord>, findings: Findings, judging: &Judging) -> Result<Self> {
-        // What is written does not depend on the order in which they were read.
-        records.sort_by(|a, b| a.id.cmp(&b.id));
-        let comparisons = Comparison::judged(&records, judging);
+    pub fn new(records: Vec<RunRecord>, findings: Findings, judging: &Judging) -> Result<Self> {
+        let comparisons = Comparison::judged(records, judging);
         Ok(Self {
             claims: claims::judge_all(&comparisons, &findings.studies)?,
             comparisons,
             findings,
-            records,
         })
     }
 
@@ -112,6 +108,10 @@ impl Report {
     /// # Errors
     /// If a file cannot be written, or a plot or the page cannot be made.
     pub fn write(&self, out: &Path, csv_safe: bool) -> Result<Vec<PathBuf>> {
+        // What is written does not depend on the order in which they were read.
+        let mut records: Vec<&RunRecord> =
+            self.comparisons.iter().flat_map(|c| &c.records).collect();
+        records.sort_by(|a, b| a.id.cmp(&b.id));
         let mut files = Vec::new();
         let mut write = |name: String, content: &[u8]| {
             let path = out.join(name);
@@ -146,10 +146,7 @@ impl Report {
             "claims.json".to_owned(),
             serde_json::to_string_pretty(&self.claims)?.as_bytes(),
         )?;
-        write(
-            "records.parquet".to_owned(),
-            &frame::parquet(&self.records)?,
-        )?;
+        write("records.parquet".to_owned(), &frame::parquet(&records)?)?;
         write("report.html".to_owned(), self.page()?.as_bytes())?;
         for study in &self.findings.studies {
             files.extend(studies::write(study, out)?);

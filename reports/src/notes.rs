@@ -87,21 +87,7 @@ pub fn of(comparison: &Comparison) -> Vec<String> {
             .into_iter()
             .collect()
     };
-    let machines = distinct(|r| {
-        let c = &r.circumstances;
-        format!(
-            "{}, {}, {}",
-            c.processor,
-            format::plural(c.threads, "thread"),
-            c.system
-        )
-    });
-    if machines.len() > 1 {
-        notes.push(format!(
-            "Runs were made on different machines or with different numbers of threads: times, memory and latencies can't be compared ({}).",
-            machines.join("; ")
-        ));
-    }
+    notes.extend(comparison.costs.notes.iter().cloned());
     let versions = distinct(|r| {
         let c = &r.circumstances;
         let revision = c

@@ -17,6 +17,7 @@ use record::{CLASSIFICATION, Circumstances, RunRecord, Status};
 use statistics::{Remedy, Summary};
 
 use crate::comparison::{self, Comparison};
+use crate::costs::MARK;
 use crate::figures::{self, Plot, style::Ink, style_of};
 use crate::quantity::Quantity;
 use crate::row::{self, Row, predictions};
@@ -550,7 +551,8 @@ fn facts(comparison: &Comparison, row: &Row) -> Vec<Fact> {
         }
     };
     let rate = |unit: &'static str| move |v: f64| format!("{} {unit}", format::count_short(v));
-    push("training time", &row.training_seconds, &format::seconds);
+    let time = |v: f64| row.marked(format::seconds(v));
+    push("training time", &row.training_seconds, &time);
     push(
         "training speed",
         &row.examples_per_second,
@@ -568,7 +570,7 @@ fn facts(comparison: &Comparison, row: &Row) -> Vec<Fact> {
     );
     push("peak memory", &row.peak_memory_bytes, &format::bytes);
     push("file, head included", &row.file_bytes, &format::bytes);
-    let ms = |v: f64| format!("{} ms", format::ms(v));
+    let ms = |v: f64| row.marked(format!("{} ms", format::ms(v)));
     for l in row
         .latency
         .iter()
@@ -609,6 +611,11 @@ fn runs(comparison: &Comparison, row: &Row, names: &[String]) -> Vec<RunView> {
         .filter_map(|run| {
             let record = comparison.record(&run.id)?;
             let cost = record.cost.as_ref();
+            let mark = match record.circumstances.busy() {
+                true => MARK,
+                false => "",
+            };
+            let marked = |text: String| text + mark;
             let own_failed = run
                 .failed_checks
                 .iter()
@@ -649,12 +656,17 @@ fn runs(comparison: &Comparison, row: &Row, names: &[String]) -> Vec<RunView> {
                 ok: run.status == Status::Ok,
                 valid: run.failed_checks.is_empty(),
                 metric: run.metric.map(|m| format::metric(comparison.metric(), m)),
-                training_time: cost.map(|c| format::seconds(c.training_seconds)),
+                training_time: cost.map(|c| marked(format::seconds(c.training_seconds))),
                 memory: cost
                     .and_then(|c| c.peak_memory_bytes)
                     .map(|b| format::bytes(b as f64)),
-                latency: latency
-                    .map(|l| format!("{} / {}", format::ms(l.p50_ms), format::ms(l.p99_ms))),
+                latency: latency.map(|l| {
+                    marked(format!(
+                        "{} / {}",
+                        format::ms(l.p50_ms),
+                        format::ms(l.p99_ms)
+                    ))
+                }),
                 file: cost.map(|c| format::bytes(c.file_bytes as f64)),
                 started: record.circumstances.started.clone(),
                 checks,

@@ -233,6 +233,10 @@ fn shown_metric(name: &str, summary: &Summary) -> String {
 }
 
 fn candidate(row: &Row, verdict: &'static str, wishes: &Wishes, metric: &str) -> Option<Candidate> {
+    let busy = match row.busy {
+        true => ", measured on a busy machine,",
+        false => "",
+    };
     let limits = [
         (wishes.min_metric, Quantity::Metric),
         (wishes.max_parameters, Quantity::Parameters),
@@ -249,7 +253,7 @@ fn candidate(row: &Row, verdict: &'static str, wishes: &Wishes, metric: &str) ->
                 Quantity::Parameters => "parameters".to_owned(),
                 Quantity::FileSize => "size".to_owned(),
                 Quantity::PeakMemory => "memory".to_owned(),
-                _ => "training time".to_owned(),
+                _ => format!("training time{busy}"),
             };
             let show = |x: f64| quantity.show(metric, x);
             Some(constraint(
@@ -274,7 +278,13 @@ fn candidate(row: &Row, verdict: &'static str, wishes: &Wishes, metric: &str) ->
             _ => "latency overhead",
         };
         let show = percent;
-        constraints.push(constraint(title.to_owned(), found, limit, false, &show));
+        constraints.push(constraint(
+            format!("{title}{busy}"),
+            found,
+            limit,
+            false,
+            &show,
+        ));
     }
     let any = |v| constraints.iter().any(|c| c.verdict == v);
     Some(Candidate {

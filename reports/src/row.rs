@@ -8,6 +8,7 @@ use serde_json::Value;
 use statistics::{Calibration, Ratio, Scores, Summary};
 
 use crate::{
+    costs::{CostsOn, MARK},
     format,
     latency::{self, LatencyCell, SENTENCE},
     objective,
@@ -70,6 +71,8 @@ pub struct Row {
     pub file_bytes: Option<Summary>,
     /// Latency in every setting that was measured: batch sizes, lengths, and mixed with other tasks.
     pub latency: Vec<LatencyCell>,
+    /// Whether times and latencies were measured while other work kept cores of the machine busy.
+    pub busy: bool,
     /// Memory that what is loaded to predict takes beside the backbone, head included, bytes.
     pub resident_bytes: Option<Summary>,
     /// Whether every run gives the same answer whatever the text is.
@@ -223,12 +226,18 @@ pub fn estimate(scores: &Scores, metric: &str) -> (Summary, f64) {
 
 impl Row {
     /// Of the runs of one trial, by seed.
-    pub fn of(records: &[&RunRecord]) -> Self {
+    pub fn of(records: &[&RunRecord], costs_on: &CostsOn) -> Self {
         let method = &records[0].asked.method;
         let main = &records[0].asked.dataset.main_metric;
         let runs: Vec<Run> = records.iter().map(|r| Run::of(r)).collect();
         let outcomes: Vec<_> = records.iter().filter_map(|r| r.outcome.as_ref()).collect();
-        let costs: Vec<_> = records.iter().filter_map(|r| r.cost.as_ref()).collect();
+        let sizes: Vec<_> = records.iter().filter_map(|r| r.cost.as_ref()).collect();
+        let timed: Vec<&RunRecord> = records
+            .iter()
+            .copied()
+            .filter(|r| costs_on.counts(r))
+            .collect();
+        let costs: Vec<_> = timed.iter().filter_map(|r| r.cost.as_ref()).collect();
 
         let failed = |r: &Run| -> Vec<String> {
             r.failed_checks
@@ -274,6 +283,9 @@ impl Row {
         let of_costs = |f: &dyn Fn(&record::Cost) -> Option<f64>| {
             Summary::of(costs.iter().filter_map(|c| f(c)))
         };
+        let of_sizes = |f: &dyn Fn(&record::Cost) -> Option<f64>| {
+            Summary::of(sizes.iter().filter_map(|c| f(c)))
+        };
         let one = |r: &&RunRecord| {
             let outcome = r.outcome.as_ref();
             outcome.is_none_or(|o| objective::is_constant(&r.asked.dataset, &o.predictions))
@@ -308,9 +320,10 @@ impl Row {
                 Some(c.seconds_to_first_step + c.training_seconds + c.evaluation_seconds)
             }),
             peak_memory_bytes: of_costs(&|c| c.peak_memory_bytes.map(|b| b as f64)),
-            file_bytes: of_costs(&|c| Some(c.file_bytes as f64)),
-            latency: latency::cells(&latency::of_records(records)),
-            resident_bytes: of_costs(&|c| c.resident_bytes.map(|b| b as f64)),
+            file_bytes: of_sizes(&|c| Some(c.file_bytes as f64)),
+            latency: latency::cells(&latency::of_records(&timed)),
+            busy: costs_on.busy(records),
+            resident_bytes: of_sizes(&|c| c.resident_bytes.map(|b| b as f64)),
             one_class: !outcomes.is_empty()
                 && records.iter().filter(|r| r.outcome.is_some()).all(one),
             scores,
@@ -322,6 +335,14 @@ impl Row {
     /// is shown to know where the bottom is, and never recommended.
     pub fn is_floor(&self) -> bool {
         self.one_class || self.kind.as_ref().is_some_and(|k| k.family == FLOOR)
+    }
+
+    /// A time or latency with its mark, where it was measured on a busy machine.
+    pub fn marked(&self, text: String) -> String {
+        match self.busy {
+            true => text + MARK,
+            false => text,
+        }
     }
 
     /// Parameters that the method trains, divided by the backbone's.

@@ -19,6 +19,7 @@ use statistics::{Evidence, Family, Margin, Scores, Summary, Verdict};
 use crate::{
     Error, Result,
     comparison::{dataset_label, dataset_slug, slug},
+    costs::{CostsOn, MARK},
     figures, format,
     row::{Run, estimate, scores, scores_at, status_text},
     table::{Cell, Column, Table, markdown_text, wrap},
@@ -167,6 +168,8 @@ pub struct Point {
     pub parameters: Option<usize>,
     /// Seconds of training.
     pub training_seconds: Option<Summary>,
+    /// Whether that was measured while other work kept cores of the machine busy.
+    pub busy: bool,
     /// The metric on the way, over seeds.
     pub curve: Vec<CurvePoint>,
     /// Whether no other point of its series has a higher mean.
@@ -297,6 +300,16 @@ impl Study {
         let asked = records.first()?.asked.clone();
         let by_id: BTreeMap<&str, &RunRecord> =
             records.iter().map(|r| (r.id.as_str(), r)).collect();
+        let points = manifest.series.iter().flat_map(|s| &s.points);
+        let trials: Vec<Vec<&RunRecord>> = points
+            .map(|p| {
+                p.runs
+                    .iter()
+                    .filter_map(|id| by_id.get(id.as_str()).copied())
+                    .collect()
+            })
+            .collect();
+        let costs = CostsOn::of(&trials, None);
         let mut series: Vec<Series> = manifest
             .series
             .iter()
@@ -308,7 +321,7 @@ impl Study {
                     .points
                     .iter()
                     .enumerate()
-                    .map(|(i, p)| Point::new(p, i, manifest.axis.position, &by_id))
+                    .map(|(i, p)| Point::new(p, i, manifest.axis.position, &by_id, &costs))
                     .collect(),
             })
             .collect();
@@ -342,6 +355,7 @@ impl Study {
         if let Some(n) = most_seeds.filter(|n| (1..statistics::FEWEST_SEEDS).contains(n)) {
             notes.push(words::too_few_seeds(n));
         }
+        notes.extend(costs.notes);
         notes.extend(manifest.left_out.iter().map(|l| format!("Left out: {l}")));
         Some(Self {
             name: manifest.name.clone(),
@@ -404,6 +418,7 @@ impl Point {
         index: usize,
         position: Position,
         by_id: &BTreeMap<&str, &RunRecord>,
+        costs: &CostsOn,
     ) -> Self {
         let mut found: Vec<&RunRecord> = plan
             .runs
@@ -454,8 +469,10 @@ impl Point {
             parameters,
             training_seconds: Summary::of(
                 well.iter()
+                    .filter(|(r, _)| costs.counts(r))
                     .filter_map(|(r, _)| Some(r.cost.as_ref()?.training_seconds)),
             ),
+            busy: costs.busy(&sound),
             curve: curve(&sound),
             highest: false,
             evidence: None,
@@ -605,7 +622,8 @@ fn table(study: &Study) -> Table {
                 format::count(p.parameters.unwrap_or_default())
             }),
             Cell::of(p.training_seconds.as_ref().map(|s| s.mean), || {
-                format::seconds(p.training_seconds.as_ref().map_or(0.0, |s| s.mean))
+                let text = format::seconds(p.training_seconds.as_ref().map_or(0.0, |s| s.mean));
+                if p.busy { text + MARK } else { text }
             }),
         ]
     };

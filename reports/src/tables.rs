@@ -157,8 +157,12 @@ pub fn table<'a>(comparison: &'a Comparison) -> Table {
     add(Column::hidden("shipped_parameters"), count(|p| p.shipped));
     add(
         Column::number("training_seconds", "training", "training time", 3),
-        shown(|r| &r.training_seconds, format::seconds),
+        Box::new(|_, r| {
+            let mean = r.training_seconds.as_ref().map(|s| s.mean);
+            Cell::of(mean, || r.marked(format::seconds(mean.unwrap_or_default())))
+        }),
     );
+    add(Column::hidden("busy"), hidden(|r| json!(r.busy)));
     add(
         Column::hidden("examples_per_second"),
         quiet(|r| Some(r.examples_per_second.as_ref()?.mean)),
@@ -208,6 +212,7 @@ pub fn table<'a>(comparison: &'a Comparison) -> Table {
                         latency::overhead_text(&r, comparison.latency_noise)
                     })
                 };
+                let text = || r.marked(text());
                 Cell::of(found.map(|r| r.ratio), text)
             }),
         );
@@ -230,7 +235,7 @@ pub fn table<'a>(comparison: &'a Comparison) -> Table {
             Box::new(move |_, r| {
                 let found = r.sentence(variant);
                 Cell::of(found.map(|l| l.p50_ms.mean), || {
-                    found.map_or_else(String::new, |l| l.text())
+                    r.marked(found.map_or_else(String::new, |l| l.text()))
                 })
             }),
         );

@@ -16,7 +16,10 @@ use reports::{
 };
 use statistics::{Looks, Procedure};
 
-use super::{report, suite};
+use super::{
+    plan_only::{Elsewhere, Then},
+    report, suite,
+};
 use crate::{
     execute::{
         cost::Cost,
@@ -89,11 +92,16 @@ impl Asked {
     }
 }
 
-/// `compare`, of a data set or of a suite; in a dry run it only says what it would cost.
+/// `compare`, of a data set or of a suite; in a dry run it only says what it would cost. The runs are made here, or `elsewhere`: those of the next look only, where it goes on until it is decided.
 ///
 /// # Errors
 /// On bad input.
-pub fn compare(asked: &Asked, how: How, dry_run: bool) -> Result<ExitCode> {
+pub fn compare(
+    asked: &Asked,
+    how: How,
+    elsewhere: Option<&Elsewhere>,
+    dry_run: bool,
+) -> Result<ExitCode> {
     let verbosity = how.verbosity;
     if let Some(found) = crate::suite::find(&asked.shared.data.name)? {
         let Seeds::Fixed(seeds) = asked.seeds else {
@@ -102,6 +110,12 @@ pub fn compare(asked: &Asked, how: How, dry_run: bool) -> Result<ExitCode> {
                 found.name
             );
         };
+        if elsewhere.is_some() {
+            bail!(
+                "a suite is made here; have its data sets made elsewhere one by one: '{}' is a suite of several",
+                found.name
+            );
+        }
         let of_suite = suite::Asked {
             shared: &asked.shared,
             methods: &asked.methods,
@@ -116,6 +130,16 @@ pub fn compare(asked: &Asked, how: How, dry_run: bool) -> Result<ExitCode> {
         let (base, planned) = asked.planned(verbosity)?;
         Cost::of(&planned, &base.out)?.show(verbosity)?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(elsewhere) = elsewhere {
+        let (base, planned) = asked.planned(verbosity)?;
+        let then = match asked.seeds {
+            Seeds::Fixed(_) => Then::Report,
+            Seeds::UntilDecided(_) => Then::Again,
+        };
+        if let Some(code) = elsewhere.make(&planned, &base.out, then)? {
+            return Ok(code);
+        }
     }
     let (base, trials) = asked.plan()?;
     let (ended, report, progress) = match &asked.seeds {

@@ -278,7 +278,7 @@ fn plan_of(asked: &Asked, dataset: String, out: PathBuf) -> Result<(RunPlan, Vec
 fn cross(
     asked: &Asked,
     files: &Files,
-    sets: &[(String, PathBuf, Vec<record::RunRecord>)],
+    sets: &[(String, PathBuf, Vec<record::Head>)],
     failed: &mut usize,
 ) -> Result<Vec<Crossed>> {
     let path = asked.out.join("crossed.json");

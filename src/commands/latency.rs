@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -10,8 +11,9 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use backbone::Backbone;
 use datasets::{Encoded, Split};
-use record::Latency;
+use record::{Circumstances, Latency};
 use reports::{
+    costs::MARK,
     format,
     latency::{self as overhead, BACKBONE, noise_floor, overhead_text},
     measurement::Measurement,
@@ -21,10 +23,13 @@ use serde_json::json;
 use statistics::Ratio;
 
 use crate::{
+    execute::submit,
+    folders,
     latency::{
         Contender, Effort, bare_contenders, copies, length_cells, measure_cell, own,
         sentence_cells, task_contenders,
     },
+    measure::Load,
     plan::DataChoice,
     prepare::{Files, LoadedBackbone},
     weights::{self, Task},
@@ -61,6 +66,10 @@ pub struct Asked {
     pub out: Option<PathBuf>,
     /// Whether JSON is printed.
     pub json: bool,
+    /// Folder of a batch script that measures on a node, instead of measuring here.
+    pub plan_only: Option<PathBuf>,
+    /// Goes to sbatch as it is.
+    pub more: Vec<String>,
 }
 
 /// Weights under measurement.
@@ -98,8 +107,13 @@ pub fn latency(asked: &Asked) -> Result<ExitCode> {
         "--seconds {}: accepted: above 0, to {MOST_SECONDS}",
         asked.seconds
     );
+    ensure!(
+        asked.more.is_empty() || asked.plan_only.is_some(),
+        "arguments behind --: only with --plan-only DIR"
+    );
+    let weights = all_of(&asked.weights)?;
     let files = Files::new(asked.offline)?;
-    let first = weights::read_config(&asked.weights[0])?;
+    let first = weights::read_config(&weights[0])?;
     let named = asked.backbone.as_deref();
     let loaded = weights::backbone_of(&files, &first, named, &Default::default())?;
     let room = loaded.backbone.config().max_tokens();
@@ -122,11 +136,11 @@ pub fn latency(asked: &Asked) -> Result<ExitCode> {
         false => asked.lengths.clone(),
     };
     let mut all = Vec::new();
-    for folder in &asked.weights {
+    for folder in &weights {
         let task = weights::load(folder, &loaded)?;
         let backbone = loaded.backbone.clone().with_pooling(task.config.pooling)?;
         all.push(Measured {
-            name: name_of(folder, &asked.weights, &task),
+            name: name_of(folder, &weights, &task),
             copies: copies(folder, &loaded, &*task.method, batch)?,
             merged: task.method.merge(&backbone).ok(),
             folder: folder.clone(),
@@ -151,6 +165,10 @@ pub fn latency(asked: &Asked) -> Result<ExitCode> {
         Err(error) => return Err(error),
     }
 
+    if let Some(folder) = &asked.plan_only {
+        return plan_only(folder, asked.seconds * cells.len() as f64, &asked.more);
+    }
+    let load = Load::watch();
     // Rows: whose they are, and how they ran.
     let mut names: Vec<String> = vec!["–".into(); 2];
     let mut contenders = bare_contenders(&all[0].backbone, &all[0].task.head);
@@ -189,8 +207,72 @@ pub fn latency(asked: &Asked) -> Result<ExitCode> {
         &names,
         &contenders,
         &all,
+        &circumstances(load),
         asked.json,
         asked.out.as_deref(),
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn circumstances(load: Load) -> Circumstances {
+    Circumstances {
+        load: load.of_others(),
+        ..crate::measure::circumstances(None)
+    }
+}
+
+/// Folders of weights as they are; for the folder of a comparison, all weights that it has saved.
+fn all_of(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut all = Vec::new();
+    for folder in named {
+        let saved = folder.join("weights");
+        if !saved.is_dir() || !folders::records_folder(folder).is_dir() {
+            all.push(folder.clone());
+            continue;
+        }
+        let entries = fs::read_dir(&saved).with_context(|| saved.display().to_string())?;
+        let mut below: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
+        below.retain(|f| f.is_dir());
+        below.sort();
+        ensure!(
+            !below.is_empty(),
+            "{}: no weights are saved there; name folders of weights, or the folder of a comparison that keeps them",
+            saved.display()
+        );
+        all.extend(below);
+    }
+    Ok(all)
+}
+
+/// Writes a batch script that measures all of it in one process on one node with nobody else on it.
+fn plan_only(folder: &Path, seconds: f64, more: &[String]) -> Result<ExitCode> {
+    let folder = std::path::absolute(folder)?;
+    let logs = folder.join("logs");
+    fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let mut command = vec![program.to_string_lossy().into_owned()];
+    // As it was typed, but for what makes it a plan; Slurm starts it in the same folder.
+    let mut typed = std::env::args().skip(1).take_while(|word| word != "--");
+    while let Some(word) = typed.next() {
+        if word == "--plan-only" {
+            typed.next();
+        } else if !word.starts_with("--plan-only=") && word != "--offline" {
+            command.push(word);
+        }
+    }
+    command.push("--offline".to_owned());
+    let path = folder.join("latency.sbatch");
+    // Reading the weights, and passes that are made whatever they take.
+    let seconds = (2.0 * seconds) as u64 + 900;
+    let script = submit::sbatch_once(&folder, "latency", seconds, true, &command);
+    record::write_whole(&path, script.as_bytes())?;
+    let mut words = vec!["sbatch".to_owned()];
+    words.extend_from_slice(more);
+    words.push(path.to_string_lossy().into_owned());
+    say!("{}", submit::line(&words))?;
+    say!(
+        "# what it measures stands in {}/JOB.log, and with --out in the report",
+        logs.display()
     )?;
     Ok(ExitCode::SUCCESS)
 }
@@ -246,6 +328,7 @@ fn show(
     names: &[String],
     contenders: &[Contender<'_>],
     all: &[Measured],
+    circumstances: &Circumstances,
     as_json: bool,
     out: Option<&Path>,
 ) -> Result<()> {
@@ -279,7 +362,7 @@ fn show(
             })
             .collect::<Result<Vec<_>>>()?;
         let value = json!({
-            "noise_floor": noise, "circumstances": crate::measure::circumstances(None),
+            "noise_floor": noise, "circumstances": circumstances,
             "cells": cells, "weights": weights,
         });
         say!("{}", serde_json::to_string_pretty(&value)?)?;
@@ -293,7 +376,7 @@ fn show(
             Ok([m.name.clone(), bytes(file), bytes(resident)])
         })
         .collect::<Result<Vec<_>>>()?;
-    let found = measurement(rows, names, contenders, &sizes, noise);
+    let found = measurement(rows, names, contenders, &sizes, noise, circumstances);
     for table in &found.tables {
         if !table.caption.is_empty() {
             say!(
@@ -324,7 +407,9 @@ fn measurement(
     contenders: &[Contender<'_>],
     sizes: &[[String; 3]],
     noise: Option<f64>,
+    machine: &Circumstances,
 ) -> Measurement {
+    let mark = if machine.busy() { MARK } else { "" };
     let batches: BTreeSet<usize> = rows.iter().map(|(_, l)| l.batch).collect();
     let mut tables = Vec::new();
     for batch in batches {
@@ -360,7 +445,7 @@ fn measurement(
                     true => format::ms(l.p99_ms),
                     false => "–".to_owned(),
                 };
-                format!("{over}{}/{p99}", format::ms(l.p50_ms))
+                format!("{over}{}/{p99}{mark}", format::ms(l.p50_ms))
             };
             let measured: Vec<String> = lengths.iter().map(cell).collect();
             if measured.iter().any(|c| c != "–") {
@@ -383,7 +468,9 @@ fn measurement(
         &titles,
         sizes.iter().map(|row| row.to_vec()).collect(),
     ));
-    let machine = crate::measure::circumstances(None);
+    let busy = machine.load.filter(|_| machine.busy()).map(|load| {
+        format!("{MARK}: measured while other work kept {load:.1} cores of the machine busy; measure again on a quiet one")
+    });
     Measurement {
         title: "Latency by batch and length".into(),
         description: format!(
@@ -399,7 +486,10 @@ fn measurement(
                 100.0 * noise
             ),
             None => "no noise floor: no setting was measured".to_owned(),
-        }],
+        }]
+        .into_iter()
+        .chain(busy)
+        .collect(),
     }
 }
 

@@ -73,7 +73,8 @@ pub fn list(what: Kind, folder: &Path, as_json: bool) -> Result<ExitCode> {
             .collect::<Result<_>>()?,
         Kind::Runs => {
             let records = records::read(folder)?;
-            let rows = reports::frame::rows(&reports::frame::frame(&records)?)?;
+            let all: Vec<&record::RunRecord> = records.iter().collect();
+            let rows = reports::frame::rows(&reports::frame::frame(&all)?)?;
             records
                 .into_iter()
                 .zip(rows)

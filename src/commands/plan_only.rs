@@ -1,137 +1,282 @@
-//! `compare --plan-only`: checks everything and writes the runs that are missing for a scheduler to make.
+//! `--plan-only` and `--submit`: checks everything and has the runs that are missing made elsewhere.
 
 use std::{
     fs,
     path::{Path, PathBuf, absolute},
-    process::{Command, ExitCode},
+    process::{Command, ExitCode, Stdio},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use record::{store, write_whole};
-use reports::row::method_label;
+use reports::format;
 
-use super::compare;
+use super::status;
 use crate::{
     execute::{
-        local::Planned,
+        claim,
+        local::{self, Planned},
+        measured::Measured,
         plan_file,
-        progress::Verbosity,
-        submit::{MAX_ARRAY, Tasks},
+        submit::{self, MAX_ARRAY, Tasks},
     },
     folders,
 };
 
 /// Seconds that a run may take where no record tells.
 const UNKNOWN_SECONDS: f64 = 3600.0;
-/// How many times its measured seconds a run may take.
+/// How many times its measured seconds a task may take.
 const MARGIN: f64 = 3.0;
+/// Seconds that a task may take at least.
+const SHORTEST: f64 = 600.0;
+/// Seconds that a task should last: below it a scheduler has more work than its nodes.
+const LEAST: f64 = 900.0;
+/// Submissions that follow one another at most: a search has fewer stages, and a comparison fewer looks.
+const MOST_AGAIN: u8 = 20;
+/// Seconds that the last job may take.
+const REPORT_SECONDS: u64 = 3600;
 
-/// What is written, and how its tasks are cut.
-pub struct Asked {
-    /// The folder of the plan file.
-    pub folder: PathBuf,
-    /// Runs that one task makes, one after the other.
-    pub per_task: usize,
+/// What is written, how its tasks are cut, and whether they are submitted.
+pub struct Elsewhere {
+    /// The folder of the plan file; one in the comparison's folder where absent.
+    pub folder: Option<PathBuf>,
+    /// Whether sbatch is called.
+    pub submit: bool,
+    /// Runs that one task makes, one after the other; as the records tell where absent.
+    pub per_task: Option<usize>,
     /// Tasks at the same time at most.
     pub parallel: Option<usize>,
     /// Goes to sbatch as it is.
     pub more: Vec<String>,
+    /// Which last job of an earlier submission this is ([`Then::Again`]); 0 where a person gave the command.
+    pub again: u8,
 }
 
-/// `compare --plan-only`.
-///
-/// # Errors
-/// On bad input, or if the folder cannot be written.
-pub fn plan_only(comparison: &compare::Asked, asked: &Asked) -> Result<ExitCode> {
-    folders::check_writable(&asked.folder, "--plan-only")?;
-    let (base, planned) = comparison.planned(Verbosity::Normal)?;
-    let records = folders::records_folder(&base.out);
-    let mut missing: Vec<&Planned> = Vec::new();
-    for run in &planned {
-        if !store::find(&records, &run.id)?.is_some_and(|r| r.status.is_whole()) {
-            missing.push(run);
+/// What comes when the runs have been made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// The report.
+    Report,
+    /// The same command again: what it needs next depends on what these runs give.
+    Again,
+}
+
+impl Elsewhere {
+    /// Has those of the planned runs made elsewhere that have no record, neither in their own folder nor in that of the
+    /// comparison in `out`. `None` where none is missing.
+    ///
+    /// # Errors
+    /// If a folder cannot be written, or sbatch refuses.
+    pub fn make(&self, planned: &[Planned], out: &Path, then: Then) -> Result<Option<ExitCode>> {
+        let records = folders::records_folder(out);
+        let missing = local::missing(planned, std::slice::from_ref(&records))?;
+        if missing.is_empty() {
+            return Ok(None);
         }
-    }
-    if missing.is_empty() {
-        match planned.len() {
-            0 => eprintln!("no method wants more seeds; there is nothing to make"),
-            n => eprintln!("all {n} runs have a record already; there is nothing to make"),
+        // A last job makes what an earlier submission has left, and submits only what comes next.
+        if self.again > 0 {
+            for run in planned {
+                if store::find(&folders::records_folder(&run.plan.out), &run.id)?.is_some() {
+                    return Ok(None);
+                }
+            }
+            ensure!(
+                self.again < MOST_AGAIN,
+                "these runs were submitted {MOST_AGAIN} times, and none has a record; see {}",
+                out.join("plan").join("logs").display()
+            );
         }
-        return Ok(ExitCode::SUCCESS);
+        let folder = self.folder.clone().unwrap_or_else(|| out.join("plan"));
+        let folder = absolute(&folder)?;
+        folders::check_writable(&folder, "--plan-only")?;
+        folders::check_writable(&records, "--out")?;
+        let path = plan_file::write(&folder, missing.iter().copied())?;
+        let program = std::env::current_exe().context("cannot find this program's own file")?;
+        let measured = Measured::of(planned, Some(&records))?;
+        let (per_task, seconds) = self.cut(&measured, &missing);
+        let tasks = Tasks {
+            folder: &folder,
+            program: &program,
+            runs: missing.len(),
+            per_task,
+            parallel: self.parallel,
+            seconds,
+            max_array: max_array(),
+        };
+        let logs = folder.join("logs");
+        fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
+        let last = last(&program, out, then, self.again + 1)?;
+        let report = submit::sbatch_once(&folder, "report", REPORT_SECONDS, false, &last);
+        for (name, text) in [
+            ("submit.sbatch", tasks.sbatch()),
+            ("report.sbatch", report),
+            ("job.yaml", tasks.kubernetes()),
+            ("hq.sh", format!("#!/bin/sh\n{}\n", tasks.hyperqueue())),
+        ] {
+            write_whole(&folder.join(name), text.as_bytes())?;
+        }
+        eprintln!(
+            "{}: {} of {} are to be made, {per_task} per task",
+            path.display(),
+            format::plural(missing.len(), "run"),
+            planned.len()
+        );
+        say_who_works(&missing);
+        match self.submit {
+            true => self.submit(&tasks)?,
+            false => self.say(&tasks, &last, then)?,
+        }
+        Ok(Some(ExitCode::SUCCESS))
     }
-    let folder = absolute(&asked.folder)?;
-    let path = plan_file::write(&folder, missing.iter().copied())?;
-    let program = std::env::current_exe().context("cannot find this program's own file")?;
-    let tasks = Tasks {
-        folder: &folder,
-        program: &program,
-        runs: missing.len(),
-        per_task: asked.per_task,
-        parallel: asked.parallel,
-        seconds: (MARGIN * seconds(&records, &missing)? * asked.per_task as f64).max(600.0) as u64,
-        max_array: max_array(),
-    };
-    let logs = folder.join("logs");
-    fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
-    for (name, text) in [
-        ("submit.sbatch", tasks.sbatch()),
-        ("job.yaml", tasks.kubernetes()),
-    ] {
-        write_whole(&folder.join(name), text.as_bytes())?;
+
+    /// Runs per task, and seconds that a task may take.
+    fn cut(&self, measured: &Measured, missing: &[&Planned]) -> (usize, u64) {
+        let known: Option<Vec<f64>> = missing
+            .iter()
+            .map(|run| measured.seconds(&run.asked))
+            .collect();
+        let Some(seconds) = known else {
+            let per_task = self.per_task.unwrap_or(1);
+            eprintln!(
+                "note: no record tells how long such runs take; an hour is allowed for each (#SBATCH --time in submit.sbatch)"
+            );
+            return (per_task, (UNKNOWN_SECONDS * per_task as f64) as u64);
+        };
+        let per_task = self
+            .per_task
+            .unwrap_or_else(|| submit::packed(&seconds, LEAST));
+        let longest = seconds
+            .chunks(per_task)
+            .map(|task| task.iter().sum::<f64>())
+            .fold(0.0, f64::max);
+        eprintln!(
+            "note: by the records of like runs a task lasts up to {}; three times that is allowed",
+            format::seconds(longest)
+        );
+        (per_task, (MARGIN * longest).max(SHORTEST) as u64)
     }
-    eprintln!(
-        "{}: {} runs of {}",
-        path.display(),
-        missing.len(),
-        planned.len()
+
+    /// Prints the lines that submit the runs.
+    fn say(&self, tasks: &Tasks<'_>, last: &[String], then: Then) -> Result<()> {
+        for words in tasks.arrays(&self.more) {
+            say!("sbatch {}", submit::line(&words))?;
+        }
+        let folder = tasks.folder.display();
+        say!(
+            "# or with HyperQueue: sh {folder}/hq.sh; with Kubernetes: kubectl apply -f {folder}/job.yaml"
+        )?;
+        say!("# or on machines that share the folder: peftbench work {folder}")?;
+        say!("# how far they are: peftbench status {folder}")?;
+        match then {
+            Then::Report => say!("# then: {}", submit::line(last))?,
+            Then::Again => {
+                say!("# then the same command again: what it needs next depends on these runs")?
+            }
+        }
+        Ok(())
+    }
+
+    /// Submits the runs, and the last job behind them.
+    fn submit(&self, tasks: &Tasks<'_>) -> Result<()> {
+        let mut jobs = Vec::new();
+        for words in tasks.arrays(&self.more) {
+            jobs.push(sbatch(&words).with_context(|| match jobs.as_slice() {
+                [] => "nothing was submitted".to_owned(),
+                jobs => format!("the jobs {} were submitted before", jobs.join(", ")),
+            })?);
+        }
+        let mut words = self.more.clone();
+        words.push(format!("--dependency=afterany:{}", jobs.join(":")));
+        words.push(
+            tasks
+                .folder
+                .join("report.sbatch")
+                .to_string_lossy()
+                .into_owned(),
+        );
+        let report = sbatch(&words)
+            .with_context(|| format!("the jobs {} were submitted before", jobs.join(", ")))?;
+        let all = jobs.iter().chain([&report]).map(|job| format!("{job}\n"));
+        let known = fs::read_to_string(tasks.folder.join(status::JOBS)).unwrap_or_default();
+        let all: String = std::iter::once(known).chain(all).collect();
+        write_whole(&tasks.folder.join(status::JOBS), all.as_bytes())?;
+        say!(
+            "submitted: {} for the runs, {report} for what comes then",
+            jobs.join(", ")
+        )?;
+        say!(
+            "how far they are: peftbench status {}",
+            tasks.folder.display()
+        )?;
+        Ok(())
+    }
+}
+
+/// The command of the last job.
+fn last(program: &Path, out: &Path, then: Then, again: u8) -> Result<Vec<String>> {
+    let program = program.to_string_lossy().into_owned();
+    Ok(match then {
+        Then::Report => {
+            let out = absolute(out)?.to_string_lossy().into_owned();
+            vec![program, "report".to_owned(), "--records".to_owned(), out]
+        }
+        // As it was typed; Slurm starts it in the same folder.
+        Then::Again => [
+            "env".to_owned(),
+            format!("PEFTBENCH_AGAIN={again}"),
+            program,
+        ]
+        .into_iter()
+        .chain(std::env::args().skip(1))
+        .collect(),
+    })
+}
+
+/// Says which of the runs are being made now: whoever comes second skips them.
+fn say_who_works(missing: &[&Planned]) {
+    let working = missing.iter().filter_map(|run| {
+        let watched = claim::watch(&folders::records_folder(&run.plan.out), &run.id)?;
+        (!watched.gone).then_some(watched.owner)
+    });
+    let working: Vec<_> = working.collect();
+    if let Some(first) = working.first() {
+        eprintln!(
+            "note: {} of them are being made already ({first}{}); who comes second waits for the record and uses it",
+            working.len(),
+            if working.len() > 1 { " and others" } else { "" }
+        );
+    }
+}
+
+/// Calls sbatch; the job's number.
+fn sbatch(words: &[String]) -> Result<String> {
+    let output = Command::new("sbatch")
+        .arg("--parsable")
+        .args(words)
+        .stdin(Stdio::null())
+        .output()
+        .context("sbatch cannot be started; --submit needs Slurm, --plan-only does not")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "sbatch {} ended with {}: {}",
+        submit::line(words),
+        output.status,
+        said.trim()
     );
-    for line in tasks.sbatch_lines(&asked.more) {
-        say!("{line}")?;
+    // A job's number, and on some clusters the cluster's name behind it.
+    let printed = String::from_utf8_lossy(&output.stdout);
+    match printed.trim().split(';').next() {
+        Some(job) if !job.is_empty() => Ok(job.to_owned()),
+        _ => bail!("sbatch printed no number of a job: {printed}"),
     }
-    say!("# or with HyperQueue: {}", tasks.hyperqueue())?;
-    say!(
-        "# or on machines that share the folder: peftbench work {}",
-        folder.display()
-    )?;
-    say!(
-        "# then: peftbench report --records {}",
-        absolute(&base.out)?.display()
-    )?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Seconds of the longest of these runs, by the records of like ones.
-fn seconds(records: &Path, missing: &[&Planned]) -> Result<f64> {
-    let known = store::read_dir(records)?.records;
-    let of = |run: &Planned| {
-        let method = &run.asked.method;
-        let like = known.iter().filter(|r| {
-            let asked = &r.asked.method;
-            method_label(&asked.name, &asked.variant) == method_label(&method.name, &method.variant)
-        });
-        let costs = like.filter_map(|r| r.cost.as_ref());
-        costs
-            .map(|c| c.seconds_to_first_step + c.training_seconds + c.evaluation_seconds)
-            .reduce(f64::max)
-            .unwrap_or(UNKNOWN_SECONDS)
-    };
-    Ok(missing.iter().map(|run| of(run)).fold(0.0, f64::max))
 }
 
 /// Tasks of one array at most, as the cluster says.
 fn max_array() -> usize {
-    let asked = Command::new("scontrol").args(["show", "config"]).output();
-    let text = asked.map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
-    text.unwrap_or_default()
-        .lines()
-        .find_map(|line| {
-            line.strip_prefix("MaxArraySize")?
-                .split('=')
-                .nth(1)?
-                .trim()
-                .parse()
-                .ok()
-        })
-        .filter(|n| *n > 0)
-        .unwrap_or(MAX_ARRAY)
+    let asked = Command::new("scontrol")
+        .args(["show", "config"])
+        .stdin(Stdio::null())
+        .output();
+    let config = asked.map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
+    submit::max_array(&config.unwrap_or_default()).unwrap_or(MAX_ARRAY)
 }

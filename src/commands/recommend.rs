@@ -25,7 +25,7 @@ pub fn recommend(
     for study in studies::read_all(folder, margin)? {
         records.extend(study.records);
     }
-    let comparisons = Comparison::judged(&records, &Judging::read(folder, margin)?);
+    let comparisons = Comparison::judged(records, &Judging::read(folder, margin)?);
     let Some(found) = recommend::recommend(&comparisons, wishes) else {
         let mut known: Vec<&str> = comparisons
             .iter()

@@ -11,21 +11,23 @@ use statistics::Looks;
 
 use crate::{execute::progress::Verbosity, output, records};
 
-/// What all records of a folder say. A margin that is asked for goes over the declared ones.
+/// What all records of a folder say. A margin that is asked for goes over the declared ones; costs are those of the processor
+/// model whose name holds `costs_on`, or of most runs.
 ///
 /// # Errors
 /// If records, studies or measurements cannot be read.
-pub fn of_folder(folder: &Path, margin: Option<Margin>) -> Result<Report> {
+pub fn of_folder(folder: &Path, margin: Option<Margin>, costs_on: Option<&str>) -> Result<Report> {
     let records = records::read(folder)?;
+    let findings = Findings::read(folder, margin)?;
     ensure!(
-        !records.is_empty(),
+        !records.is_empty() || !findings.studies.is_empty() || !findings.tunings.is_empty(),
         "{}: no records there; run peftbench compare first",
         folder.display()
     );
     Ok(Report::new(
         records,
-        Findings::read(folder, margin)?,
-        &Judging::read(folder, margin)?,
+        findings,
+        &Judging::read(folder, margin)?.with_costs_on(costs_on),
     )?)
 }
 
@@ -41,7 +43,7 @@ pub fn looked(
     planned: Option<&Looks>,
     verbosity: Verbosity,
 ) -> Result<Report> {
-    let report = of_folder(folder, margin)?;
+    let report = of_folder(folder, margin, None)?;
     for comparison in report.about(ids) {
         for note in judging::look(folder, comparison, margin, planned)? {
             if verbosity != Verbosity::Quiet {
@@ -49,7 +51,7 @@ pub fn looked(
             }
         }
     }
-    of_folder(folder, margin)
+    of_folder(folder, margin, None)
 }
 
 /// `report`.
@@ -60,10 +62,11 @@ pub fn report(
     folder: &Path,
     out: Option<&Path>,
     margin: Option<Margin>,
+    costs_on: Option<&str>,
     csv_safe: bool,
     json: bool,
 ) -> Result<ExitCode> {
-    let report = of_folder(folder, margin)?;
+    let report = of_folder(folder, margin, costs_on)?;
     let files = report.write(out.unwrap_or(folder), csv_safe)?;
     if json {
         let all: Vec<_> = report.comparisons.iter().map(tables::json).collect();

@@ -9,6 +9,7 @@ use reports::{
     studies::{self, Manifest, PointPlan, SeriesPlan, Study},
 };
 
+use super::plan_only::{Elsewhere, Then};
 use crate::{
     execute::{
         local::{self, How, Planned},
@@ -20,7 +21,7 @@ use crate::{
     study::{folder, plain, points, study},
 };
 
-/// `sweep`.
+/// `sweep`; the runs are made here, or `elsewhere`.
 ///
 /// # Errors
 /// On bad input.
@@ -30,6 +31,7 @@ pub fn sweep(
     seeds: Option<usize>,
     margin: Option<Margin>,
     how: How,
+    elsewhere: Option<&Elsewhere>,
 ) -> Result<ExitCode> {
     let spec = study(name)?;
     let verbosity = how.verbosity;
@@ -127,6 +129,11 @@ pub fn sweep(
     let mut columns: Vec<_> = planned;
     while columns.iter().any(|c| c.len() > 0) {
         runs.extend(columns.iter_mut().filter_map(Iterator::next));
+    }
+    if let Some(elsewhere) = elsewhere
+        && let Some(code) = elsewhere.make(&runs, &main, Then::Report)?
+    {
+        return Ok(code);
     }
     let ended = local::run_all(&runs, &[folders::records_folder(&main)], how, &signals)?;
     let stopped = ended.say_end(runs.len(), verbosity);

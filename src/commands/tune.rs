@@ -9,14 +9,17 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use methods::Range;
-use record::{RunRecord, Status, Tuned};
+use record::{RunRecord, Status, Tuned, store};
 use reports::{
     Margin, tables,
     tuning::{self, Edge, HALVING, Manifest, MethodTrials, Search, TrialPlan, Tuning},
 };
 use serde_json::Value;
 
-use super::report;
+use super::{
+    plan_only::{Elsewhere, Then},
+    report,
+};
 use crate::{
     execute::{
         local::{self, How, Planned},
@@ -122,10 +125,11 @@ struct Searching<'a> {
     manifest: Manifest,
     records: Vec<RunRecord>,
     how: How,
+    elsewhere: Option<&'a Elsewhere>,
     signals: &'a Signals,
 }
 
-/// `tune`.
+/// `tune`; the runs are made here, or `elsewhere`: each stage when the same command is given again.
 ///
 /// # Errors
 /// On bad input.
@@ -135,6 +139,7 @@ pub fn tune(
     asked: Asked,
     seeds: Option<usize>,
     how: How,
+    elsewhere: Option<&Elsewhere>,
 ) -> Result<ExitCode> {
     let verbosity = how.verbosity;
     let (base, overrides) = shared.plan()?;
@@ -168,6 +173,7 @@ pub fn tune(
         held_out: asked.held_out,
         records: Vec::new(),
         how,
+        elsewhere,
         signals: &signals,
     };
     if let Some(code) = searching.search(asked.compute)? {
@@ -203,6 +209,12 @@ pub fn tune(
         "no trial ended well; see {}",
         folders::records_folder(&folder).display()
     );
+    if let Some(elsewhere) = elsewhere {
+        let planned = local::plan(&base, &winners, &seeds, Verbosity::Quiet)?;
+        if let Some(code) = elsewhere.make(&planned, &base.out, Then::Report)? {
+            return Ok(code);
+        }
+    }
     let winning = local::compare(&base, &winners, &seeds, how, &signals)?;
     if let Some(code) = winning.say_end(winners.len() * seeds.len(), verbosity) {
         return Ok(code);
@@ -222,8 +234,9 @@ pub fn tune(
         say!("{}", tuning::markdown(&tuning))?;
         report::show(&comparisons, &files, verbosity)?;
     }
-    let mut all = searching.records.iter().chain(&winning.records);
-    Ok(exit::after(all.any(|r| r.status != Status::Ok)))
+    let failed = searching.records.iter().any(|r| r.status != Status::Ok)
+        || winning.records.iter().any(|r| r.status != Status::Ok);
+    Ok(exit::after(failed))
 }
 
 fn check(asked: &Asked, base: &RunPlan) -> Result<()> {
@@ -410,11 +423,19 @@ impl Searching<'_> {
             }
         }
         self.manifest.write(&self.folder)?;
+        if let Some(elsewhere) = self.elsewhere
+            && let Some(code) = elsewhere.make(&planned, &self.base.out, Then::Again)?
+        {
+            return Ok(Some(code));
+        }
         let ended = local::run_all(&planned, &[], self.how, self.signals)?;
         let stopped = ended.say_end(planned.len(), self.how.verbosity);
         self.records
             .retain(|r| !ended.records.iter().any(|e| e.id == r.id));
-        self.records.extend(ended.records);
+        let folder = folders::records_folder(&self.folder);
+        for head in &ended.records {
+            self.records.extend(store::find(&folder, &head.id)?);
+        }
         Ok(stopped)
     }
 

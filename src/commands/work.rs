@@ -2,13 +2,14 @@
 
 use std::{path::Path, process::ExitCode};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail};
 use record::Status;
 
 use crate::{
     execute::{
+        claim,
         local::{self, How, Planned},
-        plan_file::{self, Line},
+        plan_file::{self, Line, Refused},
         submit::task_from,
     },
     exit,
@@ -21,19 +22,36 @@ use crate::{
 /// If the plan file is not valid, or data or backbone are not found.
 pub fn work(folder: &Path, how: How) -> Result<ExitCode> {
     let lines = plan_file::read(&folder.join(plan_file::NAME))?;
-    make(&plan_file::check(&lines)?, how)
+    let mut planned = plan_file::check(&lines)?;
+    // Every worker begins elsewhere, so that few want the same run.
+    let first = u64::from_str_radix(&claim::nonce(), 16).unwrap_or(0) % planned.len() as u64;
+    planned.rotate_left(first as usize);
+    make(&planned, how)
+}
+
+/// Which task of a plan file.
+pub struct Task {
+    /// Counted from 0; absent where the scheduler tells.
+    pub index: Option<usize>,
+    /// What is added to the scheduler's.
+    pub offset: usize,
+    /// Runs that one task makes.
+    pub per_task: usize,
 }
 
 /// `run-plan --from`: the runs of one task of a plan file. The exit code is 0 where every run has a record (diverged
 /// too), 42 where trying again cannot help, and another one where it can.
 ///
 /// # Errors
-/// If records cannot be read or written, which another try may find mended.
-pub fn task(from: &Path, task: Option<usize>, per_task: usize, how: How) -> Result<ExitCode> {
-    let planned = lines_of(from, task, per_task).and_then(|lines| plan_file::check(&lines));
+/// If this machine does not see the file, or data or backbone are not found here; or if records cannot be read or written.
+pub fn task(from: &Path, task: &Task, how: How) -> Result<ExitCode> {
+    let planned = plan_file::read(from)
+        .and_then(|lines| lines_of(from, lines, task).map_err(Refused::Never))
+        .and_then(|lines| plan_file::check(&lines));
     match planned {
         Ok(planned) => make(&planned, how),
-        Err(error) => {
+        Err(Refused::NotHere(error)) => Err(error),
+        Err(Refused::Never(error)) => {
             eprintln!("error: {error:#}");
             Ok(ExitCode::from(exit::NEVER_AGAIN))
         }
@@ -41,27 +59,28 @@ pub fn task(from: &Path, task: Option<usize>, per_task: usize, how: How) -> Resu
 }
 
 /// The lines of a task.
-fn lines_of(from: &Path, task: Option<usize>, per_task: usize) -> Result<Vec<Line>> {
-    let lines = plan_file::read(from)?;
-    let named = || task_from(|name| std::env::var(name).ok()).map_err(anyhow::Error::msg);
-    let task = match task {
-        Some(task) => Some(task),
-        None => named()?,
+fn lines_of(from: &Path, lines: Vec<Line>, task: &Task) -> Result<Vec<Line>> {
+    let index = match task.index {
+        Some(index) => Some(index),
+        None => task_from(|name| std::env::var(name).ok())
+            .map_err(anyhow::Error::msg)?
+            .map(|index| index.saturating_add(task.offset)),
     };
-    let tasks = lines.len().div_ceil(per_task);
-    ensure!(
-        task.is_some_and(|task| task < tasks),
-        "{}: it has the tasks 0 to {}, {}; give --task, or start it as a task of Slurm (SLURM_ARRAY_TASK_ID), \
-         Kubernetes (JOB_COMPLETION_INDEX) or HyperQueue (HQ_TASK_ID)",
-        from.display(),
-        tasks - 1,
-        task.map_or_else(
-            || "but none is named".to_owned(),
-            |task| format!("but no task {task}")
-        )
-    );
-    let first = task.unwrap_or(0) * per_task;
-    Ok(lines.into_iter().skip(first).take(per_task).collect())
+    let tasks = lines.len().div_ceil(task.per_task);
+    let Some(index) = index.filter(|index| *index < tasks) else {
+        bail!(
+            "{}: it has the tasks 0 to {}, {}; give --task, or start it as a task of Slurm (SLURM_ARRAY_TASK_ID), \
+             Kubernetes (JOB_COMPLETION_INDEX) or HyperQueue (HQ_TASK_ID)",
+            from.display(),
+            tasks - 1,
+            index.map_or_else(
+                || "but none is named".to_owned(),
+                |index| format!("but no task {index}")
+            )
+        );
+    };
+    let first = index * task.per_task;
+    Ok(lines.into_iter().skip(first).take(task.per_task).collect())
 }
 
 fn make(planned: &[Planned], how: How) -> Result<ExitCode> {

@@ -1,10 +1,13 @@
 //! Who makes a run: one process at a time, whatever processes and machines share the folder.
 //!
 //! A claim is a file `<id>.claim` beside the records. It is made with `O_EXCL`, so one process gets it, and says host,
-//! process and a nonce. While the owner works it appends a byte now and then: a claim is alive while it grows. An owner
-//! on this machine is asked for directly (is the process there?); one on another machine counts as gone when its claim
-//! has not grown for [`PATIENCE`] by the watcher's own monotonic clock. No two clocks are ever compared. What is gone is
-//! renamed away, which only one process can do, and claimed anew.
+//! process and a nonce. While the owner works it appends a line now and then with how far it is: a claim is alive while it
+//! grows. An owner on this machine is asked for directly (is the process there?); one on another machine counts as gone
+//! when its claim has not grown for [`PATIENCE`] by the watcher's own monotonic clock. No two clocks are ever compared.
+//! What is gone is renamed away, which only one process can do, and claimed anew.
+//!
+//! This needs of a file system that creating a name that is there fails and that renaming is whole, on all machines: local
+//! ones and NFS from version 3 on do it. No lock is taken.
 
 use std::{
     collections::HashMap,
@@ -12,16 +15,23 @@ use std::{
     hash::{BuildHasher, RandomState},
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::mpsc::{RecvTimeoutError, Sender, channel},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{RecvTimeoutError, Sender, channel},
+    },
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use anyhow::{Context, Result};
+use record::store;
 use serde::{Deserialize, Serialize};
 
+use super::submit;
+use crate::train::trainer::Event;
+
 /// How often an owner shows that it is there.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+pub const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long a claim of another machine may stand still.
 pub const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -36,16 +46,21 @@ pub struct Owner {
     pub begun: Option<u64>,
     /// Names this claim.
     pub nonce: String,
+    /// The scheduler's name of the task, as in a record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
 }
 
 impl Owner {
-    fn this() -> Self {
+    /// This process, on a machine that goes by this name.
+    fn on(host: &str) -> Self {
         let pid = std::process::id();
         Self {
-            host: host(),
+            host: host.to_owned(),
             pid,
             begun: begun(pid),
             nonce: nonce(),
+            task: submit::task_name(|name| std::env::var(name).ok()),
         }
     }
 
@@ -67,6 +82,19 @@ impl std::fmt::Display for Owner {
         let host = self.host.split(' ').next().unwrap_or_default();
         write!(f, "process {} on {host}", self.pid)
     }
+}
+
+/// How far the owner of a claim is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Beat {
+    /// Since the claim was made, by the owner's clock.
+    pub seconds: f64,
+    /// Optimiser steps done; 0 before the first.
+    pub step: usize,
+    /// All steps; 0 before the first.
+    pub steps: usize,
+    /// Examples trained on per second.
+    pub examples_per_second: f64,
 }
 
 /// A random name that nobody else has.
@@ -103,14 +131,35 @@ fn begun(pid: u32) -> Option<u64> {
 pub struct Claim {
     path: PathBuf,
     owner: Owner,
+    /// How far the run is, for the next heartbeat.
+    at: Arc<Mutex<Beat>>,
     /// Dropped, it ends the heartbeat.
-    _beating: Sender<()>,
+    _beating: Option<Sender<()>>,
 }
 
 impl Claim {
     /// The claim's nonce: the record of the run carries it.
     pub fn nonce(&self) -> &str {
         &self.owner.nonce
+    }
+
+    /// How far the run is; the next heartbeat says it.
+    pub fn tell(&self, event: &Event) {
+        if let Event::Step {
+            step,
+            steps,
+            examples_per_second,
+            ..
+        } = *event
+        {
+            let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
+            (at.step, at.steps, at.examples_per_second) = (step, steps, examples_per_second);
+        }
+    }
+
+    /// Where the claim stands.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 }
 
@@ -132,23 +181,66 @@ pub enum Claimed {
 }
 
 /// Claims of a folder, with what was seen of those of others.
-#[derive(Default)]
 pub struct Claims {
+    /// This machine.
+    host: String,
+    clock: Box<dyn Fn() -> Duration + Send>,
+    /// Whether claims show by themselves that they are alive.
+    beats: bool,
     /// Length of a claim when it was last seen to grow, and when that was.
-    seen: HashMap<PathBuf, (u64, Instant)>,
+    seen: HashMap<PathBuf, (u64, Duration)>,
+}
+
+impl Default for Claims {
+    fn default() -> Self {
+        let begun = Instant::now();
+        Self {
+            beats: true,
+            ..Self::simulated(host(), move || begun.elapsed())
+        }
+    }
 }
 
 impl Claims {
-    /// Claims a run, taking over from an owner that is gone.
+    /// Of a machine of this name with a clock of its own, for simulations; heartbeats are [`beat`]s.
+    pub fn simulated(host: String, clock: impl Fn() -> Duration + Send + 'static) -> Self {
+        Self {
+            host,
+            clock: Box::new(clock),
+            beats: false,
+            seen: HashMap::new(),
+        }
+    }
+
+    /// The same for a run that has no whole record; `None` where it has one.
+    ///
+    /// # Errors
+    /// If the folder cannot be written, or a record has another format.
+    pub fn take(&mut self, folder: &Path, id: &str) -> Result<Option<Claimed>> {
+        if store::is_whole(folder, id)? {
+            return Ok(None);
+        }
+        let claimed = self.claim(folder, id)?;
+        // It may have been made between the look and the claim.
+        let made = matches!(claimed, Claimed::Own(_)) && store::is_whole(folder, id)?;
+        Ok((!made).then_some(claimed))
+    }
+
+    /// Claims a run, whether it has a record or not, taking over from an owner that is gone.
     ///
     /// # Errors
     /// If the folder cannot be written.
     pub fn claim(&mut self, folder: &Path, id: &str) -> Result<Claimed> {
         let path = folder.join(format!("{id}.claim"));
-        let at = || format!("{}: cannot claim the run", path.display());
+        let at = || {
+            format!(
+                "{}: cannot claim the run; free some space, or choose another folder with --out",
+                path.display()
+            )
+        };
         fs::create_dir_all(folder).with_context(at)?;
         loop {
-            match create(&path) {
+            match create(&path, &self.host, self.beats) {
                 Ok(claim) => return Ok(Claimed::Own(claim)),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(e).with_context(at),
@@ -161,6 +253,7 @@ impl Claims {
                     pid: 0,
                     begun: None,
                     nonce: String::new(),
+                    task: None,
                 })));
             }
             take_away(&path, &seen).with_context(at)?;
@@ -172,7 +265,7 @@ impl Claims {
         if let Some(runs) = seen.owner.as_ref().and_then(Owner::runs) {
             return !runs;
         }
-        let now = Instant::now();
+        let now = (self.clock)();
         let last = self
             .seen
             .entry(path.to_owned())
@@ -180,42 +273,70 @@ impl Claims {
         if last.0 != seen.bytes {
             *last = (seen.bytes, now);
         }
-        now.duration_since(last.1) >= PATIENCE
+        now.saturating_sub(last.1) >= PATIENCE
     }
 }
 
-/// Who is making a run, if somebody is. A claim of another machine is taken at its word.
-pub fn owner(folder: &Path, id: &str) -> Option<Owner> {
-    let owner = read(&folder.join(format!("{id}.claim")))?.owner?;
-    (owner.runs() != Some(false)).then_some(owner)
+/// A claim as it is seen from outside.
+pub struct Watched {
+    /// Who claimed the run.
+    pub owner: Owner,
+    /// How far it is, by its last heartbeat.
+    pub beat: Beat,
+    /// Whether the owner is known to be gone.
+    pub gone: bool,
+    /// Bytes of the claim: it grows while its owner lives.
+    pub bytes: u64,
+    /// When it was last written, by the clock of the folder's file system.
+    pub written: Option<SystemTime>,
+}
+
+/// The claim of a run, if there is one. A claim of another machine is taken at its word.
+pub fn watch(folder: &Path, id: &str) -> Option<Watched> {
+    let path = folder.join(format!("{id}.claim"));
+    let seen = read(&path)?;
+    let owner = seen.owner?;
+    Some(Watched {
+        gone: owner.runs() == Some(false),
+        owner,
+        beat: seen.beat,
+        bytes: seen.bytes,
+        written: fs::metadata(&path).and_then(|m| m.modified()).ok(),
+    })
 }
 
 /// A claim file as it was read.
 struct Seen {
     /// Absent while it is being written.
     owner: Option<Owner>,
+    /// The last one that is whole.
+    beat: Beat,
     bytes: u64,
 }
 
 /// Reads a claim; `None` where there is none.
 fn read(path: &Path) -> Option<Seen> {
-    let bytes = fs::read(path).ok()?;
-    let line = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
+    let bytes = record::files::read(path).ok()?;
+    let mut lines = bytes.split(|b| *b == b'\n');
+    let owner = lines.next().unwrap_or_default();
+    let beat = lines
+        .rev()
+        .find_map(|line| serde_json::from_slice(line).ok());
     Some(Seen {
-        owner: serde_json::from_slice(line).ok(),
+        owner: serde_json::from_slice(owner).ok(),
+        beat: beat.unwrap_or_default(),
         bytes: bytes.len() as u64,
     })
 }
 
-fn create(path: &Path) -> io::Result<Claim> {
+fn create(path: &Path, host: &str, beats: bool) -> io::Result<Claim> {
     let mut file = OpenOptions::new()
         .append(true)
         .create_new(true)
         .open(path)?;
-    let owner = Owner::this();
-    let mut line = serde_json::to_vec(&owner)?;
-    line.push(b'\n');
-    let written = file.write_all(&line).and_then(|()| file.sync_data());
+    let owner = Owner::on(host);
+    let at = Arc::new(Mutex::new(Beat::default()));
+    let written = append(&mut file, &owner);
     if let Err(e) = written {
         fs::remove_file(path).ok();
         return Err(e);
@@ -223,20 +344,42 @@ fn create(path: &Path) -> io::Result<Claim> {
     Ok(Claim {
         path: path.to_owned(),
         owner,
-        _beating: beat(file),
+        _beating: beats.then(|| keep_beating(file, Arc::clone(&at))),
+        at,
     })
 }
 
+fn append(file: &mut File, what: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(what)?;
+    line.push(b'\n');
+    file.write_all(&line)?;
+    file.sync_data()
+}
+
 /// Lets a claim grow until the sender is dropped.
-fn beat(mut file: File) -> Sender<()> {
+fn keep_beating(mut file: File, at: Arc<Mutex<Beat>>) -> Sender<()> {
     let (sender, receiver) = channel();
+    let begun = Instant::now();
     thread::spawn(move || {
         while receiver.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
+            let at = *at.lock().unwrap_or_else(PoisonError::into_inner);
+            let seconds = begun.elapsed().as_secs_f64();
             // What cannot be written now may be so the next time.
-            let _ = file.write_all(b".").and_then(|()| file.sync_data());
+            append(&mut file, &Beat { seconds, ..at }).ok();
         }
     });
     sender
+}
+
+/// One heartbeat of a simulated claim.
+///
+/// # Errors
+/// If the claim cannot be written.
+pub fn beat(claim: &Claim, beat: Beat) -> io::Result<()> {
+    append(
+        &mut OpenOptions::new().append(true).open(&claim.path)?,
+        &beat,
+    )
 }
 
 /// Removes the claim of an owner that is gone. Renaming is what only one process can do; if what was renamed is not the
@@ -294,7 +437,7 @@ mod tests {
     fn a_claim_of_a_process_that_has_ended_is_taken_over_at_once() {
         let folder = tempfile::tempdir().unwrap();
         // This process's number, but begun at another time: the number was used again.
-        let mut owner = Owner::this();
+        let mut owner = Owner::on(&host());
         owner.begun = owner.begun.map(|b| b - 1);
         write_owner(folder.path(), &owner);
         let claim = own(Claims::default().claim(folder.path(), "run").unwrap());
@@ -307,29 +450,56 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let owner = Owner {
             host: "elsewhere".into(),
-            ..Owner::this()
+            ..Owner::on(&host())
         };
         write_owner(folder.path(), &owner);
         let path = folder.path().join("run.claim");
-        let mut claims = Claims::default();
+        let now = Arc::new(Mutex::new(Duration::ZERO));
+        let clock = Arc::clone(&now);
+        let mut claims = Claims::simulated(host(), move || *clock.lock().unwrap());
         let held = |claims: &mut Claims| matches!(claims.claim(folder.path(), "run").unwrap(), Claimed::Other(o) if o == owner);
         assert!(held(&mut claims));
-        let long_ago = |claims: &mut Claims| {
-            let past = Instant::now().checked_sub(PATIENCE).unwrap();
-            claims.seen.get_mut(&path).unwrap().1 = past;
-        };
+        *now.lock().unwrap() += PATIENCE;
         // It has grown meanwhile.
-        long_ago(&mut claims);
-        fs::OpenOptions::new()
-            .append(true)
-            .open(&path)
-            .unwrap()
-            .write_all(b".")
-            .unwrap();
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(b".").unwrap();
+        assert!(held(&mut claims));
+        *now.lock().unwrap() += PATIENCE - Duration::from_secs(1);
         assert!(held(&mut claims));
         // It has not.
-        long_ago(&mut claims);
+        *now.lock().unwrap() += Duration::from_secs(1);
         own(claims.claim(folder.path(), "run").unwrap());
+    }
+
+    #[test]
+    fn a_claim_tells_how_far_its_run_is_by_its_last_whole_heartbeat() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut claims = Claims::simulated("node7".into(), || Duration::ZERO);
+        let claim = own(claims.claim(folder.path(), "run").unwrap());
+        assert_eq!(watch(folder.path(), "run").unwrap().beat, Beat::default());
+        let at = Beat {
+            seconds: 61.5,
+            step: 40,
+            steps: 500,
+            examples_per_second: 412.0,
+        };
+        beat(&claim, at).unwrap();
+        let mut file = OpenOptions::new().append(true).open(claim.path()).unwrap();
+        file.write_all(b"{\"seconds\": 7").unwrap();
+        let seen = watch(folder.path(), "run").unwrap();
+        assert_eq!((seen.beat, seen.gone), (at, false));
+        assert_eq!(seen.owner.host, "node7");
+    }
+
+    #[test]
+    fn a_run_that_has_a_whole_record_is_not_claimed() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = crate::sample::Sample::new("lora").record();
+        let take = || Claims::default().take(folder.path(), &record.id).unwrap();
+        drop(own(take().unwrap()));
+        store::write(folder.path(), &record).unwrap();
+        assert!(take().is_none());
+        assert!(!folder.path().join(format!("{}.claim", record.id)).exists());
     }
 
     #[test]
@@ -337,7 +507,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let claim = own(Claims::default().claim(folder.path(), "run").unwrap());
         let gone = Seen {
-            owner: Some(Owner::this()),
+            owner: Some(Owner::on(&host())),
+            beat: Beat::default(),
             bytes: 1,
         };
         take_away(&claim.path, &gone).unwrap();

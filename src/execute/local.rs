@@ -17,11 +17,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow};
-use record::{Asked, FORMAT, RunRecord, Status, store};
-use reports::row::method_label;
+use record::{Asked, FORMAT, Head, RunRecord, Status, store};
+use reports::{format, row::method_label};
 
 use super::{
     claim::{Claim, Claimed, Claims, Owner},
+    measured::Measured,
     progress::{RunProgress, Verbosity},
 };
 use crate::{
@@ -43,8 +44,8 @@ const GRACE: Duration = Duration::from_millis(1600);
 
 /// How a comparison ended.
 pub struct Executed {
-    /// Records of all planned runs that have one, in the order of the plan.
-    pub records: Vec<RunRecord>,
+    /// Of the records of all planned runs that have one, in the order of the plan.
+    pub records: Vec<Head>,
     /// Runs that had a record already.
     pub reused: usize,
     /// The exit code of the signal that stopped it, if one did.
@@ -180,6 +181,24 @@ pub fn plan_all(
         .collect()
 }
 
+/// The runs that have no whole record, each once; a record that lies in one of `elsewhere` is copied to where it belongs.
+///
+/// # Errors
+/// If records cannot be read or written.
+pub fn missing<'a>(planned: &'a [Planned], elsewhere: &[PathBuf]) -> Result<Vec<&'a Planned>> {
+    let (mut seen, mut missing) = (BTreeSet::new(), Vec::new());
+    for run in planned {
+        let records = folders::records_folder(&run.plan.out);
+        if seen.insert(&run.id)
+            && !store::is_whole(&records, &run.id)?
+            && copied(&records, elsewhere, &run.id)?.is_none()
+        {
+            missing.push(run);
+        }
+    }
+    Ok(missing)
+}
+
 /// Makes the runs that have no record yet, neither in their own folder nor in one of `elsewhere`, `jobs` at the same
 /// time, each with its share of the threads. A run that another process is making is waited for; the others are made
 /// meanwhile.
@@ -192,8 +211,12 @@ pub fn run_all(
     how: How,
     signals: &Signals,
 ) -> Result<Executed> {
+    let (how, note) = fitting(planned, how)?;
     let labels = planned.iter().map(|p| p.label.clone()).collect();
     let mut progress = RunProgress::new(labels, how.verbosity, how.jobs);
+    if let Some(note) = note {
+        progress.note(&note);
+    }
     // Two plans can ask for the same run.
     let (mut seen, mut missing) = (BTreeSet::new(), VecDeque::new());
     for (i, run) in planned.iter().enumerate() {
@@ -250,6 +273,34 @@ pub fn run_all(
     })
 }
 
+/// As many runs at the same time as fit into memory by the records of like runs; and what there is to say of it.
+fn fitting(planned: &[Planned], how: How) -> Result<(How, Option<String>)> {
+    let memory = measure::available_memory();
+    let (Some(memory), 2..) = (memory, how.jobs) else {
+        return Ok((how, None));
+    };
+    let measured = Measured::of(planned, None)?;
+    let of_each = planned.iter().filter_map(|run| measured.memory(&run.asked));
+    let Some(most) = of_each.reduce(f64::max) else {
+        return Ok((how, None));
+    };
+    let jobs = fit(how.jobs, memory as f64, most);
+    let note = (jobs < how.jobs).then(|| {
+        format!(
+            "note: {jobs} at a time instead of {}: by the records of like runs one takes up to {}, and {} are free",
+            how.jobs,
+            format::bytes(most),
+            format::bytes(memory as f64)
+        )
+    });
+    Ok((How { jobs, ..how }, note))
+}
+
+/// Runs at the same time that fit, at least one; a tenth of the memory stays free.
+fn fit(jobs: usize, memory: f64, most: f64) -> usize {
+    ((0.9 * memory / most) as usize).clamp(1, jobs)
+}
+
 /// How runs are made.
 #[derive(Clone, Copy)]
 pub struct How {
@@ -276,7 +327,7 @@ struct State {
     claims: Claims,
     /// Who is making a run of ours.
     held: BTreeMap<usize, Owner>,
-    records: BTreeMap<usize, RunRecord>,
+    records: BTreeMap<usize, Head>,
     reused: usize,
     interrupted: bool,
 }
@@ -321,7 +372,7 @@ impl Execution<'_> {
             let mut state = self.state();
             state.progress.finish(i, &record);
             state.interrupted |= record.status == Status::Interrupted;
-            state.records.insert(i, record);
+            state.records.insert(i, Head::from(&record));
         }
     }
 
@@ -331,7 +382,10 @@ impl Execution<'_> {
         let mut tell = |told: Told<'_>| {
             let mut state = self.state();
             match told {
-                Told::Event(event) => state.progress.tell(i, event),
+                Told::Event(event) => {
+                    claim.tell(event);
+                    state.progress.tell(i, event);
+                }
                 Told::Note(note) => state.progress.note(note),
             }
         };
@@ -342,7 +396,10 @@ impl Execution<'_> {
                 error: Some(format!("{e:#}")),
             });
         let records = folders::records_folder(&run.plan.out);
-        let own = |r: &RunRecord| r.circumstances.claim.as_deref() == Some(claim.nonce());
+        // Of two records of one run the first stays, whoever made it.
+        let own = |r: &RunRecord| {
+            r.status.is_whole() || r.circumstances.claim.as_deref() == Some(claim.nonce())
+        };
         if let Some(record) = store::find(&records, &run.id)?.filter(own) {
             return Ok(record);
         }
@@ -373,13 +430,22 @@ impl State {
     /// Claims a run that has no record; without a claim it has one now, or another process is making it.
     fn claim(&mut self, i: usize, run: &Planned, elsewhere: &[PathBuf]) -> Result<Option<Claim>> {
         let records = folders::records_folder(&run.plan.out);
-        if self.found(i, run, &records, elsewhere)? {
+        let left = self.left(i, &records, &run.id)?;
+        if let Some(record) = match left {
+            None => copied(&records, elsewhere, &run.id)?,
+            left => left,
+        } {
+            self.found(i, &record);
             return Ok(None);
         }
-        match self.claims.claim(&records, &run.id)? {
-            // It may have been made between the look and the claim.
-            Claimed::Own(claim) => Ok((!self.found(i, run, &records, elsewhere)?).then_some(claim)),
-            Claimed::Other(owner) => {
+        match self.claims.take(&records, &run.id)? {
+            Some(Claimed::Own(claim)) => return Ok(Some(claim)),
+            None => {
+                if let Some(record) = store::find(&records, &run.id)? {
+                    self.found(i, &record);
+                }
+            }
+            Some(Claimed::Other(owner)) => {
                 if self.held.get(&i) != Some(&owner) {
                     self.progress.note(&format!(
                         "note: {owner} is making {} with seed {}; its record will be used",
@@ -387,47 +453,38 @@ impl State {
                     ));
                     self.held.insert(i, owner);
                 }
-                Ok(None)
             }
         }
+        Ok(None)
     }
 
-    /// Whether a run need not be made: it has a whole record, or what the process that was waited for has left.
-    fn found(
-        &mut self,
-        i: usize,
-        run: &Planned,
-        records: &Path,
-        elsewhere: &[PathBuf],
-    ) -> Result<bool> {
-        let nonce = self.held.get(&i).map(|owner| owner.nonce.as_str());
-        let left = |r: &RunRecord| {
-            nonce.is_some()
-                && r.circumstances.claim.as_deref() == nonce
-                && r.status != Status::Interrupted
+    /// The record that the process that was waited for has left, where the run failed.
+    fn left(&self, i: usize, records: &Path, id: &str) -> Result<Option<RunRecord>> {
+        let Some(owner) = self.held.get(&i) else {
+            return Ok(None);
         };
-        let mut record = finished(records, elsewhere, &run.id)?;
-        if record.is_none() {
-            record = store::find(records, &run.id)?.filter(left);
-        }
-        let Some(record) = record else {
-            return Ok(false);
+        let of_owner = |r: &RunRecord| {
+            r.circumstances.claim.as_ref() == Some(&owner.nonce) && r.status != Status::Interrupted
         };
-        self.reused += usize::from(nonce.is_none());
-        self.progress.skip(i, Some(&record));
-        self.records.insert(i, record);
-        Ok(true)
+        Ok(store::find(records, id)?.filter(of_owner))
+    }
+
+    /// A run need not be made: it has this record.
+    fn found(&mut self, i: usize, record: &RunRecord) {
+        self.reused += usize::from(!self.held.contains_key(&i));
+        let head = Head::from(record);
+        self.progress.skip(i, Some(&head));
+        self.records.insert(i, head);
     }
 }
 
-/// The record of a run that need not be made again. One from elsewhere is copied.
-fn finished(own: &Path, elsewhere: &[PathBuf], id: &str) -> Result<Option<RunRecord>> {
-    let whole = |r: &RunRecord| r.status.is_whole();
-    if let Some(record) = store::find(own, id)?.filter(whole) {
-        return Ok(Some(record));
-    }
+/// The whole record of a run in one of the folders `elsewhere`, copied to where it belongs.
+fn copied(own: &Path, elsewhere: &[PathBuf], id: &str) -> Result<Option<RunRecord>> {
     for folder in elsewhere {
-        if let Some(record) = store::find(folder, id)?.filter(whole) {
+        if !store::is_whole(own, id)?
+            && store::is_whole(folder, id)?
+            && let Some(record) = store::find(folder, id)?
+        {
             store::write(own, &record)?;
             return Ok(Some(record));
         }
@@ -557,6 +614,14 @@ const UNSAID: &str = "it said nothing; if the system ran out of memory, a smalle
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn as_many_runs_go_on_as_fit_into_memory_and_at_least_one() {
+        assert_eq!(fit(4, 10e9, 1e9), 4);
+        assert_eq!(fit(4, 10e9, 3e9), 3);
+        assert_eq!(fit(4, 10e9, 3.1e9), 2);
+        assert_eq!(fit(4, 1e9, 3e9), 1);
+    }
 
     #[cfg(unix)]
     #[test]

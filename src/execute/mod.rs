@@ -3,6 +3,7 @@
 pub mod claim;
 pub mod cost;
 pub mod local;
+pub mod measured;
 pub mod plan_file;
 pub mod progress;
 pub mod submit;

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf, absolute},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use record::write_whole;
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +37,8 @@ pub struct Line {
     pub plan: RunPlan,
 }
 
-/// Writes the plan file of these runs into a folder. Paths become absolute: the runs start elsewhere.
+/// Writes the plan file of these runs into a folder. Paths become absolute, as the runs start elsewhere; and what they need
+/// was fetched when they were planned, so they use no network.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -46,6 +47,7 @@ pub fn write<'a>(folder: &Path, runs: impl IntoIterator<Item = &'a Planned>) -> 
     for run in runs {
         let mut plan = run.plan.clone();
         plan.out = absolute(&plan.out)?;
+        plan.offline = true;
         plan.data.name = absolute_name(&plan.data.name, |path| path.is_file())?;
         for file in plan.data.options.split_files.values_mut() {
             *file = absolute(&*file)?;
@@ -76,11 +78,32 @@ fn absolute_name(name: &str, is_there: fn(&Path) -> bool) -> Result<String> {
     Ok(absolute(name)?.to_string_lossy().into_owned())
 }
 
+/// Why the runs of a plan file cannot be made.
+#[derive(Debug)]
+pub enum Refused {
+    /// The plan is wrong wherever it is read.
+    Never(anyhow::Error),
+    /// This machine, at this time, cannot make them: it does not see the folder, or lacks data or backbone.
+    NotHere(anyhow::Error),
+}
+
+impl From<Refused> for anyhow::Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Never(error) | Refused::NotHere(error) => error,
+        }
+    }
+}
+
 /// Reads a plan file.
 ///
 /// # Errors
 /// If it is damaged or of another version, naming the line.
-pub fn read(path: &Path) -> Result<Vec<Line>> {
+pub fn read(path: &Path) -> Result<Vec<Line>, Refused> {
+    parse(path, &text(path).map_err(Refused::NotHere)?).map_err(Refused::Never)
+}
+
+fn text(path: &Path) -> Result<String> {
     let unread = || {
         format!(
             "{}: cannot be read; --plan-only writes it, and every machine that makes runs must see the folder",
@@ -93,6 +116,10 @@ pub fn read(path: &Path) -> Result<Vec<Line>> {
         .take(LARGEST + 1)
         .read_to_string(&mut text)
         .with_context(unread)?;
+    Ok(text)
+}
+
+fn parse(path: &Path, text: &str) -> Result<Vec<Line>> {
     ensure!(
         text.len() as u64 <= LARGEST,
         "{}: more than {} MiB, which is no plan file",
@@ -101,14 +128,20 @@ pub fn read(path: &Path) -> Result<Vec<Line>> {
     );
     let lines = text.lines().enumerate().map(|(i, text)| {
         let at = || format!("{}: line {}", path.display(), i + 1);
+        let anew = "write the file anew with --plan-only";
+        // Another version may have other keys, and that is what is to be said of it.
+        if let Some(format) = serde_json::from_str::<Version>(text)
+            .ok()
+            .and_then(|v| v.format)
+        {
+            ensure!(
+                format == FORMAT,
+                "{}: format {format} is not {FORMAT}, which this version makes; {anew}",
+                at()
+            );
+        }
         let line: Line = serde_json::from_str(text)
-            .with_context(|| format!("{}: this is no plan; write the file anew with --plan-only", at()))?;
-        ensure!(
-            line.format == FORMAT,
-            "{}: format {} is not {FORMAT}, which this version makes; write the file anew with --plan-only",
-            at(),
-            line.format
-        );
+            .with_context(|| format!("{}: this is no plan; {anew}", at()))?;
         Ok(line)
     });
     let lines = lines.collect::<Result<Vec<_>>>()?;
@@ -120,23 +153,36 @@ pub fn read(path: &Path) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
+#[derive(Deserialize)]
+struct Version {
+    format: Option<u32>,
+}
+
 /// Checks plans before the first of them starts, and that each still comes to its name.
 ///
 /// # Errors
 /// If data or backbone are not found, or a plan asks for another run than its name says.
-pub fn check(lines: &[Line]) -> Result<Vec<Planned>> {
+pub fn check(lines: &[Line]) -> Result<Vec<Planned>, Refused> {
+    for line in lines {
+        let trial = &line.plan.trial;
+        methods::resolve(&trial.method, &trial.overrides)
+            .map_err(|e| Refused::Never(anyhow!(e).context(format!("run {}", line.id))))?;
+    }
     let planned = plan_all(lines.iter().map(|line| line.plan.clone()), Verbosity::Quiet);
     let checked = planned.into_iter().zip(lines).map(|(planned, line)| {
-        let planned = planned?;
+        let planned = planned.map_err(Refused::NotHere)?;
         if planned.id != line.id {
-            bail!(
+            return Err(Refused::Never(anyhow!(
                 "run {}: its plan asks for run {} here: the plan was edited, or data, backbone or version of peftbench are \
                  not those it was written for; write the file anew with --plan-only",
                 line.id,
                 planned.id
-            );
+            )));
         }
-        Ok(planned)
+        Ok(Planned {
+            label: line.label.clone(),
+            ..planned
+        })
     });
     checked.collect()
 }

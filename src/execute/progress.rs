@@ -11,7 +11,7 @@ use std::{
 };
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget};
-use record::{RunRecord, Status};
+use record::{Head, RunRecord, Status};
 use reports::format;
 use serde_json::{Value, json};
 
@@ -105,17 +105,15 @@ impl RunProgress {
     }
 
     /// A run that is not made: it has this record already, or stands in the plan twice.
-    pub fn skip(&mut self, run: usize, record: Option<&RunRecord>) {
+    pub fn skip(&mut self, run: usize, record: Option<&Head>) {
         self.waiting[run] = false;
         self.total.inc(1);
         if let Some(record) = record {
             if let Some(cost) = &record.cost {
-                // What a record tells of its run's time; checks and latencies come on top.
-                let seconds = cost.training_seconds + cost.evaluation_seconds;
                 self.took
                     .entry(self.labels[run].clone())
                     .or_default()
-                    .push(seconds);
+                    .push(cost.seconds());
             }
             self.event(json!({
                 "event": "reused", "run": run + 1, "label": self.labels[run], "id": record.id,

@@ -89,7 +89,9 @@ pub fn run(
         started,
     };
     signals.flagged();
+    let load = measure::Load::watch();
     let made = run.make(signals, tell);
+    record.circumstances.load = load.of_others();
     *ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
     match made {
         Ok((outcome, cost)) => {
@@ -109,7 +111,12 @@ pub fn run(
         // They were saved and read again for the run's own check.
         std::fs::remove_dir_all(&run.folder).ok();
     }
-    store::write(&records, &record)?;
+    if !store::write(&records, &record)? && record.status.is_whole() {
+        eprintln!(
+            "note: the run had a record already, which stays; delete {} first to measure its costs anew",
+            store::path_of(&records, &id).display()
+        );
+    }
     Ok(record)
 }
 

@@ -91,6 +91,8 @@ impl Sample {
                 revision: Some("0123abc".into()),
                 processor: "Declared CPU".into(),
                 threads: 2,
+                load: None,
+                task: None,
                 system: "linux-x86_64".into(),
                 libraries: BTreeMap::from([("candle-core".into(), "0.11.1".into())]),
             },

@@ -1,0 +1,453 @@
+//! Runs that are made elsewhere: plan files, tasks, workers, submission, and what is told of them.
+
+use std::{fs, path::PathBuf, process::Output};
+
+use serde_json::{Value, json};
+
+use crate::support::{Place, record_files, tiny_backbone};
+
+/// A command of a few steps over the tiny backbone and data.
+fn tiny(place: &Place, command: &str, more: &[&str]) -> Vec<String> {
+    let (data, backbone) = (place.reviews(), tiny_backbone());
+    let fixed = [
+        command,
+        data.to_str().unwrap(),
+        "--text-column=review",
+        "--label-column=stars",
+        "--backbone",
+        backbone.to_str().unwrap(),
+        "--budget=quick",
+        "--set=recipe.steps=6",
+        "--set=recipe.evaluations=2",
+        "--set=recipe.batch=8",
+        "--out=out",
+    ];
+    fixed.iter().chain(more).map(|s| (*s).to_owned()).collect()
+}
+
+fn words(arguments: &[String]) -> Vec<&str> {
+    arguments.iter().map(String::as_str).collect()
+}
+
+fn records(place: &Place) -> Vec<PathBuf> {
+    record_files(&place.path().join("out/records"))
+}
+
+fn counts(place: &Place, folder: &str) -> Value {
+    let status: Value = serde_json::from_str(&place.ok(&["status", folder, "--json"])).unwrap();
+    status["counts"].clone()
+}
+
+fn ended(output: &Output, code: i32, says: &[&str]) {
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    for part in says {
+        assert!(said.contains(part), "'{part}' is not in: {said}");
+    }
+}
+
+/// Plans two methods over two seeds into `plan`, two runs per task; what was printed, and the plan file.
+fn planned(place: &Place, more: &[&str]) -> (String, PathBuf) {
+    let all = [
+        &[
+            "--methods",
+            "lora,ia3",
+            "--seeds",
+            "2",
+            "--plan-only",
+            "plan",
+            "--per-task",
+            "2",
+        ],
+        more,
+    ]
+    .concat();
+    let printed = place.ok(&words(&tiny(place, "compare", &all)));
+    (printed, place.path().join("plan/plans.jsonl"))
+}
+
+fn task(place: &Place, index: &str) -> Output {
+    // As Slurm starts a task: its index in the environment.
+    let mut command = place.command(&["run-plan", "--from", "plan/plans.jsonl", "--per-task", "2"]);
+    command
+        .env("SLURM_ARRAY_JOB_ID", "12")
+        .env("SLURM_ARRAY_TASK_ID", index)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_plan_file_is_made_task_by_task_and_by_workers_and_its_state_is_told() {
+    let place = Place::new();
+    let (printed, file) = planned(&place, &["--", "--account=me"]);
+    assert!(
+        printed.contains("sbatch --account=me --array=0-1 "),
+        "{printed}"
+    );
+    for name in ["submit.sbatch", "report.sbatch", "job.yaml", "hq.sh"] {
+        assert!(place.path().join("plan").join(name).is_file(), "{name}");
+    }
+    let text = fs::read_to_string(&file).unwrap();
+    assert_eq!(text.lines().count(), 4);
+    assert!(text.lines().all(|line| line.contains("\"offline\":true")));
+    assert_eq!(records(&place).len(), 0, "nothing is trained");
+
+    assert_eq!(counts(&place, "plan"), json!({ "waiting": 4 }));
+    ended(&task(&place, "1"), 0, &[]);
+    assert_eq!(counts(&place, "plan"), json!({ "done": 2, "waiting": 2 }));
+    let record: Value = serde_json::from_slice(&fs::read(&records(&place)[0]).unwrap()).unwrap();
+    assert_eq!(record["circumstances"]["task"], "slurm 12_1");
+    ended(&task(&place, "1"), 0, &["2 of 2 runs had a record already"]);
+    place.ok(&["work", "plan"]);
+    assert_eq!(counts(&place, "plan"), json!({ "done": 4 }));
+    assert_eq!(records(&place).len(), 4);
+    // The same command with nothing left to make reports.
+    let (printed, _) = planned(&place, &[]);
+    assert!(
+        printed.contains("lora") && !printed.contains("sbatch"),
+        "{printed}"
+    );
+}
+
+#[test]
+fn a_bad_plan_file_or_index_is_exit_code_42_with_one_message() {
+    let place = Place::new();
+    let (_, file) = planned(&place, &[]);
+    let text = fs::read_to_string(&file).unwrap();
+    ended(&task(&place, "2"), 42, &["0 to 1", "no task 2"]);
+    ended(&task(&place, "many"), 42, &["SLURM_ARRAY_TASK_ID=many"]);
+    let unnamed = place.run(&["run-plan", "--from", "plan/plans.jsonl"]);
+    ended(&unnamed, 42, &["none is named", "--task"]);
+    let anew = "write the file anew with --plan-only";
+    let rotten = |text: String, index: &str, says: &[&str]| {
+        fs::write(&file, text).unwrap();
+        ended(&task(&place, index), 42, says);
+    };
+    rotten(
+        text.replace("\"format\":1", "\"format\":2"),
+        "0",
+        &["line 1: format 2 is not 1", anew],
+    );
+    rotten(
+        text.replace("\"seed\":0", "\"seed\":7"),
+        "0",
+        &["edited", anew],
+    );
+    rotten(
+        text.replace("\"overrides\":{}", "\"overrides\":{\"rnak\":\"4\"}"),
+        "0",
+        &["rnak"],
+    );
+    rotten(
+        text[..text.len() / 2 - 10].to_owned(),
+        "0",
+        &["line ", anew],
+    );
+    rotten(String::new(), "0", &["no run is planned"]);
+    // A line is missing: the last task has one run less, and so it is with every task behind a missing one.
+    let three: Vec<&str> = text.lines().take(2).collect();
+    rotten(three.join("\n"), "1", &["0 to 0", "no task 1"]);
+    assert_eq!(records(&place).len(), 0);
+}
+
+#[test]
+fn what_another_node_may_have_is_no_reason_to_give_up() {
+    let place = Place::new();
+    let backbone = place.path().join("backbone");
+    fs::create_dir(&backbone).unwrap();
+    for entry in fs::read_dir(tiny_backbone()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            fs::copy(&path, backbone.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    let more = [
+        "--methods",
+        "lora,ia3",
+        "--seeds",
+        "2",
+        "--plan-only",
+        "plan",
+    ];
+    let mut arguments = tiny(&place, "compare", &more);
+    let named = arguments.iter().position(|a| a == "--backbone").unwrap();
+    arguments[named + 1] = backbone.to_str().unwrap().to_owned();
+    place.ok(&words(&arguments));
+    let file = place.path().join("plan/plans.jsonl");
+    let weights = fs::read_dir(&backbone).unwrap().map(|e| e.unwrap().path());
+    let weights = weights.filter(|p| p.extension().is_some_and(|e| e == "safetensors"));
+    weights.for_each(|path| fs::remove_file(path).unwrap());
+    ended(&task(&place, "0"), 2, &["backbone", "safetensors"]);
+    fs::rename(&file, file.with_extension("elsewhere")).unwrap();
+    ended(
+        &task(&place, "0"),
+        2,
+        &["every machine that makes runs must see the folder"],
+    );
+}
+
+/// A limit on the size of files fails a write in the middle, as a quota does.
+#[cfg(unix)]
+#[test]
+fn a_quota_that_is_reached_ends_a_task_with_a_message_and_another_try_is_asked_for() {
+    let place = Place::new();
+    planned(&place, &[]);
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 2; exec '{}' run-plan --from plan/plans.jsonl --task 0",
+        env!("CARGO_BIN_EXE_peftbench")
+    );
+    let output = place
+        .in_place(std::process::Command::new("sh").args(["-c", &script]))
+        .output()
+        .unwrap();
+    assert!(!matches!(output.status.code(), Some(0 | 42)), "{output:?}");
+    ended(&output, output.status.code().unwrap(), &["cannot write"]);
+    let files = fs::read_dir(place.path().join("out/records")).unwrap();
+    let left = files.filter(|f| {
+        let name = f.as_ref().unwrap().file_name().into_string().unwrap();
+        name.ends_with(".claim") || name.ends_with(".tmp")
+    });
+    assert_eq!(left.count(), 0, "nothing half is left");
+}
+
+#[test]
+fn studies_and_searches_are_planned_too_and_a_search_goes_on_with_its_winners() {
+    let place = Place::new();
+    let study = place.file(
+        "rank.yaml",
+        "title: Rank\nquestion: Does it matter?\nx: {title: rank, key: lora.rank, values: [1, 2]}\nseries: [{method: lora}]\n",
+    );
+    let sweep = tiny(
+        &place,
+        "sweep",
+        &[
+            "--study",
+            study.to_str().unwrap(),
+            "--seeds",
+            "1",
+            "--plan-only",
+            "plan",
+        ],
+    );
+    let printed = place.ok(&words(&sweep));
+    assert!(printed.contains("report --records"), "{printed}");
+    assert_eq!(counts(&place, "plan"), json!({ "waiting": 2 }));
+    place.ok(&["work", "plan"]);
+    let text = place.ok(&["status", "plan"]);
+    assert!(text.starts_with("2 runs: 2 done"), "{text}");
+    // The last job: of a folder that holds nothing but a study.
+    place.ok(&["report", "--records", "out"]);
+    let files = fs::read_dir(place.path().join("out")).unwrap();
+    let drawn = files.filter(|f| {
+        f.as_ref()
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .starts_with("study-")
+    });
+    assert!(drawn.count() > 0);
+
+    let tune = tiny(
+        &place,
+        "tune",
+        &[
+            "--methods",
+            "lora",
+            "--trials",
+            "2",
+            "--seeds",
+            "1",
+            "--plan-only",
+            "search",
+        ],
+    );
+    let printed = place.ok(&words(&tune));
+    assert!(printed.contains("the same command again"), "{printed}");
+    assert_eq!(counts(&place, "search"), json!({ "waiting": 2 }));
+    place.ok(&["work", "search", "--jobs", "2"]);
+    let printed = place.ok(&words(&tune));
+    assert!(printed.contains("report --records"), "{printed}");
+    assert_eq!(
+        counts(&place, "search"),
+        json!({ "waiting": 1 }),
+        "the winner"
+    );
+    place.ok(&["work", "search"]);
+    let printed = place.ok(&words(&tune));
+    assert!(printed.contains("lora (tuned)"), "{printed}");
+}
+
+/// Programs of Slurm that write down how they were called.
+#[cfg(unix)]
+fn fake_slurm(place: &Place) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let bin = place.path().join("bin");
+    fs::create_dir(&bin).unwrap();
+    for (name, script) in [
+        ("scontrol", "echo 'MaxArraySize            = 2'"),
+        (
+            "sbatch",
+            "echo \"$*\" >> sbatch.log; echo $((100 + $(wc -l < sbatch.log)))\\;cluster",
+        ),
+        (
+            "squeue",
+            "echo \"$*\" >> squeue.log; printf 'PENDING\\nPENDING\\nRUNNING\\n'",
+        ),
+    ] {
+        let path = bin.join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    format!("{}:{}", bin.display(), std::env::var("PATH").unwrap())
+}
+
+#[cfg(unix)]
+#[test]
+fn a_comparison_is_submitted_as_arrays_with_the_report_behind_them_and_slurm_is_asked_seldom() {
+    let place = Place::new();
+    let path = fake_slurm(&place);
+    let run = |arguments: &[&str]| {
+        let output = place
+            .command(arguments)
+            .env("PATH", &path)
+            .output()
+            .unwrap();
+        ended(&output, 0, &[]);
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let more = [
+        "--methods",
+        "lora,ia3,bitfit",
+        "--seeds",
+        "1",
+        "--submit",
+        "--per-task",
+        "1",
+        "--parallel",
+        "7",
+        "--",
+        "-p",
+        "fast lane",
+    ];
+    let printed = run(&words(&tiny(&place, "compare", &more)));
+    assert!(
+        printed.contains("submitted: 101, 102 for the runs, 103"),
+        "{printed}"
+    );
+    let script = place
+        .path()
+        .canonicalize()
+        .unwrap()
+        .join("out/plan/submit.sbatch");
+    let log = fs::read_to_string(place.path().join("sbatch.log")).unwrap();
+    let lines: Vec<&str> = log.lines().collect();
+    assert_eq!(
+        lines[..2],
+        [
+            format!("--parsable -p fast lane --array=0-1%7 {}", script.display()),
+            format!(
+                "--parsable -p fast lane --array=0-0%7 {} 2",
+                script.display()
+            ),
+        ]
+    );
+    assert!(
+        lines[2].contains("-p fast lane --dependency=afterany:101:102 "),
+        "{log}"
+    );
+
+    for _ in 0..2 {
+        let text = run(&["status", "out"]);
+        assert!(text.starts_with("3 runs: 3 waiting\n"), "{text}");
+        assert!(
+            text.contains("Slurm, asked up to 40 s ago: 2 pending, 1 running\n"),
+            "{text}"
+        );
+    }
+    let log = fs::read_to_string(place.path().join("squeue.log")).unwrap();
+    assert_eq!(
+        log, "--noheader --array --format=%T --jobs 101,102,103\n",
+        "asked once"
+    );
+
+    // Slurm refuses: its words, and nothing is lost.
+    fs::write(
+        place.path().join("bin/sbatch"),
+        "#!/bin/sh\necho 'invalid partition' >&2; exit 1\n",
+    )
+    .unwrap();
+    let again = tiny(&place, "compare", &more);
+    let output = place
+        .command(&words(&again))
+        .env("PATH", &path)
+        .output()
+        .unwrap();
+    ended(&output, 2, &["invalid partition", "nothing was submitted"]);
+}
+
+#[test]
+fn what_is_said_of_a_plan_without_one_is_refused() {
+    let place = Place::new();
+    for (more, says) in [
+        (&["--per-task", "2"][..], "--per-task"),
+        (&["--parallel", "2"], "--parallel"),
+        (&["--", "-p", "fast"], "behind --"),
+    ] {
+        place.refused(
+            &words(&tiny(&place, "compare", more)),
+            &[says, "--plan-only"],
+        );
+    }
+    place.refused(&["status", "nowhere"], &["nowhere", "--plan-only"]);
+}
+
+#[test]
+fn of_two_records_of_a_run_the_first_stays_and_that_is_said() {
+    let place = Place::new();
+    let arguments = tiny(&place, "train", &["--method", "lora"]);
+    place.ok(&words(&arguments));
+    let first = fs::read(&records(&place)[0]).unwrap();
+    let again = place.run(&words(&arguments));
+    ended(&again, 0, &["note: the run had a record already"]);
+    assert_eq!(fs::read(&records(&place)[0]).unwrap(), first);
+}
+
+#[test]
+fn all_saved_weights_of_a_comparison_are_timed_on_one_node_by_a_batch_script() {
+    let place = Place::new();
+    place.ok(&words(&tiny(
+        &place,
+        "compare",
+        &["--methods", "lora,ia3", "--seeds", "1"],
+    )));
+    let arguments = [
+        "latency",
+        "--weights",
+        "out",
+        "--batches=1",
+        "--lengths=8",
+        "--seconds=0.01",
+        "--no-sentences",
+        "--plan-only",
+        "latency",
+    ];
+    let printed = place.ok(&[&arguments[..], &["--", "-p", "fast"]].concat());
+    assert!(printed.starts_with("sbatch -p fast "), "{printed}");
+    let script = fs::read_to_string(place.path().join("latency/latency.sbatch")).unwrap();
+    assert!(script.contains("#SBATCH --exclusive\n"), "{script}");
+    let command = script
+        .lines()
+        .last()
+        .unwrap()
+        .strip_prefix("exec ")
+        .unwrap();
+    assert!(command.ends_with("--no-sentences --offline"), "{script}");
+    // What the node does.
+    let measured = place
+        .in_place(std::process::Command::new("sh").args(["-c", command]))
+        .output()
+        .unwrap();
+    ended(&measured, 0, &[]);
+    let table = String::from_utf8(measured.stdout).unwrap();
+    assert!(table.contains("lora") && table.contains("ia3"), "{table}");
+}
