@@ -135,6 +135,7 @@ pub(super) fn split_prefix<'a>(
     }
     let is_decoder = [
         "self_attn.",
+        "_layernorm",
         "mlp.gate_proj",
         "mlp.up_proj",
         "mlp.down_proj",
