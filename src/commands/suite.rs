@@ -3,7 +3,7 @@
 use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
-use record::{RunRecord, Status};
+use record::Status;
 use reports::{
     Comparison, Margin,
     measurement::{self, Measurement},
@@ -103,8 +103,8 @@ pub fn suite(suite: &Suite, asked: &Asked<'_>) -> Result<ExitCode> {
     if let Some(code) = ended.say_end(runs.len(), verbosity) {
         return Ok(code);
     }
-    let verdict = verdict(suite, &runs, &ended.records, &out, asked.margin)?;
-    let report = report::of_folder(&out, asked.margin)?;
+    let verdict = verdict(suite, &runs, &out, asked.margin)?;
+    let report = report::of_folder(&out, asked.margin, None)?;
     let files = report.write(&out, true)?;
     if verbosity == Verbosity::Json {
         let event = json!({ "event": "suite", "verdict": verdict });
@@ -174,7 +174,6 @@ fn planned(
 fn verdict(
     suite: &Suite,
     runs: &[Planned],
-    records: &[RunRecord],
     out: &Path,
     margin: Option<Margin>,
 ) -> Result<Measurement> {
@@ -182,12 +181,9 @@ fn verdict(
     for entry in &suite.datasets {
         let name = entry.name();
         let folder = out.join(&name);
-        let own = |r: &&RunRecord| {
-            runs.iter()
-                .any(|run| run.id == r.id && run.plan.out == folder)
-        };
-        let ids: Vec<&str> = records.iter().filter(own).map(|r| r.id.as_str()).collect();
-        let report = report::of_folder(&folder, margin)?;
+        let own = runs.iter().filter(|run| run.plan.out == folder);
+        let ids: Vec<&str> = own.map(|run| run.id.as_str()).collect();
+        let report = report::of_folder(&folder, margin, None)?;
         let found = report.about(&ids).next().cloned();
         let found = found.with_context(|| format!("{name}: no record of this suite"))?;
         comparisons.push((name, &entry.average[..], found));
