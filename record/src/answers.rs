@@ -26,7 +26,7 @@ pub fn write(predicted: &[u32], labels: usize) -> String {
 /// The labels in a text; `None` if it is none of so many labels.
 pub fn read(text: &str, labels: usize) -> Option<Vec<u32>> {
     let width = width(labels) as usize;
-    if !text.bytes().all(|b| b.is_ascii_alphanumeric()) || text.len() % width != 0 {
+    if !text.bytes().all(|b| b.is_ascii_alphanumeric()) || !text.len().is_multiple_of(width) {
         return None;
     }
     (0..text.len() / width)

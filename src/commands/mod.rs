@@ -16,6 +16,7 @@ pub mod recommend;
 pub mod report;
 pub mod run_plan;
 pub mod status;
+pub mod suite;
 pub mod sweep;
 pub mod tasks;
 pub mod train;

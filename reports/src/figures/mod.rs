@@ -14,6 +14,7 @@ mod latency;
 mod layout;
 mod plot;
 mod ranking;
+mod scatter;
 mod scene;
 mod study;
 pub mod style;
@@ -25,6 +26,7 @@ use curves::{Curve, curves};
 use latency::latency;
 use layout::{NARROW, PAGE, WIDE};
 use ranking::ranking;
+use scatter::scatter;
 use scene::Scene;
 use trade_off::trade_off;
 
@@ -84,6 +86,11 @@ pub fn plots(comparison: &Comparison) -> Vec<Plot> {
             format!("validation-{metric}"),
             format!("Validation {name} while training"),
             &|t, w| curves(comparison, &Curve::metrics(comparison), false, t, w),
+        ),
+        both(
+            "predicted-numbers".into(),
+            "Predicted and true numbers".into(),
+            &|t, w| scatter(comparison, t, w),
         ),
         bars(Quantity::TrainingTime, "training-time", "Training time"),
         both(
