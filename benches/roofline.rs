@@ -103,12 +103,13 @@ pub fn train(
     let recipe = Recipe::resolve("standard", &steps, encoded.train.len())?;
     let backbone = &setting.backbone.backbone;
     let head = common::head(backbone)?;
+    let objective = setting.objective(&recipe, 0)?;
     let trained = Training {
         train: &encoded.train,
         // The trainer evaluates after its last step; here it shall not take long.
         validation: &first(&encoded.validation, 32),
         metrics: &setting.data.dataset.metrics,
-        classes: common::CLASSES,
+        objective: &*objective,
         order,
         recipe: &recipe,
         optimiser: resolved.optimiser(),
@@ -136,6 +137,7 @@ fn first(examples: &Encoded, n: usize) -> Encoded {
         types: examples.types[..end].to_vec(),
         offsets: examples.offsets[..=n].to_vec(),
         labels: examples.labels[..n].to_vec(),
+        words: Vec::new(),
         truncated: 0,
     }
 }

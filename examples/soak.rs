@@ -18,6 +18,7 @@ use std::{
 };
 
 use peftbench::{
+    objective::Prediction,
     task_library::{self, Row, TaskLibrary},
     weights,
 };
@@ -131,6 +132,15 @@ fn row(task: &str, i: usize) -> Row {
         task: task.to_owned(),
         text: text(i),
         pair: None,
+        tokens: None,
+    }
+}
+
+/// The logits of a class.
+fn logits(answer: Prediction) -> Vec<f32> {
+    match answer {
+        Prediction::Class { logits, .. } => logits,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -140,7 +150,7 @@ fn known(library: &TaskLibrary, task: &str) -> Vec<Vec<f32>> {
     library
         .predict(&rows)
         .into_iter()
-        .map(|p| p.unwrap().logits)
+        .map(|p| logits(p.unwrap()))
         .collect()
 }
 
@@ -190,11 +200,11 @@ fn library_soak(tasks: &BTreeMap<&str, PathBuf>, rows: usize) {
             for (i, (row, answer)) in (from..).zip(call.iter().zip(library.predict(&call))) {
                 match answer {
                     Ok(answer) => {
-                        let place = i % (3 * TEXTS);
+                        let (place, logits) = (i % (3 * TEXTS), logits(answer));
                         let right = expected[row.task.as_str()]
                             .iter()
-                            .any(|e| e[place] == answer.logits);
-                        assert!(right, "row {i} of {}: {:?}", row.task, answer.logits);
+                            .any(|e| e[place] == logits);
+                        assert!(right, "row {i} of {}: {:?}", row.task, logits);
                     }
                     Err(error) => {
                         assert_eq!(row.task, "prompt_tuning", "row {i}: {error:#}");

@@ -23,13 +23,14 @@ fn main() -> anyhow::Result<()> {
         task,
         text: text.clone(),
         pair: None,
+        tokens: None,
     };
     // Rows of all tasks share one forward pass; another thread may add and drop tasks meanwhile.
     let rows: Vec<Row> = library.names().into_iter().map(row).collect();
     let elsewhere = Arc::clone(&library);
     let dropping = thread::spawn(move || elsewhere.remove("a task that is done"));
     for (row, answer) in rows.iter().zip(library.predict(&rows)) {
-        println!("{}: {}", row.task, answer?.label);
+        println!("{}: {}", row.task, answer?.cells().0);
     }
     let _was_there = dropping.join();
     Ok(())

@@ -92,10 +92,14 @@ pub struct FileArguments {
     /// Text column of a file; twice for sentence pairs.
     #[arg(long = "text-column", value_name = "COLUMN")]
     pub text_columns: Vec<String>,
-    /// Label column of a file.
+    /// Label column of a file; for multi_label also several, each with 0 or 1, with commas between.
     #[arg(long, value_name = "COLUMN")]
     pub label_column: Option<String>,
-    /// Main metric of a file: accuracy, f1, macro_f1, weighted_f1 or matthews [default: accuracy].
+    /// What a file's labels are: classification, multi_label, regression or tokens [default: classification].
+    #[arg(long)]
+    pub objective: Option<String>,
+    /// Main metric of a file; of classification accuracy, f1, macro_f1, weighted_f1 or matthews [default: its objective's
+    /// first].
     #[arg(long)]
     pub metric: Option<String>,
     /// What separates the fields of a file: one character, or tab [default: as its header shows].
@@ -132,6 +136,7 @@ impl FileArguments {
         FileOptions {
             text_columns: self.text_columns.clone(),
             label_column: self.label_column.clone(),
+            objective: self.objective.clone(),
             metric: self.metric.clone(),
             separator: self.separator.clone(),
             quote: self.quote.clone(),
@@ -367,6 +372,9 @@ pub struct Compare {
     /// How runs are made.
     #[command(flatten)]
     pub how: HowArguments,
+    /// Train nothing: say how many runs are missing, and how long they take by earlier records of this machine.
+    #[arg(long)]
+    pub dry_run: bool,
     /// Having them made elsewhere.
     #[command(flatten)]
     pub plan: PlanArguments,

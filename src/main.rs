@@ -72,7 +72,7 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
                 seeds,
                 margin: a.margin,
             };
-            compare::compare(&asked, a.how.how(), a.plan.asked()?.as_ref())
+            compare::compare(&asked, a.how.how(), a.plan.asked()?.as_ref(), a.dry_run)
         }
         Command::Sweep(a) => {
             let plan = a.plan.asked()?;

@@ -88,8 +88,8 @@ pub fn data_spec(choice: &DataChoice) -> Result<DatasetSpec> {
     }
     ensure!(
         choice.options.is_empty(),
-        "--text-column, --label-column, --metric, --separator, --quote, --encoding, --drop-missing, --validation and \
-         --test belong to a file named by its path, not to the data set '{}'",
+        "--text-column, --label-column, --objective, --metric, --separator, --quote, --encoding, --drop-missing, --validation \
+         and --test belong to a file named by its path, not to the data set '{}'",
         choice.name
     );
     let known: Vec<&str> = datasets::names().collect();

@@ -7,12 +7,16 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context, Result, ensure};
 use backbone::{Backbone, HeadKind, Pooling, Precision, TensorFile};
 use candle_core::Tensor;
-use datasets::{TextTokenizer, Words};
+use datasets::{Objective, TextTokenizer, Words};
 use methods::PeftMethod;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{prepare::LoadedBackbone, train::head::Head};
+use crate::{
+    objective::{self, Scale},
+    prepare::LoadedBackbone,
+    train::head::Head,
+};
 
 /// Tensors by name.
 pub type Tensors = BTreeMap<String, Tensor>;
@@ -55,7 +59,13 @@ pub struct SavedConfig {
     pub precision: Precision,
     /// The classifier.
     pub head: HeadKind,
-    /// Label names in the order of their indices.
+    /// What is predicted. Folders of classification do not say it.
+    #[serde(default, skip_serializing_if = "Objective::is_classification")]
+    pub objective: Objective,
+    /// The scale that numbers were learnt on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scale: Option<Scale>,
+    /// Label names in the order of their indices; none where a number is predicted.
     pub labels: Vec<String>,
     /// The data set it was trained on.
     pub dataset: String,
@@ -91,8 +101,10 @@ pub struct Task {
     pub config: SavedConfig,
     /// The method.
     pub method: Box<dyn PeftMethod>,
-    /// The classifier.
+    /// The head.
     pub head: Head,
+    /// What is predicted.
+    pub objective: Box<dyn objective::Objective>,
     /// The tokenizer that puts a template around texts, where there is one.
     pub(crate) of_words: Option<TextTokenizer>,
 }
@@ -153,9 +165,27 @@ pub fn read_config(folder: &Path) -> Result<SavedConfig> {
         path.display(),
         config.format
     );
+    let number = config.objective == Objective::Regression;
     ensure!(
-        config.labels.len() >= 2,
-        "{}: labels: at least two are needed",
+        if number {
+            config.labels.is_empty()
+        } else {
+            config.labels.len() >= 2
+        },
+        "{}: labels: {}",
+        path.display(),
+        if number {
+            "a number has none"
+        } else {
+            "at least two are needed"
+        }
+    );
+    let sound = |scale: &Scale| {
+        scale.mean.is_finite() && scale.deviation.is_finite() && scale.deviation > 0.0
+    };
+    ensure!(
+        config.scale.as_ref().is_none_or(sound),
+        "{}: scale: mean and deviation must be finite and the deviation above 0",
         path.display()
     );
     Ok(config)

@@ -17,13 +17,14 @@ use std::{
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use backbone::{Backbone, Batch, Hooks, Mixed, Phase};
-use datasets::{Encoded, Example};
+use datasets::{Encoded, Example, Objective};
 use methods::PeftMethod;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    objective::{Answered, Prediction},
     prepare::{Files, LoadedBackbone},
-    train::{head::Head, trainer::argmax},
+    train::{head::Head, trainer::by_example},
     weights::{self, SavedConfig, Task},
 };
 
@@ -41,30 +42,9 @@ pub struct Row {
     /// The second text of a pair.
     #[serde(default)]
     pub pair: Option<String>,
-}
-
-/// What a task says about a row.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Prediction {
-    /// The label of the largest logit.
-    pub label: String,
-    /// Softmax of the logits, C values in the order of the task's labels.
-    pub probabilities: Vec<f32>,
-    /// C logits.
-    pub logits: Vec<f32>,
-}
-
-impl Prediction {
-    fn new(labels: &[String], logits: Vec<f32>) -> Self {
-        let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let exp: Vec<f32> = logits.iter().map(|v| (v - max).exp()).collect();
-        let sum: f32 = exp.iter().sum();
-        Self {
-            label: labels[argmax(&logits) as usize].clone(),
-            probabilities: exp.into_iter().map(|e| e / sum).collect(),
-            logits,
-        }
-    }
+    /// The words, where they are known; then there is no text. A task with a tag for each word takes a text apart at its spaces.
+    #[serde(default)]
+    pub tokens: Option<Vec<String>>,
 }
 
 /// Neighbouring examples of a batch that belong to one task.
@@ -78,8 +58,8 @@ pub struct Part<'a> {
     pub examples: usize,
 }
 
-/// Logits of a batch whose examples belong to `parts`, in order, in one pass without a gradient. Examples may have
-/// different numbers of classes.
+/// Outputs of the examples of a batch that belong to `parts`, in order, in one pass without a gradient. Examples may have
+/// different numbers of classes; they all have one vector each, or all are read word by word.
 ///
 /// # Errors
 /// As [`Backbone::pooled`], and if the parts do not add up to the batch.
@@ -92,14 +72,15 @@ pub fn mixed_logits(
         let hooks = parts.iter().map(|p| (p.method as &dyn Hooks, p.examples));
         let pooled = backbone.pooled(batch, &Mixed::new(hooks), Phase::Eval)?;
         let mut logits = Vec::with_capacity(batch.spans().count());
+        let mut start = 0;
         for part in parts.iter().filter(|p| p.examples > 0) {
-            let rows = pooled.narrow(0, logits.len(), part.examples)?;
-            let of_part = part.head.forward(&rows)?;
-            logits.extend(
-                of_part
-                    .to_dtype(candle_core::DType::F32)?
-                    .to_vec2::<f32>()?,
-            );
+            let examples = logits.len()..logits.len() + part.examples;
+            let counts: Vec<usize> = examples.map(|i| batch.vectors(i)).collect();
+            let count = counts.iter().sum();
+            let of_part = part.head.forward(&pooled.narrow(0, start, count)?)?;
+            let rows = of_part.to_dtype(candle_core::DType::F32)?.to_vec2()?;
+            logits.extend(by_example(rows, counts.into_iter()));
+            start += count;
         }
         Ok(logits)
     })
@@ -146,10 +127,16 @@ impl LoadedTask {
 
     /// Tasks with the same key can share a pass.
     fn pass_key(&self, name: &str) -> String {
-        match self.task.method.backbone() {
-            Some(_) => format!("own {name}"),
-            None => self.backbone.pooling().name().to_owned(),
+        match (self.task.method.backbone(), self.by_words()) {
+            (Some(_), _) => format!("own {name}"),
+            (None, true) => "words".to_owned(),
+            (None, false) => self.backbone.pooling().name().to_owned(),
         }
+    }
+
+    /// Whether it has a tag for each word.
+    pub fn by_words(&self) -> bool {
+        self.config().objective == Objective::Tokens
     }
 }
 
@@ -260,19 +247,23 @@ impl TaskLibrary {
                 continue;
             };
             match self.encode(&task, rows, &indices) {
-                Ok(encoded) => passes.entry(task.pass_key(name)).or_default().push(Share {
-                    task,
-                    rows: indices,
-                    encoded,
-                }),
+                Ok((texts, encoded)) => {
+                    passes.entry(task.pass_key(name)).or_default().push(Share {
+                        task,
+                        rows: indices,
+                        texts,
+                        encoded,
+                    })
+                }
                 // One of them is at fault: each by itself, then.
                 Err(_) => {
                     for i in indices {
                         match self.encode(&task, rows, &[i]) {
-                            Ok(encoded) => {
+                            Ok((texts, encoded)) => {
                                 passes.entry(task.pass_key(name)).or_default().push(Share {
                                     task: Arc::clone(&task),
                                     rows: vec![i],
+                                    texts,
                                     encoded,
                                 });
                             }
@@ -309,21 +300,65 @@ impl TaskLibrary {
         answers.into_values().collect()
     }
 
-    fn encode(&self, task: &LoadedTask, rows: &[Row], indices: &[usize]) -> Result<Encoded> {
+    /// The rows as their task reads them, and their token ids.
+    fn encode(
+        &self,
+        task: &LoadedTask,
+        rows: &[Row],
+        indices: &[usize],
+    ) -> Result<(Vec<String>, Encoded)> {
+        let texts = |examples: Vec<Example>| examples.into_iter().map(|e| e.text).collect();
+        let max = task.task.config.max_tokens;
+        if task.by_words() {
+            let examples = indices.iter().map(|i| words_of(&rows[*i]));
+            let examples: Vec<Example> = examples.collect::<Result<_>>()?;
+            let encoded = self.loaded.tokenizer.encode_tagged(&examples, max)?;
+            self.cut.fetch_add(encoded.truncated, Ordering::Relaxed);
+            return Ok((texts(examples), encoded));
+        }
         let text = |text: &str| datasets::text_of(text, task.task.config.strip).to_owned();
         let examples: Vec<Example> = indices
             .iter()
-            .map(|i| Example {
-                text: text(&rows[*i].text),
-                pair: rows[*i].pair.as_deref().map(text),
-                label: None,
+            .map(|i| {
+                let row = &rows[*i];
+                ensure!(
+                    row.tokens.is_none(),
+                    "a list of tokens was given, but the task '{}' reads whole texts",
+                    row.task
+                );
+                Ok(Example {
+                    text: text(&row.text),
+                    pair: row.pair.as_deref().map(text),
+                    label: None,
+                })
             })
-            .collect();
-        let max = task.task.config.max_tokens;
+            .collect::<Result<_>>()?;
         let encoded = task.task.tokenizer(&self.loaded).encode(&examples, max)?;
         self.cut.fetch_add(encoded.truncated, Ordering::Relaxed);
-        Ok(encoded)
+        Ok((texts(examples), encoded))
     }
+}
+
+/// A row as an example whose words have tags.
+fn words_of(row: &Row) -> Result<Example> {
+    ensure!(
+        row.pair.is_none(),
+        "a pair was given, but the task '{}' has a tag for each word of one text",
+        row.task
+    );
+    let words: Vec<&str> = match &row.tokens {
+        Some(tokens) => tokens.iter().map(String::as_str).collect(),
+        None => row.text.split_whitespace().collect(),
+    };
+    ensure!(
+        !words.iter().any(|word| word.contains(['\n', '\r'])),
+        "a token has a line break in it"
+    );
+    Ok(Example {
+        text: words.join("\n"),
+        pair: None,
+        label: None,
+    })
 }
 
 /// Rows of one task, tokenised.
@@ -331,6 +366,7 @@ struct Share {
     task: Arc<LoadedTask>,
     /// Their places among all rows.
     rows: Vec<usize>,
+    texts: Vec<String>,
     encoded: Encoded,
 }
 
@@ -350,10 +386,17 @@ fn pass(rows: &[(&Share, usize)]) -> Result<Vec<(usize, Prediction)>> {
         }
         last = Some(share);
     }
-    let batch = Batch::new(ids, types, offsets)?;
     let Some((first, _)) = rows.first() else {
         return Ok(Vec::new());
     };
+    let mut batch = Batch::new(ids, types, offsets)?;
+    if first.task.by_words() {
+        let tokens = |(share, i): &(&Share, usize)| {
+            let words = share.encoded.words[*i].iter();
+            words.map(|word| word.token).collect()
+        };
+        batch = batch.reading(rows.iter().map(tokens).collect())?;
+    }
     let logits = mixed_logits(&first.task.backbone, &batch, &parts)?;
     ensure!(logits.len() == rows.len(), "a row without logits");
     ensure!(
@@ -364,8 +407,12 @@ fn pass(rows: &[(&Share, usize)]) -> Result<Vec<(usize, Prediction)>> {
         .iter()
         .zip(logits)
         .map(|((share, i), logits)| {
-            let labels = &share.task.task.config.labels;
-            (share.rows[*i], Prediction::new(labels, logits))
+            let example = Answered {
+                text: &share.texts[*i],
+                words: share.encoded.words.get(*i).map_or(&[][..], Vec::as_slice),
+            };
+            let objective = &share.task.task.objective;
+            (share.rows[*i], objective.answer(&example, logits))
         })
         .collect())
 }

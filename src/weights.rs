@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use backbone::HeadKind;
 
 use crate::{
-    formats,
+    formats, objective,
     prepare::{Files, LoadedBackbone},
     saved::{self, Saved, Tensors},
     train::{head::Head, words},
@@ -74,6 +74,7 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
     let at = || folder.display().to_string();
     let method = resolved.load(&backbone, of_method).with_context(at)?;
     let hidden = loaded.backbone.config().hidden;
+    let objective = objective::of(config.objective, &config.labels, config.scale);
     let (head, of_words) = match (config.head, &config.words) {
         (HeadKind::Words, Some(words)) => (
             words::head(words, loaded, method.backbone()).with_context(at)?,
@@ -81,7 +82,7 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
         ),
         (HeadKind::Words, None) => bail!("{}: its head is 'words' but it names none", at()),
         (kind, _) => (
-            Head::load(kind, hidden, config.labels.len(), of_head).with_context(at)?,
+            Head::load(kind, hidden, objective.outputs(), of_head).with_context(at)?,
             None,
         ),
     };
@@ -89,6 +90,7 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
         config,
         method,
         head,
+        objective,
         of_words,
     })
 }

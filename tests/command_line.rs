@@ -937,7 +937,8 @@ fn every_yaml_is_checked_and_all_problems_are_said_at_once() {
         + methods::registry::ALL.len()
         + peftbench::backbones::names().count()
         + datasets::names().count()
-        + peftbench::study::names().count();
+        + peftbench::study::names().count()
+        + peftbench::suite::names().count();
     assert!(
         printed.contains(&format!("{count} checked, 0 with problems")),
         "{printed}"

@@ -251,6 +251,8 @@ fn rows_of_data() {
                     assert!(
                         example
                             .label
+                            .as_ref()
+                            .and_then(|l| l.class())
                             .is_some_and(|l| (l as usize) < dataset.labels.len())
                     );
                 }

@@ -600,7 +600,12 @@ fn encoded(batch: &Batch, labels: &[u32]) -> datasets::Encoded {
         ids: batch.ids().to_vec(),
         types: batch.types().iter().map(|t| *t as u8).collect(),
         offsets: batch.spans().offsets().to_vec(),
-        labels: labels.to_vec(),
+        labels: labels
+            .iter()
+            .copied()
+            .map(datasets::Target::Class)
+            .collect(),
+        words: Vec::new(),
         truncated: 0,
     }
 }

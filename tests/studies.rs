@@ -121,7 +121,9 @@ fn training_sets_are_nested_and_held_out_examples_are_neither_trained_on_nor_val
     assert!(texts(&few.train).is_subset(&texts(&more.train)));
     assert!(texts(&more.train).is_subset(&all));
     assert_eq!(few.validation, whole.validation);
-    let ones = (0..16).filter(|i| few.train.label(*i) == 1).count();
+    let ones = (0..16)
+        .filter(|i| few.train.label(*i).class() == Some(1))
+        .count();
     assert!((7..=9).contains(&ones), "{ones} of 16");
     let other_seed = encoded(&[("train_examples", "16")], 4).unwrap();
     assert_ne!(texts(&other_seed.train), texts(&few.train));

@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc, thread};
 
 use peftbench::{
+    objective::Prediction,
     prepare::Files,
-    task_library::{Prediction, Row, TaskLibrary, task_folders},
+    task_library::{Row, TaskLibrary, task_folders},
 };
 use serde_json::Value;
 
@@ -95,6 +96,7 @@ fn rows(names: &[String], n: usize) -> Vec<Row> {
                 .collect::<Vec<_>>()
                 .join(" "),
             pair: (i % 4 == 3).then(|| "good".to_owned()),
+            tokens: None,
         })
         .collect()
 }
@@ -105,7 +107,11 @@ fn logits(library: &TaskLibrary, rows: &[Row]) -> Vec<Vec<f32>> {
         .into_iter()
         .map(Result::unwrap)
         .collect();
-    answers.into_iter().map(|p| p.logits).collect()
+    let logits = |answer| match answer {
+        Prediction::Class { logits, .. } => logits,
+        other => panic!("{other:?}"),
+    };
+    answers.into_iter().map(logits).collect()
 }
 
 #[test]
@@ -131,6 +137,7 @@ fn a_task_with_a_backbone_of_its_own_is_read_as_it_was_trained() {
         task: "full".into(),
         text: "good fine number".into(),
         pair: None,
+        tokens: None,
     };
     let predicted = |pooling: &str| {
         let library = empty_library(&[("pooling".to_owned(), pooling.to_owned())].into());
@@ -170,6 +177,7 @@ fn tasks_are_loaded_dropped_and_mixed_without_a_changed_bit_while_threads_predic
             task: task.clone(),
             text: "good fine".into(),
             pair: None,
+            tokens: None,
         })
         .collect();
     let said = logits(&library, &one_text);

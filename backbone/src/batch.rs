@@ -11,6 +11,7 @@ pub struct Batch {
     ids: Vec<u32>,
     types: Vec<u32>,
     spans: Spans,
+    read: Option<Vec<Vec<u32>>>,
 }
 
 impl Batch {
@@ -28,7 +29,42 @@ impl Batch {
                 spans.rows()
             )));
         }
-        Ok(Self { ids, types, spans })
+        Ok(Self {
+            ids,
+            types,
+            spans,
+            read: None,
+        })
+    }
+
+    /// The same batch, of which these tokens of each example are read one by one (counted from the example's first, `[B]`
+    /// lists) instead of one vector for each example.
+    ///
+    /// # Errors
+    /// If there is not one list for each example, or a token is behind its example's end.
+    pub fn reading(mut self, tokens: Vec<Vec<u32>>) -> Result<Self> {
+        let fits = |(read, span): (&Vec<u32>, std::ops::Range<usize>)| {
+            read.iter().all(|token| (*token as usize) < span.len())
+        };
+        if tokens.len() != self.spans.count() || !tokens.iter().zip(self.spans.iter()).all(fits) {
+            return Err(Error::Unsupported(format!(
+                "{} lists of tokens to read from {} examples, or a token behind the end of its own",
+                tokens.len(),
+                self.spans.count()
+            )));
+        }
+        self.read = Some(tokens);
+        Ok(self)
+    }
+
+    /// The tokens of each example that are read; absent where each example has one vector.
+    pub fn read(&self) -> Option<&[Vec<u32>]> {
+        self.read.as_deref()
+    }
+
+    /// Vectors that are read of an example.
+    pub fn vectors(&self, example: usize) -> usize {
+        self.read.as_ref().map_or(1, |read| read[example].len())
     }
 
     /// Token ids, `[N]`.

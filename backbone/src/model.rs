@@ -524,7 +524,8 @@ impl Backbone {
         Ok(self)
     }
 
-    /// The vector of each example, `[B, H]`.
+    /// The vector of each example, `[B, H]`; or, where the batch says which tokens are read, the last hidden state of each of
+    /// them, `[W, H]`.
     ///
     /// # Errors
     /// If an id is outside the vocabulary, an example is longer than the position table, or a tensor operation
@@ -536,12 +537,14 @@ impl Backbone {
         phase: Phase<'_>,
     ) -> Result<Tensor> {
         let pooling = self.pooling;
+        let one_by_one = batch.read().is_some();
         let input = hooks.input(self.input(batch)?, phase)?;
         let x = self.embed(&input, batch, hooks, phase)?;
         let angles = self.angles(&input)?;
         let spans = &input.spans;
-        let rows = match pooling {
-            Pooling::Last => self.last_rows(&input, batch),
+        let rows = match (batch.read(), pooling) {
+            (Some(read), _) => rows_of(&input, read),
+            (None, Pooling::Last) => self.last_rows(&input, batch),
             _ => first_rows(&input),
         };
         let last = self.layers.len() - 1;
@@ -552,6 +555,7 @@ impl Backbone {
         }
         // Where rows hide from each other, the kernel takes a lone query for the last of its example.
         let attention = &self.layers[last].attention;
+        let pooled_rows = !one_by_one && pooling != Pooling::Mean;
         let alone = !attention.causal && attention.window.is_none()
             || rows
                 .iter()
@@ -559,7 +563,7 @@ impl Backbone {
                 .all(|(row, span)| *row as usize + 1 == span.end);
         let single;
         let pass;
-        if pooling != Pooling::Mean && alone {
+        if pooled_rows && alone {
             x = self.layer(last, &x, all, &angles, Some(&rows), None, hooks)?;
             single = Spans::from_lengths(&vec![1; rows.len()])?;
             pass = Pass {
@@ -568,7 +572,7 @@ impl Backbone {
             };
         } else {
             x = self.layer(last, &x, all, &angles, None, None, hooks)?;
-            if pooling == Pooling::Mean {
+            if !pooled_rows {
                 pass = Pass { phase, spans };
             } else {
                 x = kernels::select_rows(&x, &rows)?;
@@ -583,6 +587,7 @@ impl Backbone {
             x = hooks.apply_norm(Norm::Final, &x, None, norm, pass)?;
         }
         match (&self.pooler, pooling) {
+            _ if one_by_one => Ok(kernels::select_rows(&x, &rows)?),
             (_, Pooling::Mean) => Ok(mean_rows(&x, spans, &input.read_from)?),
             (Some(pooler), Pooling::Pooler) => Ok(pooler.forward_activated(&x, Activation::Tanh)?),
             _ => Ok(x),
@@ -967,6 +972,18 @@ fn normal(rng: &mut rand_chacha::ChaCha8Rng, n: usize, deviation: f32) -> Vec<f3
 /// The shift of a norm, where it has one.
 fn shift(norm: &LayerNorm) -> Option<&Tensor> {
     norm.has_bias().then(|| norm.beta())
+}
+
+/// Rows of tokens that are counted from the first of their example.
+fn rows_of(input: &Input, tokens: &[Vec<u32>]) -> Vec<u32> {
+    let starts = input.spans.iter().zip(&input.virtual_tokens);
+    let rows = starts
+        .zip(tokens)
+        .flat_map(|((span, virtual_tokens), tokens)| {
+            let first = (span.start + virtual_tokens) as u32;
+            tokens.iter().map(move |token| first + token)
+        });
+    rows.collect()
 }
 
 /// The first row of each example that pooling reads.

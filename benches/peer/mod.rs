@@ -231,7 +231,10 @@ fn write_batches(setting: &Prepared, path: &Path) -> Result<()> {
         .iter()
         .map(|batch| {
             let ids: Vec<_> = batch.iter().map(|i| train.example(*i as usize).0).collect();
-            let labels: Vec<_> = batch.iter().map(|i| train.label(*i as usize)).collect();
+            let labels: Vec<_> = batch
+                .iter()
+                .map(|i| train.label(*i as usize).class())
+                .collect();
             serde_json::json!({ "ids": ids, "labels": labels })
         })
         .collect();

@@ -84,6 +84,7 @@ pub(crate) fn load(path: &Path, examples: usize) -> Option<Encoded> {
         types: types.to_vec(),
         offsets,
         labels: Vec::new(),
+        words: Vec::new(),
         truncated,
     })
 }

@@ -2,7 +2,7 @@
 
 use crate::{Dataset, Split};
 
-/// A class and its examples in each split.
+/// A class and its examples in each split; a tag and its words.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct ClassCount {
     /// Its name.
@@ -20,7 +20,8 @@ impl Dataset {
     pub fn classes(&self) -> Vec<ClassCount> {
         let count = |split: Split| {
             let mut counts = vec![0; self.labels.len()];
-            for class in self.split(split).iter().filter_map(|example| example.label) {
+            let targets = self.split(split).iter().filter_map(|e| e.label.as_ref());
+            for class in targets.flat_map(crate::Target::labels) {
                 counts[class as usize] += 1;
             }
             counts

@@ -92,6 +92,16 @@ pub enum Error {
         /// The only label.
         value: String,
     },
+    /// All training examples have the same number.
+    #[error(
+        "data set '{dataset}': all rows for training have the number {value}; there is nothing to learn from it"
+    )]
+    OneNumber {
+        /// The data set's name.
+        dataset: String,
+        /// The only number.
+        value: f64,
+    },
     /// A file has more or fewer rows than its specification says.
     #[error("{}: {rows} rows, but the {split} split of '{dataset}' has {expected}; the file is cut short or another version", path.display())]
     RowCount {

@@ -123,7 +123,7 @@ mod tests {
             .map(|text| Example {
                 text: (*text).to_owned(),
                 pair: None,
-                label: Some(0),
+                label: Some(crate::Target::Class(0)),
             })
             .collect();
         parts(&examples)

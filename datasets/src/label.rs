@@ -53,6 +53,15 @@ impl Label {
         }))
     }
 
+    /// A label of this name.
+    pub fn named(name: &str) -> Self {
+        Self {
+            text: composed(visible(name)),
+            boolean: false,
+            changed: false,
+        }
+    }
+
     /// Whether it stands for a missing value.
     pub fn is_missing(&self) -> bool {
         self.text.is_empty() || MISSING.contains(&self.text.as_str())
@@ -203,14 +212,7 @@ pub(crate) struct Classes {
 impl Classes {
     /// The classes that a specification names.
     pub fn given(names: &[String]) -> Self {
-        let labels: Vec<Label> = names
-            .iter()
-            .map(|name| Label {
-                text: composed(visible(name)),
-                boolean: false,
-                changed: false,
-            })
-            .collect();
+        let labels: Vec<Label> = names.iter().map(|name| Label::named(name)).collect();
         let reading = Reading::of(labels.iter());
         let keys = labels
             .iter()
@@ -286,6 +288,15 @@ impl Classes {
 /// The number of a label, for ratings.
 pub(crate) fn rating(label: &Label) -> Option<f64> {
     number(&label.text)
+}
+
+/// Whether a label says yes (1, true) or no (0, false); nothing where it says neither.
+pub(crate) fn yes(label: &Label) -> Option<bool> {
+    truth(&label.text).or_else(|| match number(&label.text) {
+        Some(1.0) => Some(true),
+        Some(0.0) => Some(false),
+        _ => None,
+    })
 }
 
 /// Whether a label is the value that stands for a hidden one.
@@ -406,7 +417,7 @@ fn no_classes(
     let fractions = reading == Reading::Number && different > 2 * FEW;
     if numbers && (fractions || mostly_once || (wide && different > 4 * FEW)) {
         return Some(format!(
-            "{shown}: these are numbers to predict (the objective is regression), not classes; cut them into two classes \
+            "{shown}: these are numbers to predict, not classes: name --objective regression, cut them into two classes \
              with label.threshold in a YAML, or {classes}"
         ));
     }

@@ -1,4 +1,5 @@
-//! Metrics of classification, by scikit-learn's definitions.
+//! How data sets are judged; and the metrics of classification, by scikit-learn's definitions. (Those of the other objectives
+//! are computed where their pseudo-values are, in the crate `statistics`.)
 //!
 //! With the confusion matrix `K[label][prediction]` over `n` examples:
 //! - accuracy = `Σ K[c][c] / n`
@@ -26,16 +27,37 @@ pub enum Metric {
     WeightedF1,
     /// Matthews correlation coefficient.
     Matthews,
+    /// F1 over all classes of all examples together (several classes to an example).
+    MicroF1,
+    /// Pearson's correlation of predicted with true numbers.
+    Pearson,
+    /// Spearman's correlation: Pearson's of the ranks.
+    Spearman,
+    /// Root of the mean squared error, in the unit of the numbers; less is better, so it is shown and never ranked by.
+    Rmse,
+    /// F1 of whole entities, by seqeval's definition.
+    EntityF1,
+    /// Of the entities predicted, the fraction that is right.
+    EntityPrecision,
+    /// Of the entities there are, the fraction that is found.
+    EntityRecall,
 }
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Metric; 5] = [
+    pub const ALL: [Metric; 12] = [
         Metric::Accuracy,
         Metric::F1,
         Metric::MacroF1,
         Metric::WeightedF1,
         Metric::Matthews,
+        Metric::MicroF1,
+        Metric::Pearson,
+        Metric::Spearman,
+        Metric::Rmse,
+        Metric::EntityF1,
+        Metric::EntityPrecision,
+        Metric::EntityRecall,
     ];
 
     /// Its name in YAML and records.
@@ -46,6 +68,13 @@ impl Metric {
             Metric::MacroF1 => "macro_f1",
             Metric::WeightedF1 => "weighted_f1",
             Metric::Matthews => "matthews",
+            Metric::MicroF1 => "micro_f1",
+            Metric::Pearson => "pearson",
+            Metric::Spearman => "spearman",
+            Metric::Rmse => "rmse",
+            Metric::EntityF1 => "entity_f1",
+            Metric::EntityPrecision => "entity_precision",
+            Metric::EntityRecall => "entity_recall",
         }
     }
 
@@ -78,14 +107,15 @@ impl Metric {
     /// The unit of [`Metric::compute`]: a fraction is 0 … 1, a correlation −1 … 1.
     pub fn unit(self) -> &'static str {
         match self {
-            Metric::Matthews => "correlation",
+            Metric::Matthews | Metric::Pearson | Metric::Spearman => "correlation",
+            Metric::Rmse => "unit of the data",
             _ => "fraction",
         }
     }
 
     /// Whether more is better.
     pub fn higher_is_better(self) -> bool {
-        true
+        self != Metric::Rmse
     }
 
     /// The metric of `predictions` against `labels`, both below `classes` and of the same length.
@@ -95,7 +125,7 @@ impl Metric {
         self.of_confusion(&Confusion::new(labels, predictions, classes))
     }
 
-    /// The metric of a confusion matrix.
+    /// The metric of a confusion matrix; NaN for one of another objective, which no data set of classes may name.
     pub fn of_confusion(self, confusion: &Confusion) -> f64 {
         let classes = 0..confusion.classes();
         let sum = |of: &dyn Fn(usize) -> f64| classes.clone().map(of).sum::<f64>();
@@ -121,6 +151,13 @@ impl Metric {
                     * (n * n - sum(&|c| labelled(c) * labelled(c)));
                 ratio(covariance, variances.sqrt())
             }
+            Metric::MicroF1
+            | Metric::Pearson
+            | Metric::Spearman
+            | Metric::Rmse
+            | Metric::EntityF1
+            | Metric::EntityPrecision
+            | Metric::EntityRecall => f64::NAN,
         }
     }
 }

@@ -15,8 +15,8 @@ use polars::prelude::{AnyValue, DataFrame, ParquetReader, SerReader};
 use polars_parquet::parquet::{
     metadata::{FileMetadata, SchemaDescriptor},
     schema::types::{
-        IntegerType, ParquetType, PhysicalType, PrimitiveConvertedType, PrimitiveLogicalType,
-        TimeUnit,
+        GroupConvertedType, GroupLogicalType, IntegerType, ParquetType, PhysicalType,
+        PrimitiveConvertedType, PrimitiveLogicalType, TimeUnit,
     },
 };
 use serde_json::{Map, Value};
@@ -47,7 +47,7 @@ pub(crate) struct Parquet {
     pub names: Vec<String>,
     /// Those that are read.
     columns: Vec<(String, Meaning)>,
-    /// Columns of kinds that are not read, such as lists.
+    /// Columns of kinds that are not read, such as structures.
     pub unread: Vec<(String, &'static str)>,
     next: usize,
     part: VecDeque<Map<String, Value>>,
@@ -162,6 +162,10 @@ fn cell(value: &AnyValue, meaning: Meaning) -> Option<Value> {
     let whole = match value {
         AnyValue::Null => return Some(Value::Null),
         AnyValue::Boolean(value) => return Some(Value::Bool(*value)),
+        AnyValue::List(items) => {
+            let items = items.iter().map(|item| cell(&item, meaning));
+            return items.collect::<Option<_>>().map(Value::Array);
+        }
         AnyValue::String(text) => return Some(Value::String((*text).to_owned())),
         AnyValue::StringOwned(text) => return Some(Value::String(text.to_string())),
         AnyValue::Binary(value) => return bytes(value),
@@ -246,8 +250,48 @@ fn date(day: i64) -> String {
 fn plain(field: &ParquetType) -> std::result::Result<(ParquetType, Meaning), &'static str> {
     use PrimitiveConvertedType as Converted;
     use PrimitiveLogicalType as Logical;
-    let ParquetType::PrimitiveType(column) = field else {
-        return Err("a list or a structure");
+    let column = match field {
+        ParquetType::PrimitiveType(column) => column,
+        ParquetType::GroupType {
+            field_info,
+            logical_type,
+            converted_type,
+            fields,
+        } => {
+            // list → list → element, as the format wants it.
+            let [
+                ParquetType::GroupType {
+                    field_info: inner_info,
+                    logical_type: None,
+                    converted_type: None,
+                    fields: inner,
+                },
+            ] = fields.as_slice()
+            else {
+                return Err("a structure, or a list in an old form");
+            };
+            let is_list = *logical_type == Some(GroupLogicalType::List)
+                || *converted_type == Some(GroupConvertedType::List);
+            let [element @ ParquetType::PrimitiveType(_)] = inner.as_slice() else {
+                return Err("a list of lists or structures");
+            };
+            if !is_list {
+                return Err("a structure");
+            }
+            let (element, meaning) = plain(element)?;
+            let list = ParquetType::GroupType {
+                field_info: field_info.clone(),
+                logical_type: *logical_type,
+                converted_type: *converted_type,
+                fields: vec![ParquetType::GroupType {
+                    field_info: inner_info.clone(),
+                    logical_type: None,
+                    converted_type: None,
+                    fields: vec![element],
+                }],
+            };
+            return Ok((list, meaning));
+        }
     };
     let mut column = column.clone();
     if column.field_info.repetition == polars_parquet::parquet::schema::Repetition::Repeated {

@@ -9,10 +9,11 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    DatasetSpec, Error, Format, Group, Metric, Result, Split, Words,
+    DatasetSpec, Error, Format, Group, Metric, Objective, Result, Split, Target, Words,
     classes::gaps,
     group, hex,
-    label::{self, Classes, Label},
+    label::{self, Label},
+    meaning::{Meaning, NoTarget},
     problems::{Fault, Problems},
     repeats,
     rows::{RowError, RowOptions, Rows, cell_text, require},
@@ -21,14 +22,19 @@ use crate::{
 };
 
 /// A row of a data set.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Example {
-    /// The text, or the first of two.
+    /// The text, or the first of two; where each word has a tag, the words, one on each line.
     pub text: String,
     /// The second text.
     pub pair: Option<String>,
-    /// Index into [`Dataset::labels`]; `None` where the label is hidden.
-    pub label: Option<u32>,
+    /// What is true of it; `None` where that is hidden.
+    pub label: Option<Target>,
+}
+
+/// The words of an example whose words have tags.
+pub fn split_words(text: &str) -> impl Iterator<Item = &str> {
+    text.split('\n')
 }
 
 /// A text as it is tokenised: without white space around it where the data set or the task says so. Training, evaluation
@@ -42,7 +48,9 @@ pub fn text_of(text: &str, strip: bool) -> &str {
 pub struct Dataset {
     /// Its name.
     pub name: String,
-    /// Names of the classes; an example's label is an index into them.
+    /// What is predicted.
+    pub objective: Objective,
+    /// Names of the classes or tags; an example's label is an index into them. None for a number.
     pub labels: Vec<String>,
     /// How it is judged, the main metric first.
     pub metrics: Vec<Metric>,
@@ -79,19 +87,29 @@ impl Dataset {
         first.is_some_and(|example| example.pair.is_some())
     }
 
-    /// Whether a classifier can be trained on it.
+    /// Whether there is something to learn from it.
     ///
     /// # Errors
-    /// If all training examples have one label.
+    /// If all training examples have one label, or the same number.
     pub fn check_trainable(&self) -> Result<()> {
-        let labels = self.split(Split::Train).iter().filter_map(|e| e.label);
-        let trained: BTreeSet<_> = labels.collect();
-        match trained.first() {
-            Some(only) if trained.len() == 1 => Err(Error::OneClass {
+        let mut targets = self
+            .split(Split::Train)
+            .iter()
+            .filter_map(|e| e.label.as_ref());
+        let Some(first) = targets.next() else {
+            return Ok(());
+        };
+        let constant = targets.all(|target| target == first);
+        match first {
+            Target::Class(only) if constant => Err(Error::OneClass {
                 dataset: self.name.clone(),
                 path: self.labelled.0.clone(),
                 column: self.labelled.1.clone(),
                 value: self.labels[*only as usize].clone(),
+            }),
+            Target::Number(only) if constant => Err(Error::OneNumber {
+                dataset: self.name.clone(),
+                value: *only,
             }),
             _ => Ok(()),
         }
@@ -122,8 +140,12 @@ impl Dataset {
             for example in self.split(split) {
                 part(example.text.as_bytes());
                 part(example.pair.as_deref().unwrap_or_default().as_bytes());
-                part(&example.label.unwrap_or(u32::MAX).to_le_bytes());
+                let hidden = || u32::MAX.to_le_bytes().into();
+                part(&example.label.as_ref().map_or_else(hidden, Target::bytes));
             }
+        }
+        if !self.objective.is_classification() {
+            part(self.objective.name().as_bytes());
         }
         hex(&hash.finalize())
     }
@@ -186,22 +208,17 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
     };
     let train_path = train.path.clone();
     let labelled = (train.path.clone(), train.column.clone());
-    let classes = match &spec.label.names {
-        Some(names) => Classes::given(names),
-        None => {
-            let labels: Vec<Label> = train.labels.iter().flatten().cloned().collect();
-            let column = &spec.label.column;
-            let learnt = Classes::learnt(&labels, column);
-            let (classes, said) = learnt.map_err(|why| Error::NoClasses {
-                path: train_path.clone(),
-                column: column.clone(),
-                why,
-            })?;
-            let of_file = |note| format!("{}: {note}", train_path.display());
-            notes.extend(said.into_iter().map(of_file));
-            classes
-        }
-    };
+    let labels: Vec<Label> = train.labels.iter().flatten().flatten().cloned().collect();
+    let all = tables.iter().flat_map(|table| &table.labels);
+    let all = all.flatten().flatten().cloned();
+    let learnt = Meaning::learnt(spec.objective, &spec.label, &labels, all);
+    let (meaning, said) = learnt.map_err(|why| Error::NoClasses {
+        path: train_path.clone(),
+        column: spec.label.column.clone(),
+        why,
+    })?;
+    let of_file = |note| format!("{}: {note}", train_path.display());
+    notes.extend(said.into_iter().map(of_file));
     let (mut dropped, mut dropped_missing) = (0, 0);
     let mut splits: BTreeMap<Split, Vec<Example>> = BTreeMap::new();
     let mut groups = None;
@@ -209,7 +226,7 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
     dropped_missing += tables.iter().map(|table| table.dropped).sum::<usize>();
     let kept = tables
         .into_iter()
-        .map(|table| table.examples(spec, &classes, &mut dropped))
+        .map(|table| table.examples(&meaning, &mut dropped))
         .collect();
     for (split, rows) in order.into_iter().zip(all_or_errors(kept)?) {
         if split == Split::Train {
@@ -252,8 +269,9 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
         }
     }
     let words = spec.words();
+    let labels = meaning.names();
     if let Some(words) = &words {
-        let problems = words.problems(spec.text.len() == 2, Some(classes.names.len()));
+        let problems = words.problems(spec.text.len() == 2, Some(labels.len()));
         if !problems.is_empty() {
             return Err(Error::Words {
                 message: format!("data set '{}': {}", spec.name, problems.join("; ")),
@@ -262,8 +280,9 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
     }
     let mut dataset = Dataset {
         name: spec.name.clone(),
+        objective: spec.objective,
         words,
-        labels: classes.names,
+        labels,
         metrics: spec.metrics.clone(),
         made,
         dropped,
@@ -276,7 +295,11 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
         labelled,
     };
     let said = gaps(&dataset.classes()).into_iter();
-    let said = said.map(|gap| format!("class {gap}"));
+    let what = match dataset.objective {
+        Objective::Tokens => "tag",
+        _ => "class",
+    };
+    let said = said.map(|gap| format!("{what} {gap}"));
     let said: Vec<String> = said
         .chain(repeats::notes(&dataset.splits, &dataset.labels))
         .map(|said| format!("data set '{}': {said}", dataset.name))
@@ -311,7 +334,7 @@ struct FileOf<'a> {
     path: &'a Path,
     format: Option<Format>,
     text: &'a [String],
-    label: &'a str,
+    label: Vec<&'a str>,
     rows: Option<usize>,
 }
 
@@ -323,7 +346,7 @@ impl<'a> FileOf<'a> {
             path,
             format: spec.format,
             text: &spec.text,
-            label: &spec.label.column,
+            label: spec.label.all().into_iter().map(String::as_str).collect(),
             rows: spec.rows.get(&split).copied(),
         }
     }
@@ -344,7 +367,10 @@ impl<'a> FileOf<'a> {
             path,
             format: also.format,
             text: also.text.as_deref().unwrap_or(&spec.text),
-            label: also.label_column.as_deref().unwrap_or(&spec.label.column),
+            label: match &also.label_column {
+                Some(column) => vec![column],
+                None => spec.label.all().into_iter().map(String::as_str).collect(),
+            },
             rows: also.rows,
         }
     }
@@ -357,8 +383,8 @@ struct Table {
     column: String,
     unit: &'static str,
     texts: Vec<(String, Option<String>)>,
-    /// Nothing where a label is hidden.
-    labels: Vec<Option<Label>>,
+    /// Those of each row; nothing where they are hidden.
+    labels: Vec<Option<Vec<Label>>>,
     groups: Option<Vec<String>>,
     places: Vec<usize>,
     dropped: usize,
@@ -373,7 +399,7 @@ impl Table {
         };
         let mut needed: Vec<&str> = file.text.iter().map(String::as_str).collect();
         needed.extend(group);
-        let with_label: Vec<&str> = needed.iter().copied().chain([file.label]).collect();
+        let with_label: Vec<&str> = needed.iter().chain(&file.label).copied().collect();
         let options = RowOptions {
             format: Some(match file.format {
                 Some(format) => format,
@@ -383,6 +409,7 @@ impl Table {
             separator: spec.separator.clone(),
             quote: spec.quote.clone(),
             encoding: spec.encoding.clone(),
+            skip: spec.skip,
             columns: with_label
                 .iter()
                 .map(|column| (*column).to_owned())
@@ -402,9 +429,11 @@ impl Table {
             return Err(empty());
         }
         // A test split may do without labels.
-        let has_label = rows
-            .header()
-            .is_none_or(|header| header.iter().any(|c| c == file.label));
+        let has_label = rows.header().is_none_or(|header| {
+            file.label
+                .iter()
+                .all(|label| header.iter().any(|c| c == label))
+        });
         rows.require(if file.split == Split::Test {
             &needed
         } else {
@@ -414,7 +443,7 @@ impl Table {
         let mut table = Self {
             path: file.path.to_owned(),
             split: file.split,
-            column: file.label.to_owned(),
+            column: file.label.join("', '"),
             unit,
             texts: Vec::new(),
             labels: Vec::new(),
@@ -513,7 +542,15 @@ impl Table {
         let drop = "or leave such rows out with --drop-missing";
         let mut texts = Vec::with_capacity(2);
         for column in file.text {
-            let cell = cell_text(&value(column)).map_err(|kind| odd(column, kind))?;
+            let cell = value(column);
+            let cell = match file.spec.objective {
+                Objective::Tokens => one_a_line(cell).map_err(|what| {
+                    let what = format!("column '{column}' {what}");
+                    let hint = "accepted: a list of tokens, none of them with a line break in it";
+                    (false, Fault::new(place, what, None, hint))
+                })?,
+                _ => cell_text(&cell).map_err(|kind| odd(column, kind))?,
+            };
             let text = cell.unwrap_or_default();
             if text.trim().is_empty() {
                 let hint = format!("give the rows a text, remove them, {drop}");
@@ -526,35 +563,81 @@ impl Table {
             };
             texts.push(text);
         }
-        let column = file.label;
-        let label = Label::of(&value(column)).map_err(|kind| odd(column, kind))?;
         let hidden = file.spec.label.hidden.as_deref();
         let is_hidden = |l: &Label| hidden.is_some_and(|hidden| label::is(l, hidden));
         let named = |l: &Label| {
-            file.spec
-                .label
-                .names
-                .iter()
-                .flatten()
-                .any(|name| *name == l.text)
+            let names = &file.spec.label.names;
+            names.iter().flatten().any(|name| *name == l.text)
         };
-        let label = match label {
-            Some(label) if is_hidden(&label) && file.split == Split::Test => None,
-            Some(label) if named(&label) || !(label.is_missing() || is_hidden(&label)) => {
-                Some(label)
+        let no_label = |column: &str, found: Option<Label>| {
+            let found = found.map(|l| l.text).filter(|text| !text.is_empty());
+            let found = found.map_or_else(|| "empty".to_owned(), |text| format!("'{text}'"));
+            let what = format!("column '{column}' has no label");
+            let hint = format!(
+                "give the rows a label, remove them, {drop}; a value that is a label all the same is named in \
+                 label.names of a YAML"
+            );
+            (true, Fault::new(place, what, Some(found), hint))
+        };
+        // Of a test split there may be none at all, which shows at the end.
+        let may_lack = !has_label || file.split == Split::Test;
+        let lists = matches!(
+            file.spec.objective,
+            Objective::MultiLabel | Objective::Tokens
+        );
+        let label = match file.label.as_slice() {
+            [column] if lists => {
+                let found = labels_of(value(column));
+                let found = found.map_err(|what| {
+                    let what = format!("column '{column}' {what}");
+                    (
+                        false,
+                        Fault::new(place, what, None, "accepted: a list of labels"),
+                    )
+                })?;
+                match found {
+                    None if !may_lack => return Err(no_label(column, None)),
+                    found => found,
+                }
             }
-            _ if !has_label => None,
-            // A test split may have none at all, which shows at the end.
-            _ if file.split == Split::Test => None,
-            other => {
-                let found = other.map(|l| l.text).filter(|text| !text.is_empty());
-                let found = found.map_or_else(|| "empty".to_owned(), |text| format!("'{text}'"));
-                let what = format!("column '{column}' has no label");
-                let hint = format!(
-                    "give the rows a label, remove them, {drop}; a value that is a label all the same is named in \
-                     label.names of a YAML"
-                );
-                return Err((true, Fault::new(place, what, Some(found), hint)));
+            [column] => {
+                let label = Label::of(&value(column)).map_err(|kind| odd(column, kind))?;
+                match label {
+                    Some(label) if is_hidden(&label) && file.split == Split::Test => None,
+                    Some(label) if named(&label) || !(label.is_missing() || is_hidden(&label)) => {
+                        Some(vec![label])
+                    }
+                    _ if may_lack => None,
+                    other => return Err(no_label(column, other)),
+                }
+            }
+            columns => {
+                let mut own = Some(Vec::new());
+                for (i, column) in columns.iter().enumerate() {
+                    let label = Label::of(&value(column)).map_err(|kind| odd(column, kind))?;
+                    let yes = label.as_ref().and_then(label::yes);
+                    match (yes, label) {
+                        (Some(true), _) => {
+                            let names = file.spec.label.names.as_ref();
+                            let name = names.map_or(*column, |names| names[i].as_str());
+                            own.iter_mut().for_each(|own| own.push(Label::named(name)));
+                        }
+                        (Some(false), _) => {}
+                        (None, label) if label.as_ref().is_none_or(Label::is_missing) => {
+                            if !may_lack {
+                                return Err(no_label(column, label));
+                            }
+                            own = None;
+                        }
+                        (None, label) => {
+                            let found = label.map(|l| format!("'{}'", l.text));
+                            let what = format!("column '{column}' says neither yes nor no");
+                            let hint = "accepted: 1 or 0, true or false";
+                            return Err((false, Fault::new(place, what, found, hint)));
+                        }
+                    }
+                }
+                own
             }
         };
         if let (Some(groups), Some(column)) = (&mut self.groups, group) {
@@ -595,7 +678,7 @@ impl Table {
         missing.sort_by_key(|fault| fault.place);
     }
 
-    fn examples(self, spec: &DatasetSpec, classes: &Classes, dropped: &mut usize) -> Result<Kept> {
+    fn examples(self, meaning: &Meaning, dropped: &mut usize) -> Result<Kept> {
         let mut problems = Problems::new(self.unit);
         let mut kept = Kept {
             examples: Vec::with_capacity(self.texts.len()),
@@ -608,30 +691,23 @@ impl Table {
             let group = groups.next();
             let label = match label {
                 None => None,
-                Some(label) => {
-                    let class = match spec.label.threshold {
-                        None => classes.of(&label),
-                        Some(threshold) => match label::rating(&label) {
-                            Some(rating) if rating == threshold => {
-                                *dropped += 1;
-                                continue;
-                            }
-                            rating => rating.map(|rating| u32::from(rating > threshold)),
-                        },
-                    };
-                    if class.is_none() {
-                        let value: String = label.text.chars().take(80).collect();
-                        let what = format!("column '{}' holds no label", self.column);
-                        let accepted = match spec.label.threshold {
-                            Some(_) => "a number".to_owned(),
-                            None => classes.accepted(),
-                        };
-                        let hint = format!("accepted: {accepted}");
-                        problems.add(Fault::new(place, what, Some(format!("'{value}'")), hint));
+                Some(labels) => match meaning.target(&labels, split_words(&text).count()) {
+                    Ok(Some(target)) => Some(target),
+                    Ok(None) => {
+                        *dropped += 1;
                         continue;
                     }
-                    class
-                }
+                    Err(NoTarget {
+                        what,
+                        value,
+                        accepted,
+                    }) => {
+                        let what = format!("column '{}' {what}", self.column);
+                        let hint = format!("accepted: {accepted}");
+                        problems.add(Fault::new(place, what, Some(value), hint));
+                        continue;
+                    }
+                },
             };
             if let (Some(groups), Some(group)) = (&mut kept.groups, group) {
                 groups.push(group);
@@ -641,6 +717,56 @@ impl Table {
         problems.check(&self.path)?;
         Ok(kept)
     }
+}
+
+/// The items of a list: of JSON, or of a text that is such a list. Nothing for an empty cell.
+fn items(cell: Value) -> std::result::Result<Option<Vec<Value>>, &'static str> {
+    match cell {
+        Value::Null => Ok(None),
+        Value::Array(items) => Ok(Some(items)),
+        Value::String(text) if text.trim().is_empty() => Ok(None),
+        Value::String(text) if text.trim_start().starts_with('[') => {
+            let items = serde_json::from_str(&text);
+            items
+                .map(Some)
+                .map_err(|_| "is no list in JSON (names stand in double quotes)")
+        }
+        _ => Err("is no list"),
+    }
+}
+
+/// The labels of a list.
+fn labels_of(cell: Value) -> std::result::Result<Option<Vec<Label>>, &'static str> {
+    let Some(items) = items(cell)? else {
+        return Ok(None);
+    };
+    let label = |item: &Value| match Label::of(item) {
+        Ok(Some(label)) if !label.text.is_empty() => Ok(label),
+        Ok(_) => Err("has an empty label in its list"),
+        Err(_) => Err("has something other than texts and numbers in its list"),
+    };
+    items
+        .iter()
+        .map(label)
+        .collect::<std::result::Result<_, _>>()
+        .map(Some)
+}
+
+/// A list of tokens as a text with one on each line.
+fn one_a_line(cell: Value) -> std::result::Result<Option<String>, &'static str> {
+    let Some(items) = items(cell)? else {
+        return Ok(None);
+    };
+    let mut tokens = Vec::with_capacity(items.len());
+    for item in &items {
+        let token = cell_text(item).map_err(|_| "has something other than texts in its list")?;
+        let token = token.unwrap_or_default();
+        if token.contains(['\n', '\r']) {
+            return Err("has a token with a line break in it");
+        }
+        tokens.push(token);
+    }
+    Ok(Some(tokens.join("\n")))
 }
 
 /// The good rows of a file.

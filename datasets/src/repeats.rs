@@ -21,7 +21,8 @@ pub(crate) fn notes(splits: &BTreeMap<Split, Vec<Example>>, labels: &[String]) -
             let text = seen.entry(text_of(example)).or_default();
             text.rows += 1;
             text.trained |= *split == Split::Train;
-            text.labels.extend(example.label);
+            let class = example.label.as_ref().and_then(crate::Target::class);
+            text.labels.extend(class);
         }
     }
     let mut notes = Vec::new();
@@ -79,7 +80,7 @@ mod tests {
         Example {
             text: text.into(),
             pair: None,
-            label: Some(label),
+            label: Some(crate::Target::Class(label)),
         }
     }
 

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     Error, Format, Result,
+    conll::Conll,
     delimited::{self, Delimited, Dialect},
     json_lines,
     nearest::nearest,
@@ -36,6 +37,8 @@ pub struct RowOptions {
     pub quote: Option<String>,
     /// Of the bytes, where it is not UTF-8.
     pub encoding: Option<String>,
+    /// Rows below the header that are none.
+    pub skip: usize,
     /// Columns that are needed: they tell a header from a text, and one separator from another.
     pub columns: Vec<String>,
     /// Whether only the columns needed are read.
@@ -68,10 +71,11 @@ impl From<Error> for RowError {
 
 enum Body {
     Delimited(Delimited),
-    /// With the last line, and whether there was a row.
-    Json(Text, usize, bool),
+    /// With the last line, whether there was a row, and the columns that are JSON pointers to something further in.
+    Json(Text, usize, bool, Vec<String>),
     Lines(Text, usize, String),
     Parquet(Parquet, usize),
+    Conll(Conll),
 }
 
 /// Rows one after the other.
@@ -156,7 +160,17 @@ impl Rows {
         let (own, quote) = match format {
             Format::Jsonl | Format::Parquet => {
                 return Ok(Self {
-                    body: Body::Json(text, 0, false),
+                    body: Body::Json(
+                        text,
+                        0,
+                        false,
+                        options
+                            .columns
+                            .iter()
+                            .filter(|c| c.starts_with('/'))
+                            .cloned()
+                            .collect(),
+                    ),
                     path,
                     header: None,
                     separator: b',',
@@ -171,6 +185,17 @@ impl Rows {
                     path,
                     header: None,
                     separator: b',',
+                    notes,
+                    ended: false,
+                });
+            }
+            Format::Conll => {
+                let file = Conll::new(text, options.header.clone())?;
+                return Ok(Self {
+                    header: Some(file.columns.clone()),
+                    body: Body::Conll(file),
+                    path,
+                    separator: b'\t',
                     notes,
                     ended: false,
                 });
@@ -245,6 +270,10 @@ impl Rows {
                 }
             },
         };
+        for _ in 0..options.skip {
+            // What cannot be read as a row is no row either.
+            drop(rows.next(false)?);
+        }
         Ok(Self {
             body: Body::Delimited(rows),
             path,
@@ -373,7 +402,7 @@ impl Rows {
     fn row(&mut self) -> Result<Option<std::result::Result<Row, Fault>>> {
         match &mut self.body {
             Body::Delimited(_) => self.delimited_row(),
-            Body::Json(text, line, begun) => {
+            Body::Json(text, line, begun, pointers) => {
                 while let Some(next) = text.line()? {
                     *line += 1;
                     if next.trim().is_empty() {
@@ -391,7 +420,10 @@ impl Rows {
                         });
                     }
                     *begun = true;
-                    return Ok(Some(row.map(|fields| Row { place, fields })));
+                    return Ok(Some(row.map(|fields| Row {
+                        place,
+                        fields: with_pointed(fields, pointers),
+                    })));
                 }
                 Ok(None)
             }
@@ -408,6 +440,7 @@ impl Rows {
                 }
                 Ok(None)
             }
+            Body::Conll(file) => file.next(),
             Body::Parquet(file, row) => Ok(file.next()?.map(|fields| {
                 *row += 1;
                 Ok(Row {
@@ -435,6 +468,22 @@ impl Iterator for Rows {
             Ok(row) => row.map(|row| row.map_err(RowError::Row)),
         }
     }
+}
+
+/// An object with what these pointers lead to, each under the pointer itself.
+fn with_pointed(fields: Map<String, Value>, pointers: &[String]) -> Map<String, Value> {
+    if pointers.is_empty() {
+        return fields;
+    }
+    let whole = Value::Object(fields);
+    let found = |pointer: &String| Some((pointer.clone(), whole.pointer(pointer)?.clone()));
+    let found: Vec<_> = pointers.iter().filter_map(found).collect();
+    let mut fields = match whole {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    };
+    fields.extend(found);
+    fields
 }
 
 /// The format that the first line shows: JSON, a header with the columns needed, or plain texts.

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use sources::{FileSpec, PathPlace, Place, Source};
 
 use crate::{
-    Error, Group, Metric, Result, Split, Words,
+    Error, Group, Metric, Objective, Result, Split, Words,
     delimited::character,
     text::{check_regular, encoding, open_regular},
     yaml::from_yaml,
@@ -45,10 +45,16 @@ pub struct DatasetSpec {
     /// The files' format; without it, their extension says.
     #[serde(default)]
     pub format: Option<Format>,
-    /// The columns of a CSV or TSV without a header.
+    /// The columns of a CSV or TSV without a header, or of CoNLL's lines.
     #[serde(default)]
     pub columns: Option<Vec<String>>,
-    /// The text's column, or the two of a pair.
+    /// What is predicted.
+    #[serde(default)]
+    pub objective: Objective,
+    /// Rows below the header of a CSV or TSV that are none, such as a second header.
+    #[serde(default)]
+    pub skip: usize,
+    /// The text's column, or the two of a pair; of tokens, the column with the list of words.
     pub text: Vec<String>,
     /// The label's column and values.
     pub label: LabelSpec,
@@ -58,7 +64,7 @@ pub struct DatasetSpec {
     /// A word for each class; see [`Words::words`].
     #[serde(default)]
     pub words: Option<Vec<String>>,
-    /// How it is judged, the main metric first.
+    /// How it is judged, the main metric first; without it, as its objective is.
     #[serde(default = "accuracy")]
     pub metrics: Vec<Metric>,
     /// Whether white space around texts is cut off; see [`crate::text_of`].
@@ -123,8 +129,10 @@ pub struct Also {
 pub struct FileOptions {
     /// The text's column, or the two of a pair.
     pub text_columns: Vec<String>,
-    /// The label's column.
+    /// The label's column; of several labels, their columns with commas between.
     pub label_column: Option<String>,
+    /// What is predicted.
+    pub objective: Option<String>,
     /// The main metric.
     pub metric: Option<String>,
     /// As [`DatasetSpec::separator`].
@@ -163,8 +171,13 @@ impl FileOptions {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct LabelSpec {
-    /// The column. It may hold names or, when `names` is given, their indices.
+    /// The column. It may hold names or, when `names` is given, their indices; lists of them where a text has several, or
+    /// each token has one; or a number, for regression.
+    #[serde(default)]
     pub column: String,
+    /// Where a text may have several classes: a column with 0 or 1 for each, in place of `column`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
     /// Names of the classes in order; without them, the values of the training file in order.
     #[serde(default)]
     pub names: Option<Vec<String>>,
@@ -174,6 +187,52 @@ pub struct LabelSpec {
     /// The column holds ratings: below this is the first of two classes, above it the second; rows on it are left out.
     #[serde(default)]
     pub threshold: Option<f64>,
+}
+
+impl LabelSpec {
+    /// The columns: one, or one for each class.
+    pub(crate) fn all(&self) -> Vec<&String> {
+        match self.columns.is_empty() {
+            true => vec![&self.column],
+            false => self.columns.iter().collect(),
+        }
+    }
+
+    fn problems(&self, objective: Objective) -> Vec<String> {
+        let mut problems = Vec::new();
+        let several = !self.columns.is_empty();
+        if several && objective != Objective::MultiLabel {
+            problems.push(format!(
+                "columns: accepted with objective multi_label only, not with {}",
+                objective.name()
+            ));
+        }
+        if several != self.column.is_empty() {
+            let what = match several {
+                true => "column and columns are both given; name one of them",
+                false => "missing field `column`: name the column of the labels",
+            };
+            problems.push(what.to_owned());
+        }
+        if several && self.columns.len() < 2 {
+            problems.push("columns: one column; accepted: two or more".to_owned());
+        }
+        if several
+            && self
+                .names
+                .as_ref()
+                .is_some_and(|n| n.len() != self.columns.len())
+        {
+            problems.push("names: as many as columns are needed".to_owned());
+        }
+        if self.names.is_some() && objective == Objective::Regression {
+            problems.push("names: a number has none; leave them out".to_owned());
+        }
+        if self.threshold.is_some() && !objective.is_classification() {
+            problems.push("threshold: accepted with objective classification only".to_owned());
+        }
+        problems
+    }
 }
 
 /// A file format.
@@ -190,6 +249,9 @@ pub enum Format {
     Parquet,
     /// One text per line and nothing else; for prediction only.
     Lines,
+    /// One token with its tags on each line, a blank line after each sentence (CoNLL's shared tasks); a row is a sentence,
+    /// and its columns are lists.
+    Conll,
 }
 
 impl Format {
@@ -203,10 +265,11 @@ impl Format {
             "tsv" | "tab" => Ok(Format::Tsv),
             "jsonl" | "ndjson" | "json" => Ok(Format::Jsonl),
             "parquet" => Ok(Format::Parquet),
+            "conll" | "bio" | "iob" | "iob2" => Ok(Format::Conll),
             other => Err(Error::Format {
                 path: path.to_owned(),
                 message: format!(
-                    "extension '{other}' is no known format; accepted: .csv, .tsv, .jsonl, .ndjson, .json, .parquet (each also as .gz), or a \
+                    "extension '{other}' is no known format; accepted: .csv, .tsv, .jsonl, .ndjson, .json, .conll, .parquet (all but the last also as .gz), or a \
                      .yaml that describes the data set and names its `format`"
                 ),
             }),
@@ -272,6 +335,20 @@ const REGISTRY: &[(&str, &str)] = registry!(
     mrpc,
     rte,
     chnsenticorp,
+    stsb,
+    mnli,
+    qnli,
+    qqp,
+    wnli,
+    ag_news,
+    imdb,
+    trec,
+    conll2003,
+    wnut17,
+    tnews,
+    newsgroups20,
+    reuters8,
+    sarcasm,
     movie_snippets,
     amazon_snippets,
     nyt_snippets,
@@ -349,9 +426,12 @@ pub fn spec_from_path(path: &Path, options: &FileOptions) -> Result<DatasetSpec>
             rows: BTreeMap::new(),
             format: Some(format),
             columns: None,
+            objective: Objective::default(),
+            skip: 0,
             text: vec!["text".into()],
             label: LabelSpec {
                 column: "label".into(),
+                columns: Vec::new(),
                 names: None,
                 hidden: None,
                 threshold: None,
@@ -380,8 +460,33 @@ pub fn spec_from_path(path: &Path, options: &FileOptions) -> Result<DatasetSpec>
     if !options.text_columns.is_empty() {
         spec.text = options.text_columns.clone();
     }
+    if let Some(name) = &options.objective {
+        let objective = Objective::of(name).map_err(|message| Error::Spec {
+            file: "--objective".to_owned(),
+            message,
+        })?;
+        if objective != spec.objective {
+            spec.objective = objective;
+            spec.metrics = objective.default_metrics();
+        }
+        let own_file = spec.homepage.is_empty() && spec.about == format!("the rows of {file}");
+        if own_file && objective == Objective::Tokens {
+            spec.text = vec!["tokens".into()];
+            spec.label.column = "tags".into();
+        }
+        if !options.text_columns.is_empty() {
+            spec.text.clone_from(&options.text_columns);
+        }
+    }
     if let Some(column) = &options.label_column {
-        spec.label.column.clone_from(column);
+        let several = spec.objective == Objective::MultiLabel && column.contains(',');
+        (spec.label.column, spec.label.columns) = match several {
+            true => (
+                String::new(),
+                column.split(',').map(|c| c.trim().to_owned()).collect(),
+            ),
+            false => (column.clone(), Vec::new()),
+        };
     }
     if let Some(name) = &options.metric {
         let metric = Metric::of(name).map_err(|message| Error::Spec {
@@ -469,10 +574,14 @@ impl DatasetSpec {
     }
 
     fn from_yaml(yaml: &str, file: &str) -> Result<Self> {
-        let spec: Self = from_yaml(yaml).map_err(|message| Error::Spec {
+        let mut spec: Self = from_yaml(yaml).map_err(|message| Error::Spec {
             file: file.to_owned(),
             message,
         })?;
+        let said = from_yaml::<serde_yaml::Mapping>(yaml);
+        if said.is_ok_and(|said| !said.contains_key("metrics")) {
+            spec.metrics = spec.objective.default_metrics();
+        }
         spec.check(file)?;
         Ok(spec)
     }
@@ -489,16 +598,29 @@ impl DatasetSpec {
         if self.name.is_empty() {
             problem("name", "is empty; give the data set a name".into());
         }
-        if !(1..=2).contains(&self.text.len()) {
+        let tokens = self.objective == Objective::Tokens;
+        if !(1..=2).contains(&self.text.len()) || tokens && self.text.len() > 1 {
+            let accepted = match tokens {
+                true => "one, with the list of tokens",
+                false => "one, or two for pairs",
+            };
             problem(
                 "text",
-                format!(
-                    "{} columns; accepted: one, or two for pairs",
-                    self.text.len()
-                ),
+                format!("{} columns; accepted: {accepted}", self.text.len()),
             );
         }
-        let mut columns = BTreeSet::from([&self.label.column]);
+        for message in self.label.problems(self.objective) {
+            problem("label", message);
+        }
+        let mut columns = BTreeSet::new();
+        for column in self.label.all() {
+            if !columns.insert(column) {
+                problem(
+                    "label.columns",
+                    format!("the column '{column}' is named twice"),
+                );
+            }
+        }
         for column in &self.text {
             if !columns.insert(column) {
                 problem(
@@ -519,10 +641,10 @@ impl DatasetSpec {
                     format!("'{column}' is not among them: {}", header.join(", ")),
                 );
             }
-            if !matches!(self.format, Some(Format::Csv | Format::Tsv)) {
+            if !matches!(self.format, Some(Format::Csv | Format::Tsv | Format::Conll)) {
                 problem(
                     "columns",
-                    "accepted with `format: csv` or `format: tsv` only".into(),
+                    "accepted with `format: csv`, `format: tsv` or `format: conll` only".into(),
                 );
             }
         }
@@ -530,9 +652,37 @@ impl DatasetSpec {
             let (key, message) = text.split_once(": ").unwrap_or(("words", &text));
             problem(key, message.to_owned());
         }
-        if self.metrics.is_empty() {
-            let names = Metric::ALL.map(Metric::name).join(", ");
-            problem("metrics", format!("is empty; accepted: {names}"));
+        let judges = self.objective.metrics();
+        let accepted = || {
+            let names: Vec<_> = judges.iter().map(|metric| metric.name()).collect();
+            names.join(", ")
+        };
+        match self.metrics.first() {
+            None => problem("metrics", format!("is empty; accepted: {}", accepted())),
+            Some(main) if judges.contains(main) && !main.higher_is_better() => problem(
+                "metrics",
+                format!(
+                    "{}: less of it is better, and methods are ranked by what is better when there is more of it; name \
+                     another metric first",
+                    main.name()
+                ),
+            ),
+            Some(_) => {}
+        }
+        for metric in self
+            .metrics
+            .iter()
+            .filter(|metric| !judges.contains(metric))
+        {
+            problem(
+                "metrics",
+                format!(
+                    "{} does not judge {}; accepted: {}",
+                    metric.name(),
+                    self.objective.name(),
+                    accepted()
+                ),
+            );
         }
         for (key, value) in [("separator", &self.separator), ("quote", &self.quote)] {
             if let Some(Err(message)) = value.as_deref().map(|value| character(key, value)) {

@@ -66,6 +66,11 @@ pub(crate) fn make(
     parts
 }
 
+/// The class of an example; where it has not one class of several, all examples are of one.
+fn class_of(example: &Example) -> Option<u32> {
+    Some(example.label.as_ref()?.class().unwrap_or(0))
+}
+
 /// Moves groups of examples so that each class is in each part where it can be: in training, the part after all `missing`
 /// ones, first. A test split that no example falls into stays empty: rows that were split before hold none for it.
 fn keep_classes<'a>(
@@ -75,7 +80,7 @@ fn keep_classes<'a>(
     missing: &[Split],
 ) {
     let train = missing.len();
-    let class = |i: usize| examples[i].label;
+    let class = |i: usize| class_of(&examples[i]);
     let classes: BTreeSet<u32> = (0..examples.len()).filter_map(class).collect();
     let there: BTreeSet<(u32, usize)> = of
         .iter()
@@ -165,7 +170,7 @@ pub(crate) fn hold_out(
 pub fn subset(train: &[Example], n: usize, seed: u64) -> Vec<u32> {
     let mut order: Vec<u32> = (0..train.len() as u32).collect();
     order.shuffle(&mut stream(seed, "subset"));
-    let class = |i: u32| train[i as usize].label;
+    let class = |i: u32| class_of(&train[i as usize]);
     order.sort_by_key(|i| class(*i));
     // The k-th of a class of m comes at (k + ½) / m of the way: any prefix holds the classes in proportion.
     let mut places: Vec<(f64, u32)> = Vec::with_capacity(order.len());
@@ -227,7 +232,7 @@ mod tests {
         Example {
             text: text.into(),
             pair: None,
-            label: Some(label),
+            label: Some(crate::Target::Class(label)),
         }
     }
 
@@ -323,7 +328,7 @@ mod tests {
         for n in [4, 16, 64, 250] {
             let ones = all[..n]
                 .iter()
-                .filter(|i| rows[**i as usize].label == Some(1))
+                .filter(|i| rows[**i as usize].label == Some(crate::Target::Class(1)))
                 .count();
             assert!(ones.abs_diff(n / 4) <= 1, "{ones} of {n}");
         }
@@ -338,7 +343,7 @@ mod tests {
             splits[s]
                 .1
                 .iter()
-                .filter(|e| e.label == Some(class))
+                .filter(|e| e.label == Some(crate::Target::Class(class)))
                 .count()
         })
     }

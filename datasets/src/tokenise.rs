@@ -15,17 +15,17 @@ use std::{
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use tokenizers::{
-    Encoding, PostProcessor, TruncationParams,
+    Encoding, InputSequence, PostProcessor, PreTokenizerWrapper, TruncationParams,
     utils::truncation::{TruncationDirection, truncate_encodings},
 };
 
 use crate::{
-    Error, Example, Result, Words, cache, caught,
+    Error, Example, Result, Target, Words, cache, caught, split_words,
     tokenizer_files::{self, TokenizerFiles},
 };
 
 /// Token ids of examples.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Encoded {
     /// Token ids `[N]` of all examples, one after the other.
     pub ids: Vec<u32>,
@@ -33,10 +33,21 @@ pub struct Encoded {
     pub types: Vec<u8>,
     /// Where each example begins, and the end: `[B + 1]`.
     pub offsets: Vec<usize>,
-    /// Labels `[B]`; empty unless every example has one.
-    pub labels: Vec<u32>,
+    /// Targets `[B]`; empty unless every example has one.
+    pub labels: Vec<Target>,
+    /// The words of each example that are read, `[B]`; empty unless it was tokenised by words.
+    pub words: Vec<Vec<Word>>,
     /// How many examples were cut to `max_tokens`.
     pub truncated: usize,
+}
+
+/// A word that is read by its first token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// Which word of the example.
+    pub word: u32,
+    /// Its first token, counted from the example's first.
+    pub token: u32,
 }
 
 impl Encoded {
@@ -75,12 +86,12 @@ impl Encoded {
             .collect()
     }
 
-    /// The label of an example.
+    /// What is true of an example.
     ///
     /// # Panics
     /// If labels are hidden or `i` is not below [`Encoded::len`].
-    pub fn label(&self, i: usize) -> u32 {
-        self.labels[i]
+    pub fn label(&self, i: usize) -> &Target {
+        &self.labels[i]
     }
 }
 
@@ -92,6 +103,16 @@ pub struct TextTokenizer {
     digest: [u8; 32],
     /// What stands around every text.
     words: Option<Words>,
+    /// Whether a word by itself needs a space before it to be the word that it is in a text.
+    spaced: bool,
+}
+
+/// The tokens of an example that is words.
+struct Tagged {
+    ids: Vec<u32>,
+    types: Vec<u8>,
+    words: Vec<Word>,
+    truncated: bool,
 }
 
 /// Bytes of a text that are tokenised at first for each token that is wanted; doubled as long as they are too few.
@@ -147,6 +168,7 @@ impl TextTokenizer {
             files.tokenizer.get_encode_special_tokens()
         ));
         Ok(Self {
+            spaced: files.tokenizer.get_pre_tokenizer().is_some_and(joins_words),
             files: Arc::new(files),
             path: path.to_owned(),
             digest: hash.finalize().into(),
@@ -276,33 +298,126 @@ impl TextTokenizer {
         Ok(encoded)
     }
 
-    fn encode_example(
-        &self,
-        example: &Example,
-        max_tokens: usize,
-    ) -> Result<(Vec<u32>, Vec<u8>, bool)> {
+    /// Token ids of examples whose text is words, one on each line: every word is tokenised by itself, as transformers does
+    /// with `is_split_into_words`, and read by its first token. Words that are cut off, or have no token, are not read.
+    ///
+    /// # Errors
+    /// As [`TextTokenizer::encode`], and if no word of an example can be read.
+    pub fn encode_tagged(&self, examples: &[Example], max_tokens: usize) -> Result<Encoded> {
+        let parts: Vec<Tagged> = examples
+            .par_iter()
+            .map(|example| self.encode_tagged_of(example, max_tokens))
+            .collect::<Result<_>>()?;
+        let mut encoded = Encoded {
+            offsets: vec![0],
+            labels: labels(examples),
+            ..Encoded::default()
+        };
+        for part in parts {
+            encoded.ids.extend(part.ids);
+            encoded.types.extend(part.types);
+            encoded.offsets.push(encoded.ids.len());
+            encoded.words.push(part.words);
+            encoded.truncated += usize::from(part.truncated);
+        }
+        Ok(encoded)
+    }
+
+    fn encode_tagged_of(&self, example: &Example, max_tokens: usize) -> Result<Tagged> {
+        let (limit, room) = self.room(max_tokens, false)?;
+        let words: Vec<Cow<'_, str>> = split_words(&example.text)
+            .map(|word| match (self.files.lower_case, self.spaced) {
+                (false, false) => word.into(),
+                (true, false) => word.to_lowercase().into(),
+                (false, true) => format!(" {word}").into(),
+                (true, true) => format!(" {}", word.to_lowercase()).into(),
+            })
+            .collect();
+        let count = words.len();
+        let failed = |e: tokenizers::Error| self.failed(&example.text, &e);
         let tokenizer = &self.files.tokenizer;
+        let input = InputSequence::PreTokenizedCow(words.into());
+        let mut encoding = tokenizer.encode_fast(input, false).map_err(failed)?;
+        let truncated = encoding.len() > room;
+        // The word whose beginning is cut off, where texts lose their beginning.
+        let mut headless = None;
+        if truncated {
+            let side = self.files.truncation_side;
+            if side == TruncationDirection::Left {
+                let first = encoding.len() - room;
+                let of = encoding.get_word_ids();
+                headless = of[first].filter(|word| of[first - 1] == Some(*word));
+            }
+            encoding.truncate(room, 0, side);
+            encoding.take_overflowing();
+        }
+        let encoding = tokenizer
+            .post_process(encoding, None, true)
+            .map_err(failed)?;
+        let mut last = headless;
+        let mut read = Vec::with_capacity(count);
+        for (token, word) in (0..).zip(encoding.get_word_ids()) {
+            if let Some(word) = word.filter(|word| last != Some(*word)) {
+                read.push(Word { word, token });
+                last = Some(word);
+            }
+        }
+        if read.is_empty() {
+            return Err(Error::Tokenizer {
+                path: self.path.clone(),
+                message: format!(
+                    "none of the {count} words that begin '{}' has a token among the first {limit}",
+                    example
+                        .text
+                        .chars()
+                        .take(60)
+                        .collect::<String>()
+                        .replace('\n', " ")
+                ),
+            });
+        }
+        let types = encoding.get_type_ids().iter().map(|kind| *kind as u8);
+        Ok(Tagged {
+            ids: encoding.get_ids().to_vec(),
+            types: types.collect(),
+            words: read,
+            truncated,
+        })
+    }
+
+    /// The most tokens of an example, and how many of them are left for its texts.
+    fn room(&self, max_tokens: usize, pair: bool) -> Result<(usize, usize)> {
         let limit = self.limit(max_tokens);
-        let added = tokenizer.get_post_processor().map_or(0, |processor| {
-            processor.added_tokens(example.pair.is_some())
-        });
-        let Some(room) = limit.checked_sub(added).filter(|room| *room > 0) else {
+        let processor = self.files.tokenizer.get_post_processor();
+        let added = processor.map_or(0, |processor| processor.added_tokens(pair));
+        let room = limit.checked_sub(added).filter(|room| *room > 0);
+        let room = room.ok_or_else(|| {
             let key = if limit < max_tokens {
                 "model_max_length"
             } else {
                 "max_tokens"
             };
-            return Err(Error::Tokenizer {
+            Error::Tokenizer {
                 path: self.path.clone(),
                 message: format!(
                     "{key} {limit} leaves no room for text: {added} special tokens come with each example; \
                      accepted: {} or more",
                     added + 1
                 ),
-            });
-        };
+            }
+        })?;
+        Ok((limit, room))
+    }
+
+    fn encode_example(
+        &self,
+        example: &Example,
+        max_tokens: usize,
+    ) -> Result<(Vec<u32>, Vec<u8>, bool)> {
+        let tokenizer = &self.files.tokenizer;
+        let (_, room) = self.room(max_tokens, example.pair.is_some())?;
         if let Some(words) = &self.words {
-            return self.encode_words(words, example, limit);
+            return self.encode_words(words, example, self.limit(max_tokens));
         }
         let mut text = self.part(&example.text, room)?;
         let mut pair = match &example.pair {
@@ -489,10 +604,20 @@ fn floor(text: &str, mut at: usize) -> usize {
     at
 }
 
-fn labels(examples: &[Example]) -> Vec<u32> {
+/// Whether words are told from parts of words by the space before them, and the first of a text has none: byte-level BPE
+/// without `add_prefix_space`.
+fn joins_words(pre_tokenizer: &PreTokenizerWrapper) -> bool {
+    match pre_tokenizer {
+        PreTokenizerWrapper::ByteLevel(bytes) => !bytes.add_prefix_space,
+        PreTokenizerWrapper::Sequence(parts) => parts.as_ref().iter().any(joins_words),
+        _ => false,
+    }
+}
+
+fn labels(examples: &[Example]) -> Vec<Target> {
     examples
         .iter()
-        .map(|example| example.label)
+        .map(|example| example.label.clone())
         .collect::<Option<_>>()
         .unwrap_or_default()
 }

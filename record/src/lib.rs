@@ -133,8 +133,23 @@ pub struct DatasetFacts {
     pub validation_examples: usize,
     /// Name of the metric that ranks methods on this data set, e.g. `accuracy`.
     pub main_metric: String,
+    /// What is predicted: `classification`, `multi_label`, `regression` or `tokens`. Records of before it was kept are of
+    /// classification, whose records do not name it.
+    #[serde(default = "classification", skip_serializing_if = "is_classification")]
+    pub objective: String,
     /// Training examples that were longer than the position table and were cut.
     pub truncated: usize,
+}
+
+/// The objective of records that name none.
+pub const CLASSIFICATION: &str = "classification";
+
+fn classification() -> String {
+    CLASSIFICATION.to_owned()
+}
+
+fn is_classification(objective: &String) -> bool {
+    objective == CLASSIFICATION
 }
 
 /// The frozen transformer as it was used.
@@ -221,7 +236,7 @@ pub struct Outcome {
 pub struct Parameters {
     /// Trained by the method itself.
     pub method: usize,
-    /// Trained in the classification head.
+    /// Trained in the head.
     pub head: usize,
     /// In the backbone, trained or not.
     pub backbone: usize,
@@ -235,7 +250,7 @@ pub struct Parameters {
 pub struct Evaluation {
     /// Optimiser steps done.
     pub step: usize,
-    /// Mean cross-entropy.
+    /// Mean loss: of classes and tags the cross-entropy, of numbers the squared error over their variance in training.
     pub loss: f64,
     /// Metric values by name (`accuracy`, `f1`, `matthews`), as fractions.
     pub metrics: BTreeMap<String, f64>,
@@ -245,13 +260,33 @@ pub struct Evaluation {
 }
 
 /// Predictions on the validation split, in the order of the split.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Predictions {
-    /// True label indices.
+    /// True label indices of classification; empty for other objectives.
     pub labels: Vec<u32>,
-    /// C logits per example.
+    /// C logits per example of classification; empty for other objectives.
     pub logits: Vec<Vec<f32>>,
+    /// What is true of each example, for other objectives than classification: its number; 0 or 1 for each class; the index of
+    /// each word's tag.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<Vec<f64>>,
+    /// What is predicted of each example, for other objectives than classification: the number; the logit of each class; the
+    /// index of each word's tag.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<Vec<f64>>,
+}
+
+impl Predictions {
+    /// Number of examples.
+    pub fn len(&self) -> usize {
+        self.labels.len().max(self.targets.len())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// One check made in the run.

@@ -18,7 +18,7 @@ use flate2::read::GzDecoder;
 use crate::error::{Error, Result};
 use crate::files::{self, write_new, write_whole};
 use crate::head::Head;
-use crate::{FORMAT, RunRecord, Status};
+use crate::{CLASSIFICATION, FORMAT, Predictions, RunRecord, Status};
 
 /// Endings of a whole record's file: as it is written, and compressed.
 const ENDINGS: [&str; 2] = [".json", ".json.gz"];
@@ -289,28 +289,14 @@ fn read(path: &Path) -> Result<std::result::Result<RunRecord, String>> {
     })
 }
 
-/// The first contradiction in a record, so that everything behind the store can rely on it.
-fn problem_of(record: &RunRecord) -> Option<String> {
-    if record.id.is_empty()
-        || !record
-            .id
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    {
-        return Some(format!(
-            "`id` is {:?}, but it names a file: letters, digits, - and _ only",
-            record.id
-        ));
+/// The first contradiction in predictions of classes.
+fn problem_of_classes(predictions: &Predictions, classes: usize) -> Option<String> {
+    let examples = predictions.labels.len();
+    if predictions.targets.len() + predictions.outputs.len() > 0 {
+        return Some(
+            "`outcome.predictions` has `targets` or `outputs`, which classification has not".into(),
+        );
     }
-    let ended_well = record.status == Status::Ok;
-    if ended_well != record.outcome.is_some() || ended_well != record.cost.is_some() {
-        return Some("`outcome` and `cost` must be there exactly when `status` is ok".into());
-    }
-    let (Some(outcome), Some(cost)) = (&record.outcome, &record.cost) else {
-        return None;
-    };
-    let predictions = &outcome.predictions;
-    let (examples, classes) = (predictions.labels.len(), record.asked.dataset.labels.len());
     if predictions.logits.len() != examples {
         return Some(format!(
             "`outcome.predictions` has {examples} labels but {} rows of logits",
@@ -336,6 +322,70 @@ fn problem_of(record: &RunRecord) -> Option<String> {
             "`outcome.predictions.labels[{i}]` is {}, but there are {classes} labels",
             predictions.labels[i]
         ));
+    }
+    None
+}
+
+/// The first contradiction in predictions of another objective with so many classes or tags.
+fn problem_of_outputs(
+    predictions: &Predictions,
+    objective: &str,
+    classes: usize,
+) -> Option<String> {
+    let (targets, outputs) = (&predictions.targets, &predictions.outputs);
+    if targets.len() != outputs.len() || predictions.labels.len() + predictions.logits.len() > 0 {
+        return Some(format!(
+            "`outcome.predictions` has {} targets and {} outputs for {objective}, which must be equally many, and neither \
+             labels nor logits",
+            targets.len(),
+            outputs.len()
+        ));
+    }
+    let width = match objective {
+        "regression" => Some(1),
+        "multi_label" => Some(classes),
+        _ => None,
+    };
+    let tag = |x: &f64| x.fract() == 0.0 && (0.0..classes as f64).contains(x);
+    let fits = |(t, o): (&Vec<f64>, &Vec<f64>)| {
+        t.len() == o.len()
+            && width.is_none_or(|width| width == t.len())
+            && (width.is_some() || t.iter().chain(o).all(tag))
+    };
+    let odd = targets.iter().zip(outputs).position(|pair| !fits(pair));
+    odd.map(|i| {
+        format!(
+            "`outcome.predictions.targets[{i}]` and `outputs[{i}]` are not what {objective} with {classes} labels has"
+        )
+    })
+}
+
+/// The first contradiction in a record, so that everything behind the store can rely on it.
+fn problem_of(record: &RunRecord) -> Option<String> {
+    if record.id.is_empty()
+        || !record
+            .id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    {
+        return Some(format!(
+            "`id` is {:?}, but it names a file: letters, digits, - and _ only",
+            record.id
+        ));
+    }
+    let ended_well = record.status == Status::Ok;
+    if ended_well != record.outcome.is_some() || ended_well != record.cost.is_some() {
+        return Some("`outcome` and `cost` must be there exactly when `status` is ok".into());
+    }
+    let (Some(outcome), Some(cost)) = (&record.outcome, &record.cost) else {
+        return None;
+    };
+    let predictions = &outcome.predictions;
+    if let Some(problem) = match record.asked.dataset.objective.as_str() {
+        CLASSIFICATION => problem_of_classes(predictions, record.asked.dataset.labels.len()),
+        other => problem_of_outputs(predictions, other, record.asked.dataset.labels.len()),
+    } {
+        return Some(problem);
     }
     let Some(last) = outcome.evaluations.last() else {
         return Some("`outcome.evaluations` is empty; the last entry is the final result".into());
@@ -363,6 +413,18 @@ fn problem_of(record: &RunRecord) -> Option<String> {
         row.iter()
             .map(move |&x| (format!("outcome.predictions.logits[{i}]"), f64::from(x)))
     }))
+    .chain(
+        [
+            ("targets", &predictions.targets),
+            ("outputs", &predictions.outputs),
+        ]
+        .into_iter()
+        .flat_map(|(name, rows)| rows.iter().enumerate().map(move |row| (name, row)))
+        .flat_map(|(name, (i, row))| {
+            row.iter()
+                .map(move |&x| (format!("outcome.predictions.{name}[{i}]"), x))
+        }),
+    )
     .chain(
         cost.step_seconds
             .iter()

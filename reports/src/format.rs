@@ -65,6 +65,11 @@ pub fn metric_title(name: &str) -> String {
         "f1" => "F1 (%)".to_owned(),
         "macro_f1" => "macro F1 (%)".to_owned(),
         "weighted_f1" => "weighted F1 (%)".to_owned(),
+        "micro_f1" => "micro F1 (%)".to_owned(),
+        "entity_f1" => "entity F1 (%)".to_owned(),
+        "entity_precision" => "entity precision (%)".to_owned(),
+        "entity_recall" => "entity recall (%)".to_owned(),
+        "rmse" => "RMSE".to_owned(),
         "matthews" | "pearson" | "spearman" => {
             format!("{}{} correlation", name[..1].to_uppercase(), &name[1..])
         }
@@ -74,7 +79,7 @@ pub fn metric_title(name: &str) -> String {
 
 /// Whether a metric is shown in percent.
 pub fn in_percent(name: &str) -> bool {
-    !matches!(name, "matthews" | "pearson" | "spearman")
+    !matches!(name, "matthews" | "pearson" | "spearman" | "rmse")
 }
 
 /// A count in full, e.g. `73,728`.

@@ -17,11 +17,13 @@ pub mod latency;
 pub mod measurement;
 pub mod needs;
 mod notes;
+pub mod objective;
 pub mod page;
 pub mod quantity;
 pub mod recommend;
 pub mod row;
 pub mod studies;
+pub mod suite;
 pub mod table;
 pub mod tables;
 pub mod tuning;
@@ -47,6 +49,8 @@ pub struct Findings {
     pub studies: Vec<studies::Study>,
     /// Searches with equal budgets.
     pub tunings: Vec<tuning::Tuning>,
+    /// Verdicts over many data sets.
+    pub suites: Vec<measurement::Measurement>,
     /// Tables of other measurements.
     pub measurements: Vec<measurement::Measurement>,
 }
@@ -60,7 +64,8 @@ impl Findings {
         Ok(Self {
             studies: studies::read_all(folder, margin)?,
             tunings: tuning::read_all(folder)?,
-            measurements: measurement::read_all(folder)?,
+            suites: measurement::read_all(folder, measurement::SUITE)?,
+            measurements: measurement::read_all(folder, measurement::FILE)?,
         })
     }
 }
@@ -168,6 +173,9 @@ impl Report {
             .collect::<Result<Vec<_>>>()?;
         let measured = &findings.measurements;
         let extras = page::Extras {
+            suites: (!findings.suites.is_empty())
+                .then(|| serde_json::to_value(&findings.suites))
+                .transpose()?,
             claims: Some(serde_json::to_value(&self.claims)?),
             studies: (!views.is_empty()).then(|| views.into()),
             tuning: (!searches.is_empty()).then(|| searches.into()),

@@ -1,5 +1,5 @@
-//! Tables of what was measured beside comparisons (a grid of latencies, domains), kept in a file so that the page can show
-//! them: a [`Measurement`] in every folder that has a [`FILE`].
+//! Tables of what was found beside comparisons (a grid of latencies, domains, the verdict over a suite), kept in a file so that
+//! the page can show them: a [`Measurement`] in every folder that has a [`FILE`] or a [`SUITE`].
 
 use std::{
     fs,
@@ -16,6 +16,8 @@ use crate::{
 
 /// Name of the file in a measurement's folder.
 pub const FILE: &str = "measurement.json";
+/// Name of the file in a suite's folder.
+pub const SUITE: &str = "suite.json";
 
 /// What was measured, as people read it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,19 +39,27 @@ impl Measurement {
     /// # Errors
     /// If that cannot be written.
     pub fn write(&self, folder: &Path) -> Result<PathBuf> {
-        write_json(folder, FILE, self)
+        self.write_as(folder, FILE)
+    }
+
+    /// Writes it into a folder under a name: [`FILE`] or [`SUITE`].
+    ///
+    /// # Errors
+    /// If that cannot be written.
+    pub fn write_as(&self, folder: &Path, name: &str) -> Result<PathBuf> {
+        write_json(folder, name, self)
     }
 }
 
-/// The measurements below a comparison's folder, or below a folder of comparisons.
+/// What files of this name hold below a comparison's folder, or below a folder of comparisons.
 ///
 /// # Errors
 /// If a file or a folder cannot be read.
-pub fn read_all(folder: &Path) -> Result<Vec<Measurement>> {
-    folders_with(folder, FILE)?
+pub fn read_all(folder: &Path, name: &str) -> Result<Vec<Measurement>> {
+    folders_with(folder, name)?
         .into_iter()
         .map(|found| {
-            let path = found.join(FILE);
+            let path = found.join(name);
             let json = fs::read(&path).map_err(|source| record::Error::Read {
                 path: path.clone(),
                 source,
@@ -83,9 +93,9 @@ mod tests {
         };
         let folder = place.path().join("sst2/latency");
         let path = measurement.write(&folder).unwrap();
-        assert_eq!(read_all(place.path()).unwrap(), [measurement]);
+        assert_eq!(read_all(place.path(), FILE).unwrap(), [measurement]);
         fs::write(&path, "{\"title\": 1}").unwrap();
-        let message = read_all(place.path()).unwrap_err().to_string();
+        let message = read_all(place.path(), FILE).unwrap_err().to_string();
         assert!(message.contains(FILE), "{message}");
     }
 }

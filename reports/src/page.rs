@@ -13,7 +13,7 @@ use minijinja::{AutoEscape, Environment};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use record::{Circumstances, RunRecord, Status};
+use record::{CLASSIFICATION, Circumstances, RunRecord, Status};
 use statistics::{Remedy, Summary};
 
 use crate::comparison::{self, Comparison};
@@ -21,7 +21,7 @@ use crate::costs::MARK;
 use crate::figures::{self, Plot, style::Ink, style_of};
 use crate::quantity::Quantity;
 use crate::row::{self, Row, predictions};
-use crate::{Result, format, tables, words};
+use crate::{Result, format, objective, tables, words};
 
 /// The templates, compiled into the program.
 const TEMPLATES: &[(&str, &str)] = &[
@@ -48,6 +48,10 @@ const TEMPLATES: &[(&str, &str)] = &[
     (
         "sections/pairs.html",
         include_str!("../templates/sections/pairs.html"),
+    ),
+    (
+        "sections/parts.html",
+        include_str!("../templates/sections/parts.html"),
     ),
     (
         "sections/examples.html",
@@ -82,6 +86,10 @@ const TEMPLATES: &[(&str, &str)] = &[
         include_str!("../templates/sections/tuning.html"),
     ),
     (
+        "sections/suites.html",
+        include_str!("../templates/sections/suites.html"),
+    ),
+    (
         "sections/measurements.html",
         include_str!("../templates/sections/measurements.html"),
     ),
@@ -94,6 +102,8 @@ const SHOWN: u8 = 5;
 /// A section without data is left out.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Extras {
+    /// For `sections/suites.html`.
+    pub suites: Option<Value>,
     /// For `sections/claims.html`.
     pub claims: Option<Value>,
     /// For `sections/studies.html`.
@@ -132,6 +142,8 @@ struct Section<'a> {
     legend: Option<String>,
     quantities: Vec<QuantityView>,
     plots: BTreeMap<&'static str, Vec<PlotView>>,
+    /// How well each class or type is found, where there are several to an example.
+    parts: Option<Parts>,
     pairs: Vec<PairView>,
     sigma: Vec<(&'static str, String)>,
     checks: Vec<String>,
@@ -184,6 +196,14 @@ struct Cell {
     text: String,
     /// What it is sorted by; absent values come last.
     key: Option<Value>,
+}
+
+/// How well each class or type is found by each method.
+#[derive(Serialize)]
+struct Parts {
+    title: &'static str,
+    headings: Vec<String>,
+    rows: Vec<Vec<String>>,
 }
 
 /// A number with its spread.
@@ -396,12 +416,56 @@ fn section(comparison: &Comparison, id: String) -> Result<Section<'_>> {
         checks,
         gate_summary,
         troubles: rows.iter().any(|r| !r.troubles.is_empty()),
-        examples: rows
-            .iter()
-            .any(|r| r.standing == "ranked" && r.runs.iter().any(|run| run.ok)),
+        parts: parts(comparison),
+        examples: comparison.dataset.objective == CLASSIFICATION
+            && rows
+                .iter()
+                .any(|r| r.standing == "ranked" && r.runs.iter().any(|run| run.ok)),
         conditions: conditions(comparison),
         rows,
         id,
+    })
+}
+
+/// F1 of each class or type by each ranked method; `None` where an example has one class or a number.
+fn parts(comparison: &Comparison) -> Option<Parts> {
+    let dataset = &comparison.dataset;
+    let (title, name) = match dataset.objective.as_str() {
+        "tokens" => ("Types of entities", "type"),
+        "multi_label" => ("Class by class", "class"),
+        _ => return None,
+    };
+    let mut support: BTreeMap<String, usize> = BTreeMap::new();
+    let mut by_row: Vec<BTreeMap<String, Vec<f64>>> = Vec::new();
+    for row in comparison.ranked() {
+        let mut found: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        let records = row.runs.iter().filter_map(|run| comparison.record(&run.id));
+        for outcome in records.filter_map(|record| record.outcome.as_ref()) {
+            for (part, counts) in objective::parts(dataset, &outcome.predictions) {
+                support.insert(part.clone(), counts.truth);
+                found.entry(part).or_default().push(counts.f1());
+            }
+        }
+        by_row.push(found);
+    }
+    let labels = comparison.ranked().iter().map(|row| row.label.clone());
+    let rows = support.iter().map(|(part, support)| {
+        let cells = by_row.iter().map(|found| {
+            let mean = found.get(part).and_then(|values| statistics::mean(values));
+            mean.map_or_else(|| "–".to_owned(), |f1| format!("{:.1}", 100.0 * f1))
+        });
+        [part.clone(), format::count(*support)]
+            .into_iter()
+            .chain(cells)
+            .collect()
+    });
+    Some(Parts {
+        title,
+        rows: rows.collect(),
+        headings: [name.to_owned(), "in validation".to_owned()]
+            .into_iter()
+            .chain(labels)
+            .collect(),
     })
 }
 
@@ -410,6 +474,7 @@ fn place(plot: &Plot) -> &'static str {
     match plot.name.as_str() {
         name if name.ends_with("-ranking") => "ranking",
         name if name.ends_with("-parameters") => "trade_off",
+        "predicted-numbers" => "numbers",
         "training-loss" => "curves",
         name if name.starts_with("validation-") => "curves",
         _ => "costs",
@@ -1064,6 +1129,7 @@ mod tests {
     #[test]
     fn claims_studies_searches_and_measurements_are_sections_of_their_own() {
         let extras = Extras {
+            suites: None,
             claims: Some(json!([{
                 "claim": "Prompt tuning trains the fewest parameters.",
                 "source": "Lester et al. 2021",

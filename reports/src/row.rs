@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use record::{Kind, Parameters, RunRecord, Status, Tuned, answers};
 use serde::Serialize;
 use serde_json::Value;
-use statistics::{Calibration, Counts, Metric, Ratio, Scores, Summary, jackknife, predicted};
+use statistics::{Calibration, Ratio, Scores, Summary};
 
 use crate::{
     costs::{CostsOn, MARK},
     format,
     latency::{self, LatencyCell, SENTENCE},
+    objective,
 };
 
 /// Relative distance of a stored metric from the one that its predictions give that rounding explains.
@@ -74,7 +75,7 @@ pub struct Row {
     pub busy: bool,
     /// Memory that what is loaded to predict takes beside the backbone, head included, bytes.
     pub resident_bytes: Option<Summary>,
-    /// Whether every run answers one class whatever the text is.
+    /// Whether every run gives the same answer whatever the text is.
     pub one_class: bool,
     /// Seeds and the scores of each example, for comparing rows; absent for a metric that cannot be taken apart.
     #[serde(skip)]
@@ -137,16 +138,18 @@ pub fn method_label(method: &str, variant: &str) -> String {
     format!("{method} {variant}").trim_end().to_owned()
 }
 
-/// Predicted labels of a run.
+/// Predicted labels of a run; `None` unless every example has one class of several.
 pub fn predictions(record: &RunRecord) -> Option<Vec<u32>> {
-    let logits = &record.outcome.as_ref()?.predictions.logits;
-    Some(logits.iter().map(|l| predicted(l)).collect())
+    objective::classes(&record.asked.dataset, &record.outcome.as_ref()?.predictions)
 }
 
-/// Scores of these runs by seed: of those that ended well, and of those that diverged as if they always answered the
-/// commonest label. `None` where the metric cannot be taken apart by example, or no run ended well.
+/// Scores of these runs by seed: of those that ended well, and of those that diverged as if they had learnt nothing. `None`
+/// where the metric cannot be taken apart by example, or no run ended well.
 pub fn scores(records: &[&RunRecord]) -> Option<Scores> {
-    scores_of(records, &|record| predictions(record))
+    scores_of(records, &|record| {
+        let predictions = &record.outcome.as_ref()?.predictions;
+        objective::scores(&record.asked.dataset, predictions)
+    })
 }
 
 /// The same of the mean over the evaluations on the way; `None` too where a run does not keep the predictions of all of them.
@@ -164,8 +167,11 @@ pub fn curve_scores(records: &[&RunRecord]) -> Option<Scores> {
 /// Scores at one of the evaluations on the way, counted from 0; `None` too where a run does not keep its predictions there.
 pub fn scores_at(records: &[&RunRecord], evaluation: usize) -> Option<Scores> {
     let kept = |r: &RunRecord| {
-        let text = &r.outcome.as_ref()?.evaluations.get(evaluation)?.predicted;
-        answers::read(text, r.asked.dataset.labels.len()).filter(|p| !p.is_empty())
+        let outcome = r.outcome.as_ref()?;
+        let text = &outcome.evaluations.get(evaluation)?.predicted;
+        let predicted =
+            answers::read(text, r.asked.dataset.labels.len()).filter(|p| !p.is_empty())?;
+        objective::class_scores(&r.asked.dataset, &outcome.predictions.labels, &predicted)
     };
     let found = scores_of(records, &kept)?;
     let well = records.iter().filter(|r| r.outcome.is_some()).count();
@@ -174,46 +180,24 @@ pub fn scores_at(records: &[&RunRecord], evaluation: usize) -> Option<Scores> {
 
 fn scores_of(
     records: &[&RunRecord],
-    predictions: &dyn Fn(&RunRecord) -> Option<Vec<u32>>,
+    scores: &dyn Fn(&RunRecord) -> Option<Vec<f64>>,
 ) -> Option<Scores> {
     let first = records.iter().find(|r| r.outcome.is_some())?;
-    let metric = Metric::named(&first.asked.dataset.main_metric)?;
-    let classes = first.asked.dataset.labels.len();
-    let labels = &first.outcome.as_ref()?.predictions.labels;
+    let dataset = &first.asked.dataset;
+    let like = &first.outcome.as_ref()?.predictions;
     let rows = records.iter().filter_map(|record| {
-        let (own, predicted) = match (&record.outcome, &record.status) {
-            (Some(outcome), _) => (&outcome.predictions.labels, predictions(record)?),
-            (None, Status::Diverged { .. }) => {
-                (labels, vec![commonest(labels, classes); labels.len()])
+        let scores = match (&record.outcome, &record.status) {
+            (Some(outcome), _) => {
+                scores(record).filter(|_| objective::same_truth(&outcome.predictions, like))?
             }
+            (None, Status::Diverged { .. }) => objective::scores_of_nothing(dataset, like)?,
             _ => return None,
-        };
-        if own != labels || predicted.len() != labels.len() {
-            return None;
-        }
-        let scores = match metric {
-            // Right and wrong exactly; the jackknife gives the same up to rounding.
-            Metric::Accuracy => own
-                .iter()
-                .zip(&predicted)
-                .map(|(l, p)| f64::from(u8::from(l == p)))
-                .collect(),
-            _ => jackknife::scores(metric, own, &predicted, classes).ok()?,
         };
         Some((record.asked.seed, scores))
     });
     // Of a seed that comes twice the first counts.
     let rows: BTreeMap<u64, Vec<f64>> = rows.collect::<Vec<_>>().into_iter().rev().collect();
     Scores::new(rows).ok()
-}
-
-/// The commonest of these labels, the first of equals.
-fn commonest(labels: &[u32], classes: usize) -> u32 {
-    let count = |k: u32| labels.iter().filter(|l| **l == k).count();
-    (0..classes as u32)
-        .rev()
-        .max_by_key(|k| count(*k))
-        .unwrap_or(0)
 }
 
 /// The values that a metric can take.
@@ -303,8 +287,8 @@ impl Row {
             Summary::of(sizes.iter().filter_map(|c| f(c)))
         };
         let one = |r: &&RunRecord| {
-            let predicted = predictions(r).unwrap_or_default();
-            predicted.windows(2).all(|w| w[0] == w[1])
+            let outcome = r.outcome.as_ref();
+            outcome.is_none_or(|o| objective::is_constant(&r.asked.dataset, &o.predictions))
         };
 
         Self {
@@ -427,12 +411,7 @@ impl Run {
             .map(|c| format!("{} ({})", c.name, c.detail))
             .collect();
         // The report's own check: the metric is what the stored predictions give.
-        let computed = || {
-            let (o, kind) = (outcome?, Metric::named(main)?);
-            let classes = record.asked.dataset.labels.len();
-            let counts = Counts::of(&o.predictions.labels, &predictions(record)?, classes).ok()?;
-            Some(kind.value(&counts))
-        };
+        let computed = || objective::value(&record.asked.dataset, &outcome?.predictions);
         if let (Some(stored), Some(computed)) = (metric, computed())
             && (computed - stored).abs() > METRIC_TOLERANCE
         {

@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::{
     backbones, exit,
     plan::{self, RunPlan, Shared},
-    study,
+    study, suite,
     train::{
         prepared::Prepared,
         recipe::{self, Recipe},
@@ -52,6 +52,9 @@ pub fn check(comparison: Option<&Shared>) -> Result<ExitCode> {
     }
     for name in backbones::names() {
         one(format!("backbone {name}"), backbones::spec(name).map(drop));
+    }
+    for name in suite::names() {
+        one(format!("suite {name}"), suite::find(name).map(drop));
     }
     for name in datasets::names() {
         one(

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use record::{Status, store};
 use reports::{
     Comparison, Margin, Report,
@@ -18,11 +18,12 @@ use statistics::{Looks, Procedure};
 
 use super::{
     plan_only::{Elsewhere, Then},
-    report,
+    report, suite,
 };
 use crate::{
     card,
     execute::{
+        cost::Cost,
         local::{self, Executed, How, Planned},
         progress::Verbosity,
     },
@@ -92,12 +93,45 @@ impl Asked {
     }
 }
 
-/// `compare`; the runs are made here, or `elsewhere`: those of the next look only, where it goes on until it is decided.
+/// `compare`, of a data set or of a suite; in a dry run it only says what it would cost. The runs are made here, or `elsewhere`: those of the next look only, where it goes on until it is decided.
 ///
 /// # Errors
 /// On bad input.
-pub fn compare(asked: &Asked, how: How, elsewhere: Option<&Elsewhere>) -> Result<ExitCode> {
+pub fn compare(
+    asked: &Asked,
+    how: How,
+    elsewhere: Option<&Elsewhere>,
+    dry_run: bool,
+) -> Result<ExitCode> {
     let verbosity = how.verbosity;
+    if let Some(found) = crate::suite::find(&asked.shared.data.name)? {
+        let Seeds::Fixed(seeds) = asked.seeds else {
+            bail!(
+                "--until-decided goes on with one data set; '{}' is a suite of several",
+                found.name
+            );
+        };
+        if elsewhere.is_some() {
+            bail!(
+                "a suite is made here; have its data sets made elsewhere one by one: '{}' is a suite of several",
+                found.name
+            );
+        }
+        let of_suite = suite::Asked {
+            shared: &asked.shared,
+            methods: &asked.methods,
+            seeds,
+            margin: asked.margin,
+            how,
+            dry_run,
+        };
+        return suite::suite(&found, &of_suite);
+    }
+    if dry_run {
+        let (base, planned) = asked.planned(verbosity)?;
+        Cost::of(&planned, &base.out)?.show(verbosity)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if let Some(elsewhere) = elsewhere {
         let (base, planned) = asked.planned(verbosity)?;
         let then = match asked.seeds {

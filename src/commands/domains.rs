@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use datasets::Split;
+use datasets::{Split, Target};
 use record::{Status, write_whole};
 use reports::{
     format,
@@ -35,7 +35,7 @@ use crate::{
     plan::{self, DataChoice, RunPlan, Shared, Trial},
     prepare::{Files, LoadedData},
     signals::Signals,
-    train::trainer::{Model, metrics_of},
+    train::trainer::Model,
     weights,
 };
 
@@ -188,6 +188,11 @@ fn check_labels(data: &[(String, LoadedData)]) -> Result<()> {
     for (name, other) in data {
         let labels = &other.dataset.labels;
         ensure!(
+            other.dataset.objective.is_classification(),
+            "--datasets: '{name}' is of {}; domains are compared for classification only",
+            other.dataset.objective.name()
+        );
+        ensure!(
             *labels == expected.labels,
             "--datasets: '{name}' has the labels {} but '{first}' has {}; weights can be tried on another domain only if the \
              labels are the same",
@@ -225,7 +230,8 @@ fn write_all(data: &[(String, LoadedData)], folder: &Path) -> Result<PathBuf> {
         let mut text = String::new();
         for (_, data) in data {
             for example in data.dataset.split(split) {
-                let label = example.label.map(|l| labels[l as usize].clone());
+                let label = example.label.as_ref().and_then(Target::class);
+                let label = label.map(|class| &labels[class as usize]);
                 let row = match pairs {
                     true => json!({ "text": example.text, "pair": example.pair, "label": label }),
                     false => json!({ "text": example.text, "label": label }),
@@ -324,8 +330,7 @@ fn cross(
                     };
                     let logits = model.all_logits(&examples)?;
                     let metric = dataset.metrics[0];
-                    let metrics =
-                        metrics_of(&[metric], &examples.labels, &logits, dataset.labels.len());
+                    let metrics = task.objective.metrics(&[metric], &examples, &logits);
                     let one = Crossed {
                         method: record.asked.method.name.clone(),
                         seed: record.asked.seed,

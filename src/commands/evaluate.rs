@@ -4,18 +4,19 @@ use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
-use datasets::{Confusion, Dataset, Example, Metric, Split};
+use datasets::{Confusion, Dataset, Encoded, Example, Metric, Objective, Split, Target};
 use reports::table::Table;
 use serde_json::json;
 
 use crate::{
-    labels,
+    labels::{self, Matched},
+    objective::{self, argmax},
     output::terminal_width,
     plan::DataChoice,
     prepare::{Files, LoadedBackbone, LoadedData},
     texts::Texts,
-    train::trainer::{Model, argmax},
-    weights::{self, SavedConfig},
+    train::trainer::Model,
+    weights::{self, SavedConfig, Task},
 };
 
 /// All splits.
@@ -72,8 +73,30 @@ pub fn evaluate(
     if let Some(note) = trained_on(&config, &data.dataset, part) {
         eprintln!("note: {}: {note}", folder.display());
     }
-    let (names, confusion) = confusion(folder, &data, &examples, &loaded, files.cache())?;
-    show(&data, part, &names, &confusion, json)?;
+    let task = weights::load(folder, &loaded)?;
+    ensure!(
+        task.config.objective == data.dataset.objective,
+        "{}: these weights are of {}, but '{}' is of {}{}",
+        folder.display(),
+        task.config.objective.name(),
+        data.dataset.name,
+        data.dataset.objective.name(),
+        match data.dataset.objective.is_classification() {
+            true => format!(
+                "; --objective {} reads a file so",
+                task.config.objective.name()
+            ),
+            false => String::new(),
+        }
+    );
+    let run = Evaluated::new(folder, &data, &examples, &loaded, &task, files.cache())?;
+    match data.dataset.objective.is_classification() {
+        true => {
+            let (names, confusion) = run.confusion(&data, &task);
+            show(&data, part, &names, &confusion, json)?;
+        }
+        false => run.show(&data, part, &*task.objective, json)?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -151,65 +174,142 @@ fn trained_on(config: &SavedConfig, data: &Dataset, part: Part) -> Option<String
     })
 }
 
-/// Predictions of saved weights against the labels, matched by name: in the order of the data's classes, then those that
-/// only the weights have.
-///
-/// # Errors
-/// If the data does not fit the weights.
-fn confusion(
-    folder: &Path,
-    data: &LoadedData,
-    examples: &[Example],
-    loaded: &LoadedBackbone,
-    cache: &Path,
-) -> Result<(Vec<String>, Confusion)> {
-    let task = weights::load(folder, loaded)?;
-    let dataset = &data.dataset;
-    let classes = labels::matched(&task.config.labels, &dataset.labels)
-        .with_context(|| format!("{} on '{}'", folder.display(), dataset.name))?;
-    if let Some(note) = &classes.note {
-        eprintln!("note: {}: {note}", folder.display());
-    }
-    let text = |text: &str| datasets::text_of(text, task.config.strip).to_owned();
-    let examples: Vec<Example> = examples
-        .iter()
-        .map(|e| Example {
-            text: text(&e.text),
-            pair: e.pair.as_deref().map(text),
-            label: e.label,
+/// Outputs of saved weights for the examples, and how the data's classes are matched by name to those of the weights.
+struct Evaluated {
+    encoded: Encoded,
+    outputs: Vec<Vec<f32>>,
+    classes: Matched,
+}
+
+impl Evaluated {
+    /// Runs the weights over the examples.
+    ///
+    /// # Errors
+    /// If the data does not fit the weights.
+    fn new(
+        folder: &Path,
+        data: &LoadedData,
+        examples: &[Example],
+        loaded: &LoadedBackbone,
+        task: &Task,
+        cache: &Path,
+    ) -> Result<Self> {
+        let dataset = &data.dataset;
+        let classes = labels::matched(&task.config.labels, &dataset.labels)
+            .with_context(|| format!("{} on '{}'", folder.display(), dataset.name))?;
+        if let Some(note) = &classes.note {
+            eprintln!("note: {}: {note}", folder.display());
+        }
+        let text = |text: &str| datasets::text_of(text, task.config.strip).to_owned();
+        let examples: Vec<Example> = examples
+            .iter()
+            .map(|e| Example {
+                text: text(&e.text),
+                pair: e.pair.as_deref().map(text),
+                label: e.label.clone(),
+            })
+            .collect();
+        let (tokenizer, max) = (task.tokenizer(loaded), task.config.max_tokens);
+        let encoded = match dataset.objective {
+            Objective::Tokens => tokenizer.encode_tagged(&examples, max)?,
+            _ => tokenizer.encode_cached(&examples, max, cache)?,
+        };
+        let mut texts = Texts::default();
+        for example in &examples {
+            texts.row(example.pair.is_some(), task.config.pairs);
+        }
+        texts.cut = encoded.truncated;
+        for note in texts.notes(Some(max)) {
+            eprintln!("note: '{}': {note}", dataset.name);
+        }
+        let model = Model {
+            backbone: &loaded.backbone,
+            method: &*task.method,
+            head: &task.head,
+        };
+        Ok(Self {
+            outputs: model.all_logits(&encoded).context("evaluating")?,
+            encoded,
+            classes,
         })
-        .collect();
-    let encoded = loaded
-        .tokenizer
-        .encode_cached(&examples, task.config.max_tokens, cache)?;
-    let mut texts = Texts::default();
-    for example in &examples {
-        texts.row(example.pair.is_some(), task.config.pairs);
     }
-    texts.cut = encoded.truncated;
-    for note in texts.notes(Some(task.config.max_tokens)) {
-        eprintln!("note: '{}': {note}", dataset.name);
+
+    /// Predictions against the labels, in the order of the data's classes, then those that only the weights have.
+    fn confusion(&self, data: &LoadedData, task: &Task) -> (Vec<String>, Confusion) {
+        let predicted: Vec<u32> = self
+            .outputs
+            .iter()
+            .map(|row| argmax(&self.classes.in_order(row)))
+            .collect();
+        let labels = self.encoded.labels.iter().filter_map(Target::class);
+        let labels: Vec<u32> = labels.collect();
+        let mut names = data.dataset.labels.clone();
+        let only_of_weights = (0..).zip(&task.config.labels);
+        names.extend(
+            only_of_weights
+                .filter(|(class, _)| !self.classes.classes.contains(class))
+                .map(|(_, name)| name.clone()),
+        );
+        let confusion = Confusion::new(&labels, &predicted, names.len());
+        (names, confusion)
     }
-    let model = Model {
-        backbone: &loaded.backbone,
-        method: &*task.method,
-        head: &task.head,
-    };
-    let logits = model.all_logits(&encoded).context("evaluating")?;
-    let predicted: Vec<u32> = logits
-        .iter()
-        .map(|row| argmax(&classes.in_order(row)))
-        .collect();
-    let labels: Vec<u32> = (0..encoded.len()).map(|i| encoded.label(i)).collect();
-    let mut names = dataset.labels.clone();
-    let only_of_weights = (0..).zip(&task.config.labels);
-    names.extend(
-        only_of_weights
-            .filter(|(class, _)| !classes.classes.contains(class))
-            .map(|(_, name)| name.clone()),
-    );
-    let confusion = Confusion::new(&labels, &predicted, names.len());
-    Ok((names, confusion))
+
+    /// Prints the metrics and how well each class or type is found.
+    fn show(
+        mut self,
+        data: &LoadedData,
+        part: Part,
+        objective: &dyn objective::Objective,
+        as_json: bool,
+    ) -> Result<()> {
+        // The weights' own classes may be in another order, or more.
+        let of = &self.classes.classes;
+        for target in &mut self.encoded.labels {
+            *target = match &*target {
+                Target::Classes(all) => {
+                    let mut own = vec![false; objective.outputs()];
+                    for (class, is) in of.iter().zip(all) {
+                        own[*class as usize] = *is;
+                    }
+                    Target::Classes(own)
+                }
+                Target::Tags(tags) => {
+                    Target::Tags(tags.iter().map(|tag| of[*tag as usize]).collect())
+                }
+                other => other.clone(),
+            };
+        }
+        let metrics = data.dataset.objective.metrics();
+        let values = objective.metrics(metrics, &self.encoded, &self.outputs);
+        let parts = objective.parts(&self.encoded, &self.outputs);
+        let (dataset, examples) = (&data.dataset.name, self.encoded.len());
+        if as_json {
+            let all = json!({
+                "dataset": dataset, "split": part.name(), "examples": examples, "metrics": values, "classes": parts,
+            });
+            say!("{all}")?;
+            return Ok(());
+        }
+        for metric in metrics {
+            let value = values[metric.name()];
+            say!(
+                "{} {value:.4} ({examples} examples of {dataset}, {})",
+                metric.name(),
+                part.name()
+            )?;
+        }
+        if !parts.is_empty() {
+            let rows = parts.into_iter().map(|p| {
+                let [precision, recall, f1] =
+                    [p.precision, p.recall, p.f1].map(|x| format!("{x:.4}"));
+                vec![p.name, precision, recall, f1, p.support.to_string()]
+            });
+            let headings = ["class", "precision", "recall", "f1", "examples"].map(str::to_owned);
+            let table = Table::of_texts("", 1, &headings, rows.collect());
+            say!("\n{}", table.terminal(terminal_width()).trim_end())?;
+        }
+        Ok(())
+    }
 }
 
 /// Prints the metrics, the scores of every class and the confusion matrix.

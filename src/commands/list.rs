@@ -1,11 +1,11 @@
-//! `list`: methods, data sets, backbones, studies, runs.
+//! `list`: methods, data sets, backbones, studies, suites, runs.
 
 use std::{path::Path, process::ExitCode};
 
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::{backbones, capabilities, execute::progress, output, records, study};
+use crate::{backbones, capabilities, execute::progress, output, records, study, suite};
 
 /// What can be listed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -18,6 +18,8 @@ pub enum Kind {
     Backbones,
     /// Studies for sweep.
     Studies,
+    /// Suites for compare.
+    Suites,
     /// Runs that have a record; as JSON with every column of records.parquet.
     Runs,
 }
@@ -87,6 +89,16 @@ pub fn list(what: Option<Kind>, folder: &Path, as_json: bool) -> Result<ExitCode
                 let spec = backbones::spec(name)?;
                 let value = serde_json::json!({ "about": spec.about, "licence": spec.licence, "pooling": spec.pooling, "head": spec.head });
                 Ok((spec.name, value, spec.about))
+            })
+            .collect::<Result<_>>()?,
+        Kind::Suites => suite::names()
+            .filter_map(|name| suite::find(name).transpose())
+            .map(|found| {
+                let found = found?;
+                let names: Vec<String> = found.datasets.iter().map(|d| d.name()).collect();
+                let value = serde_json::json!({ "title": found.title, "about": found.about, "datasets": names });
+                let about = format!("{} ({})", found.title, names.join(", "));
+                Ok((found.name, value, about))
             })
             .collect::<Result<_>>()?,
         Kind::Studies => study::names()

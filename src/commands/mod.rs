@@ -22,6 +22,7 @@ pub mod run_plan;
 pub mod serve;
 pub mod serving;
 pub mod status;
+pub mod suite;
 pub mod sweep;
 pub mod tasks;
 pub mod train;

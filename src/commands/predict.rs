@@ -20,8 +20,9 @@ use serde_json::{Map, Value};
 
 use crate::{
     exit,
+    objective::Prediction,
     output::reader_left,
-    task_library::{self, Prediction, Row},
+    task_library::{self, Row},
     texts::Texts,
     weights,
 };
@@ -31,15 +32,23 @@ const CHUNK: usize = 512;
 /// Name of the only task where there is one.
 const ONLY: &str = "";
 /// Keys of an answer; a column of the same name comes back as `input_NAME`.
-const ANSWER: [&str; 7] = [
+const ANSWER: [&str; 12] = [
     "task",
     "label",
     "probability",
     "probabilities",
     "logits",
+    "labels",
+    "prediction",
+    "tokens",
+    "tags",
+    "entities",
     "line",
     "error",
 ];
+
+/// The column of words, where there is no other.
+const TOKENS: &str = "tokens";
 
 /// Which weights answer.
 pub enum Weights {
@@ -283,7 +292,21 @@ impl Columns {
             )),
             (_, None) => Ok(ONLY.to_owned()),
         };
-        let first = text(&self.text, fields.shift_remove(&self.text));
+        // A task with a tag for each word takes its words as a list.
+        let column = match fields.contains_key(&self.text) || self.text != "text" {
+            true => self.text.as_str(),
+            false if fields.get(TOKENS).is_some_and(Value::is_array) => TOKENS,
+            false => self.text.as_str(),
+        };
+        let (first, tokens) = match fields.shift_remove(column) {
+            Some(Value::Array(tokens)) => {
+                let words = tokens.into_iter().map(|token| text(column, Some(token)));
+                let words = words.collect::<Result<Vec<String>>>();
+                let joined = words.as_ref().map(|words| words.join(" "));
+                (joined.map_err(|e| anyhow!("{e}")), words.ok())
+            }
+            value => (text(column, value), None),
+        };
         let second = self.pair.as_ref().and_then(|pair| {
             let value = fields.shift_remove(pair).filter(|value| !value.is_null());
             (value.is_some() || !self.pair_if_there).then(|| text(pair, value))
@@ -293,6 +316,7 @@ impl Columns {
                 task: task?,
                 text: first?,
                 pair: second.transpose()?,
+                tokens,
             };
             // Training refuses such rows too: a label for nothing says nothing.
             for (column, text) in [
@@ -451,12 +475,9 @@ impl Answers {
                 cells.extend(self.many.then(|| task.unwrap_or_default().to_owned()));
                 match prediction {
                     Ok(prediction) => {
-                        let largest = prediction
-                            .probabilities
-                            .iter()
-                            .copied()
-                            .fold(0f32, f32::max);
-                        cells.extend([prediction.label.clone(), largest.to_string()]);
+                        let (answer, probability) = prediction.cells();
+                        let probability = probability.map_or_else(String::new, |p| p.to_string());
+                        cells.extend([answer, probability]);
                         cells.extend(self.many.then(String::new));
                     }
                     Err(error) => {

@@ -1,6 +1,7 @@
 //! Making the runs of a plan: one process each on this machine.
 
 pub mod claim;
+pub mod cost;
 pub mod estimate;
 pub mod local;
 pub mod measured;

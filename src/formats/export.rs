@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::{
@@ -23,11 +23,19 @@ pub struct Export<'a> {
 impl Export<'_> {
     /// What the method ships and the head's variables, by our names.
     pub(super) fn tensors(&self) -> Result<(Tensors, Tensors)> {
-        let head = self.task.head.parameters().tensors();
-        Ok((
-            self.task.method.shipped()?.into_iter().collect(),
-            head.into_iter().collect(),
-        ))
+        let mut head: Tensors = self.task.head.parameters().tensors().into_iter().collect();
+        // Whoever reads it knows no scale: the last layer gives the numbers themselves.
+        if let Some(scale) = self.task.config.scale {
+            let weight = head.get_mut("head.output.weight");
+            let weight = weight.context("head.output.weight is missing")?;
+            *weight = (&*weight * scale.deviation)?;
+            let bias = head.get_mut("head.output.bias");
+            let bias = bias.context(
+                "this head has no bias, so it cannot hold the mean of the numbers that it was trained on",
+            )?;
+            *bias = bias.affine(scale.deviation, scale.mean)?;
+        }
+        Ok((self.task.method.shipped()?.into_iter().collect(), head))
     }
 
     /// What a file says beside its tensors, so that whoever reads it has the same classes and cuts texts as in training.
@@ -35,6 +43,10 @@ impl Export<'_> {
         let config = &self.task.config;
         let words = config.words.as_ref().map(serde_json::to_string);
         let words = words.transpose()?.map(|words| ("words", words));
+        let objective = match config.objective.is_classification() {
+            true => None,
+            false => Some(("objective", serde_json::to_string(&config.objective)?)),
+        };
         let pairs = config.pairs.map(|pairs| ("pairs", pairs.to_string()));
         Ok(Vec::from([
             ("labels", serde_json::to_string(&config.labels)?),
@@ -43,6 +55,7 @@ impl Export<'_> {
         ])
         .into_iter()
         .chain(words)
+        .chain(objective)
         .chain(pairs)
         .collect())
     }

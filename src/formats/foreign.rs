@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result, bail, ensure};
 use backbone::{Architecture, HeadKind, Pooling, TensorFile};
-use datasets::Words;
+use datasets::{Objective, Words};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -101,11 +101,15 @@ impl Foreign<'_> {
         let classes = output.and_then(|t| t.dims().first().copied()).unwrap_or(0);
         // Without the backbone the classifier may be still to come.
         let known = (output.is_some() || self.loaded.is_some()) && self.words.is_none();
-        ensure!(
-            classes >= 2 || !known,
-            "the classifier has {classes} outputs: at least two classes are needed (one output is a regression)"
-        );
+        ensure!(classes >= 1 || !known, "the classifier has no outputs");
+        // One output is a number, as transformers takes it.
+        let number = classes == 1 && known;
+        let objective = match number {
+            true => Objective::Regression,
+            false => self.texts.objective.unwrap_or_default(),
+        };
         let labels = match self.labels.take() {
+            _ if number => Vec::new(),
             Some(labels) => labels,
             None => self.inherited_labels(classes)?,
         };
@@ -119,7 +123,7 @@ impl Foreign<'_> {
             );
         }
         ensure!(
-            labels.len() == classes || !known,
+            labels.len() == classes || number || !known,
             "{} labels ({}) for a classifier of {classes} outputs",
             labels.len(),
             labels.join(", ")
@@ -144,6 +148,8 @@ impl Foreign<'_> {
                     .map(|l| l.backbone.precision())
                     .unwrap_or_default(),
                 head: self.head,
+                objective,
+                scale: None,
                 labels,
                 dataset: String::new(),
                 data_digest: None,
@@ -201,6 +207,8 @@ pub(super) struct Texts {
     max_tokens: Option<usize>,
     /// Whether white space around it is cut off.
     strip: Option<bool>,
+    /// What is predicted of it.
+    objective: Option<Objective>,
     /// Whether there are two.
     pairs: Option<bool>,
 }
@@ -211,6 +219,7 @@ impl File {
         Ok(Texts {
             max_tokens: self.said("max_tokens")?,
             strip: self.said("strip")?,
+            objective: self.said("objective")?,
             pairs: self.said("pairs")?,
         })
     }

@@ -4,8 +4,9 @@
 
 use std::{fs, path::Path};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use backbone::{Architecture, Backbone, Gguf, HeadKind};
+use datasets::Objective;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
     layout, separate_head,
 };
 use crate::{
-    gguf_tokenizer,
+    gguf_tokenizer, labels,
     saved::{Tensors, write_tensors},
 };
 
@@ -23,9 +24,20 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
     let architecture = frozen.config().architecture;
     let backbone = merged(export)?;
     let words = task.config.head == HeadKind::Words;
+    let tokens = task.config.objective == Objective::Tokens;
+    ensure!(
+        !tokens
+            || matches!(
+                architecture,
+                Architecture::Bert | Architecture::Roberta | Architecture::DistilBert
+            ),
+        "a tag for each word over {} is not written as a checkpoint; supported: bert, roberta, distilbert",
+        architecture.name()
+    );
     let layers = match layout::head_layers(architecture, frozen.pooling(), task.config.head) {
         _ if export.separate_head => None,
         _ if words => Some(&[] as layout::HeadLayers),
+        _ if tokens => Some(&[("head.output", "classifier", layout::BOTH)] as layout::HeadLayers),
         Some(layers) => Some(layers),
         None => {
             return Err(layout::cannot_hold(
@@ -65,9 +77,9 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
         let table = backbone::output_matrix(weights, frozen.config())?;
         tensors.insert("lm_head.weight".into(), table);
     }
-    // Classes of transformers refuse or invent tensors: RoBERTa's has no pooler.
-    if architecture == Architecture::Roberta && layers.is_some() {
-        tensors.retain(|name, _| !name.starts_with("roberta.pooler."));
+    // Classes of transformers refuse or invent tensors: RoBERTa's has no pooler, nor has any that reads words.
+    if (architecture == Architecture::Roberta || tokens) && layers.is_some() {
+        tensors.retain(|name, _| !name.starts_with(&format!("{prefix}pooler.")));
     }
     write_tensors(&out.join("model.safetensors"), tensors, &[])?;
     write_json(&out.join("config.json"), &config(export, layers.is_some())?)?;
@@ -121,8 +133,10 @@ pub(super) fn config(export: &Export<'_>, with_head: bool) -> Result<Value> {
         Architecture::Qwen3 => "Qwen3",
     };
     let words = export.task.config.head == HeadKind::Words;
+    let objective = export.task.config.objective;
     let class = match with_head {
         true if words => "ForCausalLM",
+        true if objective == Objective::Tokens => "ForTokenClassification",
         true => "ForSequenceClassification",
         false => "Model",
     };
@@ -130,7 +144,12 @@ pub(super) fn config(export: &Export<'_>, with_head: bool) -> Result<Value> {
         let pooling = export.loaded.backbone.pooling();
         config.insert("classifier_pooling".into(), json!(pooling.name()));
     }
-    let labels = export.task.config.labels.iter().enumerate();
+    let of_number = [labels::anonymous(0)];
+    let labels = match objective {
+        Objective::Regression => &of_number[..],
+        _ => &export.task.config.labels,
+    };
+    let labels = labels.iter().enumerate();
     let by_index: Map<_, _> = labels
         .clone()
         .map(|(i, l)| (i.to_string(), json!(l)))
@@ -142,7 +161,14 @@ pub(super) fn config(export: &Export<'_>, with_head: bool) -> Result<Value> {
         .or_insert(json!(architecture.name()));
     config.insert("id2label".into(), by_index.into());
     config.insert("label2id".into(), by_name.into());
-    config.insert("problem_type".into(), json!("single_label_classification"));
+    config.insert(
+        "problem_type".into(),
+        json!(match objective {
+            Objective::MultiLabel => "multi_label_classification",
+            Objective::Regression => "regression",
+            Objective::Classification | Objective::Tokens => "single_label_classification",
+        }),
+    );
     config.remove("_name_or_path");
     // For programs that read these weights: transformers keeps it as `model.config.peftbench`.
     let task = &export.task.config;

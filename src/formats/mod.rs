@@ -15,8 +15,9 @@ mod separate_head;
 
 use std::{fs, path::Path};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
+use datasets::Objective;
 
 use crate::{
     prepare::LoadedBackbone,
@@ -86,6 +87,27 @@ pub fn read(folder: &Path, loaded: Option<&LoadedBackbone>) -> Result<Option<Sav
 /// # Errors
 /// If the format cannot hold the task (the message says what could), or the folder cannot be written.
 pub fn export(export: &Export<'_>, format: Format, out: &Path) -> Result<Option<String>> {
+    let objective = export.task.config.objective;
+    ensure!(
+        objective.is_classification() || !export.separate_head,
+        "--separate-head: its reader gives classes, not {}",
+        objective.name()
+    );
+    let holds = match format {
+        Format::Merged => true,
+        Format::Peft => objective != Objective::Tokens,
+        Format::Adapterhub => objective.is_classification(),
+    };
+    ensure!(
+        holds,
+        "this format is not written for {}; --format {} is",
+        objective.name(),
+        if objective == Objective::Tokens {
+            "merged"
+        } else {
+            "peft or merged"
+        }
+    );
     fs::create_dir_all(out).with_context(|| format!("{}: cannot be made", out.display()))?;
     let said = match format {
         Format::Peft => peft::write(export, out)?,

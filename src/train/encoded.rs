@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use datasets::{Dataset, Encoded, Example, Split, TextTokenizer};
+use datasets::{Augmentation, Dataset, Encoded, Example, Objective, Split, TextTokenizer};
 use record::DatasetFacts;
 
 use super::recipe::Recipe;
@@ -31,7 +31,17 @@ impl EncodedData {
         cache: &Path,
     ) -> Result<Self> {
         data.check_trainable()?;
-        let encode = |examples: &[_]| tokenizer.encode_cached(examples, max_tokens, cache);
+        let by_words = data.objective == Objective::Tokens;
+        ensure!(
+            !by_words || recipe.augmentation() == Augmentation::default(),
+            "recipe: '{}' has a tag for each token, so tokens can be neither dropped nor swapped; leave the recipe's \
+             augmentation out",
+            data.name
+        );
+        let encode = |examples: &[Example]| match by_words {
+            true => tokenizer.encode_tagged(examples, max_tokens),
+            false => tokenizer.encode_cached(examples, max_tokens, cache),
+        };
         let (mut train, mut validation) = (data.split(Split::Train), data.split(Split::Validation));
         let parts;
         if recipe.held_out > 0.0 {
@@ -52,7 +62,10 @@ impl EncodedData {
                 );
                 let chosen = datasets::subset(train, n, seed);
                 let chosen: Vec<_> = chosen.iter().map(|i| train[*i as usize].clone()).collect();
-                tokenizer.encode(&chosen, max_tokens)?
+                match by_words {
+                    true => tokenizer.encode_tagged(&chosen, max_tokens)?,
+                    false => tokenizer.encode(&chosen, max_tokens)?,
+                }
             }
         };
         Ok(Self {
@@ -87,5 +100,6 @@ pub fn data_facts(data: &LoadedData, encoded: &EncodedData) -> DatasetFacts {
         validation_examples: encoded.validation.len(),
         main_metric: data.dataset.metrics[0].name().to_owned(),
         truncated: encoded.train.truncated,
+        objective: data.dataset.objective.name().to_owned(),
     }
 }

@@ -1,4 +1,4 @@
-//! The trained classifier on top of the pooled vector: the same recipe for every method, counted apart.
+//! The trained head on top of the vectors that are read: the same recipe for every method, counted apart.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ const OUTPUT_BIAS: &str = "head.output.bias";
 /// Epsilon of a norm in the head, as ModernBERT's.
 const EPSILON: f64 = 1e-5;
 
-/// A classifier `[B, H]` → `[B, C]`.
+/// A head `[B, H]` → `[B, C]`; C is 1 where a number is predicted.
 pub struct Head {
     dense: Option<(Linear, Activation)>,
     norm: Option<LayerNorm>,
@@ -138,21 +138,15 @@ impl Head {
         }
     }
 
-    /// Makes the head say the same of every vector: zero weights, and as bias the log frequencies of labels that were
-    /// seen so often (one is added to each count, so that no class is impossible).
+    /// Makes the head give these outputs `[C]` for every vector: zero weights, and the outputs as bias.
     ///
     /// # Errors
     /// If a tensor cannot be set.
-    pub fn predict_frequencies(&self, counts: &[usize]) -> Result<()> {
-        let total = counts.iter().sum::<usize>() + counts.len();
-        let logs: Vec<f64> = counts
-            .iter()
-            .map(|n| ((n + 1) as f64 / total as f64).ln())
-            .collect();
+    pub fn say_always(&self, outputs: &[f64]) -> Result<()> {
         let weights = self.parameters.vars();
         let weights = weights.iter().find(|(name, _)| name == OUTPUT_WEIGHT);
         let weights = weights.map_or(0, |(_, var)| var.elem_count());
-        self.set(&vec![0.0; weights], &logs)
+        self.set(&vec![0.0; weights], outputs)
     }
 
     /// Whether the logits are weights times the pooled vector plus biases, all of the head's own.

@@ -16,7 +16,8 @@ use super::{
     words,
 };
 use crate::{
-    measure,
+    measure, objective,
+    objective::{Objective, Scale},
     plan::{RunPlan, Trial},
     prepare::{Files, LoadedBackbone, LoadedData},
 };
@@ -61,7 +62,9 @@ impl Prepared {
                 .note(&format!("{why}; texts are cut to that"));
         }
         let classes = prepared.data.dataset.classes();
-        eprint!("{}", datasets::class_table(&classes, MOST_CLASSES));
+        if !classes.is_empty() {
+            eprint!("{}", datasets::class_table(&classes, MOST_CLASSES));
+        }
         Ok(prepared)
     }
 
@@ -159,6 +162,31 @@ impl Prepared {
             .borrow_mut()
             .insert(chosen, Rc::clone(&encoded));
         Ok(encoded)
+    }
+
+    /// The scale of a run's numbers, where it predicts numbers.
+    ///
+    /// # Errors
+    /// As [`EncodedData::new`].
+    pub fn scale(&self, recipe: &Recipe, seed: u64) -> Result<Option<Scale>> {
+        let encoded = self.encoded(recipe, seed, 0)?;
+        Ok(objective::scale(&self.data.dataset, &encoded.train))
+    }
+
+    /// What a run predicts.
+    ///
+    /// # Errors
+    /// As [`EncodedData::new`].
+    pub fn objective(&self, recipe: &Recipe, seed: u64) -> Result<Box<dyn Objective>> {
+        let data = &self.data.dataset;
+        ensure!(
+            data.objective.is_classification() || self.backbone.head != HeadKind::Words,
+            "backbone: head: 'words' stand for classes, but '{}' is of {}",
+            data.name,
+            data.objective.name()
+        );
+        let scale = self.scale(recipe, seed)?;
+        Ok(objective::of(data.objective, &data.labels, scale))
     }
 
     /// The tokenizer of the examples.

@@ -13,9 +13,7 @@ use std::{
 use anyhow::Result;
 use backbone::{Backbone, Batch, HeadKind, Precision};
 use methods::{Context, HeadOnly, PeftMethod, Resolved};
-use record::{
-    Check, Cost, FORMAT, Kind, Latency, Outcome, Parameters, Predictions, RunRecord, Status, store,
-};
+use record::{Check, Cost, FORMAT, Kind, Latency, Outcome, Parameters, RunRecord, Status, store};
 
 use super::{
     augmenter::Augmenter,
@@ -27,7 +25,8 @@ use super::{
 };
 use crate::{
     card::Card,
-    folders, latency, measure,
+    folders, latency, measure, objective,
+    objective::Objective,
     plan::RunPlan,
     prepare::Vocabulary,
     signals::Signals,
@@ -80,11 +79,13 @@ pub fn run(
     };
     let ended = Arc::new(Mutex::new(false));
     end_in_time(record.clone(), records.clone(), signals, Arc::clone(&ended));
+    let objective = prepared.objective(&recipe, plan.seed)?;
     let run = Run {
         plan,
         prepared,
         resolved: &resolved,
         recipe: &recipe,
+        objective: &*objective,
         folder: folders::weights_folder(&plan.out, &id),
         started,
     };
@@ -154,6 +155,7 @@ struct Run<'a> {
     prepared: &'a Prepared,
     resolved: &'a Resolved,
     recipe: &'a Recipe,
+    objective: &'a dyn Objective,
     /// Where its weights go.
     folder: PathBuf,
     /// When the process began.
@@ -261,7 +263,7 @@ impl Run<'_> {
         let head = Head::new(
             kind,
             loaded.backbone.config().hidden,
-            self.prepared.data.dataset.labels.len(),
+            self.objective.outputs(),
             &mut datasets::stream(self.plan.seed, "head"),
             loaded.backbone.dtype(),
         );
@@ -270,11 +272,12 @@ impl Run<'_> {
 
     /// The classifier's kind. What reads no text says how frequent each class is, which takes a bias.
     fn head_kind(&self, method: &dyn PeftMethod) -> HeadKind {
+        let head = objective::head(self.objective.kind(), self.prepared.backbone.head);
         match method.reads_text() {
-            true => self.prepared.backbone.head,
-            false if self.prepared.backbone.head == HeadKind::Score => HeadKind::Linear,
-            false if self.prepared.backbone.head == HeadKind::Words => HeadKind::Linear,
-            false => self.prepared.backbone.head,
+            true => head,
+            false if head == HeadKind::Score => HeadKind::Linear,
+            false if head == HeadKind::Words => HeadKind::Linear,
+            false => head,
         }
     }
 
@@ -315,7 +318,7 @@ impl Run<'_> {
             train: &examples.encoded.train,
             validation: &examples.encoded.validation,
             metrics: &dataset.metrics,
-            classes: dataset.labels.len(),
+            objective: self.objective,
             order: &examples.order,
             recipe,
             optimiser: self.resolved.optimiser(),
@@ -347,6 +350,8 @@ impl Run<'_> {
             pooling: self.backbone().pooling(),
             precision: self.backbone().precision(),
             head: self.head_kind(&*learner.method),
+            objective: dataset.objective,
+            scale: self.prepared.scale(self.recipe, self.plan.seed)?,
             labels: dataset.labels.clone(),
             dataset: dataset.name.clone(),
             data_digest: Some(dataset.digest()),
@@ -496,10 +501,7 @@ impl Run<'_> {
             head_digest,
             loss: trained.loss,
             evaluations: trained.evaluations,
-            predictions: Predictions {
-                labels: (0..validation.len()).map(|i| validation.label(i)).collect(),
-                logits: trained.logits,
-            },
+            predictions: self.objective.predictions(validation, trained.logits),
             checks,
         })
     }

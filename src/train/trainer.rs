@@ -5,14 +5,14 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::atomic::{AtomicBool, Ordering},
     time::Instant,
 };
 
 use backbone::{Backbone, Batch, Phase};
 use candle_core::{Device, Tensor};
-use datasets::{Encoded, Metric};
+use datasets::{Encoded, Metric, Target};
 use methods::{HeadOnly, PeftMethod};
 use rand_chacha::ChaCha8Rng;
 use record::{Evaluation, answers};
@@ -24,6 +24,7 @@ use super::{
     optimiser::{Optimiser, StepError},
     recipe::Recipe,
 };
+use crate::objective::{Objective, argmax};
 
 /// Examples in a batch of an evaluation.
 const EVALUATION_BATCH: usize = 32;
@@ -95,12 +96,12 @@ pub struct Model<'a> {
     pub backbone: &'a Backbone,
     /// The method.
     pub method: &'a dyn PeftMethod,
-    /// The classifier.
+    /// The head.
     pub head: &'a Head,
 }
 
 impl Model<'_> {
-    /// Pooled vectors of a batch, `[B, H]`.
+    /// The vectors of a batch that the head reads, `[B, H]`, or `[W, H]` of its words.
     ///
     /// # Errors
     /// As [`Backbone::pooled`].
@@ -109,18 +110,22 @@ impl Model<'_> {
         backbone.pooled(batch, self.method, phase)
     }
 
-    /// Logits of a batch without a gradient, B rows of C.
+    /// Outputs of each example of a batch without a gradient: B rows.
     ///
     /// # Errors
     /// As [`Backbone::pooled`].
     pub fn logits(&self, batch: &Batch) -> backbone::Result<Vec<Vec<f32>>> {
         kernels::without_gradients(|| {
             let logits = self.head.forward(&self.pooled(batch, Phase::Eval)?)?;
-            Ok(logits.to_dtype(candle_core::DType::F32)?.to_vec2()?)
+            let rows = logits.to_dtype(candle_core::DType::F32)?.to_vec2()?;
+            Ok(by_example(
+                rows,
+                (0..batch.spans().count()).map(|i| batch.vectors(i)),
+            ))
         })
     }
 
-    /// Logits of all examples in their own order. Examples of like length share a batch.
+    /// Outputs of all examples in their own order. Examples of like length share a batch.
     ///
     /// # Errors
     /// As [`Backbone::pooled`].
@@ -136,6 +141,17 @@ impl Model<'_> {
         }
         Ok(out)
     }
+}
+
+/// Rows of outputs, those of an example one after the other, given how many each example has.
+pub fn by_example(rows: Vec<Vec<f32>>, counts: impl Iterator<Item = usize>) -> Vec<Vec<f32>> {
+    let mut rows = rows.into_iter();
+    counts
+        .map(|count| match count {
+            1 => rows.next().unwrap_or_default(),
+            _ => rows.by_ref().take(count).flatten().collect(),
+        })
+        .collect()
 }
 
 /// Batches of examples of like length, for evaluation.
@@ -160,7 +176,16 @@ pub fn batch_of(examples: &Encoded, indices: &[u32]) -> backbone::Result<Batch> 
         types.extend(example_types.iter().map(|t| u32::from(*t)));
         offsets.push(ids.len());
     }
-    Batch::new(ids, types, offsets)
+    let batch = Batch::new(ids, types, offsets)?;
+    if examples.words.is_empty() {
+        return Ok(batch);
+    }
+    let words = indices.iter().map(|i| &examples.words[*i as usize]);
+    batch.reading(
+        words
+            .map(|words| words.iter().map(|w| w.token).collect())
+            .collect(),
+    )
 }
 
 /// Vectors of examples that no training changes, by example.
@@ -168,7 +193,7 @@ pub fn batch_of(examples: &Encoded, indices: &[u32]) -> backbone::Result<Batch> 
 struct Features(HashMap<u32, Vec<f32>>);
 
 impl Features {
-    /// Vectors `[B, H]` of some examples; those not seen before go through the backbone.
+    /// The vectors that are read of some examples, `[B, H]` or `[W, H]`; those not seen before go through the backbone.
     fn pooled(
         &mut self,
         model: Model<'_>,
@@ -186,15 +211,14 @@ impl Features {
             let batch = batch_of(examples, &new)?;
             let rows =
                 kernels::without_gradients(|| model.pooled(&batch, Phase::Eval))?.to_vec2()?;
+            let counts = (0..new.len()).map(|i| batch.vectors(i));
+            let rows = by_example(rows, counts);
             self.0.extend(new.into_iter().zip(rows));
         }
         let hidden = model.backbone.config().hidden;
         let rows: Vec<f32> = indices.iter().flat_map(|i| &self.0[i]).copied().collect();
-        Ok(Tensor::from_vec(
-            rows,
-            (indices.len(), hidden),
-            &Device::Cpu,
-        )?)
+        let count = rows.len() / hidden;
+        Ok(Tensor::from_vec(rows, (count, hidden), &Device::Cpu)?)
     }
 }
 
@@ -206,8 +230,8 @@ pub struct Training<'a> {
     pub validation: &'a Encoded,
     /// Metrics of the data set, the main one first.
     pub metrics: &'a [Metric],
-    /// Number of classes C.
-    pub classes: usize,
+    /// What is predicted.
+    pub objective: &'a dyn Objective,
     /// Batches in order.
     pub order: &'a [Vec<u32>],
     /// The shared recipe.
@@ -238,7 +262,7 @@ pub struct Trained {
     pub evaluations: Vec<Evaluation>,
     /// Seconds of evaluations.
     pub evaluation_seconds: f64,
-    /// Logits of the validation split after the last step.
+    /// Outputs of the validation split after the last step.
     pub logits: Vec<Vec<f32>>,
     /// Variables that never got a gradient other than zero.
     pub never_moved: Vec<String>,
@@ -291,11 +315,9 @@ impl Training<'_> {
                     model.pooled(&batch, Phase::Train(&dropout))?
                 }
             };
-            let labels: Vec<u32> = indices
-                .iter()
-                .map(|i| self.train.label(*i as usize))
-                .collect();
-            let step_loss = kernels::cross_entropy(&model.head.forward(&pooled)?, &labels)?;
+            let outputs = model.head.forward(&pooled)?;
+            let step_loss = self.objective.loss(&outputs, self.train, indices)?;
+            drop(outputs);
             let value = step_loss
                 .to_dtype(candle_core::DType::F32)?
                 .to_scalar::<f32>()?;
@@ -338,7 +360,8 @@ impl Training<'_> {
                             features.pooled(model, self.validation, &part)?;
                         }
                         let pooled = features.pooled(model, self.validation, &all)?;
-                        kernels::without_gradients(|| model.head.forward(&pooled))?.to_vec2()?
+                        let outputs = kernels::without_gradients(|| model.head.forward(&pooled))?;
+                        by_example(outputs.to_vec2()?, vectors(self.validation))
                     }
                     None => model.all_logits(self.validation)?,
                 };
@@ -346,7 +369,7 @@ impl Training<'_> {
                 if let Some(value) = logits.iter().flatten().find(|v| !v.is_finite()) {
                     return Err(Stop::Diverged {
                         step,
-                        reason: format!("a logit of the validation split is {value}"),
+                        reason: format!("an output for the validation split is {value}"),
                     });
                 }
                 let evaluation = self.evaluation(step, &logits);
@@ -394,17 +417,15 @@ impl Training<'_> {
         )))
     }
 
-    /// What a method that reads no text does instead of training: the head gets the frequencies of the training
-    /// labels. No step is made, and nothing is timed.
+    /// What a method that reads no text does instead of training: the head gets the best outputs that do not depend on the
+    /// text, such as the frequencies of the training labels. No step is made, and nothing is timed.
     ///
     /// # Errors
     /// [`Stop`] if the head cannot be set or applied.
     pub fn without_text(self, model: Model<'_>) -> Result<Trained, Stop> {
-        let mut counts = vec![0; self.classes];
-        for i in 0..self.train.len() {
-            counts[self.train.label(i) as usize] += 1;
-        }
-        model.head.predict_frequencies(&counts)?;
+        model
+            .head
+            .say_always(&self.objective.constant(self.train))?;
         let any = Tensor::zeros(
             (1, model.backbone.config().hidden),
             model.backbone.dtype(),
@@ -412,7 +433,8 @@ impl Training<'_> {
         )?;
         let row = model.head.forward(&any)?;
         let row = row.to_dtype(candle_core::DType::F32)?.squeeze(0)?;
-        let logits = vec![row.to_vec1()?; self.validation.len()];
+        let row: Vec<f32> = row.to_vec1()?;
+        let logits: Vec<Vec<f32>> = vectors(self.validation).map(|n| row.repeat(n)).collect();
         Ok(Trained {
             loss: Vec::new(),
             step_seconds: Vec::new(),
@@ -437,6 +459,12 @@ impl Training<'_> {
         c: f64,
         tell: &mut dyn FnMut(Event),
     ) -> Result<Trained, Stop> {
+        if !self.objective.kind().is_classification() {
+            return Err(Stop::Failed(anyhow::anyhow!(
+                "a logistic regression gives one class of several, but this data set is of {}; leave the method out",
+                self.objective.kind().name()
+            )));
+        }
         if !model.head.is_linear() {
             return Err(Stop::Failed(anyhow::anyhow!(
                 "a logistic regression needs a linear head: --set backbone.head=linear"
@@ -469,12 +497,13 @@ impl Training<'_> {
                 "a vector of the backbone is not finite"
             )));
         }
-        let labels: Vec<u32> = (0..self.train.len()).map(|i| self.train.label(i)).collect();
+        let labels = self.train.labels.iter().filter_map(Target::class);
+        let labels: Vec<u32> = labels.collect();
         let problem = Problem {
             features: &features,
             hidden,
             labels: &labels,
-            classes: self.classes,
+            classes: self.objective.outputs(),
             c,
         };
         let found = problem.solve(self.stop).ok_or(Stop::Interrupted)?;
@@ -530,54 +559,27 @@ impl Training<'_> {
         })
     }
 
-    fn evaluation(&self, step: usize, logits: &[Vec<f32>]) -> Evaluation {
-        let labels: Vec<u32> = (0..self.validation.len())
-            .map(|i| self.validation.label(i))
-            .collect();
-        let loss = logits
-            .iter()
-            .zip(&labels)
-            .map(|(row, label)| cross_entropy(row, *label))
-            .sum::<f64>()
-            / labels.len() as f64;
-        let predicted: Vec<u32> = logits.iter().map(|row| argmax(row)).collect();
+    fn evaluation(&self, step: usize, outputs: &[Vec<f32>]) -> Evaluation {
+        // What is kept of every evaluation is the class of each example, where it has one.
+        let predicted = match self.objective.kind().is_classification() {
+            true => {
+                let classes: Vec<u32> = outputs.iter().map(|row| argmax(row)).collect();
+                answers::write(&classes, self.objective.outputs())
+            }
+            false => String::new(),
+        };
         Evaluation {
             step,
-            loss,
-            metrics: metrics_of(self.metrics, &labels, logits, self.classes),
-            predicted: answers::write(&predicted, self.classes),
+            loss: self.objective.mean_loss(self.validation, outputs),
+            metrics: self
+                .objective
+                .metrics(self.metrics, self.validation, outputs),
+            predicted,
         }
     }
 }
 
-/// All metrics of predictions by name.
-pub fn metrics_of(
-    metrics: &[Metric],
-    labels: &[u32],
-    logits: &[Vec<f32>],
-    classes: usize,
-) -> BTreeMap<String, f64> {
-    let predicted: Vec<u32> = logits.iter().map(|row| argmax(row)).collect();
-    metrics
-        .iter()
-        .map(|m| (m.name().to_owned(), m.compute(labels, &predicted, classes)))
-        .collect()
-}
-
-/// Index of the largest value, the first of equals.
-pub fn argmax(row: &[f32]) -> u32 {
-    let mut best = 0;
-    for (i, value) in row.iter().enumerate() {
-        if *value > row[best] {
-            best = i;
-        }
-    }
-    best as u32
-}
-
-/// `log Σ exp(row) − row[label]`.
-fn cross_entropy(row: &[f32], label: u32) -> f64 {
-    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = row.iter().map(|v| f64::from(v - max).exp()).sum();
-    sum.ln() - f64::from(row[label as usize] - max)
+/// How many vectors are read of each example.
+fn vectors(examples: &Encoded) -> impl Iterator<Item = usize> {
+    (0..examples.len()).map(|i| examples.words.get(i).map_or(1, Vec::len))
 }

@@ -72,6 +72,12 @@ impl Correlation {
     }
 }
 
+/// Root of the mean squared error, in the unit of the numbers; 0 without any. Both are of one length.
+pub fn root_mean_square_error(truth: &[f64], predicted: &[f64]) -> f64 {
+    let squares = truth.iter().zip(predicted).map(|(t, p)| (t - p).powi(2));
+    (squares.sum::<f64>() / truth.len().max(1) as f64).sqrt()
+}
+
 fn pearson(a: &[f64], b: &[f64]) -> f64 {
     let n = a.len() as f64;
     let (ma, mb) = (a.iter().sum::<f64>() / n, b.iter().sum::<f64>() / n);

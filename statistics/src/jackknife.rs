@@ -33,6 +33,17 @@ pub fn scores(
     Ok(pseudo_values(metric.value(&counts), &without))
 }
 
+/// Scores for a metric that is a sum over examples divided by another (`above`, `below`), such as F1: one per example, with the
+/// metric as their mean. What is divided by 0 is 0.
+pub fn ratio_scores(parts: &[(f64, f64)]) -> Vec<f64> {
+    let ratio = |above: f64, below: f64| if below == 0.0 { 0.0 } else { above / below };
+    let [above, below] = parts
+        .iter()
+        .fold([0.0, 0.0], |[a, b], p| [a + p.0, b + p.1]);
+    let without = parts.iter().map(|p| ratio(above - p.0, below - p.1));
+    pseudo_values(ratio(above, below), &without.collect::<Vec<_>>())
+}
+
 /// Pseudo-values of a statistic `whole`, given what it is without each example.
 pub fn pseudo_values(whole: f64, without: &[f64]) -> Vec<f64> {
     let n = without.len() as f64;

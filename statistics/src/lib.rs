@@ -5,7 +5,7 @@
 //! comes from seeds, from examples and from neither; [`Row`] is one method's mean with its interval, [`Evidence`] the difference
 //! of two, and a [`Family`] all pairs of a comparison with the four verdicts ([`Verdict`]) under one correction.
 //!
-//! A [`Procedure`] says which methods want more seeds until all is decided, [`recommend`] which method to take. [`Combined`] is for
+//! A [`Procedure`] says which methods want more seeds until all is decided, [`recommend`] which method to take. [`Combined`] and [`Ranks`] are for
 //! many data sets, [`Ratio`] for times, [`expected_best`] for searches.
 //!
 //! ```
@@ -31,6 +31,7 @@ mod combined;
 mod components;
 mod correlation;
 mod distribution;
+mod entities;
 mod error;
 mod evidence;
 mod expected_best;
@@ -42,7 +43,9 @@ mod looks;
 mod margin;
 mod mcnemar;
 mod metric;
+mod multi_label;
 mod procedure;
+mod ranks;
 mod remedy;
 mod row;
 mod sample;
@@ -54,9 +57,10 @@ mod verdict;
 
 pub use best::{Recommendation, p_near_best, recommend};
 pub use calibration::{CALIBRATION_BINS, Calibration, predicted};
-pub use combined::{Combined, Estimate};
+pub use combined::{Combined, Estimate, probability_of_improvement};
 pub use components::Components;
-pub use correlation::Correlation;
+pub use correlation::{Correlation, root_mean_square_error};
+pub use entities::{Entity, EntityCounts, entities};
 pub use error::Error;
 pub use evidence::Evidence;
 pub use expected_best::{Expected, expected_best};
@@ -67,7 +71,9 @@ pub use looks::Looks;
 pub use margin::Margin;
 pub use mcnemar::mcnemar_exact;
 pub use metric::{Counts, Metric};
+pub use multi_label::MultiLabel;
 pub use procedure::{Open, Procedure, Standing, State, with_best_or_neighbours};
+pub use ranks::Ranks;
 pub use remedy::{MOST_EXAMPLES, MOST_SEEDS, Remedy};
 pub use row::{Range, Row, wilson};
 pub use sample::{Summary, interval_95, mean, percentile, standard_deviation};

@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod error_rates;
+mod objectives;
 mod reference;
 mod verdicts;

@@ -63,8 +63,18 @@ fn every_example_is_valid_and_those_with_files_are_read() {
             assert!(data.split(Split::Train)[4].text.starts_with("\"Stop,\""));
         }
     }
-    assert_eq!(yamls.count(), 5);
-    assert_eq!(read_names, ["pairs", "ratings", "reviews"]);
+    assert_eq!(yamls.count(), 8);
+    assert_eq!(
+        read_names,
+        [
+            "names",
+            "pairs",
+            "ratings",
+            "ratings_as_numbers",
+            "reviews",
+            "topics"
+        ]
+    );
 }
 
 #[test]

@@ -59,7 +59,7 @@ fn read_back(name: &str, contents: impl AsRef<[u8]>) -> Option<Vec<(String, Stri
                 .map(|e| {
                     (
                         e.text.clone(),
-                        data.labels[e.label.unwrap() as usize].clone(),
+                        data.labels[e.label.as_ref().unwrap().class().unwrap() as usize].clone(),
                     )
                 })
                 .collect();

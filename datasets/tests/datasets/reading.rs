@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use peftbench_datasets::{FileOptions, Split, read, spec_from_path};
+use peftbench_datasets::{FileOptions, Split, Target, read, spec_from_path};
 
 use crate::support::*;
 
@@ -14,7 +14,7 @@ fn string_labels_are_mapped_in_sorted_order_and_kept() {
     assert_eq!(data.labels, ["blue", "green", "red"]);
     for example in ALL.iter().flat_map(|s| data.split(*s)) {
         let number: usize = example.text.rsplit(' ').next().unwrap().parse().unwrap();
-        assert_eq!(example.label, Some([2, 0, 1][number % 3]));
+        assert_eq!(example.label, Some(Target::Class([2, 0, 1][number % 3])));
     }
 }
 
@@ -104,8 +104,9 @@ fn ratings_become_two_classes_and_rows_on_the_threshold_are_left_out() {
     let mut count = [0, 0];
     for example in ALL.iter().flat_map(|s| data.split(*s)) {
         let number: usize = example.text.strip_prefix("text ").unwrap().parse().unwrap();
-        assert_eq!(example.label, Some(u32::from(number % 3 == 2)));
-        count[example.label.unwrap() as usize] += 1;
+        let class = u32::from(number % 3 == 2);
+        assert_eq!(example.label, Some(Target::Class(class)));
+        count[class as usize] += 1;
     }
     assert_eq!(count, [20, 20]);
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use peftbench_datasets::{Dataset, Split, read, spec};
+use peftbench_datasets::{Dataset, Split, Target, read, spec};
 use sources::Place;
 
 use crate::skip::skip;
@@ -42,7 +42,13 @@ fn check(data: &Dataset, split: Split, rows: usize, ones: Option<usize>) {
     let examples = data.split(split);
     assert_eq!(examples.len(), rows, "{} {}", data.name, split.name());
     match ones {
-        Some(ones) => assert_eq!(examples.iter().filter(|e| e.label == Some(1)).count(), ones),
+        Some(ones) => assert_eq!(
+            examples
+                .iter()
+                .filter(|e| e.label == Some(Target::Class(1)))
+                .count(),
+            ones
+        ),
         None => assert!(examples.iter().all(|e| e.label.is_none())),
     }
     let texts = examples
@@ -68,8 +74,11 @@ fn sst2_has_its_rows_and_no_white_space_around_them() {
     check(&data, Split::Test, 1_821, None);
     let first = &data.split(Split::Train)[0];
     assert_eq!(
-        (first.text.as_str(), first.label),
-        ("hide new secretions from the parental units", Some(0))
+        (first.text.as_str(), first.label.clone()),
+        (
+            "hide new secretions from the parental units",
+            Some(Target::Class(0))
+        )
     );
 }
 

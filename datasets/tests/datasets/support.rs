@@ -103,7 +103,7 @@ pub fn example(text: &str, pair: Option<&str>, label: Option<u32>) -> Example {
     Example {
         text: text.into(),
         pair: pair.map(str::to_owned),
-        label,
+        label: label.map(peftbench_datasets::Target::Class),
     }
 }
 

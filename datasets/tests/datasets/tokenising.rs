@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use peftbench_datasets::{Error, TextTokenizer};
+use peftbench_datasets::{Error, Target, TextTokenizer};
 
 use crate::support::*;
 
@@ -53,12 +53,15 @@ fn examples_are_packed_without_padding() {
     );
     assert_eq!(encoded.types, [0; 21]);
     assert_eq!(encoded.offsets, [0, 6, 10, 21]);
-    assert_eq!(encoded.labels, [1, 0, 1]);
+    assert_eq!(encoded.labels, [1, 0, 1].map(Target::Class));
     assert_eq!(encoded.truncated, 0);
     assert_eq!(encoded.len(), 3);
     assert_eq!(encoded.lengths(), [6, 4, 11]);
     assert_eq!(encoded.example(1), (&[2, 6, 7, 3][..], &[0; 4][..]));
-    assert_eq!((encoded.length(2), encoded.label(2)), (11, 1));
+    assert_eq!(
+        (encoded.length(2), encoded.label(2)),
+        (11, &Target::Class(1))
+    );
 }
 
 #[test]
@@ -166,11 +169,11 @@ fn a_cache_gives_the_same_tokens_with_the_labels_of_the_examples() {
             .unwrap(),
         first
     );
-    examples[1].label = Some(1);
+    examples[1].label = Some(Target::Class(1));
     let changed = tokenizer
         .encode_cached(&examples, 8, folder.path())
         .unwrap();
-    assert_eq!(changed.labels, [1, 1]);
+    assert_eq!(changed.labels, [1, 1].map(Target::Class));
     assert_eq!(changed.ids, first.ids);
     assert_eq!(
         fs::metadata(cached(&folder)).unwrap().modified().unwrap(),

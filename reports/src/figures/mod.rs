@@ -15,6 +15,7 @@ mod layout;
 mod pdf;
 mod plot;
 mod ranking;
+mod scatter;
 mod scene;
 mod study;
 pub mod style;
@@ -26,6 +27,7 @@ use curves::{Curve, curves};
 use latency::latency;
 use layout::{NARROW, PAGE, WIDE};
 use ranking::ranking;
+use scatter::scatter;
 use scene::Scene;
 use trade_off::trade_off;
 
@@ -85,6 +87,11 @@ pub fn plots(comparison: &Comparison) -> Vec<Plot> {
             format!("validation-{metric}"),
             format!("Validation {name} while training"),
             &|t, w| curves(comparison, &Curve::metrics(comparison), false, t, w),
+        ),
+        both(
+            "predicted-numbers".into(),
+            "Predicted and true numbers".into(),
+            &|t, w| scatter(comparison, t, w),
         ),
         bars(Quantity::TrainingTime, "training-time", "Training time"),
         both(

@@ -30,6 +30,7 @@ impl Sample {
                     validation_examples: 10,
                     main_metric: "accuracy".into(),
                     truncated: 0,
+                    objective: record::CLASSIFICATION.to_owned(),
                 },
                 backbone: BackboneFacts {
                     name: "minilm".into(),
@@ -64,10 +65,7 @@ impl Sample {
                 head_digest: "h".repeat(64),
                 loss: vec![0.7, 0.6, 0.5, 0.4],
                 evaluations: vec![],
-                predictions: Predictions {
-                    labels: vec![],
-                    logits: vec![],
-                },
+                predictions: Predictions::default(),
                 checks: vec![Check {
                     name: "frozen_unchanged".into(),
                     passed: true,
@@ -138,6 +136,7 @@ impl Sample {
                     }
                 })
                 .collect(),
+            ..Predictions::default()
         };
         let accuracy = correct as f64 / labels.len() as f64;
         let last = Evaluation {

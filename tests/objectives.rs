@@ -1,0 +1,721 @@
+//! Objectives other than classification: loss, gradients and ten steps against transformers
+//! (`tests/fixtures/generate_objectives.py`), and each through every command.
+
+use std::collections::{BTreeMap, HashMap};
+
+use backbone::{Backbone, Config, HeadKind, Phase, Pooling, TensorFile};
+use candle_core::{DType, Device, Tensor};
+use datasets::{Encoded, Objective, Target, Word};
+use methods::{Context, PeftMethod};
+use peftbench::{
+    objective,
+    train::{
+        head::Head,
+        optimiser::Optimiser,
+        recipe::Recipe,
+        trainer::{Model, batch_of},
+    },
+};
+use serde_json::{Value, json};
+
+use crate::support::{Place, record_files, tiny_backbone};
+
+const FORWARD: f32 = 1e-5;
+const GRADIENT: f32 = 1e-4;
+const TEN_STEPS: f32 = 1e-4;
+
+/// A fixture: the objective with its examples, and the LoRA and head that it starts from.
+struct Fixture {
+    objective: Box<dyn objective::Objective>,
+    examples: Encoded,
+    tensors: HashMap<String, Tensor>,
+    names: BTreeMap<String, String>,
+    rate: f64,
+    backbone: Backbone,
+    method: Box<dyn PeftMethod>,
+    head: Head,
+}
+
+impl Fixture {
+    fn load(kind: Objective) -> Self {
+        let folder = tiny_backbone();
+        let path = folder.with_file_name(format!("objectives/{}.safetensors", kind.name()));
+        let meta = TensorFile::open(&path).unwrap().metadata().unwrap()["meta"].clone();
+        let meta: Value = serde_json::from_str(&meta).unwrap();
+        let tensors = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+        let numbers = |name: &str| {
+            tensors[name]
+                .flatten_all()
+                .unwrap()
+                .to_vec1::<u32>()
+                .unwrap()
+        };
+        let row = |v: &Value| -> Vec<f64> {
+            v.as_array()
+                .unwrap()
+                .iter()
+                .map(|x| x.as_f64().unwrap())
+                .collect()
+        };
+        let truth = meta["truth"].as_array().unwrap().iter().map(row);
+        let target = |row: Vec<f64>| match kind {
+            Objective::Regression => Target::Number(row[0]),
+            Objective::MultiLabel => Target::Classes(row.iter().map(|x| *x == 1.0).collect()),
+            _ => Target::Tags(row.iter().map(|x| *x as u32).collect()),
+        };
+        let words = meta["words"].as_array().into_iter().flatten().map(|words| {
+            let words = row(words).into_iter().zip(0..);
+            words
+                .map(|(token, word)| Word {
+                    word,
+                    token: token as u32,
+                })
+                .collect()
+        });
+        let examples = Encoded {
+            ids: numbers("input.ids"),
+            types: numbers("input.types")
+                .into_iter()
+                .map(|t| t as u8)
+                .collect(),
+            offsets: numbers("input.offsets")
+                .into_iter()
+                .map(|o| o as usize)
+                .collect(),
+            labels: truth.map(target).collect(),
+            words: words.collect(),
+            truncated: 0,
+        };
+        let outputs = meta["outputs"].as_u64().unwrap() as usize;
+        let labels: Vec<String> = match kind {
+            Objective::Regression => Vec::new(),
+            _ => (0..outputs).map(|i| format!("class {i}")).collect(),
+        };
+        let backbone = Backbone::load(
+            Config::read(&folder.join("config.json")).unwrap(),
+            &folder.join("model.safetensors"),
+        );
+        let backbone = backbone.unwrap().with_pooling(Pooling::Pooler).unwrap();
+        let config = serde_json::from_value(json!({ "rank": 3, "alpha": 6 })).unwrap();
+        let method = methods::resolve_values("lora", config).unwrap();
+        let method = method.build(&mut Context {
+            backbone: &backbone,
+            rng: &mut datasets::stream(0, "overwritten"),
+            words: &NoWords,
+        });
+        let head = Head::new(
+            objective::head(kind, HeadKind::Linear),
+            backbone.config().hidden,
+            outputs,
+            &mut datasets::stream(0, "overwritten"),
+            DType::F32,
+        );
+        let (method, head) = (method.unwrap(), head.unwrap());
+        let names: BTreeMap<String, String> =
+            serde_json::from_value(meta["names"].clone()).unwrap();
+        let start = |head: bool| -> BTreeMap<String, Tensor> {
+            let own = names
+                .iter()
+                .filter(|(_, ours)| ours.starts_with("head.") == head);
+            own.map(|(theirs, ours)| (ours.clone(), tensors[&format!("init.{theirs}")].clone()))
+                .collect()
+        };
+        methods::restore(&method.vars(), &start(false)).unwrap();
+        methods::restore(&head.vars(), &start(true)).unwrap();
+        Self {
+            objective: objective::of(kind, &labels, None),
+            examples,
+            rate: meta["lr"].as_f64().unwrap(),
+            names,
+            tensors,
+            backbone,
+            method,
+            head,
+        }
+    }
+
+    fn loss(&self, indices: &[u32]) -> (Tensor, Tensor) {
+        let model = Model {
+            backbone: &self.backbone,
+            method: &*self.method,
+            head: &self.head,
+        };
+        let batch = batch_of(&self.examples, indices).unwrap();
+        let logits = self
+            .head
+            .forward(&model.pooled(&batch, Phase::Eval).unwrap())
+            .unwrap();
+        let loss = self
+            .objective
+            .loss(&logits, &self.examples, indices)
+            .unwrap();
+        (logits, loss)
+    }
+
+    fn close(&self, name: &str, got: &Tensor, tolerance: f32) {
+        let expected = self.tensors[name]
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap();
+        let got = got.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(got.len(), expected.len(), "{name}");
+        let scale = expected
+            .iter()
+            .fold(f32::MIN_POSITIVE, |m, x| m.max(x.abs()));
+        let most = got
+            .iter()
+            .zip(&expected)
+            .fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+        assert!(
+            most <= tolerance * scale,
+            "{}: {name}: {}",
+            self.objective.kind().name(),
+            most / scale
+        );
+    }
+}
+
+struct NoWords;
+
+impl methods::Words for NoWords {
+    fn encode(&self, _: &str) -> Result<Vec<u32>, String> {
+        Err("no tokenizer here".into())
+    }
+
+    fn ordinary(&self) -> Vec<u32> {
+        Vec::new()
+    }
+}
+
+const OTHERS: [Objective; 3] = [
+    Objective::Regression,
+    Objective::MultiLabel,
+    Objective::Tokens,
+];
+
+#[test]
+fn losses_and_gradients_of_every_objective_are_those_of_transformers() {
+    for kind in OTHERS {
+        let fixture = Fixture::load(kind);
+        let everything: Vec<u32> = (0..5).collect();
+        let (logits, loss) = fixture.loss(&everything);
+        fixture.close("logits", &logits, FORWARD);
+        fixture.close("loss", &loss, FORWARD);
+        let model = Model {
+            backbone: &fixture.backbone,
+            method: &*fixture.method,
+            head: &fixture.head,
+        };
+        // The loss of an evaluation is computed without a tensor.
+        let outputs = model.all_logits(&fixture.examples).unwrap();
+        let mean = fixture.objective.mean_loss(&fixture.examples, &outputs);
+        fixture.close(
+            "loss",
+            &Tensor::new(mean as f32, &Device::Cpu).unwrap(),
+            FORWARD,
+        );
+        let grads = kernels::backward(&loss).unwrap();
+        let vars: BTreeMap<_, _> = fixture
+            .method
+            .vars()
+            .into_iter()
+            .chain(fixture.head.vars())
+            .collect();
+        assert_eq!(vars.len(), fixture.names.len());
+        for (theirs, ours) in &fixture.names {
+            let got = grads.get(&vars[ours]).unwrap();
+            fixture.close(&format!("grad.{theirs}"), got, GRADIENT);
+        }
+    }
+}
+
+#[test]
+fn ten_steps_of_every_objective_lose_what_transformers_loses() {
+    for kind in OTHERS {
+        let fixture = Fixture::load(kind);
+        let overrides = [("steps", "12"), ("warmup", "0.25"), ("clip", "1.0")];
+        let overrides = overrides.map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let recipe = Recipe::resolve("quick", &overrides.into(), 1).unwrap();
+        let mut optimiser = Optimiser::new(&recipe);
+        optimiser.add(fixture.method.parameters(), fixture.rate, 0.01);
+        optimiser.add(fixture.head.parameters(), fixture.rate, 0.01);
+        let examples = fixture.tensors["step.examples"].to_vec2::<u32>().unwrap();
+        let mut losses = Vec::new();
+        for indices in &examples {
+            let (_, loss) = fixture.loss(indices);
+            losses.push(loss.to_scalar::<f32>().unwrap());
+            optimiser.step(&kernels::backward(&loss).unwrap()).unwrap();
+        }
+        let losses = Tensor::new(losses, &Device::Cpu).unwrap();
+        fixture.close("step.losses", &losses, TEN_STEPS);
+    }
+}
+
+/// A comparison of a few steps over the tiny backbone.
+fn compare<'a>(data: &'a str, backbone: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let mut arguments = vec![
+        "compare",
+        data,
+        "--backbone",
+        backbone,
+        "--budget",
+        "quick",
+        "--seeds",
+        "2",
+        "--methods",
+        "majority,head_only,prompt_tuning,lora",
+        "--set",
+        "prompt_tuning.virtual_tokens=4",
+        "--set",
+        "recipe.steps=120",
+        "--set",
+        "recipe.head_learning_rate=0.02",
+        "--set",
+        "recipe.batch=8",
+        "--out",
+        "out",
+    ];
+    arguments.extend(more);
+    arguments
+}
+
+fn records(place: &Place) -> Vec<Value> {
+    record_files(&place.path().join("out/records"))
+        .iter()
+        .map(|p| serde_json::from_slice(&std::fs::read(p).unwrap()).unwrap())
+        .collect()
+}
+
+/// The folder of the weights of a method's first seed.
+fn weights(place: &Place, method: &str) -> String {
+    let records = records(place);
+    let of = |r: &&Value| r["asked"]["method"]["name"] == method && r["asked"]["seed"] == 0;
+    let record = records.iter().find(of).unwrap();
+    format!("out/weights/{}", record["id"].as_str().unwrap())
+}
+
+/// Every record is sound and passed its checks; the metric of LoRA's first seed.
+fn sound(place: &Place, kind: &str, metric: &str) -> f64 {
+    let records = records(place);
+    assert_eq!(records.len(), 8);
+    let mut found = None;
+    for record in &records {
+        assert_eq!(record["status"]["is"], "ok", "{record}");
+        assert_eq!(record["asked"]["dataset"]["objective"], kind);
+        let checks = record["outcome"]["checks"].as_array().unwrap();
+        assert!(checks.iter().all(|c| c["passed"] == true), "{checks:?}");
+        let last = record["outcome"]["evaluations"]
+            .as_array()
+            .unwrap()
+            .last()
+            .unwrap();
+        if record["asked"]["method"]["name"] == "lora" {
+            found = last["metrics"][metric].as_f64();
+        }
+    }
+    found.unwrap()
+}
+
+#[test]
+fn numbers_are_learnt_reported_predicted_and_evaluated_in_their_own_unit() {
+    let place = Place::new();
+    let mut text = String::from("text,price\n");
+    for i in 0..240 {
+        let (words, price) = [
+            ("good fine great", 9000),
+            ("not bad", 5000),
+            ("bad dull", 1000),
+        ][i % 3];
+        text += &format!("{words} number {i},{}.5\n", price + i);
+    }
+    let data = place.file("prices.csv", text);
+    let (data, backbone) = (data.to_str().unwrap(), tiny_backbone());
+    let how = ["--objective", "regression", "--label-column", "price"];
+    let table = place.ok(&compare(data, backbone.to_str().unwrap(), &how));
+    assert!(table.contains("Pearson correlation"), "{table}");
+    assert!(sound(&place, "regression", "pearson") > 0.8);
+    let folder = weights(&place, "lora");
+    let rows = place.file(
+        "rows.jsonl",
+        "{\"text\": \"good fine great number 3\"}\n{\"text\": \"bad dull number 5\"}\n",
+    );
+    let answers = place.ok(&[
+        "predict",
+        "--weights",
+        &folder,
+        "--input",
+        rows.to_str().unwrap(),
+    ]);
+    let numbers: Vec<f64> = answers
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<Value>(line).unwrap()["prediction"]
+                .as_f64()
+                .unwrap()
+        })
+        .collect();
+    assert!(numbers[0] > 6000.0 && numbers[1] < 4000.0, "{numbers:?}");
+    let csv = [
+        "predict",
+        "--weights",
+        &folder,
+        "--input",
+        rows.to_str().unwrap(),
+        "--format",
+        "csv",
+    ];
+    assert!(place.ok(&csv).starts_with("label,probability\n"));
+    let mut arguments = vec![
+        "evaluate",
+        "--weights",
+        &folder,
+        "--dataset",
+        data,
+        "--json",
+    ];
+    arguments.extend(how);
+    let evaluated: Value = serde_json::from_str(&place.ok(&arguments)).unwrap();
+    let record = records(&place)
+        .into_iter()
+        .find(|r| r["id"] == folder["out/weights/".len()..]);
+    let last = &record.unwrap()["outcome"]["evaluations"];
+    let stored = &last.as_array().unwrap().last().unwrap()["metrics"];
+    for metric in ["pearson", "spearman", "rmse"] {
+        assert_eq!(evaluated["metrics"][metric], stored[metric], "{metric}");
+    }
+    // Another library's folder holds the same numbers, in their own unit.
+    place.ok(&[
+        "export",
+        "--weights",
+        &folder,
+        "--format",
+        "peft",
+        "--out",
+        "exported",
+    ]);
+    let mut arguments = vec![
+        "evaluate",
+        "--weights",
+        "exported",
+        "--dataset",
+        data,
+        "--json",
+    ];
+    arguments.extend(how);
+    let exported: Value = serde_json::from_str(&place.ok(&arguments)).unwrap();
+    let rmse = |v: &Value| v["metrics"]["rmse"].as_f64().unwrap();
+    assert!(
+        (rmse(&exported) / rmse(&evaluated) - 1.0).abs() < 1e-4,
+        "{exported}"
+    );
+    place.ok(&[
+        "export",
+        "--weights",
+        &folder,
+        "--format",
+        "merged",
+        "--out",
+        "merged",
+    ]);
+    let config = std::fs::read(place.path().join("merged/config.json")).unwrap();
+    let config: Value = serde_json::from_slice(&config).unwrap();
+    assert_eq!(config["problem_type"], "regression");
+    assert_eq!(config["id2label"], json!({ "0": "LABEL_0" }));
+    let page = std::fs::read_to_string(place.path().join("out/report.html")).unwrap();
+    assert!(page.contains("Predicted and true numbers"));
+    // Weights of numbers do not answer for classes, and the reverse.
+    place.refused(
+        &[
+            "evaluate",
+            "--weights",
+            &folder,
+            "--dataset",
+            data,
+            "--label-column",
+            "text",
+            "--text-column",
+            "price",
+        ],
+        &["--objective regression"],
+    );
+}
+
+#[test]
+fn sets_of_classes_are_learnt_from_a_list_or_from_columns_alike() {
+    let rows: Vec<(String, [bool; 2])> = (0..240)
+        .map(|i| {
+            let (a, b) = (i % 2 == 0, i % 3 == 0);
+            let words = [
+                if a { "good" } else { "bad" },
+                if b { "story" } else { "film" },
+            ];
+            (format!("{} {} number {i}", words[0], words[1]), [a, b])
+        })
+        .collect();
+    let mut digests = Vec::new();
+    for list in [true, false] {
+        let place = Place::new();
+        let data = match list {
+            true => {
+                let row = |(text, [a, b]): &(String, [bool; 2])| {
+                    let names = [("nice", *a), ("tale", *b)]
+                        .into_iter()
+                        .filter(|(_, is)| *is);
+                    json!({ "text": text, "labels": names.map(|(n, _)| n).collect::<Vec<_>>() })
+                        .to_string()
+                };
+                place.file(
+                    "sets.jsonl",
+                    rows.iter().map(row).collect::<Vec<_>>().join("\n"),
+                )
+            }
+            false => {
+                let row =
+                    |(text, [a, b]): &(String, [bool; 2])| format!("{text},{},{}", u8::from(*a), b);
+                let rows: Vec<String> = rows.iter().map(row).collect();
+                place.file("sets.csv", format!("text,nice,tale\n{}\n", rows.join("\n")))
+            }
+        };
+        let (data, backbone) = (data.to_str().unwrap(), tiny_backbone());
+        let columns = if list { "labels" } else { "nice,tale" };
+        let how = ["--objective", "multi_label", "--label-column", columns];
+        let table = place.ok(&compare(data, backbone.to_str().unwrap(), &how));
+        assert!(table.contains("micro F1"), "{table}");
+        assert!(sound(&place, "multi_label", "micro_f1") > 0.7);
+        let records = records(&place);
+        assert_eq!(
+            records[0]["asked"]["dataset"]["labels"],
+            json!(["nice", "tale"])
+        );
+        digests.push(records[0]["asked"]["dataset"]["digest"].to_string());
+        let folder = weights(&place, "lora");
+        let input = place.file("rows.jsonl", "{\"text\": \"good story number 6\"}\n");
+        let answer = place.ok(&[
+            "predict",
+            "--weights",
+            &folder,
+            "--input",
+            input.to_str().unwrap(),
+        ]);
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(
+            answer["probabilities"].as_array().unwrap().len(),
+            2,
+            "{answer}"
+        );
+        let mut arguments = vec!["evaluate", "--weights", &folder, "--dataset", data];
+        arguments.extend(how);
+        let evaluated = place.ok(&arguments);
+        for word in ["micro_f1", "macro_f1", "nice", "tale", "recall"] {
+            assert!(evaluated.contains(word), "{evaluated}");
+        }
+    }
+    assert_eq!(digests[0], digests[1]);
+}
+
+/// Sentences in which `good` and what follows it is a place.
+fn sentences() -> Vec<(Vec<&'static str>, Vec<&'static str>)> {
+    let long = (
+        vec!["the", "good", "film", "was", "bad"],
+        vec!["O", "B-place", "I-place", "O", "O"],
+    );
+    let short = (vec!["a", "dull", "story"], vec!["O", "O", "B-mood"]);
+    (0..240)
+        .map(|i| {
+            if i % 2 == 0 {
+                long.clone()
+            } else {
+                short.clone()
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn tags_of_words_are_learnt_from_conll_and_from_lists_alike_and_entities_are_found() {
+    let mut digests = Vec::new();
+    for conll in [true, false] {
+        let place = Place::new();
+        let data = match conll {
+            true => {
+                let block = |(i, (tokens, tags)): (usize, &(Vec<&str>, Vec<&str>))| {
+                    let lines = tokens
+                        .iter()
+                        .zip(tags)
+                        .map(|(token, tag)| format!("{token}\t{tag}\n"));
+                    format!("{}number\tO\n{i}\tO\n\n", lines.collect::<String>())
+                };
+                let text: String = sentences().iter().enumerate().map(block).collect();
+                place.file("names.conll", format!("-DOCSTART-\tO\n\n{text}"))
+            }
+            false => {
+                let row = |(i, (tokens, tags)): (usize, &(Vec<&str>, Vec<&str>))| {
+                    let number = i.to_string();
+                    let tokens: Vec<&str> =
+                        tokens.iter().copied().chain(["number", &number]).collect();
+                    let tags: Vec<&str> = tags.iter().copied().chain(["O", "O"]).collect();
+                    json!({ "tokens": tokens, "tags": tags }).to_string()
+                };
+                let rows: Vec<String> = sentences().iter().enumerate().map(row).collect();
+                place.file("names.jsonl", rows.join("\n"))
+            }
+        };
+        let (data, backbone) = (data.to_str().unwrap(), tiny_backbone());
+        let how = ["--objective", "tokens"];
+        let table = place.ok(&compare(data, backbone.to_str().unwrap(), &how));
+        assert!(table.contains("entity F1"), "{table}");
+        assert!(sound(&place, "tokens", "entity_f1") > 0.8);
+        digests.push(records(&place)[0]["asked"]["dataset"]["digest"].to_string());
+        let folder = weights(&place, "lora");
+        let rows = "{\"text\": \"the good film was bad\"}\n{\"tokens\": [\"the\", \"good\", \"film\", \"was\", \"bad\"]}\n";
+        let input = place.file("rows.jsonl", rows);
+        let answers = place.ok(&[
+            "predict",
+            "--weights",
+            &folder,
+            "--input",
+            input.to_str().unwrap(),
+        ]);
+        let answers: Vec<Value> = answers
+            .lines()
+            .map(|l| serde_json::from_str(l).unwrap())
+            .collect();
+        assert_eq!(
+            answers[0]["entities"],
+            json!([{ "type": "place", "text": "good film", "start": 1, "end": 3 }])
+        );
+        assert_eq!(answers[0], answers[1]);
+        let mut arguments = vec!["evaluate", "--weights", &folder, "--dataset", data];
+        arguments.extend(how);
+        let evaluated = place.ok(&arguments);
+        for word in ["entity_f1", "place", "mood"] {
+            assert!(evaluated.contains(word), "{evaluated}");
+        }
+        let exported = if conll { "merged" } else { "again" };
+        place.ok(&[
+            "export",
+            "--weights",
+            &folder,
+            "--format",
+            "merged",
+            "--out",
+            exported,
+        ]);
+        let config = std::fs::read(place.path().join(exported).join("config.json")).unwrap();
+        let config: Value = serde_json::from_slice(&config).unwrap();
+        assert_eq!(
+            config["architectures"],
+            json!(["BertForTokenClassification"])
+        );
+        place.refused(
+            &[
+                "export",
+                "--weights",
+                &folder,
+                "--format",
+                "peft",
+                "--out",
+                "no",
+            ],
+            &["tokens", "--format merged"],
+        );
+        let page = std::fs::read_to_string(place.path().join("out/report.html")).unwrap();
+        assert!(page.contains("Types of entities") && page.contains("mood"));
+    }
+    assert_eq!(digests[0], digests[1]);
+}
+
+#[test]
+fn what_does_not_fit_an_objective_is_refused_before_any_run() {
+    let place = Place::new();
+    let backbone = tiny_backbone();
+    let refused = |name: &str, text: &str, objective: &str, says: &[&str]| {
+        let data = place.file(name, text);
+        let arguments = compare(
+            data.to_str().unwrap(),
+            backbone.to_str().unwrap(),
+            &["--objective", objective],
+        );
+        place.refused(&arguments, says);
+    };
+    let many = |row: &dyn Fn(usize) -> String| (0..60).map(row).collect::<String>();
+    refused(
+        "a.csv",
+        &format!(
+            "text,label\n{}",
+            many(&|i| format!(
+                "t {i},{}\n",
+                if i == 7 { "much".into() } else { i.to_string() }
+            ))
+        ),
+        "regression",
+        &["line 9", "holds no number", "'much'"],
+    );
+    refused(
+        "b.csv",
+        &format!(
+            "text,label\n{}",
+            many(&|i| format!("t {i},{}\n", if i == 7 { "NaN" } else { "1" }))
+        ),
+        "regression",
+        &["line 9", "has no label", "'NaN'"],
+    );
+    refused(
+        "c.csv",
+        &format!("text,label\n{}", many(&|i| format!("t {i},2.5\n"))),
+        "regression",
+        &["the number 2.5"],
+    );
+    refused(
+        "d.jsonl",
+        &many(&|i| json!({ "tokens": ["a", i.to_string()], "tags": ["O"] }).to_string() + "\n"),
+        "tokens",
+        &["1 tags for 2 tokens", "line 1"],
+    );
+    refused(
+        "e.jsonl",
+        &many(&|i| {
+            json!({ "tokens": ["a", i.to_string()], "tags": ["O", "I-place"] }).to_string() + "\n"
+        }),
+        "tokens",
+        &["'I-place'", "never 'B-place'"],
+    );
+    refused(
+        "f.jsonl",
+        &many(&|i| {
+            json!({ "tokens": ["a", i.to_string()], "tags": ["O", "NOUN"] }).to_string() + "\n"
+        }),
+        "tokens",
+        &["'NOUN'", "no scheme"],
+    );
+    refused(
+        "g.csv",
+        &format!("text,label\n{}", many(&|i| format!("t {i},1\n"))),
+        "tokens",
+        &["column 'tokens'"],
+    );
+    refused(
+        "h.csv",
+        &format!("text,label\n{}", many(&|i| format!("t {i},1\n"))),
+        "sorting",
+        &["unknown objective 'sorting'", "regression"],
+    );
+    refused(
+        "i.csv",
+        &format!("text,label\n{}", many(&|i| format!("t {i},x y\n"))),
+        "multi_label",
+        &["is no list"],
+    );
+    let data = place.file("j.csv", "text,label\na,1\nb,2\n");
+    let how = ["--objective", "regression", "--metric", "accuracy"];
+    place.refused(
+        &compare(data.to_str().unwrap(), backbone.to_str().unwrap(), &how),
+        &["accuracy does not judge regression", "pearson"],
+    );
+    let how = ["--objective", "regression", "--metric", "rmse"];
+    place.refused(
+        &compare(data.to_str().unwrap(), backbone.to_str().unwrap(), &how),
+        &["less of it is better"],
+    );
+}
