@@ -130,7 +130,10 @@ fn chnsenticorp_has_its_rows_but_the_one_without_a_text_and_its_letters() {
     let splits = [Split::Train, Split::Validation, Split::Test];
     let seen = splits.map(|split| data.split(split)).concat();
     // Counted with Python's csv: 7,766 rows, one of label 0 without a text, 5,322 of label 1.
-    let of = |label| seen.iter().filter(|e| e.label == Some(label)).count();
+    let of = |class| {
+        let label = Some(peftbench_datasets::Target::Class(class));
+        seen.iter().filter(|e| e.label == label).count()
+    };
     assert_eq!((of(0), of(1)), (2_443, 5_322));
     let has_letters = |text: &str| text.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c));
     assert!(seen.iter().filter(|e| has_letters(&e.text)).count() > 7_700);
