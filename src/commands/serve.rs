@@ -291,7 +291,12 @@ impl Service<'_> {
             let task = task.or_else(|| default.clone());
             let task = task
                 .ok_or_else(|| format!("row {i} names no task; there are: {}", names.join(", ")))?;
-            Ok(Row { task, text, pair })
+            Ok(Row {
+                task,
+                text,
+                pair,
+                tokens: None,
+            })
         });
         let rows: Vec<Row> = match rows.collect::<Result<_, String>>() {
             Ok(rows) => rows,

@@ -77,7 +77,8 @@ mod tests {
             ids: vec![0; 5 * examples],
             types: vec![0; 5 * examples],
             offsets: (0..=examples).map(|i| 5 * i).collect(),
-            labels: vec![0; examples],
+            labels: Vec::new(),
+            words: Default::default(),
             truncated: 0,
         };
         let resolved = |name| methods::resolve(name, &Default::default()).unwrap();
