@@ -409,6 +409,7 @@ fn run(method: &str, seed: u64, dataset: usize) -> RunRecord {
 
 fn plan(record: &RunRecord, out: &Path) -> Planned {
     Planned {
+        operations: 0.0,
         plan: RunPlan {
             data: DataChoice {
                 name: record.asked.dataset.name.clone(),
