@@ -210,6 +210,13 @@ impl Prepared {
     pub fn method(&self, trial: &Trial) -> Result<Resolved> {
         let config = self.backbone.backbone.config();
         let name = words::method(&trial.method, self.backbone.head)?;
+        let data = &self.data.dataset;
+        ensure!(
+            name != "linear_probe" || data.objective.is_classification(),
+            "linear_probe is a logistic regression, which gives one class of several, but '{}' is of {}: leave it out",
+            data.name,
+            data.objective.name()
+        );
         let resolved = methods::resolve(name, &trial.overrides)?.over(config);
         resolved.check(config)?;
         Ok(resolved)
