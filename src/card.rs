@@ -7,6 +7,7 @@
 use std::{fmt::Write, path::Path};
 
 use anyhow::Result;
+use datasets::Objective;
 use record::{RunRecord, store};
 use reports::{Comparison, format, words};
 use serde_json::{Value, json};
@@ -67,6 +68,29 @@ pub fn write_all(comparison: &Comparison, out: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The hub's name of what is predicted. A number is `text-classification` there too, as transformers has one class of models for it,
+/// and so is a set of classes.
+fn hub_task(objective: Objective) -> &'static str {
+    match objective {
+        Objective::Classification | Objective::MultiLabel | Objective::Regression => {
+            "text-classification"
+        }
+        Objective::Tokens => "token-classification",
+    }
+}
+
+/// What weights are for, in words; `labels` are listed already.
+fn purpose(objective: Objective, labels: &str) -> String {
+    match objective {
+        Objective::Classification => format!("classifying texts as {labels}"),
+        Objective::MultiLabel => {
+            format!("saying of texts which of these they are, any number of them: {labels}")
+        }
+        Objective::Regression => "predicting a number for a text".to_owned(),
+        Objective::Tokens => format!("tagging the words of texts with {labels}"),
+    }
+}
+
 /// The repository of the hub that a name of a backbone means, if it means one.
 fn base_model(backbone: &str) -> Option<String> {
     formats::hub_repository(backbone).map(|(repo, _)| repo)
@@ -107,12 +131,12 @@ impl Card<'_> {
             .map(|l| format!("`{}`", plain(l)))
             .collect();
         let mut text = format!(
-            "---\n{front}---\n\n# {} on {} over {backbone}\n\nWeights of the method `{}` for classifying texts as {}. {}They \
+            "---\n{front}---\n\n# {} on {} over {backbone}\n\nWeights of the method `{}` for {}. {}They \
              were trained with peftbench on `{}`; the backbone `{backbone}` was {}.\n\n## How to use\n\n",
             config.method,
             plain(&config.dataset),
             config.method,
-            format::list_of_at_most(&labels, 12),
+            purpose(config.objective, &format::list_of_at_most(&labels, 12)),
             self.parameters(),
             plain(&config.dataset),
             match config.method.as_str() {
@@ -151,7 +175,8 @@ impl Card<'_> {
             Some(Format::Adapterhub) => "adapter-transformers",
             Some(Format::Merged) => "transformers",
         };
-        let mut front = json!({ "library_name": library, "pipeline_tag": "text-classification" });
+        let task = hub_task(config.objective);
+        let mut front = json!({ "library_name": library, "pipeline_tag": task });
         if let Some(base) = base_model(&config.backbone) {
             front["base_model"] = json!(base);
             front["base_model_relation"] = json!(match self.format {
@@ -159,7 +184,7 @@ impl Card<'_> {
                 _ => "adapter",
             });
         }
-        front["tags"] = json!(["peftbench", "text-classification", config.method]);
+        front["tags"] = json!(["peftbench", task, config.method]);
         let hub = hub_data(&config.dataset);
         if let Some(repo) = &hub {
             front["datasets"] = json!([repo]);
@@ -173,7 +198,7 @@ impl Card<'_> {
         front["model-index"] = json!([{
             "name": format!("{}-{}", config.method, plain(&config.dataset)),
             "results": [{
-                "task": { "type": "text-classification" },
+                "task": { "type": task },
                 "dataset": {
                     "name": plain(&config.dataset),
                     "type": hub.unwrap_or_else(|| plain(&config.dataset)),
@@ -211,6 +236,21 @@ impl Card<'_> {
                  inputs = AutoTokenizer.from_pretrained(model.base)([\"A text\", \"Another text\"], padding=True, return_tensors=\"pt\")\n\
                  print([model.labels[i] for i in model(**inputs).argmax(-1)])\n"
             }
+            (Some(Format::Peft), _) if !self.config.objective.is_classification() => {
+                match self.config.objective {
+                    Objective::Regression => {
+                        "import peftbench\n\nmodel, tokenizer = peftbench.load_peft(\".\")\n\
+                         inputs = tokenizer([\"A text\", \"Another text\"], padding=True, return_tensors=\"pt\")\n\
+                         print(model(**inputs).logits[:, 0].tolist())\n"
+                    }
+                    _ => {
+                        "import peftbench\n\nmodel, tokenizer = peftbench.load_peft(\".\")\n\
+                         inputs = tokenizer([\"A text\", \"Another text\"], padding=True, return_tensors=\"pt\")\n\
+                         names = model.config.id2label\n\
+                         print([[names[i] for i, x in enumerate(row) if x > 0] for row in model(**inputs).logits.tolist()])\n"
+                    }
+                }
+            }
             (Some(Format::Peft), _) => {
                 "import peftbench\n\nmodel, tokenizer = peftbench.load_peft(\".\")\n\
                  inputs = tokenizer([\"A text\", \"Another text\"], padding=True, return_tensors=\"pt\")\n\
@@ -223,10 +263,27 @@ impl Card<'_> {
                  inputs = transformers.AutoTokenizer.from_pretrained(base)([\"A text\", \"Another text\"], padding=True, return_tensors=\"pt\")\n\
                  print(model(**inputs).logits.argmax(-1))\n"
             }
-            (Some(Format::Merged), _) => {
-                "from transformers import pipeline\n\nclassify = pipeline(\"text-classification\", model=\".\")\n\
-                 print(classify([\"A text\", \"Another text\"]))\n"
-            }
+            (Some(Format::Merged), _) => match self.config.objective {
+                Objective::Classification => {
+                    "from transformers import pipeline\n\nclassify = pipeline(\"text-classification\", model=\".\")\n\
+                     print(classify([\"A text\", \"Another text\"]))\n"
+                }
+                // Every class with its probability.
+                Objective::MultiLabel => {
+                    "from transformers import pipeline\n\nclassify = pipeline(\"text-classification\", model=\".\", top_k=None)\n\
+                     print(classify([\"A text\", \"Another text\"]))\n"
+                }
+                Objective::Regression => {
+                    "from transformers import pipeline\n\n\
+                     rate = pipeline(\"text-classification\", model=\".\", function_to_apply=\"none\")\n\
+                     print([found[\"score\"] for found in rate([\"A text\", \"Another text\"])])\n"
+                }
+                Objective::Tokens => {
+                    "from transformers import pipeline\n\n\
+                     find = pipeline(\"token-classification\", model=\".\", aggregation_strategy=\"first\")\n\
+                     print(find([\"A text\", \"Another text\"]))\n"
+                }
+            },
         };
         let shell = match self.format {
             Some(Format::Merged) => String::new(),
