@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sources::{HubKind, Place};
 
 use crate::{
-    folders,
+    backbones, folders,
     formats::{self, Format},
     saved::SavedConfig,
     train::recipe::Recipe,
@@ -161,7 +161,7 @@ impl Card<'_> {
             write!(
                 text,
                 "\nMade again by (file names and columns of your own data come on top):\n\n```\n{}\n```\n",
-                command(record, &config.backbone)?
+                command(record, config)?
             )?;
         }
         Ok(text)
@@ -448,8 +448,8 @@ fn origin(record: &RunRecord) -> Result<Vec<(&'static str, String)>> {
 }
 
 /// The command that makes the run again.
-fn command(record: &RunRecord, backbone: &str) -> Result<String> {
-    let asked = &record.asked;
+fn command(record: &RunRecord, config: &SavedConfig) -> Result<String> {
+    let (asked, backbone) = (&record.asked, &config.backbone);
     let budget = asked.recipe["budget"].as_str().unwrap_or("standard");
     let name = asked
         .dataset
@@ -470,9 +470,43 @@ fn command(record: &RunRecord, backbone: &str) -> Result<String> {
             }
         }
     };
+    let usual = backbones::spec(backbone).ok();
+    let usual = usual.map_or_else(
+        || json!({}),
+        |spec| json!({ "pooling": spec.pooling.name(), "head": spec.head.name() }),
+    );
+    set("backbone", &read_by(record, config), &usual);
     let default = methods::resolve(&asked.method.name, &Default::default())?.config;
     set(&asked.method.name, &asked.method.config, &default.into());
     let default = Recipe::resolve(budget, &Default::default(), asked.dataset.train_examples)?;
     set("recipe", &asked.recipe, &serde_json::to_value(default)?);
+    if !config.objective.is_classification() && datasets::spec(name).is_err() {
+        command += &format!(" --objective {}", config.objective.name());
+    }
+    if let Some(words) = &config.words {
+        let quoted = |text: &str| text.replace('\n', "\\n").replace('\'', "'\\''");
+        command += &format!(
+            " --template '{}' --words '{}'",
+            quoted(&words.template),
+            quoted(&words.words.join(","))
+        );
+    }
     Ok(command)
+}
+
+/// How a run's backbone was read, as `--set backbone.…` takes it. Words bring their own head.
+fn read_by(record: &RunRecord, config: &SavedConfig) -> Value {
+    let facts = &record.asked.backbone;
+    let (pooling, head) = facts
+        .pooling
+        .split_once(" + ")
+        .unwrap_or((facts.pooling.as_str(), "linear"));
+    let mut read = json!({ "pooling": pooling });
+    if config.words.is_none() {
+        read["head"] = json!(head.replace(' ', "_"));
+    }
+    if let Some(precision) = &facts.precision {
+        read["precision"] = json!(precision);
+    }
+    read
 }
