@@ -7,7 +7,7 @@
 use std::{fmt::Write, path::Path};
 
 use anyhow::Result;
-use datasets::Objective;
+use datasets::{Objective, Words};
 use record::{RunRecord, store};
 use reports::{Comparison, format, words};
 use serde_json::{Value, json};
@@ -89,6 +89,31 @@ fn purpose(objective: Objective, labels: &str) -> String {
         Objective::Regression => "predicting a number for a text".to_owned(),
         Objective::Tokens => format!("tagging the words of texts with {labels}"),
     }
+}
+
+/// Python that asks a language model of transformers, or one with an adapter of PEFT, for the word of a class.
+fn python_of_words(words: &Words, labels: &[String], merged: bool) -> String {
+    let load = match merged {
+        true => {
+            "import transformers\n\nmodel = transformers.AutoModelForCausalLM.from_pretrained(\".\").eval()\nbase = \".\"\n"
+        }
+        false => {
+            "import peft, transformers\n\nmodel = peft.AutoPeftModelForCausalLM.from_pretrained(\".\").eval()\n\
+             base = model.peft_config[\"default\"].base_model_name_or_path\n"
+        }
+    };
+    // JSON's lists of texts are Python's.
+    format!(
+        "{load}tokenizer = transformers.AutoTokenizer.from_pretrained(base)\n\
+         labels, words, template = {}, {}, {}\n\
+         ids = [tokenizer(word, add_special_tokens=False).input_ids[0] for word in words]\n\
+         for text in [\"A text\", \"Another text\"]:\n    \
+         inputs = tokenizer(template.replace(\"{{text}}\", text), return_tensors=\"pt\")\n    \
+         print(labels[int(model(**inputs).logits[0, -1, ids].argmax())])\n",
+        json!(labels),
+        json!(words.words),
+        json!(words.template)
+    )
 }
 
 /// The repository of the hub that a name of a backbone means, if it means one.
@@ -226,6 +251,7 @@ impl Card<'_> {
     }
 
     fn usage(&self) -> String {
+        let config = self.config;
         let python = match (self.format, self.separate_head) {
             (None, _) => {
                 "import peftbench\n\nprint(peftbench.predict(\".\", [\"A text\", \"Another text\"]))\n"
@@ -290,6 +316,15 @@ impl Card<'_> {
             _ => "\nor, without Python, `peftbench predict --weights . --input rows.csv`.\n"
                 .to_owned(),
         };
+        let of_words = match (&config.words, self.format) {
+            (Some(words), Some(Format::Peft | Format::Merged)) => Some(python_of_words(
+                words,
+                &config.labels,
+                self.format == Some(Format::Merged),
+            )),
+            _ => None,
+        };
+        let python = of_words.as_deref().unwrap_or(python);
         format!("```python\n{python}```\n{shell}")
     }
 
