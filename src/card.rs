@@ -7,13 +7,14 @@
 use std::{fmt::Write, path::Path};
 
 use anyhow::Result;
+use datasets::{Objective, Words};
 use record::{RunRecord, store};
 use reports::{Comparison, format, words};
 use serde_json::{Value, json};
 use sources::{HubKind, Place};
 
 use crate::{
-    folders,
+    backbones, folders,
     formats::{self, Format},
     saved::SavedConfig,
     train::recipe::Recipe,
@@ -67,6 +68,54 @@ pub fn write_all(comparison: &Comparison, out: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The hub's name of what is predicted. A number is `text-classification` there too, as transformers has one class of models for it,
+/// and so is a set of classes.
+fn hub_task(objective: Objective) -> &'static str {
+    match objective {
+        Objective::Classification | Objective::MultiLabel | Objective::Regression => {
+            "text-classification"
+        }
+        Objective::Tokens => "token-classification",
+    }
+}
+
+/// What weights are for, in words; `labels` are listed already.
+fn purpose(objective: Objective, labels: &str) -> String {
+    match objective {
+        Objective::Classification => format!("classifying texts as {labels}"),
+        Objective::MultiLabel => {
+            format!("saying of texts which of these they are, any number of them: {labels}")
+        }
+        Objective::Regression => "predicting a number for a text".to_owned(),
+        Objective::Tokens => format!("tagging the words of texts with {labels}"),
+    }
+}
+
+/// Python that asks a language model of transformers, or one with an adapter of PEFT, for the word of a class.
+fn python_of_words(words: &Words, labels: &[String], merged: bool) -> String {
+    let load = match merged {
+        true => {
+            "import transformers\n\nmodel = transformers.AutoModelForCausalLM.from_pretrained(\".\").eval()\nbase = \".\"\n"
+        }
+        false => {
+            "import peft, transformers\n\nmodel = peft.AutoPeftModelForCausalLM.from_pretrained(\".\").eval()\n\
+             base = model.peft_config[\"default\"].base_model_name_or_path\n"
+        }
+    };
+    // JSON's lists of texts are Python's.
+    format!(
+        "{load}tokenizer = transformers.AutoTokenizer.from_pretrained(base)\n\
+         labels, words, template = {}, {}, {}\n\
+         ids = [tokenizer(word, add_special_tokens=False).input_ids[0] for word in words]\n\
+         for text in [\"A text\", \"Another text\"]:\n    \
+         inputs = tokenizer(template.replace(\"{{text}}\", text), return_tensors=\"pt\")\n    \
+         print(labels[int(model(**inputs).logits[0, -1, ids].argmax())])\n",
+        json!(labels),
+        json!(words.words),
+        json!(words.template)
+    )
+}
+
 /// The repository of the hub that a name of a backbone means, if it means one.
 fn base_model(backbone: &str) -> Option<String> {
     formats::hub_repository(backbone).map(|(repo, _)| repo)
@@ -107,12 +156,12 @@ impl Card<'_> {
             .map(|l| format!("`{}`", plain(l)))
             .collect();
         let mut text = format!(
-            "---\n{front}---\n\n# {} on {} over {backbone}\n\nWeights of the method `{}` for classifying texts as {}. {}They \
+            "---\n{front}---\n\n# {} on {} over {backbone}\n\nWeights of the method `{}` for {}. {}They \
              were trained with peftbench on `{}`; the backbone `{backbone}` was {}.\n\n## How to use\n\n",
             config.method,
             plain(&config.dataset),
             config.method,
-            format::list_of_at_most(&labels, 12),
+            purpose(config.objective, &format::list_of_at_most(&labels, 12)),
             self.parameters(),
             plain(&config.dataset),
             match config.method.as_str() {
@@ -137,7 +186,7 @@ impl Card<'_> {
             write!(
                 text,
                 "\nMade again by (file names and columns of your own data come on top):\n\n```\n{}\n```\n",
-                command(record, &config.backbone)?
+                command(record, config)?
             )?;
         }
         Ok(text)
@@ -151,7 +200,8 @@ impl Card<'_> {
             Some(Format::Adapterhub) => "adapter-transformers",
             Some(Format::Merged) => "transformers",
         };
-        let mut front = json!({ "library_name": library, "pipeline_tag": "text-classification" });
+        let task = hub_task(config.objective);
+        let mut front = json!({ "library_name": library, "pipeline_tag": task });
         if let Some(base) = base_model(&config.backbone) {
             front["base_model"] = json!(base);
             front["base_model_relation"] = json!(match self.format {
@@ -159,7 +209,7 @@ impl Card<'_> {
                 _ => "adapter",
             });
         }
-        front["tags"] = json!(["peftbench", "text-classification", config.method]);
+        front["tags"] = json!(["peftbench", task, config.method]);
         let hub = hub_data(&config.dataset);
         if let Some(repo) = &hub {
             front["datasets"] = json!([repo]);
@@ -173,7 +223,7 @@ impl Card<'_> {
         front["model-index"] = json!([{
             "name": format!("{}-{}", config.method, plain(&config.dataset)),
             "results": [{
-                "task": { "type": "text-classification" },
+                "task": { "type": task },
                 "dataset": {
                     "name": plain(&config.dataset),
                     "type": hub.unwrap_or_else(|| plain(&config.dataset)),
@@ -201,6 +251,7 @@ impl Card<'_> {
     }
 
     fn usage(&self) -> String {
+        let config = self.config;
         let python = match (self.format, self.separate_head) {
             (None, _) => {
                 "import peftbench\n\nprint(peftbench.predict(\".\", [\"A text\", \"Another text\"]))\n"
@@ -210,6 +261,21 @@ impl Card<'_> {
                  model = Classifier(\".\")\n\
                  inputs = AutoTokenizer.from_pretrained(model.base)([\"A text\", \"Another text\"], padding=True, return_tensors=\"pt\")\n\
                  print([model.labels[i] for i in model(**inputs).argmax(-1)])\n"
+            }
+            (Some(Format::Peft), _) if !self.config.objective.is_classification() => {
+                match self.config.objective {
+                    Objective::Regression => {
+                        "import peftbench\n\nmodel, tokenizer = peftbench.load_peft(\".\")\n\
+                         inputs = tokenizer([\"A text\", \"Another text\"], padding=True, return_tensors=\"pt\")\n\
+                         print(model(**inputs).logits[:, 0].tolist())\n"
+                    }
+                    _ => {
+                        "import peftbench\n\nmodel, tokenizer = peftbench.load_peft(\".\")\n\
+                         inputs = tokenizer([\"A text\", \"Another text\"], padding=True, return_tensors=\"pt\")\n\
+                         names = model.config.id2label\n\
+                         print([[names[i] for i, x in enumerate(row) if x > 0] for row in model(**inputs).logits.tolist()])\n"
+                    }
+                }
             }
             (Some(Format::Peft), _) => {
                 "import peftbench\n\nmodel, tokenizer = peftbench.load_peft(\".\")\n\
@@ -223,16 +289,42 @@ impl Card<'_> {
                  inputs = transformers.AutoTokenizer.from_pretrained(base)([\"A text\", \"Another text\"], padding=True, return_tensors=\"pt\")\n\
                  print(model(**inputs).logits.argmax(-1))\n"
             }
-            (Some(Format::Merged), _) => {
-                "from transformers import pipeline\n\nclassify = pipeline(\"text-classification\", model=\".\")\n\
-                 print(classify([\"A text\", \"Another text\"]))\n"
-            }
+            (Some(Format::Merged), _) => match self.config.objective {
+                Objective::Classification => {
+                    "from transformers import pipeline\n\nclassify = pipeline(\"text-classification\", model=\".\")\n\
+                     print(classify([\"A text\", \"Another text\"]))\n"
+                }
+                // Every class with its probability.
+                Objective::MultiLabel => {
+                    "from transformers import pipeline\n\nclassify = pipeline(\"text-classification\", model=\".\", top_k=None)\n\
+                     print(classify([\"A text\", \"Another text\"]))\n"
+                }
+                Objective::Regression => {
+                    "from transformers import pipeline\n\n\
+                     rate = pipeline(\"text-classification\", model=\".\", function_to_apply=\"none\")\n\
+                     print([found[\"score\"] for found in rate([\"A text\", \"Another text\"])])\n"
+                }
+                Objective::Tokens => {
+                    "from transformers import pipeline\n\n\
+                     find = pipeline(\"token-classification\", model=\".\", aggregation_strategy=\"first\")\n\
+                     print(find([\"A text\", \"Another text\"]))\n"
+                }
+            },
         };
         let shell = match self.format {
             Some(Format::Merged) => String::new(),
             _ => "\nor, without Python, `peftbench predict --weights . --input rows.csv`.\n"
                 .to_owned(),
         };
+        let of_words = match (&config.words, self.format) {
+            (Some(words), Some(Format::Peft | Format::Merged)) => Some(python_of_words(
+                words,
+                &config.labels,
+                self.format == Some(Format::Merged),
+            )),
+            _ => None,
+        };
+        let python = of_words.as_deref().unwrap_or(python);
         format!("```python\n{python}```\n{shell}")
     }
 
@@ -391,8 +483,8 @@ fn origin(record: &RunRecord) -> Result<Vec<(&'static str, String)>> {
 }
 
 /// The command that makes the run again.
-fn command(record: &RunRecord, backbone: &str) -> Result<String> {
-    let asked = &record.asked;
+fn command(record: &RunRecord, config: &SavedConfig) -> Result<String> {
+    let (asked, backbone) = (&record.asked, &config.backbone);
     let budget = asked.recipe["budget"].as_str().unwrap_or("standard");
     let name = asked
         .dataset
@@ -413,9 +505,43 @@ fn command(record: &RunRecord, backbone: &str) -> Result<String> {
             }
         }
     };
+    let usual = backbones::spec(backbone).ok();
+    let usual = usual.map_or_else(
+        || json!({}),
+        |spec| json!({ "pooling": spec.pooling.name(), "head": spec.head.name() }),
+    );
+    set("backbone", &read_by(record, config), &usual);
     let default = methods::resolve(&asked.method.name, &Default::default())?.config;
     set(&asked.method.name, &asked.method.config, &default.into());
     let default = Recipe::resolve(budget, &Default::default(), asked.dataset.train_examples)?;
     set("recipe", &asked.recipe, &serde_json::to_value(default)?);
+    if !config.objective.is_classification() && datasets::spec(name).is_err() {
+        command += &format!(" --objective {}", config.objective.name());
+    }
+    if let Some(words) = &config.words {
+        let quoted = |text: &str| text.replace('\n', "\\n").replace('\'', "'\\''");
+        command += &format!(
+            " --template '{}' --words '{}'",
+            quoted(&words.template),
+            quoted(&words.words.join(","))
+        );
+    }
     Ok(command)
+}
+
+/// How a run's backbone was read, as `--set backbone.…` takes it. Words bring their own head.
+fn read_by(record: &RunRecord, config: &SavedConfig) -> Value {
+    let facts = &record.asked.backbone;
+    let (pooling, head) = facts
+        .pooling
+        .split_once(" + ")
+        .unwrap_or((facts.pooling.as_str(), "linear"));
+    let mut read = json!({ "pooling": pooling });
+    if config.words.is_none() {
+        read["head"] = json!(head.replace(' ', "_"));
+    }
+    if let Some(precision) = &facts.precision {
+        read["precision"] = json!(precision);
+    }
+    read
 }

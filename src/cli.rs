@@ -256,6 +256,9 @@ impl PlanArguments {
             }
             return Ok(None);
         }
+        if let Some(folder) = &self.plan_only {
+            crate::folders::check_no_file(folder, "--plan-only")?;
+        }
         Ok(Some(Elsewhere {
             folder: self.plan_only.clone(),
             submit: self.submit,

@@ -16,11 +16,11 @@ pub fn records_folder(out: &Path) -> PathBuf {
     out.join("records")
 }
 
-/// Finds out whether a folder can be written, before any work is done for it; `option` is what names it.
+/// A folder that is to be made may be no file, nor lie in one; `option` is what names it.
 ///
 /// # Errors
-/// If it cannot be made or written.
-pub fn check_writable(folder: &Path, option: &str) -> Result<()> {
+/// If it is, or does.
+pub fn check_no_file(folder: &Path, option: &str) -> Result<()> {
     if let Some(other) = folder
         .ancestors()
         .find(|part| part.exists() && !part.is_dir())
@@ -31,6 +31,15 @@ pub fn check_writable(folder: &Path, option: &str) -> Result<()> {
             other.display()
         );
     }
+    Ok(())
+}
+
+/// Finds out whether a folder can be written, before any work is done for it; `option` is what names it.
+///
+/// # Errors
+/// If it cannot be made or written.
+pub fn check_writable(folder: &Path, option: &str) -> Result<()> {
+    check_no_file(folder, option)?;
     // Two processes may try the same folder at the same time.
     let probe = folder.join(format!(".writable-{}", nonce()));
     std::fs::create_dir_all(folder)

@@ -323,8 +323,11 @@ impl TaskLibrary {
                 let row = &rows[*i];
                 ensure!(
                     row.tokens.is_none(),
-                    "a list of tokens was given, but the task '{}' reads whole texts",
-                    row.task
+                    "a list of words was given, and {} whole texts",
+                    match row.task.as_str() {
+                        "" => "these weights read".to_owned(),
+                        task => format!("the task '{task}' reads"),
+                    }
                 );
                 Ok(Example {
                     text: text(&row.text),

@@ -547,7 +547,8 @@ fn tensors_that_are_too_many_missing_or_misshapen_are_refused_by_name() {
             Box::new(|t| {
                 drop(t.insert("base_model.model.classifier.weight".into(), zeros(&[1, 32])))
             }),
-            "1 output",
+            // One output is a regression, whose bias is one number.
+            "has shape [3], expected [1]",
         ),
         (
             Box::new(|t| drop(t.insert("base_model.model.score.weight".into(), zeros(&[3, 32])))),

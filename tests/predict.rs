@@ -142,7 +142,7 @@ fn an_input_that_is_no_rows_is_named_for_what_it_is() {
         (
             "list2.jsonl",
             "{\"text\": [\"good\"]}\n",
-            "column 'text' is no text",
+            "a list of words was given, and these weights read whole texts",
         ),
         ("missing.csv", "id,Text\n1,good\n", "did you mean 'Text'"),
         ("zip.csv", "PK\u{3}\u{4}", "zip archive"),

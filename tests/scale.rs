@@ -482,6 +482,10 @@ fn simulate(world: World) -> (Told, String) {
 
     let heads = store::heads(&simulation.records).unwrap();
     assert_eq!(heads.len(), told.runs, "nothing is lost");
+    assert!(
+        told.tasks > 0 && told.virtual_hours > 0.0 && told.seconds > 0.0,
+        "{told:?}"
+    );
     assert!(heads.iter().all(|head| head.status == Status::Ok));
     assert_eq!(
         (told.ended, told.twice),

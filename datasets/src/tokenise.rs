@@ -337,7 +337,7 @@ impl TextTokenizer {
         let failed = |e: tokenizers::Error| self.failed(&example.text, &e);
         let tokenizer = &self.files.tokenizer;
         let input = InputSequence::PreTokenizedCow(words.into());
-        let mut encoding = tokenizer.encode_fast(input, false).map_err(failed)?;
+        let mut encoding = tokenizer.encode(input, false).map_err(failed)?;
         let truncated = encoding.len() > room;
         // The word whose beginning is cut off, where texts lose their beginning.
         let mut headless = None;

@@ -227,11 +227,15 @@ def records(folder: str | Path = "reports/out", *,
     return pandas.read_parquet(file)
 
 
-def predict(weights: str | Path, texts: Iterable[str], **flags: object) -> list[str]:
-    """The label of each text, by saved weights (ours, or of Hugging Face PEFT or AdapterHub)."""
+def predict(weights: str | Path, texts: Iterable[str], **flags: object) -> list[Any]:
+    """The label of each text, by saved weights (ours, or of Hugging Face PEFT or AdapterHub).
+
+    Of weights with another objective: the labels of each text (multi_label), its number (regression), the tags of its words (tokens).
+    """
     rows = "".join(json.dumps({"text": text}) + "\n" for text in texts)
     answers = run("predict", "--weights", str(weights), "--format", "jsonl", *_flags(flags), input=rows)
-    return [json.loads(line)["label"] for line in answers.splitlines()]
+    found = map(json.loads, answers.splitlines())
+    return [next(answer[key] for key in ("label", "labels", "prediction", "tags") if key in answer) for answer in found]
 
 
 def load_peft(folder: str | Path, **options: Any) -> tuple[Any, Any]:

@@ -1356,8 +1356,11 @@ mod tests {
         assert_eq!(judged.verdict, Verdict::Holds);
     }
 
+    /// A series: its label and points (x, first wrong example, number of wrong ones).
+    type Line<'a> = (&'a str, &'a [(f64, usize, usize)]);
+
     /// A study of two series over x: each point has its wrong examples of 1,000, from `from` on, moved a little by each of five seeds.
-    fn study(series: &[(&str, &[(f64, usize, usize)])]) -> Study {
+    fn study(series: &[Line<'_>]) -> Study {
         use crate::studies::{Axis, Manifest, PointPlan, Position, SeriesPlan};
         let mut records = Vec::new();
         let mut plans = Vec::new();

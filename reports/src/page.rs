@@ -520,7 +520,11 @@ fn facts(comparison: &Comparison, row: &Row) -> Vec<Fact> {
         push(title, &Some(summary.clone()), &|v| format::metric(name, v));
     }
     let nats = |v: f64| format!("{v:.3}");
-    push("validation loss (nats)".into(), &row.validation_loss, &nats);
+    let loss = match comparison.dataset.objective.as_str() {
+        "regression" => "validation loss (squared error over the variance)",
+        _ => "validation loss (nats)",
+    };
+    push(loss.into(), &row.validation_loss, &nats);
     if let Some(c) = row.calibration {
         for (name, value) in [
             ("expected calibration error", c.ece),

@@ -379,10 +379,12 @@ impl Row {
             _ => Vec::new(),
         };
         for run in self.runs.iter().filter(|r| r.status != Status::Ok) {
-            let counts = match (&run.status, &self.scores) {
-                (Status::Diverged { .. }, Some(_)) => {
+            // One class of several is what has a calibration.
+            let counts = match (&run.status, &self.scores, &self.calibration) {
+                (Status::Diverged { .. }, Some(_), Some(_)) => {
                     "; it counts as always answering the commonest class"
                 }
+                (Status::Diverged { .. }, Some(_), None) => "; it counts as having nothing right",
                 _ => "",
             };
             troubles.push(format::visible(&format!(
@@ -392,7 +394,11 @@ impl Row {
             )));
         }
         if self.one_class {
-            troubles.push("answers one class whatever the text is".to_owned());
+            let said = match self.calibration {
+                Some(_) => "answers one class whatever the text is",
+                None => "gives the same answer whatever the text is",
+            };
+            troubles.push(said.to_owned());
         }
         troubles
     }

@@ -546,7 +546,6 @@ mod tests {
                 "fits too",
                 "best at",
                 "If it is none",
-                "fewest parameters",
             ] {
                 assert!(!text.contains(kind), "{kind}: {text}");
             }

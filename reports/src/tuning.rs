@@ -310,15 +310,15 @@ impl Tuning {
             title: format!(
                 "Equal tuning · {} · {}",
                 dataset_label(&asked.dataset),
-                asked.backbone.name
+                asked.backbone.label()
             ),
             slug: slug(&format!(
                 "tuning-{}-{}",
                 dataset_slug(&asked.dataset),
-                asked.backbone.name
+                asked.backbone.label()
             )),
             dataset: asked.dataset.clone(),
-            backbone: asked.backbone.name.clone(),
+            backbone: asked.backbone.label(),
             rungs: manifest.rungs.clone(),
             judged_by: manifest.judged_by.clone(),
             searches,

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use backbone::Backbone;
-use datasets::{Encoded, Split};
+use datasets::{Encoded, Objective, Split};
 use record::{Circumstances, Latency};
 use reports::{
     costs::MARK,
@@ -317,9 +317,11 @@ fn sentences(
     })?;
     let examples = data.dataset.split(Split::Validation);
     let max = task.config.max_tokens;
-    let encoded = task
-        .tokenizer(loaded)
-        .encode_cached(examples, max, files.cache());
+    let tokenizer = task.tokenizer(loaded);
+    let encoded = match task.config.objective {
+        Objective::Tokens => tokenizer.encode_tagged(examples, max),
+        _ => tokenizer.encode_cached(examples, max, files.cache()),
+    };
     Ok(Some(encoded.context("tokenising the sentences")?))
 }
 

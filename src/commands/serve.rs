@@ -353,8 +353,8 @@ impl Service<'_> {
             let task = self.library.get(&name)?;
             let config = task.config();
             Some(json!({
-                "task": name, "method": config.method, "labels": config.labels,
-                "resident_bytes": task.resident_bytes(),
+                "task": name, "method": config.method, "objective": config.objective.name(),
+                "labels": config.labels, "resident_bytes": task.resident_bytes(),
             }))
         };
         self.library.names().into_iter().filter_map(one).collect()

@@ -119,6 +119,8 @@ impl Wanted {
 /// A search on its way.
 struct Searching<'a> {
     wanted: Vec<Wanted>,
+    /// Steps of a whole run.
+    whole: usize,
     base: &'a RunPlan,
     folder: PathBuf,
     held_out: f64,
@@ -145,9 +147,31 @@ pub fn tune(
     let (base, overrides) = shared.plan()?;
     check(&asked, &base)?;
     let seeds = plan::seeds(seeds, &base.budget)?;
-    let (wanted, left_out) = wanted(methods, &overrides)?;
+    let (wanted, mut left_out) = wanted(methods, &overrides)?;
     let folder = study::folder(&base.out, "tuning");
     folders::check_writable(&folders::records_folder(&folder), "--out")?;
+    // As in a comparison, what this backbone or data cannot have is left out, which planning says.
+    let trials: Vec<Trial> = wanted.iter().map(|w| w.trial.clone()).collect();
+    let possible = local::plan(&base, &trials, &[TRIAL_SEED], verbosity)?;
+    let whole = possible
+        .first()
+        .and_then(|p| p.asked.recipe["steps"].as_u64());
+    let whole = whole.context("there is nothing to search")? as usize;
+    let planned = |w: &Wanted| {
+        possible
+            .iter()
+            .find(|p| p.plan.trial.method == w.trial.method)
+    };
+    // Where classes are words, head_only stands for a method that trains nothing.
+    let is_another =
+        |w: &Wanted| planned(w).is_some_and(|p| p.asked.method.name != w.trial.method);
+    let others = wanted.iter().filter(|w| is_another(w));
+    left_out.extend(others.map(|w| w.trial.method.clone()));
+    let wanted: Vec<Wanted> = wanted
+        .into_iter()
+        .filter(|w| planned(w).is_some() && !is_another(w))
+        .collect();
+    ensure!(!wanted.is_empty(), "there is nothing to search");
     let signals = Signals::handle()?;
     let judged_by = format!(
         "{} % of the training split, held out",
@@ -168,6 +192,7 @@ pub fn tune(
             left_out,
         },
         wanted,
+        whole,
         base: &base,
         folder: folder.clone(),
         held_out: asked.held_out,
@@ -274,7 +299,7 @@ fn wanted(methods: &[String], overrides: &Overrides) -> Result<(Vec<Wanted>, Vec
             all.push(wanted);
         } else {
             ensure!(
-                methods.is_empty(),
+                methods.is_empty() || methods == ["all"],
                 "method {}: there is nothing to search: its YAML declares no ranges, and its learning rate is set or it has none",
                 wanted.trial.method
             );
@@ -287,7 +312,7 @@ fn wanted(methods: &[String], overrides: &Overrides) -> Result<(Vec<Wanted>, Vec
 impl Searching<'_> {
     /// Makes all trials; the exit code if the user stopped it.
     fn search(&mut self, compute: Compute) -> Result<Option<ExitCode>> {
-        let whole = self.whole_steps()?;
+        let whole = self.whole;
         let trials: Vec<usize> = match compute {
             Compute::Trials(trials) => {
                 self.manifest.rungs = tuning::rungs(trials, whole, MOST_RUNGS);
@@ -331,25 +356,6 @@ impl Searching<'_> {
             }
         }
         self.beyond_edges(whole)
-    }
-
-    /// Steps of a whole run.
-    fn whole_steps(&self) -> Result<usize> {
-        let first = &self
-            .wanted
-            .first()
-            .context("there is nothing to search")?
-            .trial;
-        let planned = local::plan(
-            self.base,
-            std::slice::from_ref(first),
-            &[TRIAL_SEED],
-            self.how.verbosity,
-        )?;
-        let steps = planned
-            .first()
-            .and_then(|p| p.asked.recipe["steps"].as_u64());
-        Ok(steps.context("the recipe has no steps")? as usize)
     }
 
     /// Adds the configurations that are missing for so many trials of each method.

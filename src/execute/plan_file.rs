@@ -52,7 +52,8 @@ pub fn write<'a>(folder: &Path, runs: impl IntoIterator<Item = &'a Planned>) -> 
         for file in plan.data.options.split_files.values_mut() {
             *file = absolute(&*file)?;
         }
-        plan.backbone = absolute_name(&plan.backbone, Path::is_dir)?;
+        // A folder, or a GGUF.
+        plan.backbone = absolute_name(&plan.backbone, Path::exists)?;
         let line = Line {
             format: FORMAT,
             id: run.id.clone(),

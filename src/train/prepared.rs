@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use anyhow::{Context, Result, bail, ensure};
 use backbone::{Backbone, HeadKind};
-use datasets::{Encoded, TextTokenizer, Words};
+use datasets::{Augmentation, Encoded, TextTokenizer, Words};
 use methods::Resolved;
 use record::{Asked, MethodFacts};
 use sha2::{Digest, Sha256};
@@ -210,6 +210,13 @@ impl Prepared {
     pub fn method(&self, trial: &Trial) -> Result<Resolved> {
         let config = self.backbone.backbone.config();
         let name = words::method(&trial.method, self.backbone.head)?;
+        let data = &self.data.dataset;
+        ensure!(
+            name != "linear_probe" || data.objective.is_classification(),
+            "linear_probe is a logistic regression, which gives one class of several, but '{}' is of {}: leave it out",
+            data.name,
+            data.objective.name()
+        );
         let resolved = methods::resolve(name, &trial.overrides)?.over(config);
         resolved.check(config)?;
         Ok(resolved)
@@ -224,6 +231,11 @@ impl Prepared {
         check_memory(&resolved, &self.backbone.backbone)?;
         // The steps of a budget in epochs depend on the examples, which depend on the recipe's other keys.
         let recipe = Recipe::resolve(&plan.budget, &plan.recipe, 1)?;
+        ensure!(
+            self.words.is_none() || recipe.augmentation() == Augmentation::default(),
+            "recipe: where classes are words, a template stands around each text, whose tokens can be neither dropped nor \
+             swapped; leave the recipe's augmentation out"
+        );
         if let (Some(why), Some(asked)) = (self.shorter(plan)?, plan.recipe.get("max_tokens")) {
             bail!("--set recipe.max_tokens={asked}: {why}");
         }

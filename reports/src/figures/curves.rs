@@ -158,6 +158,9 @@ pub(super) fn curves(
     }
     let metric = comparison.metric();
     let y_title = match loss {
+        true if comparison.dataset.objective == "regression" => {
+            "training loss (squared error over the variance)".to_owned()
+        }
         true => "training loss (cross-entropy, nats)".to_owned(),
         false => Quantity::Metric.title(metric),
     };

@@ -37,7 +37,7 @@ pub(super) fn scatter(comparison: &Comparison, title: &str, width: f64) -> Optio
         format::count(drawn.len()),
         format::count(pairs.len())
     );
-    let layout = Layout::new(comparison, title, width, &[note.clone()]);
+    let layout = Layout::new(comparison, title, width, std::slice::from_ref(&note));
     let height = (width * 0.7).min(420.0);
     let (mut scene, room) = layout.scene(height + AXIS_ROOM);
     let area = Area {
