@@ -247,6 +247,7 @@ fn architecture_of(tensors: &Tensors, loaded: Option<&LoadedBackbone>) -> Archit
         (Some((architecture, _)), _) => architecture,
         _ if has("classifier.out_proj.") => Architecture::Roberta,
         _ if has("pre_classifier.") => Architecture::DistilBert,
+        _ if has("head.dense.") => Architecture::ModernBert,
         (None, None) if has("score.") => Architecture::Llama,
         (None, Some(loaded)) => loaded.backbone.config().architecture,
         _ => Architecture::Bert,
