@@ -131,6 +131,17 @@ fn read(name: &str, yaml: &str, folder: Option<&Path>, file: &str) -> Result<Sui
             "{file}: datasets: '{name}' is there twice"
         );
     }
+    for entry in &suite.datasets {
+        for name in &entry.average {
+            let metric = datasets::Metric::of(name)
+                .map_err(|what| anyhow::anyhow!("{file}: {}: average: {what}", entry.name()))?;
+            ensure!(
+                metric.higher_is_better(),
+                "{file}: {}: average: {name}: less of it is better, so it has no place in a mean of metrics",
+                entry.name()
+            );
+        }
+    }
     if let Some(folder) = folder {
         for entry in &mut suite.datasets {
             let known = datasets::names().any(|name| name == entry.dataset);

@@ -781,6 +781,9 @@ fn conditions(comparison: &Comparison) -> Vec<(&'static str, Vec<(String, String
     if let Some(asked) = &d.stand_in_for {
         data.push(row("stands in for", asked.clone()));
     }
+    if d.objective != CLASSIFICATION {
+        data.push(row("what is predicted", d.objective.replace('_', " ")));
+    }
     data.extend([
         row("training examples", format::count(d.train_examples)),
         row("validation examples", format::count(d.validation_examples)),

@@ -222,6 +222,53 @@ pub fn kept(trials: usize, rungs: usize) -> Vec<usize> {
         .collect()
 }
 
+/// A manifest of earlier versions, whose trials were all whole runs.
+#[derive(Deserialize)]
+struct OldManifest {
+    judged_by: String,
+    methods: Vec<OldTrials>,
+    left_out: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct OldTrials {
+    method: String,
+    drawn: Vec<BTreeMap<String, Value>>,
+    runs: Vec<String>,
+}
+
+impl OldManifest {
+    /// The same with one rung, of as many steps as its records say.
+    fn now(self, records: &[RunRecord]) -> Manifest {
+        let steps = |id: &String| {
+            let record = records.iter().find(|r| r.id == *id)?;
+            record.asked.recipe.get("steps")?.as_u64()
+        };
+        let whole = self.methods.iter().flat_map(|m| &m.runs).find_map(steps);
+        let whole = whole.unwrap_or_default() as usize;
+        let methods = self.methods.into_iter().map(|m| MethodTrials {
+            method: m.method,
+            learning_rates: None,
+            trials: m
+                .drawn
+                .into_iter()
+                .zip(m.runs)
+                .map(|(drawn, id)| TrialPlan {
+                    drawn,
+                    runs: vec![(whole, id)],
+                    beyond_edge: false,
+                })
+                .collect(),
+        });
+        Manifest {
+            rungs: vec![whole],
+            judged_by: self.judged_by,
+            methods: methods.collect(),
+            left_out: self.left_out,
+        }
+    }
+}
+
 impl Manifest {
     /// Writes it into a search's folder.
     ///
@@ -244,11 +291,14 @@ pub fn read_all(folder: &Path) -> Result<Vec<Tuning>> {
             path: path.clone(),
             source,
         })?;
-        let manifest: Manifest = serde_json::from_slice(&json).map_err(|e| Error::Manifest {
-            path,
-            problem: e.to_string(),
-        })?;
         let records = store::read_dir(&found.join("records"))?.records;
+        let manifest: Manifest = match serde_json::from_slice::<OldManifest>(&json) {
+            Ok(old) => old.now(&records),
+            Err(_) => serde_json::from_slice(&json).map_err(|e| Error::Manifest {
+                path,
+                problem: e.to_string(),
+            })?,
+        };
         all.extend(Tuning::new(&manifest, &records));
     }
     Ok(all)

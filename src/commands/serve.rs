@@ -8,6 +8,7 @@ use std::{
     fmt::Write,
     io::Read,
     net::{IpAddr, SocketAddr},
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     process::ExitCode,
     sync::{
@@ -331,7 +332,13 @@ impl Service<'_> {
                 taken.push(job);
             }
             let rows: Vec<Row> = taken.iter().flat_map(|job| job.rows.clone()).collect();
-            let mut answers = self.library.predict(&rows).into_iter().map(|answer| {
+            // Whoever asks next wants an answer, whatever these rows have done.
+            let found = catch_unwind(AssertUnwindSafe(|| self.library.predict(&rows)));
+            let found = found.unwrap_or_else(|_| {
+                let lost = || Err(anyhow!("the pass that this row was in failed"));
+                rows.iter().map(|_| lost()).collect()
+            });
+            let mut answers = found.into_iter().map(|answer| {
                 answer
                     .and_then(|found| Ok(serde_json::to_value(found)?))
                     .unwrap_or_else(|e| json!({ "error": format!("{e:#}") }))

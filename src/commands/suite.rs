@@ -103,6 +103,10 @@ pub fn suite(suite: &Suite, asked: &Asked<'_>) -> Result<ExitCode> {
     if let Some(code) = ended.say_end(runs.len(), verbosity) {
         return Ok(code);
     }
+    for base in &bases {
+        let own = runs.iter().filter(|run| run.plan.out == base.out);
+        shared.write_events(&base.out, own.map(|run| &run.id))?;
+    }
     let verdict = verdict(suite, &runs, &out, asked.margin)?;
     let report = report::of_folder(&out, asked.margin, None)?;
     let files = report.write(&out, true)?;
