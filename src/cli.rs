@@ -123,10 +123,10 @@ pub struct FileArguments {
     pub test: Option<PathBuf>,
     /// What stands around a text where a language model is asked for the class: 'Review: {text}\nSentiment:'; of a pair
     /// also {pair}. \n is a new line.
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub template: Option<String>,
     /// The word that stands for each class behind the template, separated by commas, in the order of the classes: ' bad, good'.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', hide_short_help = true)]
     pub words: Vec<String>,
 }
 
@@ -223,13 +223,13 @@ pub struct PlanArguments {
     #[arg(long, value_name = "DIR")]
     pub plan_only: Option<PathBuf>,
     /// The same, and submit them to Slurm, with a last job that makes the report [default folder: OUT/plan].
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub submit: bool,
     /// Runs that one task of the plan makes, one after the other [default: as many as last 15 minutes by the records].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     pub per_task: Option<u16>,
     /// Tasks of the plan at the same time at most [default: as the cluster allows].
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub parallel: Option<usize>,
     /// Arguments for sbatch, behind --.
     #[arg(last = true, value_name = "SBATCH")]
@@ -364,19 +364,19 @@ pub struct Compare {
     #[arg(long, conflicts_with = "seeds")]
     pub until_decided: bool,
     /// Seeds of the last look.
-    #[arg(long, default_value_t = 20, requires = "until_decided", value_parser = clap::value_parser!(u16).range(3..=1000))]
+    #[arg(long, default_value_t = 20, requires = "until_decided", value_parser = clap::value_parser!(u16).range(3..=1000), hide_short_help = true)]
     pub max_seeds: u16,
     /// Start no run after this time, e.g. 3h; the same command goes on later.
-    #[arg(long, value_name = "TIME", requires = "until_decided", value_parser = units::time)]
+    #[arg(long, value_name = "TIME", requires = "until_decided", value_parser = units::time, hide_short_help = true)]
     pub max_time: Option<f64>,
     /// Pairs to decide, e.g. lora:full,lora:adapter [default: each with the best, and neighbours].
-    #[arg(long, value_delimiter = ',', value_name = "A:B", requires = "until_decided", value_parser = units::pair)]
+    #[arg(long, value_delimiter = ',', value_name = "A:B", requires = "until_decided", value_parser = units::pair, hide_short_help = true)]
     pub pairs: Vec<(String, String)>,
     /// How runs are made.
     #[command(flatten)]
     pub how: HowArguments,
     /// Train nothing: say how many runs are missing, and how long they take by earlier records of this machine.
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     pub dry_run: bool,
     /// Having them made elsewhere.
     #[command(flatten)]

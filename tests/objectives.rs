@@ -332,7 +332,10 @@ fn numbers_are_learnt_reported_predicted_and_evaluated_in_their_own_unit() {
     let data = place.file("prices.csv", text);
     let (data, backbone) = (data.to_str().unwrap(), tiny_backbone());
     let how = ["--objective", "regression", "--label-column", "price"];
-    let table = place.ok(&compare(data, backbone.to_str().unwrap(), &how));
+    // Read as transformers' class reads it, so that PEFT's format can hold the head.
+    let mut asked = compare(data, backbone.to_str().unwrap(), &how);
+    asked.extend(["--set", "backbone.pooling=pooler"]);
+    let table = place.ok(&asked);
     assert!(table.contains("Pearson"), "{table}");
     assert!(sound(&place, "regression", "pearson") > 0.8);
     let folder = weights(&place, "lora");
@@ -568,7 +571,7 @@ fn tags_of_words_are_learnt_from_conll_and_from_lists_alike_and_entities_are_fou
         assert!(sound(&place, "tokens", "entity_f1") > 0.8);
         digests.push(records(&place)[0]["asked"]["dataset"]["digest"].to_string());
         let folder = weights(&place, "lora");
-        let rows = "{\"text\": \"the good film was bad\"}\n{\"tokens\": [\"the\", \"good\", \"film\", \"was\", \"bad\"]}\n";
+        let rows = "{\"text\": \"the good film was bad number 6\"}\n{\"tokens\": [\"the\", \"good\", \"film\", \"was\", \"bad\", \"number\", \"6\"]}\n";
         let input = place.file("rows.jsonl", rows);
         let answers = place.ok(&[
             "predict",

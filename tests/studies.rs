@@ -430,7 +430,11 @@ fn a_comparison_goes_on_until_it_is_decided_and_keeps_its_error_rate_over_all_lo
     let before = records(&place, "out/records").len();
     assert_eq!(last(&ok(&place, &arguments))["going_on"], first["going_on"]);
     assert_eq!(records(&place, "out/records").len(), before);
-    let planned = [&arguments[..], &["--plan-only".to_owned(), "plan".to_owned()]].concat();
+    let planned = [
+        &arguments[..],
+        &["--plan-only".to_owned(), "plan".to_owned()],
+    ]
+    .concat();
     assert_eq!(last(&ok(&place, &planned))["going_on"], first["going_on"]);
     // The report knows the margin and the looks, and another margin is said to come late.
     let json: Value =

@@ -163,8 +163,7 @@ pub fn tune(
             .find(|p| p.plan.trial.method == w.trial.method)
     };
     // Where classes are words, head_only stands for a method that trains nothing.
-    let is_another =
-        |w: &Wanted| planned(w).is_some_and(|p| p.asked.method.name != w.trial.method);
+    let is_another = |w: &Wanted| planned(w).is_some_and(|p| p.asked.method.name != w.trial.method);
     let others = wanted.iter().filter(|w| is_another(w));
     left_out.extend(others.map(|w| w.trial.method.clone()));
     let wanted: Vec<Wanted> = wanted
