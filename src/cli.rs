@@ -114,11 +114,15 @@ pub struct FileArguments {
     /// Leave out rows without a text or a label (and say how many) instead of refusing the file.
     #[arg(long, hide_short_help = true)]
     pub drop_missing: bool,
-    /// File of the validation split, with the same columns [default: a tenth of the rows, by a hash of the text].
+    /// File of the validation split [default: a tenth of the rows].
+    ///
+    /// It has the same columns. Without it the rows are drawn by a hash of the text.
     #[arg(long, value_name = "FILE")]
     pub validation: Option<PathBuf>,
-    /// File of the test split, with the same columns. Training and comparing leave it alone: it is for the end, with
-    /// evaluate --split test [default: a tenth of the rows, by a hash of the text].
+    /// File of the test split [default: a tenth of the rows].
+    ///
+    /// It has the same columns. Training and comparing leave it alone: it is for the end, with evaluate --split test.
+    /// Without it the rows are drawn by a hash of the text.
     #[arg(long, value_name = "FILE")]
     pub test: Option<PathBuf>,
     /// What stands around a text where a language model is asked for the class: 'Review: {text}\nSentiment:'; of a pair
@@ -226,7 +230,7 @@ pub struct PlanArguments {
     #[arg(long, hide_short_help = true)]
     pub submit: bool,
     /// Runs that one task of the plan makes, one after the other [default: as many as last 15 minutes by the records].
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..), hide_short_help = true)]
     pub per_task: Option<u16>,
     /// Tasks of the plan at the same time at most [default: as the cluster allows].
     #[arg(long, hide_short_help = true)]

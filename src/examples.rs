@@ -37,7 +37,7 @@ const EXAMPLES: &[Example] = &[
     (
         "tune",
         [
-            ("tune sst2 --methods lora,adapter", "eight settings of each"),
+            ("tune sst2 --methods lora,adapter", "nine settings of each"),
             (
                 "tune sst2 --trials 20 --seeds 5",
                 "a larger search, five seeds for the winners",

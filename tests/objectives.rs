@@ -427,18 +427,18 @@ fn numbers_are_learnt_reported_predicted_and_evaluated_in_their_own_unit() {
     assert_eq!(config["id2label"], json!({ "0": "LABEL_0" }));
     let page = std::fs::read_to_string(place.path().join("out/report.html")).unwrap();
     assert!(page.contains("Predicted and true numbers"));
-    // Weights of numbers do not answer for classes, and the reverse.
+    // Weights of numbers do not answer for classes.
+    let classes: String = (0..60)
+        .map(|i| format!("text {i},{}\n", ["good", "bad"][i % 2]))
+        .collect();
+    let classes = place.file("classes.csv", format!("text,label\n{classes}"));
     place.refused(
         &[
             "evaluate",
             "--weights",
             &folder,
             "--dataset",
-            data,
-            "--label-column",
-            "text",
-            "--text-column",
-            "price",
+            classes.to_str().unwrap(),
         ],
         &["--objective regression"],
     );
