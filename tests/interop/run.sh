@@ -27,7 +27,8 @@ fi
 "$python" -c 'import torch, transformers, peft, adapters' 2>/dev/null ||
     skip "$python has no torch, transformers, peft and adapters"
 
-cargo build --quiet
+# As the tests build it: `cargo build` alone resolves other features and compiles every dependency again.
+cargo test --quiet --workspace --test main --no-run
 folder=$(cargo metadata --no-deps --format-version 1 | "$python" -c 'import json, sys; print(json.load(sys.stdin)["target_directory"])')
 binary=$folder/debug/peftbench
 
