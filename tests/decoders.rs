@@ -333,6 +333,20 @@ fn classes_can_be_words_of_the_model_and_saved_weights_keep_them() {
     assert!(evaluated.contains("accuracy"), "{evaluated}");
 }
 
+/// The largest difference of logits between two answers to the same rows.
+fn apart(a: &str, b: &str) -> f64 {
+    let logits = |text: &str| -> Vec<f64> {
+        let row = |line| serde_json::from_str::<Value>(line).unwrap()["logits"].clone();
+        let rows = text.lines().map(row);
+        rows.flat_map(|row| serde_json::from_value::<Vec<f64>>(row).unwrap())
+            .collect()
+    };
+    let (a, b) = (logits(a), logits(b));
+    assert_eq!(a.len(), b.len());
+    let differences = a.iter().zip(&b).map(|(a, b)| (a - b).abs());
+    differences.fold(0.0, f64::max)
+}
+
 #[test]
 fn a_decoders_weights_go_to_peft_and_back() {
     for (family, methods) in [
@@ -407,7 +421,16 @@ fn a_decoders_weights_go_to_peft_and_back() {
                     folder,
                 ])
             };
-            assert_eq!(predict(to), predict(from), "{family}: {name}");
+            let (there, here) = (predict(to), predict(from));
+            // Products of the reference path, candle's own, may add up in another order from process to process.
+            if std::env::var_os("PEFTBENCH_REFERENCE").is_some() {
+                assert!(
+                    apart(&there, &here) <= 1e-6,
+                    "{family}: {name}: {there}{here}"
+                );
+            } else {
+                assert_eq!(there, here, "{family}: {name}");
+            }
         }
     }
 }

@@ -1223,8 +1223,11 @@ fn examples_of_all_methods_in_one_batch_get_what_they_get_alone() {
             let alone = evaluated(&**method, &frozen, own);
             let rows = &together[first..first + own.len()];
             let difference = largest_difference(rows, &alone);
+            // The reference path's sums, candle's own, depend on the batch: √k roundings of half an epsilon for a product of
+            // k ≤ 64 terms, and twelve products one behind the other. The fast path is asked for equal bits below.
+            let bound = (12.0f32 * 64.0).sqrt() * f32::EPSILON / 2.0;
             assert!(
-                difference <= 1e-6,
+                difference <= bound,
                 "{case}, {}: {difference}",
                 pooling.name()
             );
