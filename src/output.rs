@@ -18,7 +18,7 @@ pub fn line(text: fmt::Arguments<'_>) -> io::Result<()> {
 /// Writes an event of a `--json` stream, with the time at which it happened.
 ///
 /// # Errors
-/// As [`line`].
+/// As [`line()`].
 pub fn event(mut value: serde_json::Value) -> io::Result<()> {
     let now = humantime::format_rfc3339_millis(std::time::SystemTime::now());
     value["time"] = now.to_string().into();

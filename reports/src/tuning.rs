@@ -204,7 +204,7 @@ impl Search {
 }
 
 /// The steps of each rung for so many trials of a whole run of `steps`: as many rungs as the trials can be divided, at most `most`, none
-/// of fewer steps than [`FEWEST_STEPS`] but a whole run.
+/// of fewer steps than `FEWEST_STEPS` but a whole run.
 pub fn rungs(trials: usize, steps: usize, most: usize) -> Vec<usize> {
     let by_steps = (steps / FEWEST_STEPS).max(1).ilog(HALVING);
     let halvings = trials.max(1).ilog(HALVING).min(by_steps) as usize;

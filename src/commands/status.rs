@@ -1,7 +1,7 @@
 //! `status`: how far the runs of a plan file, or of a comparison's folder, are.
 //!
 //! It reads the plan file, the heads of records and the claims, writes nothing of its own but what the scheduler said last,
-//! and asks the scheduler at most every [`SCHEDULER`]. Whether a claim of another machine still grows is seen by the times
+//! and asks the scheduler at most every 40 s. Whether a claim of another machine still grows is seen by the times
 //! that the folder's file system gave its files, never by the clocks of two machines.
 
 use std::{

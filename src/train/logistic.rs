@@ -2,7 +2,7 @@
 //!
 //! Minimises `mean loss + |w|² / (2 c n)` over n examples, which is scikit-learn's `LogisticRegression(C = c)` divided by c n; the bias is
 //! not penalised. Two classes have one vector w (logits 0 and w x + b), more have one each (softmax). The problem is convex; it is solved
-//! by L-BFGS (Liu and Nocedal 1989) in f64 until no component of the gradient is above [`TOLERANCE`].
+//! by L-BFGS (Liu and Nocedal 1989) in f64 until no component of the gradient is above 1e-7.
 
 use std::{
     collections::VecDeque,
