@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     Error, Result,
-    weights::{check_finite, open_regular},
+    checks::{check_finite, open_regular},
 };
 
 /// The first bytes of a file.

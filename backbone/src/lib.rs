@@ -9,6 +9,7 @@
 
 mod batch;
 mod cache;
+mod checks;
 mod config;
 mod description;
 mod error;

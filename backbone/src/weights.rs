@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     Error, Result,
+    checks::{check_finite, open_regular},
     gguf::{Gguf, is_gguf},
 };
 
@@ -190,36 +191,6 @@ impl TensorFile {
     }
 }
 
-/// Refuses values that are not finite, naming the first.
-pub(crate) fn check_finite(path: &Path, name: &str, data: &[f32], shape: &[usize]) -> Result<()> {
-    match data.iter().position(|v| !v.is_finite()) {
-        None => Ok(()),
-        Some(at) => Err(Error::content(
-            path,
-            format!(
-                "tensor '{name}' holds {} at {:?}; its weights are damaged, or the training that made them diverged",
-                data[at],
-                place(at, shape)
-            ),
-        )),
-    }
-}
-
-/// The indices of an element counted in row order.
-fn place(mut at: usize, shape: &[usize]) -> Vec<usize> {
-    let mut indices: Vec<usize> = shape
-        .iter()
-        .rev()
-        .map(|size| {
-            let index = at % size;
-            at /= size;
-            index
-        })
-        .collect();
-    indices.reverse();
-    indices
-}
-
 const LFS_POINTER: &[u8] = b"version https://git-lfs";
 const POINTER: &str = "is a Git LFS pointer, not the file itself; run `git lfs pull` in its folder";
 
@@ -232,18 +203,6 @@ fn conversion(path: &Path) -> String {
         path.display(),
         folder.join("model.safetensors").display()
     )
-}
-
-/// Opens a file that is a file: a pipe would be waited for, a device has no end.
-pub(crate) fn open_regular(path: &Path) -> Result<File> {
-    let read = |error| Error::Read {
-        path: path.to_owned(),
-        error,
-    };
-    if !std::fs::metadata(path).map_err(read)?.is_file() {
-        return Err(Error::content(path, "is not a regular file"));
-    }
-    File::open(path).map_err(read)
 }
 
 /// The largest configuration or index that is read.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::error::Result;
-use crate::store::{bytes_of, check_format, id_in, is_compressed};
+use crate::record_file::{bytes_of, check_format, id_in, is_compressed};
 use crate::{Circumstances, FORMAT, RunRecord, Status, Tuned};
 
 /// Bytes that are read first: more than the short parts of a record take.

@@ -11,6 +11,7 @@ pub mod answers;
 pub mod error;
 pub mod files;
 pub mod head;
+mod record_file;
 pub mod store;
 
 #[cfg(test)]
