@@ -188,6 +188,17 @@ fn what_is_named_and_cannot_be_used_is_refused() {
         let more = [&words[..], &[template, "--words", list]].concat();
         refused(&more, says);
     };
+    let both = [
+        "{text} :",
+        "--words",
+        "up,down",
+        "--set",
+        "backbone.head=score",
+    ];
+    refused(
+        &[&words[..], &both].concat(),
+        &["--words", "backbone.head=score", "leave one"],
+    );
     with("review :", "up,down", &["has no {text}"]);
     with("{text} {pair}", "up,down", &["no pairs"]);
     with("{text}", "up", &["1 words for 2 classes"]);

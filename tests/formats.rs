@@ -8,6 +8,7 @@ use std::{
 
 use backbone::{Batch, TensorFile};
 use candle_core::{DType, Device, Tensor};
+use datasets::Objective;
 use peftbench::{
     formats::{self, Export, Format},
     prepare::{Files, LoadedBackbone},
@@ -751,6 +752,33 @@ fn keys_and_tensor_names_of_adapter_transformers_1_are_read_as_todays() {
             }
         });
         check(old.path(), kind);
+    }
+}
+
+#[test]
+fn a_foreign_folder_says_by_its_problem_type_whether_classes_exclude_each_other() {
+    let lora = fixture("peft/lora");
+    for (kind, expected) in [
+        (json!(null), Ok(Objective::Classification)),
+        (
+            json!("single_label_classification"),
+            Ok(Objective::Classification),
+        ),
+        (
+            json!("multi_label_classification"),
+            Ok(Objective::MultiLabel),
+        ),
+        (json!("regression"), Err("problem_type \"regression\"")),
+    ] {
+        let folder = copy(&lora);
+        let config = json!({ "problem_type": kind }).to_string();
+        fs::write(folder.path().join("config.json"), config).unwrap();
+        match (open(folder.path()), expected) {
+            (Ok((_, task)), Ok(objective)) => assert_eq!(task.config.objective, objective),
+            (Err(e), Err(says)) => assert!(format!("{e:#}").contains(says), "{e:#}"),
+            (Ok(_), Err(says)) => panic!("was read: {says}"),
+            (Err(e), Ok(_)) => panic!("{kind}: {e:#}"),
+        }
     }
 }
 

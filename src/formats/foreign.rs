@@ -62,6 +62,30 @@ impl Foreign<'_> {
         Ok((0..classes).map(labels::anonymous).collect())
     }
 
+    /// What several outputs stand for: the `problem_type` of the folder's own `config.json`, as transformers takes it.
+    fn objective(&self) -> Result<Objective> {
+        let path = self.folder.join("config.json");
+        if !path.is_file() {
+            return Ok(Objective::Classification);
+        }
+        let at = || path.display().to_string();
+        let config: Value =
+            serde_json::from_slice(&std::fs::read(&path).with_context(at)?).with_context(at)?;
+        match config.get("problem_type") {
+            None | Some(Value::Null) => Ok(Objective::Classification),
+            Some(Value::String(kind)) if kind == "single_label_classification" => {
+                Ok(Objective::Classification)
+            }
+            Some(Value::String(kind)) if kind == "multi_label_classification" => {
+                Ok(Objective::MultiLabel)
+            }
+            Some(other) => bail!(
+                "config.json: problem_type {other} with several outputs; supported: single_label_classification, \
+                 multi_label_classification, and regression with one output"
+            ),
+        }
+    }
+
     /// Refuses another revision of the backbone than the folder names, where the backbone's own is known.
     pub(super) fn check_revision(&self, loaded: &LoadedBackbone) -> Result<()> {
         let Some(wanted) = self.revision.as_deref().filter(|r| *r != "main") else {
@@ -104,9 +128,10 @@ impl Foreign<'_> {
         ensure!(classes >= 1 || !known, "the classifier has no outputs");
         // One output is a number, as transformers takes it.
         let number = classes == 1 && known;
-        let objective = match number {
-            true => Objective::Regression,
-            false => self.texts.objective.unwrap_or_default(),
+        let objective = match self.texts.objective {
+            _ if number => Objective::Regression,
+            Some(objective) => objective,
+            None => self.objective()?,
         };
         let labels = match self.labels.take() {
             _ if number => Vec::new(),

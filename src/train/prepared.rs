@@ -101,6 +101,11 @@ impl Prepared {
         if named && !chosen {
             backbone.head = HeadKind::Words;
         }
+        ensure!(
+            !named || backbone.head == HeadKind::Words,
+            "--words stand for the classes, but --set backbone.head={} trains a classifier: leave one of the two out",
+            backbone.head.name()
+        );
         let asked = named || chosen;
         let words = words::choose(&data.dataset, &mut backbone, asked, |note| files.note(note))?;
         let of_words = match &words {
