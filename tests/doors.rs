@@ -146,10 +146,10 @@ fn event_files_hold_what_the_records_hold_when_tensorboard_reads_them() {
     );
     let folders: Vec<_> = fs::read_dir(place.path().join("events")).unwrap().collect();
     assert_eq!(folders.len(), 1);
-    let Ok(python) = std::env::var("PEFTBENCH_TENSORBOARD_PYTHON") else {
+    let Ok(python) = std::env::var("PEFTBENCH_PYTHON") else {
         return skip(
             "interop",
-            "PEFTBENCH_TENSORBOARD_PYTHON names no Python that has tensorboard",
+            "PEFTBENCH_PYTHON names no Python that has tests/fixtures/requirements.txt",
         );
     };
     let script = r#"
