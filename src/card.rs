@@ -76,6 +76,7 @@ fn hub_task(objective: Objective) -> &'static str {
             "text-classification"
         }
         Objective::Tokens => "token-classification",
+        Objective::Completion => "text-generation",
     }
 }
 
@@ -88,6 +89,7 @@ fn purpose(objective: Objective, labels: &str) -> String {
         }
         Objective::Regression => "predicting a number for a text".to_owned(),
         Objective::Tokens => format!("tagging the words of texts with {labels}"),
+        Objective::Completion => "writing texts behind prompts".to_owned(),
     }
 }
 
@@ -309,6 +311,8 @@ impl Card<'_> {
                      find = pipeline(\"token-classification\", model=\".\", aggregation_strategy=\"first\")\n\
                      print(find([\"A text\", \"Another text\"]))\n"
                 }
+                // No other library's folder holds one.
+                Objective::Completion => "",
             },
         };
         let shell = match self.format {

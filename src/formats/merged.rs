@@ -112,14 +112,7 @@ fn merged(export: &Export<'_>) -> Result<Backbone> {
 
 /// The backbone's configuration as it is, with the class that reads the checkpoint and the labels.
 pub(super) fn config(export: &Export<'_>, with_head: bool) -> Result<Value> {
-    let [path, ..] = &export.loaded.files;
-    let mut config: Map<String, Value> = match backbone::is_gguf(path) {
-        true => Gguf::open(path)?.config()?,
-        false => {
-            let text = fs::read(path).with_context(|| path.display().to_string())?;
-            serde_json::from_slice(&text).with_context(|| path.display().to_string())?
-        }
-    };
+    let mut config = export.loaded.config_json()?;
     let architecture = export.loaded.backbone.config().architecture;
     let xlm = config.get("model_type").is_some_and(|t| t == "xlm-roberta");
     let family = match architecture {
@@ -166,7 +159,9 @@ pub(super) fn config(export: &Export<'_>, with_head: bool) -> Result<Value> {
         json!(match objective {
             Objective::MultiLabel => "multi_label_classification",
             Objective::Regression => "regression",
-            Objective::Classification | Objective::Tokens => "single_label_classification",
+            Objective::Classification | Objective::Tokens | Objective::Completion => {
+                "single_label_classification"
+            }
         }),
     );
     config.remove("_name_or_path");

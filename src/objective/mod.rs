@@ -2,9 +2,11 @@
 //! methods never see it.
 //!
 //! A head gives a row of **outputs** for every vector that it reads: one vector for each example, or one for each word
-//! ([`Encoded::words`]). The outputs of an example are its rows one after the other.
+//! ([`Encoded::words`]). The outputs of an example are its rows one after the other. A completion has no head of its own: its
+//! outputs are what the model writes (`completion.rs`).
 
 mod classification;
+mod completion;
 mod multi_label;
 mod regression;
 mod tokens;
@@ -13,10 +15,12 @@ use std::collections::BTreeMap;
 
 use backbone::HeadKind;
 use candle_core::Tensor;
-use datasets::{Dataset, Encoded, Metric, Target};
+use datasets::{Dataset, Encoded, Metric, Target, TextTokenizer};
 use record::Predictions;
 use serde::Serialize;
 use statistics::EntityCounts;
+
+use crate::train::head::Head;
 
 pub use classification::argmax;
 pub use regression::Scale;
@@ -30,13 +34,14 @@ pub trait Objective: Send + Sync {
     /// Outputs of the head for each vector it reads.
     fn outputs(&self) -> usize;
 
-    /// Mean loss of the outputs `[rows, outputs]` of these examples.
+    /// Mean loss of these examples, given the vectors `[rows, H]` that the head reads.
     ///
     /// # Errors
     /// If a tensor operation fails.
     fn loss(
         &self,
-        outputs: &Tensor,
+        head: &Head,
+        vectors: &Tensor,
         examples: &Encoded,
         indices: &[u32],
     ) -> candle_core::Result<Tensor>;
@@ -141,6 +146,11 @@ pub enum Prediction {
         /// Entities: words that belong together.
         entities: Vec<Entity>,
     },
+    /// A text that goes on.
+    Text {
+        /// What is written behind the prompt.
+        completion: String,
+    },
 }
 
 impl Prediction {
@@ -158,15 +168,17 @@ impl Prediction {
             Self::Classes { labels, .. } => (labels.join(";"), None),
             Self::Number { prediction } => (prediction.to_string(), None),
             Self::Tags { tags, .. } => (tags.join(" "), None),
+            Self::Text { completion } => (completion.clone(), None),
         }
     }
 }
 
-/// The objective of a data set's runs, or of saved weights.
+/// The objective of a data set's runs, or of saved weights; the backbone's tokenizer makes texts of what is written.
 pub fn of(
     kind: datasets::Objective,
     labels: &[String],
     scale: Option<Scale>,
+    tokenizer: &TextTokenizer,
 ) -> Box<dyn Objective> {
     let labels = labels.to_vec();
     match kind {
@@ -176,6 +188,9 @@ pub fn of(
             scale: scale.unwrap_or_default(),
         }),
         datasets::Objective::Tokens => Box::new(tokens::Tokens { labels }),
+        datasets::Objective::Completion => Box::new(completion::Completion {
+            tokenizer: tokenizer.clone(),
+        }),
     }
 }
 
@@ -185,10 +200,12 @@ pub fn scale(dataset: &Dataset, train: &Encoded) -> Option<Scale> {
     (dataset.objective == datasets::Objective::Regression).then(|| Scale::of(&numbers))
 }
 
-/// The head that an objective has over a backbone: of words always one linear layer, as transformers' classes have it.
+/// The head that an objective has over a backbone: of words always one linear layer, as transformers' classes have it; of
+/// completions the language model's own output.
 pub fn head(kind: datasets::Objective, of_backbone: HeadKind) -> HeadKind {
     match kind {
         datasets::Objective::Tokens => HeadKind::Linear,
+        datasets::Objective::Completion => HeadKind::Vocabulary,
         _ => of_backbone,
     }
 }
@@ -196,10 +213,9 @@ pub fn head(kind: datasets::Objective, of_backbone: HeadKind) -> HeadKind {
 /// Predictions of an objective other than classification, as a record keeps them.
 fn stored(examples: &Encoded, outputs: Vec<Vec<f64>>) -> Predictions {
     Predictions {
-        labels: Vec::new(),
-        logits: Vec::new(),
         targets: examples.labels.iter().map(Target::numbers).collect(),
         outputs,
+        ..Predictions::default()
     }
 }
 

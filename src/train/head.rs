@@ -31,6 +31,33 @@ enum Output {
     Linear(Linear),
     /// The rows of some words of an output matrix `[V, H]`, which belongs to the backbone.
     Words(Tensor, Vec<u32>),
+    /// All words.
+    Vocabulary(Vocabulary),
+}
+
+/// A language model's output over all words, which belongs to the backbone, and how long it writes.
+pub struct Vocabulary {
+    /// The output matrix `[V, H]`.
+    output: Linear,
+    /// The token that ends a text.
+    pub end: u32,
+    /// The most tokens that it writes.
+    pub most: usize,
+}
+
+impl Vocabulary {
+    /// The output matrix `[V, H]`.
+    pub fn table(&self) -> &Tensor {
+        self.output.weight()
+    }
+
+    /// Logits `[N, V]` of vectors `[N, H]`.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    pub fn logits(&self, vectors: &Tensor) -> Result<Tensor> {
+        self.output.forward(vectors)
+    }
 }
 
 impl Head {
@@ -83,7 +110,7 @@ impl Head {
             HeadKind::DenseTanh => Some((Activation::Tanh, true)),
             HeadKind::DenseRelu => Some((Activation::Relu, true)),
             HeadKind::DenseNorm => Some((Activation::Gelu, false)),
-            HeadKind::Linear | HeadKind::Score | HeadKind::Words => None,
+            HeadKind::Linear | HeadKind::Score | HeadKind::Words | HeadKind::Vocabulary => None,
         };
         let dense = match dense {
             Some((f, bias)) => Some((linear("head.dense", hidden, hidden, bias)?, f)),
@@ -118,7 +145,30 @@ impl Head {
         }
     }
 
-    /// Logits `[B, C]` of pooled vectors `[B, H]`.
+    /// No classifier: a language model's output matrix `table` `[V, H]`, which writes up to `most` tokens or the token `end`.
+    ///
+    /// # Errors
+    /// If the table is no matrix.
+    pub fn of_vocabulary(table: Tensor, end: u32, most: usize) -> Result<Self> {
+        let output = Linear::new(table, None)?;
+        Ok(Self {
+            dense: None,
+            norm: None,
+            output: Output::Vocabulary(Vocabulary { output, end, most }),
+            parameters: Parameters::default(),
+        })
+    }
+
+    /// The language model's output, where it is no classifier.
+    pub fn vocabulary(&self) -> Option<&Vocabulary> {
+        match &self.output {
+            Output::Vocabulary(vocabulary) => Some(vocabulary),
+            _ => None,
+        }
+    }
+
+    /// Logits `[B, C]` of pooled vectors `[B, H]`. Over a vocabulary the vectors as they are: logits of all words are never in
+    /// memory at once.
     ///
     /// # Errors
     /// If a tensor operation fails.
@@ -135,6 +185,7 @@ impl Head {
             Output::Words(table, ids) => {
                 Linear::new(kernels::select_rows(table, ids)?, None)?.forward(&x)
             }
+            Output::Vocabulary(_) => Ok(x),
         }
     }
 

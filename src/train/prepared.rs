@@ -10,6 +10,7 @@ use record::{Asked, MethodFacts};
 use sha2::{Digest, Sha256};
 
 use super::{
+    completions,
     encoded::{EncodedData, data_facts},
     head::Head,
     recipe::Recipe,
@@ -33,7 +34,7 @@ pub struct Prepared {
     pub backbone: LoadedBackbone,
     /// What stands around a text and for the classes, where classes are words.
     pub words: Option<Words>,
-    /// The tokenizer that puts the template around texts.
+    /// The tokenizer that puts the template around texts, or prompts before completions.
     of_words: Option<TextTokenizer>,
     /// Token ids of the examples that each choice of the recipe and seed takes, made when first asked for.
     encoded: RefCell<BTreeMap<Chosen, Rc<EncodedData>>>,
@@ -60,6 +61,20 @@ impl Prepared {
             prepared
                 .files
                 .note(&format!("{why}; texts are cut to that"));
+        }
+        if let Some(completion) = &prepared.data.dataset.completion {
+            let recipe = Recipe::resolve(&plan.budget, &plan.recipe, 1)?;
+            let encoded = prepared.encoded(&recipe, plan.seed, 0)?;
+            let (train, validation) = (&encoded.train, &encoded.validation);
+            let cut = train.truncated + validation.truncated;
+            if cut > 0 {
+                prepared.files.note(&format!(
+                    "{cut} of {} rows have a completion of more than {} tokens (max_new_tokens, its end among them) or a \
+                     prompt of more than what max_tokens leaves; what is longer is cut",
+                    train.len() + validation.len(),
+                    completion.max_new_tokens
+                ));
+            }
         }
         let classes = prepared.data.dataset.classes();
         if !classes.is_empty() {
@@ -107,10 +122,12 @@ impl Prepared {
             backbone.head.name()
         );
         let asked = named || chosen;
+        completions::choose(&data.dataset, &mut backbone, chosen)?;
         let words = words::choose(&data.dataset, &mut backbone, asked, |note| files.note(note))?;
-        let of_words = match &words {
-            Some(words) => Some(backbone.tokenizer.with_words(words)),
-            None => None,
+        let of_words = match (&words, &data.dataset.completion) {
+            (Some(words), _) => Some(backbone.tokenizer.with_words(words)),
+            (None, Some(completion)) => Some(completions::tokenizer(completion, &backbone)?),
+            (None, None) => None,
         };
         Ok(Self {
             data,
@@ -191,7 +208,8 @@ impl Prepared {
             data.objective.name()
         );
         let scale = self.scale(recipe, seed)?;
-        Ok(objective::of(data.objective, &data.labels, scale))
+        let tokenizer = &self.backbone.tokenizer;
+        Ok(objective::of(data.objective, &data.labels, scale, tokenizer))
     }
 
     /// The tokenizer of the examples.
@@ -199,11 +217,15 @@ impl Prepared {
         self.of_words.as_ref().unwrap_or(&self.backbone.tokenizer)
     }
 
-    /// The classifier that scores the classes' words; `own` is the method's own backbone, if it has one.
+    /// The language model's own output as the head: over the words of the classes, or all words; `own` is the method's own
+    /// backbone, if it has one.
     ///
     /// # Errors
     /// If no words are there, or the checkpoint has no output matrix.
-    pub fn words_head(&self, own: Option<&Backbone>) -> Result<Head> {
+    pub fn output_head(&self, own: Option<&Backbone>) -> Result<Head> {
+        if let Some(completion) = &self.data.dataset.completion {
+            return completions::head(completion, &self.backbone, own);
+        }
         let words = self.words.as_ref().context("the data set has no words")?;
         words::head(words, &self.backbone, own)
     }
@@ -237,9 +259,9 @@ impl Prepared {
         // The steps of a budget in epochs depend on the examples, which depend on the recipe's other keys.
         let recipe = Recipe::resolve(&plan.budget, &plan.recipe, 1)?;
         ensure!(
-            self.words.is_none() || recipe.augmentation() == Augmentation::default(),
-            "recipe: where classes are words, a template stands around each text, whose tokens can be neither dropped nor \
-             swapped; leave the recipe's augmentation out"
+            self.of_words.is_none() || recipe.augmentation() == Augmentation::default(),
+            "recipe: where classes are words or texts are written, a template stands around each text, whose tokens can be \
+             neither dropped nor swapped; leave the recipe's augmentation out"
         );
         if let (Some(why), Some(asked)) = (self.shorter(plan)?, plan.recipe.get("max_tokens")) {
             bail!("--set recipe.max_tokens={asked}: {why}");
@@ -249,7 +271,9 @@ impl Prepared {
         let recipe = Recipe::resolve(&plan.budget, &plan.recipe, encoded.train.len())?;
         let asked = Asked {
             dataset: data_facts(&self.data, &encoded),
-            backbone: self.backbone.facts(self.words.as_ref()),
+            backbone: self
+                .backbone
+                .facts(self.words.as_ref(), self.data.dataset.completion.as_ref()),
             method: MethodFacts {
                 name: resolved.entry.name.to_owned(),
                 variant: resolved.variant.clone(),

@@ -5,7 +5,7 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::atomic::{AtomicBool, Ordering},
     time::Instant,
 };
@@ -19,12 +19,15 @@ use record::{Evaluation, answers};
 
 use super::{
     augmenter::Augmenter,
-    head::Head,
+    head::{Head, Vocabulary},
     logistic::Problem,
     optimiser::{Optimiser, StepError},
     recipe::Recipe,
 };
-use crate::objective::{Objective, argmax};
+use crate::{
+    generate,
+    objective::{Objective, argmax},
+};
 
 /// Examples in a batch of an evaluation.
 const EVALUATION_BATCH: usize = 32;
@@ -130,6 +133,9 @@ impl Model<'_> {
     /// # Errors
     /// As [`Backbone::pooled`].
     pub fn all_logits(&self, examples: &Encoded) -> backbone::Result<Vec<Vec<f32>>> {
+        if let Some(vocabulary) = self.head.vocabulary() {
+            return self.completions(examples, vocabulary);
+        }
         let mut out = vec![Vec::new(); examples.len()];
         for indices in by_length(examples) {
             for (i, row) in indices
@@ -137,6 +143,46 @@ impl Model<'_> {
                 .zip(self.logits(&batch_of(examples, &indices)?)?)
             {
                 out[*i as usize] = row;
+            }
+        }
+        Ok(out)
+    }
+
+    /// Of each example the loss of its completion in nats, summed over its tokens, and the tokens that are written behind its
+    /// prompt; once for each prompt, and none where a loss is not finite.
+    fn completions(
+        &self,
+        examples: &Encoded,
+        vocabulary: &Vocabulary,
+    ) -> backbone::Result<Vec<Vec<f32>>> {
+        let mut out = vec![Vec::new(); examples.len()];
+        for indices in by_length(examples) {
+            let batch = batch_of(examples, &indices)?;
+            let pooled = kernels::without_gradients(|| self.pooled(&batch, Phase::Eval))?;
+            let mut first = 0;
+            for i in indices {
+                let tokens = examples.completion(i as usize);
+                let own = pooled.narrow(0, first, tokens.len())?;
+                first += tokens.len();
+                let mean = kernels::without_gradients(|| {
+                    kernels::vocabulary_cross_entropy(&own, vocabulary.table(), tokens)
+                })?;
+                let mean: f32 = mean.to_dtype(candle_core::DType::F32)?.to_scalar()?;
+                out[i as usize].push(mean * tokens.len() as f32);
+            }
+        }
+        if out.iter().flatten().any(|nats| !nats.is_finite()) {
+            return Ok(out);
+        }
+        let mut of_prompt: BTreeMap<&[u32], Vec<usize>> = BTreeMap::new();
+        for i in 0..examples.len() {
+            of_prompt.entry(examples.prompt(i)).or_default().push(i);
+        }
+        let prompts: Vec<&[u32]> = of_prompt.keys().copied().collect();
+        let written = generate::greedy(self.backbone, self.method, vocabulary, &prompts)?;
+        for (own, text) in of_prompt.values().zip(written) {
+            for i in own {
+                out[*i].extend(text.iter().map(|id| *id as f32));
             }
         }
         Ok(out)
@@ -315,9 +361,9 @@ impl Training<'_> {
                     model.pooled(&batch, Phase::Train(&dropout))?
                 }
             };
-            let outputs = model.head.forward(&pooled)?;
-            let step_loss = self.objective.loss(&outputs, self.train, indices)?;
-            drop(outputs);
+            let step_loss = self
+                .objective
+                .loss(model.head, &pooled, self.train, indices)?;
             let value = step_loss
                 .to_dtype(candle_core::DType::F32)?
                 .to_scalar::<f32>()?;

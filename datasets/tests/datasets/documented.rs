@@ -63,10 +63,11 @@ fn every_example_is_valid_and_those_with_files_are_read() {
             assert!(data.split(Split::Train)[4].text.starts_with("\"Stop,\""));
         }
     }
-    assert_eq!(yamls.count(), 8);
+    assert_eq!(yamls.count(), 9);
     assert_eq!(
         read_names,
         [
+            "facts",
             "names",
             "pairs",
             "ratings",
