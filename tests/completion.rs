@@ -345,10 +345,28 @@ fn texts_are_learnt_judged_reported_predicted_and_evaluated() {
     for metric in ["exact_match", "rouge_l", "bleu", "chrf", "perplexity"] {
         assert_eq!(evaluated["metrics"][metric], stored("full")[metric], "{metric}");
     }
-    place.refused(
-        &["export", "--weights", &weights, "--format", "merged", "--out", "merged"],
-        &["completion", "predict or serve"],
-    );
+    // Merged it is a language model that writes the same by itself.
+    place.ok(&["export", "--weights", &weights, "--format", "merged", "--out", "merged"]);
+    let read = |path: &str| -> Value {
+        serde_json::from_slice(&fs::read(place.path().join(path)).unwrap()).unwrap()
+    };
+    let config = read("merged/config.json");
+    assert_eq!(config["architectures"], serde_json::json!(["LlamaForCausalLM"]));
+    assert_eq!(config["peftbench"]["completion"]["max_new_tokens"], 8);
+    let mut arguments = vec![
+        "compare", data, "--backbone", "merged", "--seeds", "1", "--out", "again", "--methods", "zero_shot",
+        "--metric", "exact_match",
+    ];
+    arguments.extend(how);
+    place.ok(&arguments);
+    let again = records(&place, "again");
+    assert_eq!(again[0]["outcome"]["predictions"], of("full")["outcome"]["predictions"]);
+    let lora = records(&place, "out").into_iter().find(|r| r["asked"]["method"]["name"] == "lora");
+    let lora = format!("out/weights/{}", lora.unwrap()["id"].as_str().unwrap());
+    place.ok(&["export", "--weights", &lora, "--format", "peft", "--out", "peft"]);
+    assert_eq!(read("peft/adapter_config.json")["task_type"], "CAUSAL_LM");
+    let card = fs::read_to_string(place.path().join("peft/README.md")).unwrap();
+    assert!(card.contains("model.generate(") && card.contains("--max-new-tokens 8"), "{card}");
 }
 
 #[test]

@@ -93,10 +93,6 @@ pub fn export(export: &Export<'_>, format: Format, out: &Path) -> Result<Option<
         "--separate-head: its reader gives classes, not {}",
         objective.name()
     );
-    ensure!(
-        objective != Objective::Completion,
-        "weights of completion are not written for other libraries; use them with peftbench predict or serve"
-    );
     let holds = match format {
         Format::Merged => true,
         Format::Peft => objective != Objective::Tokens,
