@@ -365,8 +365,10 @@ fn texts_are_learnt_judged_reported_predicted_and_evaluated() {
     let lora = format!("out/weights/{}", lora.unwrap()["id"].as_str().unwrap());
     place.ok(&["export", "--weights", &lora, "--format", "peft", "--out", "peft"]);
     assert_eq!(read("peft/adapter_config.json")["task_type"], "CAUSAL_LM");
-    let card = fs::read_to_string(place.path().join("peft/README.md")).unwrap();
-    assert!(card.contains("model.generate(") && card.contains("--max-new-tokens 8"), "{card}");
+    for (folder, says) in [("peft", "model.generate("), (&lora, "--max-new-tokens 8")] {
+        let card = fs::read_to_string(place.path().join(folder).join("README.md")).unwrap();
+        assert!(card.contains(says), "{card}");
+    }
 }
 
 #[test]
