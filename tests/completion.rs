@@ -1,11 +1,7 @@
 //! Completions: loss, gradients, ten steps and greedy decoding against transformers and peft
 //! (`tests/fixtures/generate_completion.py`), and the objective through every command.
 
-use std::{
-    collections::HashMap,
-    fs,
-    path::PathBuf,
-};
+use std::{collections::HashMap, fs, path::PathBuf};
 
 use backbone::{Backbone, Config, Phase, TensorFile};
 use candle_core::{Device, Tensor, Var};
@@ -183,11 +179,7 @@ fn the_loss_of_completions_its_gradients_and_ten_steps_are_those_of_transformers
         fixture.close("loss", &mean, FORWARD);
         let grads = kernels::backward(&loss).unwrap();
         for (name, var) in fixture.vars() {
-            fixture.close(
-                &format!("grad.{name}"),
-                grads.get(&var).unwrap(),
-                GRADIENT,
-            );
+            fixture.close(&format!("grad.{name}"), grads.get(&var).unwrap(), GRADIENT);
         }
         let overrides = [("steps", "12"), ("warmup", "0.25"), ("clip", "1.0")];
         let overrides = overrides.map(|(k, v)| (k.to_owned(), v.to_owned()));
@@ -245,7 +237,10 @@ fn a_text_ends_at_its_end_token_and_the_others_go_on() {
     let expected: Vec<Vec<u32>> = whole.iter().map(until).collect();
     assert!(expected.iter().any(|text| text.len() < 12));
     assert_eq!(write(end, 12), expected);
-    assert_eq!(write(u32::MAX, 1), whole.iter().map(|t| t[..1].to_vec()).collect::<Vec<_>>());
+    assert_eq!(
+        write(u32::MAX, 1),
+        whole.iter().map(|t| t[..1].to_vec()).collect::<Vec<_>>()
+    );
 }
 
 /// Prompts of three kinds, each with the same completion, and some with another one too.
@@ -270,7 +265,16 @@ fn texts_are_learnt_judged_reported_predicted_and_evaluated() {
     let [data, folder] = [&data, &folder].map(|p| p.to_str().unwrap());
     let how = ["--objective", "completion", "--max-new-tokens", "8"];
     let mut arguments = vec![
-        "compare", data, "--backbone", folder, "--seeds", "1", "--out", "out", "--methods", "all",
+        "compare",
+        data,
+        "--backbone",
+        folder,
+        "--seeds",
+        "1",
+        "--out",
+        "out",
+        "--methods",
+        "all",
     ];
     arguments.extend(how);
     // (No column of stars, and bitfit's own rate is for wider models.)
@@ -278,18 +282,29 @@ fn texts_are_learnt_judged_reported_predicted_and_evaluated() {
     let output = place.run(&arguments);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{said}");
-    assert!(String::from_utf8_lossy(&output.stdout).contains("ROUGE-L"), "{said}");
-    assert!(said.contains("240 rows have 120 different prompts"), "{said}");
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("ROUGE-L"),
+        "{said}"
+    );
+    assert!(
+        said.contains("240 rows have 120 different prompts"),
+        "{said}"
+    );
     for left_out in ["majority", "random_features", "linear_probe"] {
         assert!(said.contains(&format!("{left_out} is left out")), "{said}");
     }
     let all = records(&place, "out");
     let found = methods_of(&all);
     let names = methods::registry::ALL.iter().map(|entry| entry.name);
-    let missing: Vec<&str> = names.filter(|name| !found.iter().any(|f| f == name)).collect();
+    let missing: Vec<&str> = names
+        .filter(|name| !found.iter().any(|f| f == name))
+        .collect();
     // (head_only is zero_shot here.)
     let floors = ["head_only", "linear_probe", "majority", "random_features"];
-    assert!(missing.iter().all(|name| floors.contains(name)), "{missing:?}: {said}");
+    assert!(
+        missing.iter().all(|name| floors.contains(name)),
+        "{missing:?}: {said}"
+    );
     for record in &all {
         assert_eq!(record["asked"]["dataset"]["objective"], "completion");
         assert_eq!(record["outcome"]["parameters"]["head"], 0);
@@ -305,8 +320,23 @@ fn texts_are_learnt_judged_reported_predicted_and_evaluated() {
 
     // Trained whole and for longer it has learnt the texts.
     let mut arguments = vec![
-        "compare", data, "--backbone", folder, "--seeds", "1", "--out", "learnt", "--methods", "full,zero_shot",
-        "--metric", "exact_match", "--set", "recipe.steps=150", "--set", "full.learning_rate=0.01", "--set",
+        "compare",
+        data,
+        "--backbone",
+        folder,
+        "--seeds",
+        "1",
+        "--out",
+        "learnt",
+        "--methods",
+        "full,zero_shot",
+        "--metric",
+        "exact_match",
+        "--set",
+        "recipe.steps=150",
+        "--set",
+        "full.learning_rate=0.01",
+        "--set",
         "recipe.evaluations=1",
     ];
     arguments.extend(how);
@@ -324,14 +354,27 @@ fn texts_are_learnt_judged_reported_predicted_and_evaluated() {
     assert!(exact("full") > 0.9, "{}", exact("full"));
     assert!(exact("zero_shot") < 0.2, "{}", exact("zero_shot"));
     let texts = of("full")["outcome"]["predictions"]["texts"].clone();
-    assert!(texts.as_array().unwrap().iter().any(|t| t["references"][0] == "up up"), "{texts}");
+    assert!(
+        texts
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|t| t["references"][0] == "up up"),
+        "{texts}"
+    );
 
     let weights = format!("learnt/weights/{}", of("full")["id"].as_str().unwrap());
     let input = place.file(
         "rows.jsonl",
         "{\"text\": \"good fine great number 1\", \"id\": 7}\n{\"text\": \"bad poor awful number 2\", \"id\": 8}\n",
     );
-    let answers = place.ok(&["predict", "--weights", &weights, "--input", input.to_str().unwrap()]);
+    let answers = place.ok(&[
+        "predict",
+        "--weights",
+        &weights,
+        "--input",
+        input.to_str().unwrap(),
+    ]);
     let answers: Vec<Value> = answers
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -339,31 +382,78 @@ fn texts_are_learnt_judged_reported_predicted_and_evaluated() {
     assert_eq!(answers[0]["completion"], "up up");
     assert_eq!(answers[1]["completion"], "down");
     assert_eq!(answers[1]["id"], 8);
-    let mut arguments = vec!["evaluate", "--weights", &weights, "--dataset", data, "--split", "validation", "--json"];
+    let mut arguments = vec![
+        "evaluate",
+        "--weights",
+        &weights,
+        "--dataset",
+        data,
+        "--split",
+        "validation",
+        "--json",
+    ];
     arguments.extend(how);
     let evaluated: Value = serde_json::from_str(&place.ok(&arguments)).unwrap();
     for metric in ["exact_match", "rouge_l", "bleu", "chrf", "perplexity"] {
-        assert_eq!(evaluated["metrics"][metric], stored("full")[metric], "{metric}");
+        assert_eq!(
+            evaluated["metrics"][metric],
+            stored("full")[metric],
+            "{metric}"
+        );
     }
     // Merged it is a language model that writes the same by itself.
-    place.ok(&["export", "--weights", &weights, "--format", "merged", "--out", "merged"]);
+    place.ok(&[
+        "export",
+        "--weights",
+        &weights,
+        "--format",
+        "merged",
+        "--out",
+        "merged",
+    ]);
     let read = |path: &str| -> Value {
         serde_json::from_slice(&fs::read(place.path().join(path)).unwrap()).unwrap()
     };
     let config = read("merged/config.json");
-    assert_eq!(config["architectures"], serde_json::json!(["LlamaForCausalLM"]));
+    assert_eq!(
+        config["architectures"],
+        serde_json::json!(["LlamaForCausalLM"])
+    );
     assert_eq!(config["peftbench"]["completion"]["max_new_tokens"], 8);
     let mut arguments = vec![
-        "compare", data, "--backbone", "merged", "--seeds", "1", "--out", "again", "--methods", "zero_shot",
-        "--metric", "exact_match",
+        "compare",
+        data,
+        "--backbone",
+        "merged",
+        "--seeds",
+        "1",
+        "--out",
+        "again",
+        "--methods",
+        "zero_shot",
+        "--metric",
+        "exact_match",
     ];
     arguments.extend(how);
     place.ok(&arguments);
     let again = records(&place, "again");
-    assert_eq!(again[0]["outcome"]["predictions"], of("full")["outcome"]["predictions"]);
-    let lora = records(&place, "out").into_iter().find(|r| r["asked"]["method"]["name"] == "lora");
+    assert_eq!(
+        again[0]["outcome"]["predictions"],
+        of("full")["outcome"]["predictions"]
+    );
+    let lora = records(&place, "out")
+        .into_iter()
+        .find(|r| r["asked"]["method"]["name"] == "lora");
     let lora = format!("out/weights/{}", lora.unwrap()["id"].as_str().unwrap());
-    place.ok(&["export", "--weights", &lora, "--format", "peft", "--out", "peft"]);
+    place.ok(&[
+        "export",
+        "--weights",
+        &lora,
+        "--format",
+        "peft",
+        "--out",
+        "peft",
+    ]);
     assert_eq!(read("peft/adapter_config.json")["task_type"], "CAUSAL_LM");
     for (folder, says) in [("peft", "model.generate("), (&lora, "--max-new-tokens 8")] {
         let card = fs::read_to_string(place.path().join(folder).join("README.md")).unwrap();
@@ -377,7 +467,16 @@ fn what_cannot_be_completed_is_refused_before_any_run() {
     let decoder = model(&place, "llama_scaled");
     let refused = |name: &str, text: &str, backbone: &str, more: &[&str], says: &[&str]| {
         let data = place.file(name, text);
-        let mut arguments = vec!["compare", data.to_str().unwrap(), "--backbone", backbone, "--seeds", "1", "--methods", "lora"];
+        let mut arguments = vec![
+            "compare",
+            data.to_str().unwrap(),
+            "--backbone",
+            backbone,
+            "--seeds",
+            "1",
+            "--methods",
+            "lora",
+        ];
         arguments.extend(more);
         place.refused(&arguments, says);
     };
@@ -387,34 +486,112 @@ fn what_cannot_be_completed_is_refused_before_any_run() {
     let with = |more: &[&'static str]| -> Vec<&'static str> { [&completion, more].concat() };
     let small = with(&["--max-new-tokens", "8"]);
     let encoder = tiny_backbone();
-    refused("a.csv", &good, encoder.to_str().unwrap(), &small, &["takes a decoder", "a bert"]);
-    refused("b.csv", &(good.clone() + "fine,\nup,NaN\n"), decoder, &small, &["line 242 (empty), line 243 ('NaN')", "no completion"]);
-    refused("c.csv", &good, decoder, &completion, &["max_new_tokens 64", "max_tokens 64"]);
+    refused(
+        "a.csv",
+        &good,
+        encoder.to_str().unwrap(),
+        &small,
+        &["takes a decoder", "a bert"],
+    );
+    refused(
+        "b.csv",
+        &(good.clone() + "fine,\nup,NaN\n"),
+        decoder,
+        &small,
+        &["line 242 (empty), line 243 ('NaN')", "no completion"],
+    );
+    refused(
+        "c.csv",
+        &good,
+        decoder,
+        &completion,
+        &["max_new_tokens 64", "max_tokens 64"],
+    );
     let long = "review ".repeat(60) + "{text}";
     let mut filled = small.clone();
     filled.extend(["--prompt", &long]);
-    refused("d.csv", &good, decoder, &filled, &["prompt:", "60 tokens", "no room for a text in 56"]);
+    refused(
+        "d.csv",
+        &good,
+        decoder,
+        &filled,
+        &["prompt:", "60 tokens", "no room for a text in 56"],
+    );
     let more = with(&["--prompt", "no place"]);
-    refused("e.csv", &good, decoder, &more, &["prompt: 'no place' has no {text}"]);
-    refused("f.csv", &good, decoder, &with(&["--max-new-tokens", "0"]), &["max_new_tokens: 0"]);
+    refused(
+        "e.csv",
+        &good,
+        decoder,
+        &more,
+        &["prompt: 'no place' has no {text}"],
+    );
+    refused(
+        "f.csv",
+        &good,
+        decoder,
+        &with(&["--max-new-tokens", "0"]),
+        &["max_new_tokens: 0"],
+    );
     let labels = good.replacen("prompt,completion", "text,label", 1);
-    refused("g.csv", &labels, decoder, &["--prompt", "{text}"], &["prompt: prompt and max_new_tokens are for objective completion"]);
+    refused(
+        "g.csv",
+        &labels,
+        decoder,
+        &["--prompt", "{text}"],
+        &["prompt: prompt and max_new_tokens are for objective completion"],
+    );
     let mut head = small.clone();
     head.extend(["--set", "backbone.head=score"]);
-    refused("h.csv", &good, decoder, &head, &["backbone.head=score", "leave it out"]);
-    refused("i.csv", &labels, decoder, &["--set", "backbone.head=vocabulary"], &["'vocabulary' writes texts"]);
+    refused(
+        "h.csv",
+        &good,
+        decoder,
+        &head,
+        &["backbone.head=score", "leave it out"],
+    );
+    refused(
+        "i.csv",
+        &labels,
+        decoder,
+        &["--set", "backbone.head=vocabulary"],
+        &["'vocabulary' writes texts"],
+    );
     let mut dropped = small.clone();
     dropped.extend(["--set", "recipe.token_drop=0.1"]);
-    refused("j.csv", &good, decoder, &dropped, &["neither dropped nor swapped"]);
+    refused(
+        "j.csv",
+        &good,
+        decoder,
+        &dropped,
+        &["neither dropped nor swapped"],
+    );
     let mut ranked = small.clone();
     ranked.extend(["--metric", "perplexity"]);
-    refused("k.csv", &good, decoder, &ranked, &["perplexity", "less of it is better"]);
+    refused(
+        "k.csv",
+        &good,
+        decoder,
+        &ranked,
+        &["perplexity", "less of it is better"],
+    );
     let mut classes = small.clone();
     classes.extend(["--words", "up,down"]);
-    refused("l.csv", &good, decoder, &classes, &["a completion has none, nor words"]);
+    refused(
+        "l.csv",
+        &good,
+        decoder,
+        &classes,
+        &["a completion has none, nor words"],
+    );
     // A decoder of which the file has no output of its own, and one that names no end of texts.
     let bare = model(&place, "llama");
-    refused("m.csv", &good, bare.to_str().unwrap(), &small, &["lm_head.weight"]);
+    refused(
+        "m.csv",
+        &good,
+        bare.to_str().unwrap(),
+        &small,
+        &["lm_head.weight"],
+    );
     let config = place.path().join("llama_scaled/config.json");
     let mut json: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
     json.as_object_mut().unwrap().remove("eos_token_id");

@@ -114,7 +114,11 @@ mod tests {
         assert!(problems("{text}", 5, true).contains("prompt: '{text}' has no {pair}"));
         assert!(problems("{text}", 0, false).starts_with("max_new_tokens: 0"));
         for pairs in [false, true] {
-            assert!(Completion::new(pairs, None, None).problems(pairs).is_empty());
+            assert!(
+                Completion::new(pairs, None, None)
+                    .problems(pairs)
+                    .is_empty()
+            );
         }
     }
 

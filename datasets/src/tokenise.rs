@@ -371,7 +371,8 @@ impl TextTokenizer {
         let room = completion.room(self.limit(max_tokens))?;
         let template = completion.template();
         let encode = |example: &Example| -> Result<Tagged> {
-            let (mut ids, mut types, mut truncated) = self.encode_words(&template, example, room)?;
+            let (mut ids, mut types, mut truncated) =
+                self.encode_words(&template, example, room)?;
             // A tokenizer that ends every text would end the prompt before its completion.
             if ids.len() > 1 && ids.last() == Some(&end) {
                 ids.pop();

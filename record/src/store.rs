@@ -280,12 +280,16 @@ fn problem_of_outputs(
         let bare = texts.iter().position(|text| text.references.is_empty());
         return match bare {
             _ if numbers + predictions.logits.len() > 0 || texts.is_empty() => Some(
-                "`outcome.predictions` of completions has `texts`, at least one, and nothing else".into(),
+                "`outcome.predictions` of completions has `texts`, at least one, and nothing else"
+                    .into(),
             ),
             bare => bare.map(|i| format!("`outcome.predictions.texts[{i}]` has no reference")),
         };
     }
-    if targets.len() != outputs.len() || !texts.is_empty() || predictions.labels.len() + predictions.logits.len() > 0 {
+    if targets.len() != outputs.len()
+        || !texts.is_empty()
+        || predictions.labels.len() + predictions.logits.len() > 0
+    {
         return Some(format!(
             "`outcome.predictions` has {} targets and {} outputs for {objective}, which must be equally many, and neither \
              labels nor logits",

@@ -130,10 +130,7 @@ pub fn is_constant(dataset: &DatasetFacts, predictions: &Predictions) -> bool {
             let set = |row: &[f64]| row.iter().map(|x| *x > 0.0).collect::<Vec<_>>();
             outputs.windows(2).all(|w| set(&w[0]) == set(&w[1]))
         }
-        "completion" => predictions
-            .texts
-            .windows(2)
-            .all(|w| w[0].text == w[1].text),
+        "completion" => predictions.texts.windows(2).all(|w| w[0].text == w[1].text),
         _ => outputs.windows(2).all(|w| w[0] == w[1]),
     }
 }

@@ -82,6 +82,8 @@ fn end_token(loaded: &LoadedBackbone) -> Result<u32> {
         );
     };
     let vocabulary = loaded.backbone.config().vocabulary;
-    let id = u32::try_from(id).ok().filter(|id| (*id as usize) < vocabulary);
+    let id = u32::try_from(id)
+        .ok()
+        .filter(|id| (*id as usize) < vocabulary);
     id.with_context(|| format!("{}: eos_token_id {named} is not below {vocabulary}", at()))
 }

@@ -209,7 +209,12 @@ impl Prepared {
         );
         let scale = self.scale(recipe, seed)?;
         let tokenizer = &self.backbone.tokenizer;
-        Ok(objective::of(data.objective, &data.labels, scale, tokenizer))
+        Ok(objective::of(
+            data.objective,
+            &data.labels,
+            scale,
+            tokenizer,
+        ))
     }
 
     /// The tokenizer of the examples.

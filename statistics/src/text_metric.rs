@@ -132,7 +132,12 @@ fn is_space(c: char) -> bool {
 fn words_13a(text: &str) -> Vec<String> {
     let mut line = text.trim_end_matches(is_space).replace("<skipped>", "");
     line = line.replace("-\n", "").replace('\n', " ");
-    for (entity, stands_for) in [("&quot;", "\""), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">")] {
+    for (entity, stands_for) in [
+        ("&quot;", "\""),
+        ("&amp;", "&"),
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+    ] {
         line = line.replace(entity, stands_for);
     }
     // All ASCII punctuation but ' , - and . stands by itself.
@@ -343,9 +348,7 @@ fn number(text: &str) -> Option<f64> {
             continue;
         }
         // A minus belongs to the number unless something stands right before it: 5-3 has none.
-        let minus = i > 0
-            && chars[i - 1] == '-'
-            && (i == 1 || !chars[i - 2].is_alphanumeric());
+        let minus = i > 0 && chars[i - 1] == '-' && (i == 1 || !chars[i - 2].is_alphanumeric());
         let mut digits = String::from(if minus { "-" } else { "" });
         let mut point = false;
         while i < chars.len() {
@@ -410,7 +413,10 @@ mod tests {
 
     #[test]
     fn words_are_of_any_script() {
-        assert_eq!(words("Ça va, «bien»? 你好 GPT-2"), ["ça", "va", "bien", "你", "好", "gpt", "2"]);
+        assert_eq!(
+            words("Ça va, «bien»? 你好 GPT-2"),
+            ["ça", "va", "bien", "你", "好", "gpt", "2"]
+        );
     }
 
     #[test]

@@ -360,7 +360,10 @@ fn texts_that_leave_a_cache_change_nothing_for_those_that_stay() {
     });
     assert!(largest_difference(&all, &alone) < 1e-6);
     let message = alone_of(&decoder).keep(&[1]).unwrap_err().to_string();
-    assert!(message.contains("a cache of 1 texts has no text 1"), "{message}");
+    assert!(
+        message.contains("a cache of 1 texts has no text 1"),
+        "{message}"
+    );
 }
 
 /// The cache of one text.

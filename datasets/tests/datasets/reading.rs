@@ -273,7 +273,10 @@ fn completions_of_one_prompt_are_in_one_split_and_stay_as_they_are_written() {
     let data = read(&spec, &[("train".to_owned(), path)].into()).unwrap();
     assert!(data.labels.is_empty() && data.classes().is_empty());
     let completion = data.completion.as_ref().unwrap();
-    assert_eq!((completion.prompt.as_str(), completion.max_new_tokens), ("{text}\n", 64));
+    assert_eq!(
+        (completion.prompt.as_str(), completion.max_new_tokens),
+        ("{text}\n", 64)
+    );
     let mut seen = BTreeSet::new();
     for split in ALL {
         let prompts: BTreeSet<&String> = data.split(split).iter().map(|e| &e.text).collect();
@@ -283,9 +286,16 @@ fn completions_of_one_prompt_are_in_one_split_and_stay_as_they_are_written() {
         }
     }
     assert_eq!(seen.len(), 60);
-    let written = |e: &peftbench_datasets::Example| e.label.as_ref().unwrap().text().map(str::to_owned);
+    let written =
+        |e: &peftbench_datasets::Example| e.label.as_ref().unwrap().text().map(str::to_owned);
     let first = data.split(Split::Train).iter().find_map(written).unwrap();
-    assert!(first.starts_with(" The ") && first.ends_with("to say."), "{first:?}");
+    assert!(
+        first.starts_with(" The ") && first.ends_with("to say."),
+        "{first:?}"
+    );
     let said = data.notes.join("\n");
-    assert!(said.contains("300 rows have 60 different prompts"), "{said}");
+    assert!(
+        said.contains("300 rows have 60 different prompts"),
+        "{said}"
+    );
 }

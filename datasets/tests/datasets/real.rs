@@ -145,7 +145,10 @@ fn e2e_nlg_is_read_with_all_sentences_of_its_facts_in_one_split() {
     // The challenge's own validation file; the hub's copy has other names for its columns.
     let place = std::env::var_os("PEFTBENCH_E2E").map(PathBuf::from);
     let Some(file) = place.filter(|file| file.exists()) else {
-        return skip("e2e", "PEFTBENCH_E2E names no copy of the E2E challenge's devset.csv");
+        return skip(
+            "e2e",
+            "PEFTBENCH_E2E names no copy of the E2E challenge's devset.csv",
+        );
     };
     let mut spec = spec("e2e_nlg").unwrap();
     spec.text = vec!["mr".into()];

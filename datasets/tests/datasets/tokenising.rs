@@ -282,7 +282,10 @@ fn a_completion_stands_behind_its_prompt_and_each_token_is_read_one_before() {
     assert_eq!(encoded.completion(2), [11, 3]);
     assert_eq!(encoded.truncated, 2);
     let read = |i: usize| -> Vec<u32> { encoded.words[i].iter().map(|w| w.token).collect() };
-    assert_eq!([read(0), read(1), read(2)], [vec![3, 4], vec![2, 3, 4], vec![4, 5]]);
+    assert_eq!(
+        [read(0), read(1), read(2)],
+        [vec![3, 4], vec![2, 3, 4], vec![4, 5]]
+    );
     // A prompt whose completion is to come is the same prompt.
     let alone = tokenizer.encode(&[asked("a fine", None)], 9).unwrap();
     assert_eq!(alone.ids, [2, 4, 5, 8]);
@@ -299,7 +302,11 @@ fn a_prompt_without_room_is_refused_with_what_to_do() {
         let refused = tokenizer.encode(&[asked("a", Some("b"))], max_tokens);
         refused.unwrap_err().to_string()
     };
-    assert!(refused(3).contains("max_new_tokens 3 leaves no room"), "{}", refused(3));
+    assert!(
+        refused(3).contains("max_new_tokens 3 leaves no room"),
+        "{}",
+        refused(3)
+    );
     let message = refused(5);
     assert!(
         message.contains("prompt: '{text} .' alone has 3 tokens") && message.contains("in 2"),
