@@ -191,7 +191,7 @@ fn bleu_counts(text: &str, references: &[String]) -> Vec<f64> {
     let length = references.iter().map(Vec::len);
     let nearest = length.min_by_key(|n| (n.abs_diff(own.len()), *n));
     let mut counts = vec![own.len() as f64, nearest.unwrap_or(0) as f64];
-    let mut all = Vec::with_capacity(WORDS);
+    let mut all: Vec<f64> = Vec::with_capacity(WORDS);
     for n in 1..=WORDS {
         let mut most: HashMap<&[String], f64> = HashMap::new();
         for reference in &references {
