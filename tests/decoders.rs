@@ -284,6 +284,15 @@ fn classes_can_be_words_of_the_model_and_saved_weights_keep_them() {
         );
     }
     assert_eq!(of("zero_shot")["outcome"]["parameters"]["method"], 0);
+    // The defaults are those of a language model that answers with its own words, and defaults are no variant.
+    for (name, key, value) in [
+        ("lora", "learning_rate", json!(1e-3)),
+        ("prompt_tuning", "learning_rate", json!(3e-2)),
+        ("prompt_tuning", "init", json!("random")),
+    ] {
+        assert_eq!(of(name)["asked"]["method"]["config"][key], value, "{name}");
+    }
+    assert_eq!(of("lora")["asked"]["method"]["variant"], "");
 
     // What is saved asks in the same way, by hand and from another library's folder.
     let weights = place

@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 use anyhow::{Context, Result, bail, ensure};
 use backbone::{Backbone, HeadKind};
 use datasets::{Augmentation, Encoded, TextTokenizer, Words};
-use methods::Resolved;
+use methods::{Answer, Resolved};
 use record::{Asked, MethodFacts};
 use sha2::{Digest, Sha256};
 
@@ -208,6 +208,14 @@ impl Prepared {
         words::head(words, &self.backbone, own)
     }
 
+    /// What answers, on which the methods' defaults depend.
+    fn answer(&self) -> Answer {
+        match self.backbone.head {
+            HeadKind::Words => Answer::LanguageModel,
+            _ => Answer::TrainedHead,
+        }
+    }
+
     /// A trial's method with its configuration over this backbone.
     ///
     /// # Errors
@@ -222,7 +230,7 @@ impl Prepared {
             data.name,
             data.objective.name()
         );
-        let resolved = methods::resolve(name, &trial.overrides)?.over(config);
+        let resolved = methods::resolve_for(self.answer(), name, &trial.overrides)?.over(config);
         resolved.check(config)?;
         Ok(resolved)
     }
