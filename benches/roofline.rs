@@ -207,6 +207,7 @@ pub fn main(arguments: &[&str]) -> Result<()> {
     let each = match precision {
         Precision::F32 => 4,
         Precision::Bf16 => 2,
+        Precision::Int8 | Precision::Q4 => 1,
     };
     let bytes = Work::new(backbone.config(), &[1], 0).weight_bytes(each);
     let rates = Rates::measure(precision, bytes);
@@ -219,6 +220,7 @@ pub fn main(arguments: &[&str]) -> Result<()> {
         match precision {
             Precision::F32 => "f32".to_owned(),
             Precision::Bf16 => format!("bf16, by {}", kernels::bf16_unit().name()),
+            Precision::Int8 | Precision::Q4 => format!("{}, widened to f32", precision.name()),
         }
     );
     println!(

@@ -385,17 +385,18 @@ impl BackboneFiles {
             self.tokenizer.display(),
             tokenizer.vocabulary_size()
         );
-        let backbone = Backbone::load(self.config, &self.weights)?
+        let (backbone, weights_digest) =
+            Backbone::load_in(self.config, &self.weights, self.precision)?;
+        let backbone = backbone
             .with_pooling(self.pooling)
             .with_context(|| self.weights.display().to_string())?;
         for note in tokenizer.notes() {
             eprintln!("note: {note}");
         }
-        let weights_digest = backbone.weights_digest()?;
-        let backbone = backbone.in_precision(self.precision)?;
         let memory_digest = match self.precision {
-            Precision::F32 => weights_digest.clone(),
-            Precision::Bf16 => backbone.weights_digest()?,
+            // In blocks they are what the file has, too.
+            Precision::F32 | Precision::Q4 => weights_digest.clone(),
+            Precision::Bf16 | Precision::Int8 => backbone.weights_digest()?,
         };
         Ok(LoadedBackbone {
             digest: backbone.digest(&weights_digest, tokenizer.digest()),

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use backbone::{
-    Backbone, Batch, Config, Hooks, NoHooks, Norm, Pass, Phase, Pooling, Projection, Site,
-    weights_file,
+    Backbone, Batch, Config, Hooks, NoHooks, Norm, Pass, Phase, Pooling, Precision, Projection,
+    Site, weights_file,
 };
 use candle_core::{Device, Tensor};
 use peftbench_backbone as backbone;
@@ -369,4 +369,47 @@ fn a_cache_goes_on_with_its_own_texts_only_and_an_encoder_with_none() {
         .unwrap_err()
         .to_string();
     assert!(message.contains("both directions"), "{message}");
+}
+
+#[test]
+fn a_backbone_in_fewer_bits_has_the_digest_of_its_file_and_holds_each_weight_once() {
+    for name in CASES {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("../tests/fixtures/families")
+            .join(name);
+        let load = |precision| {
+            let config = Config::read(&folder.join("config.json")).unwrap();
+            Backbone::load_in(config, &weights_file(&folder).unwrap(), precision).unwrap()
+        };
+        let (whole, digest) = load(Precision::F32);
+        assert_eq!(digest, whole.weights_digest().unwrap(), "{name}");
+        for precision in [Precision::Bf16, Precision::Int8] {
+            let (few, same) = load(precision);
+            assert_eq!(same, digest, "{name}");
+            assert_eq!(few.precision(), precision);
+            let rounded = whole.clone().in_precision(precision).unwrap();
+            let values = few.weights_digest().unwrap();
+            assert_eq!(values, rounded.weights_digest().unwrap(), "{name}");
+            assert_ne!(values, digest, "{name}");
+            // Nothing is kept in f32 beside it.
+            for site in few.sites() {
+                let (out, width) = few.shape(site);
+                let padded = out.next_multiple_of(32) * width.next_multiple_of(32);
+                let most = match precision {
+                    Precision::Bf16 => 2 * padded,
+                    _ => out * width + 4 * out,
+                };
+                assert!(few.linear(site).bytes() <= most, "{name} {site}");
+            }
+        }
+        let refused = load_q4(&folder);
+        assert!(refused.contains("GGUF") && refused.contains("int8"), "{refused}");
+    }
+}
+
+fn load_q4(folder: &std::path::Path) -> String {
+    let config = Config::read(&folder.join("config.json")).unwrap();
+    let weights = weights_file(folder).unwrap();
+    let refused = Backbone::load_in(config, &weights, Precision::Q4);
+    refused.err().unwrap().to_string()
 }
