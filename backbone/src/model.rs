@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Batch, Config, Error, FeedForward, Hooks, Input, KeyValues, LayerNorm, Norm, NormKind, Pass,
+    Batch, Cache, Config, Error, FeedForward, Hooks, Input, KeyValues, LayerNorm, Norm, NormKind, Pass,
     Phase, Projection, Result, Site, Sublayer,
     cache::{Rows, append},
     weights::{Weights, hash, hex},
@@ -642,9 +642,49 @@ impl Backbone {
         hooks: &H,
         phase: Phase<'_>,
     ) -> Result<Tensor> {
+        self.read(None, batch, hooks, phase)
+    }
+
+    /// [`Backbone::pooled`] of texts that all begin with what [`Backbone::prefix`] has read with the same hooks, virtual tokens
+    /// before it included: `batch` holds what follows. For evaluation only; the same up to rounding.
+    ///
+    /// # Errors
+    /// If the backbone is no decoder that is read at the last token, a text ends with padding, or as [`Backbone::pooled`].
+    pub fn pooled_behind<H: Hooks + ?Sized>(
+        &self,
+        prefix: &Cache,
+        batch: &Batch,
+        hooks: &H,
+    ) -> Result<Tensor> {
+        let padding = self.config.description.padding;
+        let padded = |span: std::ops::Range<usize>| Some(batch.ids()[span.end - 1]) == padding;
+        if !self.shares_prefixes() || batch.read().is_some() || batch.spans().iter().any(padded) {
+            return Err(Error::Unsupported(
+                "texts share what they begin with where a decoder is read at their last token, which is no padding".into(),
+            ));
+        }
+        kernels::without_gradients(|| self.read(Some(prefix), batch, hooks, Phase::Eval))
+    }
+
+    /// Whether texts with the same beginning can share what has been read of it.
+    pub fn shares_prefixes(&self) -> bool {
+        self.config.description.causal && self.pooling == Pooling::Last
+    }
+
+    fn read<H: Hooks + ?Sized>(
+        &self,
+        prefix: Option<&Cache>,
+        batch: &Batch,
+        hooks: &H,
+        phase: Phase<'_>,
+    ) -> Result<Tensor> {
         let pooling = self.pooling;
         let one_by_one = batch.read().is_some();
-        let input = hooks.input(self.input(batch)?, phase)?;
+        let input = self.input(batch)?;
+        let input = match prefix {
+            None => hooks.input(input, phase)?,
+            Some(prefix) => self.go_on(input, prefix)?,
+        };
         let x = self.embed(&input, batch, hooks, phase)?;
         let angles = self.angles(&input)?;
         let spans = &input.spans;
@@ -656,8 +696,12 @@ impl Backbone {
         let last = self.layers.len() - 1;
         let mut x = x;
         let all = Pass { phase, spans };
+        let step = |index: usize, x: &Tensor, rows: Option<&[u32]>| {
+            let mut past = prefix.map(|prefix| prefix.layers.get(index).cloned());
+            self.layer(index, x, all, &angles, rows, past.as_mut(), hooks)
+        };
         for layer in 0..last {
-            x = self.layer(layer, &x, all, &angles, None, None, hooks)?;
+            x = step(layer, &x, None)?;
         }
         // Where rows hide from each other, the kernel takes a lone query for the last of its example.
         let attention = &self.layers[last].attention;
@@ -670,14 +714,14 @@ impl Backbone {
         let single;
         let pass;
         if pooled_rows && alone {
-            x = self.layer(last, &x, all, &angles, Some(&rows), None, hooks)?;
+            x = step(last, &x, Some(&rows))?;
             single = Spans::from_lengths(&vec![1; rows.len()])?;
             pass = Pass {
                 phase,
                 spans: &single,
             };
         } else {
-            x = self.layer(last, &x, all, &angles, None, None, hooks)?;
+            x = step(last, &x, None)?;
             if !pooled_rows {
                 pass = Pass { phase, spans };
             } else {

@@ -478,8 +478,10 @@ impl Run<'_> {
         let largest = sizes.iter().map(|(batch, _)| *batch).max().unwrap_or(1);
         let backbone = &self.prepared.backbone;
         let copies = latency::copies(&self.folder, backbone, &*loaded.method, largest)?;
-        let contenders = latency::contenders(self.backbone(), loaded, &copies, merged);
-        let cells = latency::sentence_cells(&examples.encoded.validation, sizes)?;
+        let mut contenders = latency::contenders(self.backbone(), loaded, &copies, merged);
+        let validation = &examples.encoded.validation;
+        contenders.extend(latency::prefix_cached(self.backbone(), loaded, validation)?);
+        let cells = latency::sentence_cells(validation, sizes)?;
         Ok(latency::measure(&contenders, &cells)?)
     }
 

@@ -125,22 +125,54 @@ impl Model<'_> {
         })
     }
 
-    /// Outputs of all examples in their own order. Examples of like length share a batch.
+    /// Outputs of all examples in their own order. Examples of like length share a batch, and all share what a decoder has read
+    /// of the tokens with which they begin: a template's, and the virtual tokens before it.
     ///
     /// # Errors
     /// As [`Backbone::pooled`].
     pub fn all_logits(&self, examples: &Encoded) -> backbone::Result<Vec<Vec<f32>>> {
+        let backbone = self.method.backbone().unwrap_or(self.backbone);
+        let prefix = match shared_tokens(backbone, examples) {
+            0 => None,
+            n => Some((backbone.prefix(&examples.example(0).0[..n], self.method)?, n)),
+        };
         let mut out = vec![Vec::new(); examples.len()];
         for indices in by_length(examples) {
-            for (i, row) in indices
-                .iter()
-                .zip(self.logits(&batch_of(examples, &indices)?)?)
-            {
+            let batch = batch_of(examples, &indices)?;
+            let rows = match &prefix {
+                None => self.logits(&batch)?,
+                Some((prefix, n)) => {
+                    let batch = batch.behind(*n)?;
+                    let pooled = backbone.pooled_behind(prefix, &batch, self.method)?;
+                    let logits = kernels::without_gradients(|| self.head.forward(&pooled))?;
+                    logits.to_dtype(candle_core::DType::F32)?.to_vec2()?
+                }
+            };
+            for (i, row) in indices.iter().zip(rows) {
                 out[*i as usize] = row;
             }
         }
         Ok(out)
     }
+}
+
+/// Tokens with which all examples begin and that a decoder can read once for all of them; every example has more.
+pub fn shared_tokens(backbone: &Backbone, examples: &Encoded) -> usize {
+    if !backbone.shares_prefixes() || !examples.words.is_empty() || examples.len() < 2 {
+        return 0;
+    }
+    let padding = backbone.config().description.padding;
+    let first = examples.example(0).0;
+    let mut shared = first.len();
+    for i in 0..examples.len() {
+        let ids = examples.example(i).0;
+        if ids.last().copied() == padding {
+            return 0;
+        }
+        let same = first.iter().zip(ids).take_while(|(a, b)| a == b).count();
+        shared = shared.min(same).min(ids.len().saturating_sub(1));
+    }
+    shared
 }
 
 /// Rows of outputs, those of an example one after the other, given how many each example has.
