@@ -15,7 +15,10 @@ use peftbench::{
     train::encoded::EncodedData,
     train::prepared::Prepared,
     train::recipe::Recipe,
-    train::trainer::{Model, Training, batch_of},
+    train::{
+        model::{Model, batch_of},
+        trainer::Training,
+    },
 };
 
 use crate::{
@@ -115,6 +118,7 @@ pub fn train(
         optimiser: resolved.optimiser(),
         dropout: datasets::stream(0, "dropout"),
         augmenter: None,
+        kept: None,
         stop: &AtomicBool::new(false),
     }
     .run(

@@ -24,7 +24,7 @@ use crate::{
     task_library::{Part, mixed_logits},
     train::{
         head::Head,
-        trainer::{batch_of, shared_tokens},
+        model::{batch_of, shared_tokens},
     },
     weights::{self, Task},
 };
@@ -304,7 +304,7 @@ pub fn task_contenders<'a>(
     contenders
 }
 
-/// A task over texts that all begin with `ids`, which a decoder has read beforehand: a template's beginning, and the virtual tokens
+/// A task over texts that all begin alike, which a decoder has read beforehand: a template's beginning, and the virtual tokens
 /// before it. `None` where there is nothing to share.
 ///
 /// # Errors

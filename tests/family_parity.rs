@@ -14,7 +14,7 @@ use peftbench::train::{
     head::Head,
     optimiser::Optimiser,
     recipe::Recipe,
-    trainer::{Model, batch_of},
+    model::{Model, batch_of},
 };
 use serde_json::Value;
 

@@ -13,7 +13,7 @@ use peftbench::{
     formats::{self, Export, Format},
     prepare::{Files, LoadedBackbone},
     train::run::difference,
-    train::trainer::Model,
+    train::model::Model,
     weights::{self, Task, task_backbone},
 };
 use serde_json::{Value, json};

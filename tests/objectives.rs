@@ -13,7 +13,7 @@ use peftbench::{
         head::Head,
         optimiser::Optimiser,
         recipe::Recipe,
-        trainer::{Model, batch_of},
+        model::{Model, batch_of},
     },
 };
 use serde_json::{Value, json};

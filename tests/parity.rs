@@ -15,7 +15,7 @@ use peftbench::{
     train::head::Head,
     train::optimiser::Optimiser,
     train::recipe::Recipe,
-    train::trainer::{Model, batch_of},
+    train::model::{Model, batch_of},
 };
 use serde_json::{Value, json};
 

@@ -18,7 +18,7 @@ use backbone::{Backbone, Precision};
 use methods::{HeadOnly, PeftMethod};
 use peftbench::{
     train::prepared::Prepared,
-    train::trainer::{Model, batch_of},
+    train::model::{Model, batch_of},
 };
 use record::RunRecord;
 use serde::Deserialize;

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     encoded::{EncodedData, data_facts},
+    features::FeatureFile,
     head::Head,
     recipe::Recipe,
     words,
@@ -167,6 +168,11 @@ impl Prepared {
             .borrow_mut()
             .insert(chosen, Rc::clone(&encoded));
         Ok(encoded)
+    }
+
+    /// Where the vectors that the bare backbone gives these examples are kept.
+    pub fn features(&self, examples: &Encoded) -> FeatureFile {
+        FeatureFile::of(self.files.cache(), &self.backbone, examples)
     }
 
     /// The scale of a run's numbers, where it predicts numbers.

@@ -21,7 +21,8 @@ use super::{
     head::Head,
     prepared::{Prepared, id_of},
     recipe::Recipe,
-    trainer::{Event, Model, Stop, Trained, Training, batch_of},
+    model::{Model, batch_of},
+    trainer::{Event, Stop, Trained, Training},
 };
 use crate::{
     card::Card,
@@ -335,6 +336,7 @@ impl Run<'_> {
             optimiser: self.resolved.optimiser(),
             dropout: datasets::stream(seed, "dropout"),
             augmenter: Augmenter::new(recipe, self.prepared.tokenizer(), seed),
+            kept: bare(&*learner.method).then(|| self.prepared.features(&examples.encoded.validation)),
             stop,
         };
         let model = learner.over(self.backbone());
@@ -518,6 +520,11 @@ impl Run<'_> {
             checks,
         })
     }
+}
+
+/// Whether a method leaves the backbone's vectors as they are.
+fn bare(method: &dyn PeftMethod) -> bool {
+    method.vars().is_empty() && method.backbone().is_none() && method.starts_as_backbone().is_ok()
 }
 
 fn check(name: &str, passed: bool, detail: &str) -> Check {

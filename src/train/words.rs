@@ -85,10 +85,10 @@ pub fn head(words: &Words, loaded: &LoadedBackbone, own: Option<&Backbone>) -> R
     let ids = words.ids(&loaded.tokenizer)?;
     let backbone = own.unwrap_or(&loaded.backbone);
     if backbone.config().description.tied {
-        return Ok(Head::of_words(backbone.word_embeddings().clone(), ids));
+        return Ok(Head::of_words(backbone.word_embeddings().clone(), ids)?);
     }
     let rows = output_rows(loaded, &ids)?;
-    Ok(Head::of_words(rows, (0..ids.len() as u32).collect()))
+    Ok(Head::of_words(rows, (0..ids.len() as u32).collect())?)
 }
 
 /// Rows of an output matrix that is not the table of embeddings.
