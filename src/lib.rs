@@ -12,6 +12,7 @@ pub mod output;
 pub mod backbones;
 pub mod capabilities;
 pub mod card;
+pub mod chat;
 pub mod cli;
 pub mod commands;
 pub mod download_bar;

@@ -249,6 +249,7 @@ impl Files {
                 config,
                 pooling,
                 precision: Precision::F32,
+                chat: false,
                 head,
                 place: format!("file {choice}"),
             }
@@ -270,6 +271,7 @@ impl Files {
                 config,
                 pooling,
                 precision: Precision::F32,
+                chat: false,
                 head,
                 place: format!("folder {choice}"),
             }
@@ -298,6 +300,7 @@ impl Files {
                 weights: file("weights")?,
                 pooling: spec.pooling,
                 precision: Precision::F32,
+                chat: false,
                 head: spec.head,
                 place: fetched.place.clone(),
             }
@@ -307,9 +310,10 @@ impl Files {
                 "pooling" => found.pooling = setting(key, text)?,
                 "precision" => found.precision = setting(key, text)?,
                 "head" => found.head = setting(key, text)?,
+                "chat" => found.chat = setting(key, text)?,
                 other => bail!(
                     "backbone: unknown key '{other}'; {}",
-                    nearest::known(other, &["pooling", "precision", "head"])
+                    nearest::known(other, &["pooling", "precision", "head", "chat"])
                 ),
             }
         }
@@ -341,6 +345,8 @@ pub struct BackboneFiles {
     pub precision: Precision,
     /// The classifier on top.
     pub head: HeadKind,
+    /// Whether words are asked for in the tokenizer's chat template.
+    pub chat: bool,
     /// Where it came from, in words.
     pub place: String,
 }
@@ -359,6 +365,8 @@ pub struct LoadedBackbone {
     pub tokenizer: TextTokenizer,
     /// The classifier on top.
     pub head: HeadKind,
+    /// Whether words are asked for in the tokenizer's chat template.
+    pub chat: bool,
     /// Its name.
     pub name: String,
     /// Its folder, where it was named by one.
@@ -405,6 +413,7 @@ impl BackboneFiles {
             backbone,
             tokenizer,
             head: self.head,
+            chat: self.chat,
             name: self.name,
             folder: self.folder,
             files: [self.config_file, self.tokenizer, self.weights],

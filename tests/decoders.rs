@@ -232,6 +232,44 @@ fn what_is_named_and_cannot_be_used_is_refused() {
 }
 
 #[test]
+fn words_can_be_asked_for_in_the_tokenizers_chat() {
+    let place = Place::new();
+    let data = place.reviews();
+    let folder = model(&place, "llama_scaled");
+    let (data, path) = (data.to_str().unwrap(), folder.to_str().unwrap());
+    let arguments = [
+        "train",
+        data,
+        "--text-column=review",
+        "--label-column=stars",
+        "--backbone",
+        path,
+        "--method=zero_shot",
+        "--template={text} is",
+        "--words= down, up",
+        "--out=out",
+        "--set=backbone.chat=true",
+    ];
+    place.refused(&arguments, &["no chat template", "backbone.chat"]);
+    let config = json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "chat_template": "{% for m in messages %}{{ m['role'] }} : {{ m['content'] }} {% endfor %}{{ 'review :' if add_generation_prompt }}",
+    });
+    fs::write(folder.join("tokenizer_config.json"), config.to_string()).unwrap();
+    place.ok(&arguments);
+    let all = records(&place, "out");
+    assert_eq!(methods_of(&all), ["zero_shot"]);
+    let pooling = all[0]["asked"]["backbone"]["pooling"].as_str().unwrap();
+    assert!(
+        pooling.contains("user : {text} is review :") && pooling.contains(r#"["down", "up"]"#),
+        "{pooling}"
+    );
+    let both = [&arguments[..], &["--set=backbone.head=score"]].concat();
+    let both: Vec<&str> = both.into_iter().filter(|a| !a.starts_with("--words") && !a.starts_with("--template")).collect();
+    place.refused(&both, &["backbone: chat", "backbone.head=score"]);
+}
+
+#[test]
 fn classes_can_be_words_of_the_model_and_saved_weights_keep_them() {
     let place = Place::new();
     let data = place.reviews();
