@@ -47,8 +47,8 @@ pub struct Effort {
 /// lengths belongs to the `latency` command.
 const RECORDED: [(usize, Effort); 3] = [
     (1, effort(2000, 128)),
-    (8, effort(1000, 32)),
-    (32, effort(1500, 16)),
+    (8, effort(600, 32)),
+    (32, effort(900, 16)),
 ];
 
 /// The same for the runs of a method that follow.
