@@ -183,7 +183,9 @@ impl Backbone {
     /// # Errors
     /// If the function fails or a needed tensor does not exist.
     pub fn build(config: Config, get: &mut TensorSource<'_>) -> Result<Self> {
-        let mut whole = |_: &str, weight, bias| Ok(Linear::new(weight, bias)?);
+        let mut whole = |_: &str, weight: Tensor, bias: Option<Tensor>| -> Result<Linear> {
+            Ok(Linear::new(weight, bias)?)
+        };
         Self::build_with(config, get, &mut whole)
     }
 

@@ -373,7 +373,8 @@ impl Training<'_> {
         let seconds = clock.elapsed().as_secs_f64();
         let first_step = Some(Instant::now());
         let clock = Instant::now();
-        let logits = self.constant(model, &mut Features::kept_in(self.kept.take()))?;
+        let mut features = Features::kept_in(self.kept.take());
+        let logits = self.constant(model, &mut features)?;
         let evaluation = self.evaluation(0, &logits);
         tell(Event::Evaluated {
             step: 0,
@@ -401,7 +402,8 @@ impl Training<'_> {
     /// [`Stop`] if the model cannot be applied, or gives numbers that are not finite.
     pub fn as_it_is(mut self, model: Model<'_>) -> Result<Trained, Stop> {
         let clock = Instant::now();
-        let logits = self.constant(model, &mut Features::kept_in(self.kept.take()))?;
+        let mut features = Features::kept_in(self.kept.take());
+        let logits = self.constant(model, &mut features)?;
         if logits.iter().flatten().any(|v| !v.is_finite()) {
             return Err(Stop::Failed(anyhow::anyhow!(
                 "the backbone gives numbers that are not finite: its weights are damaged, or its configuration does not \
