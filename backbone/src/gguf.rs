@@ -593,11 +593,16 @@ impl Gguf {
         let kind = match info.kind {
             GgmlDType::Q4_0 => BlockKind::Q4_0,
             GgmlDType::Q4_1 => BlockKind::Q4_1,
+            GgmlDType::Q5_0 => BlockKind::Q5_0,
+            GgmlDType::Q5_1 => BlockKind::Q5_1,
             GgmlDType::Q8_0 => BlockKind::Q8_0,
+            GgmlDType::Q4K => BlockKind::Q4K,
+            GgmlDType::Q5K => BlockKind::Q5K,
+            GgmlDType::Q6K => BlockKind::Q6K,
             other => {
                 return self.bad(format!(
-                    "tensor '{name}' is stored as {other:?}; precision q4 takes Q4_0, Q4_1 and Q8_0; accepted for this file: \
-                     f32, bf16, int8"
+                    "tensor '{name}' is stored as {other:?}, which has no blocks, so precision q4 cannot keep them; accepted for this \
+                     file: f32, bf16, int8"
                 ));
             }
         };

@@ -217,7 +217,12 @@ fn blocks(kind: BlockKind, n: usize, k: usize) -> (Quantised, Tensor) {
     let theirs = match kind {
         BlockKind::Q4_0 => GgmlDType::Q4_0,
         BlockKind::Q4_1 => GgmlDType::Q4_1,
+        BlockKind::Q5_0 => GgmlDType::Q5_0,
+        BlockKind::Q5_1 => GgmlDType::Q5_1,
         BlockKind::Q8_0 => GgmlDType::Q8_0,
+        BlockKind::Q4K => GgmlDType::Q4K,
+        BlockKind::Q5K => GgmlDType::Q5K,
+        BlockKind::Q6K => GgmlDType::Q6K,
     };
     let written = QTensor::quantize(&random(1, &[n, k]), theirs).unwrap();
     let bytes = written.data().unwrap();
@@ -225,7 +230,16 @@ fn blocks(kind: BlockKind, n: usize, k: usize) -> (Quantised, Tensor) {
     (own, written.dequantize(&Device::Cpu).unwrap())
 }
 
-const KINDS: [BlockKind; 3] = [BlockKind::Q4_0, BlockKind::Q4_1, BlockKind::Q8_0];
+const KINDS: [BlockKind; 8] = [
+    BlockKind::Q4_0,
+    BlockKind::Q4_1,
+    BlockKind::Q5_0,
+    BlockKind::Q5_1,
+    BlockKind::Q8_0,
+    BlockKind::Q4K,
+    BlockKind::Q5K,
+    BlockKind::Q6K,
+];
 
 fn bits(t: &Tensor) -> Vec<u32> {
     let flat = t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -238,12 +252,10 @@ fn pairs(n: usize, k: usize) -> Vec<(String, Linear, Linear)> {
     let whole = |weight: Tensor| Linear::new(weight, Some(bias.clone())).unwrap();
     let eight = whole(random(1, &[n, k])).in_precision(Precision::Int8).unwrap();
     let mut all = vec![("int8".to_owned(), eight.clone(), whole(eight.weight()))];
-    if k.is_multiple_of(32) {
-        for kind in KINDS {
-            let (own, theirs) = blocks(kind, n, k);
-            let own = Linear::of_blocks(own, Some(bias.clone())).unwrap();
-            all.push((format!("{kind:?}"), own, whole(theirs)));
-        }
+    for kind in KINDS.into_iter().filter(|kind| k.is_multiple_of(kind.values())) {
+        let (own, theirs) = blocks(kind, n, k);
+        let own = Linear::of_blocks(own, Some(bias.clone())).unwrap();
+        all.push((format!("{kind:?}"), own, whole(theirs)));
     }
     all
 }
@@ -251,7 +263,8 @@ fn pairs(n: usize, k: usize) -> Vec<(String, Linear, Linear)> {
 #[test]
 fn blocks_have_the_values_that_candle_reads_from_them() {
     for kind in KINDS {
-        for (n, k) in [(1, 32), (7, 64), (40, 96)] {
+        for (n, k) in [(1, 1), (7, 2), (40, 3)] {
+            let k = k * kind.values();
             let (own, theirs) = blocks(kind, n, k);
             let own = Linear::of_blocks(own, None).unwrap();
             assert_eq!(own.precision(), Precision::Q4);
@@ -271,7 +284,7 @@ fn blocks_have_the_values_that_candle_reads_from_them() {
 fn a_layer_in_few_bits_has_the_bits_of_the_f32_layer_with_their_values() {
     for reference in [false, true] {
         with_reference_path(reference, || {
-            for [m, n, k] in SHAPES {
+            for [m, n, k] in SHAPES.into_iter().chain([[3, 40, 256], [9, 5, 512]]) {
                 for (name, few, whole) in pairs(n, k) {
                     let (x, g) = (random(3, &[m, k]), random(4, &[m, n]));
                     let x = Var::from_tensor(&x).unwrap();

@@ -192,7 +192,12 @@ fn blocks_that_stay_blocks_give_the_bits_of_the_same_file_in_f32_in_a_fraction_o
     for (kind, bytes) in [
         (GgmlDType::Q4_0, 0.5 + 4.0 / 32.0),
         (GgmlDType::Q4_1, 0.5 + 8.0 / 32.0),
+        (GgmlDType::Q5_0, 1.0 + 4.0 / 32.0),
+        (GgmlDType::Q5_1, 1.0 + 8.0 / 32.0),
         (GgmlDType::Q8_0, 1.0 + 4.0 / 32.0),
+        (GgmlDType::Q4K, 0.5 + 8.0 / 32.0),
+        (GgmlDType::Q5K, 1.0 + 8.0 / 32.0),
+        (GgmlDType::Q6K, 1.0 + 4.0 / 16.0),
     ] {
         let (file, _) = file(kind, "llama");
         let (_folder, path) = written(&file);
@@ -224,7 +229,7 @@ fn blocks_that_stay_blocks_give_the_bits_of_the_same_file_in_f32_in_a_fraction_o
         assert_eq!(changed.linear(site).precision(), Precision::Bf16);
         assert_eq!(changed.precision(), Precision::Q4);
     }
-    for kind in [GgmlDType::F16, GgmlDType::Q4K] {
+    for kind in [GgmlDType::F16, GgmlDType::F32] {
         let (file, _) = file(kind, "llama");
         let (_folder, path) = written(&file);
         let config = Config::read(&path).unwrap();

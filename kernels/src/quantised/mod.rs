@@ -1,8 +1,10 @@
-//! Frozen weights in few bits: whole numbers of eight bits with a scale for each output, or GGML's blocks of 32.
+//! Frozen weights in few bits: whole numbers of eight bits with a scale for each output, or GGML's blocks.
 //!
 //! A product widens a panel of them to f32 in scratch memory just before it multiplies by it, forward and backward (as QLoRA,
 //! Dettmers et al. 2023, arXiv:2305.14314), so that the few bits are all that is kept. The result has the bits of the same
 //! product with the widened weight in f32: the only error is that of the numbers that are stored.
+
+mod blocks;
 
 use std::ops::Range;
 
@@ -10,30 +12,11 @@ use crate::gemm::{Multiplied, transpose};
 use crate::memory::with_scratch;
 use crate::simd::{Float, Kernel, Level, Vector};
 
-/// Values of a block.
-const BLOCK: usize = 32;
+pub use blocks::BlockKind;
+use blocks::Block;
 
-/// GGML's kinds of blocks that are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BlockKind {
-    /// `d · (q − 8)`, q of four bits.
-    Q4_0,
-    /// `d · q + m`, q of four bits.
-    Q4_1,
-    /// `d · q`, q of eight bits.
-    Q8_0,
-}
-
-impl BlockKind {
-    /// Bytes of a block: d (and m) in f16, then the q's.
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::Q4_0 => 2 + BLOCK / 2,
-            Self::Q4_1 => 4 + BLOCK / 2,
-            Self::Q8_0 => 2 + BLOCK,
-        }
-    }
-}
+/// Whole numbers of four bits lie in groups of this many.
+const GROUP: usize = 32;
 
 /// A weight `[out, in]` by rows, each row in blocks that have a scale.
 #[derive(Clone)]
@@ -92,39 +75,43 @@ impl Quantised {
     /// A weight `[out, in]` from blocks as a GGUF has them, one row after the other; `None` unless whole blocks fill its rows and
     /// all of its numbers are finite.
     pub fn from_blocks(kind: BlockKind, out: usize, width: usize, bytes: &[u8]) -> Option<Self> {
-        let blocks = out.checked_mul(width)? / BLOCK;
-        if !width.is_multiple_of(BLOCK) || blocks.checked_mul(kind.bytes())? != bytes.len() {
+        let (values, group) = (kind.values(), kind.group());
+        let blocks = out.checked_mul(width)? / values;
+        if !width.is_multiple_of(values) || blocks.checked_mul(kind.bytes())? != bytes.len() {
             return None;
         }
-        let mut scales = Vec::with_capacity(blocks);
-        let mut shifts = Vec::new();
-        let mut pairs = Vec::new();
-        let mut eight = Vec::new();
-        for block in bytes.chunks_exact(kind.bytes()) {
-            let number = |at: usize| from_f16(u16::from_le_bytes([block[at], block[at + 1]]));
-            scales.push(number(0));
-            match kind {
-                BlockKind::Q4_0 => pairs.extend_from_slice(&block[2..]),
-                BlockKind::Q4_1 => {
-                    shifts.push(number(2));
-                    pairs.extend_from_slice(&block[4..]);
+        let (mut scales, mut shifts) = (Vec::new(), Vec::new());
+        let (mut pairs, mut eight) = (Vec::new(), Vec::new());
+        let mut block = Block::EMPTY;
+        for bytes in bytes.chunks_exact(kind.bytes()) {
+            kind.read(bytes, &mut block);
+            scales.extend_from_slice(&block.scales[..values / group]);
+            if kind.has_shifts() {
+                shifts.extend_from_slice(&block.shifts[..values / group]);
+            }
+            let codes = &block.codes[..values];
+            match kind.zero() {
+                None => eight.extend_from_slice(codes),
+                Some(_) => {
+                    for codes in codes.chunks_exact(GROUP) {
+                        let (first, second) = codes.split_at(GROUP / 2);
+                        let both = first.iter().zip(second);
+                        pairs.extend(both.map(|(a, b)| *a as u8 | (*b as u8) << 4));
+                    }
                 }
-                BlockKind::Q8_0 => eight.extend(block[2..].iter().map(|q| *q as i8)),
             }
         }
-        if !scales.iter().chain(&shifts).all(|x| x.is_finite()) {
+        if !scales.iter().chain(&shifts).all(|x: &f32| x.is_finite()) {
             return None;
         }
-        let codes = match kind {
-            BlockKind::Q4_0 => Codes::Four { pairs, zero: 8.0 },
-            BlockKind::Q4_1 => Codes::Four { pairs, zero: 0.0 },
-            BlockKind::Q8_0 => Codes::Eight(eight),
-        };
         Some(Self {
             out,
             width,
-            block: BLOCK,
-            codes,
+            block: group,
+            codes: match kind.zero() {
+                None => Codes::Eight(eight),
+                Some(zero) => Codes::Four { pairs, zero },
+            },
             scales,
             shifts,
         })
@@ -171,11 +158,16 @@ impl Quantised {
                     for (to, code) in to.iter_mut().zip(codes) {
                         *to = f32::from(*code) * scale;
                     }
+                    if let Some(shift) = self.shifts.get(index) {
+                        for to in to {
+                            *to += shift;
+                        }
+                    }
                 }
                 Codes::Four { pairs, zero } => {
-                    let pairs = &pairs[index * BLOCK / 2..][..BLOCK / 2];
-                    let mut values = [0f32; BLOCK];
-                    let (first, second) = values.split_at_mut(BLOCK / 2);
+                    let pairs = &pairs[index * GROUP / 2..][..GROUP / 2];
+                    let mut values = [0f32; GROUP];
+                    let (first, second) = values.split_at_mut(GROUP / 2);
                     for ((first, second), pair) in first.iter_mut().zip(second).zip(pairs) {
                         *first = (f32::from(pair & 15) - zero) * scale;
                         *second = (f32::from(pair >> 4) - zero) * scale;
@@ -185,7 +177,7 @@ impl Quantised {
                             *value += shift;
                         }
                     }
-                    match to.first_chunk_mut::<BLOCK>() {
+                    match to.first_chunk_mut::<GROUP>() {
                         Some(to) => *to = values,
                         None => {
                             to.copy_from_slice(&values[from.start - begin..from.end - begin]);
@@ -257,39 +249,5 @@ impl Kernel<f32> for Widen<'_> {
             };
             self.of.widen(row, self.columns.clone(), to);
         }
-    }
-}
-
-/// The f32 of the same value.
-fn from_f16(bits: u16) -> f32 {
-    let (sign, fraction) = (u32::from(bits >> 15) << 31, u32::from(bits & 0x3ff));
-    match u32::from(bits >> 10 & 0x1f) {
-        0 => f32::from_bits((fraction as f32 / (1u32 << 24) as f32).to_bits() | sign),
-        31 => f32::from_bits(sign | 0x7f80_0000 | fraction << 13),
-        exponent => f32::from_bits(sign | (exponent + 112) << 23 | fraction << 13),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_of_sixteen_bits_have_their_value() {
-        for (bits, value) in [
-            (0x0000, 0.0),
-            (0x8000, -0.0),
-            (0x3c00, 1.0),
-            (0xc000, -2.0),
-            (0x3555, 0.333_251_95),
-            (0x0001, 5.960_464_5e-8),
-            (0x03ff, 6.097_555e-5),
-            (0x0400, 6.103_515_6e-5),
-            (0x7bff, 65504.0),
-            (0x7c00, f32::INFINITY),
-        ] {
-            assert_eq!(from_f16(bits).to_bits(), f32::to_bits(value), "{bits:x}");
-        }
-        assert!(from_f16(0x7e00).is_nan());
     }
 }
