@@ -608,9 +608,13 @@ impl Gguf {
         };
         let words = self.words(info.place)?;
         let bytes = &bytemuck::cast_slice::<u32, u8>(&words)[..info.place.1];
+        let turned;
         let rows = match self.turned(theirs)? {
-            Some(heads) => &half_split(bytes, out, heads),
             None => bytes,
+            Some(heads) => {
+                turned = half_split(bytes, out, heads);
+                &turned[..]
+            }
         };
         match Quantised::from_blocks(kind, out, width, rows) {
             Some(blocks) => Ok(blocks),
