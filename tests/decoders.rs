@@ -599,3 +599,42 @@ fn smollm2_reads_texts_as_transformers_does_and_not_by_the_other_layout() {
         }
     }
 }
+
+#[test]
+fn smollm2_in_the_blocks_of_its_file_has_the_bits_of_f32_in_a_fifth_of_the_memory() {
+    if kernels::reference_path() {
+        skip("reference", "the reference path takes minutes for it");
+        return;
+    }
+    let Some((path, expected)) = smollm2() else {
+        return;
+    };
+    let load = |precision| {
+        let config = Config::read(&path).unwrap();
+        Backbone::load_in(config, &path, precision).unwrap()
+    };
+    let text = ids(&expected["reviews"][0]["ids"]);
+    let batch =
+        |ids: &[u32]| Batch::new(ids.to_vec(), vec![0; ids.len()], vec![0, ids.len()]).unwrap();
+    let read = |backbone: &Backbone| {
+        let pooled = backbone.pooled(&batch(&text), &NoHooks, Phase::Eval);
+        pooled.unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    };
+    let (whole, digest) = load(kernels::Precision::F32);
+    let expected = read(&whole);
+    let bytes = whole.bytes();
+    // What texts begin with is read once for all.
+    let prefix = whole.prefix(&text[..3], &NoHooks).unwrap();
+    let rest = batch(&text).behind(3).unwrap();
+    let behind = whole.pooled_behind(&prefix, &rest, &NoHooks).unwrap();
+    let behind = behind.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let largest = expected.iter().fold(0f32, |most, x| most.max(x.abs()));
+    for (a, b) in behind.iter().zip(&expected) {
+        assert!((a - b).abs() <= 1e-5 * largest, "{a} {b}");
+    }
+    drop(whole);
+    let (blocks, same) = load(kernels::Precision::Q4);
+    assert_eq!(same, digest);
+    assert_eq!(read(&blocks), expected);
+    assert!(5 * blocks.bytes() <= bytes, "{} of {bytes}", blocks.bytes());
+}
