@@ -83,7 +83,9 @@ fn of_gguf(path: &Path) -> Result<Chat> {
     let token = |name: &str| {
         let id = gguf.number(&format!("tokenizer.ggml.{name}_token_id"));
         let id = id.and_then(|id| usize::try_from(id).ok());
-        id.and_then(|id| tokens.get(id)).cloned().unwrap_or_default()
+        id.and_then(|id| tokens.get(id))
+            .cloned()
+            .unwrap_or_default()
     };
     Ok(Chat {
         template: template.ok_or_else(|| none(path))?.to_owned(),
@@ -109,8 +111,9 @@ fn of_folder(tokenizer: &Path) -> Result<Chat> {
     };
     let name = "tokenizer_config.json";
     let config: Json = match read(name)? {
-        Some(text) => serde_json::from_str(&text)
-            .with_context(|| folder.join(name).display().to_string())?,
+        Some(text) => {
+            serde_json::from_str(&text).with_context(|| folder.join(name).display().to_string())?
+        }
         None => Json::Null,
     };
     let token = |key: &str| match &config[key] {
@@ -260,7 +263,10 @@ mod tests {
             let message = format!("{:#}", anyhow!(rendered(template, "x").unwrap_err()));
             assert!(message.contains(part), "{message}");
         };
-        says("{{ raise_exception('a system message first') }}", "a system message first");
+        says(
+            "{{ raise_exception('a system message first') }}",
+            "a system message first",
+        );
         says("{{ messages[0].content.swapcase() }}", "swapcase");
         says("{% for %}", "syntax");
         // The language's own bounds.

@@ -85,7 +85,9 @@ pub struct Contender<'a> {
 impl Contender<'_> {
     fn run(&self, batch: &Batch) -> backbone::Result<()> {
         if let (Some((prefix, n)), [(method, head)]) = (&self.prefix, &self.tasks[..]) {
-            let pooled = self.backbone.pooled_behind(prefix, &batch.behind(*n)?, *method)?;
+            let pooled = self
+                .backbone
+                .pooled_behind(prefix, &batch.behind(*n)?, *method)?;
             kernels::without_gradients(|| head.forward(&pooled)?.to_vec2::<f32>())?;
             return Ok(());
         }

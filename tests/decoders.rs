@@ -265,7 +265,10 @@ fn words_can_be_asked_for_in_the_tokenizers_chat() {
         "{pooling}"
     );
     let both = [&arguments[..], &["--set=backbone.head=score"]].concat();
-    let both: Vec<&str> = both.into_iter().filter(|a| !a.starts_with("--words") && !a.starts_with("--template")).collect();
+    let both: Vec<&str> = both
+        .into_iter()
+        .filter(|a| !a.starts_with("--words") && !a.starts_with("--template"))
+        .collect();
     place.refused(&both, &["backbone: chat", "backbone.head=score"]);
 }
 
@@ -618,7 +621,12 @@ fn smollm2_in_the_blocks_of_its_file_has_the_bits_of_f32_in_a_fifth_of_the_memor
         |ids: &[u32]| Batch::new(ids.to_vec(), vec![0; ids.len()], vec![0, ids.len()]).unwrap();
     let read = |backbone: &Backbone| {
         let pooled = backbone.pooled(&batch(&text), &NoHooks, Phase::Eval);
-        pooled.unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        pooled
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap()
     };
     let (whole, digest) = load(kernels::Precision::F32);
     let expected = read(&whole);

@@ -59,5 +59,7 @@ fn runs_over_the_bare_backbone_share_its_vectors_and_predict_what_they_would_alo
 
 fn record_count(place: &Place, folder: &str) -> usize {
     let entries = fs::read_dir(place.path().join(folder)).unwrap();
-    entries.filter(|e| e.as_ref().unwrap().path().is_file()).count()
+    entries
+        .filter(|e| e.as_ref().unwrap().path().is_file())
+        .count()
 }

@@ -12,8 +12,8 @@ use datasets::Objective;
 use peftbench::{
     formats::{self, Export, Format},
     prepare::{Files, LoadedBackbone},
-    train::run::difference,
     train::model::Model,
+    train::run::difference,
     weights::{self, Task, task_backbone},
 };
 use serde_json::{Value, json};

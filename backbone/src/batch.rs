@@ -69,7 +69,9 @@ impl Batch {
         }
         let rest = |all: &[u32]| -> Vec<u32> {
             let spans = self.spans.iter();
-            spans.flat_map(|span| all[span.start + n..span.end].to_vec()).collect()
+            spans
+                .flat_map(|span| all[span.start + n..span.end].to_vec())
+                .collect()
         };
         let lengths: Vec<usize> = self.spans.iter().map(|span| span.len() - n).collect();
         Ok(Self {

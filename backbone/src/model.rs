@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Batch, Cache, Config, Error, FeedForward, Hooks, Input, KeyValues, LayerNorm, Norm, NormKind, Pass,
-    Phase, Projection, Result, Site, Sublayer,
+    Batch, Cache, Config, Error, FeedForward, Hooks, Input, KeyValues, LayerNorm, Norm, NormKind,
+    Pass, Phase, Projection, Result, Site, Sublayer,
     cache::{Rows, append},
     weights::{Weights, hash, hex},
 };
@@ -292,9 +292,7 @@ impl Backbone {
             false => get(&format!("pooler.dense.{part}"), shape),
         };
         let pooler = match (of_pooler("weight", &[h, h])?, of_pooler("bias", &[h])?) {
-            (Some(weight), Some(bias)) => {
-                Some(linear("pooler.dense.weight", weight, Some(bias))?)
-            }
+            (Some(weight), Some(bias)) => Some(linear("pooler.dense.weight", weight, Some(bias))?),
             _ => None,
         };
         let pooling = match d.causal {

@@ -17,8 +17,8 @@ use anyhow::{Context, Result, ensure};
 use backbone::{Backbone, Precision};
 use methods::{HeadOnly, PeftMethod};
 use peftbench::{
-    train::prepared::Prepared,
     train::model::{Model, batch_of},
+    train::prepared::Prepared,
 };
 use record::RunRecord;
 use serde::Deserialize;

@@ -122,7 +122,10 @@ fn check(op: Op, inputs: &[Tensor], trained: &[&[usize]]) {
         for (i, gradient) in trained.iter().zip(&gradients) {
             let zeros = vec![0.0; gradient.len()];
             let d = distance(&zeros, gradient);
-            assert!(d > GRADIENT, "the gradient of input {i} is zero: nothing would be seen");
+            assert!(
+                d > GRADIENT,
+                "the gradient of input {i} is zero: nothing would be seen"
+            );
         }
         for &level in levels() {
             let (fast_y, fast_gradients) = with_reference_path(false, || {

@@ -130,7 +130,10 @@ fn the_gradient_of_the_input_is_the_slope_of_the_layer_with_its_rounded_weight()
     let weight = random(1, &[n, k]).to_dtype(DType::F64).unwrap();
     let layer = Linear::new(weight, None).unwrap();
     let layer = layer.in_precision(Precision::Bf16).unwrap();
-    assert_eq!(distance(&layer.weight(), &rounded(&random(1, &[n, k]))), 0.0);
+    assert_eq!(
+        distance(&layer.weight(), &rounded(&random(1, &[n, k]))),
+        0.0
+    );
     let g = random(4, &[m, n]).to_dtype(DType::F64).unwrap();
     let loss = |x: &Tensor| {
         let y = layer.forward_activated(x, Activation::Gelu).unwrap();
@@ -250,9 +253,14 @@ fn bits(t: &Tensor) -> Vec<u32> {
 fn pairs(n: usize, k: usize) -> Vec<(String, Linear, Linear)> {
     let bias = random(2, &[n]);
     let whole = |weight: Tensor| Linear::new(weight, Some(bias.clone())).unwrap();
-    let eight = whole(random(1, &[n, k])).in_precision(Precision::Int8).unwrap();
+    let eight = whole(random(1, &[n, k]))
+        .in_precision(Precision::Int8)
+        .unwrap();
     let mut all = vec![("int8".to_owned(), eight.clone(), whole(eight.weight()))];
-    for kind in KINDS.into_iter().filter(|kind| k.is_multiple_of(kind.values())) {
+    for kind in KINDS
+        .into_iter()
+        .filter(|kind| k.is_multiple_of(kind.values()))
+    {
         let (own, theirs) = blocks(kind, n, k);
         let own = Linear::of_blocks(own, Some(bias.clone())).unwrap();
         all.push((format!("{kind:?}"), own, whole(theirs)));
@@ -326,7 +334,10 @@ fn eight_bits_lose_half_a_step_of_each_rows_largest_value() {
         let largest = exact.iter().fold(0f32, |most, x| most.max(x.abs()));
         for (x, y) in exact.iter().zip(rounded) {
             // (A little for the rounding of scale and product.)
-            assert!((x - y).abs() <= largest / 254.0 * 1.0001, "{row}: {x} became {y}");
+            assert!(
+                (x - y).abs() <= largest / 254.0 * 1.0001,
+                "{row}: {x} became {y}"
+            );
         }
     }
     // And so a layer of this size, whose errors are independent: well below the step itself.
@@ -359,10 +370,16 @@ fn a_weight_in_fewer_bits_is_held_once() {
         assert_eq!(train(&eight), (values + 4 * n, values + 4 * n));
         // Four bits, and for each block of 32 two numbers.
         let four = Linear::of_blocks(blocks(BlockKind::Q4_1, n, k).0, None).unwrap();
-        assert_eq!(train(&four), (values / 2 + values / 4, values / 2 + values / 4));
+        assert_eq!(
+            train(&four),
+            (values / 2 + values / 4, values / 2 + values / 4)
+        );
         // Whatever takes the place of blocks is rounded to bf16.
         let other = whole.in_precision(Precision::Q4).unwrap();
-        assert_eq!((other.precision(), other.bytes()), (Precision::Bf16, 2 * values));
+        assert_eq!(
+            (other.precision(), other.bytes()),
+            (Precision::Bf16, 2 * values)
+        );
     });
 }
 

@@ -62,9 +62,8 @@ fn parse(
     }
     let resolved = |name: &String| {
         let keys = of_part.remove(name.as_str()).unwrap_or_default();
-        let part = find(name, known).and_then(|entry| {
-            config::resolve(entry, known, config::Answer::default(), keys)
-        });
+        let part = find(name, known)
+            .and_then(|entry| config::resolve(entry, known, config::Answer::default(), keys));
         part.map_err(|e| format!("combine: {e}"))
     };
     let parts = names

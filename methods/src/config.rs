@@ -226,8 +226,7 @@ pub(crate) fn search(
         let bad = |what: String| bad(entry, format!("search: {key}: {what}"));
         for value in range.extremes().map_err(bad)? {
             let one = Map::from_iter([(key.clone(), value)]);
-            resolve(entry, known, Answer::default(), one)
-                .map_err(|e| bad(e.to_string()))?;
+            resolve(entry, known, Answer::default(), one).map_err(|e| bad(e.to_string()))?;
         }
     }
     Ok(ranges)
@@ -245,13 +244,19 @@ fn declared(entry: &Entry) -> Result<Declared> {
     let bad = |what: String| bad(entry, what);
     let mut defaults: Map<String, Value> =
         serde_yaml::from_str(entry.yaml).map_err(|e| bad(e.to_string()))?;
-    let mut part = |key: &str| defaults.shift_remove(key).unwrap_or_else(|| Map::new().into());
+    let mut part = |key: &str| {
+        defaults
+            .shift_remove(key)
+            .unwrap_or_else(|| Map::new().into())
+    };
     let (search, language_model) = (part("search"), part("language_model"));
-    let search =
-        serde_json::from_value(search).map_err(|e| bad(format!("search: {e}")))?;
-    let language_model: Map<String, Value> = serde_json::from_value(language_model)
-        .map_err(|e| bad(format!("language_model: {e}")))?;
-    if let Some(key) = language_model.keys().find(|key| !defaults.contains_key(*key)) {
+    let search = serde_json::from_value(search).map_err(|e| bad(format!("search: {e}")))?;
+    let language_model: Map<String, Value> =
+        serde_json::from_value(language_model).map_err(|e| bad(format!("language_model: {e}")))?;
+    if let Some(key) = language_model
+        .keys()
+        .find(|key| !defaults.contains_key(*key))
+    {
         return Err(bad(format!("language_model: unknown key '{key}'")));
     }
     Ok(Declared {

@@ -158,7 +158,12 @@ mod tests {
             ("lora", rate, Value::from(2e-3), Value::from(1e-3)),
             ("adapter", rate, 2e-3.into(), 1e-3.into()),
             ("prompt_tuning", rate, 1e-2.into(), 3e-2.into()),
-            ("prompt_tuning", "init", "sampled_vocab".into(), "random".into()),
+            (
+                "prompt_tuning",
+                "init",
+                "sampled_vocab".into(),
+                "random".into(),
+            ),
             ("full", rate, 1e-4.into(), 1e-4.into()),
         ] {
             assert_eq!(of(Answer::TrainedHead, name, key), head, "{name}");
@@ -177,7 +182,12 @@ mod tests {
             let words = resolve_for(Answer::LanguageModel, entry.name, &none).unwrap();
             let differ = head.iter().filter(|(k, v)| words.config[*k] != **v).count();
             let declared = of_language_models(entry.name).unwrap();
-            assert_eq!(differ, declared.len(), "{}: a default that differs in nothing", entry.name);
+            assert_eq!(
+                differ,
+                declared.len(),
+                "{}: a default that differs in nothing",
+                entry.name
+            );
         }
     }
 

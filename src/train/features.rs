@@ -154,7 +154,10 @@ impl Features {
     }
 
     fn in_order(&self, examples: usize) -> Vec<f32> {
-        (0..examples as u32).flat_map(|i| &self.rows[&i]).copied().collect()
+        (0..examples as u32)
+            .flat_map(|i| &self.rows[&i])
+            .copied()
+            .collect()
     }
 }
 

@@ -209,7 +209,11 @@ mod tests {
             .collect();
         let table = Tensor::from_vec(rows, (6, hidden), &Device::Cpu).unwrap();
         let pooled = Tensor::ones((2, hidden), DType::F32, &Device::Cpu).unwrap();
-        let logit = |row: usize| (0..hidden).map(|i| (row * hidden + i) as f32 / 10.0).sum::<f32>();
+        let logit = |row: usize| {
+            (0..hidden)
+                .map(|i| (row * hidden + i) as f32 / 10.0)
+                .sum::<f32>()
+        };
         let trained = Var::from_tensor(&table).unwrap();
         for table in [&table, trained.as_tensor()] {
             let head = Head::of_words(table.clone(), words.clone()).unwrap();
@@ -223,7 +227,13 @@ mod tests {
         }
         let head = Head::of_words(trained.as_tensor().clone(), words).unwrap();
         let loss = head.forward(&pooled).unwrap().sum_all().unwrap();
-        let gradient = loss.backward().unwrap().get(&trained).unwrap().to_vec2::<f32>().unwrap();
+        let gradient = loss
+            .backward()
+            .unwrap()
+            .get(&trained)
+            .unwrap()
+            .to_vec2::<f32>()
+            .unwrap();
         for (row, gradient) in gradient.iter().enumerate() {
             let expected = if [1, 3].contains(&row) { 2.0 } else { 0.0 };
             assert_eq!(gradient, &[expected; 4], "{row}");

@@ -74,7 +74,10 @@ impl Model<'_> {
         let backbone = self.method.backbone().unwrap_or(self.backbone);
         let prefix = match shared_tokens(backbone, examples) {
             0 => None,
-            n => Some((backbone.prefix(&examples.example(0).0[..n], self.method)?, n)),
+            n => Some((
+                backbone.prefix(&examples.example(0).0[..n], self.method)?,
+                n,
+            )),
         };
         for indices in by_length(examples) {
             let batch = batch_of(examples, &indices)?;

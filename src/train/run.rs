@@ -19,9 +19,9 @@ use super::{
     augmenter::Augmenter,
     encoded::EncodedData,
     head::Head,
+    model::{Model, batch_of},
     prepared::{Prepared, id_of},
     recipe::Recipe,
-    model::{Model, batch_of},
     trainer::{Event, Stop, Trained, Training},
 };
 use crate::{
@@ -336,7 +336,8 @@ impl Run<'_> {
             optimiser: self.resolved.optimiser(),
             dropout: datasets::stream(seed, "dropout"),
             augmenter: Augmenter::new(recipe, self.prepared.tokenizer(), seed),
-            kept: bare(&*learner.method).then(|| self.prepared.features(&examples.encoded.validation)),
+            kept: bare(&*learner.method)
+                .then(|| self.prepared.features(&examples.encoded.validation)),
             stop,
         };
         let model = learner.over(self.backbone());

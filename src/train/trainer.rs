@@ -144,8 +144,7 @@ impl Training<'_> {
         let vars = model.method.vars();
         let mut augmenter = self.augmenter.clone();
         let mut features = (vars.is_empty() && augmenter.is_none()).then(Features::default);
-        let mut validation_features =
-            vars.is_empty().then(|| Features::kept_in(self.kept.take()));
+        let mut validation_features = vars.is_empty().then(|| Features::kept_in(self.kept.take()));
         let mut optimiser = Optimiser::new(self.recipe);
         let own = self.optimiser;
         optimiser.add(
@@ -222,9 +221,7 @@ impl Training<'_> {
             if evaluate_after.contains(&step) {
                 let clock = Instant::now();
                 logits = match &mut validation_features {
-                    Some(features) => {
-                        self.constant(model, features)?
-                    }
+                    Some(features) => self.constant(model, features)?,
                     None => model.all_logits(self.validation)?,
                 };
                 // The last update has no loss of its own.

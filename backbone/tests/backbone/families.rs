@@ -403,7 +403,10 @@ fn a_backbone_in_fewer_bits_has_the_digest_of_its_file_and_holds_each_weight_onc
             }
         }
         let refused = load_q4(&folder);
-        assert!(refused.contains("GGUF") && refused.contains("int8"), "{refused}");
+        assert!(
+            refused.contains("GGUF") && refused.contains("int8"),
+            "{refused}"
+        );
     }
 }
 
@@ -419,8 +422,7 @@ struct Prompted(Tensor);
 
 impl Hooks for Prompted {
     fn input(&self, input: backbone::Input, _: Phase<'_>) -> backbone::Result<backbone::Input> {
-        let (embeddings, spans) =
-            kernels::prepend_rows(&self.0, &input.embeddings, &input.spans)?;
+        let (embeddings, spans) = kernels::prepend_rows(&self.0, &input.embeddings, &input.spans)?;
         Ok(backbone::Input {
             embeddings,
             spans,
@@ -440,7 +442,11 @@ fn texts_that_begin_alike_share_what_was_read_of_it() {
         let prompt = backbone.word_embeddings().narrow(0, 8, 2).unwrap();
         let prompted = Prompted(prompt);
         for hooks in [&NoHooks as &dyn Hooks, &Prefixed, &prompted] {
-            let texts: [&[u32]; 3] = [&[7, 9, 11, 12, 13], &[7, 9, 21], &[7, 9, 22, 23, 24, 25, 26]];
+            let texts: [&[u32]; 3] = [
+                &[7, 9, 11, 12, 13],
+                &[7, 9, 21],
+                &[7, 9, 22, 23, 24, 25, 26],
+            ];
             let offsets = vec![0, 5, 8, 15];
             let batch = Batch::new(texts.concat(), vec![0; 15], offsets).unwrap();
             let whole = backbone.pooled(&batch, hooks, Phase::Eval).unwrap();

@@ -233,7 +233,9 @@ fn blocks_that_stay_blocks_give_the_bits_of_the_same_file_in_f32_in_a_fraction_o
         let (file, _) = file(kind, "llama");
         let (_folder, path) = written(&file);
         let config = Config::read(&path).unwrap();
-        let message = Backbone::load_in(config, &path, Precision::Q4).err().unwrap();
+        let message = Backbone::load_in(config, &path, Precision::Q4)
+            .err()
+            .unwrap();
         let message = message.to_string();
         assert!(
             message.contains("blk.0.attn_q.weight") && message.contains("int8"),

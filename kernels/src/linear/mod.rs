@@ -75,7 +75,10 @@ impl Linear {
         if let Some(bias) = &bias
             && bias.dims() != [shape.0]
         {
-            bail!("linear: the weight is {shape:?}, the bias {:?}", bias.dims())
+            bail!(
+                "linear: the weight is {shape:?}, the bias {:?}",
+                bias.dims()
+            )
         }
         Self::in_few(Few::Quantised(weight), shape, bias, Precision::Q4)
     }
@@ -124,9 +127,8 @@ impl Linear {
         if precision == Precision::F32 {
             return Self::new(weight, bias);
         }
-        let whole = || -> Result<Vec<f32>> {
-            weight.to_dtype(DType::F32)?.flatten_all()?.to_vec1()
-        };
+        let whole =
+            || -> Result<Vec<f32>> { weight.to_dtype(DType::F32)?.flatten_all()?.to_vec1() };
         // (f64 is for finite differences: only the values are those of few bits.)
         let is_f32 = weight.dtype() == DType::F32;
         let few = match precision {
@@ -184,7 +186,9 @@ impl Linear {
         };
         let packed = shared.packed.get().map_or(0, |packed| {
             let of_f32 = packed.downcast_ref::<Packed<f32>>().map(Packed::bytes);
-            of_f32.or_else(|| packed.downcast_ref::<Packed<f64>>().map(Packed::bytes)).unwrap_or(0)
+            of_f32
+                .or_else(|| packed.downcast_ref::<Packed<f64>>().map(Packed::bytes))
+                .unwrap_or(0)
         });
         held + packed + shared.backward.get().map_or(0, |panels| panels.bytes())
     }

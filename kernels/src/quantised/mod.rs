@@ -12,8 +12,8 @@ use crate::gemm::{Multiplied, transpose};
 use crate::memory::with_scratch;
 use crate::simd::{Float, Kernel, Level, Vector};
 
-pub use blocks::BlockKind;
 use blocks::Block;
+pub use blocks::BlockKind;
 
 /// Whole numbers of four bits lie in groups of this many.
 const GROUP: usize = 32;
@@ -44,7 +44,13 @@ enum Codes {
 
 impl std::fmt::Debug for Quantised {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Quantised({} x {}, {} bytes)", self.out, self.width, self.bytes())
+        write!(
+            f,
+            "Quantised({} x {}, {} bytes)",
+            self.out,
+            self.width,
+            self.bytes()
+        )
     }
 }
 
