@@ -34,6 +34,7 @@ pub mod records;
 #[path = "../reports/tests/support/sample.rs"]
 mod sample;
 pub mod saved;
+pub mod scheduler;
 pub mod signals;
 pub mod study;
 pub mod suite;

@@ -17,8 +17,8 @@ use std::{
 use peftbench::{
     execute::{
         claim::{self, Beat, Claim, Claimed, Claims, PATIENCE},
-        local::Planned,
         plan_file::{self, Line},
+        planned::Planned,
         submit,
     },
     folders,

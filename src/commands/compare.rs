@@ -24,7 +24,8 @@ use crate::{
     card,
     execute::{
         cost::Cost,
-        local::{self, Executed, How, Planned},
+        local::{self, Executed, How},
+        planned::{self, Planned},
         progress::Verbosity,
     },
     exit, folders,
@@ -83,7 +84,7 @@ impl Asked {
         let planned = match &self.seeds {
             Seeds::Fixed(seeds) => {
                 let seeds = plan::seeds(*seeds, &base.budget)?;
-                local::plan(&base, &trials, &seeds, verbosity)?
+                planned::plan(&base, &trials, &seeds, verbosity)?
             }
             Seeds::UntilDecided(goal) => {
                 GoingOn::new(&base, &trials, goal.clone(), self.margin, verbosity)?.next_look()?
@@ -235,7 +236,7 @@ impl GoingOn {
         }
         let looks = Looks::up_to(goal.most)?;
         let seeds: Vec<u64> = (0..goal.most as u64).collect();
-        let all = local::plan(base, trials, &seeds, verbosity)?;
+        let all = planned::plan(base, trials, &seeds, verbosity)?;
         // What this backbone cannot have is left out.
         let of = |trial: &Trial| {
             let own = all.iter().filter(|p| p.plan.trial.method == trial.method);

@@ -12,7 +12,8 @@ use reports::{
 use super::plan_only::{Elsewhere, Then};
 use crate::{
     execute::{
-        local::{self, How, Planned},
+        local::{self, How},
+        planned::{self, Planned},
         progress::Verbosity,
     },
     exit, folders, output,
@@ -57,7 +58,7 @@ pub fn sweep(
 
     // Every run is checked before the first one starts; what this backbone or data cannot have is left out and said.
     let plans: Vec<RunPlan> = points.iter().flat_map(|p| p.plans.clone()).collect();
-    let mut checked = local::plan_all(plans.into_iter(), how.verbosity).into_iter();
+    let mut checked = planned::plan_all(plans.into_iter(), how.verbosity).into_iter();
     let mut manifest = Manifest {
         name: spec.name.clone(),
         title: spec.title.clone(),

@@ -22,7 +22,8 @@ use super::{
 };
 use crate::{
     execute::{
-        local::{self, How, Planned},
+        local::{self, How},
+        planned::{self, Planned},
         progress::Verbosity,
     },
     exit, folders,
@@ -152,7 +153,7 @@ pub fn tune(
     folders::check_writable(&folders::records_folder(&folder), "--out")?;
     // As in a comparison, what this backbone or data cannot have is left out, which planning says.
     let trials: Vec<Trial> = wanted.iter().map(|w| w.trial.clone()).collect();
-    let possible = local::plan(&base, &trials, &[TRIAL_SEED], verbosity)?;
+    let possible = planned::plan(&base, &trials, &[TRIAL_SEED], verbosity)?;
     let whole = possible
         .first()
         .and_then(|p| p.asked.recipe["steps"].as_u64());
@@ -235,7 +236,7 @@ pub fn tune(
         folders::records_folder(&folder).display()
     );
     if let Some(elsewhere) = elsewhere {
-        let planned = local::plan(&base, &winners, &seeds, Verbosity::Quiet)?;
+        let planned = planned::plan(&base, &winners, &seeds, Verbosity::Quiet)?;
         if let Some(code) = elsewhere.make(&planned, &base.out, Then::Report)? {
             return Ok(code);
         }
@@ -421,7 +422,7 @@ impl Searching<'_> {
             ..self.base.clone()
         });
         // What is done to the data was said when the first run was planned.
-        let planned = local::plan_all(plans, Verbosity::Quiet)
+        let planned = planned::plan_all(plans, Verbosity::Quiet)
             .into_iter()
             .collect::<Result<Vec<Planned>>>()?;
         for (&(m, i), run) in order.iter().zip(&planned) {

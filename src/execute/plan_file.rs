@@ -11,7 +11,7 @@ use record::write_whole;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    local::{Planned, plan_all},
+    planned::{Planned, plan_all},
     progress::Verbosity,
 };
 use crate::{backbones, plan::RunPlan};
