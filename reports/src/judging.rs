@@ -12,7 +12,7 @@ use statistics::{FEWEST_SEEDS, Looks, Margin};
 
 use crate::{
     Comparison, Error, Result,
-    comparison::{conditions, flat},
+    conditions::{conditions, flat},
     studies::{folders_with, write_json},
 };
 
