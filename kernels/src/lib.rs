@@ -60,7 +60,7 @@ pub use gemm::rounded::{Bf16Unit, bf16_unit, bf16_units, with_bf16_unit};
 pub use gradients::without_gradients;
 pub use kronecker_sum::kronecker_sum;
 pub use layer_norm::LayerNorm;
-pub use linear::Linear;
+pub use linear::{Linear, packings};
 pub use low_rank::{LowRank, low_rank_add};
 pub use memory::keep_freed_memory;
 pub use path::{reference_path, with_reference_path};
