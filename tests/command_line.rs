@@ -11,32 +11,11 @@ use std::{
 
 use serde_json::Value;
 
-use crate::support::{Place, tiny_backbone};
+use crate::support::{Place, SIX_STEPS, few_steps, tiny_backbone};
 
 /// Arguments of a comparison of a few steps over the tiny backbone.
 fn tiny<'a>(command: &'a str, data: &'a str, backbone: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let mut arguments = vec![
-        command,
-        data,
-        "--text-column",
-        "review",
-        "--label-column",
-        "stars",
-        "--backbone",
-        backbone,
-        "--budget",
-        "quick",
-        "--set",
-        "recipe.steps=6",
-        "--set",
-        "recipe.evaluations=2",
-        "--set",
-        "recipe.batch=8",
-        "--out",
-        "out",
-    ];
-    arguments.extend(more);
-    arguments
+    few_steps(command, data, backbone, &[&SIX_STEPS[..], more].concat())
 }
 
 fn record_files(place: &Place) -> Vec<PathBuf> {
@@ -396,7 +375,7 @@ fn bad_options_are_refused_with_the_accepted_ones() {
     let mut arguments = tiny("compare", data, "bert-small", &[]);
     place.refused(&arguments, &["bert-small", "minilm"]);
     arguments = tiny("compare", data, backbone, &["--budget", "huge"]);
-    arguments.drain(8..10);
+    arguments.retain(|a| *a != "--budget=quick");
     place.refused(&arguments, &["huge", "standard"]);
     assert!(!place.path().join("out/weights").exists());
 }
@@ -412,12 +391,8 @@ fn divergence_in_the_last_update_is_diverged_and_is_not_tried_again() {
         backbone,
         &["--methods", "lora", "--seeds", "1"],
     );
-    let steps = arguments
-        .iter()
-        .position(|a| *a == "recipe.steps=6")
-        .unwrap();
-    arguments[steps] = "recipe.steps=1";
     arguments.extend([
+        "--set=recipe.steps=1",
         "--set",
         "recipe.warmup=0",
         "--set",
@@ -661,12 +636,7 @@ fn endless(place: &Place, command: &str, more: &[&str]) -> (Child, Lines<BufRead
     let (data, backbone) = (place.reviews(), tiny_backbone());
     let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
     let mut arguments = tiny(command, data, backbone, more);
-    let steps = arguments
-        .iter()
-        .position(|a| *a == "recipe.steps=6")
-        .unwrap();
-    arguments[steps] = "recipe.steps=1000000";
-    arguments.push("--json");
+    arguments.extend(["--set=recipe.steps=1000000", "--json"]);
     let mut child = place
         .command(&arguments)
         .process_group(0)

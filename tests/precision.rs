@@ -12,25 +12,8 @@ use crate::support::{Place, tiny_backbone};
 
 /// Trains a method for a few steps; its record.
 fn trained(place: &Place, method: &str, settings: &[&str]) -> Value {
-    let (data, backbone) = (place.reviews(), tiny_backbone());
-    let mut arguments = vec![
-        "train",
-        data.to_str().unwrap(),
-        "--text-column=review",
-        "--label-column=stars",
-        "--backbone",
-        backbone.to_str().unwrap(),
-        "--budget=quick",
-        "--set=recipe.steps=3",
-        "--set=recipe.evaluations=1",
-        "--set=recipe.batch=8",
-        "--out=out",
-        "--json",
-        "--method",
-        method,
-    ];
-    arguments.extend(settings);
-    serde_json::from_str(&place.ok(&arguments)).unwrap()
+    let more = [&["--method", method, "--json"][..], settings].concat();
+    serde_json::from_str(&place.few_steps("train", &more)).unwrap()
 }
 
 const BF16: &str = "--set=backbone.precision=bf16";

@@ -12,7 +12,7 @@ use peftbench::{
 };
 use serde_json::Value;
 
-use crate::support::{Place, tiny_backbone};
+use crate::support::{Place, few_steps, tiny_backbone};
 
 /// Rows of two classes, each text unlike all others in the words of the tiny vocabulary.
 fn letters(place: &Place, rows: usize) -> String {
@@ -34,27 +34,10 @@ fn letters(place: &Place, rows: usize) -> String {
 /// Arguments of a command over the tiny backbone, a few steps long.
 fn tiny(command: &str, data: &str, more: &[&str]) -> Vec<String> {
     let backbone = tiny_backbone();
-    let fixed = [
-        command,
-        data,
-        "--text-column",
-        "review",
-        "--label-column",
-        "stars",
-        "--backbone",
-        backbone.to_str().unwrap(),
-        "--budget",
-        "quick",
-        "--set",
-        "recipe.steps=4",
-        "--set",
-        "recipe.evaluations=2",
-        "--set",
-        "recipe.batch=8",
-        "--out",
-        "out",
-    ];
-    fixed.iter().chain(more).map(|s| (*s).to_owned()).collect()
+    let four = ["--set=recipe.steps=4", "--set=recipe.evaluations=2"];
+    let more = [&four[..], more].concat();
+    let all = few_steps(command, data, backbone.to_str().unwrap(), &more).into_iter();
+    all.map(str::to_owned).collect()
 }
 
 fn ok(place: &Place, arguments: &[String]) -> String {

@@ -13,8 +13,6 @@ use crate::support::{Place, tiny_backbone};
 
 /// A folder with one trained task of every method, and of prompt tuning and LoRA another one of other sizes.
 fn tasks(place: &Place) -> PathBuf {
-    let data = place.reviews();
-    let backbone = tiny_backbone();
     let folder = place.path().join("tasks");
     fs::create_dir(&folder).unwrap();
     // (Zero-shot is head-only where classes are words.)
@@ -39,28 +37,12 @@ fn tasks(place: &Place) -> PathBuf {
     ];
     for (seed, (name, method, setting)) in methods.chain(more).enumerate() {
         let seed = seed.to_string();
-        let mut arguments = vec![
-            "train",
-            data.to_str().unwrap(),
-            "--text-column=review",
-            "--label-column=stars",
-            "--backbone",
-            backbone.to_str().unwrap(),
-            "--budget=quick",
-            "--set=recipe.steps=3",
-            "--set=recipe.evaluations=1",
-            "--set=recipe.batch=8",
-            "--out=out",
-            "--method",
-            method,
-            "--seed",
-            &seed,
-        ];
+        let mut more = vec!["--seed", &seed];
         if !setting.is_empty() {
-            arguments.extend(["--set", setting]);
+            more.extend(["--set", setting]);
         }
-        let printed = place.ok(&arguments);
-        fs::rename(place.path().join(printed.trim()), folder.join(name)).unwrap();
+        let printed = place.trained(method, &more);
+        fs::rename(place.path().join(printed), folder.join(name)).unwrap();
     }
     folder
 }
@@ -117,22 +99,7 @@ fn logits(library: &TaskLibrary, rows: &[Row]) -> Vec<Vec<f32>> {
 #[test]
 fn a_task_with_a_backbone_of_its_own_is_read_as_it_was_trained() {
     let place = Place::new();
-    let data = place.reviews();
-    let backbone = tiny_backbone();
-    let printed = place.ok(&[
-        "train",
-        data.to_str().unwrap(),
-        "--text-column=review",
-        "--label-column=stars",
-        "--backbone",
-        backbone.to_str().unwrap(),
-        "--budget=quick",
-        "--set=recipe.steps=3",
-        "--set=recipe.evaluations=1",
-        "--set=backbone.pooling=cls",
-        "--out=out",
-        "--method=full",
-    ]);
+    let weights = place.trained("full", &["--set=backbone.pooling=cls"]);
     let row = Row {
         task: "full".into(),
         text: "good fine number".into(),
@@ -141,9 +108,7 @@ fn a_task_with_a_backbone_of_its_own_is_read_as_it_was_trained() {
     };
     let predicted = |pooling: &str| {
         let library = empty_library(&[("pooling".to_owned(), pooling.to_owned())].into());
-        library
-            .add("full", &place.path().join(printed.trim()))
-            .unwrap();
+        library.add("full", &place.path().join(&weights)).unwrap();
         logits(&library, std::slice::from_ref(&row))
     };
     assert_eq!(predicted("mean"), predicted("cls"));
