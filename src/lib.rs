@@ -9,6 +9,7 @@
 #[macro_use]
 pub mod output;
 
+pub mod backbone_settings;
 pub mod backbones;
 pub mod capabilities;
 pub mod card;

@@ -114,9 +114,9 @@ fn a_bad_plan_file_or_index_is_exit_code_42_with_one_message() {
         ended(&task(&place, index), 42, says);
     };
     rotten(
-        text.replace("\"format\":1", "\"format\":2"),
+        text.replace("\"format\":2", "\"format\":1"),
         "0",
-        &["line 1: format 2 is not 1", anew],
+        &["line 1: format 1 is not 2", anew],
     );
     rotten(
         text.replace("\"seed\":0", "\"seed\":7"),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use backbone::{Backbone, Batch, Phase, Precision};
 use candle_core::Tensor;
 use methods::Context;
-use peftbench::prepare::Files;
+use peftbench::{backbone_settings::BackboneSettings, prepare::Files};
 use serde_json::Value;
 
 use crate::support::{Place, tiny_backbone};
@@ -80,7 +80,7 @@ fn weights_of_another_precision_than_the_loaded_backbone_are_refused_by_name() {
     let record = trained(&place, "lora", &[BF16]);
     let id = record["id"].as_str().unwrap();
     let folder = place.path().join("out/weights").join(id);
-    let message = peftbench::weights::load(&folder, &loaded("f32"))
+    let message = peftbench::weights::load(&folder, &loaded(Precision::F32))
         .err()
         .map(|e| e.to_string())
         .unwrap_or_default();
@@ -88,7 +88,7 @@ fn weights_of_another_precision_than_the_loaded_backbone_are_refused_by_name() {
         message.contains("bf16") && message.contains("f32") && message.contains(id),
         "{message}"
     );
-    peftbench::weights::load(&folder, &loaded("bf16")).unwrap();
+    peftbench::weights::load(&folder, &loaded(Precision::Bf16)).unwrap();
 }
 
 #[test]
@@ -110,11 +110,13 @@ fn a_precision_that_does_not_exist_is_refused_with_those_that_do() {
     );
 }
 
-fn loaded(precision: &str) -> peftbench::prepare::LoadedBackbone {
-    let overrides: BTreeMap<String, String> =
-        [("precision".to_owned(), precision.to_owned())].into();
+fn loaded(precision: Precision) -> peftbench::prepare::LoadedBackbone {
+    let settings = BackboneSettings {
+        precision: Some(precision),
+        ..BackboneSettings::default()
+    };
     let files = Files::new(true).unwrap();
-    let found = files.backbone(tiny_backbone().to_str().unwrap(), &overrides);
+    let found = files.backbone(tiny_backbone().to_str().unwrap(), &settings);
     found.unwrap().load().unwrap()
 }
 
@@ -167,7 +169,7 @@ fn gradients(backbone: &Backbone, method: &str) -> BTreeMap<String, Vec<f32>> {
 
 #[test]
 fn gradients_over_a_backbone_in_bf16_point_where_those_over_one_in_f32_do() {
-    let whole = loaded("f32").backbone;
+    let whole = loaded(Precision::F32).backbone;
     let half = whole.clone().in_precision(Precision::Bf16).unwrap();
     for method in ["lora", "adapter", "prompt_tuning", "prefix_tuning", "ia3"] {
         let (exact, rounded) = (gradients(&whole, method), gradients(&half, method));

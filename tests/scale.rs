@@ -23,6 +23,7 @@ use peftbench::{
     },
     folders,
     plan::{DataChoice, RunPlan, Trial},
+    train::recipe::RecipeChoice,
 };
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -418,15 +419,9 @@ fn plan(record: &RunRecord, out: &Path) -> Planned {
                 stand_in_for: None,
             },
             backbone: "minilm".into(),
-            backbone_overrides: BTreeMap::new(),
-            trial: Trial {
-                method: record.asked.method.name.clone(),
-                overrides: BTreeMap::new(),
-                tuned: None,
-                optional: false,
-            },
-            recipe: BTreeMap::new(),
-            budget: "standard".into(),
+            backbone_settings: Default::default(),
+            trial: Trial::of(&record.asked.method.name).unwrap(),
+            recipe: RecipeChoice::new("standard", &BTreeMap::new()).unwrap(),
             seed: record.asked.seed,
             offline: true,
             out: out.to_owned(),

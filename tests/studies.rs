@@ -79,7 +79,7 @@ fn training_sets_are_nested_and_held_out_examples_are_neither_trained_on_nor_val
     let data = files.data(&choice).unwrap().dataset;
     let backbone = tiny_backbone();
     let loaded = files
-        .backbone(backbone.to_str().unwrap(), &BTreeMap::new())
+        .backbone(backbone.to_str().unwrap(), &Default::default())
         .unwrap()
         .load()
         .unwrap();

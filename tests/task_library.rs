@@ -1,8 +1,10 @@
 //! Many tasks over one tiny backbone, as a library and on the command line.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc, thread};
+use std::{fs, path::PathBuf, sync::Arc, thread};
 
+use backbone::Pooling;
 use peftbench::{
+    backbone_settings::BackboneSettings,
     objective::Prediction,
     prepare::Files,
     task_library::{Row, TaskLibrary, task_folders},
@@ -47,12 +49,12 @@ fn tasks(place: &Place) -> PathBuf {
     folder
 }
 
-fn empty_library(overrides: &BTreeMap<String, String>) -> TaskLibrary {
+fn empty_library(settings: &BackboneSettings) -> TaskLibrary {
     // Nothing is fetched: the backbone is a folder.
     let files = Files::new(true).unwrap();
     let backbone = tiny_backbone();
     let loaded = files
-        .backbone(backbone.to_str().unwrap(), overrides)
+        .backbone(backbone.to_str().unwrap(), settings)
         .unwrap()
         .load()
         .unwrap();
@@ -60,7 +62,7 @@ fn empty_library(overrides: &BTreeMap<String, String>) -> TaskLibrary {
 }
 
 fn library(place: &Place) -> TaskLibrary {
-    let library = empty_library(&BTreeMap::new());
+    let library = empty_library(&BackboneSettings::default());
     for (name, folder) in task_folders(&place.path().join("tasks")).unwrap() {
         library.add(&name, &folder).unwrap();
     }
@@ -106,13 +108,16 @@ fn a_task_with_a_backbone_of_its_own_is_read_as_it_was_trained() {
         pair: None,
         tokens: None,
     };
-    let predicted = |pooling: &str| {
-        let library = empty_library(&[("pooling".to_owned(), pooling.to_owned())].into());
+    let predicted = |pooling: Pooling| {
+        let library = empty_library(&BackboneSettings {
+            pooling: Some(pooling),
+            ..BackboneSettings::default()
+        });
         library.add("full", &place.path().join(&weights)).unwrap();
         logits(&library, std::slice::from_ref(&row))
     };
-    assert_eq!(predicted("mean"), predicted("cls"));
-    assert_eq!(predicted("pooler"), predicted("cls"));
+    assert_eq!(predicted(Pooling::Mean), predicted(Pooling::Cls));
+    assert_eq!(predicted(Pooling::Pooler), predicted(Pooling::Cls));
 }
 
 #[test]

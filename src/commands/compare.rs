@@ -83,7 +83,7 @@ impl Asked {
         let (base, trials) = self.plan()?;
         let planned = match &self.seeds {
             Seeds::Fixed(seeds) => {
-                let seeds = plan::seeds(*seeds, &base.budget)?;
+                let seeds = plan::seeds(*seeds, base.recipe.budget())?;
                 planned::plan(&base, &trials, &seeds, verbosity)?
             }
             Seeds::UntilDecided(goal) => {
@@ -146,7 +146,7 @@ pub fn compare(
     let (base, trials) = asked.plan()?;
     let (ended, report, progress) = match &asked.seeds {
         Seeds::Fixed(seeds) => {
-            let seeds = plan::seeds(*seeds, &base.budget)?;
+            let seeds = plan::seeds(*seeds, base.recipe.budget())?;
             let signals = Signals::handle()?;
             let ended = local::compare(&base, &trials, &seeds, how, &signals)?;
             if let Some(code) = ended.say_end(trials.len() * seeds.len(), verbosity) {

@@ -36,9 +36,7 @@ pub fn sweep(
 ) -> Result<ExitCode> {
     let spec = study(name)?;
     let verbosity = how.verbosity;
-    let (base, mut user) = shared.plan()?;
-    user.insert("recipe".to_owned(), base.recipe.clone());
-    user.insert("backbone".to_owned(), base.backbone_overrides.clone());
+    let (base, user) = shared.plan()?;
     for owner in user.keys().filter(|o| *o != "recipe" && *o != "backbone") {
         ensure!(
             spec.series.iter().any(|s| s.method == *owner),
@@ -46,7 +44,7 @@ pub fn sweep(
             spec.name
         );
     }
-    let seeds = plan::seeds(seeds, &base.budget)?;
+    let seeds = plan::seeds(seeds, base.recipe.budget())?;
     let main = base.out.clone();
     let base = RunPlan {
         out: folder(&main, &spec.name),

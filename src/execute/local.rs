@@ -514,6 +514,7 @@ const UNSAID: &str = "it said nothing; if the system ran out of memory, a smalle
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::{backbone_settings::BackboneSettings, train::recipe::RecipeChoice};
 
     #[test]
     fn as_many_runs_go_on_as_fit_into_memory_and_at_least_one() {
@@ -535,15 +536,9 @@ mod tests {
                 stand_in_for: None,
             },
             backbone: String::new(),
-            backbone_overrides: BTreeMap::new(),
-            trial: Trial {
-                method: "lora".into(),
-                overrides: BTreeMap::new(),
-                tuned: None,
-                optional: false,
-            },
-            recipe: BTreeMap::new(),
-            budget: "quick".into(),
+            backbone_settings: BackboneSettings::default(),
+            trial: Trial::of("lora").unwrap(),
+            recipe: RecipeChoice::new("quick", &BTreeMap::new()).unwrap(),
             seed: 0,
             offline: true,
             out: PathBuf::new(),

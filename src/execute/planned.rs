@@ -68,7 +68,7 @@ pub fn plan_all(
         .filter_map(|mut plan| {
             let key = format!(
                 "{:?} {} {:?}",
-                plan.data, plan.backbone, plan.backbone_overrides
+                plan.data, plan.backbone, plan.backbone_settings
             );
             let shared = prepared
                 .entry(key)
@@ -80,8 +80,9 @@ pub fn plan_all(
             if plan.trial.optional
                 && let Err(e) = shared.method(&plan.trial)
             {
-                if verbosity != Verbosity::Quiet && left_out.insert(plan.trial.method.clone()) {
-                    eprintln!("note: {} is left out: {e:#}", plan.trial.method);
+                let name = plan.trial.name();
+                if verbosity != Verbosity::Quiet && left_out.insert(name) {
+                    eprintln!("note: {name} is left out: {e:#}");
                 }
                 return None;
             }

@@ -56,7 +56,7 @@ impl Prepared {
         if let Some(busy) = busy {
             prepared.files.note(&busy);
         }
-        if let (Some(why), None) = (prepared.shorter(plan)?, plan.recipe.get("max_tokens")) {
+        if let (Some(why), None) = (prepared.shorter(plan)?, plan.recipe.setting("max_tokens")) {
             prepared
                 .files
                 .note(&format!("{why}; texts are cut to that"));
@@ -81,7 +81,7 @@ impl Prepared {
         let (data, backbone) = std::thread::scope(|scope| {
             let backbone = scope.spawn(|| {
                 files
-                    .backbone(&plan.backbone, &plan.backbone_overrides)?
+                    .backbone(&plan.backbone, &plan.backbone_settings)?
                     .load()
             });
             let data = files.data(&plan.data);
@@ -97,7 +97,7 @@ impl Prepared {
             (Err(error), _) | (_, Err(error)) => return Err(error),
         };
         let named = !plan.data.options.words.is_empty();
-        let chosen = plan.backbone_overrides.contains_key("head");
+        let chosen = plan.backbone_settings.head.is_some();
         if named && !chosen {
             backbone.head = HeadKind::Words;
         }
@@ -124,7 +124,7 @@ impl Prepared {
 
     /// Why texts are cut to fewer tokens than the recipe says, if they are: the backbone or its tokenizer reads no more.
     fn shorter(&self, plan: &RunPlan) -> Result<Option<String>> {
-        let wanted = Recipe::resolve(&plan.budget, &plan.recipe, 1)?.max_tokens;
+        let wanted = plan.recipe.over(1)?.max_tokens;
         let room = self.backbone.max_tokens(wanted, 0);
         if room == wanted {
             return Ok(None);
@@ -214,7 +214,8 @@ impl Prepared {
     /// If the method cannot be used over it, or its configuration is not valid.
     pub fn method(&self, trial: &Trial) -> Result<Resolved> {
         let config = self.backbone.backbone.config();
-        let name = words::method(&trial.method, self.backbone.head)?;
+        let own = &trial.method;
+        let name = words::method(own.entry.name, self.backbone.head)?;
         let data = &self.data.dataset;
         ensure!(
             name != "linear_probe" || data.objective.is_classification(),
@@ -222,7 +223,11 @@ impl Prepared {
             data.name,
             data.objective.name()
         );
-        let resolved = methods::resolve(name, &trial.overrides)?.over(config);
+        let resolved = match name == own.entry.name {
+            true => own.over(config),
+            // A method that stands for another one takes its settings.
+            false => methods::resolve_values(name, own.overrides().clone())?.over(config),
+        };
         resolved.check(config)?;
         Ok(resolved)
     }
@@ -235,18 +240,18 @@ impl Prepared {
         let resolved = self.method(&plan.trial)?;
         check_memory(&resolved, &self.backbone.backbone)?;
         // The steps of a budget in epochs depend on the examples, which depend on the recipe's other keys.
-        let recipe = Recipe::resolve(&plan.budget, &plan.recipe, 1)?;
+        let recipe = plan.recipe.over(1)?;
         ensure!(
             self.words.is_none() || recipe.augmentation() == Augmentation::default(),
             "recipe: where classes are words, a template stands around each text, whose tokens can be neither dropped nor \
              swapped; leave the recipe's augmentation out"
         );
-        if let (Some(why), Some(asked)) = (self.shorter(plan)?, plan.recipe.get("max_tokens")) {
+        if let (Some(why), Some(asked)) = (self.shorter(plan)?, plan.recipe.setting("max_tokens")) {
             bail!("--set recipe.max_tokens={asked}: {why}");
         }
         let encoded = self.encoded(&recipe, plan.seed, 0)?;
         check_batch(&recipe, &encoded.train, self.backbone.backbone.config())?;
-        let recipe = Recipe::resolve(&plan.budget, &plan.recipe, encoded.train.len())?;
+        let recipe = plan.recipe.over(encoded.train.len())?;
         let asked = Asked {
             dataset: data_facts(&self.data, &encoded),
             backbone: self.backbone.facts(self.words.as_ref()),

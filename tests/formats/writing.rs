@@ -5,6 +5,7 @@ use std::{fs, path::Path};
 use backbone::TensorFile;
 use candle_core::{Device, Tensor};
 use peftbench::{
+    backbone_settings::BackboneSettings,
     formats::{self, Export, Format},
     prepare::Files,
     train::run::difference,
@@ -87,10 +88,13 @@ fn a_merged_checkpoint_is_a_backbone_with_the_method_in_its_weights() {
             separate_head: false,
         };
         formats::export(&export, Format::Merged, out.path()).unwrap();
-        let overrides = [("pooling".to_owned(), task.config.pooling.name().to_owned())];
+        let settings = BackboneSettings {
+            pooling: Some(task.config.pooling),
+            ..BackboneSettings::default()
+        };
         let files = Files::new(true).unwrap();
         let merged = files
-            .backbone(out.path().to_str().unwrap(), &overrides.into())
+            .backbone(out.path().to_str().unwrap(), &settings)
             .unwrap()
             .load()
             .unwrap();
