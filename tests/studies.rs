@@ -1,9 +1,6 @@
 //! Studies, equal tuning budgets, claims and recommendations, as a user types them and as the library gives them.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-};
+use std::{collections::BTreeSet, fs};
 
 use peftbench::{
     plan::DataChoice,
