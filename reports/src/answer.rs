@@ -332,6 +332,46 @@ mod tests {
     }
 
     #[test]
+    fn no_floor_and_nothing_that_is_not_above_one_is_recommended_whatever_it_reaches_or_costs() {
+        let wrongs = [0, 100, 101, 500, 600];
+        let mut chosen_at_all = 0;
+        for lora in wrongs {
+            for prompt in wrongs {
+                for floor in wrongs {
+                    // The floor costs nothing, so a rule of the fewest parameters alone would take it.
+                    let found = five_seeds(&[
+                        ("lora", 73_728, 0, lora),
+                        ("prompt_tuning", 7_680, 200, prompt),
+                        ("majority", 0, 300, floor),
+                    ]);
+                    let right = |wrong: usize| 1000 - wrong;
+                    let reached = |label: &str| match label {
+                        "lora" => right(lora),
+                        _ => right(prompt),
+                    };
+                    for fitting in 1..8usize {
+                        let fitting: Vec<usize> =
+                            (0..3).filter(|i| fitting >> i & 1 == 1).collect();
+                        let (chosen, said) = found.recommended(&fitting);
+                        let Some(chosen) = chosen else { continue };
+                        let label = found.rows[chosen].label.as_str();
+                        assert!(fitting.contains(&chosen));
+                        assert_ne!(label, "majority", "{said:?}");
+                        assert!(reached(label) > right(floor), "{label}: {said:?}");
+                        assert!(!said[0].contains("majority"), "{said:?}");
+                        chosen_at_all += 1;
+                    }
+                    let all = found.answer().join(" ");
+                    for sentence in ["best is majority", "majority is the only one that fits"] {
+                        assert!(!all.contains(sentence), "{all}");
+                    }
+                }
+            }
+        }
+        assert!(chosen_at_all > 50, "{chosen_at_all}");
+    }
+
+    #[test]
     fn what_is_not_above_a_floor_is_never_recommended() {
         let methods = [
             ("lora", 73_728, 0, 100),

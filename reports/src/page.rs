@@ -544,6 +544,27 @@ mod tests {
     }
 
     #[test]
+    fn the_page_recommends_among_what_is_above_the_floors_only() {
+        let labels: Vec<u32> = (0..100).map(|i| i % 2).collect();
+        let run = |method: &str, right: usize| {
+            let sample = Sample::new(method).predictions(&labels, move |i| i < right);
+            sample.record()
+        };
+        let page = page(&[
+            run("lora", 80),
+            run("majority", 50),
+            run("prompt_tuning", 50),
+        ]);
+        let data = script_data_of(&page);
+        let points = data["comparisons"][0]["points"].as_array().unwrap();
+        let eligible = points.iter().filter(|p| p["eligible"] == true);
+        let labels: Vec<&Value> = eligible.map(|p| &p["label"]).collect();
+        assert_eq!(labels, [&json!("lora")]);
+        assert_eq!(points.len(), 3);
+        assert!(page.contains("j.p.eligible"));
+    }
+
+    #[test]
     fn what_users_named_is_text_and_never_markup() {
         let evil = "</script><img src=x onerror=alert(1)>";
         let record = Sample::new("lora")

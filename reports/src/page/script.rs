@@ -28,6 +28,7 @@ pub(super) fn script_data(comparison: &Comparison, id: &str) -> Value {
             })
         })
         .collect();
+    let eligible = comparison.eligible();
     let points: Vec<Value> = comparison
         .ranked()
         .iter()
@@ -51,6 +52,7 @@ pub(super) fn script_data(comparison: &Comparison, id: &str) -> Value {
                 "row": format!("{id}-r{i}"),
                 "label": row.label,
                 "floor": row.is_floor(),
+                "eligible": eligible.contains(&i),
                 "ink": style_of(row).ink.key(),
                 "outline": style_of(row).marker.outline(),
                 "values": values,
@@ -65,7 +67,7 @@ pub(super) fn script_data(comparison: &Comparison, id: &str) -> Value {
         .map(|a| (0..n).map(|b| p_worse(a, b)).collect())
         .collect();
     // What would show the first not to be worse than the second by the margin.
-    let tests = comparison.eligible().len();
+    let tests = eligible.len();
     let wants = |a: usize, b: usize| {
         let evidence = comparison.family.pair(a, b)?.evidence;
         let remedy = Remedy::of_non_inferiority(&evidence, comparison.margin, tests);
