@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn no_floor_and_nothing_that_is_not_above_one_is_recommended_whatever_it_reaches_or_costs() {
-        let wrongs = [0, 100, 101, 500, 600];
+        let wrongs = [0, 100, 101, 600];
         let mut chosen_at_all = 0;
         for lora in wrongs {
             for prompt in wrongs {
