@@ -533,7 +533,7 @@ fn sentences() -> Vec<(Vec<&'static str>, Vec<&'static str>)> {
     ];
     let entities = [
         (&["good", "film"][..], &["B-place", "I-place"][..]),
-        (&["story"], &["B-mood"]),
+        (&["story"][..], &["B-mood"][..]),
     ];
     let behind = [
         &["was", "bad"][..],
