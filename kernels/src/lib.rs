@@ -32,6 +32,7 @@ mod layer_norm;
 mod linear;
 mod low_rank;
 mod memory;
+mod normed;
 mod path;
 mod precision;
 mod rms_norm;
