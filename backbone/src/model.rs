@@ -313,11 +313,6 @@ impl Backbone {
             })
     }
 
-    /// Whether the checkpoint has a pooler.
-    pub fn has_pooler(&self) -> bool {
-        self.pooler.is_some()
-    }
-
     /// All sites, from the input upwards.
     pub fn sites(&self) -> impl Iterator<Item = Site> + use<> {
         self.config.sites()

@@ -76,14 +76,6 @@ impl Judging {
         self.costs_on.as_deref()
     }
 
-    /// With this margin for all, and no looks.
-    pub fn with_margin(margin: Margin) -> Self {
-        Self {
-            asked: Some(margin),
-            ..Self::default()
-        }
-    }
-
     /// The margin that was asked for, for what nothing was declared for.
     pub fn margin(&self) -> Margin {
         self.asked.unwrap_or_default()
