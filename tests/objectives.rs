@@ -18,7 +18,7 @@ use peftbench::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Place, record_files, tiny_backbone};
+use crate::support::{Place, tiny_backbone};
 
 const FORWARD: f32 = 1e-5;
 const GRADIENT: f32 = 1e-4;
@@ -281,10 +281,7 @@ fn compare<'a>(data: &'a str, backbone: &'a str, more: &[&'a str]) -> Vec<&'a st
 }
 
 fn records(place: &Place) -> Vec<Value> {
-    record_files(&place.path().join("out/records"))
-        .iter()
-        .map(|p| serde_json::from_slice(&std::fs::read(p).unwrap()).unwrap())
-        .collect()
+    place.records("out")
 }
 
 /// The folder of the weights of a method's first seed.

@@ -6,6 +6,7 @@ use std::{
     process::{Command, Output},
 };
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 #[path = "skip.rs"]
@@ -43,6 +44,16 @@ pub fn few_steps<'a>(
 
 /// Settings of twice as many steps, and evaluations, as [`few_steps`].
 pub const SIX_STEPS: [&str; 2] = ["--set=recipe.steps=6", "--set=recipe.evaluations=2"];
+
+/// Arguments of a command of six steps.
+pub fn tiny<'a>(
+    command: &'a str,
+    data: &'a str,
+    backbone: &'a str,
+    more: &[&'a str],
+) -> Vec<&'a str> {
+    few_steps(command, data, backbone, &[&SIX_STEPS[..], more].concat())
+}
 
 /// The records of a folder, in the order of their names; none where there is no such folder.
 pub fn record_files(folder: &Path) -> Vec<PathBuf> {
@@ -129,6 +140,14 @@ impl Place {
     pub fn trained(&self, method: &str, more: &[&str]) -> String {
         let printed = self.few_steps("train", &[&["--method", method][..], more].concat());
         printed.trim().to_owned()
+    }
+
+    /// The records of an output folder, in the order of their names.
+    pub fn records(&self, out: &str) -> Vec<Value> {
+        record_files(&self.path().join(out).join("records"))
+            .iter()
+            .map(|p| serde_json::from_slice(&fs::read(p).unwrap()).unwrap())
+            .collect()
     }
 
     /// Runs the command and expects exit code 2 and one message that says all of `says`.
