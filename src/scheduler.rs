@@ -63,6 +63,8 @@ mod tests {
             assert_eq!(task_index(with(set)), Ok(index));
             assert_eq!(task_name(with(set)).as_deref(), name);
         }
-        assert!(task_index(with(&[("HQ_TASK_ID", "x")])).is_err_and(|e| e.contains("HQ_TASK_ID=x")));
+        assert!(
+            task_index(with(&[("HQ_TASK_ID", "x")])).is_err_and(|e| e.contains("HQ_TASK_ID=x"))
+        );
     }
 }

@@ -19,7 +19,7 @@ use peftbench::{
     train::trainer::Model,
     weights::{self, Task, task_backbone},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Largest difference of logits in f32, relative to the largest: the same sums in another order.
@@ -141,4 +141,24 @@ fn round_trip(
     formats::export(&export, format, out.path()).unwrap();
     let (loaded, task) = open(out.path()).unwrap_or_else(|e| panic!("{e:#}"));
     (out, loaded, task)
+}
+
+/// A copy of the tiny BERT whose configuration names its classes.
+fn named_backbone(folder: &Path, names: &[&str]) -> PathBuf {
+    fs::create_dir_all(folder).unwrap();
+    for entry in fs::read_dir(fixture("bert")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    let path = folder.join("config.json");
+    let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let ids = names.iter().enumerate();
+    config["id2label"] = ids
+        .map(|(i, n)| (i.to_string(), json!(n)))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    fs::write(path, config.to_string()).unwrap();
+    folder.to_owned()
 }

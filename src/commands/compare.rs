@@ -227,7 +227,7 @@ impl GoingOn {
             "--until-decided: name at least two methods; there is no pair to decide"
         );
         for name in goal.pairs.iter().flat_map(|(a, b)| [a, b]) {
-            let names: Vec<&str> = trials.iter().map(|t| t.method.as_str()).collect();
+            let names: Vec<&str> = trials.iter().map(|t| t.name()).collect();
             ensure!(
                 names.contains(&name.as_str()),
                 "--pairs: '{name}' is not compared; compared are {}",

@@ -15,8 +15,8 @@ use crate::{
     execute::{
         claim,
         measured::Measured,
-        planned::{self, Planned},
         plan_file,
+        planned::{self, Planned},
         submit::{self, MAX_ARRAY, Tasks},
     },
     folders,

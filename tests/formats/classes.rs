@@ -1,34 +1,9 @@
 //! Names of classes, and metrics by class, of folders that other libraries made.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
-
 use serde_json::{Value, json};
 
-use super::{copy, expected, fixture};
+use super::{fixture, named_backbone};
 use crate::support::Place;
-
-/// A copy of the tiny BERT whose configuration names its classes.
-fn named_backbone(folder: &Path, names: &[&str]) -> PathBuf {
-    fs::create_dir_all(folder).unwrap();
-    for entry in fs::read_dir(fixture("bert")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_file() {
-            fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
-        }
-    }
-    let path = folder.join("config.json");
-    let mut config: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-    let ids = names.iter().enumerate();
-    config["id2label"] = ids
-        .map(|(i, n)| (i.to_string(), json!(n)))
-        .collect::<serde_json::Map<_, _>>()
-        .into();
-    fs::write(path, config.to_string()).unwrap();
-    folder.to_owned()
-}
 
 /// Eighty short texts of nine words.
 fn texts() -> Vec<String> {

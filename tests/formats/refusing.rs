@@ -11,8 +11,8 @@ use peftbench::{
 use serde_json::{Value, json};
 
 use super::{
-    FORWARD, changed, copy, error_of, expected, fixture, logits, missing, open, round_trip,
-    with_tensors,
+    FORWARD, changed, copy, error_of, expected, fixture, logits, missing, named_backbone, open,
+    round_trip, with_tensors,
 };
 use crate::support::Place;
 

@@ -522,7 +522,7 @@ pub(super) unsafe fn block(
 
 /// What [`block`] is given.
 struct Block<'a> {
-    product: &'a Product<f32>,
+    product: &'a Product<'a, f32>,
     b: &'a Panels,
     level: Level,
     rows: Range<usize>,
