@@ -41,4 +41,6 @@ pub use head_only::HeadOnly;
 pub use init::normal;
 pub use method::{PeftMethod, resident_bytes};
 pub use parameters::{Builder, Parameters, Training, restore};
-pub use registry::{of_language_models, resolve, resolve_for, resolve_values, search};
+pub use registry::{
+    of_language_models, resolve, resolve_for, resolve_values, resolve_values_for, search,
+};

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::{
-    Result, adapter, bitfit, combine, compacter,
-    config::{self, Answer, Range, Resolved},
+    Error, Result, adapter, bitfit, combine, compacter,
+    config::{self, Answer, Range, Resolved, Written},
     dora,
     entry::{Entry, find},
     full, head_only, ia3, layer_norm, linear_probe, lora, majority, p_tuning, prefix_tuning,
@@ -59,8 +59,8 @@ pub fn resolve_for(
     method: &str,
     overrides: &BTreeMap<String, String>,
 ) -> Result<Resolved> {
-    let entry = entry(method)?;
-    config::resolve(entry, ALL, answer, config::values(entry, overrides)?)
+    let values = config::values(entry(method)?, overrides)?;
+    resolve_values_for(answer, method, values)
 }
 
 /// The defaults of a method that differ where a language model answers with its own words, by key; empty where none does.
@@ -76,7 +76,27 @@ pub fn of_language_models(method: &str) -> Result<Map<String, Value>> {
 /// # Errors
 /// As [`resolve`].
 pub fn resolve_values(method: &str, overrides: Map<String, Value>) -> Result<Resolved> {
-    config::resolve(entry(method)?, ALL, Answer::default(), overrides)
+    resolve_values_for(Answer::default(), method, overrides)
+}
+
+/// As [`resolve_values`], with the defaults for this kind of answer.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_values_for(
+    answer: Answer,
+    method: &str,
+    overrides: Map<String, Value>,
+) -> Result<Resolved> {
+    config::resolve(entry(method)?, ALL, answer, overrides)
+}
+
+impl TryFrom<Written> for Resolved {
+    type Error = Error;
+
+    fn try_from(written: Written) -> Result<Self> {
+        resolve_values(&written.method, written.overrides)
+    }
 }
 
 /// The ranges that a method's YAML declares under `search`, by key; empty where it declares none.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Result, Tensor};
 
-use super::{Few, Linear};
+use super::{Few, Linear, PACKINGS};
 use crate::Precision;
 use crate::activation::Activation;
 use crate::activation::fast::Activate;
@@ -295,7 +295,10 @@ impl Linear {
     /// level by each call.
     fn rounded(&self, held: &Arc<Panels>, level: Level, pass: Pass) -> Arc<Panels> {
         let (n, k) = (self.out_features(), self.in_features());
-        let values = || held.transposed_values(n);
+        let values = || {
+            PACKINGS.set(PACKINGS.get() + 1);
+            held.transposed_values(n)
+        };
         match pass {
             Pass::Forward if held.level == level => held.clone(),
             Pass::Forward => Arc::new(Panels::transpose_of(level, &values(), n, k)),
@@ -315,6 +318,7 @@ impl Linear {
     /// The weight in panels: made once if it is frozen, for each call if it is trained or another level is wanted.
     pub(crate) fn packed<T: Element>(&self, level: Level) -> Result<Arc<Packed<T>>> {
         let make = || -> Result<Arc<Packed<T>>> {
+            PACKINGS.set(PACKINGS.get() + 1);
             let weight = view::<T>(self.tensor())?;
             let (n, k) = (self.out_features(), self.in_features());
             Ok(Arc::new(Packed::transpose_of(level, &weight, n, k)))
