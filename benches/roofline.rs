@@ -48,6 +48,7 @@ pub fn setting(precision: Precision) -> Result<Prepared> {
             pooling: Some(Pooling::Pooler),
             precision: Some(precision),
             head: None,
+            chat: None,
         },
         trial: Trial::of("head_only")?,
         recipe: RecipeChoice::new("standard", &BTreeMap::new())?,
