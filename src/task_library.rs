@@ -25,7 +25,7 @@ use crate::{
     generate,
     objective::{Answered, Prediction},
     prepare::{Files, LoadedBackbone},
-    train::{head::Head, trainer::by_example},
+    train::{head::Head, model::by_example},
     weights::{self, SavedConfig, Task},
 };
 
@@ -444,7 +444,7 @@ fn answers(
 /// If the backbone is not found or damaged.
 pub fn open(config: &SavedConfig, named: Option<&str>, offline: bool) -> Result<TaskLibrary> {
     let files = Files::new(offline)?;
-    let loaded = weights::backbone_of(&files, config, named, &BTreeMap::new())?;
+    let loaded = weights::backbone_of(&files, config, named, &Default::default())?;
     Ok(TaskLibrary::new(loaded))
 }
 

@@ -8,6 +8,7 @@ mod completion;
 mod decoders;
 mod doors;
 mod family_parity;
+mod features;
 mod flops;
 mod formats;
 mod fuzz;
@@ -19,6 +20,7 @@ mod own_files;
 mod parity;
 mod precision;
 mod predict;
+mod processes;
 mod real;
 mod refusals;
 #[path = "../reports/tests/support/sample.rs"]
