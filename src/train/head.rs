@@ -37,7 +37,8 @@ enum Output {
 
 /// A language model's output over all words, which belongs to the backbone, and how long it writes.
 pub struct Vocabulary {
-    /// The output matrix `[V, H]`.
+    table: Tensor,
+    /// The same as a layer, which packs it once.
     output: Linear,
     /// The token that ends a text.
     pub end: u32,
@@ -48,7 +49,7 @@ pub struct Vocabulary {
 impl Vocabulary {
     /// The output matrix `[V, H]`.
     pub fn table(&self) -> &Tensor {
-        self.output.weight()
+        &self.table
     }
 
     /// Logits `[N, V]` of vectors `[N, H]`.
@@ -158,11 +159,16 @@ impl Head {
     /// # Errors
     /// If the table is no matrix.
     pub fn of_vocabulary(table: Tensor, end: u32, most: usize) -> Result<Self> {
-        let output = Linear::new(table, None)?;
+        let vocabulary = Vocabulary {
+            output: Linear::new(table.clone(), None)?,
+            table,
+            end,
+            most,
+        };
         Ok(Self {
             dense: None,
             norm: None,
-            output: Output::Vocabulary(Vocabulary { output, end, most }),
+            output: Output::Vocabulary(vocabulary),
             parameters: Parameters::default(),
         })
     }
