@@ -17,6 +17,7 @@ use serde_json::Value;
 use crate::{
     nearest,
     plan::{Overrides, RunPlan, Trial},
+    precision,
 };
 
 /// The studies that come with the program.
@@ -318,6 +319,8 @@ pub fn points(
     seeds: &[u64],
 ) -> Result<Vec<PlannedPoint>> {
     let mut all = Vec::new();
+    // What `auto` stands for is found out once.
+    let mut auto = None;
     for (index, series) in spec.series.iter().enumerate() {
         let method = &series.method;
         for point in spec.points_of(series)? {
@@ -341,6 +344,15 @@ pub fn points(
             for (owner, keys) in own {
                 merged.entry(owner).or_default().extend(keys);
             }
+            let mut backbone = merged.remove("backbone").unwrap_or_default();
+            if backbone.get("precision").is_some_and(|p| p.trim_matches('"') == "auto") {
+                let settled = auto.get_or_insert_with(|| {
+                    let mut asked = BTreeMap::from([("precision".to_owned(), "auto".to_owned())]);
+                    precision::settle(&mut asked);
+                    asked
+                });
+                backbone.extend(settled.clone());
+            }
             let plan = RunPlan {
                 trial: Trial {
                     method: method.clone(),
@@ -349,7 +361,7 @@ pub fn points(
                     optional: false,
                 },
                 recipe: merged.remove("recipe").unwrap_or_default(),
-                backbone_overrides: merged.remove("backbone").unwrap_or_default(),
+                backbone_overrides: backbone,
                 // A study is its records: the weights of all its runs would fill the disk.
                 keep_weights: false,
                 ..base.clone()

@@ -9,6 +9,7 @@ pub mod comparison;
 pub mod costs;
 pub mod error;
 pub mod figures;
+mod files;
 pub mod format;
 pub mod frame;
 pub mod going_on;

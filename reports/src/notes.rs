@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use record::RunRecord;
 use statistics::FEWEST_SEEDS;
 
-use crate::{Comparison, format};
+use crate::{Comparison, format, words};
 
 /// What a reader has to know before believing the numbers.
 pub fn of(comparison: &Comparison) -> Vec<String> {
@@ -39,14 +39,7 @@ pub fn of(comparison: &Comparison) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if let Some(looks) = &comparison.looks {
-        let looks: Vec<String> = looks.seeds().iter().map(usize::to_string).collect();
-        notes.push(format!(
-            "Looked at with {} seeds: the verdicts spend their 5 % over all of these looks; the p-values are those of a number of seeds \
-             that was fixed beforehand.",
-            format::list(&looks)
-        ));
-    }
+    notes.extend(comparison.looks.as_ref().map(words::looked_at));
     for a in 0..ranked.len() {
         for b in a + 1..ranked.len() {
             if comparison.pair(a, b).is_none() && ranked[a].scores.is_some() {

@@ -55,6 +55,8 @@ pub fn sweep(
     let signals = Signals::handle()?;
     let points = points(&spec, &base, &user, &seeds)?;
 
+    let earlier = Manifest::read(&base.out)?;
+    let seen = Study::read(&base.out, None)?.map_or(0, |study| study.seeds());
     // Every run is checked before the first one starts; what this backbone or data cannot have is left out and said.
     let plans: Vec<RunPlan> = points.iter().flat_map(|p| p.plans.clone()).collect();
     let mut checked = local::plan_all(plans.into_iter(), how.verbosity).into_iter();
@@ -76,8 +78,9 @@ pub fn sweep(
             .collect(),
         left_out: Vec::new(),
         margin: margin
-            .or(Manifest::read(&base.out)?.map(|m| m.margin))
+            .or(earlier.as_ref().map(|m| m.margin))
             .unwrap_or_default(),
+        looks: Vec::new(),
     };
     let (mut planned, mut first_error) = (Vec::new(), None);
     let mut impossible: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
@@ -121,6 +124,9 @@ pub fn sweep(
         for left_out in &manifest.left_out {
             eprintln!("note: left out: {left_out}");
         }
+    }
+    if let Some(earlier) = &earlier {
+        manifest.go_on_from(earlier, seen);
     }
     manifest.write(&base.out)?;
 
