@@ -4,6 +4,7 @@ pub mod augmenter;
 pub mod encoded;
 pub mod head;
 pub mod logistic;
+pub mod neighbours;
 pub mod optimiser;
 pub mod prepared;
 pub mod recipe;

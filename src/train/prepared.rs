@@ -222,6 +222,12 @@ impl Prepared {
             data.name,
             data.objective.name()
         );
+        ensure!(
+            name != "knn" || data.objective.is_classification(),
+            "knn takes the class that most of the nearest examples have, but '{}' is of {}: leave it out",
+            data.name,
+            data.objective.name()
+        );
         let resolved = methods::resolve(name, &trial.overrides)?.over(config);
         resolved.check(config)?;
         Ok(resolved)
