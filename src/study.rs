@@ -345,7 +345,10 @@ pub fn points(
                 merged.entry(owner).or_default().extend(keys);
             }
             let mut backbone = merged.remove("backbone").unwrap_or_default();
-            if backbone.get("precision").is_some_and(|p| p.trim_matches('"') == "auto") {
+            if backbone
+                .get("precision")
+                .is_some_and(|p| p.trim_matches('"') == "auto")
+            {
                 let settled = auto.get_or_insert_with(|| {
                     let mut asked = BTreeMap::from([("precision".to_owned(), "auto".to_owned())]);
                     precision::settle(&mut asked);

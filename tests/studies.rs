@@ -528,14 +528,20 @@ fn a_study_may_ask_for_whatever_precision_is_worthwhile_here() {
     );
     let arguments = ["--study", study.to_str().unwrap(), "--seeds", "1"];
     let output = place.run(
-        &tiny("sweep", &data, &arguments).iter().map(String::as_str).collect::<Vec<_>>(),
+        &tiny("sweep", &data, &arguments)
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>(),
     );
     let said = String::from_utf8_lossy(&output.stderr);
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}");
     // What it stands for is said once, and no point is left out.
     assert_eq!(said.matches("(auto)").count(), 1, "{said}");
-    assert!(!printed.contains("Left out") && printed.contains("auto"), "{printed}");
+    assert!(
+        !printed.contains("Left out") && printed.contains("auto"),
+        "{printed}"
+    );
 }
 
 #[test]
@@ -558,7 +564,10 @@ fn hours_of_tuning_are_shared_equally_and_buy_what_the_first_trial_says() {
         ],
     );
     let printed = ok(&place, &arguments);
-    assert!(printed.contains("lora (tuned)") && printed.contains("head_only (tuned)"), "{printed}");
+    assert!(
+        printed.contains("lora (tuned)") && printed.contains("head_only (tuned)"),
+        "{printed}"
+    );
     let plan = fs::read(place.path().join("out/studies/tuning/tuning.json")).unwrap();
     let plan: Value = serde_json::from_slice(&plan).unwrap();
     assert_eq!(plan["rungs"], serde_json::json!([10, 30]));
@@ -583,14 +592,33 @@ fn hours_of_tuning_are_shared_equally_and_buy_what_the_first_trial_says() {
 fn the_nearest_examples_are_a_floor_whose_saved_vectors_predict_the_same() {
     let place = Place::new();
     let data = letters(&place, 240);
-    let methods = ["--methods", "knn,linear_probe", "--seeds", "1", "--set", "knn.k=3"];
+    let methods = [
+        "--methods",
+        "knn,linear_probe",
+        "--seeds",
+        "1",
+        "--set",
+        "knn.k=3",
+    ];
     let printed = ok(&place, &tiny("compare", &data, &methods));
-    assert!(printed.contains("knn") && printed.contains("linear_probe"), "{printed}");
+    assert!(
+        printed.contains("knn") && printed.contains("linear_probe"),
+        "{printed}"
+    );
     let found = records(&place, "out/records");
-    let knn = found.iter().find(|r| r["asked"]["method"]["name"] == "knn").unwrap();
+    let knn = found
+        .iter()
+        .find(|r| r["asked"]["method"]["name"] == "knn")
+        .unwrap();
     assert_eq!(knn["asked"]["method"]["config"]["k"], 3);
     let outcome = &knn["outcome"];
-    assert_eq!((&outcome["parameters"]["method"], &outcome["parameters"]["head"]), (&0.into(), &0.into()));
+    assert_eq!(
+        (
+            &outcome["parameters"]["method"],
+            &outcome["parameters"]["head"]
+        ),
+        (&0.into(), &0.into())
+    );
     for check in outcome["checks"].as_array().unwrap() {
         assert_eq!(check["passed"], true, "{check}");
     }

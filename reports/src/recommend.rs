@@ -214,7 +214,9 @@ pub fn recommend(comparisons: &[Comparison], wishes: &Wishes) -> Option<Recommen
         ));
     }
     let others: Vec<&str> = of_data(comparisons, wishes)
-        .filter(|other| !std::ptr::eq(*other, comparison) && other.dataset.train_examples == trained)
+        .filter(|other| {
+            !std::ptr::eq(*other, comparison) && other.dataset.train_examples == trained
+        })
         .map(|other| other.name.as_str())
         .collect();
     if !others.is_empty() {
@@ -519,7 +521,10 @@ mod tests {
         let found = recommend(&Comparison::from_records(&all), &wishes).unwrap();
         assert_eq!(found.recommended.as_deref(), Some("lora"));
         assert!(
-            found.notes.iter().any(|n| n.contains("not used here: sst2 · minilm (bf16)")),
+            found
+                .notes
+                .iter()
+                .any(|n| n.contains("not used here: sst2 · minilm (bf16)")),
             "{:?}",
             found.notes
         );

@@ -338,7 +338,9 @@ impl Searching<'_> {
                 let slowest = per_step.iter().copied().fold(0.0, f64::max);
                 let known = |own: f64| if own > 0.0 { own } else { slowest };
                 let trials = per_step.iter();
-                trials.map(|&own| trials_within(rungs, known(own), each)).collect()
+                trials
+                    .map(|&own| trials_within(rungs, known(own), each))
+                    .collect()
             }
         };
         self.add(&trials);

@@ -60,7 +60,9 @@ impl Neighbours {
         classes: usize,
         tensors: BTreeMap<String, Tensor>,
     ) -> methods::Result<Self> {
-        let count = tensors.get(VECTORS).map_or(0, |t| t.dims().first().copied().unwrap_or(0));
+        let count = tensors
+            .get(VECTORS)
+            .map_or(0, |t| t.dims().first().copied().unwrap_or(0));
         let mut tensors = Builder::saved(tensors);
         // They were saved, so nothing is drawn.
         let none = |_: &mut ChaCha8Rng| Tensor::zeros(0, DType::F32, &Device::Cpu);
@@ -81,7 +83,9 @@ impl Neighbours {
             }
         };
         let labels = whole(&labels, CLASSES, classes)?;
-        let votes = whole(&votes, VOTES, usize::MAX)?.into_iter().map(|v| v as usize);
+        let votes = whole(&votes, VOTES, usize::MAX)?
+            .into_iter()
+            .map(|v| v as usize);
         Ok(Self {
             cosines: Linear::new(vectors.to_dtype(DType::F32)?, None)?,
             votes: votes.sum::<usize>().clamp(1, count.max(1)),
@@ -131,7 +135,8 @@ fn to_length_one(x: &mut [f32]) {
     let squares: f64 = x.iter().map(|v| f64::from(*v).powi(2)).sum();
     let length = squares.sqrt();
     if length > 0.0 {
-        x.iter_mut().for_each(|v| *v = (f64::from(*v) / length) as f32);
+        x.iter_mut()
+            .for_each(|v| *v = (f64::from(*v) / length) as f32);
     }
 }
 
@@ -154,7 +159,13 @@ mod tests {
             let angle = degrees.to_radians();
             [(length * angle.cos()) as f32, (length * angle.sin()) as f32]
         };
-        let vectors = [at(0.0, 1.0), at(10.0, 9.0), at(80.0, 0.1), at(90.0, 3.0), at(180.0, 1.0)];
+        let vectors = [
+            at(0.0, 1.0),
+            at(10.0, 9.0),
+            at(80.0, 0.1),
+            at(90.0, 3.0),
+            at(180.0, 1.0),
+        ];
         let labels = [0, 0, 1, 1, 2];
         let of = |votes| Neighbours::new(vectors.concat(), 2, &labels, 3, votes).unwrap();
         let asked = [at(4.0, 5.0), at(85.0, 1.0), at(170.0, 0.5)];
@@ -183,7 +194,10 @@ mod tests {
             Neighbours::load(2, 2, tensors).err().unwrap().to_string()
         };
         let mut beyond = saved.clone();
-        beyond.insert(CLASSES.to_owned(), Tensor::new(&[0f32, 1.0, 2.0], &Device::Cpu).unwrap());
+        beyond.insert(
+            CLASSES.to_owned(),
+            Tensor::new(&[0f32, 1.0, 2.0], &Device::Cpu).unwrap(),
+        );
         assert!(refused(beyond).contains("holds 2; accepted are whole numbers from 0 to 1"));
         let mut less = saved;
         less.remove(VOTES);

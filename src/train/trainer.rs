@@ -472,7 +472,8 @@ impl Training<'_> {
             )));
         }
         let clock = Instant::now();
-        let (features, tokens) = self.frozen_vectors(model, "reading the vectors and solving", tell)?;
+        let (features, tokens) =
+            self.frozen_vectors(model, "reading the vectors and solving", tell)?;
         let labels = self.train.labels.iter().filter_map(Target::class);
         let labels: Vec<u32> = labels.collect();
         let problem = Problem {

@@ -86,7 +86,10 @@ mod tests {
     fn the_floor_is_the_mean_error_of_a_calibrated_model_over_all_that_can_happen() {
         // Twelve examples of two classes, the first class with a probability of 0.61 to 0.66: one bin. Every outcome with its probability.
         let p: Vec<f64> = (0..12).map(|i| 0.61 + 0.004 * f64::from(i)).collect();
-        let logits: Vec<Vec<f32>> = p.iter().map(|p| vec![(p / (1.0 - p)).ln() as f32, 0.0]).collect();
+        let logits: Vec<Vec<f32>> = p
+            .iter()
+            .map(|p| vec![(p / (1.0 - p)).ln() as f32, 0.0])
+            .collect();
         let (mut expected, mut floor) = (0.0, 0.0);
         for outcome in 0..1u32 << p.len() {
             let labels: Vec<u32> = (0..p.len()).map(|i| outcome >> i & 1).collect();

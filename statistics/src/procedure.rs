@@ -79,7 +79,11 @@ impl Procedure {
     pub fn family(methods: &[Scores], margin: Margin, looks: Option<&Looks>) -> Family {
         match looks.cloned() {
             None => Family::new(methods, margin),
-            Some(looks) => Self { looks, margin }.state(methods, |_, _, _| false).family,
+            Some(looks) => {
+                Self { looks, margin }
+                    .state(methods, |_, _, _| false)
+                    .family
+            }
         }
     }
 

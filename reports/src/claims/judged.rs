@@ -93,11 +93,14 @@ fn measure(measure: &Measure, comparisons: &[Comparison], studies: &[Study]) -> 
     match measure.study() {
         Some(name) => {
             let named = studies.iter().filter(|s| s.name == name);
-            named.filter_map(|s| of_study::measure(s, measure)).collect()
+            named
+                .filter_map(|s| of_study::measure(s, measure))
+                .collect()
         }
         None => {
             let all = comparisons.iter();
-            all.filter_map(|c| of_comparison::measure(c, measure)).collect()
+            all.filter_map(|c| of_comparison::measure(c, measure))
+                .collect()
         }
     }
 }

@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use statistics::{
-    ALPHA, Combined, Estimate, Evidence, FEWEST_SEEDS, Looks, Margin, Ratio,
-};
+use statistics::{ALPHA, Combined, Estimate, Evidence, FEWEST_SEEDS, Looks, Margin, Ratio};
 use statrs::distribution::{ContinuousCDF, FisherSnedecor, StudentsT};
 
 use super::claim::{At, Bound, Rule};
@@ -100,7 +98,12 @@ pub(super) struct Measured {
 
 impl Measured {
     /// A value of a comparison.
-    pub fn of_comparison(comparison: &Comparison, what: String, value: f64, spread: Spread) -> Self {
+    pub fn of_comparison(
+        comparison: &Comparison,
+        what: String,
+        value: f64,
+        spread: Spread,
+    ) -> Self {
         Self {
             place: comparison.name.clone(),
             dataset: comparison.dataset.name.clone(),
@@ -117,7 +120,13 @@ impl Measured {
     }
 
     /// A value of two points of a study, which are named with this sign between them.
-    pub fn of_study(study: &Study, points: [&At; 2], sign: &str, value: f64, spread: Spread) -> Self {
+    pub fn of_study(
+        study: &Study,
+        points: [&At; 2],
+        sign: &str,
+        value: f64,
+        spread: Spread,
+    ) -> Self {
         let name = |at: &At| format!("{} at {}", at.series, at.at);
         let runs = points
             .iter()
@@ -164,8 +173,7 @@ impl Measured {
                 df,
                 ratio,
             } => {
-                let half =
-                    -StudentsT::new(0.0, 1.0, *df).ok()?.inverse_cdf(tail) * standard_error;
+                let half = -StudentsT::new(0.0, 1.0, *df).ok()?.inverse_cdf(tail) * standard_error;
                 Some(match ratio {
                     true => [self.value.ln() - half, self.value.ln() + half].map(f64::exp),
                     false => [self.value - half, self.value + half],
@@ -216,7 +224,11 @@ impl Measured {
             .collect();
         let (mean, place) = match means.as_slice() {
             [only] => {
-                let place = format!("mean over {} comparisons of {}", found.len(), found[0].dataset);
+                let place = format!(
+                    "mean over {} comparisons of {}",
+                    found.len(),
+                    found[0].dataset
+                );
                 (*only, place)
             }
             several => (
@@ -269,7 +281,11 @@ impl Measured {
             None => format!(" (no interval: fewer than {FEWEST_SEEDS} seeds, or one sitting)"),
             Some([l, h]) if l == h => String::new(),
             Some([l, h]) => {
-                let over = if self.looks.is_some() { " over all looks" } else { "" };
+                let over = if self.looks.is_some() {
+                    " over all looks"
+                } else {
+                    ""
+                };
                 format!(" (95 % interval{over} {} to {})", show(l), show(h))
             }
         };
@@ -313,7 +329,11 @@ impl Estimated {
                 df,
                 ratio,
             } => Some(Self {
-                value: if ratio { measured.value.ln() } else { measured.value },
+                value: if ratio {
+                    measured.value.ln()
+                } else {
+                    measured.value
+                },
                 standard_error,
                 df,
             }),

@@ -182,8 +182,7 @@ fn times_are_paired_by_seed_and_not_by_place() {
         run("full", 2, 30.0),
         run("full", 3, 99.0),
     ];
-    let rule =
-        "{measure: {ratio: {quantity: training_time, of: lora, over: full}}, at_most: 1.0}";
+    let rule = "{measure: {ratio: {quantity: training_time, of: lora, over: full}}, at_most: 1.0}";
     let judged = one(rule, &Comparison::from_records(&records));
     assert!(
         (judged.evidence[0].value - 2.0).abs() < 1e-12,
@@ -226,7 +225,10 @@ fn comparisons_of_one_data_set_are_one_data_set() {
         })
     };
     // The same data in f32 and in bf16: no narrower than either.
-    let found = Measured::with_mean(vec![of(0.02, "sst2", 0.01, 8.0), of(0.04, "sst2", 0.02, 6.0)]);
+    let found = Measured::with_mean(vec![
+        of(0.02, "sst2", 0.01, 8.0),
+        of(0.04, "sst2", 0.02, 6.0),
+    ]);
     let mean = &found[2];
     assert_eq!(mean.place, "mean over 2 comparisons of sst2");
     assert!((mean.value - 0.03).abs() < 1e-12);
@@ -238,11 +240,16 @@ fn comparisons_of_one_data_set_are_one_data_set() {
     // With another data set there are two, however often the first was compared.
     let two = |of_sst2: Vec<Measured>| {
         let rte = of(0.07, "rte", 0.02, 8.0);
-        let mean = Measured::with_mean([of_sst2, vec![rte]].concat()).pop().unwrap();
+        let mean = Measured::with_mean([of_sst2, vec![rte]].concat())
+            .pop()
+            .unwrap();
         (mean.place.clone(), mean.interval(0.95).unwrap())
     };
     let once = two(vec![of(0.03, "sst2", 0.015, 6.0)]);
-    let twice = two(vec![of(0.02, "sst2", 0.01, 8.0), of(0.04, "sst2", 0.02, 6.0)]);
+    let twice = two(vec![
+        of(0.02, "sst2", 0.01, 8.0),
+        of(0.04, "sst2", 0.02, 6.0),
+    ]);
     assert_eq!(once.0, "mean over 2 data sets");
     assert_eq!(twice.0, once.0);
     for k in 0..2 {
@@ -290,8 +297,15 @@ fn an_interval_at_one_of_several_looks_holds_at_all_of_them() {
     let looks = Looks::default();
     // The bounds of METHODOLOGY for looks at 3, 5, 10 and 20 seeds.
     for (seeds, bound) in [(3, 5.06), (5, 3.92), (10, 2.77), (20, 1.98)] {
-        let [low, high] = one.clone().looked_at(Some(&looks), seeds).interval(0.95).unwrap();
-        assert!((high - bound).abs() < 0.01 && (low + bound).abs() < 0.01, "{seeds}: {high}");
+        let [low, high] = one
+            .clone()
+            .looked_at(Some(&looks), seeds)
+            .interval(0.95)
+            .unwrap();
+        assert!(
+            (high - bound).abs() < 0.01 && (low + bound).abs() < 0.01,
+            "{seeds}: {high}"
+        );
     }
     assert!((one.interval(0.95).unwrap()[1] - 1.96).abs() < 0.01);
 }
@@ -388,9 +402,8 @@ fn the_best_place_may_be_any_that_is_not_shown_to_be_worse() {
         ("a", &[(10.0, 0, 400), (30.0, 0, 100), (100.0, 300, 104)]),
         ("b", &[(1.0, 0, 400), (3.0, 0, 100), (10.0, 0, 300)]),
     ]);
-    let rule = |range: &str| {
-        format!("{{measure: {{place: {{study: some, of: a, over: b}}}}, {range}}}")
-    };
+    let rule =
+        |range: &str| format!("{{measure: {{place: {{study: some, of: a, over: b}}}}, {range}}}");
     let judged = of_study(&rule("at_least: 5.0, at_most: 40.0"), &found);
     // 30 / 3, and the point at 100 is undecided against it: 100 / 3.
     assert!((judged.evidence[0].value - 10.0).abs() < 1e-9);
@@ -463,8 +476,7 @@ fn what_speaks_against_a_claim_is_corrected_after_holm() {
         at_most: None,
     };
     let judge = |z: &[f64]| {
-        let all: Vec<(&Rule, Measured)> =
-            z.iter().map(|z| (&rule, interval(-z, 1.0))).collect();
+        let all: Vec<(&Rule, Measured)> = z.iter().map(|z| (&rule, interval(-z, 1.0))).collect();
         failed(&all)
     };
     // Two-sided: 1.96 alone, 2.24 as the first of two; once that is found, 1.96 is enough for the second.
@@ -480,8 +492,7 @@ fn variants_and_tuned_rows_are_not_the_method_that_a_claim_is_about() {
         .parameters(999)
         .variant("rank=64", serde_json::json!({"rank": 64}))
         .record();
-    let rule =
-        "{measure: {ratio: {quantity: parameters, of: lora, over: backbone}}, at_most: 1}";
+    let rule = "{measure: {ratio: {quantity: parameters, of: lora, over: backbone}}, at_most: 1}";
     let judged = one(rule, &Comparison::from_records(&[tuned]));
     assert!(judged.evidence.is_empty(), "{:?}", judged.evidence);
 }

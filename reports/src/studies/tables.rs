@@ -5,11 +5,7 @@ use std::path::{Path, PathBuf};
 use record::write_whole;
 use serde_json::{Value, json};
 
-use super::{
-    point::Point,
-    series::Series,
-    study::Study,
-};
+use super::{point::Point, series::Series, study::Study};
 use crate::{
     Result,
     costs::MARK,

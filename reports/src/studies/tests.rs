@@ -213,11 +213,15 @@ fn a_manifest_is_read_back_as_it_was_written_and_a_broken_one_is_named() {
 }
 
 #[test]
-fn seeds_added_after_looking_are_counted_as_looks_and_the_verdicts_spend_their_error_rate_over_them() {
+fn seeds_added_after_looking_are_counted_as_looks_and_the_verdicts_spend_their_error_rate_over_them()
+ {
     let (before, _) = example();
     let mut after = before.clone();
     for (point, (p, wrong)) in
-        after.series[0].points.iter_mut().zip([(1, 0..120), (10, 0..30), (100, 2..34)])
+        after.series[0]
+            .points
+            .iter_mut()
+            .zip([(1, 0..120), (10, 0..30), (100, 2..34)])
     {
         let more = (3..5).map(|s| run(p, s, wrong.start..wrong.end + s as usize).id);
         point.runs.extend(more);
@@ -231,7 +235,11 @@ fn seeds_added_after_looking_are_counted_as_looks_and_the_verdicts_spend_their_e
     // With two seeds there was no verdict to see, and a study of other runs is another study.
     assert!(looks(&before, 2, &after).is_empty());
     let mut other = before.clone();
-    other.series[0].points.iter_mut().flat_map(|p| &mut p.runs).for_each(|id| id.push('x'));
+    other.series[0]
+        .points
+        .iter_mut()
+        .flat_map(|p| &mut p.runs)
+        .for_each(|id| id.push('x'));
     assert!(looks(&other, 3, &after).is_empty());
     // What was interrupted and goes on as planned is one look.
     assert!(looks(&after, 3, &after).is_empty());
@@ -259,14 +267,19 @@ fn seeds_added_after_looking_are_counted_as_looks_and_the_verdicts_spend_their_e
     }
     let verdict = |manifest: &Manifest| {
         let study = Study::new(manifest, all.concat()).unwrap();
-        (study.point("prompt_tuning", "1").unwrap().verdict, study.notes)
+        (
+            study.point("prompt_tuning", "1").unwrap().verdict,
+            study.notes,
+        )
     };
     assert_eq!(verdict(&manifest).0, Some(Verdict::Worse));
     manifest.looks = vec![3, 5];
     let (found, notes) = verdict(&manifest);
     assert_eq!(found, Some(Verdict::Undecided));
     assert!(
-        notes.iter().any(|n| n.starts_with("Looked at with 3 and 5 seeds")),
+        notes
+            .iter()
+            .any(|n| n.starts_with("Looked at with 3 and 5 seeds")),
         "{notes:?}"
     );
 }
