@@ -198,9 +198,14 @@ mod tests {
             for level in [0.05, 0.005] {
                 for share in [0.001, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.95] {
                     let rate = error_rate(seeds, share, level);
-                    let least = if seeds >= 5 { 0.4 } else { 0.1 };
+                    // An independent integration (scipy): at most 1.17 times the level with three seeds at 0.5 %, else at most the level.
+                    let (least, most) = match (seeds, level) {
+                        (3, 0.005) => (0.3, 1.2),
+                        (3, _) => (0.4, 1.01),
+                        _ => (0.5, 1.01),
+                    };
                     assert!(
-                        rate <= 1.1 * level && rate >= least * level,
+                        rate <= most * level && rate >= least * level,
                         "{seeds} seeds, examples {share}: {rate} where {level} is promised"
                     );
                 }
