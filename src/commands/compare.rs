@@ -24,7 +24,8 @@ use crate::{
     card,
     execute::{
         cost::Cost,
-        local::{self, Executed, How, Planned},
+        local::{self, Executed, How},
+        planned::{self, Planned},
         progress::Verbosity,
     },
     exit, folders,
@@ -82,8 +83,8 @@ impl Asked {
         let (base, trials) = self.plan()?;
         let planned = match &self.seeds {
             Seeds::Fixed(seeds) => {
-                let seeds = plan::seeds(*seeds, &base.budget)?;
-                local::plan(&base, &trials, &seeds, verbosity)?
+                let seeds = plan::seeds(*seeds, base.recipe.budget())?;
+                planned::plan(&base, &trials, &seeds, verbosity)?
             }
             Seeds::UntilDecided(goal) => {
                 GoingOn::new(&base, &trials, goal.clone(), self.margin, verbosity)?.next_look()?
@@ -145,7 +146,7 @@ pub fn compare(
     let (base, trials) = asked.plan()?;
     let (ended, report, progress) = match &asked.seeds {
         Seeds::Fixed(seeds) => {
-            let seeds = plan::seeds(*seeds, &base.budget)?;
+            let seeds = plan::seeds(*seeds, base.recipe.budget())?;
             let signals = Signals::handle()?;
             let ended = local::compare(&base, &trials, &seeds, how, &signals)?;
             if let Some(code) = ended.say_end(trials.len() * seeds.len(), verbosity) {
@@ -226,7 +227,7 @@ impl GoingOn {
             "--until-decided: name at least two methods; there is no pair to decide"
         );
         for name in goal.pairs.iter().flat_map(|(a, b)| [a, b]) {
-            let names: Vec<&str> = trials.iter().map(|t| t.method.as_str()).collect();
+            let names: Vec<&str> = trials.iter().map(|t| t.name()).collect();
             ensure!(
                 names.contains(&name.as_str()),
                 "--pairs: '{name}' is not compared; compared are {}",
@@ -235,7 +236,7 @@ impl GoingOn {
         }
         let looks = Looks::up_to(goal.most)?;
         let seeds: Vec<u64> = (0..goal.most as u64).collect();
-        let all = local::plan(base, trials, &seeds, verbosity)?;
+        let all = planned::plan(base, trials, &seeds, verbosity)?;
         // What this backbone cannot have is left out.
         let of = |trial: &Trial| {
             let own = all.iter().filter(|p| p.plan.trial.method == trial.method);
@@ -244,7 +245,7 @@ impl GoingOn {
         let planned: Vec<Vec<Planned>> = trials.iter().map(of).filter(|p| !p.is_empty()).collect();
         let names: Vec<&str> = planned
             .iter()
-            .map(|runs| runs[0].plan.trial.method.as_str())
+            .map(|runs| runs[0].plan.trial.method.entry.name)
             .collect();
         ensure!(
             planned.len() >= 2,

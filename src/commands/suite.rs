@@ -15,7 +15,8 @@ use super::report;
 use crate::{
     execute::{
         cost::Cost,
-        local::{self, How, Planned},
+        local::{self, How},
+        planned::{self, Planned},
         progress::Verbosity,
     },
     exit, folders, output,
@@ -151,7 +152,7 @@ fn planned(
 ) -> Result<Vec<Vec<Planned>>> {
     let (mut planned, mut missing) = (Vec::new(), Vec::new());
     for (entry, base) in suite.datasets.iter().zip(bases) {
-        match local::plan(base, trials, seeds, verbosity) {
+        match planned::plan(base, trials, seeds, verbosity) {
             Ok(runs) => planned.push(
                 runs.into_iter()
                     .map(|run| Planned {

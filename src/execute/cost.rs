@@ -10,7 +10,7 @@ use record::{RunRecord, store};
 use reports::format;
 use serde_json::{Value, json};
 
-use super::{local::Planned, progress::Verbosity};
+use super::{planned::Planned, progress::Verbosity};
 use crate::{folders, measure};
 
 /// What runs cost, by what runs of this machine cost before.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use anyhow::Result;
 use record::{Asked, Head, head::CostHead, store};
 
-use super::local::Planned;
+use super::planned::Planned;
 use crate::folders;
 
 /// Costs of runs that have ended, by what makes other runs cost about the same.

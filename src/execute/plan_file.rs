@@ -11,13 +11,13 @@ use record::write_whole;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    local::{Planned, plan_all},
+    planned::{Planned, plan_all},
     progress::Verbosity,
 };
 use crate::{backbones, plan::RunPlan};
 
 /// Version of the file; another one is refused.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// The largest file that is read, in bytes: some hundred thousand runs.
 const LARGEST: u64 = 256 << 20;
 /// The file's name in its folder.
@@ -27,7 +27,7 @@ pub const NAME: &str = "plans.jsonl";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Line {
-    /// Always 1.
+    /// Always 2.
     pub format: u32,
     /// The run's name: what the plan must come to wherever it is made.
     pub id: String,
@@ -164,11 +164,6 @@ struct Version {
 /// # Errors
 /// If data or backbone are not found, or a plan asks for another run than its name says.
 pub fn check(lines: &[Line]) -> Result<Vec<Planned>, Refused> {
-    for line in lines {
-        let trial = &line.plan.trial;
-        methods::resolve(&trial.method, &trial.overrides)
-            .map_err(|e| Refused::Never(anyhow!(e).context(format!("run {}", line.id))))?;
-    }
     let planned = plan_all(lines.iter().map(|line| line.plan.clone()), Verbosity::Quiet);
     let checked = planned.into_iter().zip(lines).map(|(planned, line)| {
         let planned = planned.map_err(Refused::NotHere)?;
