@@ -543,7 +543,7 @@ fn hours_of_tuning_are_shared_equally_and_buy_what_the_first_trial_says() {
     let plan = fs::read(place.path().join("out/studies/tuning/tuning.json")).unwrap();
     let plan: Value = serde_json::from_slice(&plan).unwrap();
     assert_eq!(plan["rungs"], serde_json::json!([10, 30]));
-    let trials = records(&place, "out/studies/tuning/records");
+    let trials = place.records("out/studies/tuning");
     for method in plan["methods"].as_array().unwrap() {
         let drawn = method["trials"].as_array().unwrap();
         let made = drawn.iter().filter(|t| t["beyond_edge"] != true).count();
@@ -577,7 +577,7 @@ fn the_nearest_examples_are_a_floor_whose_saved_vectors_predict_the_same() {
         printed.contains("knn") && printed.contains("linear_probe"),
         "{printed}"
     );
-    let found = records(&place, "out/records");
+    let found = place.records("out");
     let knn = found
         .iter()
         .find(|r| r["asked"]["method"]["name"] == "knn")
