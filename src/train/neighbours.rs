@@ -11,6 +11,9 @@ use candle_core::{DType, Device, Tensor};
 use methods::{Builder, Parameters};
 use rand_chacha::ChaCha8Rng;
 
+/// Rows whose cosines with all vectors are in memory at once.
+const ROWS: usize = 32;
+
 /// Name of the vectors `[n, H]`.
 pub const VECTORS: &str = "head.neighbours.vectors";
 /// Name of their classes `[n]`.
@@ -103,9 +106,13 @@ impl Neighbours {
         let (rows, hidden) = pooled.dims2()?;
         let mut x: Vec<f32> = pooled.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
         x.chunks_exact_mut(hidden).for_each(to_length_one);
-        let x = Tensor::from_vec(x, (rows, hidden), &Device::Cpu)?;
-        let cosines: Vec<Vec<f32>> = self.cosines.forward(&x)?.to_vec2()?;
-        let outputs: Vec<f32> = cosines.iter().flat_map(|row| self.shares(row)).collect();
+        let mut outputs = Vec::with_capacity(rows * self.classes);
+        // The cosines of all rows at once could fill the memory.
+        for some in x.chunks(ROWS * hidden) {
+            let some = Tensor::from_slice(some, (some.len() / hidden, hidden), &Device::Cpu)?;
+            let cosines: Vec<Vec<f32>> = self.cosines.forward(&some)?.to_vec2()?;
+            outputs.extend(cosines.iter().flat_map(|row| self.shares(row)));
+        }
         Tensor::from_vec(outputs, (rows, self.classes), &Device::Cpu)
     }
 
