@@ -20,6 +20,7 @@ use record::{Evaluation, answers};
 use super::{
     augmenter::Augmenter,
     features::{FeatureFile, Features},
+    head::Head,
     logistic::Problem,
     model::{EVALUATION_BATCH, Model, batch_of, by_example, by_length},
     neighbours::Neighbours,
