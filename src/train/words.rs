@@ -69,7 +69,7 @@ pub fn choose(
 pub fn method(name: &str, head: HeadKind) -> Result<&str> {
     match (name, head) {
         ("head_only", HeadKind::Words | HeadKind::Vocabulary) => Ok("zero_shot"),
-        ("majority" | "random_features" | "linear_probe", HeadKind::Vocabulary) => bail!(
+        ("majority" | "random_features" | "linear_probe" | "knn", HeadKind::Vocabulary) => bail!(
             "{name} is a classifier, and a completion is a text: leave it out; zero_shot is the floor here"
         ),
         ("random_features", HeadKind::Words) => bail!(
@@ -79,6 +79,10 @@ pub fn method(name: &str, head: HeadKind) -> Result<&str> {
         ("linear_probe", other) if other != HeadKind::Linear => bail!(
             "linear_probe is a logistic regression, but the head is '{}': use another method, or --set backbone.head=linear",
             other.name()
+        ),
+        ("knn", HeadKind::Words) => bail!(
+            "knn asks the nearest training examples, not words: leave it out, or train a classifier with --set \
+             backbone.head=score"
         ),
         ("zero_shot", other) if !matches!(other, HeadKind::Words | HeadKind::Vocabulary) => bail!(
             "zero_shot asks the language model's own words, but here a classifier is trained (backbone.head={}): use \
