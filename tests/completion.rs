@@ -300,7 +300,13 @@ fn texts_are_learnt_judged_reported_predicted_and_evaluated() {
         .filter(|name| !found.iter().any(|f| f == name))
         .collect();
     // (head_only is zero_shot here.)
-    let floors = ["head_only", "linear_probe", "majority", "random_features"];
+    let floors = [
+        "head_only",
+        "knn",
+        "linear_probe",
+        "majority",
+        "random_features",
+    ];
     assert!(
         missing.iter().all(|name| floors.contains(name)),
         "{missing:?}: {said}"
