@@ -13,7 +13,7 @@ use minijinja::{AutoEscape, Environment};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use record::{CLASSIFICATION, Circumstances, RunRecord, Status};
+use record::{CLASSIFICATION, Circumstances, RunRecord, Status, answers};
 use statistics::{Remedy, Summary};
 
 use crate::comparison::{self, Comparison};
@@ -930,7 +930,8 @@ fn overhead(row: &Row) -> Option<Value> {
     )
 }
 
-/// True labels and the predictions of each ranked run; runs whose examples differ are left out.
+/// True labels and the predictions of each ranked run, these as a short text ([`answers`]): there is one for each run and example.
+/// Runs whose examples differ are left out.
 fn examples(comparison: &Comparison) -> Value {
     let outcomes = comparison.ranked().iter().enumerate().flat_map(|(i, row)| {
         row.runs.iter().filter_map(move |run| {
@@ -951,6 +952,7 @@ fn examples(comparison: &Comparison) -> Value {
             continue;
         }
         seeds.insert(seed);
+        let predicted = answers::write(&predicted, comparison.dataset.labels.len());
         runs.push(json!({ "row": row, "seed": seed, "predicted": predicted }));
     }
     json!({
@@ -1082,9 +1084,10 @@ mod tests {
         assert_eq!(lora["values"]["parameters"]["text"], json!("73,728"));
         assert_eq!(lora["ink"], json!("blue"));
         let right = |run: &Value| {
-            let predicted = run["predicted"].as_array().unwrap();
+            let predicted = answers::read(run["predicted"].as_str().unwrap(), 2).unwrap();
             let truth = c["examples"]["truth"].as_array().unwrap();
-            predicted.iter().zip(truth).filter(|(a, b)| a == b).count() as f64 / 872.0
+            let both = predicted.iter().zip(truth);
+            both.filter(|(a, b)| json!(a) == **b).count() as f64 / 872.0
         };
         let values = &lora["values"]["metric"];
         let of_lora: Vec<f64> = c["examples"]["runs"]

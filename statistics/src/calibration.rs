@@ -30,8 +30,8 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// Of these logits; `None` without examples.
-    pub fn of(labels: &[u32], logits: &[Vec<f32>]) -> Option<Self> {
+    /// Of these rows of logits; `None` without examples.
+    pub fn of<'a>(labels: &[u32], logits: impl IntoIterator<Item = &'a [f32]>) -> Option<Self> {
         let n = labels.len() as f64;
         let (mut brier, mut nll) = (0.0, 0.0);
         let mut bins = [(0.0, 0.0); CALIBRATION_BINS];

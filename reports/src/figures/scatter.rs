@@ -22,7 +22,7 @@ pub(super) fn scatter(comparison: &Comparison, title: &str, width: f64) -> Optio
     let pairs: Vec<[f64; 2]> = predictions
         .targets
         .iter()
-        .zip(&predictions.outputs)
+        .zip(predictions.outputs.iter())
         .filter_map(|(truth, predicted)| Some([*truth.first()?, *predicted.first()?]))
         .collect();
     let step = pairs.len().div_ceil(POINTS).max(1);
