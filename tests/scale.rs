@@ -420,7 +420,9 @@ fn run(method: &str, seed: u64, dataset: usize) -> RunRecord {
             let predictions = &mut outcome.predictions;
             let mut scaled = |x: &f32| x * (0.5 + 2.0 * rng.random::<f32>());
             let rows = predictions.logits.iter();
-            predictions.logits = rows.map(|row| row.iter().map(&mut scaled).collect()).collect();
+            predictions.logits = rows
+                .map(|row| row.iter().map(&mut scaled).collect())
+                .collect();
             // As every evaluation of a real run keeps them.
             for evaluation in &mut outcome.evaluations {
                 evaluation.predicted = answers::write(&outcome.predictions.labels, 2);

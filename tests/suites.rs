@@ -74,7 +74,10 @@ fn a_suite_compares_every_data_set_and_says_what_holds_over_all_of_them() {
     assert!(page.contains("Two kinds of texts: the verdict over all data sets"));
     let cost = place.ok(&arguments(&suite, backbone, &["--dry-run", "--json"]));
     let cost: Value = serde_json::from_str(&cost).unwrap();
-    assert_eq!((&cost["event"], &cost["missing"]), (&"cost".into(), &0.into()));
+    assert_eq!(
+        (&cost["event"], &cost["missing"]),
+        (&"cost".into(), &0.into())
+    );
     assert!(cost["time"].is_string(), "{cost}");
     // Started again, it makes nothing, and knows what it would have cost.
     let after = place.ok(&arguments(&suite, backbone, &["--dry-run"]));
@@ -124,9 +127,8 @@ fn a_suite_goes_on_until_it_is_decided_data_set_by_data_set_here_and_elsewhere()
         all.extend(more.iter().map(|s| (*s).to_owned()));
         all
     };
-    let ok = |arguments: &[String]| {
-        place.ok(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
-    };
+    let ok =
+        |arguments: &[String]| place.ok(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
     let said = ok(&of("out", &[]));
     for part in ["films: ", "tales: ", " decided.", "Over 2 data sets"] {
         assert!(said.contains(part), "'{part}' is not in {said}");

@@ -193,9 +193,9 @@ impl Elsewhere {
         say!("# how far they are: peftbench status {folder}")?;
         match then {
             Then::Report => say!("# then: {}", submit::line(last))?,
-            Then::Again => {
-                say!("# then the same command again: it plans what these runs make necessary, or reports")?
-            }
+            Then::Again => say!(
+                "# then the same command again: it plans what these runs make necessary, or reports"
+            )?,
         }
         Ok(())
     }
