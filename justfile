@@ -84,7 +84,7 @@ fuzz cases="5000":
 
 # Ten thousand runs over two hundred failing nodes in virtual time, by the real plan file, claims, records, status and report.
 scale-plan:
-    cargo test --release --test main -- --ignored --nocapture scale::
+    PEFTBENCH_SCALE=1 cargo test --release --test main -- --nocapture scale::
 
 # A job array on a real Slurm, installed and started on this machine (root, apt); says why, where it is skipped.
 test-slurm:

@@ -7,14 +7,15 @@
 use std::{collections::BTreeMap, rc::Rc, sync::atomic::AtomicBool, time::Instant};
 
 use anyhow::Result;
-use backbone::Precision;
+use backbone::{Pooling, Precision};
 use datasets::Encoded;
 use methods::{HeadOnly, PeftMethod, Resolved};
 use peftbench::{
+    backbone_settings::BackboneSettings,
     plan::{DataChoice, RunPlan, Trial},
     train::encoded::EncodedData,
     train::prepared::Prepared,
-    train::recipe::Recipe,
+    train::recipe::{Recipe, RecipeChoice},
     train::trainer::{Model, Training, batch_of},
 };
 
@@ -40,17 +41,13 @@ pub fn setting(precision: Precision) -> Result<Prepared> {
             stand_in_for: None,
         },
         backbone: "minilm".into(),
-        backbone_overrides: [("pooling", "pooler"), ("precision", precision.name())]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into(),
-        trial: Trial {
-            method: "head_only".into(),
-            overrides: BTreeMap::new(),
-            tuned: None,
-            optional: false,
+        backbone_settings: BackboneSettings {
+            pooling: Some(Pooling::Pooler),
+            precision: Some(precision),
+            head: None,
         },
-        recipe: BTreeMap::new(),
-        budget: "standard".into(),
+        trial: Trial::of("head_only")?,
+        recipe: RecipeChoice::new("standard", &BTreeMap::new())?,
         seed: 0,
         offline: false,
         out: common::out()?,

@@ -9,6 +9,7 @@
 #[macro_use]
 pub mod output;
 
+pub mod backbone_settings;
 pub mod backbones;
 pub mod capabilities;
 pub mod card;
@@ -34,6 +35,7 @@ pub mod records;
 #[path = "../reports/tests/support/sample.rs"]
 mod sample;
 pub mod saved;
+pub mod scheduler;
 pub mod signals;
 pub mod study;
 pub mod suite;

@@ -10,10 +10,12 @@ use anyhow::{Context, Result, bail, ensure};
 use backbone::{Backbone, Config, HeadKind, Pooling, Precision};
 use datasets::{Dataset, DatasetSpec, TextTokenizer, Words};
 use record::BackboneFacts;
-use serde::de::DeserializeOwned;
 use sources::{Fetched, Fetcher, Progress};
 
-use crate::{backbones, download_bar, gguf_tokenizer, hub_id, nearest, plan::DataChoice};
+use crate::{
+    backbone_settings::BackboneSettings, backbones, download_bar, gguf_tokenizer, hub_id, nearest,
+    plan::DataChoice,
+};
 
 /// Fetches files and knows whether the network may be used.
 pub struct Files {
@@ -202,15 +204,11 @@ impl Files {
         Ok(self.fetch(&spec.name, &spec.source)?.place)
     }
 
-    /// Finds a backbone's files by its name or folder.
+    /// Finds a backbone's files by its name or folder, to be read as its YAML and these settings say.
     ///
     /// # Errors
     /// If there is none of that name, or its files are not found.
-    pub fn backbone(
-        &self,
-        choice: &str,
-        overrides: &BTreeMap<String, String>,
-    ) -> Result<BackboneFiles> {
+    pub fn backbone(&self, choice: &str, settings: &BackboneSettings) -> Result<BackboneFiles> {
         if let Some(id) = choice.strip_prefix("https://huggingface.co/") {
             let id: Vec<&str> = id.split('/').take(2).collect();
             bail!(
@@ -222,7 +220,7 @@ impl Files {
         let known = backbones::names().any(|name| name == choice);
         if !known && hub_id::is_model(choice) {
             let (name, model) = hub_id::model(&self.fetcher, choice, |note| self.note(note))?;
-            let found = self.backbone(&model.folder.display().to_string(), overrides)?;
+            let found = self.backbone(&model.folder.display().to_string(), settings)?;
             return Ok(BackboneFiles {
                 name,
                 folder: None,
@@ -302,23 +300,11 @@ impl Files {
                 place: fetched.place.clone(),
             }
         };
-        for (key, text) in overrides {
-            match key.as_str() {
-                "pooling" => found.pooling = setting(key, text)?,
-                "precision" => found.precision = setting(key, text)?,
-                "head" => found.head = setting(key, text)?,
-                other => bail!(
-                    "backbone: unknown key '{other}'; {}",
-                    nearest::known(other, &["pooling", "precision", "head"])
-                ),
-            }
-        }
+        found.pooling = settings.pooling.unwrap_or(found.pooling);
+        found.precision = settings.precision.unwrap_or(found.precision);
+        found.head = settings.head.unwrap_or(found.head);
         Ok(found)
     }
-}
-
-fn setting<T: DeserializeOwned>(key: &str, text: &str) -> Result<T> {
-    serde_yaml::from_str(text).with_context(|| format!("backbone: {key}: '{text}'"))
 }
 
 /// A backbone's files and how it is read.

@@ -15,8 +15,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
+    backbone_settings::BackboneSettings,
     nearest,
     plan::{Overrides, RunPlan, Trial},
+    train::recipe::RecipeChoice,
 };
 
 /// The studies that come with the program.
@@ -310,7 +312,7 @@ pub struct PlannedPoint {
 /// settings are what is studied.
 ///
 /// # Errors
-/// If the user sets what the study varies.
+/// If the user sets what the study varies, or a value is not valid.
 pub fn points(
     spec: &StudySpec,
     base: &RunPlan,
@@ -341,15 +343,15 @@ pub fn points(
             for (owner, keys) in own {
                 merged.entry(owner).or_default().extend(keys);
             }
+            let of = |owner: &str| merged.get(owner).cloned().unwrap_or_default();
             let plan = RunPlan {
                 trial: Trial {
-                    method: method.clone(),
-                    overrides: merged.remove(method).unwrap_or_default(),
+                    method: methods::resolve(method, &of(method))?,
                     tuned: None,
                     optional: false,
                 },
-                recipe: merged.remove("recipe").unwrap_or_default(),
-                backbone_overrides: merged.remove("backbone").unwrap_or_default(),
+                recipe: RecipeChoice::new(base.recipe.budget(), &of("recipe"))?,
+                backbone_settings: BackboneSettings::parse(&of("backbone"))?,
                 // A study is its records: the weights of all its runs would fill the disk.
                 keep_weights: false,
                 ..base.clone()

@@ -426,7 +426,7 @@ fn pass(rows: &[(&Share, usize)]) -> Result<Vec<(usize, Prediction)>> {
 /// If the backbone is not found or damaged.
 pub fn open(config: &SavedConfig, named: Option<&str>, offline: bool) -> Result<TaskLibrary> {
     let files = Files::new(offline)?;
-    let loaded = weights::backbone_of(&files, config, named, &BTreeMap::new())?;
+    let loaded = weights::backbone_of(&files, config, named, &Default::default())?;
     Ok(TaskLibrary::new(loaded))
 }
 

@@ -4,25 +4,15 @@ use std::{fs, path::PathBuf, process::Output};
 
 use serde_json::{Value, json};
 
-use crate::support::{Place, record_files, tiny_backbone};
+use crate::support::{Place, SIX_STEPS, few_steps, record_files, tiny_backbone};
 
 /// A command of a few steps over the tiny backbone and data.
 fn tiny(place: &Place, command: &str, more: &[&str]) -> Vec<String> {
     let (data, backbone) = (place.reviews(), tiny_backbone());
-    let fixed = [
-        command,
-        data.to_str().unwrap(),
-        "--text-column=review",
-        "--label-column=stars",
-        "--backbone",
-        backbone.to_str().unwrap(),
-        "--budget=quick",
-        "--set=recipe.steps=6",
-        "--set=recipe.evaluations=2",
-        "--set=recipe.batch=8",
-        "--out=out",
-    ];
-    fixed.iter().chain(more).map(|s| (*s).to_owned()).collect()
+    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
+    let more = [&SIX_STEPS[..], more].concat();
+    let all = few_steps(command, data, backbone, &more).into_iter();
+    all.map(str::to_owned).collect()
 }
 
 fn words(arguments: &[String]) -> Vec<&str> {
@@ -159,9 +149,9 @@ fn a_bad_plan_file_or_index_is_exit_code_42_with_one_message() {
         ended(&task(&place, index), 42, says);
     };
     rotten(
-        text.replace("\"format\":2", "\"format\":3"),
+        text.replace("\"format\":2", "\"format\":1"),
         "0",
-        &["line 1: format 3 is not 2", anew],
+        &["line 1: format 1 is not 2", anew],
     );
     rotten(
         text.replace("\"seed\":0", "\"seed\":7"),

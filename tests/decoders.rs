@@ -6,7 +6,7 @@ use backbone::{Backbone, Batch, Config, NoHooks, Phase};
 use peftbench::{gguf_tokenizer, prepare::Files};
 use serde_json::{Value, json};
 
-use crate::support::{Place, record_files, skip};
+use crate::support::{Place, skip};
 
 /// Words of the tiny tokenizer; the families' fixtures have 40 rows of embeddings, and 3 stands for padding.
 const WORDS: [&str; 20] = [
@@ -65,10 +65,7 @@ const SMALL: [&str; 20] = [
 ];
 
 fn records(place: &Place, out: &str) -> Vec<Value> {
-    record_files(&place.path().join(out).join("records"))
-        .into_iter()
-        .map(|file| serde_json::from_slice(&fs::read(file).unwrap()).unwrap())
-        .collect()
+    place.records(out)
 }
 
 /// The methods of these records; each ended well and passed its own checks.

@@ -18,6 +18,7 @@ mod own_files;
 mod parity;
 mod precision;
 mod predict;
+mod processes;
 mod real;
 mod refusals;
 #[path = "../reports/tests/support/sample.rs"]

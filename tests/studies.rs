@@ -1,9 +1,6 @@
 //! Studies, equal tuning budgets, claims and recommendations, as a user types them and as the library gives them.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-};
+use std::{collections::BTreeSet, fs};
 
 use peftbench::{
     plan::DataChoice,
@@ -12,7 +9,7 @@ use peftbench::{
 };
 use serde_json::Value;
 
-use crate::support::{Place, tiny_backbone};
+use crate::support::{Place, few_steps, tiny_backbone};
 
 /// Rows of two classes, each text unlike all others in the words of the tiny vocabulary.
 fn letters(place: &Place, rows: usize) -> String {
@@ -34,27 +31,10 @@ fn letters(place: &Place, rows: usize) -> String {
 /// Arguments of a command over the tiny backbone, a few steps long.
 fn tiny(command: &str, data: &str, more: &[&str]) -> Vec<String> {
     let backbone = tiny_backbone();
-    let fixed = [
-        command,
-        data,
-        "--text-column",
-        "review",
-        "--label-column",
-        "stars",
-        "--backbone",
-        backbone.to_str().unwrap(),
-        "--budget",
-        "quick",
-        "--set",
-        "recipe.steps=4",
-        "--set",
-        "recipe.evaluations=2",
-        "--set",
-        "recipe.batch=8",
-        "--out",
-        "out",
-    ];
-    fixed.iter().chain(more).map(|s| (*s).to_owned()).collect()
+    let four = ["--set=recipe.steps=4", "--set=recipe.evaluations=2"];
+    let more = [&four[..], more].concat();
+    let all = few_steps(command, data, backbone.to_str().unwrap(), &more).into_iter();
+    all.map(str::to_owned).collect()
 }
 
 fn ok(place: &Place, arguments: &[String]) -> String {
@@ -69,14 +49,6 @@ fn said(place: &Place, arguments: &[String]) -> String {
 fn refused(place: &Place, arguments: &[String], says: &[&str]) {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     place.refused(&arguments, says);
-}
-
-fn records(place: &Place, folder: &str) -> Vec<Value> {
-    let folder = place.path().join(folder);
-    crate::support::record_files(&folder)
-        .iter()
-        .map(|p| serde_json::from_slice(&fs::read(p).unwrap()).unwrap())
-        .collect()
 }
 
 #[test]
@@ -96,7 +68,7 @@ fn training_sets_are_nested_and_held_out_examples_are_neither_trained_on_nor_val
     let data = files.data(&choice).unwrap().dataset;
     let backbone = tiny_backbone();
     let loaded = files
-        .backbone(backbone.to_str().unwrap(), &BTreeMap::new())
+        .backbone(backbone.to_str().unwrap(), &Default::default())
         .unwrap()
         .load()
         .unwrap();
@@ -164,7 +136,7 @@ fn a_study_runs_every_point_over_seeds_leaves_out_what_cannot_be_and_goes_on_whe
     );
     assert!(table.contains("Left out: prompt_tuning at 500"), "{table}");
     let folder = "out/studies/length";
-    let found = records(&place, &format!("{folder}/records"));
+    let found = place.records(folder);
     assert_eq!(found.len(), 4);
     assert!(found.iter().all(|r| r["status"]["is"] == "ok"));
     // The weights of a study's runs are not kept.
@@ -232,7 +204,7 @@ fn a_study_varies_the_training_set_and_its_augmentation_the_same_for_all_methods
         .collect();
     assert_eq!(x[..2], [16.0, 16.0]);
     assert!(x[2] > 150.0, "{x:?}");
-    let found = records(&place, "out/studies/size/records");
+    let found = place.records("out/studies/size");
     // The losses tell whether the tokens were changed; evaluation examples never are.
     let loss = |dropped: bool, method: &str| {
         let of: Vec<&Value> = found
@@ -298,7 +270,7 @@ fn tuning_gives_every_method_the_same_compute_off_the_validation_split_and_marks
         assert!(printed.contains(part), "{part}: {printed}");
     }
     assert!(printed.contains("head_only  "), "{printed}");
-    let trials = records(&place, "out/studies/tuning/records");
+    let trials = place.records("out/studies/tuning");
     let plan = fs::read(place.path().join("out/studies/tuning/tuning.json")).unwrap();
     let plan: Value = serde_json::from_slice(&plan).unwrap();
     // Three trials for a third of the steps, and the best of them for all.
@@ -322,7 +294,7 @@ fn tuning_gives_every_method_the_same_compute_off_the_validation_split_and_marks
             assert_eq!(trial["asked"]["method"]["config"]["rank"], 2);
         }
     }
-    let runs = records(&place, "out/records");
+    let runs = place.records("out");
     let tuned: Vec<&Value> = runs
         .iter()
         .filter(|r| r["asked"]["method"].get("tuned").is_some())
@@ -413,7 +385,7 @@ fn a_comparison_goes_on_until_it_is_decided_and_keeps_its_error_rate_over_all_lo
     assert!((2..=3).contains(&pairs.len()), "{first}");
     let seeds = |name: &str| {
         let own = |r: &&Value| r["asked"]["method"]["name"] == name;
-        records(&place, "out/records").iter().filter(own).count()
+        place.records("out").iter().filter(own).count()
     };
     for pair in pairs {
         // Decided at a look, or open with its reason after as many seeds as were allowed.
@@ -427,9 +399,9 @@ fn a_comparison_goes_on_until_it_is_decided_and_keeps_its_error_rate_over_all_lo
         }
     }
     // It goes on from the records alone: nothing is left to do.
-    let before = records(&place, "out/records").len();
+    let before = place.records("out").len();
     assert_eq!(last(&ok(&place, &arguments))["going_on"], first["going_on"]);
-    assert_eq!(records(&place, "out/records").len(), before);
+    assert_eq!(place.records("out").len(), before);
     let planned = [
         &arguments[..],
         &["--plan-only".to_owned(), "plan".to_owned()],

@@ -11,41 +11,15 @@ use std::{collections::BTreeMap, path::Path};
 
 use candle_core::{DType, Device, Tensor, Var};
 use kernels::{Activation, Attention, Linear, Precision, RotaryLayout, Spans};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
     Batch, Config, Error, FeedForward, Hooks, Input, KeyValues, LayerNorm, Norm, NormKind, Pass,
     Phase, Projection, Result, Site, Sublayer,
     cache::{Rows, append},
+    pooling::{self, Pooling},
     weights::{Weights, hex},
 };
-
-/// How the vector of an example is read from its rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Pooling {
-    /// The mean over the example's rows.
-    Mean,
-    /// The first row.
-    Cls,
-    /// The first row through the checkpoint's own frozen dense layer and tanh (BERT's pooler).
-    Pooler,
-    /// The last row that is not padding, as transformers reads a decoder.
-    Last,
-}
-
-impl Pooling {
-    /// The name used in configurations.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Mean => "mean",
-            Self::Cls => "cls",
-            Self::Pooler => "pooler",
-            Self::Last => "last",
-        }
-    }
-}
 
 #[derive(Clone)]
 struct Layer {
@@ -339,11 +313,6 @@ impl Backbone {
             })
     }
 
-    /// Whether the checkpoint has a pooler.
-    pub fn has_pooler(&self) -> bool {
-        self.pooler.is_some()
-    }
-
     /// All sites, from the input upwards.
     pub fn sites(&self) -> impl Iterator<Item = Site> + use<> {
         self.config.sites()
@@ -543,9 +512,11 @@ impl Backbone {
         let angles = self.angles(&input)?;
         let spans = &input.spans;
         let rows = match (batch.read(), pooling) {
-            (Some(read), _) => rows_of(&input, read),
-            (None, Pooling::Last) => self.last_rows(&input, batch),
-            _ => first_rows(&input),
+            (Some(read), _) => pooling::rows_of(&input, read),
+            (None, Pooling::Last) => {
+                pooling::last_rows(&input, batch, self.config.description.padding)
+            }
+            _ => pooling::first_rows(&input),
         };
         let last = self.layers.len() - 1;
         let mut x = x;
@@ -588,29 +559,10 @@ impl Backbone {
         }
         match (&self.pooler, pooling) {
             _ if one_by_one => Ok(kernels::select_rows(&x, &rows)?),
-            (_, Pooling::Mean) => Ok(mean_rows(&x, spans, &input.read_from)?),
+            (_, Pooling::Mean) => Ok(pooling::mean_rows(&x, spans, &input.read_from)?),
             (Some(pooler), Pooling::Pooler) => Ok(pooler.forward_activated(&x, Activation::Tanh)?),
             _ => Ok(x),
         }
-    }
-
-    /// The last row of each example that is not padding; of a text that is nothing else, the first.
-    fn last_rows(&self, input: &Input, batch: &Batch) -> Vec<u32> {
-        let examples = input.spans.iter().zip(batch.spans().iter());
-        let last = examples
-            .zip(&input.virtual_tokens)
-            .map(|((span, own), virtual_tokens)| {
-                let ids = &batch.ids()[own];
-                let real = match self.config.description.padding {
-                    // Virtual tokens are embeddings, in which the library cannot see a padding token.
-                    Some(padding) if *virtual_tokens == 0 => {
-                        ids.iter().rposition(|id| *id != padding).unwrap_or(0)
-                    }
-                    _ => span.len() - 1,
-                };
-                (span.start + real) as u32
-            });
-        last.collect()
     }
 
     /// The rows after the embedding layer and after every layer, L+1 tensors `[N', H]`; the last has the final norm, where
@@ -937,79 +889,9 @@ impl Backbone {
         let h = project(Projection::Output, &inner, pass)?;
         behind(Sublayer::FeedForward, h, &x, output_norm, pass)
     }
-
-    /// A small backbone with seeded random weights, for tests and as the floor of a comparison.
-    ///
-    /// # Errors
-    /// If a tensor cannot be made.
-    pub fn random(config: Config, rng: &mut rand_chacha::ChaCha8Rng) -> Result<Self> {
-        Self::build(config, &mut |name, shape| {
-            let n: usize = shape.iter().product();
-            let values: Vec<f32> = match name {
-                _ if name.ends_with("orm.weight") || name.ends_with("layernorm.weight") => {
-                    vec![1.0; n]
-                }
-                _ if name.ends_with(".bias") => vec![0.0; n],
-                _ => normal(rng, n, 0.02),
-            };
-            Ok(Some(Tensor::from_vec(values, shape, &Device::Cpu)?))
-        })
-    }
-}
-
-/// `n` draws from a normal distribution (Box and Muller 1958).
-fn normal(rng: &mut rand_chacha::ChaCha8Rng, n: usize, deviation: f32) -> Vec<f32> {
-    use rand_chacha::rand_core::RngCore;
-    let mut unit = || ((rng.next_u32() >> 8) as f32 + 0.5) / (1u32 << 24) as f32;
-    (0..n)
-        .map(|_| {
-            let (a, b) = (unit(), unit());
-            deviation * (-2.0 * a.ln()).sqrt() * (std::f32::consts::TAU * b).cos()
-        })
-        .collect()
 }
 
 /// The shift of a norm, where it has one.
 fn shift(norm: &LayerNorm) -> Option<&Tensor> {
     norm.has_bias().then(|| norm.beta())
-}
-
-/// Rows of tokens that are counted from the first of their example.
-fn rows_of(input: &Input, tokens: &[Vec<u32>]) -> Vec<u32> {
-    let starts = input.spans.iter().zip(&input.virtual_tokens);
-    let rows = starts
-        .zip(tokens)
-        .flat_map(|((span, virtual_tokens), tokens)| {
-            let first = (span.start + virtual_tokens) as u32;
-            tokens.iter().map(move |token| first + token)
-        });
-    rows.collect()
-}
-
-/// The first row of each example that pooling reads.
-fn first_rows(input: &Input) -> Vec<u32> {
-    let starts = input.spans.offsets().iter().zip(&input.read_from);
-    starts.map(|(start, from)| (start + from) as u32).collect()
-}
-
-/// Mean over the rows of each span from its `read_from` on, `[B, H]`.
-fn mean_rows(x: &Tensor, spans: &Spans, read_from: &[usize]) -> candle_core::Result<Tensor> {
-    if let Some(first) = read_from.first()
-        && read_from.iter().all(|r| r == first)
-    {
-        return kernels::mean_spans(x, spans, *first);
-    }
-    // Tasks with different numbers of virtual tokens in one batch: gather the rows that are read.
-    let mut rows = Vec::with_capacity(spans.rows());
-    let mut lengths = Vec::with_capacity(read_from.len());
-    for (i, from) in read_from.iter().enumerate() {
-        let span = spans.span(i);
-        lengths.push(span.len() - from);
-        rows.extend((span.start + from..span.end).map(|r| r as u32));
-    }
-    kernels::mean_spans(
-        &kernels::select_rows(x, &rows)?,
-        &Spans::from_lengths(&lengths)?,
-        0,
-    )
 }

@@ -28,7 +28,10 @@ pub struct Optimiser {
 }
 
 /// A method with its configuration: every key resolved, and checked as far as that can be done without a backbone.
-#[derive(Clone, Debug)]
+///
+/// It is written down as its name and what is set over the defaults, and checked again when it is read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(into = "Written", try_from = "Written")]
 pub struct Resolved {
     /// The method's registry entry.
     pub entry: &'static Entry,
@@ -36,11 +39,44 @@ pub struct Resolved {
     pub config: Map<String, Value>,
     /// The overrides that differ from the defaults, as `key=value, …`; empty for the defaults.
     pub variant: String,
+    overrides: Map<String, Value>,
     optimiser: Optimiser,
     structure: Arc<dyn MethodConfig>,
 }
 
+/// A method by its name, with what is set over its defaults.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Written {
+    /// The method's name.
+    pub method: String,
+    /// What is set, by key.
+    #[serde(default)]
+    pub overrides: Map<String, Value>,
+}
+
+impl From<Resolved> for Written {
+    fn from(resolved: Resolved) -> Self {
+        Self {
+            method: resolved.entry.name.to_owned(),
+            overrides: resolved.overrides,
+        }
+    }
+}
+
+impl PartialEq for Resolved {
+    fn eq(&self, other: &Self) -> bool {
+        self.entry.name == other.entry.name
+            && self.overrides == other.overrides
+            && self.config == other.config
+    }
+}
+
 impl Resolved {
+    /// What is set over the defaults, by key.
+    pub fn overrides(&self) -> &Map<String, Value> {
+        &self.overrides
+    }
+
     /// The keys that belong to the optimiser.
     pub fn optimiser(&self) -> Optimiser {
         self.optimiser
@@ -279,6 +315,7 @@ pub(crate) fn resolve(
     let defaults = config.clone();
     let mut variant = Vec::new();
     let mut written = Vec::new();
+    let set = overrides.clone();
     for (key, value) in overrides {
         let default = config.get(&key);
         if default.is_none() && !is_part_key(&key) {
@@ -309,6 +346,7 @@ pub(crate) fn resolve(
         entry,
         config,
         variant: variant.join(", "),
+        overrides: set,
         optimiser,
         structure,
     })

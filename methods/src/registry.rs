@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::{
-    Result, adapter, bitfit, combine, compacter,
-    config::{self, Range, Resolved},
+    Error, Result, adapter, bitfit, combine, compacter,
+    config::{self, Range, Resolved, Written},
     dora,
     entry::{Entry, find},
     full, head_only, ia3, layer_norm, linear_probe, lora, majority, p_tuning, prefix_tuning,
@@ -57,6 +57,14 @@ pub fn resolve(method: &str, overrides: &BTreeMap<String, String>) -> Result<Res
 /// As [`resolve`].
 pub fn resolve_values(method: &str, overrides: Map<String, Value>) -> Result<Resolved> {
     config::resolve(entry(method)?, ALL, overrides)
+}
+
+impl TryFrom<Written> for Resolved {
+    type Error = Error;
+
+    fn try_from(written: Written) -> Result<Self> {
+        resolve_values(&written.method, written.overrides)
+    }
 }
 
 /// The ranges that a method's YAML declares under `search`, by key; empty where it declares none.

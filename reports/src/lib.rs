@@ -3,9 +3,11 @@
 //! A report never sees a tensor: it reads [`record::RunRecord`]s only.
 #![forbid(unsafe_code)]
 
+pub mod answer;
 pub mod changes;
 pub mod claims;
 pub mod comparison;
+pub mod conditions;
 pub mod costs;
 pub mod error;
 pub mod figures;
@@ -19,6 +21,7 @@ pub mod needs;
 mod notes;
 pub mod objective;
 pub mod page;
+pub mod pair;
 pub mod quantity;
 pub mod recommend;
 pub mod row;

@@ -302,7 +302,7 @@ for (const section of all(".recommend")) {
       return ends[0] && ends[1] ? "yes" : ends[0] || ends[1] ? "unsure" : "no";
     });
     const judged = c.points.map((p, i) => ({ p, i, verdicts: judge(p) }));
-    const fitting = judged.filter(j => !j.p.floor && !j.verdicts.includes("no"));
+    const fitting = judged.filter(j => j.p.eligible && !j.verdicts.includes("no"));
     const shown = shownNearBest(fitting);
     const parameters = j => j.p.values.parameters?.mean ?? Infinity;
     const chosen = shown.reduce((a, b) => a && (parameters(a) < parameters(b) || (parameters(a) === parameters(b) && a.i < b.i)) ? a : b, null);

@@ -16,7 +16,8 @@ use crate::{
     card,
     execute::{
         cost::Cost,
-        local::{self, How, Planned},
+        local::{self, How},
+        planned::{self, Planned},
         progress::Verbosity,
     },
     exit, folders,
@@ -55,8 +56,8 @@ impl Asked {
         let (base, trials) = self.plan()?;
         let planned = match &self.seeds {
             Seeds::Fixed(seeds) => {
-                let seeds = plan::seeds(*seeds, &base.budget)?;
-                local::plan(&base, &trials, &seeds, verbosity)?
+                let seeds = plan::seeds(*seeds, base.recipe.budget())?;
+                planned::plan(&base, &trials, &seeds, verbosity)?
             }
             Seeds::UntilDecided(goal) => {
                 GoingOn::new(&base, &trials, goal.clone(), self.margin, verbosity)?.next_look()?
@@ -107,7 +108,7 @@ pub fn compare(
     let (base, trials) = asked.plan()?;
     let (ended, report, progress) = match &asked.seeds {
         Seeds::Fixed(seeds) => {
-            let seeds = plan::seeds(*seeds, &base.budget)?;
+            let seeds = plan::seeds(*seeds, base.recipe.budget())?;
             let signals = Signals::handle()?;
             let ended = local::compare(&base, &trials, &seeds, how, &signals)?;
             if let Some(code) = ended.say_end(trials.len() * seeds.len(), verbosity) {

@@ -15,9 +15,9 @@ use super::status;
 use crate::{
     execute::{
         claim,
-        local::{self, Planned},
         measured::Measured,
         plan_file,
+        planned::{self, Planned},
         submit::{self, MAX_ARRAY, Tasks},
     },
     folders,
@@ -69,7 +69,7 @@ impl Elsewhere {
     /// If a folder cannot be written, or sbatch refuses.
     pub fn make(&self, planned: &[Planned], out: &Path, then: Then) -> Result<Option<ExitCode>> {
         let records = folders::records_folder(out);
-        let missing = local::missing(planned, std::slice::from_ref(&records))?;
+        let missing = planned::missing(planned, std::slice::from_ref(&records))?;
         if missing.is_empty() {
             return Ok(None);
         }

@@ -23,7 +23,8 @@ use super::{
 use crate::{
     execute::{
         cost::Cost,
-        local::{self, Executed, How, Planned},
+        local::{self, Executed, How},
+        planned::{self, Planned},
         progress::Verbosity,
     },
     exit, folders, output,
@@ -213,11 +214,11 @@ fn parts(
     asked: &Asked<'_>,
 ) -> Result<Vec<Part>> {
     let verbosity = asked.how.verbosity;
-    let planned = |base: &RunPlan| -> Result<(Vec<Planned>, Option<GoingOn>)> {
+    let of = |base: &RunPlan| -> Result<(Vec<Planned>, Option<GoingOn>)> {
         match asked.seeds {
             Seeds::Fixed(seeds) => {
-                let seeds = plan::seeds(*seeds, &base.budget)?;
-                Ok((local::plan(base, trials, &seeds, verbosity)?, None))
+                let seeds = plan::seeds(*seeds, base.recipe.budget())?;
+                Ok((planned::plan(base, trials, &seeds, verbosity)?, None))
             }
             Seeds::UntilDecided(goal) => {
                 let mut going_on =
@@ -229,7 +230,7 @@ fn parts(
     let (mut parts, mut missing) = (Vec::new(), Vec::new());
     for (entry, base) in suite.datasets.iter().zip(bases) {
         let name = entry.name();
-        match planned(base) {
+        match of(base) {
             Ok((mut runs, going_on)) => {
                 for run in &mut runs {
                     run.label = format!("{name} {}", run.label);

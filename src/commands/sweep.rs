@@ -12,7 +12,8 @@ use reports::{
 use super::plan_only::{Elsewhere, Then};
 use crate::{
     execute::{
-        local::{self, How, Planned},
+        local::{self, How},
+        planned::{self, Planned},
         progress::Verbosity,
     },
     exit, folders, output,
@@ -35,9 +36,7 @@ pub fn sweep(
 ) -> Result<ExitCode> {
     let spec = study(name)?;
     let verbosity = how.verbosity;
-    let (base, mut user) = shared.plan()?;
-    user.insert("recipe".to_owned(), base.recipe.clone());
-    user.insert("backbone".to_owned(), base.backbone_overrides.clone());
+    let (base, user) = shared.plan()?;
     for owner in user.keys().filter(|o| *o != "recipe" && *o != "backbone") {
         ensure!(
             spec.series.iter().any(|s| s.method == *owner),
@@ -45,7 +44,7 @@ pub fn sweep(
             spec.name
         );
     }
-    let seeds = plan::seeds(seeds, &base.budget)?;
+    let seeds = plan::seeds(seeds, base.recipe.budget())?;
     let main = base.out.clone();
     let base = RunPlan {
         out: folder(&main, &spec.name),
@@ -57,7 +56,7 @@ pub fn sweep(
 
     // Every run is checked before the first one starts; what this backbone or data cannot have is left out and said.
     let plans: Vec<RunPlan> = points.iter().flat_map(|p| p.plans.clone()).collect();
-    let mut checked = local::plan_all(plans.into_iter(), how.verbosity).into_iter();
+    let mut checked = planned::plan_all(plans.into_iter(), how.verbosity).into_iter();
     let mut manifest = Manifest {
         name: spec.name.clone(),
         title: spec.title.clone(),

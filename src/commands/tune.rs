@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use methods::Range;
+use methods::{Range, Resolved};
 use record::{RunRecord, Status, Tuned, store};
 use reports::{
     Margin, tables,
@@ -22,7 +22,8 @@ use super::{
 };
 use crate::{
     execute::{
-        local::{self, How, Planned},
+        local::{self, How},
+        planned::{self, Planned},
         progress::Verbosity,
     },
     exit, folders,
@@ -80,12 +81,12 @@ struct Wanted {
 impl Wanted {
     /// The ranges of a method's YAML, and three decades around its learning rate. What the user sets is not searched.
     fn new(trial: Trial) -> Result<Self> {
-        let mut ranges = methods::search(&trial.method)?;
-        ranges.retain(|key, _| key != LEARNING_RATE && !trial.overrides.contains_key(key));
-        let resolved = methods::resolve(&trial.method, &trial.overrides)?;
-        let default = resolved.config.get(LEARNING_RATE).and_then(Value::as_f64);
+        let mut ranges = methods::search(trial.name())?;
+        ranges.retain(|key, _| key != LEARNING_RATE && !trial.method.overrides().contains_key(key));
+        let own = &trial.method;
+        let default = own.config.get(LEARNING_RATE).and_then(Value::as_f64);
         let learning_rates = default
-            .filter(|_| resolved.entry.steps && !trial.overrides.contains_key(LEARNING_RATE))
+            .filter(|_| own.entry.steps && !own.overrides().contains_key(LEARNING_RATE))
             .map(|rate| [rate / 10f64.powf(HALF_RANGE), rate * 10f64.powf(HALF_RANGE)]);
         if let Some(range) = learning_rates {
             ranges.insert(LEARNING_RATE.to_owned(), Range::LogUniform(range));
@@ -99,7 +100,7 @@ impl Wanted {
 
     /// The configurations that are drawn. The first ones do not depend on how many follow.
     fn draw(&self, trials: usize) -> Vec<BTreeMap<String, Value>> {
-        let mut rng = datasets::stream(0, &format!("search {}", self.trial.method));
+        let mut rng = datasets::stream(0, &format!("search {}", self.trial.name()));
         let one = |_| {
             let ranges = self.ranges.iter();
             ranges
@@ -109,10 +110,14 @@ impl Wanted {
         (0..trials).map(one).collect()
     }
 
-    fn configured(&self, drawn: &BTreeMap<String, Value>) -> BTreeMap<String, String> {
-        let mut overrides = self.trial.overrides.clone();
-        overrides.extend(drawn.iter().map(|(k, v)| (k.clone(), v.to_string())));
-        overrides
+    /// The method with what is drawn over what the user sets.
+    fn configured(&self, drawn: &BTreeMap<String, Value>) -> Result<Resolved> {
+        let set = self.trial.method.overrides().clone().into_iter();
+        // In the order of the keys, as what is typed: it names the variant.
+        let mut all: BTreeMap<String, Value> = set.collect();
+        all.extend(drawn.clone());
+        let all = all.into_iter().collect();
+        Ok(methods::resolve_values(self.trial.name(), all)?)
     }
 }
 
@@ -146,13 +151,13 @@ pub fn tune(
     let verbosity = how.verbosity;
     let (base, overrides) = shared.plan()?;
     check(&asked, &base)?;
-    let seeds = plan::seeds(seeds, &base.budget)?;
+    let seeds = plan::seeds(seeds, base.recipe.budget())?;
     let (wanted, mut left_out) = wanted(methods, &overrides)?;
     let folder = study::folder(&base.out, "tuning");
     folders::check_writable(&folders::records_folder(&folder), "--out")?;
     // As in a comparison, what this backbone or data cannot have is left out, which planning says.
     let trials: Vec<Trial> = wanted.iter().map(|w| w.trial.clone()).collect();
-    let possible = local::plan(&base, &trials, &[TRIAL_SEED], verbosity)?;
+    let possible = planned::plan(&base, &trials, &[TRIAL_SEED], verbosity)?;
     let whole = possible
         .first()
         .and_then(|p| p.asked.recipe["steps"].as_u64());
@@ -160,12 +165,12 @@ pub fn tune(
     let planned = |w: &Wanted| {
         possible
             .iter()
-            .find(|p| p.plan.trial.method == w.trial.method)
+            .find(|p| p.plan.trial.name() == w.trial.name())
     };
     // Where classes are words, head_only stands for a method that trains nothing.
-    let is_another = |w: &Wanted| planned(w).is_some_and(|p| p.asked.method.name != w.trial.method);
+    let is_another = |w: &Wanted| planned(w).is_some_and(|p| p.asked.method.name != w.trial.name());
     let others = wanted.iter().filter(|w| is_another(w));
-    left_out.extend(others.map(|w| w.trial.method.clone()));
+    left_out.extend(others.map(|w| w.trial.name().to_owned()));
     let wanted: Vec<Wanted> = wanted
         .into_iter()
         .filter(|w| planned(w).is_some() && !is_another(w))
@@ -183,7 +188,7 @@ pub fn tune(
             methods: wanted
                 .iter()
                 .map(|w| MethodTrials {
-                    method: w.trial.method.clone(),
+                    method: w.trial.name().to_owned(),
                     learning_rates: w.learning_rates,
                     trials: Vec::new(),
                 })
@@ -218,24 +223,25 @@ pub fn tune(
         .iter()
         .zip(&tuning.searches)
         .filter_map(|(wanted, found)| {
-            Some(Trial {
-                method: wanted.trial.method.clone(),
-                overrides: wanted.configured(&found.trials[found.best?].drawn),
+            let best = &found.trials[found.best?];
+            let tuned = Tuned {
+                trials: found.trials.len(),
+                judged_by: judged_by.clone(),
+            };
+            Some(wanted.configured(&best.drawn).map(|method| Trial {
+                method,
                 optional: false,
-                tuned: Some(Tuned {
-                    trials: found.trials.len(),
-                    judged_by: judged_by.clone(),
-                }),
-            })
+                tuned: Some(tuned),
+            }))
         })
-        .collect();
+        .collect::<Result<_>>()?;
     ensure!(
         !winners.is_empty(),
         "no trial ended well; see {}",
         folders::records_folder(&folder).display()
     );
     if let Some(elsewhere) = elsewhere {
-        let planned = local::plan(&base, &winners, &seeds, Verbosity::Quiet)?;
+        let planned = planned::plan(&base, &winners, &seeds, Verbosity::Quiet)?;
         if let Some(code) = elsewhere.make(&planned, &base.out, Then::Report)? {
             return Ok(code);
         }
@@ -283,7 +289,7 @@ fn check(asked: &Asked, base: &RunPlan) -> Result<()> {
         asked.held_out
     );
     ensure!(
-        !base.recipe.contains_key("held_out"),
+        base.recipe.setting("held_out").is_none(),
         "--set recipe.held_out: give --held-out"
     );
     Ok(())
@@ -300,9 +306,9 @@ fn wanted(methods: &[String], overrides: &Overrides) -> Result<(Vec<Wanted>, Vec
             ensure!(
                 methods.is_empty() || methods == ["all"],
                 "method {}: there is nothing to search: its YAML declares no ranges, and its learning rate is set or it has none",
-                wanted.trial.method
+                wanted.trial.name()
             );
-            left_out.push(wanted.trial.method);
+            left_out.push(wanted.trial.name().to_owned());
         }
     }
     Ok((all, left_out))
@@ -391,13 +397,12 @@ impl Searching<'_> {
 
     /// Makes these trials of methods for so many steps, the first of every method before the second.
     fn run(&mut self, runs: &[(usize, usize)], steps: usize) -> Result<Option<ExitCode>> {
-        let mut recipe = self.base.recipe.clone();
-        recipe.insert("held_out".to_owned(), self.held_out.to_string());
-        recipe.insert("steps".to_owned(), steps.to_string());
+        let mut recipe = self.base.recipe.with("held_out", self.held_out)?;
+        recipe = recipe.with("steps", steps)?;
         // The held-out part is large, and only the end of a trial counts.
-        recipe
-            .entry("evaluations".to_owned())
-            .or_insert_with(|| "1".to_owned());
+        if recipe.setting("evaluations").is_none() {
+            recipe = recipe.with("evaluations", 1)?;
+        }
         let mut columns: BTreeMap<usize, VecDeque<usize>> = BTreeMap::new();
         for &(m, i) in runs {
             columns.entry(m).or_default().push_back(i);
@@ -407,21 +412,24 @@ impl Searching<'_> {
             let next = columns.iter_mut();
             order.extend(next.filter_map(|(&m, c)| Some((m, c.pop_front()?))));
         }
-        let plans = order.iter().map(|&(m, i)| RunPlan {
-            trial: Trial {
-                method: self.wanted[m].trial.method.clone(),
-                overrides: self.wanted[m].configured(&self.manifest.methods[m].trials[i].drawn),
-                tuned: None,
-                optional: false,
-            },
-            recipe: recipe.clone(),
-            seed: TRIAL_SEED,
-            out: self.folder.clone(),
-            keep_weights: false,
-            ..self.base.clone()
-        });
+        let plan = |&(m, i): &(usize, usize)| -> Result<RunPlan> {
+            let drawn = &self.manifest.methods[m].trials[i].drawn;
+            Ok(RunPlan {
+                trial: Trial {
+                    method: self.wanted[m].configured(drawn)?,
+                    tuned: None,
+                    optional: false,
+                },
+                recipe: recipe.clone(),
+                seed: TRIAL_SEED,
+                out: self.folder.clone(),
+                keep_weights: false,
+                ..self.base.clone()
+            })
+        };
+        let plans = order.iter().map(plan).collect::<Result<Vec<_>>>()?;
         // What is done to the data was said when the first run was planned.
-        let planned = local::plan_all(plans, Verbosity::Quiet)
+        let planned = planned::plan_all(plans.into_iter(), Verbosity::Quiet)
             .into_iter()
             .collect::<Result<Vec<Planned>>>()?;
         for (&(m, i), run) in order.iter().zip(&planned) {
@@ -496,8 +504,7 @@ mod tests {
     fn wanted(method: &str, set: &[(&str, &str)]) -> Wanted {
         let set = set.iter().map(|(k, v)| (k.to_string(), v.to_string()));
         Wanted::new(Trial {
-            method: method.to_owned(),
-            overrides: set.collect(),
+            method: methods::resolve(method, &set.collect()).unwrap(),
             tuned: None,
             optional: false,
         })

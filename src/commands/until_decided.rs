@@ -16,7 +16,8 @@ use statistics::{Looks, Procedure};
 use super::report;
 use crate::{
     execute::{
-        local::{self, Executed, How, Planned},
+        local::{self, Executed, How},
+        planned::{self, Planned},
         progress::Verbosity,
     },
     folders,
@@ -85,7 +86,7 @@ impl GoingOn {
             "--until-decided: name at least two methods; there is no pair to decide"
         );
         for name in goal.pairs.iter().flat_map(|(a, b)| [a, b]) {
-            let names: Vec<&str> = trials.iter().map(|t| t.method.as_str()).collect();
+            let names: Vec<&str> = trials.iter().map(|t| t.name()).collect();
             ensure!(
                 names.contains(&name.as_str()),
                 "--pairs: '{name}' is not compared; compared are {}",
@@ -94,7 +95,7 @@ impl GoingOn {
         }
         let looks = Looks::up_to(goal.most)?;
         let seeds: Vec<u64> = (0..goal.most as u64).collect();
-        let all = local::plan(base, trials, &seeds, verbosity)?;
+        let all = planned::plan(base, trials, &seeds, verbosity)?;
         // What this backbone cannot have is left out.
         let of = |trial: &Trial| {
             let own = all.iter().filter(|p| p.plan.trial.method == trial.method);

@@ -12,7 +12,6 @@
 use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions},
-    hash::{BuildHasher, RandomState},
     io::{self, Write},
     path::{Path, PathBuf},
     sync::{
@@ -27,8 +26,7 @@ use anyhow::{Context, Result};
 use record::store;
 use serde::{Deserialize, Serialize};
 
-use super::submit;
-use crate::train::trainer::Event;
+use crate::{folders::nonce, scheduler, train::trainer::Event};
 
 /// How often an owner shows that it is there.
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -60,7 +58,7 @@ impl Owner {
             pid,
             begun: begun(pid),
             nonce: nonce(),
-            task: submit::task_name(|name| std::env::var(name).ok()),
+            task: scheduler::task_name(|name| std::env::var(name).ok()),
         }
     }
 
@@ -95,12 +93,6 @@ pub struct Beat {
     pub steps: usize,
     /// Examples trained on per second.
     pub examples_per_second: f64,
-}
-
-/// A random name that nobody else has.
-pub fn nonce() -> String {
-    // Every state has keys of its own, drawn from the system's randomness.
-    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
 }
 
 /// The machine's name, its boot and the process namespace, where the system tells.

@@ -7,8 +7,8 @@ use reports::format;
 use serde_json::json;
 
 use super::{
-    local::{self, Planned},
     measured::Measured,
+    planned::{self, Planned},
     progress::Verbosity,
 };
 use crate::{folders, output};
@@ -34,7 +34,7 @@ impl Cost {
     /// If the folder of a run's records cannot be read.
     pub fn of(runs: &[Planned], out: &Path) -> Result<Self> {
         let measured = Measured::on_this_machine(&record_folders(out))?;
-        let missing = local::missing(runs, &[])?;
+        let missing = planned::missing(runs, &[])?;
         let mut cost = Self {
             runs: runs.len(),
             missing: missing.len(),

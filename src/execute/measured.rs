@@ -13,7 +13,7 @@ use std::{
 use anyhow::Result;
 use record::{Asked, Head, head::CostHead, store};
 
-use super::local::Planned;
+use super::planned::Planned;
 use crate::{folders, measure};
 
 /// What makes runs cost alike.

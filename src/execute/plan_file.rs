@@ -11,7 +11,7 @@ use record::write_whole;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    local::{Planned, plan_all},
+    planned::{Planned, plan_all},
     progress::Verbosity,
 };
 use crate::{backbones, folders, plan::RunPlan};
@@ -195,9 +195,6 @@ pub fn check(lines: &[Line]) -> Result<Vec<Planned>, Refused> {
                 records.display()
             )));
         }
-        let trial = &line.plan.trial;
-        methods::resolve(&trial.method, &trial.overrides)
-            .map_err(|e| Refused::Never(anyhow!(e).context(format!("run {}", line.id))))?;
     }
     let planned = plan_all(lines.iter().map(|line| line.plan.clone()), Verbosity::Quiet);
     let checked = planned.into_iter().zip(lines).map(|(planned, line)| {

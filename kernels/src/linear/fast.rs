@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Result, Tensor};
 
-use super::Linear;
+use super::{Linear, PACKINGS};
 use crate::Precision;
 use crate::activation::Activation;
 use crate::activation::fast::Activate;
@@ -284,6 +284,7 @@ impl Linear {
     /// The frozen weight in panels of bf16: made once for each pass, and again for each call at another level.
     fn rounded(&self, level: Level, pass: Pass) -> Result<Arc<Panels>> {
         let make = || -> Result<Arc<Panels>> {
+            PACKINGS.set(PACKINGS.get() + 1);
             let (n, k) = self.weight().dims2()?;
             let weight = view::<f32>(self.weight())?;
             Ok(Arc::new(match pass {
@@ -307,6 +308,7 @@ impl Linear {
     /// The weight in panels: made once if it is frozen, for each call if it is trained or another level is wanted.
     pub(crate) fn packed<T: Element>(&self, level: Level) -> Result<Arc<Packed<T>>> {
         let make = || -> Result<Arc<Packed<T>>> {
+            PACKINGS.set(PACKINGS.get() + 1);
             let (n, k) = self.weight().dims2()?;
             Ok(Arc::new(Packed::transpose_of(
                 level,

@@ -9,6 +9,7 @@ mod fast;
 mod reference;
 
 use std::any::Any;
+use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{DType, Result, Tensor, bail};
@@ -17,6 +18,15 @@ use crate::gemm::rounded::Panels;
 use crate::path::choose;
 use crate::precision::rounded;
 use crate::{Activation, Precision};
+
+thread_local! {
+    static PACKINGS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How often this thread has put a weight into panels: a frozen one is packed once, a trained one in every forward.
+pub fn packings() -> usize {
+    PACKINGS.get()
+}
 
 /// A linear layer `y = x Wᵀ + b`. A weight or bias that candle does not track is frozen: no gradient is computed or
 /// kept for it. One that is a `Var` is trained. Cheap to clone.
