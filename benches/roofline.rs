@@ -16,7 +16,10 @@ use peftbench::{
     train::encoded::EncodedData,
     train::prepared::Prepared,
     train::recipe::{Recipe, RecipeChoice},
-    train::trainer::{Model, Training, batch_of},
+    train::{
+        model::{Model, batch_of},
+        trainer::Training,
+    },
 };
 
 use crate::{
@@ -45,6 +48,7 @@ pub fn setting(precision: Precision) -> Result<Prepared> {
             pooling: Some(Pooling::Pooler),
             precision: Some(precision),
             head: None,
+            chat: None,
         },
         trial: Trial::of("head_only")?,
         recipe: RecipeChoice::new("standard", &BTreeMap::new())?,
@@ -112,6 +116,7 @@ pub fn train(
         optimiser: resolved.optimiser(),
         dropout: datasets::stream(0, "dropout"),
         augmenter: None,
+        kept: None,
         stop: &AtomicBool::new(false),
     }
     .run(
@@ -204,6 +209,7 @@ pub fn main(arguments: &[&str]) -> Result<()> {
     let each = match precision {
         Precision::F32 => 4,
         Precision::Bf16 => 2,
+        Precision::Int8 | Precision::Q4 => 1,
     };
     let bytes = Work::new(backbone.config(), &[1], 0).weight_bytes(each);
     let rates = Rates::measure(precision, bytes);
@@ -216,6 +222,7 @@ pub fn main(arguments: &[&str]) -> Result<()> {
         match precision {
             Precision::F32 => "f32".to_owned(),
             Precision::Bf16 => format!("bf16, by {}", kernels::bf16_unit().name()),
+            Precision::Int8 | Precision::Q4 => format!("{}, widened to f32", precision.name()),
         }
     );
     println!(

@@ -21,6 +21,9 @@ pub struct BackboneSettings {
     /// The classifier on top.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<HeadKind>,
+    /// Whether words are asked for in the tokenizer's chat template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chat: Option<bool>,
 }
 
 impl BackboneSettings {
@@ -35,9 +38,10 @@ impl BackboneSettings {
                 "pooling" => settings.pooling = Some(value(key, text)?),
                 "precision" => settings.precision = Some(value(key, text)?),
                 "head" => settings.head = Some(value(key, text)?),
+                "chat" => settings.chat = Some(value(key, text)?),
                 other => bail!(
                     "backbone: unknown key '{other}'; {}",
-                    nearest::known(other, &["pooling", "precision", "head"])
+                    nearest::known(other, &["pooling", "precision", "head", "chat"])
                 ),
             }
         }

@@ -13,6 +13,7 @@ pub mod backbone_settings;
 pub mod backbones;
 pub mod capabilities;
 pub mod card;
+pub mod chat;
 pub mod cli;
 pub mod commands;
 pub mod download_bar;

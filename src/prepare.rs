@@ -247,6 +247,7 @@ impl Files {
                 config,
                 pooling,
                 precision: Precision::F32,
+                chat: false,
                 head,
                 place: format!("file {choice}"),
             }
@@ -268,6 +269,7 @@ impl Files {
                 config,
                 pooling,
                 precision: Precision::F32,
+                chat: false,
                 head,
                 place: format!("folder {choice}"),
             }
@@ -296,6 +298,7 @@ impl Files {
                 weights: file("weights")?,
                 pooling: spec.pooling,
                 precision: Precision::F32,
+                chat: false,
                 head: spec.head,
                 place: fetched.place.clone(),
             }
@@ -303,6 +306,7 @@ impl Files {
         found.pooling = settings.pooling.unwrap_or(found.pooling);
         found.precision = settings.precision.unwrap_or(found.precision);
         found.head = settings.head.unwrap_or(found.head);
+        found.chat = settings.chat.unwrap_or(found.chat);
         Ok(found)
     }
 }
@@ -327,6 +331,8 @@ pub struct BackboneFiles {
     pub precision: Precision,
     /// The classifier on top.
     pub head: HeadKind,
+    /// Whether words are asked for in the tokenizer's chat template.
+    pub chat: bool,
     /// Where it came from, in words.
     pub place: String,
 }
@@ -345,6 +351,8 @@ pub struct LoadedBackbone {
     pub tokenizer: TextTokenizer,
     /// The classifier on top.
     pub head: HeadKind,
+    /// Whether words are asked for in the tokenizer's chat template.
+    pub chat: bool,
     /// Its name.
     pub name: String,
     /// Its folder, where it was named by one.
@@ -371,17 +379,18 @@ impl BackboneFiles {
             self.tokenizer.display(),
             tokenizer.vocabulary_size()
         );
-        let backbone = Backbone::load(self.config, &self.weights)?
+        let (backbone, weights_digest) =
+            Backbone::load_in(self.config, &self.weights, self.precision)?;
+        let backbone = backbone
             .with_pooling(self.pooling)
             .with_context(|| self.weights.display().to_string())?;
         for note in tokenizer.notes() {
             eprintln!("note: {note}");
         }
-        let weights_digest = backbone.weights_digest()?;
-        let backbone = backbone.in_precision(self.precision)?;
         let memory_digest = match self.precision {
-            Precision::F32 => weights_digest.clone(),
-            Precision::Bf16 => backbone.weights_digest()?,
+            // In blocks they are what the file has, too.
+            Precision::F32 | Precision::Q4 => weights_digest.clone(),
+            Precision::Bf16 | Precision::Int8 => backbone.weights_digest()?,
         };
         Ok(LoadedBackbone {
             digest: backbone.digest(&weights_digest, tokenizer.digest()),
@@ -390,6 +399,7 @@ impl BackboneFiles {
             backbone,
             tokenizer,
             head: self.head,
+            chat: self.chat,
             name: self.name,
             folder: self.folder,
             files: [self.config_file, self.tokenizer, self.weights],

@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     objective::{Answered, Prediction},
     prepare::{Files, LoadedBackbone},
-    train::{head::Head, trainer::by_example},
+    train::{head::Head, model::by_example},
     weights::{self, SavedConfig, Task},
 };
 

@@ -109,6 +109,7 @@ pub fn task_backbone(
         pooling: Some(config.pooling),
         head: Some(config.head),
         precision: None,
+        chat: None,
     };
     backbone_of(files, config, named, &settings)
 }

@@ -16,7 +16,7 @@ use candle_core::{Device, Tensor};
 use peftbench::{
     formats::{self, Export, Format},
     prepare::{Files, LoadedBackbone},
-    train::trainer::Model,
+    train::model::Model,
     weights::{self, Task, task_backbone},
 };
 use serde_json::{Value, json};

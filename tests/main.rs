@@ -7,6 +7,7 @@ mod command_line;
 mod decoders;
 mod doors;
 mod family_parity;
+mod features;
 mod flops;
 mod formats;
 mod fuzz;

@@ -11,9 +11,9 @@ use peftbench::{
     objective,
     train::{
         head::Head,
+        model::{Model, batch_of},
         optimiser::Optimiser,
         recipe::Recipe,
-        trainer::{Model, batch_of},
     },
 };
 use serde_json::{Value, json};

@@ -39,6 +39,19 @@ fn every_method_passes_its_own_checks_over_a_backbone_in_bf16() {
 }
 
 #[test]
+fn methods_pass_their_own_checks_over_a_backbone_in_int8() {
+    let place = Place::new();
+    for method in ["lora", "dora", "ia3", "bitfit", "adapter", "full"] {
+        let record = trained(&place, method, &["--set=backbone.precision=int8"]);
+        assert_eq!(record["status"]["is"], "ok", "{method}: {record}");
+        assert_eq!(record["asked"]["backbone"]["precision"], "int8");
+        for check in record["outcome"]["checks"].as_array().unwrap() {
+            assert_eq!(check["passed"], true, "{method}: {check}");
+        }
+    }
+}
+
+#[test]
 fn a_precision_is_part_of_a_runs_name_and_of_the_saved_weights_and_f32_is_the_default() {
     let place = Place::new();
     let half = trained(&place, "lora", &[BF16]);
@@ -95,8 +108,9 @@ fn weights_of_another_precision_than_the_loaded_backbone_are_refused_by_name() {
 fn a_precision_that_does_not_exist_is_refused_with_those_that_do() {
     let place = Place::new();
     let (data, backbone) = (place.reviews(), tiny_backbone());
-    place.refused(
-        &[
+    let refused = |precision: &str, says: &[&str]| {
+        let setting = format!("--set=backbone.precision={precision}");
+        let arguments = [
             "train",
             data.to_str().unwrap(),
             "--text-column=review",
@@ -104,10 +118,12 @@ fn a_precision_that_does_not_exist_is_refused_with_those_that_do() {
             "--backbone",
             backbone.to_str().unwrap(),
             "--method=lora",
-            "--set=backbone.precision=f16",
-        ],
-        &["precision", "f16", "f32", "bf16"],
-    );
+            &setting,
+        ];
+        place.refused(&arguments, says);
+    };
+    refused("f16", &["precision", "f16", "f32", "bf16", "int8", "q4"]);
+    refused("q4", &["model.safetensors", "GGUF", "f32, bf16, int8"]);
 }
 
 fn loaded(precision: Precision) -> peftbench::prepare::LoadedBackbone {

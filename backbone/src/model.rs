@@ -14,11 +14,11 @@ use kernels::{Activation, Attention, Linear, Precision, RotaryLayout, Spans};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Batch, Config, Error, FeedForward, Hooks, Input, KeyValues, LayerNorm, Norm, NormKind, Pass,
-    Phase, Projection, Result, Site, Sublayer,
+    Batch, Cache, Config, Error, FeedForward, Hooks, Input, KeyValues, LayerNorm, Norm, NormKind,
+    Pass, Phase, Projection, Result, Site, Sublayer,
     cache::{Rows, append},
     pooling::{self, Pooling},
-    weights::{Weights, hex},
+    weights::{Weights, hash, hex},
 };
 
 #[derive(Clone)]
@@ -45,6 +45,28 @@ pub(crate) struct Angles {
     sin: Tensor,
 }
 
+/// A weight of a backbone.
+enum Part<'a> {
+    Tensor(&'a Tensor),
+    Linear(&'a Linear),
+}
+
+impl Part<'_> {
+    fn values(&self) -> Tensor {
+        match self {
+            Self::Tensor(tensor) => (*tensor).clone(),
+            Self::Linear(linear) => linear.weight(),
+        }
+    }
+
+    fn count(&self) -> usize {
+        match self {
+            Self::Tensor(tensor) => tensor.elem_count(),
+            Self::Linear(linear) => linear.out_features() * linear.in_features(),
+        }
+    }
+}
+
 /// Gives a tensor by its name and shape, or nothing where it does not exist.
 pub type TensorSource<'a> = dyn FnMut(&str, &[usize]) -> Result<Option<Tensor>> + 'a;
 
@@ -64,12 +86,23 @@ pub struct Backbone {
 }
 
 impl Backbone {
-    /// Loads frozen weights from a GGUF, a safetensors file, or several with an index, with or without the family's prefix
-    /// (`bert.`, `model.` …), and with `weight`/`bias` or `gamma`/`beta` as the names of layer norms.
+    /// Loads frozen weights as [`Backbone::load_in`] does, in f32.
     ///
     /// # Errors
-    /// If the file is damaged or a tensor is missing or misshapen; the message names both.
+    /// As [`Backbone::load_in`].
     pub fn load(config: Config, weights: &Path) -> Result<Self> {
+        Ok(Self::load_in(config, weights, Precision::F32)?.0)
+    }
+
+    /// Loads frozen weights from a GGUF, a safetensors file, or several with an index, with or without the family's prefix
+    /// (`bert.`, `model.` …), and with `weight`/`bias` or `gamma`/`beta` as the names of layer norms. Each weight of a linear
+    /// layer goes into `precision` before the next one is read, so that no two are in memory in f32. Also gives the digest of
+    /// the weights as the file has them ([`Backbone::weights_digest`] of the same in f32).
+    ///
+    /// # Errors
+    /// If the file is damaged, a tensor is missing or misshapen (the message names both), or the file has no blocks of four
+    /// bits where they are asked for.
+    pub fn load_in(config: Config, weights: &Path, precision: Precision) -> Result<(Self, String)> {
         let file = Weights::open(weights)?;
         let prefix = config.architecture.prefix();
         let find = |name: &str| -> Option<String> {
@@ -85,14 +118,38 @@ impl Backbone {
             .into_iter()
             .find(|n| file.contains(n))
         };
-        Self::build(config, &mut |name, shape| match find(name) {
-            Some(found) => file.read(&found, shape).map(Some),
-            None => Ok(None),
-        })
-        .map_err(|e| match e {
+        let mut hasher = Sha256::new();
+        // (Counted at the end: half a pooler is none.)
+        let mut of_pooler = Vec::new();
+        let mut get = |name: &str, shape: &[usize]| -> Result<Option<Tensor>> {
+            let Some(found) = find(name) else {
+                return Ok(None);
+            };
+            let tensor = file.read(&found, shape)?;
+            match name.starts_with("pooler.") {
+                true => of_pooler.push(tensor.clone()),
+                false => hash(&mut hasher, &tensor)?,
+            }
+            Ok(Some(tensor))
+        };
+        let mut linear = |name: &str, weight: Tensor, bias: Option<Tensor>| -> Result<Linear> {
+            if precision != Precision::Q4 {
+                return Ok(Linear::new(weight, bias)?.in_precision(precision)?);
+            }
+            let (out, width) = weight.dims2()?;
+            let found = find(name).unwrap_or_default();
+            Ok(Linear::of_blocks(file.blocks(&found, [out, width])?, bias)?)
+        };
+        let built = Self::build_with(config, &mut get, &mut linear);
+        let mut built = built.map_err(|e| match e {
             Error::Unsupported(what) => Error::content(weights, what),
             other => other,
-        })
+        })?;
+        built.precision = precision;
+        for tensor in of_pooler.iter().filter(|_| built.pooler.is_some()) {
+            hash(&mut hasher, tensor)?;
+        }
+        Ok((built, hex(&hasher.finalize())))
     }
 
     /// Builds a backbone from a function that gives each tensor by its name and shape.
@@ -100,6 +157,18 @@ impl Backbone {
     /// # Errors
     /// If the function fails or a needed tensor does not exist.
     pub fn build(config: Config, get: &mut TensorSource<'_>) -> Result<Self> {
+        let mut whole = |_: &str, weight: Tensor, bias: Option<Tensor>| -> Result<Linear> {
+            Ok(Linear::new(weight, bias)?)
+        };
+        Self::build_with(config, get, &mut whole)
+    }
+
+    /// As [`Backbone::build`]; `linear` makes each linear layer of its weight, with its name, and its bias.
+    fn build_with(
+        config: Config,
+        get: &mut TensorSource<'_>,
+        linear: &mut dyn FnMut(&str, Tensor, Option<Tensor>) -> Result<Linear>,
+    ) -> Result<Self> {
         let c = config.clone();
         let names = c.architecture;
         let d = &c.description;
@@ -146,12 +215,13 @@ impl Backbone {
             for projection in d.projections() {
                 let (o, i) = c.shape(projection);
                 let name = names.module(Site { layer, projection });
-                let weight = need(&format!("{name}.weight"), &[o, i])?;
+                let of_weight = format!("{name}.weight");
+                let weight = need(&of_weight, &[o, i])?;
                 let bias = match d.bias(projection) {
                     true => Some(need(&format!("{name}.bias"), &[o])?),
                     false => None,
                 };
-                projections[projection as usize] = Some(Linear::new(weight, bias)?);
+                projections[projection as usize] = Some(linear(&of_weight, weight, bias)?);
             }
             let mut of = |which| match which {
                 Sublayer::Attention if layer == 0 && !d.first_norm => Ok(neutral.clone()),
@@ -196,7 +266,7 @@ impl Backbone {
             false => get(&format!("pooler.dense.{part}"), shape),
         };
         let pooler = match (of_pooler("weight", &[h, h])?, of_pooler("bias", &[h])?) {
-            (Some(weight), Some(bias)) => Some(Linear::new(weight, Some(bias))?),
+            (Some(weight), Some(bias)) => Some(linear("pooler.dense.weight", weight, Some(bias))?),
             _ => None,
         };
         let pooling = match d.causal {
@@ -221,8 +291,13 @@ impl Backbone {
     /// place is rounded too, unless it is trained. Embeddings, norms and biases stay as they are.
     ///
     /// # Errors
-    /// If a tensor operation fails.
+    /// If blocks of four bits are asked for, which only [`Backbone::load_in`] finds, or a tensor operation fails.
     pub fn in_precision(mut self, precision: Precision) -> Result<Self> {
+        if precision == Precision::Q4 {
+            return Err(Error::Unsupported(
+                "blocks of four bits are read from a file, not made".into(),
+            ));
+        }
         let linears = self
             .layers
             .iter_mut()
@@ -324,34 +399,44 @@ impl Backbone {
         (linear.out_features(), linear.in_features())
     }
 
-    /// All weights with the names that transformers gives them, without a prefix, in a fixed order.
+    /// All weights with the names that transformers gives them, without a prefix, in a fixed order. Those that are held in fewer
+    /// bits than f32 are made anew, all of them at the same time.
     pub fn tensors(&self) -> Vec<(String, Tensor)> {
+        let mut out = Vec::new();
+        self.visit(&mut |name, part| out.push((name, part.values())));
+        out
+    }
+
+    /// Shows each of its weights with its name, in a fixed order.
+    fn visit(&self, see: &mut dyn FnMut(String, Part<'_>)) {
         let names = self.config.architecture;
-        let mut out = vec![(names.words().to_owned(), self.words.clone())];
+        see(names.words().to_owned(), Part::Tensor(&self.words));
         let tables = [
             ("embeddings.position_embeddings.weight", &self.positions),
             ("embeddings.token_type_embeddings.weight", &self.types),
         ];
         for (name, table) in tables {
-            out.extend(table.iter().map(|table| (name.to_owned(), table.clone())));
+            if let Some(table) = table {
+                see(name.to_owned(), Part::Tensor(table));
+            }
         }
-        let mut both = |name: String, weight: &Tensor, bias: Option<&Tensor>| {
-            out.push((format!("{name}.weight"), weight.clone()));
+        let mut both = |name: String, weight: Part<'_>, bias: Option<&Tensor>| {
+            see(format!("{name}.weight"), weight);
             if let Some(bias) = bias {
-                out.push((format!("{name}.bias"), bias.clone()));
+                see(format!("{name}.bias"), Part::Tensor(bias));
             }
         };
         let d = &self.config.description;
         if d.embedding_norm {
             let name = self.config.norm_name(Norm::Embeddings);
-            both(name, self.norm.gamma(), shift(&self.norm));
+            both(name, Part::Tensor(self.norm.gamma()), shift(&self.norm));
         }
         for (layer, l) in self.layers.iter().enumerate() {
             for projection in d.projections() {
                 let linear = l.linear(projection);
                 both(
                     names.module(Site { layer, projection }),
-                    linear.weight(),
+                    Part::Linear(linear),
                     linear.bias(),
                 );
             }
@@ -360,7 +445,8 @@ impl Backbone {
                 (Sublayer::FeedForward, &l.output_norm),
             ] {
                 if layer > 0 || d.first_norm || which == Sublayer::FeedForward {
-                    both(names.norm_module(layer, which), norm.gamma(), shift(norm));
+                    let gamma = Part::Tensor(norm.gamma());
+                    both(names.norm_module(layer, which), gamma, shift(norm));
                 }
             }
             for (part, norm) in ["q_norm", "k_norm"]
@@ -369,7 +455,7 @@ impl Backbone {
             {
                 both(
                     format!("layers.{layer}.self_attn.{part}"),
-                    norm.gamma(),
+                    Part::Tensor(norm.gamma()),
                     None,
                 );
             }
@@ -377,19 +463,32 @@ impl Backbone {
         if let Some(norm) = &self.final_norm {
             both(
                 self.config.norm_name(Norm::Final),
-                norm.gamma(),
+                Part::Tensor(norm.gamma()),
                 shift(norm),
             );
         }
         if let Some(pooler) = &self.pooler {
-            both("pooler.dense".into(), pooler.weight(), pooler.bias());
+            both("pooler.dense".into(), Part::Linear(pooler), pooler.bias());
         }
-        out
     }
 
     /// Number of parameters, embeddings and pooler included.
     pub fn parameters(&self) -> usize {
-        self.tensors().iter().map(|(_, t)| t.elem_count()).sum()
+        let mut count = 0;
+        self.visit(&mut |_, part| count += part.count());
+        count
+    }
+
+    /// Bytes of its weights in memory, with what products have made of them so far.
+    pub fn bytes(&self) -> usize {
+        let mut bytes = 0;
+        self.visit(&mut |_, part| {
+            bytes += match part {
+                Part::Linear(linear) => linear.bytes(),
+                Part::Tensor(tensor) => tensor.elem_count() * tensor.dtype().size_in_bytes(),
+            }
+        });
+        bytes
     }
 
     /// SHA-256 over all weights in the order of [`Backbone::tensors`].
@@ -397,8 +496,14 @@ impl Backbone {
     /// # Errors
     /// If a tensor cannot be read back.
     pub fn weights_digest(&self) -> Result<String> {
-        let tensors = self.tensors();
-        crate::digest_of(tensors.iter().map(|(_, t)| t))
+        let mut hasher = Sha256::new();
+        let mut hashed = Ok(());
+        self.visit(&mut |_, part| {
+            if hashed.is_ok() {
+                hashed = hash(&mut hasher, &part.values());
+            }
+        });
+        hashed.map(|()| hex(&hasher.finalize()))
     }
 
     /// SHA-256 over everything that decides what the backbone makes of a text: its weights (as
@@ -461,7 +566,8 @@ impl Backbone {
     /// # Errors
     /// If it has another shape.
     pub fn with_linear(mut self, site: Site, linear: Linear) -> Result<Self> {
-        let (new, old) = (linear.weight().dims(), self.linear(site).weight().dims());
+        let shape = |linear: &Linear| [linear.out_features(), linear.in_features()];
+        let (new, old) = (shape(&linear), shape(self.linear(site)));
         if new != old {
             return Err(Error::Unsupported(format!(
                 "{site}: a weight of shape {new:?} instead of {old:?}"
@@ -505,9 +611,49 @@ impl Backbone {
         hooks: &H,
         phase: Phase<'_>,
     ) -> Result<Tensor> {
+        self.read(None, batch, hooks, phase)
+    }
+
+    /// [`Backbone::pooled`] of texts that all begin with what [`Backbone::prefix`] has read with the same hooks, virtual tokens
+    /// before it included: `batch` holds what follows. For evaluation only; the same up to rounding.
+    ///
+    /// # Errors
+    /// If the backbone is no decoder that is read at the last token, a text ends with padding, or as [`Backbone::pooled`].
+    pub fn pooled_behind<H: Hooks + ?Sized>(
+        &self,
+        prefix: &Cache,
+        batch: &Batch,
+        hooks: &H,
+    ) -> Result<Tensor> {
+        let padding = self.config.description.padding;
+        let padded = |span: std::ops::Range<usize>| Some(batch.ids()[span.end - 1]) == padding;
+        if !self.shares_prefixes() || batch.read().is_some() || batch.spans().iter().any(padded) {
+            return Err(Error::Unsupported(
+                "texts share what they begin with where a decoder is read at their last token, which is no padding".into(),
+            ));
+        }
+        kernels::without_gradients(|| self.read(Some(prefix), batch, hooks, Phase::Eval))
+    }
+
+    /// Whether texts with the same beginning can share what has been read of it.
+    pub fn shares_prefixes(&self) -> bool {
+        self.config.description.causal && self.pooling == Pooling::Last
+    }
+
+    fn read<H: Hooks + ?Sized>(
+        &self,
+        prefix: Option<&Cache>,
+        batch: &Batch,
+        hooks: &H,
+        phase: Phase<'_>,
+    ) -> Result<Tensor> {
         let pooling = self.pooling;
         let one_by_one = batch.read().is_some();
-        let input = hooks.input(self.input(batch)?, phase)?;
+        let input = self.input(batch)?;
+        let input = match prefix {
+            None => hooks.input(input, phase)?,
+            Some(prefix) => self.go_on(input, prefix)?,
+        };
         let x = self.embed(&input, batch, hooks, phase)?;
         let angles = self.angles(&input)?;
         let spans = &input.spans;
@@ -521,8 +667,12 @@ impl Backbone {
         let last = self.layers.len() - 1;
         let mut x = x;
         let all = Pass { phase, spans };
+        let step = |index: usize, x: &Tensor, rows: Option<&[u32]>| {
+            let mut past = prefix.map(|prefix| prefix.layers.get(index).cloned());
+            self.layer(index, x, all, &angles, rows, past.as_mut(), hooks)
+        };
         for layer in 0..last {
-            x = self.layer(layer, &x, all, &angles, None, None, hooks)?;
+            x = step(layer, &x, None)?;
         }
         // Where rows hide from each other, the kernel takes a lone query for the last of its example.
         let attention = &self.layers[last].attention;
@@ -535,14 +685,14 @@ impl Backbone {
         let single;
         let pass;
         if pooled_rows && alone {
-            x = self.layer(last, &x, all, &angles, Some(&rows), None, hooks)?;
+            x = step(last, &x, Some(&rows))?;
             single = Spans::from_lengths(&vec![1; rows.len()])?;
             pass = Pass {
                 phase,
                 spans: &single,
             };
         } else {
-            x = self.layer(last, &x, all, &angles, None, None, hooks)?;
+            x = step(last, &x, None)?;
             if !pooled_rows {
                 pass = Pass { phase, spans };
             } else {

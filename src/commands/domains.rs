@@ -35,7 +35,7 @@ use crate::{
     plan::{self, DataChoice, RunPlan, Shared, Trial},
     prepare::{Files, LoadedData},
     signals::Signals,
-    train::trainer::Model,
+    train::model::Model,
     weights,
 };
 

@@ -87,7 +87,7 @@ impl Wanted {
         let default = own.config.get(LEARNING_RATE).and_then(Value::as_f64);
         let learning_rates = default
             .filter(|_| own.entry.steps && !own.overrides().contains_key(LEARNING_RATE))
-            .map(|rate| [rate / 10f64.powf(HALF_RANGE), rate * 10f64.powf(HALF_RANGE)]);
+            .map(around);
         if let Some(range) = learning_rates {
             ranges.insert(LEARNING_RATE.to_owned(), Range::LogUniform(range));
         }
@@ -96,6 +96,17 @@ impl Wanted {
             learning_rates,
             ranges,
         })
+    }
+
+    /// The same around the learning rate of this configuration: a method's default depends on what answers.
+    fn over(mut self, config: &Value) -> Self {
+        let rate = config.get(LEARNING_RATE).and_then(Value::as_f64);
+        if let (Some(range), Some(rate)) = (&mut self.learning_rates, rate) {
+            *range = around(rate);
+            let range = Range::LogUniform(*range);
+            self.ranges.insert(LEARNING_RATE.to_owned(), range);
+        }
+        self
     }
 
     /// The configurations that are drawn. The first ones do not depend on how many follow.
@@ -119,6 +130,11 @@ impl Wanted {
         let all = all.into_iter().collect();
         Ok(methods::resolve_values(self.trial.name(), all)?)
     }
+}
+
+/// Three decades around a learning rate.
+fn around(rate: f64) -> [f64; 2] {
+    [rate / 10f64.powf(HALF_RANGE), rate * 10f64.powf(HALF_RANGE)]
 }
 
 /// A search on its way.
@@ -173,7 +189,11 @@ pub fn tune(
     left_out.extend(others.map(|w| w.trial.name().to_owned()));
     let wanted: Vec<Wanted> = wanted
         .into_iter()
-        .filter(|w| planned(w).is_some() && !is_another(w))
+        .filter(|w| !is_another(w))
+        .filter_map(|w| {
+            let config = &planned(&w)?.asked.method.config;
+            Some(w.over(config))
+        })
         .collect();
     ensure!(!wanted.is_empty(), "there is nothing to search");
     let signals = Signals::handle()?;
@@ -522,6 +542,19 @@ mod tests {
         let fixed = wanted("lora", &[(LEARNING_RATE, "0.1")]);
         assert!(fixed.learning_rates.is_none());
         assert!(fixed.draw(2).iter().all(|d| !d.contains_key(LEARNING_RATE)));
+    }
+
+    #[test]
+    fn the_learning_rates_lie_around_the_default_over_what_answers() {
+        let config = |rate: f64| serde_json::json!({ LEARNING_RATE: rate });
+        let same = wanted("lora", &[]).over(&config(2e-3));
+        assert_eq!(same.learning_rates, wanted("lora", &[]).learning_rates);
+        assert_eq!(same.draw(3), wanted("lora", &[]).draw(3));
+        let words = wanted("lora", &[]).over(&config(1e-3));
+        let [low, high] = words.learning_rates.unwrap();
+        assert!(((low * high).sqrt() / 1e-3 - 1.0).abs() < 1e-9);
+        let set = wanted("lora", &[(LEARNING_RATE, "0.1")]).over(&config(0.1));
+        assert!(set.learning_rates.is_none());
     }
 
     #[test]

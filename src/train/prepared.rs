@@ -5,12 +5,13 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 use anyhow::{Context, Result, bail, ensure};
 use backbone::{Backbone, HeadKind};
 use datasets::{Augmentation, Encoded, TextTokenizer, Words};
-use methods::Resolved;
+use methods::{Answer, Resolved};
 use record::{Asked, MethodFacts};
 use sha2::{Digest, Sha256};
 
 use super::{
     encoded::{EncodedData, data_facts},
+    features::FeatureFile,
     head::Head,
     recipe::Recipe,
     words,
@@ -169,6 +170,11 @@ impl Prepared {
         Ok(encoded)
     }
 
+    /// Where the vectors that the bare backbone gives these examples are kept.
+    pub fn features(&self, examples: &Encoded) -> FeatureFile {
+        FeatureFile::of(self.files.cache(), &self.backbone, examples)
+    }
+
     /// The scale of a run's numbers, where it predicts numbers.
     ///
     /// # Errors
@@ -208,6 +214,14 @@ impl Prepared {
         words::head(words, &self.backbone, own)
     }
 
+    /// What answers, on which the methods' defaults depend.
+    fn answer(&self) -> Answer {
+        match self.backbone.head {
+            HeadKind::Words => Answer::LanguageModel,
+            _ => Answer::TrainedHead,
+        }
+    }
+
     /// A trial's method with its configuration over this backbone.
     ///
     /// # Errors
@@ -223,11 +237,9 @@ impl Prepared {
             data.name,
             data.objective.name()
         );
-        let resolved = match name == own.entry.name {
-            true => own.over(config),
-            // A method that stands for another one takes its settings.
-            false => methods::resolve_values(name, own.overrides().clone())?.over(config),
-        };
+        // (A method that stands for another one takes its settings.)
+        let settings = own.overrides().clone();
+        let resolved = methods::resolve_values_for(self.answer(), name, settings)?.over(config);
         resolved.check(config)?;
         Ok(resolved)
     }

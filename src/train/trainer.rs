@@ -5,29 +5,27 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     sync::atomic::{AtomicBool, Ordering},
     time::Instant,
 };
 
-use backbone::{Backbone, Batch, Phase};
+use backbone::Phase;
 use candle_core::{Device, Tensor};
 use datasets::{Encoded, Metric, Target};
-use methods::{HeadOnly, PeftMethod};
+use methods::HeadOnly;
 use rand_chacha::ChaCha8Rng;
 use record::{Evaluation, answers};
 
 use super::{
     augmenter::Augmenter,
-    head::Head,
+    features::{FeatureFile, Features},
     logistic::Problem,
+    model::{EVALUATION_BATCH, Model, batch_of, by_example, by_length},
     optimiser::{Optimiser, StepError},
     recipe::Recipe,
 };
 use crate::objective::{Objective, argmax};
-
-/// Examples in a batch of an evaluation.
-const EVALUATION_BATCH: usize = 32;
 
 /// Why training ended before its last step.
 #[derive(Debug, thiserror::Error)]
@@ -89,139 +87,6 @@ pub enum Event {
     },
 }
 
-/// A method with its head over a backbone.
-#[derive(Clone, Copy)]
-pub struct Model<'a> {
-    /// The frozen backbone.
-    pub backbone: &'a Backbone,
-    /// The method.
-    pub method: &'a dyn PeftMethod,
-    /// The head.
-    pub head: &'a Head,
-}
-
-impl Model<'_> {
-    /// The vectors of a batch that the head reads, `[B, H]`, or `[W, H]` of its words.
-    ///
-    /// # Errors
-    /// As [`Backbone::pooled`].
-    pub fn pooled(&self, batch: &Batch, phase: Phase<'_>) -> backbone::Result<Tensor> {
-        let backbone = self.method.backbone().unwrap_or(self.backbone);
-        backbone.pooled(batch, self.method, phase)
-    }
-
-    /// Outputs of each example of a batch without a gradient: B rows.
-    ///
-    /// # Errors
-    /// As [`Backbone::pooled`].
-    pub fn logits(&self, batch: &Batch) -> backbone::Result<Vec<Vec<f32>>> {
-        kernels::without_gradients(|| {
-            let logits = self.head.forward(&self.pooled(batch, Phase::Eval)?)?;
-            let rows = logits.to_dtype(candle_core::DType::F32)?.to_vec2()?;
-            Ok(by_example(
-                rows,
-                (0..batch.spans().count()).map(|i| batch.vectors(i)),
-            ))
-        })
-    }
-
-    /// Outputs of all examples in their own order. Examples of like length share a batch.
-    ///
-    /// # Errors
-    /// As [`Backbone::pooled`].
-    pub fn all_logits(&self, examples: &Encoded) -> backbone::Result<Vec<Vec<f32>>> {
-        let mut out = vec![Vec::new(); examples.len()];
-        for indices in by_length(examples) {
-            for (i, row) in indices
-                .iter()
-                .zip(self.logits(&batch_of(examples, &indices)?)?)
-            {
-                out[*i as usize] = row;
-            }
-        }
-        Ok(out)
-    }
-}
-
-/// Rows of outputs, those of an example one after the other, given how many each example has.
-pub fn by_example(rows: Vec<Vec<f32>>, counts: impl Iterator<Item = usize>) -> Vec<Vec<f32>> {
-    let mut rows = rows.into_iter();
-    counts
-        .map(|count| match count {
-            1 => rows.next().unwrap_or_default(),
-            _ => rows.by_ref().take(count).flatten().collect(),
-        })
-        .collect()
-}
-
-/// Batches of examples of like length, for evaluation.
-fn by_length(examples: &Encoded) -> Vec<Vec<u32>> {
-    let mut order: Vec<u32> = (0..examples.len() as u32).collect();
-    order.sort_by_key(|i| examples.length(*i as usize));
-    order
-        .chunks(EVALUATION_BATCH)
-        .map(<[u32]>::to_vec)
-        .collect()
-}
-
-/// The packed batch of some examples.
-///
-/// # Errors
-/// If it would be empty.
-pub fn batch_of(examples: &Encoded, indices: &[u32]) -> backbone::Result<Batch> {
-    let (mut ids, mut types, mut offsets) = (Vec::new(), Vec::new(), vec![0]);
-    for i in indices {
-        let (example_ids, example_types) = examples.example(*i as usize);
-        ids.extend_from_slice(example_ids);
-        types.extend(example_types.iter().map(|t| u32::from(*t)));
-        offsets.push(ids.len());
-    }
-    let batch = Batch::new(ids, types, offsets)?;
-    if examples.words.is_empty() {
-        return Ok(batch);
-    }
-    let words = indices.iter().map(|i| &examples.words[*i as usize]);
-    batch.reading(
-        words
-            .map(|words| words.iter().map(|w| w.token).collect())
-            .collect(),
-    )
-}
-
-/// Vectors of examples that no training changes, by example.
-#[derive(Default)]
-struct Features(HashMap<u32, Vec<f32>>);
-
-impl Features {
-    /// The vectors that are read of some examples, `[B, H]` or `[W, H]`; those not seen before go through the backbone.
-    fn pooled(
-        &mut self,
-        model: Model<'_>,
-        examples: &Encoded,
-        indices: &[u32],
-    ) -> backbone::Result<Tensor> {
-        let new: Vec<u32> = indices
-            .iter()
-            .copied()
-            .filter(|i| !self.0.contains_key(i))
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect();
-        if !new.is_empty() {
-            let batch = batch_of(examples, &new)?;
-            let rows =
-                kernels::without_gradients(|| model.pooled(&batch, Phase::Eval))?.to_vec2()?;
-            let counts = (0..new.len()).map(|i| batch.vectors(i));
-            let rows = by_example(rows, counts);
-            self.0.extend(new.into_iter().zip(rows));
-        }
-        let hidden = model.backbone.config().hidden;
-        let rows: Vec<f32> = indices.iter().flat_map(|i| &self.0[i]).copied().collect();
-        let count = rows.len() / hidden;
-        Ok(Tensor::from_vec(rows, (count, hidden), &Device::Cpu)?)
-    }
-}
-
 /// What training needs besides the model.
 pub struct Training<'a> {
     /// Training examples.
@@ -242,6 +107,8 @@ pub struct Training<'a> {
     pub dropout: ChaCha8Rng,
     /// What changes training examples each time they are seen, if anything does.
     pub augmenter: Option<Augmenter>,
+    /// Where the vectors of the validation split are kept for other runs, if they are those of the bare backbone.
+    pub kept: Option<FeatureFile>,
     /// Set when the user wants to stop.
     pub stop: &'a AtomicBool,
 }
@@ -273,11 +140,11 @@ impl Training<'_> {
     ///
     /// # Errors
     /// [`Stop`] when training ended early.
-    pub fn run(self, model: Model<'_>, tell: &mut dyn FnMut(Event)) -> Result<Trained, Stop> {
+    pub fn run(mut self, model: Model<'_>, tell: &mut dyn FnMut(Event)) -> Result<Trained, Stop> {
         let vars = model.method.vars();
         let mut augmenter = self.augmenter.clone();
         let mut features = (vars.is_empty() && augmenter.is_none()).then(Features::default);
-        let mut validation_features = vars.is_empty().then(Features::default);
+        let mut validation_features = vars.is_empty().then(|| Features::kept_in(self.kept.take()));
         let mut optimiser = Optimiser::new(self.recipe);
         let own = self.optimiser;
         optimiser.add(
@@ -354,15 +221,7 @@ impl Training<'_> {
             if evaluate_after.contains(&step) {
                 let clock = Instant::now();
                 logits = match &mut validation_features {
-                    Some(features) => {
-                        let all: Vec<u32> = (0..self.validation.len() as u32).collect();
-                        for part in by_length(self.validation) {
-                            features.pooled(model, self.validation, &part)?;
-                        }
-                        let pooled = features.pooled(model, self.validation, &all)?;
-                        let outputs = kernels::without_gradients(|| model.head.forward(&pooled))?;
-                        by_example(outputs.to_vec2()?, vectors(self.validation))
-                    }
+                    Some(features) => self.constant(model, features)?,
                     None => model.all_logits(self.validation)?,
                 };
                 // The last update has no loss of its own.
@@ -454,7 +313,7 @@ impl Training<'_> {
     /// # Errors
     /// [`Stop`] if it ended early, or the head is not linear.
     pub fn solved(
-        self,
+        mut self,
         model: Model<'_>,
         c: f64,
         tell: &mut dyn FnMut(Event),
@@ -511,7 +370,8 @@ impl Training<'_> {
         let seconds = clock.elapsed().as_secs_f64();
         let first_step = Some(Instant::now());
         let clock = Instant::now();
-        let logits = model.all_logits(self.validation)?;
+        let mut features = Features::kept_in(self.kept.take());
+        let logits = self.constant(model, &mut features)?;
         let evaluation = self.evaluation(0, &logits);
         tell(Event::Evaluated {
             step: 0,
@@ -537,9 +397,10 @@ impl Training<'_> {
     ///
     /// # Errors
     /// [`Stop`] if the model cannot be applied, or gives numbers that are not finite.
-    pub fn as_it_is(self, model: Model<'_>) -> Result<Trained, Stop> {
+    pub fn as_it_is(mut self, model: Model<'_>) -> Result<Trained, Stop> {
         let clock = Instant::now();
-        let logits = model.all_logits(self.validation)?;
+        let mut features = Features::kept_in(self.kept.take());
+        let logits = self.constant(model, &mut features)?;
         if logits.iter().flatten().any(|v| !v.is_finite()) {
             return Err(Stop::Failed(anyhow::anyhow!(
                 "the backbone gives numbers that are not finite: its weights are damaged, or its configuration does not \
@@ -557,6 +418,17 @@ impl Training<'_> {
             logits,
             never_moved: Vec::new(),
         })
+    }
+
+    /// Outputs of the validation split of a model whose vectors nothing changes.
+    fn constant(
+        &self,
+        model: Model<'_>,
+        features: &mut Features,
+    ) -> backbone::Result<Vec<Vec<f32>>> {
+        let pooled = features.of_all(model, self.validation)?;
+        let outputs = kernels::without_gradients(|| model.head.forward(&pooled))?;
+        Ok(by_example(outputs.to_vec2()?, vectors(self.validation)))
     }
 
     fn evaluation(&self, step: usize, outputs: &[Vec<f32>]) -> Evaluation {

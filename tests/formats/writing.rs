@@ -8,8 +8,8 @@ use peftbench::{
     backbone_settings::BackboneSettings,
     formats::{self, Export, Format},
     prepare::Files,
+    train::model::Model,
     train::run::difference,
-    train::trainer::Model,
     weights,
 };
 use serde_json::{Value, json};

@@ -189,6 +189,28 @@ impl Panels {
         Self { level, k, data }
     }
 
+    /// Bytes that it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.data.bytes()
+    }
+
+    /// The matrix `[n, k]` whose transpose it was made of, row by row.
+    pub(crate) fn transposed_values(&self, n: usize) -> Vec<f32> {
+        let width = f32::tiles(self.level).width();
+        let mut values = vec![0.0; n * self.k];
+        if self.k > 0 {
+            for (j, row) in values.chunks_exact_mut(self.k).enumerate() {
+                // SAFETY: the panel holds column j, and all pairs of the inner dimension.
+                let column = unsafe { self.panel(j / width, width).add(j % width * 2) };
+                for (i, value) in row.iter_mut().enumerate() {
+                    // SAFETY: as above.
+                    *value = from_bf16(unsafe { *column.add(i / 2 * width * 2 + i % 2) });
+                }
+            }
+        }
+        values
+    }
+
     fn panel(&self, index: usize, width: usize) -> *const u16 {
         // SAFETY: a panel of the operand.
         unsafe {
