@@ -102,6 +102,25 @@ impl GoingOn {
             own.cloned().collect::<Vec<Planned>>()
         };
         let planned: Vec<Vec<Planned>> = trials.iter().map(of).filter(|p| !p.is_empty()).collect();
+        let names: Vec<&str> = planned
+            .iter()
+            .map(|runs| runs[0].plan.trial.method.entry.name)
+            .collect();
+        ensure!(
+            planned.len() >= 2,
+            "--until-decided: there is no pair to decide; of the methods named, this backbone and these data can have {}",
+            match names.as_slice() {
+                [] => "none",
+                [only, ..] => only,
+            }
+        );
+        for name in goal.pairs.iter().flat_map(|(a, b)| [a, b]) {
+            ensure!(
+                names.contains(&name.as_str()),
+                "--pairs: '{name}' is left out, since this backbone or these data cannot have it; compared are {}",
+                names.join(", ")
+            );
+        }
         Ok(Self {
             seeds: vec![looks.seeds()[0]; planned.len()],
             planned,
