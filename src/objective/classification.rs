@@ -65,7 +65,7 @@ impl Objective for Classification {
     fn predictions(&self, examples: &Encoded, outputs: Vec<Vec<f32>>) -> Predictions {
         Predictions {
             labels: classes(examples),
-            logits: outputs,
+            logits: outputs.into(),
             ..Predictions::default()
         }
     }
