@@ -18,6 +18,7 @@ use crate::{
     backbone_settings::BackboneSettings,
     nearest,
     plan::{Overrides, RunPlan, Trial},
+    precision,
     train::recipe::RecipeChoice,
 };
 
@@ -320,6 +321,8 @@ pub fn points(
     seeds: &[u64],
 ) -> Result<Vec<PlannedPoint>> {
     let mut all = Vec::new();
+    // What `auto` stands for is found out once.
+    let mut auto = None;
     for (index, series) in spec.series.iter().enumerate() {
         let method = &series.method;
         for point in spec.points_of(series)? {
@@ -344,6 +347,18 @@ pub fn points(
                 merged.entry(owner).or_default().extend(keys);
             }
             let of = |owner: &str| merged.get(owner).cloned().unwrap_or_default();
+            let mut backbone = of("backbone");
+            if backbone
+                .get("precision")
+                .is_some_and(|p| p.trim_matches('"') == "auto")
+            {
+                let settled = auto.get_or_insert_with(|| {
+                    let mut asked = BTreeMap::from([("precision".to_owned(), "auto".to_owned())]);
+                    precision::settle(&mut asked);
+                    asked
+                });
+                backbone.extend(settled.clone());
+            }
             let plan = RunPlan {
                 trial: Trial {
                     method: methods::resolve(method, &of(method))?,
@@ -351,7 +366,7 @@ pub fn points(
                     optional: false,
                 },
                 recipe: RecipeChoice::new(base.recipe.budget(), &of("recipe"))?,
-                backbone_settings: BackboneSettings::parse(&of("backbone"))?,
+                backbone_settings: BackboneSettings::parse(&backbone)?,
                 // A study is its records: the weights of all its runs would fill the disk.
                 keep_weights: false,
                 ..base.clone()

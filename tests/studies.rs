@@ -461,6 +461,147 @@ fn looking_again_with_more_seeds_is_said_and_spends_the_error_rate_over_all_look
 }
 
 #[test]
+fn a_study_made_again_with_more_seeds_spends_the_error_rate_over_all_looks() {
+    let place = Place::new();
+    let data = letters(&place, 240);
+    let study = place.file(
+        "dropout.yaml",
+        "{title: Dropout, question: How much?, x: {title: dropout, key: recipe.token_drop, values: [0.1, 0.3]}, \
+         series: [{method: head_only}]}",
+    );
+    let with = |seeds: &str| {
+        let arguments = ["--study", study.to_str().unwrap(), "--seeds", seeds];
+        tiny("sweep", &data, &arguments)
+    };
+    let looks = || -> Value {
+        let json = fs::read(place.path().join("out/studies/dropout/study.json")).unwrap();
+        serde_json::from_slice::<Value>(&json).unwrap()["looks"].clone()
+    };
+    let once = ok(&place, &with("3"));
+    assert!(!once.contains("Looked at"), "{once}");
+    let again = ok(&place, &with("5"));
+    assert!(again.contains("Looked at with 3 and 5 seeds"), "{again}");
+    assert_eq!(looks(), serde_json::json!([3, 5]));
+    // The same command once more is no further look.
+    ok(&place, &with("5"));
+    assert_eq!(looks(), serde_json::json!([3, 5]));
+    let report = place.ok(&["report", "--records", "out", "--format", "md"]);
+    assert!(report.contains("Looked at with 3 and 5 seeds"), "{report}");
+}
+
+#[test]
+fn a_study_may_ask_for_whatever_precision_is_worthwhile_here() {
+    let place = Place::new();
+    let data = letters(&place, 240);
+    let study = place.file(
+        "rounding.yaml",
+        "{title: Rounding, question: Which?, x: {title: precision, key: backbone.precision, values: [f32, auto]}, \
+         series: [{method: head_only}]}",
+    );
+    let arguments = ["--study", study.to_str().unwrap(), "--seeds", "1"];
+    let output = place.run(
+        &tiny("sweep", &data, &arguments)
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>(),
+    );
+    let said = String::from_utf8_lossy(&output.stderr);
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    // What it stands for is said once, and no point is left out.
+    assert_eq!(said.matches("(auto)").count(), 1, "{said}");
+    assert!(
+        !printed.contains("Left out") && printed.contains("auto"),
+        "{printed}"
+    );
+}
+
+#[test]
+fn hours_of_tuning_are_shared_equally_and_buy_what_the_first_trial_says() {
+    let place = Place::new();
+    let data = letters(&place, 240);
+    // 0.36 seconds of training, 0.18 for each method.
+    let arguments = tiny(
+        "tune",
+        &data,
+        &[
+            "--methods",
+            "lora,head_only",
+            "--seeds",
+            "1",
+            "--hours",
+            "0.0001",
+            "--set",
+            "recipe.steps=30",
+        ],
+    );
+    let printed = ok(&place, &arguments);
+    assert!(
+        printed.contains("lora (tuned)") && printed.contains("head_only (tuned)"),
+        "{printed}"
+    );
+    let plan = fs::read(place.path().join("out/studies/tuning/tuning.json")).unwrap();
+    let plan: Value = serde_json::from_slice(&plan).unwrap();
+    assert_eq!(plan["rungs"], serde_json::json!([10, 30]));
+    let trials = place.records("out/studies/tuning");
+    for method in plan["methods"].as_array().unwrap() {
+        let drawn = method["trials"].as_array().unwrap();
+        let made = drawn.iter().filter(|t| t["beyond_edge"] != true).count();
+        let first = &drawn[0]["runs"][0];
+        assert_eq!(first[0], 10);
+        let record = trials.iter().find(|r| r["id"] == first[1]).unwrap();
+        let per_step = record["cost"]["training_seconds"].as_f64().unwrap() / 10.0;
+        // n trials of 10 steps and a third of them, one at least, of 30.
+        let takes = |n: usize| (10 * n + 30 * (n / 3).max(1)) as f64 * per_step;
+        assert!(made == 1 || takes(made) <= 0.18, "{made} {per_step}");
+        assert!(takes(made + 1) > 0.18, "{made} {per_step}");
+    }
+    // The first trial's time is in its record, so the same command makes nothing more.
+    assert!(said(&place, &arguments).contains("had a record already"));
+}
+
+#[test]
+fn the_nearest_examples_are_a_floor_whose_saved_vectors_predict_the_same() {
+    let place = Place::new();
+    let data = letters(&place, 240);
+    let methods = [
+        "--methods",
+        "knn,linear_probe",
+        "--seeds",
+        "1",
+        "--set",
+        "knn.k=3",
+    ];
+    let printed = ok(&place, &tiny("compare", &data, &methods));
+    assert!(
+        printed.contains("knn") && printed.contains("linear_probe"),
+        "{printed}"
+    );
+    let found = place.records("out");
+    let knn = found
+        .iter()
+        .find(|r| r["asked"]["method"]["name"] == "knn")
+        .unwrap();
+    assert_eq!(knn["asked"]["method"]["config"]["k"], 3);
+    let outcome = &knn["outcome"];
+    assert_eq!(
+        (
+            &outcome["parameters"]["method"],
+            &outcome["parameters"]["head"]
+        ),
+        (&0.into(), &0.into())
+    );
+    for check in outcome["checks"].as_array().unwrap() {
+        assert_eq!(check["passed"], true, "{check}");
+    }
+    refused(
+        &place,
+        &tiny("compare", &data, &["--methods", "knn", "--set", "knn.k=0"]),
+        &["k: 0 neighbours"],
+    );
+}
+
+#[test]
 fn a_quiet_comparison_says_nothing_and_a_json_one_prints_events_only() {
     let place = Place::new();
     let data = letters(&place, 120);

@@ -20,6 +20,7 @@ mod full;
 mod head_only;
 mod ia3;
 mod init;
+mod knn;
 mod layer_norm;
 mod linear_probe;
 mod lora;

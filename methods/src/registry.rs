@@ -9,7 +9,7 @@ use crate::{
     config::{self, Answer, Range, Resolved, Written},
     dora,
     entry::{Entry, find},
-    full, head_only, ia3, layer_norm, linear_probe, lora, majority, p_tuning, prefix_tuning,
+    full, head_only, ia3, knn, layer_norm, linear_probe, lora, majority, p_tuning, prefix_tuning,
     prompt_tuning, random_features,
 };
 
@@ -30,6 +30,7 @@ pub const ALL: &[Entry] = &[
     random_features::ENTRY.kind("floor", 1),
     head_only::ENTRY.kind("head", 0),
     linear_probe::ENTRY.kind("head", 1),
+    knn::ENTRY.kind("head", 2),
     head_only::ZERO_SHOT.kind("floor", 2),
     full::ENTRY.kind("whole", 0),
 ];

@@ -250,10 +250,7 @@ impl Comparison {
         let Some(scores) = self.ranked_scores() else {
             return;
         };
-        let family = match self.procedure() {
-            Some(procedure) => procedure.state(&scores, |_, _, _| false).family,
-            None => Family::new(&scores, self.margin),
-        };
+        let family = Procedure::family(&scores, self.margin, self.looks.as_ref());
         let tested = family
             .pairs
             .iter()

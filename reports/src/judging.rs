@@ -13,7 +13,7 @@ use statistics::{FEWEST_SEEDS, Looks, Margin};
 use crate::{
     Comparison, Error, Result,
     conditions::{conditions, flat},
-    studies::{folders_with, write_json},
+    files::{folders_with, write_json},
 };
 
 /// Name of the file in a comparison's folder.

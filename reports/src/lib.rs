@@ -11,6 +11,7 @@ pub mod conditions;
 pub mod costs;
 pub mod error;
 pub mod figures;
+mod files;
 pub mod format;
 pub mod frame;
 pub mod going_on;

@@ -54,6 +54,8 @@ pub fn sweep(
     let signals = Signals::handle()?;
     let points = points(&spec, &base, &user, &seeds)?;
 
+    let earlier = Manifest::read(&base.out)?;
+    let seen = Study::read(&base.out, None)?.map_or(0, |study| study.seeds());
     // Every run is checked before the first one starts; what this backbone or data cannot have is left out and said.
     let plans: Vec<RunPlan> = points.iter().flat_map(|p| p.plans.clone()).collect();
     let mut checked = planned::plan_all(plans.into_iter(), how.verbosity).into_iter();
@@ -75,8 +77,9 @@ pub fn sweep(
             .collect(),
         left_out: Vec::new(),
         margin: margin
-            .or(Manifest::read(&base.out)?.map(|m| m.margin))
+            .or(earlier.as_ref().map(|m| m.margin))
             .unwrap_or_default(),
+        looks: Vec::new(),
     };
     let (mut planned, mut first_error) = (Vec::new(), None);
     let mut impossible: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
@@ -120,6 +123,9 @@ pub fn sweep(
         for left_out in &manifest.left_out {
             eprintln!("note: left out: {left_out}");
         }
+    }
+    if let Some(earlier) = &earlier {
+        manifest.go_on_from(earlier, seen);
     }
     manifest.write(&base.out)?;
 

@@ -12,7 +12,7 @@ use methods::{Range, Resolved};
 use record::{RunRecord, Status, Tuned, store};
 use reports::{
     Margin, tables,
-    tuning::{self, Edge, HALVING, Manifest, MethodTrials, Search, TrialPlan, Tuning},
+    tuning::{self, Edge, HALVING, Manifest, MethodTrials, TrialPlan, Tuning},
 };
 use serde_json::Value;
 
@@ -353,8 +353,20 @@ impl Searching<'_> {
                     return Ok(Some(code));
                 }
                 let each = hours * 3600.0 / self.wanted.len() as f64;
-                let found = self.found()?.searches;
-                found.iter().map(|s| self.trials_within(s, each)).collect()
+                let rungs = &self.manifest.rungs;
+                let per_step: Vec<f64> = self
+                    .found()?
+                    .searches
+                    .iter()
+                    .map(|s| s.seconds_per_trial / rungs[0] as f64)
+                    .collect();
+                // A first trial that failed tells nothing: its method is taken to be as slow as the slowest.
+                let slowest = per_step.iter().copied().fold(0.0, f64::max);
+                let known = |own: f64| if own > 0.0 { own } else { slowest };
+                let trials = per_step.iter();
+                trials
+                    .map(|&own| trials_within(rungs, known(own), each))
+                    .collect()
             }
         };
         self.add(&trials);
@@ -398,21 +410,6 @@ impl Searching<'_> {
                 ..TrialPlan::default()
             }));
         }
-    }
-
-    /// The most trials that a method makes in so many seconds, by what its first trial took.
-    fn trials_within(&self, search: &Search, seconds: f64) -> usize {
-        let rungs = &self.manifest.rungs;
-        let per_step = search.seconds_per_trial / rungs[0] as f64;
-        let takes = |trials: usize| -> f64 {
-            let kept = tuning::kept(trials, rungs.len());
-            let steps: usize = kept.iter().zip(rungs).map(|(n, steps)| n * steps).sum();
-            steps as f64 * per_step
-        };
-        (1..=MOST_TRIALS)
-            .take_while(|&n| takes(n) <= seconds)
-            .last()
-            .unwrap_or(1)
     }
 
     /// Makes these trials of methods for so many steps, the first of every method before the second.
@@ -516,6 +513,20 @@ impl Searching<'_> {
     }
 }
 
+/// The most trials whose rungs take no more than so many seconds, at so many seconds a step; one at least, and where the time of a step is
+/// not known.
+fn trials_within(rungs: &[usize], per_step: f64, seconds: f64) -> usize {
+    let takes = |trials: usize| -> f64 {
+        let kept = tuning::kept(trials, rungs.len());
+        let steps: usize = kept.iter().zip(rungs).map(|(n, steps)| n * steps).sum();
+        steps as f64 * per_step
+    };
+    (1..=MOST_TRIALS)
+        .take_while(|&n| per_step > 0.0 && takes(n) <= seconds)
+        .last()
+        .unwrap_or(1)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -529,6 +540,18 @@ mod tests {
             optional: false,
         })
         .unwrap()
+    }
+
+    #[test]
+    fn hours_buy_as_many_trials_as_their_rungs_take_and_one_at_least() {
+        let rungs = [55, 166, 500];
+        // 9 × 55 + 3 × 166 + 500 steps, and 8 × 55 + 2 × 166 + 500.
+        assert_eq!(trials_within(&rungs, 1.0, 1493.0), 9);
+        assert_eq!(trials_within(&rungs, 1.0, 1492.0), 8);
+        assert_eq!(trials_within(&rungs, 2.0, 2.0 * 1493.0), 9);
+        assert_eq!(trials_within(&rungs, 1.0, 10.0), 1);
+        // Nothing is known where every first trial failed.
+        assert_eq!(trials_within(&rungs, 0.0, 1e9), 1);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use methods::{Builder, Parameters};
 use rand_chacha::ChaCha8Rng;
 
+use super::neighbours::{self, Neighbours};
+
 /// Standard deviation of initial weights, as transformers' `initializer_range`.
 const DEVIATION: f64 = 0.02;
 
@@ -29,6 +31,8 @@ pub struct Head {
 enum Output {
     /// Trained, or the rows of some words of a frozen output matrix.
     Linear(Linear),
+    /// The nearest training examples.
+    Neighbours(Neighbours),
     /// The rows of some words of an output matrix `[V, H]`, which belongs to the backbone and is trained with it.
     Words(Tensor, Vec<u32>),
 }
@@ -58,6 +62,9 @@ impl Head {
         classes: usize,
         tensors: BTreeMap<String, Tensor>,
     ) -> methods::Result<Self> {
+        if tensors.contains_key(neighbours::VECTORS) {
+            return Neighbours::load(hidden, classes, tensors).map(Self::of_neighbours);
+        }
         Self::build(kind, hidden, classes, DType::F32, Builder::saved(tensors))
     }
 
@@ -126,6 +133,16 @@ impl Head {
         })
     }
 
+    /// No layers: the nearest training examples vote.
+    pub fn of_neighbours(neighbours: Neighbours) -> Self {
+        Self {
+            dense: None,
+            norm: None,
+            parameters: neighbours.parameters().clone(),
+            output: Output::Neighbours(neighbours),
+        }
+    }
+
     /// Logits `[B, C]` of pooled vectors `[B, H]`.
     ///
     /// # Errors
@@ -140,6 +157,7 @@ impl Head {
         }
         match &self.output {
             Output::Linear(output) => output.forward(&x),
+            Output::Neighbours(neighbours) => neighbours.forward(&x),
             Output::Words(table, ids) => {
                 Linear::new(kernels::select_rows(table, ids)?, None)?.forward(&x)
             }

@@ -6,6 +6,7 @@ pub mod features;
 pub mod head;
 pub mod logistic;
 pub mod model;
+pub mod neighbours;
 pub mod optimiser;
 pub mod prepared;
 pub mod recipe;

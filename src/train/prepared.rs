@@ -237,6 +237,12 @@ impl Prepared {
             data.name,
             data.objective.name()
         );
+        ensure!(
+            name != "knn" || data.objective.is_classification(),
+            "knn takes the class that most of the nearest examples have, but '{}' is of {}: leave it out",
+            data.name,
+            data.objective.name()
+        );
         // (A method that stands for another one takes its settings.)
         let settings = own.overrides().clone();
         let resolved = methods::resolve_values_for(self.answer(), name, settings)?.over(config);

@@ -206,13 +206,13 @@ impl Run<'_> {
         stop: &AtomicBool,
         tell: &mut dyn FnMut(Event),
     ) -> Result<(Outcome, Cost), Stop> {
-        let learner = self.build()?;
+        let mut learner = self.build()?;
         // What all methods start with: one that reads no text has a classifier of its own.
         let shared = self.head(self.prepared.backbone.head, &*learner.method)?;
         let head_digest = backbone::digest_of(shared.vars().iter().map(|(_, v)| v.as_tensor()))?;
         drop(shared);
         let examples = self.examples(&*learner.method)?;
-        let trained = self.train(&learner, &examples, stop, tell)?;
+        let trained = self.train(&mut learner, &examples, stop, tell)?;
         let peak_memory_bytes = measure::peak_memory().filter(|_| learner.method.reads_text());
 
         tell(Event::Stage {
@@ -319,7 +319,7 @@ impl Run<'_> {
     /// Trains the learner in place.
     fn train(
         &self,
-        learner: &Learner,
+        learner: &mut Learner,
         examples: &Examples,
         stop: &AtomicBool,
         tell: &mut dyn FnMut(Event),
@@ -343,6 +343,10 @@ impl Run<'_> {
         let model = learner.over(self.backbone());
         if let Some(c) = learner.method.solves() {
             training.solved(model, c, tell)
+        } else if let Some(votes) = learner.method.neighbours() {
+            let (trained, head) = training.remembered(model, votes, tell)?;
+            learner.head = head;
+            Ok(trained)
         } else if !learner.method.reads_text() {
             training.without_text(model)
         } else if learner.method.vars().is_empty() && learner.head.vars().is_empty() {

@@ -20,8 +20,10 @@ use record::{Evaluation, answers};
 use super::{
     augmenter::Augmenter,
     features::{FeatureFile, Features},
+    head::Head,
     logistic::Problem,
     model::{EVALUATION_BATCH, Model, batch_of, by_example, by_length},
+    neighbours::Neighbours,
     optimiser::{Optimiser, StepError},
     recipe::Recipe,
 };
@@ -329,38 +331,14 @@ impl Training<'_> {
                 "a logistic regression needs a linear head: --set backbone.head=linear"
             )));
         }
-        tell(Event::Stage {
-            name: "reading the vectors and solving".into(),
-        });
         let clock = Instant::now();
-        let hidden = model.backbone.config().hidden;
-        let mut features = vec![0f32; self.train.len() * hidden];
-        let mut tokens = 0;
-        for indices in by_length(self.train) {
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(Stop::Interrupted);
-            }
-            let batch = batch_of(self.train, &indices)?;
-            tokens += batch.ids().len();
-            let pooled = kernels::without_gradients(|| model.pooled(&batch, Phase::Eval))?;
-            let rows = pooled.to_dtype(candle_core::DType::F32)?.to_vec2::<f32>()?;
-            for (i, row) in indices.iter().zip(rows) {
-                let at = *i as usize * hidden;
-                features[at..at + hidden].copy_from_slice(&row);
-            }
-        }
-        if features.iter().any(|x| !x.is_finite()) {
-            let first: Vec<u32> = (0..self.train.len().min(EVALUATION_BATCH) as u32).collect();
-            self.check_backbone(model, &first)?;
-            return Err(Stop::Failed(anyhow::anyhow!(
-                "a vector of the backbone is not finite"
-            )));
-        }
+        let (features, tokens) =
+            self.frozen_vectors(model, "reading the vectors and solving", tell)?;
         let labels = self.train.labels.iter().filter_map(Target::class);
         let labels: Vec<u32> = labels.collect();
         let problem = Problem {
             features: &features,
-            hidden,
+            hidden: model.backbone.config().hidden,
             labels: &labels,
             classes: self.objective.outputs(),
             c,
@@ -391,6 +369,94 @@ impl Training<'_> {
                 false => vec!["head.output (the solver did not converge)".to_owned()],
             },
         })
+    }
+
+    /// The vectors that nothing changes, of all training examples one after the other, and how many tokens were read for them.
+    fn frozen_vectors(
+        &self,
+        model: Model<'_>,
+        stage: &str,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<(Vec<f32>, usize), Stop> {
+        tell(Event::Stage {
+            name: stage.to_owned(),
+        });
+        let hidden = model.backbone.config().hidden;
+        let mut features = vec![0f32; self.train.len() * hidden];
+        let mut tokens = 0;
+        for indices in by_length(self.train) {
+            if self.stop.load(Ordering::Relaxed) {
+                return Err(Stop::Interrupted);
+            }
+            let batch = batch_of(self.train, &indices)?;
+            tokens += batch.ids().len();
+            let pooled = kernels::without_gradients(|| model.pooled(&batch, Phase::Eval))?;
+            let rows = pooled.to_dtype(candle_core::DType::F32)?.to_vec2::<f32>()?;
+            for (i, row) in indices.iter().zip(rows) {
+                let at = *i as usize * hidden;
+                features[at..at + hidden].copy_from_slice(&row);
+            }
+        }
+        if features.iter().any(|x| !x.is_finite()) {
+            let first: Vec<u32> = (0..self.train.len().min(EVALUATION_BATCH) as u32).collect();
+            self.check_backbone(model, &first)?;
+            return Err(Stop::Failed(anyhow::anyhow!(
+                "a vector of the backbone is not finite"
+            )));
+        }
+        Ok((features, tokens))
+    }
+
+    /// What a method does whose head is the nearest training examples: each goes through the backbone once, and the head that remembers
+    /// them is given back. No step is made.
+    ///
+    /// # Errors
+    /// [`Stop`] if it ended early, or the data set has no classes.
+    pub fn remembered(
+        mut self,
+        model: Model<'_>,
+        votes: usize,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<(Trained, Head), Stop> {
+        if !self.objective.kind().is_classification() {
+            return Err(Stop::Failed(anyhow::anyhow!(
+                "the nearest examples vote for one class of several, but this data set is of {}; leave the method out",
+                self.objective.kind().name()
+            )));
+        }
+        let clock = Instant::now();
+        let (features, tokens) = self.frozen_vectors(model, "reading the vectors", tell)?;
+        let labels = self.train.labels.iter().filter_map(Target::class);
+        let labels: Vec<u32> = labels.collect();
+        let hidden = model.backbone.config().hidden;
+        let found = Neighbours::new(features, hidden, &labels, self.objective.outputs(), votes);
+        let head = Head::of_neighbours(found.map_err(|e| Stop::Failed(e.into()))?);
+        let seconds = clock.elapsed().as_secs_f64();
+        let first_step = Some(Instant::now());
+        let clock = Instant::now();
+        let model = Model {
+            head: &head,
+            ..model
+        };
+        let mut features = Features::kept_in(self.kept.take());
+        let logits = self.constant(model, &mut features)?;
+        let evaluation = self.evaluation(0, &logits);
+        tell(Event::Evaluated {
+            step: 0,
+            metric: evaluation.metrics[self.metrics[0].name()],
+        });
+        let trained = Trained {
+            loss: Vec::new(),
+            step_seconds: vec![seconds as f32],
+            first_step,
+            examples: labels.len(),
+            tokens,
+            evaluations: vec![evaluation],
+            evaluation_seconds: clock.elapsed().as_secs_f64(),
+            logits,
+            never_moved: Vec::new(),
+        };
+        Ok((trained, head))
     }
 
     /// What a model without anything to train does: it is evaluated.

@@ -76,6 +76,10 @@ pub fn method(name: &str, head: HeadKind) -> Result<&str> {
             "linear_probe is a logistic regression, but the head is '{}': use another method, or --set backbone.head=linear",
             other.name()
         ),
+        ("knn", HeadKind::Words) => bail!(
+            "knn asks the nearest training examples, not words: leave it out, or train a classifier with --set \
+             backbone.head=score"
+        ),
         ("zero_shot", other) if other != HeadKind::Words => bail!(
             "zero_shot asks the language model's own words, but here a classifier is trained (backbone.head={}): use \
              head_only, or words with --set backbone.head=words",

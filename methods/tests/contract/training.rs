@@ -155,6 +155,7 @@ fn the_same_seed_gives_the_same_bits_and_another_seed_does_not() {
             "head_only",
             "zero_shot",
             "linear_probe",
+            "knn",
             "full",
             "ia3",
             "bitfit",

@@ -52,6 +52,10 @@ pub(super) fn facts(comparison: &Comparison, row: &Row) -> Vec<Fact> {
     if let Some(c) = row.calibration {
         for (name, value) in [
             ("expected calibration error", c.ece),
+            (
+                "what chance alone gives a calibrated model of that error",
+                c.ece_floor,
+            ),
             ("Brier score", c.brier),
             ("negative log-likelihood (nats)", c.nll),
         ] {
