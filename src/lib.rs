@@ -13,6 +13,7 @@ pub mod backbones;
 pub mod capabilities;
 pub mod card;
 pub mod cli;
+pub mod columns;
 pub mod commands;
 pub mod download_bar;
 pub mod examples;

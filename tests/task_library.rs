@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc, thread};
 use peftbench::{
     objective::Prediction,
     prepare::Files,
-    task_library::{Row, TaskLibrary, task_folders},
+    task_library::{Answer, Row, TaskLibrary, task_folders},
 };
 use serde_json::Value;
 
@@ -102,16 +102,11 @@ fn rows(names: &[String], n: usize) -> Vec<Row> {
 }
 
 fn logits(library: &TaskLibrary, rows: &[Row]) -> Vec<Vec<f32>> {
-    let answers: Vec<Prediction> = library
-        .predict(rows)
-        .into_iter()
-        .map(Result::unwrap)
-        .collect();
-    let logits = |answer| match answer {
+    let logits = |answer: anyhow::Result<Answer>| match answer.unwrap().prediction {
         Prediction::Class { logits, .. } => logits,
         other => panic!("{other:?}"),
     };
-    answers.into_iter().map(logits).collect()
+    library.predict(rows).into_iter().map(logits).collect()
 }
 
 #[test]
