@@ -4,7 +4,10 @@ use std::{fs, process::Command};
 
 use serde_json::Value;
 
-use crate::support::{Place, skip, tiny_backbone};
+use crate::{
+    sample,
+    support::{Place, skip, tiny_backbone},
+};
 
 /// A comparison of a few steps with what is beside these arguments; returns what it printed.
 pub fn compared(place: &Place, more: &[&str]) -> String {
@@ -128,6 +131,29 @@ fn a_report_is_printed_in_every_format_and_its_figures_are_vectors_too() {
         said.contains("no entry for 'reviews'") && !said.contains("head_only"),
         "{said}"
     );
+}
+
+#[test]
+fn a_table_for_a_paper_is_compiled_and_fits_its_page_whatever_the_number_of_columns() {
+    let place = Place::new();
+    let records = sample::realistic_comparison(&sample::TWENTY, 3);
+    let comparison = &reports::Comparison::from_records(&records)[0];
+    let latex = reports::tables::latex(comparison);
+    assert!(latex.contains("Continued."), "{latex}");
+    place.file(
+        "paper.tex",
+        format!(
+            "\\documentclass{{article}}\n\\usepackage{{booktabs}}\n\\begin{{document}}\n{latex}\\end{{document}}\n"
+        ),
+    );
+    let mut command = Command::new("pdflatex");
+    command.args(["-interaction=nonstopmode", "-halt-on-error", "paper.tex"]);
+    let Ok(output) = place.in_place(&mut command).output() else {
+        return skip("latex", "pdflatex was not found");
+    };
+    let log = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{log}");
+    assert!(!log.contains("Overfull"), "{log}");
 }
 
 #[test]
