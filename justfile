@@ -50,7 +50,7 @@ keep-records from to:
     cd {{ from }} && find . \( -path '*/records/*.json' -o -name judging.json -o -name study.json -o -name tuning.json -o -name measurement.json \) -print0 | tar --create --null --files-from - | tar --extract --directory {{ absolute_path(to) }}
     find {{ to }} -path '*/records/*.json' -exec gzip --no-name --best --force {} +
 
-# Time all operations, a training step and the latency of each method; or: just bench roofline | scale | peer | busy.
+# Time all operations, a training step and the latency of each method; or: just bench roofline | scale | peer | busy | estimate RECORDS.
 bench *what:
     cargo bench --bench bench -- {{ what }}
 
