@@ -54,6 +54,11 @@ keep-records from to:
 bench *what:
     cargo bench --bench bench -- {{ what }}
 
+# peftbench serve beside transformers and PEFT under a Python server (PEFTBENCH_PYTHON): rows per second, p50 and p99; about 3 minutes.
+bench-serve *flags:
+    cargo build --release --quiet
+    ${PEFTBENCH_PYTHON:-python3} benches/serve/run.py --binary target/release/peftbench {{ flags }}
+
 # Test everything.
 test *flags:
     cargo test --workspace --no-fail-fast {{ flags }}
