@@ -631,7 +631,7 @@ impl Table {
                 })?;
                 match found {
                     None if !may_lack => return Err(no_label(column, None)),
-                    found => found,
+                    found => found.map(|tags| as_entities(tags, &file.spec.label.entities)),
                 }
             }
             [column] => {
@@ -784,6 +784,21 @@ fn labels_of(cell: Value) -> std::result::Result<Option<Vec<Label>>, &'static st
         .map(label)
         .collect::<std::result::Result<_, _>>()
         .map(Some)
+}
+
+/// Tags of words as those of entities (BIO), where some of them stand for a type of entity.
+fn as_entities(tags: Vec<Label>, types: &BTreeMap<String, String>) -> Vec<Label> {
+    if types.is_empty() {
+        return tags;
+    }
+    let mut before = None;
+    let tag = |tag: &Label| {
+        let kind = types.get(&tag.text);
+        let begins = if before == kind { 'I' } else { 'B' };
+        before = kind;
+        Label::named(&kind.map_or("O".to_owned(), |kind| format!("{begins}-{kind}")))
+    };
+    tags.iter().map(tag).collect()
 }
 
 /// A list of tokens as a text with one on each line.

@@ -187,6 +187,10 @@ pub struct LabelSpec {
     /// Where each class has a file of its own: the files' names by class, in place of `column`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, String>,
+    /// Where tags are parts of speech, the type of entity that some of them stand for: neighbouring words of one such tag are one
+    /// entity, and all others are outside.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub entities: BTreeMap<String, String>,
     /// Names of the classes in order; without them, the values of the training file in order.
     #[serde(default)]
     pub names: Option<Vec<String>>,
@@ -224,6 +228,9 @@ impl LabelSpec {
                 problems.push(format!("files: '{class}' is not among names"));
             }
             return problems;
+        }
+        if !self.entities.is_empty() && objective != Objective::Tokens {
+            problems.push("entities: accepted with objective tokens only".to_owned());
         }
         let several = !self.columns.is_empty();
         if several && objective != Objective::MultiLabel {
@@ -277,6 +284,8 @@ pub enum Format {
     /// One token with its tags on each line, a blank line after each sentence (CoNLL's shared tasks); a row is a sentence,
     /// and its columns are lists.
     Conll,
+    /// A sentence on each line, each word with its tag behind a slash: `word/tag word/tag`. The columns are `tokens` and `tags`.
+    Tagged,
 }
 
 impl Format {
@@ -371,6 +380,7 @@ const REGISTRY: &[(&str, &str)] = registry!(
     trec,
     conll2003,
     wnut17,
+    peoples_daily_entities,
     tnews,
     newsgroups20,
     reuters8,
@@ -459,6 +469,7 @@ pub fn spec_from_path(path: &Path, options: &FileOptions) -> Result<DatasetSpec>
                 column: "label".into(),
                 columns: Vec::new(),
                 files: BTreeMap::new(),
+                entities: BTreeMap::new(),
                 names: None,
                 hidden: None,
                 threshold: None,

@@ -57,6 +57,14 @@ fn every_example_is_valid_and_those_with_files_are_read() {
         }
         let data = read(&spec, &files).unwrap_or_else(|e| panic!("{name}: {e}"));
         read_names.push(data.name.clone());
+        if data.name == "spoken" {
+            assert_eq!(data.labels, ["B-LOC", "B-PER", "I-PER", "O"]);
+            let splits = [Split::Train, Split::Validation, Split::Test];
+            let rows = splits.map(|split| data.split(split)).concat();
+            let first = rows.iter().find(|row| row.text.starts_with("江")).unwrap();
+            assert_eq!(first.text, "江\n泽民\n在\n北京\n讲话");
+            assert_eq!(first.label, Some(Target::Tags(vec![1, 2, 3, 0, 3])));
+        }
         if data.name == "moods" {
             let splits = [Split::Train, Split::Validation, Split::Test];
             let rows = splits.map(|split| data.split(split)).concat();
@@ -72,7 +80,7 @@ fn every_example_is_valid_and_those_with_files_are_read() {
             assert!(data.split(Split::Train)[4].text.starts_with("\"Stop,\""));
         }
     }
-    assert_eq!(yamls.count(), 9);
+    assert_eq!(yamls.count(), 10);
     assert_eq!(
         read_names,
         [
@@ -82,6 +90,7 @@ fn every_example_is_valid_and_those_with_files_are_read() {
             "ratings",
             "ratings_as_numbers",
             "reviews",
+            "spoken",
             "topics"
         ]
     );
