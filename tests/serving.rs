@@ -167,7 +167,8 @@ fn words_are_tagged_as_on_the_command_line_and_those_that_were_not_read_have_no_
     arguments.extend(["--backbone", backbone.to_str().unwrap(), "--out", "out"]);
     arguments.extend(["--methods", "head_only", "--seeds", "1", "--budget", "quick"]);
     for setting in ["steps=6", "evaluations=2", "batch=8", "max_tokens=8"] {
-        arguments.extend(["--set", ["recipe.", setting].concat().leak()]);
+        let setting: &str = ["recipe.", setting].concat().leak();
+        arguments.extend(["--set", setting]);
     }
     place.ok(&arguments);
     let task = fs::read_dir(place.path().join("out/weights"));
