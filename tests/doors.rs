@@ -157,6 +157,39 @@ fn a_table_for_a_paper_is_compiled_and_fits_its_page_whatever_the_number_of_colu
 }
 
 #[test]
+fn chinese_names_of_files_columns_and_classes_stay_as_they_are() {
+    let place = Place::new();
+    let row = |i: usize| match i % 2 {
+        0 => format!("good fine great number {i},好\n"),
+        _ => format!("bad poor awful number {i},坏\n"),
+    };
+    let rows: String = (0..240).map(row).collect();
+    place.file("评论.csv", format!("评论,星级\n{rows}"));
+    let backbone = tiny_backbone();
+    let mut arguments = vec!["compare", "评论.csv", "--text-column", "评论", "--label-column", "星级"];
+    arguments.extend(["--backbone", backbone.to_str().unwrap(), "--budget", "quick"]);
+    arguments.extend(["--methods", "head_only", "--seeds", "1", "--set", "recipe.steps=6"]);
+    arguments.extend(["--set", "recipe.evaluations=2", "--set", "recipe.batch=8"]);
+    let printed = place.ok(&arguments);
+    assert!(printed.contains("评论"), "{printed}");
+    let out = place.path().join("reports/out/评论");
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("评论"));
+    let entries = fs::read_dir(&out).unwrap().flatten();
+    let names = entries.map(|entry| entry.file_name().into_string().unwrap());
+    let names: Vec<String> = names.filter(|name| name.starts_with("评论-")).collect();
+    assert!(names.iter().any(|name| name.ends_with(".svg")), "{names:?}");
+    let task = fs::read_dir(out.join("weights")).unwrap().next().unwrap();
+    let weights = task.unwrap().path();
+    let mut asked = vec!["predict", "--weights", weights.to_str().unwrap()];
+    asked.extend(["--input", "评论.csv", "--text-column", "评论"]);
+    let answers = place.ok(&asked);
+    let first: Value = serde_json::from_str(answers.lines().next().unwrap()).unwrap();
+    assert_eq!(first["星级"], "好");
+    assert!(["好", "坏"].contains(&first["label"].as_str().unwrap()), "{first}");
+}
+
+#[test]
 fn event_files_hold_what_the_records_hold_when_tensorboard_reads_them() {
     let place = Place::new();
     compared(
