@@ -142,6 +142,7 @@ fn what_cannot_be_answered_is_refused_in_json_and_harms_nobody() {
     // One task: its name may be left out. What is wrong with a row is that row's error alone.
     let rows = json!({ "rows": [
         "good", { "text": "bad", "task": "nobody" }, " ", { "tokens": ["good", "film"] }, { "text": "bad", "task": null },
+        { "text": "bad", "pair": "good" },
     ] });
     let (status, answer) = service.predict(&rows);
     assert_eq!(status, 200, "{answer}");
@@ -149,9 +150,12 @@ fn what_cannot_be_answered_is_refused_in_json_and_harms_nobody() {
         let error = answer["predictions"][i]["error"].as_str().unwrap();
         assert!(error.contains(says), "{error}");
     }
-    for i in [0, 4] {
+    for i in [0, 4, 5] {
         assert!(answer["predictions"][i]["label"].is_string(), "{answer}");
     }
+    // As `predict` says it.
+    let note = answer["notes"][0].as_str().unwrap();
+    assert!(note.starts_with("1 of 5 rows have a second text"), "{note}");
 }
 
 #[test]
@@ -189,6 +193,8 @@ fn words_are_tagged_as_on_the_command_line_and_those_that_were_not_read_have_no_
     let service = Service::start(&place, &[]);
     let (status, answer) = service.predict(&json!({ "rows": rows }));
     assert_eq!(status, 200, "{answer}");
+    let note = answer["notes"][0].as_str().unwrap();
+    assert!(note.starts_with("1 of 3 texts are longer and were cut"), "{note}");
     let found = answer["predictions"].as_array().unwrap();
     for (line, found) in expected.lines().zip(found) {
         let line: Value = serde_json::from_str(line).unwrap();

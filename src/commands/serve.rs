@@ -31,6 +31,7 @@ use crate::{
     measure,
     signals::Signals,
     task_library::{self, Row, TaskLibrary},
+    texts::Texts,
 };
 
 /// How often a waiting thread looks whether it shall end.
@@ -304,7 +305,12 @@ impl Service<'_> {
         };
         // A row that is at fault is answered with its fault, the others by the backbone.
         let (mut faults, mut sound) = (Vec::new(), Vec::new());
+        let mut texts = Texts::default();
         for row in rows {
+            if let Ok(row) = &row {
+                let pairs = self.library.get(&row.task).and_then(|task| task.config().pairs);
+                texts.row(row.pair.is_some(), pairs);
+            }
             faults.push(row.map(|row| sound.push(row)).err());
         }
         let (reply, answers) = sync_channel(1);
@@ -313,6 +319,7 @@ impl Service<'_> {
         let answer = match sent {
             Ok(()) => match answers.recv() {
                 Ok(found) => {
+                    texts.cut = found.iter().filter(|answer| answer["cut"] == true).count();
                     let mut found = found.into_iter();
                     let answers = faults.into_iter().map(|fault| match fault {
                         Some(fault) => json!({ "error": format!("{fault:#}") }),
@@ -321,7 +328,11 @@ impl Service<'_> {
                             found.next().unwrap_or_else(lost)
                         }
                     });
-                    let told = json!({ "predictions": answers.collect::<Vec<_>>() });
+                    let mut told = json!({ "predictions": answers.collect::<Vec<_>>() });
+                    let notes = texts.notes(None);
+                    if !notes.is_empty() {
+                        told["notes"] = notes.into();
+                    }
                     (200, "application/json", told.to_string())
                 }
                 Err(_) => refusal(500, "the rows were not answered"),
