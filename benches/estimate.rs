@@ -47,7 +47,11 @@ pub fn main(folder: &str) -> Result<()> {
     println!("method             runs   foretold s     took s");
     for (method, [foretold, took]) in of_method {
         let runs = took.len();
-        println!("{method:<16} {runs:>6} {:>12.1} {:>10.1}", median(&foretold), median(&took));
+        println!(
+            "{method:<16} {runs:>6} {:>12.1} {:>10.1}",
+            median(&foretold),
+            median(&took)
+        );
     }
     println!(
         "\nREACHED: {:.3} (now {}), of {:.0} GFLOP/s in registers; {} runs",
@@ -58,7 +62,11 @@ pub fn main(folder: &str) -> Result<()> {
     );
     match beside.is_empty() {
         true => println!("BESIDE: two runs one after the other are needed"),
-        false => println!("BESIDE: {:.1} s (now {})", median(&beside), estimate::BESIDE),
+        false => println!(
+            "BESIDE: {:.1} s (now {})",
+            median(&beside),
+            estimate::BESIDE
+        ),
     }
     Ok(())
 }

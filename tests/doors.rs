@@ -166,9 +166,28 @@ fn chinese_names_of_files_columns_and_classes_stay_as_they_are() {
     let rows: String = (0..240).map(row).collect();
     place.file("评论.csv", format!("评论,星级\n{rows}"));
     let backbone = tiny_backbone();
-    let mut arguments = vec!["compare", "评论.csv", "--text-column", "评论", "--label-column", "星级"];
-    arguments.extend(["--backbone", backbone.to_str().unwrap(), "--budget", "quick"]);
-    arguments.extend(["--methods", "head_only", "--seeds", "1", "--set", "recipe.steps=6"]);
+    let mut arguments = vec![
+        "compare",
+        "评论.csv",
+        "--text-column",
+        "评论",
+        "--label-column",
+        "星级",
+    ];
+    arguments.extend([
+        "--backbone",
+        backbone.to_str().unwrap(),
+        "--budget",
+        "quick",
+    ]);
+    arguments.extend([
+        "--methods",
+        "head_only",
+        "--seeds",
+        "1",
+        "--set",
+        "recipe.steps=6",
+    ]);
     arguments.extend(["--set", "recipe.evaluations=2", "--set", "recipe.batch=8"]);
     let printed = place.ok(&arguments);
     assert!(printed.contains("评论"), "{printed}");
@@ -186,7 +205,10 @@ fn chinese_names_of_files_columns_and_classes_stay_as_they_are() {
     let answers = place.ok(&asked);
     let first: Value = serde_json::from_str(answers.lines().next().unwrap()).unwrap();
     assert_eq!(first["星级"], "好");
-    assert!(["好", "坏"].contains(&first["label"].as_str().unwrap()), "{first}");
+    assert!(
+        ["好", "坏"].contains(&first["label"].as_str().unwrap()),
+        "{first}"
+    );
 }
 
 #[test]

@@ -146,7 +146,11 @@ fn what_cannot_be_answered_is_refused_in_json_and_harms_nobody() {
     ] });
     let (status, answer) = service.predict(&rows);
     assert_eq!(status, 200, "{answer}");
-    for (i, says) in [(1, "nobody"), (2, "column 'text' is empty"), (3, "reads whole texts")] {
+    for (i, says) in [
+        (1, "nobody"),
+        (2, "column 'text' is empty"),
+        (3, "reads whole texts"),
+    ] {
         let error = answer["predictions"][i]["error"].as_str().unwrap();
         assert!(error.contains(says), "{error}");
     }
@@ -169,7 +173,14 @@ fn words_are_tagged_as_on_the_command_line_and_those_that_were_not_read_have_no_
     let backbone = tiny_backbone();
     let mut arguments = vec!["compare", data.to_str().unwrap(), "--objective", "tokens"];
     arguments.extend(["--backbone", backbone.to_str().unwrap(), "--out", "out"]);
-    arguments.extend(["--methods", "head_only", "--seeds", "1", "--budget", "quick"]);
+    arguments.extend([
+        "--methods",
+        "head_only",
+        "--seeds",
+        "1",
+        "--budget",
+        "quick",
+    ]);
     for setting in ["steps=6", "evaluations=2", "batch=8", "max_tokens=8"] {
         let setting: &str = ["recipe.", setting].concat().leak();
         arguments.extend(["--set", setting]);
@@ -183,18 +194,29 @@ fn words_are_tagged_as_on_the_command_line_and_those_that_were_not_read_have_no_
         json!({ "task": task.to_str(), "text": "the good film" }),
         json!({ "task": task.to_str(), "tokens": long }),
     ];
-    place.file("rows.jsonl", rows.iter().map(|row| format!("{row}\n")).collect::<String>());
+    place.file(
+        "rows.jsonl",
+        rows.iter()
+            .map(|row| format!("{row}\n"))
+            .collect::<String>(),
+    );
     let asked = ["predict", "--tasks", "out/weights", "--input", "rows.jsonl"];
     let expected = place.run(&asked);
     let said = String::from_utf8_lossy(&expected.stderr);
-    assert!(said.contains("1 of 3 texts are longer and were cut"), "{said}");
+    assert!(
+        said.contains("1 of 3 texts are longer and were cut"),
+        "{said}"
+    );
     let expected = String::from_utf8(expected.stdout).unwrap();
 
     let service = Service::start(&place, &[]);
     let (status, answer) = service.predict(&json!({ "rows": rows }));
     assert_eq!(status, 200, "{answer}");
     let note = answer["notes"][0].as_str().unwrap();
-    assert!(note.starts_with("1 of 3 texts are longer and were cut"), "{note}");
+    assert!(
+        note.starts_with("1 of 3 texts are longer and were cut"),
+        "{note}"
+    );
     let found = answer["predictions"].as_array().unwrap();
     for (line, found) in expected.lines().zip(found) {
         let line: Value = serde_json::from_str(line).unwrap();
@@ -203,15 +225,24 @@ fn words_are_tagged_as_on_the_command_line_and_those_that_were_not_read_have_no_
         }
     }
     assert_eq!(found[0], found[1]);
-    assert_eq!((&found[0]["cut"], &found[2]["cut"]), (&Value::Null, &true.into()));
+    assert_eq!(
+        (&found[0]["cut"], &found[2]["cut"]),
+        (&Value::Null, &true.into())
+    );
     let tags = |i: usize| found[i]["tags"].as_array().unwrap();
     assert!(tags(0).iter().all(Value::is_string), "{answer}");
     // Eight tokens, two of them special.
     let read = tags(2).iter().take_while(|tag| tag.is_string()).count();
     assert!((1..=6).contains(&read), "{answer}");
-    assert!(tags(2).len() == 9 && tags(2)[read..].iter().all(Value::is_null), "{answer}");
+    assert!(
+        tags(2).len() == 9 && tags(2)[read..].iter().all(Value::is_null),
+        "{answer}"
+    );
     let (_, metrics) = service.ask("GET", "/metrics", "");
-    assert!(metrics.contains("peftbench_texts_cut_total 1\n"), "{metrics}");
+    assert!(
+        metrics.contains("peftbench_texts_cut_total 1\n"),
+        "{metrics}"
+    );
 }
 
 #[test]

@@ -23,7 +23,10 @@ fn the_wheel_brings_program_and_package_into_a_fresh_environment() {
     let wheels = wheels.filter(|path| path.extension().is_some_and(|e| e == "whl"));
     let newest = wheels.max_by_key(|path| fs::metadata(path).unwrap().modified().unwrap());
     let Some(wheel) = newest else {
-        let why = format!("{}: no wheel there; just wheel builds one", folder.display());
+        let why = format!(
+            "{}: no wheel there; just wheel builds one",
+            folder.display()
+        );
         return skip("wheel", why);
     };
     let place = Place::new();
@@ -39,10 +42,16 @@ fn the_wheel_brings_program_and_package_into_a_fresh_environment() {
     let wheel = wheel.to_str().unwrap();
     let installed = ["-m", "pip", "install", "--quiet", "--no-index", wheel];
     run("fresh/bin/python", &installed);
-    let size = fs::metadata(place.path().join("fresh/bin/peftbench")).unwrap().len();
+    let size = fs::metadata(place.path().join("fresh/bin/peftbench"))
+        .unwrap()
+        .len();
     assert!(size < LARGEST, "the program has {size} bytes");
     assert!(run("fresh/bin/peftbench", &["list", "methods"]).contains("prompt_tuning"));
-    let through = "import peftbench; print(peftbench.binary()); print(peftbench.run('list', 'datasets'))";
+    let through =
+        "import peftbench; print(peftbench.binary()); print(peftbench.run('list', 'datasets'))";
     let said = run("fresh/bin/python", &["-c", through]);
-    assert!(said.contains("fresh/bin/peftbench") && said.contains("sst2"), "{said}");
+    assert!(
+        said.contains("fresh/bin/peftbench") && said.contains("sst2"),
+        "{said}"
+    );
 }

@@ -104,8 +104,9 @@ impl Distinct {
     pub fn note(&self) -> Option<String> {
         let Self { repeated, torn, .. } = self;
         let said = [
-            (*repeated > 0)
-                .then(|| format!("{repeated} rows that repeat the text of another row were left out")),
+            (*repeated > 0).then(|| {
+                format!("{repeated} rows that repeat the text of another row were left out")
+            }),
             (*torn > 0)
                 .then(|| format!("{torn} rows of texts that have several labels were left out")),
         ];

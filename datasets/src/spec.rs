@@ -218,7 +218,9 @@ impl LabelSpec {
                 problems.push("files: accepted with objective classification only".to_owned());
             }
             if !self.column.is_empty() || !self.columns.is_empty() || self.hidden.is_some() {
-                problems.push("files: each says its class; leave column, columns and hidden out".to_owned());
+                problems.push(
+                    "files: each says its class; leave column, columns and hidden out".to_owned(),
+                );
             }
             if self.threshold.is_some() || self.files.len() < 2 {
                 problems.push("files: two or more are needed, and no threshold".to_owned());
@@ -788,7 +790,10 @@ impl DatasetSpec {
                 "train is missing; name the file with the rows for training".into(),
             );
         }
-        let of_split = self.splits.iter().map(|(split, name)| ("splits", split.name(), name));
+        let of_split = self
+            .splits
+            .iter()
+            .map(|(split, name)| ("splits", split.name(), name));
         let of_class = self.label.files.iter();
         let of_class = of_class.map(|(class, name)| ("label.files", class.as_str(), name));
         for (key, what, name) in of_split.chain(of_class) {

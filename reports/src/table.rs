@@ -247,7 +247,10 @@ impl Table {
         let is_name = |&&i: &&usize| rank(i) == 0 && !self.columns[i].number;
         let (names, others) = shown.split_at(shown.iter().take_while(is_name).count());
         let needed = |columns: &[usize]| -> usize {
-            columns.iter().map(|&i| self.latex_column(i).width + 2).sum()
+            columns
+                .iter()
+                .map(|&i| self.latex_column(i).width + 2)
+                .sum()
         };
         let mut parts = vec![names.to_vec()];
         for &i in others {
@@ -272,11 +275,17 @@ impl Table {
         for (k, part) in parts.iter().enumerate() {
             text += &match k {
                 0 => self.latex_part(part, bold, &format!("\\caption{{{caption}}}")),
-                _ => self.latex_part(part, bold, "\\addtocounter{table}{-1}\n\\caption{Continued.}"),
+                _ => self.latex_part(
+                    part,
+                    bold,
+                    "\\addtocounter{table}{-1}\n\\caption{Continued.}",
+                ),
             };
         }
         match text.chars().any(|c| c >= FIRST_WIDE) {
-            true => format!("% Has letters that pdflatex lacks: use xelatex or lualatex, and a font that has them.\n{text}"),
+            true => format!(
+                "% Has letters that pdflatex lacks: use xelatex or lualatex, and a font that has them.\n{text}"
+            ),
             false => text,
         }
     }
@@ -305,7 +314,12 @@ impl Table {
     fn latex_column(&self, i: usize) -> LatexColumn {
         let column = &self.columns[i];
         let chars = |s: &str| s.chars().count();
-        let cells = self.rows.iter().map(|row| chars(&row[i].text)).max().unwrap_or(0);
+        let cells = self
+            .rows
+            .iter()
+            .map(|row| chars(&row[i].text))
+            .max()
+            .unwrap_or(0);
         let is_long = !column.number && cells > LATEX_TEXT;
         let cells = if is_long { LATEX_TEXT } else { cells };
         let lines = wrap(&column.long, cells.max(LATEX_HEADING));

@@ -181,7 +181,8 @@ struct Predict {
 }
 
 /// What a row of a request may be.
-const ACCEPTED: &str = "TEXT or {\"text\": …, \"pair\": …, \"task\": …} or {\"tokens\": [WORD, …], \"task\": …}";
+const ACCEPTED: &str =
+    "TEXT or {\"text\": …, \"pair\": …, \"task\": …} or {\"tokens\": [WORD, …], \"task\": …}";
 
 /// An answer: status, kind of content, content.
 type Answer = (u16, &'static str, String);
@@ -308,7 +309,10 @@ impl Service<'_> {
         let mut texts = Texts::default();
         for row in rows {
             if let Ok(row) = &row {
-                let pairs = self.library.get(&row.task).and_then(|task| task.config().pairs);
+                let pairs = self
+                    .library
+                    .get(&row.task)
+                    .and_then(|task| task.config().pairs);
                 texts.row(row.pair.is_some(), pairs);
             }
             faults.push(row.map(|row| sound.push(row)).err());

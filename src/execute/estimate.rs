@@ -46,7 +46,11 @@ pub fn operations(
 /// Operations of a run that has ended, as well as its record tells: four times the hidden size inside, and validation texts of the
 /// length of the training texts. Nothing where there are no times.
 pub fn of_record(record: &RunRecord) -> Option<f64> {
-    let (asked, cost, outcome) = (&record.asked, record.cost.as_ref()?, record.outcome.as_ref()?);
+    let (asked, cost, outcome) = (
+        &record.asked,
+        record.cost.as_ref()?,
+        record.outcome.as_ref()?,
+    );
     let extra = virtual_tokens(&asked.method.name, &asked.method.config);
     let tokens_each = cost.tokens as f64 / cost.examples.max(1) as f64 + extra;
     let seen = Seen {

@@ -70,9 +70,15 @@ fn every_example_is_valid_and_those_with_files_are_read() {
             let rows = splits.map(|split| data.split(split)).concat();
             let of = |class| Some(Target::Class(class));
             let count = |class| rows.iter().filter(|row| row.label == of(class)).count();
-            assert_eq!((count(0), count(1), data.labels.as_slice()), (5, 5, &["glad", "sad"].map(String::from)[..]));
+            assert_eq!(
+                (count(0), count(1), data.labels.as_slice()),
+                (5, 5, &["glad", "sad"].map(String::from)[..])
+            );
             let said = data.notes.join("\n");
-            assert!(said.contains("1 rows that repeat the text of another row"), "{said}");
+            assert!(
+                said.contains("1 rows that repeat the text of another row"),
+                "{said}"
+            );
         }
         if data.name == "pairs" {
             assert_eq!(data.split(Split::Train).len(), 6);
