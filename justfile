@@ -104,12 +104,12 @@ fuzz cases="5000":
 
 # Ten thousand runs over two hundred failing nodes in virtual time, by the real plan file, claims, records, status and report.
 scale-plan:
-    cargo test --release --test main -- --ignored --nocapture scale::
+    PEFTBENCH_SCALE=1 cargo test --release --test main -- --nocapture scale::
 
-# A job array on a real Slurm, installed and started on this machine; needs root.
+# A job array on a real Slurm, installed and started on this machine (root, apt); says why, where it is skipped.
 test-slurm:
-    cargo build
-    tests/slurm.sh target/debug/peftbench
+    cargo test --quiet --workspace --test main --no-run
+    tests/slurm.sh "${CARGO_TARGET_DIR:-target}/debug/peftbench"
 
 # Fuzz every reader of foreign bytes for so many seconds each (needs a C++ compiler), or those named: just fuzz-long 600 csv zip.
 fuzz-long *seconds_and_readers:
@@ -141,4 +141,4 @@ check:
     cargo run --quiet -- check
 
 # Everything that must be green before a change lands.
-ci: lint test test-reference interop docs check cross
+ci: lint test test-slurm test-reference interop docs check cross

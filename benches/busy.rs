@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use anyhow::Result;
-use peftbench::train::trainer::Model;
+use peftbench::train::model::Model;
 
 use crate::{
     common::{self, Steps},

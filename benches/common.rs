@@ -5,7 +5,7 @@ use std::{cell::RefCell, path::PathBuf};
 use anyhow::Result;
 use backbone::{Activation, Architecture, Backbone, Batch, Config, HeadKind, Phase, Pooling};
 use methods::{Context, PeftMethod, Resolved};
-use peftbench::train::{head::Head, optimiser::Optimiser, recipe::Recipe, trainer::Model};
+use peftbench::train::{head::Head, model::Model, optimiser::Optimiser, recipe::Recipe};
 use rand_chacha::ChaCha8Rng;
 
 /// Classes of the classifier.

@@ -6,7 +6,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use methods::HeadOnly;
 use peftbench::{
     task_library::{Part, mixed_logits},
-    train::trainer::Model,
+    train::model::Model,
 };
 
 use crate::common;

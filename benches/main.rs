@@ -1,7 +1,7 @@
 //! Everything that is measured apart from a comparison, one binary: `just bench [ops|roofline|scale|peer|busy|estimate RECORDS]`.
 //!
 //! - without a name: criterion over every operation, a training step and the latency of every method;
-//! - `roofline`: how much of what this machine reaches in a large product each method uses;
+//! - `roofline`: the least time that a pass of each method needs on this machine, over the time that it takes;
 //! - `scale`: time and memory as batch, length and number of steps grow;
 //! - `busy`: one thread and all of them, beside busy processes;
 //! - `estimate RECORDS`: how long runs took beside what is foretold before the first one;

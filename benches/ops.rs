@@ -100,7 +100,7 @@ pub fn define(c: &mut Criterion) -> Result<()> {
             &|| layer.forward(&input),
             false,
         );
-        let theirs = candle_nn::Linear::new(layer.weight().clone(), layer.bias().cloned());
+        let theirs = candle_nn::Linear::new(layer.weight(), layer.bias().cloned());
         candle(c, "linear", &shape, operations, &|| theirs.forward(&input));
         if o == I {
             bench(
@@ -125,7 +125,7 @@ pub fn define(c: &mut Criterion) -> Result<()> {
             true,
         );
         let trained = Linear::new(
-            Var::from_tensor(layer.weight())?.as_tensor().clone(),
+            Var::from_tensor(&layer.weight())?.as_tensor().clone(),
             layer.bias().cloned(),
         )?;
         bench(

@@ -7,15 +7,19 @@
 use std::{collections::BTreeMap, rc::Rc, sync::atomic::AtomicBool, time::Instant};
 
 use anyhow::Result;
-use backbone::Precision;
+use backbone::{Pooling, Precision};
 use datasets::Encoded;
 use methods::{HeadOnly, PeftMethod, Resolved};
 use peftbench::{
+    backbone_settings::BackboneSettings,
     plan::{DataChoice, RunPlan, Trial},
     train::encoded::EncodedData,
     train::prepared::Prepared,
-    train::recipe::Recipe,
-    train::trainer::{Model, Training, batch_of},
+    train::recipe::{Recipe, RecipeChoice},
+    train::{
+        model::{Model, batch_of},
+        trainer::Training,
+    },
 };
 
 use crate::{
@@ -40,17 +44,14 @@ pub fn setting(precision: Precision) -> Result<Prepared> {
             stand_in_for: None,
         },
         backbone: "minilm".into(),
-        backbone_overrides: [("pooling", "pooler"), ("precision", precision.name())]
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into(),
-        trial: Trial {
-            method: "head_only".into(),
-            overrides: BTreeMap::new(),
-            tuned: None,
-            optional: false,
+        backbone_settings: BackboneSettings {
+            pooling: Some(Pooling::Pooler),
+            precision: Some(precision),
+            head: None,
+            chat: None,
         },
-        recipe: BTreeMap::new(),
-        budget: "standard".into(),
+        trial: Trial::of("head_only")?,
+        recipe: RecipeChoice::new("standard", &BTreeMap::new())?,
         seed: 0,
         offline: false,
         out: common::out()?,
@@ -115,6 +116,7 @@ pub fn train(
         optimiser: resolved.optimiser(),
         dropout: datasets::stream(0, "dropout"),
         augmenter: None,
+        kept: None,
         stop: &AtomicBool::new(false),
     }
     .run(
@@ -207,6 +209,7 @@ pub fn main(arguments: &[&str]) -> Result<()> {
     let each = match precision {
         Precision::F32 => 4,
         Precision::Bf16 => 2,
+        Precision::Int8 | Precision::Q4 => 1,
     };
     let bytes = Work::new(backbone.config(), &[1], 0).weight_bytes(each);
     let rates = Rates::measure(precision, bytes);
@@ -219,6 +222,7 @@ pub fn main(arguments: &[&str]) -> Result<()> {
         match precision {
             Precision::F32 => "f32".to_owned(),
             Precision::Bf16 => format!("bf16, by {}", kernels::bf16_unit().name()),
+            Precision::Int8 | Precision::Q4 => format!("{}, widened to f32", precision.name()),
         }
     );
     println!(

@@ -5,7 +5,7 @@
 use std::{fmt::Write as _, fs, process::Command, time::Instant};
 
 use anyhow::{Context, Result, bail};
-use peftbench::{measure, train::trainer::Model};
+use peftbench::{measure, train::model::Model};
 use plotters::prelude::*;
 
 use crate::common::{self, Steps, median};

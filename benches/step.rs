@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use criterion::{BenchmarkId, Criterion, Throughput};
-use peftbench::train::trainer::Model;
+use peftbench::train::model::Model;
 
 use crate::common::{self, Steps};
 

@@ -47,14 +47,35 @@ pub fn table(width: usize) -> Result<String> {
     };
     let dashes: Vec<String> = widths.iter().map(|w| "-".repeat(*w)).collect();
     if line(&rows[0]).chars().count() > width.saturating_add(1) {
-        return Ok(paragraphs(&rows[1..], width));
+        let words = wrap(of_language_models()?.trim_end(), width);
+        return Ok(format!("{}{words}\n", paragraphs(&rows[1..], width)));
     }
     let mut table = line(&rows[0]) + &line(&dashes);
     for row in &rows[1..] {
         table += &line(row);
     }
-    table += &format!("\n{LEGEND}");
+    table += &format!("\n{LEGEND}{}", of_language_models()?);
     Ok(table)
+}
+
+/// The defaults that differ where a language model answers with its own words, in a sentence.
+fn of_language_models() -> Result<String> {
+    let mut all = Vec::new();
+    for entry in registry::ALL {
+        let keys = methods::of_language_models(entry.name)?;
+        let keys = keys.iter().map(|(key, value)| match value.as_str() {
+            Some(text) => format!("{key} {text}"),
+            None => format!("{key} {value}"),
+        });
+        let keys: Vec<String> = keys.collect();
+        if !keys.is_empty() {
+            all.push(format!("{} {}", entry.name, keys.join(" and ")));
+        }
+    }
+    Ok(format!(
+        "Where a language model answers with its own words, other defaults hold: {}.\n",
+        all.join("; ")
+    ))
 }
 
 /// Each row as lines that are not longer than this.
@@ -139,6 +160,7 @@ pub fn json() -> Result<Vec<(String, Value)>> {
                     "formats": formats::of(found.method, found.mergeable),
                     "capabilities": found,
                     "config": config,
+                    "language_model": methods::of_language_models(entry.name)?,
                 }),
             ))
         })

@@ -8,6 +8,7 @@ use std::{fmt::Write, path::Path};
 
 use anyhow::Result;
 use datasets::{Objective, Words};
+use methods::Answer;
 use record::{RunRecord, store};
 use reports::{Comparison, format, words};
 use serde_json::{Value, json};
@@ -511,7 +512,11 @@ fn command(record: &RunRecord, config: &SavedConfig) -> Result<String> {
         |spec| json!({ "pooling": spec.pooling.name(), "head": spec.head.name() }),
     );
     set("backbone", &read_by(record, config), &usual);
-    let default = methods::resolve(&asked.method.name, &Default::default())?.config;
+    let answer = match config.words {
+        Some(_) => Answer::LanguageModel,
+        None => Answer::TrainedHead,
+    };
+    let default = methods::resolve_for(answer, &asked.method.name, &Default::default())?.config;
     set(&asked.method.name, &asked.method.config, &default.into());
     let default = Recipe::resolve(budget, &Default::default(), asked.dataset.train_examples)?;
     set("recipe", &asked.recipe, &serde_json::to_value(default)?);

@@ -1,10 +1,11 @@
 //! Where the files of a comparison stand.
 
-use std::path::{Path, PathBuf};
+use std::{
+    hash::{BuildHasher, RandomState},
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result, ensure};
-
-use crate::execute::claim::nonce;
 
 /// Folder of a run's weights.
 pub fn weights_folder(out: &Path, id: &str) -> PathBuf {
@@ -14,6 +15,12 @@ pub fn weights_folder(out: &Path, id: &str) -> PathBuf {
 /// Folder of the records.
 pub fn records_folder(out: &Path) -> PathBuf {
     out.join("records")
+}
+
+/// A random name that nobody else has.
+pub fn nonce() -> String {
+    // Every state has keys of its own, drawn from the system's randomness.
+    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
 }
 
 /// A folder that is to be made may be no file, nor lie in one; `option` is what names it.

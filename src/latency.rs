@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::Result;
-use backbone::{Backbone, Batch};
+use backbone::{Backbone, Batch, Cache};
 use datasets::Encoded;
 use methods::{HeadOnly, PeftMethod};
 use rand::Rng;
@@ -22,7 +22,10 @@ use reports::latency::{BACKBONE, BACKBONE_AGAIN};
 use crate::{
     prepare::LoadedBackbone,
     task_library::{Part, mixed_logits},
-    train::{head::Head, trainer::batch_of},
+    train::{
+        head::Head,
+        model::{batch_of, shared_tokens},
+    },
     weights::{self, Task},
 };
 
@@ -44,16 +47,19 @@ pub struct Effort {
 /// lengths belongs to the `latency` command.
 const RECORDED: [(usize, Effort); 3] = [
     (1, effort(2000, 128)),
-    (8, effort(1000, 32)),
-    (32, effort(1500, 16)),
+    (8, effort(600, 32)),
+    (32, effort(900, 16)),
 ];
 
-/// What a run records. Larger batches are timed once per method, by the run of the first seed whose weights are kept: no
-/// seed changes them, and they take most of the time. One sentence is timed by all, for an interval over processes.
+/// The same for the runs of a method that follow.
+const AGAIN: [(usize, Effort); 1] = [(1, effort(400, 24))];
+
+/// What a run records. Larger batches and the tail of one sentence are timed once per method, by the run of the first seed whose
+/// weights are kept: no seed changes them. The median of one sentence is timed by all, for an interval over processes.
 pub fn recorded(first: bool) -> &'static [(usize, Effort)] {
     match first {
         true => &RECORDED,
-        false => &RECORDED[..1],
+        false => &AGAIN,
     }
 }
 
@@ -72,10 +78,19 @@ pub struct Contender<'a> {
     pub backbone: Backbone,
     /// The tasks that a batch is divided among.
     pub tasks: Vec<(&'a dyn PeftMethod, &'a Head)>,
+    /// What all texts begin with, read beforehand, and how many tokens it is; only of one task.
+    pub prefix: Option<(Cache, usize)>,
 }
 
 impl Contender<'_> {
     fn run(&self, batch: &Batch) -> backbone::Result<()> {
+        if let (Some((prefix, n)), [(method, head)]) = (&self.prefix, &self.tasks[..]) {
+            let pooled = self
+                .backbone
+                .pooled_behind(prefix, &batch.behind(*n)?, *method)?;
+            kernels::without_gradients(|| head.forward(&pooled)?.to_vec2::<f32>())?;
+            return Ok(());
+        }
         let (examples, n) = (batch.spans().count(), self.tasks.len());
         let parts: Vec<Part<'_>> = self
             .tasks
@@ -255,6 +270,7 @@ pub fn bare_contenders<'a>(backbone: &Backbone, head: &'a Head) -> Vec<Contender
             variant: variant.to_owned(),
             backbone: backbone.clone(),
             tasks: vec![bare(head)],
+            prefix: None,
         })
         .into()
 }
@@ -270,11 +286,13 @@ pub fn task_contenders<'a>(
         variant: "unmerged".to_owned(),
         backbone: task.method.backbone().unwrap_or(backbone).clone(),
         tasks: vec![own(task)],
+        prefix: None,
     }];
     contenders.extend(merged.map(|merged| Contender {
         variant: "merged".to_owned(),
         backbone: merged.clone(),
         tasks: vec![bare(&task.head)],
+        prefix: None,
     }));
     let all: Vec<_> = std::iter::once(task).chain(copies).map(own).collect();
     for n in TASKS.into_iter().filter(|n| *n <= all.len()) {
@@ -282,9 +300,34 @@ pub fn task_contenders<'a>(
             variant: format!("mixed_{n}"),
             backbone: backbone.clone(),
             tasks: all[..n].to_vec(),
+            prefix: None,
         });
     }
     contenders
+}
+
+/// A task over texts that all begin alike, which a decoder has read beforehand: a template's beginning, and the virtual tokens
+/// before it. `None` where there is nothing to share.
+///
+/// # Errors
+/// If the beginning cannot be read.
+pub fn prefix_cached<'a>(
+    backbone: &Backbone,
+    task: &'a Task,
+    examples: &Encoded,
+) -> backbone::Result<Option<Contender<'a>>> {
+    let backbone = task.method.backbone().unwrap_or(backbone);
+    let n = shared_tokens(backbone, examples);
+    if n == 0 {
+        return Ok(None);
+    }
+    let prefix = backbone.prefix(&examples.example(0).0[..n], &*task.method)?;
+    Ok(Some(Contender {
+        variant: "prefix_cached".to_owned(),
+        backbone: backbone.clone(),
+        tasks: vec![own(task)],
+        prefix: Some((prefix, n)),
+    }))
 }
 
 /// The bare backbone twice, and the variants of one task.

@@ -9,9 +9,11 @@
 #[macro_use]
 pub mod output;
 
+pub mod backbone_settings;
 pub mod backbones;
 pub mod capabilities;
 pub mod card;
+pub mod chat;
 pub mod cli;
 pub mod columns;
 pub mod commands;
@@ -35,6 +37,7 @@ pub mod records;
 #[path = "../reports/tests/support/sample.rs"]
 mod sample;
 pub mod saved;
+pub mod scheduler;
 pub mod signals;
 pub mod study;
 pub mod suite;

@@ -8,7 +8,7 @@ use std::{
 
 use record::Circumstances;
 
-use crate::execute::submit;
+use crate::scheduler;
 
 /// Peak resident memory of this process in bytes, where the system tells (Linux).
 pub fn peak_memory() -> Option<u64> {
@@ -171,7 +171,7 @@ pub fn circumstances(claim: Option<&str>) -> Circumstances {
         processor,
         threads: kernels::threads(),
         load: None,
-        task: submit::task_name(|name| std::env::var(name).ok()),
+        task: scheduler::task_name(|name| std::env::var(name).ok()),
         system: format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH),
         libraries: libraries(),
     }

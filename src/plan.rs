@@ -6,16 +6,18 @@ use std::{
 };
 
 use anyhow::{Result, bail, ensure};
+use methods::Resolved;
 use record::{Tuned, store};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
+    backbone_settings::BackboneSettings,
     folders, hub_id, nearest, precision, tensorboard,
-    train::recipe::{Recipe, budgets},
+    train::recipe::{RecipeChoice, budgets},
 };
 
-/// Overrides by owner (a method's name, `recipe` or `backbone`), then by key; values as written.
+/// What is set on the command line, by owner (a method's name, `recipe` or `backbone`), then by key; values as written.
 pub type Overrides = BTreeMap<String, BTreeMap<String, String>>;
 
 /// Seeds of a comparison at most.
@@ -35,14 +37,13 @@ pub struct DataChoice {
     pub stand_in_for: Option<String>,
 }
 
-/// One method with overrides of its own defaults.
+/// One method of a comparison.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
-    /// The method's name.
-    pub method: String,
-    /// Overrides of its defaults; values as written.
-    pub overrides: BTreeMap<String, String>,
-    /// How the overrides were found, where a search found them.
+    /// The method with its configuration.
+    #[serde(flatten)]
+    pub method: Resolved,
+    /// How its configuration was found, where a search found them.
     #[serde(default)]
     pub tuned: Option<Tuned>,
     /// Whether it is left out (and said so) where the backbone has nothing that it could train: the user named no methods,
@@ -51,21 +52,38 @@ pub struct Trial {
     pub optional: bool,
 }
 
-/// What determines a run, as the user asked for it.
+impl Trial {
+    /// A method with its defaults.
+    ///
+    /// # Errors
+    /// If there is none of this name.
+    pub fn of(method: &str) -> Result<Self> {
+        Ok(Self {
+            method: methods::resolve(method, &BTreeMap::new())?,
+            tuned: None,
+            optional: false,
+        })
+    }
+
+    /// The method's name.
+    pub fn name(&self) -> &'static str {
+        self.method.entry.name
+    }
+}
+
+/// What determines a run, as the user asked for it. All of it is checked, as far as that can be done without data and backbone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunPlan {
     /// Which data.
     pub data: DataChoice,
     /// A backbone's name or folder.
     pub backbone: String,
-    /// Overrides of the backbone's YAML (`pooling`, `head`), and `precision`.
-    pub backbone_overrides: BTreeMap<String, String>,
+    /// How it is read, over what its YAML says.
+    pub backbone_settings: BackboneSettings,
     /// The method.
     pub trial: Trial,
-    /// Overrides of the recipe.
-    pub recipe: BTreeMap<String, String>,
-    /// The budget's name.
-    pub budget: String,
+    /// The recipe.
+    pub recipe: RecipeChoice,
     /// Seed of every stream.
     pub seed: u64,
     /// Whether the network is off.
@@ -115,16 +133,18 @@ impl Shared {
         Ok(())
     }
 
-    /// The plan that all runs share, and the overrides of methods.
+    /// The plan that all runs share, whose method each of them names, and all that is set.
     ///
     /// # Errors
     /// If a setting is not valid.
     pub fn plan(&self) -> Result<(RunPlan, Overrides)> {
         let mut overrides = parse_settings(&self.settings)?;
-        let recipe = overrides.remove("recipe").unwrap_or_default();
-        let mut backbone_overrides = overrides.remove("backbone").unwrap_or_default();
-        precision::settle(&mut backbone_overrides);
-        Recipe::resolve(&self.budget, &recipe, 1)?;
+        if let Some(backbone) = overrides.get_mut("backbone") {
+            precision::settle(backbone);
+        }
+        let of = |owner: &str| overrides.get(owner).cloned().unwrap_or_default();
+        let recipe = RecipeChoice::new(&self.budget, &of("recipe"))?;
+        let backbone_settings = BackboneSettings::parse(&of("backbone"))?;
         let (name, backbone) = hub_id::pinned(&self.data.name, &self.backbone, self.offline)?;
         let plan = RunPlan {
             data: DataChoice {
@@ -132,15 +152,9 @@ impl Shared {
                 ..self.data.clone()
             },
             backbone,
-            backbone_overrides,
-            trial: Trial {
-                method: String::new(),
-                overrides: BTreeMap::new(),
-                tuned: None,
-                optional: false,
-            },
+            backbone_settings,
+            trial: Trial::of("head_only")?,
             recipe,
-            budget: self.budget.clone(),
             seed: 0,
             offline: self.offline,
             out: self
@@ -261,20 +275,17 @@ pub fn trials(names: &[String], overrides: &Overrides) -> Result<Vec<Trial>> {
                 "--methods: there is no method '{name}'; {}",
                 nearest::known(name, &known)
             );
-            let entry = methods::registry::entry(name)?;
-            let overrides = overrides.get(entry.name).cloned().unwrap_or_default();
-            methods::resolve(entry.name, &overrides)?;
+            let own = overrides.get(name).cloned().unwrap_or_default();
             Ok(Trial {
-                method: entry.name.to_owned(),
-                optional: unnamed && overrides.is_empty(),
-                overrides,
+                method: methods::resolve(name, &own)?,
+                optional: unnamed && own.is_empty(),
                 tuned: None,
             })
         })
         .collect::<Result<Vec<_>>>()?;
     for owner in overrides.keys() {
         let used =
-            owner == "recipe" || owner == "backbone" || trials.iter().any(|t| t.method == *owner);
+            owner == "recipe" || owner == "backbone" || trials.iter().any(|t| t.name() == owner);
         ensure!(
             used,
             "--set {owner}.…: '{owner}' is not among the methods of this comparison"

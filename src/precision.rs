@@ -25,6 +25,14 @@ pub fn settle(backbone: &mut BTreeMap<String, String>) {
         "bf16" => eprintln!(
             "precision bf16: frozen weights are rounded to bf16 and multiplied by {unit}; what is trained stays f32"
         ),
+        "int8" => eprintln!(
+            "precision int8: frozen weights have eight bits with a scale for each output, and are widened to f32 where they are \
+             used; what is trained stays f32"
+        ),
+        "q4" => eprintln!(
+            "precision q4: frozen weights stay in the blocks that their GGUF has, and are widened to f32 where they are used: the \
+             numbers of f32 in less memory; what is trained stays f32"
+        ),
         _ => {}
     }
 }
@@ -61,7 +69,9 @@ mod tests {
             settings["precision"].clone()
         };
         assert!(["f32", "bf16"].contains(&settled("auto").as_str()));
-        assert_eq!(settled("bf16"), "bf16");
+        for other in ["bf16", "int8", "q4"] {
+            assert_eq!(settled(other), other);
+        }
         assert_eq!(settled("f16"), "f16");
     }
 }

@@ -10,10 +10,12 @@ use anyhow::{Context, Result, bail, ensure};
 use backbone::{Backbone, Config, HeadKind, Pooling, Precision};
 use datasets::{Dataset, DatasetSpec, TextTokenizer, Words};
 use record::BackboneFacts;
-use serde::de::DeserializeOwned;
 use sources::{Fetched, Fetcher, Progress};
 
-use crate::{backbones, download_bar, gguf_tokenizer, hub_id, nearest, plan::DataChoice};
+use crate::{
+    backbone_settings::BackboneSettings, backbones, download_bar, gguf_tokenizer, hub_id, nearest,
+    plan::DataChoice,
+};
 
 /// Fetches files and knows whether the network may be used.
 pub struct Files {
@@ -202,15 +204,11 @@ impl Files {
         Ok(self.fetch(&spec.name, &spec.source)?.place)
     }
 
-    /// Finds a backbone's files by its name or folder.
+    /// Finds a backbone's files by its name or folder, to be read as its YAML and these settings say.
     ///
     /// # Errors
     /// If there is none of that name, or its files are not found.
-    pub fn backbone(
-        &self,
-        choice: &str,
-        overrides: &BTreeMap<String, String>,
-    ) -> Result<BackboneFiles> {
+    pub fn backbone(&self, choice: &str, settings: &BackboneSettings) -> Result<BackboneFiles> {
         if let Some(id) = choice.strip_prefix("https://huggingface.co/") {
             let id: Vec<&str> = id.split('/').take(2).collect();
             bail!(
@@ -222,7 +220,7 @@ impl Files {
         let known = backbones::names().any(|name| name == choice);
         if !known && hub_id::is_model(choice) {
             let (name, model) = hub_id::model(&self.fetcher, choice, |note| self.note(note))?;
-            let found = self.backbone(&model.folder.display().to_string(), overrides)?;
+            let found = self.backbone(&model.folder.display().to_string(), settings)?;
             return Ok(BackboneFiles {
                 name,
                 folder: None,
@@ -249,6 +247,7 @@ impl Files {
                 config,
                 pooling,
                 precision: Precision::F32,
+                chat: false,
                 head,
                 place: format!("file {choice}"),
             }
@@ -270,6 +269,7 @@ impl Files {
                 config,
                 pooling,
                 precision: Precision::F32,
+                chat: false,
                 head,
                 place: format!("folder {choice}"),
             }
@@ -298,27 +298,17 @@ impl Files {
                 weights: file("weights")?,
                 pooling: spec.pooling,
                 precision: Precision::F32,
+                chat: false,
                 head: spec.head,
                 place: fetched.place.clone(),
             }
         };
-        for (key, text) in overrides {
-            match key.as_str() {
-                "pooling" => found.pooling = setting(key, text)?,
-                "precision" => found.precision = setting(key, text)?,
-                "head" => found.head = setting(key, text)?,
-                other => bail!(
-                    "backbone: unknown key '{other}'; {}",
-                    nearest::known(other, &["pooling", "precision", "head"])
-                ),
-            }
-        }
+        found.pooling = settings.pooling.unwrap_or(found.pooling);
+        found.precision = settings.precision.unwrap_or(found.precision);
+        found.head = settings.head.unwrap_or(found.head);
+        found.chat = settings.chat.unwrap_or(found.chat);
         Ok(found)
     }
-}
-
-fn setting<T: DeserializeOwned>(key: &str, text: &str) -> Result<T> {
-    serde_yaml::from_str(text).with_context(|| format!("backbone: {key}: '{text}'"))
 }
 
 /// A backbone's files and how it is read.
@@ -341,6 +331,8 @@ pub struct BackboneFiles {
     pub precision: Precision,
     /// The classifier on top.
     pub head: HeadKind,
+    /// Whether words are asked for in the tokenizer's chat template.
+    pub chat: bool,
     /// Where it came from, in words.
     pub place: String,
 }
@@ -359,6 +351,8 @@ pub struct LoadedBackbone {
     pub tokenizer: TextTokenizer,
     /// The classifier on top.
     pub head: HeadKind,
+    /// Whether words are asked for in the tokenizer's chat template.
+    pub chat: bool,
     /// Its name.
     pub name: String,
     /// Its folder, where it was named by one.
@@ -385,17 +379,18 @@ impl BackboneFiles {
             self.tokenizer.display(),
             tokenizer.vocabulary_size()
         );
-        let backbone = Backbone::load(self.config, &self.weights)?
+        let (backbone, weights_digest) =
+            Backbone::load_in(self.config, &self.weights, self.precision)?;
+        let backbone = backbone
             .with_pooling(self.pooling)
             .with_context(|| self.weights.display().to_string())?;
         for note in tokenizer.notes() {
             eprintln!("note: {note}");
         }
-        let weights_digest = backbone.weights_digest()?;
-        let backbone = backbone.in_precision(self.precision)?;
         let memory_digest = match self.precision {
-            Precision::F32 => weights_digest.clone(),
-            Precision::Bf16 => backbone.weights_digest()?,
+            // In blocks they are what the file has, too.
+            Precision::F32 | Precision::Q4 => weights_digest.clone(),
+            Precision::Bf16 | Precision::Int8 => backbone.weights_digest()?,
         };
         Ok(LoadedBackbone {
             digest: backbone.digest(&weights_digest, tokenizer.digest()),
@@ -404,6 +399,7 @@ impl BackboneFiles {
             backbone,
             tokenizer,
             head: self.head,
+            chat: self.chat,
             name: self.name,
             folder: self.folder,
             files: [self.config_file, self.tokenizer, self.weights],

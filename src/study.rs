@@ -15,8 +15,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
+    backbone_settings::BackboneSettings,
     nearest,
     plan::{Overrides, RunPlan, Trial},
+    precision,
+    train::recipe::RecipeChoice,
 };
 
 /// The studies that come with the program.
@@ -310,7 +313,7 @@ pub struct PlannedPoint {
 /// settings are what is studied.
 ///
 /// # Errors
-/// If the user sets what the study varies.
+/// If the user sets what the study varies, or a value is not valid.
 pub fn points(
     spec: &StudySpec,
     base: &RunPlan,
@@ -318,6 +321,8 @@ pub fn points(
     seeds: &[u64],
 ) -> Result<Vec<PlannedPoint>> {
     let mut all = Vec::new();
+    // What `auto` stands for is found out once.
+    let mut auto = None;
     for (index, series) in spec.series.iter().enumerate() {
         let method = &series.method;
         for point in spec.points_of(series)? {
@@ -341,15 +346,27 @@ pub fn points(
             for (owner, keys) in own {
                 merged.entry(owner).or_default().extend(keys);
             }
+            let of = |owner: &str| merged.get(owner).cloned().unwrap_or_default();
+            let mut backbone = of("backbone");
+            if backbone
+                .get("precision")
+                .is_some_and(|p| p.trim_matches('"') == "auto")
+            {
+                let settled = auto.get_or_insert_with(|| {
+                    let mut asked = BTreeMap::from([("precision".to_owned(), "auto".to_owned())]);
+                    precision::settle(&mut asked);
+                    asked
+                });
+                backbone.extend(settled.clone());
+            }
             let plan = RunPlan {
                 trial: Trial {
-                    method: method.clone(),
-                    overrides: merged.remove(method).unwrap_or_default(),
+                    method: methods::resolve(method, &of(method))?,
                     tuned: None,
                     optional: false,
                 },
-                recipe: merged.remove("recipe").unwrap_or_default(),
-                backbone_overrides: merged.remove("backbone").unwrap_or_default(),
+                recipe: RecipeChoice::new(base.recipe.budget(), &of("recipe"))?,
+                backbone_settings: BackboneSettings::parse(&backbone)?,
                 // A study is its records: the weights of all its runs would fill the disk.
                 keep_weights: false,
                 ..base.clone()

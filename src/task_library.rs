@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     objective::{Answered, Prediction},
     prepare::{Files, LoadedBackbone},
-    train::{head::Head, trainer::by_example},
+    train::{head::Head, model::by_example},
     weights::{self, SavedConfig, Task},
 };
 
@@ -451,7 +451,7 @@ fn pass(rows: &[(&Share, usize)]) -> Result<Vec<(usize, Answer)>> {
 /// If the backbone is not found or damaged.
 pub fn open(config: &SavedConfig, named: Option<&str>, offline: bool) -> Result<TaskLibrary> {
     let files = Files::new(offline)?;
-    let loaded = weights::backbone_of(&files, config, named, &BTreeMap::new())?;
+    let loaded = weights::backbone_of(&files, config, named, &Default::default())?;
     Ok(TaskLibrary::new(loaded))
 }
 

@@ -67,12 +67,16 @@ pub fn count(text: &str) -> Result<f64> {
     with_unit(text, &[("", 1.0), ("k", 1e3), ("M", 1e6)], "100k")
 }
 
-/// A time in seconds: `90s`, `5min`, `1h`.
+/// A time in seconds: `90s`, `5min` or `5m`, `1h`.
 ///
 /// # Errors
 /// If the text has another form; the message shows one that is accepted.
 pub fn time(text: &str) -> Result<f64> {
-    with_unit(text, &[("s", 1.0), ("min", 60.0), ("h", 3600.0)], "5min")
+    with_unit(
+        text,
+        &[("s", 1.0), ("min", 60.0), ("m", 60.0), ("h", 3600.0)],
+        "5min",
+    )
 }
 
 /// A pair of methods: `lora:full`.
@@ -104,6 +108,7 @@ mod tests {
         assert!(margin("0").is_err() && margin("100%").is_err());
         assert_eq!(count("100k").unwrap(), 100_000.0);
         assert_eq!(time("2min").unwrap(), 120.0);
+        assert_eq!(time("38m").unwrap(), 2280.0);
     }
 
     #[test]

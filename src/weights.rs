@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use backbone::HeadKind;
 
 use crate::{
+    backbone_settings::BackboneSettings,
     formats, objective,
     prepare::{Files, LoadedBackbone},
     saved::{self, Saved, Tensors},
@@ -104,11 +105,13 @@ pub fn task_backbone(
     config: &SavedConfig,
     named: Option<&str>,
 ) -> Result<LoadedBackbone> {
-    let overrides = [
-        ("pooling".to_owned(), config.pooling.name().to_owned()),
-        ("head".to_owned(), config.head.name().to_owned()),
-    ];
-    backbone_of(files, config, named, &overrides.into())
+    let settings = BackboneSettings {
+        pooling: Some(config.pooling),
+        head: Some(config.head),
+        precision: None,
+        chat: None,
+    };
+    backbone_of(files, config, named, &settings)
 }
 
 /// The backbone that saved weights name, or the one that the user names.
@@ -119,13 +122,13 @@ pub fn backbone_of(
     files: &Files,
     config: &SavedConfig,
     named: Option<&str>,
-    overrides: &std::collections::BTreeMap<String, String>,
+    settings: &BackboneSettings,
 ) -> Result<LoadedBackbone> {
-    let mut overrides = overrides.clone();
-    overrides
-        .entry("precision".to_owned())
-        .or_insert_with(|| config.precision.name().to_owned());
-    let found = files.backbone(named.unwrap_or(&config.backbone), &overrides);
+    let settings = BackboneSettings {
+        precision: settings.precision.or(Some(config.precision)),
+        ..settings.clone()
+    };
+    let found = files.backbone(named.unwrap_or(&config.backbone), &settings);
     match named {
         Some(_) => found,
         None => found.context("the backbone that the weights name; --backbone names another place"),

@@ -1,54 +1,10 @@
 //! The commands as a user types them, on a tiny backbone and tiny data.
 
-#[cfg(unix)]
-use std::os::unix::process::CommandExt;
-use std::{
-    fs,
-    io::{BufRead, BufReader, Lines},
-    path::PathBuf,
-    process::{Child, ChildStdout, Stdio},
-};
+use std::{fs, process::Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Place, tiny_backbone};
-
-/// Arguments of a comparison of a few steps over the tiny backbone.
-fn tiny<'a>(command: &'a str, data: &'a str, backbone: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let mut arguments = vec![
-        command,
-        data,
-        "--text-column",
-        "review",
-        "--label-column",
-        "stars",
-        "--backbone",
-        backbone,
-        "--budget",
-        "quick",
-        "--set",
-        "recipe.steps=6",
-        "--set",
-        "recipe.evaluations=2",
-        "--set",
-        "recipe.batch=8",
-        "--out",
-        "out",
-    ];
-    arguments.extend(more);
-    arguments
-}
-
-fn record_files(place: &Place) -> Vec<PathBuf> {
-    crate::support::record_files(&place.path().join("out/records"))
-}
-
-fn records(place: &Place) -> Vec<Value> {
-    record_files(place)
-        .iter()
-        .map(|p| serde_json::from_slice(&fs::read(p).unwrap()).unwrap())
-        .collect()
-}
+use crate::support::{Place, record_files, tiny, tiny_backbone};
 
 #[test]
 fn all_methods_are_compared_reported_and_not_trained_twice() {
@@ -62,7 +18,7 @@ fn all_methods_are_compared_reported_and_not_trained_twice() {
         &["--set", "prompt_tuning.virtual_tokens=4", "--seeds", "2"],
     );
     let table = place.ok(&arguments);
-    let records = records(&place);
+    let records = place.records("out");
     let standard: Vec<_> = methods::registry::ALL
         .iter()
         .filter(|e| e.standard)
@@ -130,7 +86,7 @@ fn all_methods_are_compared_reported_and_not_trained_twice() {
     assert!(place.path().join("out/report.html").is_file());
 
     // Started again, it does only what is missing.
-    let lost = record_files(&place).remove(0);
+    let lost = record_files(&place.path().join("out/records")).remove(0);
     fs::remove_file(&lost).unwrap();
     let again = place.run(&arguments);
     let said = String::from_utf8_lossy(&again.stderr).into_owned();
@@ -160,7 +116,8 @@ fn the_same_seed_gives_the_same_record_but_for_times_and_another_method_changes_
         ));
     }
     let lora = |place: &Place| {
-        let mut found: Vec<Value> = records(place)
+        let mut found: Vec<Value> = place
+            .records("out")
             .into_iter()
             .filter(|r| r["asked"]["method"]["name"] == "lora")
             .collect();
@@ -198,7 +155,7 @@ fn saved_weights_are_evaluated_and_predict_rows() {
         "--json",
     ]);
     let evaluated: Value = serde_json::from_str(&evaluated).unwrap();
-    let record = records(&place).remove(0);
+    let record = place.records("out").remove(0);
     let last = record["outcome"]["evaluations"]
         .as_array()
         .unwrap()
@@ -292,7 +249,7 @@ fn a_text_longer_than_the_position_table_is_cut_counted_and_said() {
         said.contains("cut to 44 tokens: 20 virtual tokens"),
         "{said}"
     );
-    for record in records(&place) {
+    for record in place.records("out") {
         assert_eq!(record["status"]["is"], "ok", "{record}");
         assert!(record["asked"]["dataset"]["truncated"].as_u64().unwrap() > 0);
     }
@@ -348,7 +305,7 @@ fn bad_data_is_refused_with_file_place_and_what_is_accepted() {
         &["nowhere.csv"],
     );
     place.refused(&["compare", "sst3"], &["sst3", "did you mean 'sst2'?"]);
-    assert!(!place.path().join("out/records").exists() || records(&place).is_empty());
+    assert!(!place.path().join("out/records").exists() || place.records("out").is_empty());
 }
 
 #[test]
@@ -396,7 +353,7 @@ fn bad_options_are_refused_with_the_accepted_ones() {
     let mut arguments = tiny("compare", data, "bert-small", &[]);
     place.refused(&arguments, &["bert-small", "minilm"]);
     arguments = tiny("compare", data, backbone, &["--budget", "huge"]);
-    arguments.drain(8..10);
+    arguments.retain(|a| *a != "--budget=quick");
     place.refused(&arguments, &["huge", "standard"]);
     assert!(!place.path().join("out/weights").exists());
 }
@@ -412,19 +369,15 @@ fn divergence_in_the_last_update_is_diverged_and_is_not_tried_again() {
         backbone,
         &["--methods", "lora", "--seeds", "1"],
     );
-    let steps = arguments
-        .iter()
-        .position(|a| *a == "recipe.steps=6")
-        .unwrap();
-    arguments[steps] = "recipe.steps=1";
     arguments.extend([
+        "--set=recipe.steps=1",
         "--set",
         "recipe.warmup=0",
         "--set",
         "lora.learning_rate=1e37",
     ]);
     assert_eq!(place.run(&arguments).status.code(), Some(1));
-    let status = records(&place)[0]["status"].clone();
+    let status = place.records("out")[0]["status"].clone();
     assert_eq!(
         (&status["is"], &status["step"]),
         (&"diverged".into(), &1.into()),
@@ -468,7 +421,7 @@ fn a_backbone_that_gives_no_finite_numbers_is_named_instead_of_divergence() {
         &["--methods", "lora", "--seeds", "1"],
     );
     assert_eq!(place.run(&arguments).status.code(), Some(1));
-    let status = records(&place)[0]["status"].clone();
+    let status = place.records("out")[0]["status"].clone();
     assert_eq!(status["is"], "failed", "{status}");
     assert!(
         status["error"]
@@ -593,7 +546,7 @@ fn a_full_disk_fails_the_run_with_the_files_name_and_costs_no_finished_record() 
         &["--methods", "lora", "--seeds", "1"],
     );
     place.ok(&arguments);
-    let finished = records(&place);
+    let finished = place.records("out");
 
     let more = tiny(
         "compare",
@@ -616,7 +569,7 @@ fn a_full_disk_fails_the_run_with_the_files_name_and_costs_no_finished_record() 
     // The report does not fit either, which is said; what was finished is not lost.
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("cannot write out/"), "{said}");
-    let after = records(&place);
+    let after = place.records("out");
     assert_eq!(after.len(), 2);
     assert!(after.contains(&finished[0]));
     let failed = after.iter().find(|r| **r != finished[0]).unwrap();
@@ -655,208 +608,6 @@ fn data_that_cannot_be_had_offline_is_refused_with_the_places_that_were_tried() 
     );
 }
 
-/// A comparison of one run that would take hours, once it has begun to train; what it tells is read on by the caller.
-#[cfg(unix)]
-fn endless(place: &Place, command: &str, more: &[&str]) -> (Child, Lines<BufReader<ChildStdout>>) {
-    let (data, backbone) = (place.reviews(), tiny_backbone());
-    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
-    let mut arguments = tiny(command, data, backbone, more);
-    let steps = arguments
-        .iter()
-        .position(|a| *a == "recipe.steps=6")
-        .unwrap();
-    arguments[steps] = "recipe.steps=1000000";
-    arguments.push("--json");
-    let mut child = place
-        .command(&arguments)
-        .process_group(0)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // Until the run has begun to train there is nothing to interrupt.
-    let mut events = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(events.any(|line| line.unwrap().contains("\"step\"")));
-    (child, events)
-}
-
-#[cfg(unix)]
-fn signal(name: &str, to: &str) {
-    let mut kill = std::process::Command::new("kill");
-    assert!(kill.args([name, "--", to]).status().unwrap().success());
-}
-
-#[cfg(unix)]
-#[test]
-fn ctrl_c_ends_a_comparison_with_a_record_and_exit_code_130_and_it_goes_on_later() {
-    let place = Place::new();
-    let (child, mut events) = endless(&place, "compare", &["--methods", "lora", "--seeds", "1"]);
-    // A terminal sends it to the comparison and to the run's process.
-    signal("-INT", &format!("-{}", child.id()));
-    assert!(events.all(|line| line.is_ok()));
-    let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(130), "{said}");
-    assert!(said.contains("the same command goes on"), "{said}");
-    let interrupted = records(&place);
-    assert_eq!(interrupted.len(), 1);
-    assert_eq!(interrupted[0]["status"]["is"], "interrupted");
-}
-
-#[cfg(unix)]
-#[test]
-fn a_signal_to_the_comparison_alone_reaches_the_run_and_the_exit_code_tells_which() {
-    for (name, code) in [("-TERM", 143), ("-INT", 130), ("-HUP", 129)] {
-        let place = Place::new();
-        let more = ["--methods", "lora", "--seeds", "1"];
-        let (child, mut events) = endless(&place, "compare", &more);
-        signal(name, &child.id().to_string());
-        assert!(events.all(|line| line.is_ok()));
-        let output = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{name}: {said}");
-        assert_eq!(records(&place)[0]["status"]["is"], "interrupted", "{name}");
-        let files = fs::read_dir(place.path().join("out/records")).unwrap();
-        let claims = files.filter(|f| {
-            let name = f.as_ref().unwrap().file_name();
-            name.to_string_lossy().ends_with(".claim")
-        });
-        assert_eq!(claims.count(), 0, "the claim is given back");
-    }
-}
-
-/// The processes whose parent is `pid`.
-#[cfg(target_os = "linux")]
-fn children_of(pid: u32) -> Vec<u32> {
-    let parent = |pid: u32| -> Option<u32> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-        fields.nth(1)?.parse().ok()
-    };
-    let all = fs::read_dir("/proc").unwrap().flatten();
-    all.filter_map(|e| e.file_name().to_str()?.parse().ok())
-        .filter(|p| parent(*p) == Some(pid))
-        .collect()
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_run_ends_with_the_comparison_that_was_killed_and_its_claim_is_taken_over() {
-    let place = Place::new();
-    let more = ["--methods", "lora", "--seeds", "1"];
-    let (mut killed, events) = endless(&place, "compare", &more);
-    let run = children_of(killed.id());
-    assert_eq!(run.len(), 1);
-    signal("-KILL", &killed.id().to_string());
-    killed.wait().unwrap();
-    drop(events);
-    let running = || {
-        fs::read_to_string(format!("/proc/{}/stat", run[0])).is_ok_and(|stat| !stat.contains(") Z"))
-    };
-    while running() {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    assert!(
-        fs::read_dir(place.path().join("out/records"))
-            .unwrap()
-            .any(|f| { f.unwrap().file_name().to_string_lossy().ends_with(".claim") })
-    );
-    // Begins to train, so it has the claim.
-    let (again, events) = endless(&place, "compare", &more);
-    signal("-TERM", &again.id().to_string());
-    drop(events);
-    assert_eq!(again.wait_with_output().unwrap().status.code(), Some(143));
-}
-
-#[test]
-fn two_comparisons_in_one_folder_share_the_runs_and_lose_none() {
-    let place = Place::new();
-    let (data, backbone) = (place.reviews(), tiny_backbone());
-    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
-    let more = [
-        "--methods",
-        "lora,adapter,ia3,bitfit",
-        "--seeds",
-        "2",
-        "--json",
-    ];
-    let arguments = tiny("compare", data, backbone, &more);
-    let both: Vec<Child> = (0..2)
-        .map(|_| {
-            let mut command = place.command(&arguments);
-            command.stdout(Stdio::piped()).stderr(Stdio::piped());
-            command.spawn().unwrap()
-        })
-        .collect();
-    let mut started = 0;
-    for child in both {
-        let output = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{said}");
-        let events = String::from_utf8(output.stdout).unwrap();
-        started += events.matches("\"event\":\"started\"").count();
-        let last: Value = serde_json::from_str(events.lines().last().unwrap()).unwrap();
-        assert_eq!(last["event"], "compared", "{last}");
-    }
-    let records = records(&place);
-    assert_eq!((records.len(), started), (8, 8), "each run is made once");
-    assert!(records.iter().all(|r| r["status"]["is"] == "ok"));
-}
-
-#[test]
-fn a_part_of_a_comparison_that_is_made_again_leaves_the_others_in_the_report() {
-    let place = Place::new();
-    let (data, backbone) = (place.reviews(), tiny_backbone());
-    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
-    for methods in ["lora,ia3", "lora"] {
-        let table = place.ok(&tiny(
-            "compare",
-            data,
-            backbone,
-            &["--methods", methods, "--seeds", "1"],
-        ));
-        assert!(table.contains("ia3"), "{table}");
-        let report = fs::read_to_string(place.path().join("out/report.html")).unwrap();
-        assert!(report.contains("ia3"), "{report}");
-    }
-}
-
-#[test]
-fn several_runs_at_the_same_time_give_the_records_of_one_after_the_other() {
-    let outcomes = |jobs: &str| {
-        let place = Place::new();
-        let (data, backbone) = (place.reviews(), tiny_backbone());
-        let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
-        let more = [
-            "--methods",
-            "lora,ia3,bitfit",
-            "--seeds",
-            "1",
-            "--jobs",
-            jobs,
-        ];
-        place.ok(&tiny("compare", data, backbone, &more));
-        let all = records(&place).into_iter();
-        all.map(|r| (r["id"].clone(), r["outcome"].clone()))
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(outcomes("1"), outcomes("3"));
-}
-
-#[test]
-fn a_run_that_another_process_makes_is_named_with_who_makes_it() {
-    let place = Place::new();
-    let (data, backbone) = (place.reviews(), tiny_backbone());
-    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
-    let arguments = tiny("train", data, backbone, &["--method", "lora"]);
-    place.ok(&arguments);
-    let record = record_files(&place).remove(0);
-    fs::remove_file(&record).unwrap();
-    let owner = r#"{"host":"node7 boot","pid":4711,"begun":1,"nonce":"00"}"#;
-    fs::write(record.with_extension("claim"), format!("{owner}\n")).unwrap();
-    place.refused(&arguments, &["process 4711 on node7", "--out"]);
-}
-
 #[test]
 fn a_reader_that_leaves_early_costs_nothing() {
     let place = Place::new();
@@ -877,30 +628,12 @@ fn a_reader_that_leaves_early_costs_nothing() {
         assert!(!said.contains("error"), "{said}");
     };
     leave(&tiny("train", data, backbone, &more));
-    let record = &records(&place)[0];
+    let record = &place.records("out")[0];
     assert_eq!(record["status"]["is"], "ok");
     let weights = format!("out/weights/{}", record["id"].as_str().unwrap());
     let rows = place.file("rows.jsonl", "{\"text\": \"good\"}\n".repeat(3));
     let rows = rows.to_str().unwrap();
     leave(&["predict", "--weights", &weights, "--input", rows]);
-}
-
-#[test]
-fn the_threads_that_are_asked_for_compute_the_runs_of_a_comparison() {
-    let place = Place::new();
-    let (data, backbone) = (place.reviews(), tiny_backbone());
-    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
-    let more = ["--methods", "lora", "--seeds", "1", "--threads", "1"];
-    place.ok(&tiny("compare", data, backbone, &more));
-    assert_eq!(records(&place)[0]["circumstances"]["threads"], 1);
-}
-
-#[test]
-fn more_threads_than_the_machine_gives_are_refused_with_both_numbers() {
-    let most = std::thread::available_parallelism().unwrap().to_string();
-    for asked in ["0", "18446744073709551615"] {
-        Place::new().refused(&["list", "methods", "--threads", asked], &[asked, &most]);
-    }
 }
 
 #[test]

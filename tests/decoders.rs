@@ -6,7 +6,7 @@ use backbone::{Backbone, Batch, Config, NoHooks, Phase};
 use peftbench::{gguf_tokenizer, prepare::Files};
 use serde_json::{Value, json};
 
-use crate::support::{Place, record_files, skip};
+use crate::support::{Place, skip};
 
 /// Words of the tiny tokenizer; the families' fixtures have 40 rows of embeddings, and 3 stands for padding.
 const WORDS: [&str; 20] = [
@@ -65,10 +65,7 @@ const SMALL: [&str; 20] = [
 ];
 
 fn records(place: &Place, out: &str) -> Vec<Value> {
-    record_files(&place.path().join(out).join("records"))
-        .into_iter()
-        .map(|file| serde_json::from_slice(&fs::read(file).unwrap()).unwrap())
-        .collect()
+    place.records(out)
 }
 
 /// The methods of these records; each ended well and passed its own checks.
@@ -266,6 +263,47 @@ fn words_for_anything_but_one_class_of_several_are_refused_once_and_before_any_r
 }
 
 #[test]
+fn words_can_be_asked_for_in_the_tokenizers_chat() {
+    let place = Place::new();
+    let data = place.reviews();
+    let folder = model(&place, "llama_scaled");
+    let (data, path) = (data.to_str().unwrap(), folder.to_str().unwrap());
+    let arguments = [
+        "train",
+        data,
+        "--text-column=review",
+        "--label-column=stars",
+        "--backbone",
+        path,
+        "--method=zero_shot",
+        "--template={text} is",
+        "--words= down, up",
+        "--out=out",
+        "--set=backbone.chat=true",
+    ];
+    place.refused(&arguments, &["no chat template", "backbone.chat"]);
+    let config = json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "chat_template": "{% for m in messages %}{{ m['role'] }} : {{ m['content'] }} {% endfor %}{{ 'review :' if add_generation_prompt }}",
+    });
+    fs::write(folder.join("tokenizer_config.json"), config.to_string()).unwrap();
+    place.ok(&arguments);
+    let all = records(&place, "out");
+    assert_eq!(methods_of(&all), ["zero_shot"]);
+    let pooling = all[0]["asked"]["backbone"]["pooling"].as_str().unwrap();
+    assert!(
+        pooling.contains("user : {text} is review :") && pooling.contains(r#"["down", "up"]"#),
+        "{pooling}"
+    );
+    let both = [&arguments[..], &["--set=backbone.head=score"]].concat();
+    let both: Vec<&str> = both
+        .into_iter()
+        .filter(|a| !a.starts_with("--words") && !a.starts_with("--template"))
+        .collect();
+    place.refused(&both, &["backbone: chat", "backbone.head=score"]);
+}
+
+#[test]
 fn classes_can_be_words_of_the_model_and_saved_weights_keep_them() {
     let place = Place::new();
     let data = place.reviews();
@@ -318,6 +356,15 @@ fn classes_can_be_words_of_the_model_and_saved_weights_keep_them() {
         );
     }
     assert_eq!(of("zero_shot")["outcome"]["parameters"]["method"], 0);
+    // The defaults are those of a language model that answers with its own words, and defaults are no variant.
+    for (name, key, value) in [
+        ("lora", "learning_rate", json!(1e-3)),
+        ("prompt_tuning", "learning_rate", json!(3e-2)),
+        ("prompt_tuning", "init", json!("random")),
+    ] {
+        assert_eq!(of(name)["asked"]["method"]["config"][key], value, "{name}");
+    }
+    assert_eq!(of("lora")["asked"]["method"]["variant"], "");
 
     // What is saved asks in the same way, by hand and from another library's folder.
     let weights = place
@@ -585,4 +632,50 @@ fn smollm2_reads_texts_as_transformers_does_and_not_by_the_other_layout() {
             assert!((found - wanted).abs() < 2e-3, "{review}: {logits:?}");
         }
     }
+}
+
+#[test]
+fn smollm2_in_the_blocks_of_its_file_has_the_bits_of_f32_in_a_fifth_of_the_memory() {
+    if kernels::reference_path() {
+        skip("reference", "the reference path takes minutes for it");
+        return;
+    }
+    let Some((path, expected)) = smollm2() else {
+        return;
+    };
+    let load = |precision| {
+        let config = Config::read(&path).unwrap();
+        Backbone::load_in(config, &path, precision).unwrap()
+    };
+    let text = ids(&expected["reviews"][0]["ids"]);
+    let batch =
+        |ids: &[u32]| Batch::new(ids.to_vec(), vec![0; ids.len()], vec![0, ids.len()]).unwrap();
+    let read = |backbone: &Backbone| {
+        let pooled = backbone.pooled(&batch(&text), &NoHooks, Phase::Eval);
+        pooled
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap()
+    };
+    let (whole, digest) = load(kernels::Precision::F32);
+    let expected = read(&whole);
+    let bytes = whole.bytes();
+    // What texts begin with is read once for all.
+    let prefix = whole.prefix(&text[..3], &NoHooks).unwrap();
+    let rest = batch(&text).behind(3).unwrap();
+    let behind = whole.pooled_behind(&prefix, &rest, &NoHooks).unwrap();
+    let behind = behind.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let largest = expected.iter().fold(0f32, |most, x| most.max(x.abs()));
+    for (a, b) in behind.iter().zip(&expected) {
+        assert!((a - b).abs() <= 1e-5 * largest, "{a} {b}");
+    }
+    drop(whole);
+    let (blocks, same) = load(kernels::Precision::Q4);
+    assert_eq!(same, digest);
+    assert_eq!(read(&blocks), expected);
+    // 193 of 963 MB; of those 113 are the embeddings, which stay f32.
+    let held = blocks.bytes() as f64 / bytes as f64;
+    assert!((held - 0.2).abs() < 0.002, "{held}");
 }

@@ -6,34 +6,12 @@ use serde_json::Value;
 
 use crate::{
     sample,
-    support::{Place, skip, tiny_backbone},
+    support::{Place, SIX_STEPS, skip, tiny_backbone},
 };
 
 /// A comparison of a few steps with what is beside these arguments; returns what it printed.
 pub fn compared(place: &Place, more: &[&str]) -> String {
-    let (data, backbone) = (place.reviews(), tiny_backbone());
-    let mut arguments = vec![
-        "compare",
-        data.to_str().unwrap(),
-        "--text-column",
-        "review",
-        "--label-column",
-        "stars",
-        "--backbone",
-        backbone.to_str().unwrap(),
-        "--budget",
-        "quick",
-        "--set",
-        "recipe.steps=6",
-        "--set",
-        "recipe.evaluations=2",
-        "--set",
-        "recipe.batch=8",
-        "--out",
-        "out",
-    ];
-    arguments.extend(more);
-    place.ok(&arguments)
+    place.few_steps("compare", &[&SIX_STEPS[..], more].concat())
 }
 
 #[test]

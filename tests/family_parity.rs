@@ -12,9 +12,9 @@ use candle_core::{DType, Device, Tensor, Var};
 use methods::{Context, PeftMethod};
 use peftbench::train::{
     head::Head,
+    model::{Model, batch_of},
     optimiser::Optimiser,
     recipe::Recipe,
-    trainer::{Model, batch_of},
 };
 use serde_json::Value;
 

@@ -6,30 +6,13 @@ use serde_json::Value;
 
 use crate::support::{Place, record_files, tiny_backbone};
 
-fn train(place: &Place, method: &str) -> String {
-    let (data, backbone) = (place.reviews(), tiny_backbone());
-    let printed = place.ok(&[
-        "train",
-        data.to_str().unwrap(),
-        "--text-column=review",
-        "--label-column=stars",
-        "--backbone",
-        backbone.to_str().unwrap(),
-        "--budget=quick",
-        "--set=recipe.steps=2",
-        "--set=recipe.evaluations=1",
-        "--set=recipe.batch=8",
-        "--out=out",
-        "--method",
-        method,
-    ]);
-    printed.trim().to_owned()
-}
-
 #[test]
 fn saved_weights_are_timed_side_by_side_with_the_backbone_measured_twice() {
     let place = Place::new();
-    let (lora, prompt) = (train(&place, "lora"), train(&place, "prompt_tuning"));
+    let (lora, prompt) = (
+        place.trained("lora", &[]),
+        place.trained("prompt_tuning", &[]),
+    );
     let arguments = [
         "latency",
         "--weights",

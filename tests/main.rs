@@ -7,6 +7,7 @@ mod command_line;
 mod decoders;
 mod doors;
 mod family_parity;
+mod features;
 mod flops;
 mod formats;
 mod fuzz;
@@ -18,6 +19,7 @@ mod own_files;
 mod parity;
 mod precision;
 mod predict;
+mod processes;
 mod real;
 mod refusals;
 #[path = "../reports/tests/support/sample.rs"]

@@ -11,14 +11,14 @@ use peftbench::{
     objective,
     train::{
         head::Head,
+        model::{Model, batch_of},
         optimiser::Optimiser,
         recipe::Recipe,
-        trainer::{Model, batch_of},
     },
 };
 use serde_json::{Value, json};
 
-use crate::support::{Place, record_files, tiny_backbone};
+use crate::support::{Place, tiny_backbone};
 
 const FORWARD: f32 = 1e-5;
 const GRADIENT: f32 = 1e-4;
@@ -281,10 +281,7 @@ fn compare<'a>(data: &'a str, backbone: &'a str, more: &[&'a str]) -> Vec<&'a st
 }
 
 fn records(place: &Place) -> Vec<Value> {
-    record_files(&place.path().join("out/records"))
-        .iter()
-        .map(|p| serde_json::from_slice(&std::fs::read(p).unwrap()).unwrap())
-        .collect()
+    place.records("out")
 }
 
 /// The folder of the weights of a method's first seed.
@@ -337,7 +334,9 @@ fn numbers_are_learnt_reported_predicted_and_evaluated_in_their_own_unit() {
     asked.extend(["--set", "backbone.pooling=pooler"]);
     let table = place.ok(&asked);
     assert!(table.contains("Pearson"), "{table}");
-    assert!(sound(&place, "regression", "pearson") > 0.8);
+    // Three kinds of texts cost 9000, 5000 and 1000. Who tells but the dearest from the others explains 3/4 of the variance.
+    let pearson = sound(&place, "regression", "pearson");
+    assert!(pearson > 0.75f64.sqrt(), "{pearson}");
     let folder = weights(&place, "lora");
     let rows = place.file(
         "rows.jsonl",
@@ -485,7 +484,11 @@ fn sets_of_classes_are_learnt_from_a_list_or_from_columns_alike() {
         let how = ["--objective", "multi_label", "--label-column", columns];
         let table = place.ok(&compare(data, backbone.to_str().unwrap(), &how));
         assert!(table.contains("micro F1"), "{table}");
-        assert!(sound(&place, "multi_label", "micro_f1") > 0.7);
+        // Half of the texts are nice and a third are tales. Who knows the tales and calls every text nice finds all of the
+        // 5/6 classes of a text, and half a class too many; nothing that knows one class alone reaches more.
+        let one_class = 2.0 * (5.0 / 6.0) / (2.0 * (5.0 / 6.0) + 0.5);
+        let f1 = sound(&place, "multi_label", "micro_f1");
+        assert!(f1 > one_class, "{f1}");
         let records = records(&place);
         assert_eq!(
             records[0]["asked"]["dataset"]["labels"],
@@ -517,20 +520,32 @@ fn sets_of_classes_are_learnt_from_a_list_or_from_columns_alike() {
     assert_eq!(digests[0], digests[1]);
 }
 
-/// Sentences in which `good` and what follows it is a place.
+/// Sentences with one entity each, a place (`good film`) or a mood (`story`), between other words of several forms.
 fn sentences() -> Vec<(Vec<&'static str>, Vec<&'static str>)> {
-    let long = (
-        vec!["the", "good", "film", "was", "bad"],
-        vec!["O", "B-place", "I-place", "O", "O"],
-    );
-    let short = (vec!["a", "dull", "story"], vec!["O", "O", "B-mood"]);
+    let before = [
+        &["the"][..],
+        &["a", "dull"],
+        &["it", "was", "a"],
+        &["very", "long"],
+    ];
+    let entities = [
+        (&["good", "film"][..], &["B-place", "I-place"][..]),
+        (&["story"][..], &["B-mood"][..]),
+    ];
+    let behind = [
+        &["was", "bad"][..],
+        &["was", "very", "long"],
+        &["it", "was"],
+    ];
     (0..240)
         .map(|i| {
-            if i % 2 == 0 {
-                long.clone()
-            } else {
-                short.clone()
-            }
+            let (before, behind) = (before[i % 4], behind[i / 4 % 3]);
+            let (words, tags) = entities[i / 12 % 2];
+            let other = |words: &[&str]| vec!["O"; words.len()];
+            (
+                [before, words, behind].concat(),
+                [&other(before)[..], tags, &other(behind)[..]].concat(),
+            )
         })
         .collect()
 }
@@ -568,10 +583,19 @@ fn tags_of_words_are_learnt_from_conll_and_from_lists_alike_and_entities_are_fou
         let how = ["--objective", "tokens"];
         let table = place.ok(&compare(data, backbone.to_str().unwrap(), &how));
         assert!(table.contains("entity F1"), "{table}");
-        assert!(sound(&place, "tokens", "entity_f1") > 0.8);
+        // Half of the entities are places. Who finds all of one type and none of the other has half of them.
+        let one_type = 2.0 * 0.5 / (2.0 * 0.5 + 0.5);
+        let f1 = sound(&place, "tokens", "entity_f1");
+        assert!(f1 > one_type, "{f1}");
         digests.push(records(&place)[0]["asked"]["dataset"]["digest"].to_string());
         let folder = weights(&place, "lora");
-        let rows = "{\"text\": \"the good film was bad number 6\"}\n{\"tokens\": [\"the\", \"good\", \"film\", \"was\", \"bad\", \"number\", \"6\"]}\n";
+        // A sentence of another form than all it was trained on: two entities, the mood first.
+        let words = ["a", "story", "was", "very", "good", "film", "number", "6"];
+        let rows = [
+            json!({ "text": words.join(" ") }),
+            json!({ "tokens": words }),
+        ];
+        let rows = format!("{}\n{}\n", rows[0], rows[1]);
         let input = place.file("rows.jsonl", rows);
         let answers = place.ok(&[
             "predict",
@@ -586,7 +610,10 @@ fn tags_of_words_are_learnt_from_conll_and_from_lists_alike_and_entities_are_fou
             .collect();
         assert_eq!(
             answers[0]["entities"],
-            json!([{ "type": "place", "text": "good film", "start": 1, "end": 3 }])
+            json!([
+                { "type": "mood", "text": "story", "start": 1, "end": 2 },
+                { "type": "place", "text": "good film", "start": 4, "end": 6 }
+            ])
         );
         assert_eq!(answers[0], answers[1]);
         let mut arguments = vec!["evaluate", "--weights", &folder, "--dataset", data];

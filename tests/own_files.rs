@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{Place, tiny_backbone};
+use crate::support::{Place, few_steps, tiny_backbone};
 
 /// Rows of two classes that differ in their words, from `from` on.
 fn rows(from: usize, n: usize) -> String {
@@ -17,22 +17,12 @@ fn rows(from: usize, n: usize) -> String {
 
 /// `train` with lora for a few steps over the tiny backbone; the arguments.
 fn training<'a>(data: &'a str, backbone: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let mut all = vec![
+    few_steps(
         "train",
         data,
-        "--text-column=review",
-        "--label-column=stars",
-        "--backbone",
         backbone,
-        "--budget=quick",
-        "--set=recipe.steps=3",
-        "--set=recipe.evaluations=1",
-        "--set=recipe.batch=8",
-        "--out=out",
-        "--method=lora",
-    ];
-    all.extend(more);
-    all
+        &[&["--method=lora"][..], more].concat(),
+    )
 }
 
 fn backbone() -> String {

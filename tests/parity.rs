@@ -13,9 +13,9 @@ use candle_core::{Device, Tensor, Var};
 use methods::{Context, PeftMethod};
 use peftbench::{
     train::head::Head,
+    train::model::{Model, batch_of},
     train::optimiser::Optimiser,
     train::recipe::Recipe,
-    train::trainer::{Model, batch_of},
 };
 use serde_json::{Value, json};
 

@@ -5,32 +5,15 @@ use std::collections::BTreeMap;
 use backbone::{Backbone, Batch, Phase, Precision};
 use candle_core::Tensor;
 use methods::Context;
-use peftbench::prepare::Files;
+use peftbench::{backbone_settings::BackboneSettings, prepare::Files};
 use serde_json::Value;
 
 use crate::support::{Place, tiny_backbone};
 
 /// Trains a method for a few steps; its record.
 fn trained(place: &Place, method: &str, settings: &[&str]) -> Value {
-    let (data, backbone) = (place.reviews(), tiny_backbone());
-    let mut arguments = vec![
-        "train",
-        data.to_str().unwrap(),
-        "--text-column=review",
-        "--label-column=stars",
-        "--backbone",
-        backbone.to_str().unwrap(),
-        "--budget=quick",
-        "--set=recipe.steps=3",
-        "--set=recipe.evaluations=1",
-        "--set=recipe.batch=8",
-        "--out=out",
-        "--json",
-        "--method",
-        method,
-    ];
-    arguments.extend(settings);
-    serde_json::from_str(&place.ok(&arguments)).unwrap()
+    let more = [&["--method", method, "--json"][..], settings].concat();
+    serde_json::from_str(&place.few_steps("train", &more)).unwrap()
 }
 
 const BF16: &str = "--set=backbone.precision=bf16";
@@ -51,6 +34,19 @@ fn every_method_passes_its_own_checks_over_a_backbone_in_bf16() {
         assert_eq!(record["asked"]["backbone"]["precision"], "bf16");
         for check in record["outcome"]["checks"].as_array().unwrap() {
             assert_eq!(check["passed"], true, "{}: {check}", entry.name);
+        }
+    }
+}
+
+#[test]
+fn methods_pass_their_own_checks_over_a_backbone_in_int8() {
+    let place = Place::new();
+    for method in ["lora", "dora", "ia3", "bitfit", "adapter", "full"] {
+        let record = trained(&place, method, &["--set=backbone.precision=int8"]);
+        assert_eq!(record["status"]["is"], "ok", "{method}: {record}");
+        assert_eq!(record["asked"]["backbone"]["precision"], "int8");
+        for check in record["outcome"]["checks"].as_array().unwrap() {
+            assert_eq!(check["passed"], true, "{method}: {check}");
         }
     }
 }
@@ -97,7 +93,7 @@ fn weights_of_another_precision_than_the_loaded_backbone_are_refused_by_name() {
     let record = trained(&place, "lora", &[BF16]);
     let id = record["id"].as_str().unwrap();
     let folder = place.path().join("out/weights").join(id);
-    let message = peftbench::weights::load(&folder, &loaded("f32"))
+    let message = peftbench::weights::load(&folder, &loaded(Precision::F32))
         .err()
         .map(|e| e.to_string())
         .unwrap_or_default();
@@ -105,15 +101,16 @@ fn weights_of_another_precision_than_the_loaded_backbone_are_refused_by_name() {
         message.contains("bf16") && message.contains("f32") && message.contains(id),
         "{message}"
     );
-    peftbench::weights::load(&folder, &loaded("bf16")).unwrap();
+    peftbench::weights::load(&folder, &loaded(Precision::Bf16)).unwrap();
 }
 
 #[test]
 fn a_precision_that_does_not_exist_is_refused_with_those_that_do() {
     let place = Place::new();
     let (data, backbone) = (place.reviews(), tiny_backbone());
-    place.refused(
-        &[
+    let refused = |precision: &str, says: &[&str]| {
+        let setting = format!("--set=backbone.precision={precision}");
+        let arguments = [
             "train",
             data.to_str().unwrap(),
             "--text-column=review",
@@ -121,17 +118,21 @@ fn a_precision_that_does_not_exist_is_refused_with_those_that_do() {
             "--backbone",
             backbone.to_str().unwrap(),
             "--method=lora",
-            "--set=backbone.precision=f16",
-        ],
-        &["precision", "f16", "f32", "bf16"],
-    );
+            &setting,
+        ];
+        place.refused(&arguments, says);
+    };
+    refused("f16", &["precision", "f16", "f32", "bf16", "int8", "q4"]);
+    refused("q4", &["model.safetensors", "GGUF", "f32, bf16, int8"]);
 }
 
-fn loaded(precision: &str) -> peftbench::prepare::LoadedBackbone {
-    let overrides: BTreeMap<String, String> =
-        [("precision".to_owned(), precision.to_owned())].into();
+fn loaded(precision: Precision) -> peftbench::prepare::LoadedBackbone {
+    let settings = BackboneSettings {
+        precision: Some(precision),
+        ..BackboneSettings::default()
+    };
     let files = Files::new(true).unwrap();
-    let found = files.backbone(tiny_backbone().to_str().unwrap(), &overrides);
+    let found = files.backbone(tiny_backbone().to_str().unwrap(), &settings);
     found.unwrap().load().unwrap()
 }
 
@@ -184,7 +185,7 @@ fn gradients(backbone: &Backbone, method: &str) -> BTreeMap<String, Vec<f32>> {
 
 #[test]
 fn gradients_over_a_backbone_in_bf16_point_where_those_over_one_in_f32_do() {
-    let whole = loaded("f32").backbone;
+    let whole = loaded(Precision::F32).backbone;
     let half = whole.clone().in_precision(Precision::Bf16).unwrap();
     for method in ["lora", "adapter", "prompt_tuning", "prefix_tuning", "ia3"] {
         let (exact, rounded) = (gradients(&whole, method), gradients(&half, method));

@@ -2,27 +2,12 @@
 
 use serde_json::Value;
 
-use crate::support::{Place, tiny_backbone};
+use crate::support::Place;
 
 /// Saved weights of a quick training, and the place they are in.
 fn trained() -> (Place, String) {
     let place = Place::new();
-    let (data, backbone) = (place.reviews(), tiny_backbone());
-    let printed = place.ok(&[
-        "train",
-        data.to_str().unwrap(),
-        "--text-column=review",
-        "--label-column=stars",
-        "--backbone",
-        backbone.to_str().unwrap(),
-        "--budget=quick",
-        "--set=recipe.steps=3",
-        "--set=recipe.evaluations=1",
-        "--set=recipe.batch=8",
-        "--out=out",
-        "--method=lora",
-    ]);
-    let weights = printed.trim().to_owned();
+    let weights = place.trained("lora", &[]);
     (place, weights)
 }
 

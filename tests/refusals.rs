@@ -7,25 +7,8 @@ use crate::support::{Place, tiny_backbone};
 /// A place with the weights of a method that was trained for three steps.
 fn trained(method: &str, more: &[&str]) -> (Place, String) {
     let place = Place::new();
-    place.reviews();
-    let backbone = tiny_backbone().display().to_string();
-    let mut arguments = vec![
-        "train",
-        "reviews.csv",
-        "--text-column=review",
-        "--label-column=stars",
-        "--budget=quick",
-        "--set=recipe.steps=3",
-        "--set=recipe.batch=8",
-        "--out=out",
-        "--backbone",
-        &backbone,
-        "--method",
-        method,
-    ];
-    arguments.extend(more);
-    let printed = place.ok(&arguments);
-    (place, printed.trim().to_owned())
+    let weights = place.trained(method, more);
+    (place, weights)
 }
 
 #[test]

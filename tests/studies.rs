@@ -1,9 +1,6 @@
 //! Studies, equal tuning budgets, claims and recommendations, as a user types them and as the library gives them.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-};
+use std::{collections::BTreeSet, fs};
 
 use peftbench::{
     plan::DataChoice,
@@ -12,7 +9,7 @@ use peftbench::{
 };
 use serde_json::Value;
 
-use crate::support::{Place, tiny_backbone};
+use crate::support::{Place, few_steps, tiny_backbone};
 
 /// Rows of two classes, each text unlike all others in the words of the tiny vocabulary.
 fn letters(place: &Place, rows: usize) -> String {
@@ -34,27 +31,10 @@ fn letters(place: &Place, rows: usize) -> String {
 /// Arguments of a command over the tiny backbone, a few steps long.
 fn tiny(command: &str, data: &str, more: &[&str]) -> Vec<String> {
     let backbone = tiny_backbone();
-    let fixed = [
-        command,
-        data,
-        "--text-column",
-        "review",
-        "--label-column",
-        "stars",
-        "--backbone",
-        backbone.to_str().unwrap(),
-        "--budget",
-        "quick",
-        "--set",
-        "recipe.steps=4",
-        "--set",
-        "recipe.evaluations=2",
-        "--set",
-        "recipe.batch=8",
-        "--out",
-        "out",
-    ];
-    fixed.iter().chain(more).map(|s| (*s).to_owned()).collect()
+    let four = ["--set=recipe.steps=4", "--set=recipe.evaluations=2"];
+    let more = [&four[..], more].concat();
+    let all = few_steps(command, data, backbone.to_str().unwrap(), &more).into_iter();
+    all.map(str::to_owned).collect()
 }
 
 fn ok(place: &Place, arguments: &[String]) -> String {
@@ -69,14 +49,6 @@ fn said(place: &Place, arguments: &[String]) -> String {
 fn refused(place: &Place, arguments: &[String], says: &[&str]) {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     place.refused(&arguments, says);
-}
-
-fn records(place: &Place, folder: &str) -> Vec<Value> {
-    let folder = place.path().join(folder);
-    crate::support::record_files(&folder)
-        .iter()
-        .map(|p| serde_json::from_slice(&fs::read(p).unwrap()).unwrap())
-        .collect()
 }
 
 #[test]
@@ -96,7 +68,7 @@ fn training_sets_are_nested_and_held_out_examples_are_neither_trained_on_nor_val
     let data = files.data(&choice).unwrap().dataset;
     let backbone = tiny_backbone();
     let loaded = files
-        .backbone(backbone.to_str().unwrap(), &BTreeMap::new())
+        .backbone(backbone.to_str().unwrap(), &Default::default())
         .unwrap()
         .load()
         .unwrap();
@@ -164,7 +136,7 @@ fn a_study_runs_every_point_over_seeds_leaves_out_what_cannot_be_and_goes_on_whe
     );
     assert!(table.contains("Left out: prompt_tuning at 500"), "{table}");
     let folder = "out/studies/length";
-    let found = records(&place, &format!("{folder}/records"));
+    let found = place.records(folder);
     assert_eq!(found.len(), 4);
     assert!(found.iter().all(|r| r["status"]["is"] == "ok"));
     // The weights of a study's runs are not kept.
@@ -232,7 +204,7 @@ fn a_study_varies_the_training_set_and_its_augmentation_the_same_for_all_methods
         .collect();
     assert_eq!(x[..2], [16.0, 16.0]);
     assert!(x[2] > 150.0, "{x:?}");
-    let found = records(&place, "out/studies/size/records");
+    let found = place.records("out/studies/size");
     // The losses tell whether the tokens were changed; evaluation examples never are.
     let loss = |dropped: bool, method: &str| {
         let of: Vec<&Value> = found
@@ -298,7 +270,7 @@ fn tuning_gives_every_method_the_same_compute_off_the_validation_split_and_marks
         assert!(printed.contains(part), "{part}: {printed}");
     }
     assert!(printed.contains("head_only  "), "{printed}");
-    let trials = records(&place, "out/studies/tuning/records");
+    let trials = place.records("out/studies/tuning");
     let plan = fs::read(place.path().join("out/studies/tuning/tuning.json")).unwrap();
     let plan: Value = serde_json::from_slice(&plan).unwrap();
     // Three trials for a third of the steps, and the best of them for all.
@@ -322,7 +294,7 @@ fn tuning_gives_every_method_the_same_compute_off_the_validation_split_and_marks
             assert_eq!(trial["asked"]["method"]["config"]["rank"], 2);
         }
     }
-    let runs = records(&place, "out/records");
+    let runs = place.records("out");
     let tuned: Vec<&Value> = runs
         .iter()
         .filter(|r| r["asked"]["method"].get("tuned").is_some())
@@ -413,7 +385,7 @@ fn a_comparison_goes_on_until_it_is_decided_and_keeps_its_error_rate_over_all_lo
     assert!((2..=3).contains(&pairs.len()), "{first}");
     let seeds = |name: &str| {
         let own = |r: &&Value| r["asked"]["method"]["name"] == name;
-        records(&place, "out/records").iter().filter(own).count()
+        place.records("out").iter().filter(own).count()
     };
     for pair in pairs {
         // Decided at a look, or open with its reason after as many seeds as were allowed.
@@ -427,9 +399,9 @@ fn a_comparison_goes_on_until_it_is_decided_and_keeps_its_error_rate_over_all_lo
         }
     }
     // It goes on from the records alone: nothing is left to do.
-    let before = records(&place, "out/records").len();
+    let before = place.records("out").len();
     assert_eq!(last(&ok(&place, &arguments))["going_on"], first["going_on"]);
-    assert_eq!(records(&place, "out/records").len(), before);
+    assert_eq!(place.records("out").len(), before);
     let planned = [
         &arguments[..],
         &["--plan-only".to_owned(), "plan".to_owned()],
@@ -486,6 +458,147 @@ fn looking_again_with_more_seeds_is_said_and_spends_the_error_rate_over_all_look
     );
     let report = place.ok(&["report", "--records", "out"]);
     assert!(report.contains("Looked at with 3 and 5 seeds"), "{report}");
+}
+
+#[test]
+fn a_study_made_again_with_more_seeds_spends_the_error_rate_over_all_looks() {
+    let place = Place::new();
+    let data = letters(&place, 240);
+    let study = place.file(
+        "dropout.yaml",
+        "{title: Dropout, question: How much?, x: {title: dropout, key: recipe.token_drop, values: [0.1, 0.3]}, \
+         series: [{method: head_only}]}",
+    );
+    let with = |seeds: &str| {
+        let arguments = ["--study", study.to_str().unwrap(), "--seeds", seeds];
+        tiny("sweep", &data, &arguments)
+    };
+    let looks = || -> Value {
+        let json = fs::read(place.path().join("out/studies/dropout/study.json")).unwrap();
+        serde_json::from_slice::<Value>(&json).unwrap()["looks"].clone()
+    };
+    let once = ok(&place, &with("3"));
+    assert!(!once.contains("Looked at"), "{once}");
+    let again = ok(&place, &with("5"));
+    assert!(again.contains("Looked at with 3 and 5 seeds"), "{again}");
+    assert_eq!(looks(), serde_json::json!([3, 5]));
+    // The same command once more is no further look.
+    ok(&place, &with("5"));
+    assert_eq!(looks(), serde_json::json!([3, 5]));
+    let report = place.ok(&["report", "--records", "out", "--format", "md"]);
+    assert!(report.contains("Looked at with 3 and 5 seeds"), "{report}");
+}
+
+#[test]
+fn a_study_may_ask_for_whatever_precision_is_worthwhile_here() {
+    let place = Place::new();
+    let data = letters(&place, 240);
+    let study = place.file(
+        "rounding.yaml",
+        "{title: Rounding, question: Which?, x: {title: precision, key: backbone.precision, values: [f32, auto]}, \
+         series: [{method: head_only}]}",
+    );
+    let arguments = ["--study", study.to_str().unwrap(), "--seeds", "1"];
+    let output = place.run(
+        &tiny("sweep", &data, &arguments)
+            .iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>(),
+    );
+    let said = String::from_utf8_lossy(&output.stderr);
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    // What it stands for is said once, and no point is left out.
+    assert_eq!(said.matches("(auto)").count(), 1, "{said}");
+    assert!(
+        !printed.contains("Left out") && printed.contains("auto"),
+        "{printed}"
+    );
+}
+
+#[test]
+fn hours_of_tuning_are_shared_equally_and_buy_what_the_first_trial_says() {
+    let place = Place::new();
+    let data = letters(&place, 240);
+    // 0.36 seconds of training, 0.18 for each method.
+    let arguments = tiny(
+        "tune",
+        &data,
+        &[
+            "--methods",
+            "lora,head_only",
+            "--seeds",
+            "1",
+            "--hours",
+            "0.0001",
+            "--set",
+            "recipe.steps=30",
+        ],
+    );
+    let printed = ok(&place, &arguments);
+    assert!(
+        printed.contains("lora (tuned)") && printed.contains("head_only (tuned)"),
+        "{printed}"
+    );
+    let plan = fs::read(place.path().join("out/studies/tuning/tuning.json")).unwrap();
+    let plan: Value = serde_json::from_slice(&plan).unwrap();
+    assert_eq!(plan["rungs"], serde_json::json!([10, 30]));
+    let trials = place.records("out/studies/tuning");
+    for method in plan["methods"].as_array().unwrap() {
+        let drawn = method["trials"].as_array().unwrap();
+        let made = drawn.iter().filter(|t| t["beyond_edge"] != true).count();
+        let first = &drawn[0]["runs"][0];
+        assert_eq!(first[0], 10);
+        let record = trials.iter().find(|r| r["id"] == first[1]).unwrap();
+        let per_step = record["cost"]["training_seconds"].as_f64().unwrap() / 10.0;
+        // n trials of 10 steps and a third of them, one at least, of 30.
+        let takes = |n: usize| (10 * n + 30 * (n / 3).max(1)) as f64 * per_step;
+        assert!(made == 1 || takes(made) <= 0.18, "{made} {per_step}");
+        assert!(takes(made + 1) > 0.18, "{made} {per_step}");
+    }
+    // The first trial's time is in its record, so the same command makes nothing more.
+    assert!(said(&place, &arguments).contains("had a record already"));
+}
+
+#[test]
+fn the_nearest_examples_are_a_floor_whose_saved_vectors_predict_the_same() {
+    let place = Place::new();
+    let data = letters(&place, 240);
+    let methods = [
+        "--methods",
+        "knn,linear_probe",
+        "--seeds",
+        "1",
+        "--set",
+        "knn.k=3",
+    ];
+    let printed = ok(&place, &tiny("compare", &data, &methods));
+    assert!(
+        printed.contains("knn") && printed.contains("linear_probe"),
+        "{printed}"
+    );
+    let found = place.records("out");
+    let knn = found
+        .iter()
+        .find(|r| r["asked"]["method"]["name"] == "knn")
+        .unwrap();
+    assert_eq!(knn["asked"]["method"]["config"]["k"], 3);
+    let outcome = &knn["outcome"];
+    assert_eq!(
+        (
+            &outcome["parameters"]["method"],
+            &outcome["parameters"]["head"]
+        ),
+        (&0.into(), &0.into())
+    );
+    for check in outcome["checks"].as_array().unwrap() {
+        assert_eq!(check["passed"], true, "{check}");
+    }
+    refused(
+        &place,
+        &tiny("compare", &data, &["--methods", "knn", "--set", "knn.k=0"]),
+        &["k: 0 neighbours"],
+    );
 }
 
 #[test]

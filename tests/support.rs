@@ -6,6 +6,7 @@ use std::{
     process::{Command, Output},
 };
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 #[path = "skip.rs"]
@@ -15,6 +16,43 @@ pub use skip::skip;
 /// The tiny BERT of the fixtures: vocabulary 100, H 32, 2 layers, 64 positions.
 pub fn tiny_backbone() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bert")
+}
+
+/// Arguments of a command over rows with `review` and `stars`: a few steps, into `out`. A setting in `more` goes over these.
+pub fn few_steps<'a>(
+    command: &'a str,
+    data: &'a str,
+    backbone: &'a str,
+    more: &[&'a str],
+) -> Vec<&'a str> {
+    let mut all = vec![
+        command,
+        data,
+        "--text-column=review",
+        "--label-column=stars",
+        "--backbone",
+        backbone,
+        "--budget=quick",
+        "--set=recipe.steps=3",
+        "--set=recipe.evaluations=1",
+        "--set=recipe.batch=8",
+        "--out=out",
+    ];
+    all.extend(more);
+    all
+}
+
+/// Settings of twice as many steps, and evaluations, as [`few_steps`].
+pub const SIX_STEPS: [&str; 2] = ["--set=recipe.steps=6", "--set=recipe.evaluations=2"];
+
+/// Arguments of a command of six steps.
+pub fn tiny<'a>(
+    command: &'a str,
+    data: &'a str,
+    backbone: &'a str,
+    more: &[&'a str],
+) -> Vec<&'a str> {
+    few_steps(command, data, backbone, &[&SIX_STEPS[..], more].concat())
 }
 
 /// The records of a folder, in the order of their names; none where there is no such folder.
@@ -89,6 +127,27 @@ impl Place {
             String::from_utf8_lossy(&output.stderr)
         );
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A command of a few steps over the reviews and the tiny backbone; what it printed.
+    pub fn few_steps(&self, command: &str, more: &[&str]) -> String {
+        let (data, backbone) = (self.reviews(), tiny_backbone());
+        let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
+        self.ok(&few_steps(command, data, backbone, more))
+    }
+
+    /// Trains a method for a few steps over the reviews; the folder of its weights.
+    pub fn trained(&self, method: &str, more: &[&str]) -> String {
+        let printed = self.few_steps("train", &[&["--method", method][..], more].concat());
+        printed.trim().to_owned()
+    }
+
+    /// The records of an output folder, in the order of their names.
+    pub fn records(&self, out: &str) -> Vec<Value> {
+        record_files(&self.path().join(out).join("records"))
+            .iter()
+            .map(|p| serde_json::from_slice(&fs::read(p).unwrap()).unwrap())
+            .collect()
     }
 
     /// Runs the command and expects exit code 2 and one message that says all of `says`.

@@ -1,8 +1,10 @@
 //! Many tasks over one tiny backbone, as a library and on the command line.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, sync::Arc, thread};
+use std::{fs, path::PathBuf, sync::Arc, thread};
 
+use backbone::Pooling;
 use peftbench::{
+    backbone_settings::BackboneSettings,
     objective::Prediction,
     prepare::Files,
     task_library::{Answer, Row, TaskLibrary, task_folders},
@@ -13,8 +15,6 @@ use crate::support::{Place, tiny_backbone};
 
 /// A folder with one trained task of every method, and of prompt tuning and LoRA another one of other sizes.
 fn tasks(place: &Place) -> PathBuf {
-    let data = place.reviews();
-    let backbone = tiny_backbone();
     let folder = place.path().join("tasks");
     fs::create_dir(&folder).unwrap();
     // (Zero-shot is head-only where classes are words.)
@@ -39,38 +39,22 @@ fn tasks(place: &Place) -> PathBuf {
     ];
     for (seed, (name, method, setting)) in methods.chain(more).enumerate() {
         let seed = seed.to_string();
-        let mut arguments = vec![
-            "train",
-            data.to_str().unwrap(),
-            "--text-column=review",
-            "--label-column=stars",
-            "--backbone",
-            backbone.to_str().unwrap(),
-            "--budget=quick",
-            "--set=recipe.steps=3",
-            "--set=recipe.evaluations=1",
-            "--set=recipe.batch=8",
-            "--out=out",
-            "--method",
-            method,
-            "--seed",
-            &seed,
-        ];
+        let mut more = vec!["--seed", &seed];
         if !setting.is_empty() {
-            arguments.extend(["--set", setting]);
+            more.extend(["--set", setting]);
         }
-        let printed = place.ok(&arguments);
-        fs::rename(place.path().join(printed.trim()), folder.join(name)).unwrap();
+        let printed = place.trained(method, &more);
+        fs::rename(place.path().join(printed), folder.join(name)).unwrap();
     }
     folder
 }
 
-fn empty_library(overrides: &BTreeMap<String, String>) -> TaskLibrary {
+fn empty_library(settings: &BackboneSettings) -> TaskLibrary {
     // Nothing is fetched: the backbone is a folder.
     let files = Files::new(true).unwrap();
     let backbone = tiny_backbone();
     let loaded = files
-        .backbone(backbone.to_str().unwrap(), overrides)
+        .backbone(backbone.to_str().unwrap(), settings)
         .unwrap()
         .load()
         .unwrap();
@@ -78,7 +62,7 @@ fn empty_library(overrides: &BTreeMap<String, String>) -> TaskLibrary {
 }
 
 fn library(place: &Place) -> TaskLibrary {
-    let library = empty_library(&BTreeMap::new());
+    let library = empty_library(&BackboneSettings::default());
     for (name, folder) in task_folders(&place.path().join("tasks")).unwrap() {
         library.add(&name, &folder).unwrap();
     }
@@ -112,37 +96,23 @@ fn logits(library: &TaskLibrary, rows: &[Row]) -> Vec<Vec<f32>> {
 #[test]
 fn a_task_with_a_backbone_of_its_own_is_read_as_it_was_trained() {
     let place = Place::new();
-    let data = place.reviews();
-    let backbone = tiny_backbone();
-    let printed = place.ok(&[
-        "train",
-        data.to_str().unwrap(),
-        "--text-column=review",
-        "--label-column=stars",
-        "--backbone",
-        backbone.to_str().unwrap(),
-        "--budget=quick",
-        "--set=recipe.steps=3",
-        "--set=recipe.evaluations=1",
-        "--set=backbone.pooling=cls",
-        "--out=out",
-        "--method=full",
-    ]);
+    let weights = place.trained("full", &["--set=backbone.pooling=cls"]);
     let row = Row {
         task: "full".into(),
         text: "good fine number".into(),
         pair: None,
         tokens: None,
     };
-    let predicted = |pooling: &str| {
-        let library = empty_library(&[("pooling".to_owned(), pooling.to_owned())].into());
-        library
-            .add("full", &place.path().join(printed.trim()))
-            .unwrap();
+    let predicted = |pooling: Pooling| {
+        let library = empty_library(&BackboneSettings {
+            pooling: Some(pooling),
+            ..BackboneSettings::default()
+        });
+        library.add("full", &place.path().join(&weights)).unwrap();
         logits(&library, std::slice::from_ref(&row))
     };
-    assert_eq!(predicted("mean"), predicted("cls"));
-    assert_eq!(predicted("pooler"), predicted("cls"));
+    assert_eq!(predicted(Pooling::Mean), predicted(Pooling::Cls));
+    assert_eq!(predicted(Pooling::Pooler), predicted(Pooling::Cls));
 }
 
 #[test]

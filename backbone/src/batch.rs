@@ -57,6 +57,31 @@ impl Batch {
         Ok(self)
     }
 
+    /// The same batch without the first `n` tokens of each example.
+    ///
+    /// # Errors
+    /// If an example has no more tokens than that, or tokens are read one by one.
+    pub fn behind(&self, n: usize) -> Result<Self> {
+        if self.read.is_some() || self.spans.iter().any(|span| span.len() <= n) {
+            return Err(Error::Unsupported(format!(
+                "an example of a batch has no tokens behind its first {n}, or its tokens are read one by one"
+            )));
+        }
+        let rest = |all: &[u32]| -> Vec<u32> {
+            let spans = self.spans.iter();
+            spans
+                .flat_map(|span| all[span.start + n..span.end].to_vec())
+                .collect()
+        };
+        let lengths: Vec<usize> = self.spans.iter().map(|span| span.len() - n).collect();
+        Ok(Self {
+            ids: rest(&self.ids),
+            types: rest(&self.types),
+            spans: Spans::from_lengths(&lengths)?,
+            read: None,
+        })
+    }
+
     /// The tokens of each example that are read; absent where each example has one vector.
     pub fn read(&self) -> Option<&[Vec<u32>]> {
         self.read.as_deref()

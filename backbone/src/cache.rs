@@ -6,13 +6,13 @@
 use candle_core::Tensor;
 use kernels::Spans;
 
-use crate::{Backbone, Batch, Error, Hooks, Norm, Pass, Phase, Result};
+use crate::{Backbone, Batch, Error, Hooks, Input, Norm, Pass, Phase, Result};
 
 /// What B texts have left behind in every layer. Keys are kept before a method adds rows of its own: a trained prefix stands
 /// before them in every call.
 #[derive(Clone, Debug, Default)]
 pub struct Cache {
-    layers: Vec<Rows>,
+    pub(crate) layers: Vec<Rows>,
     /// Position of the next token of each text; empty before the first call.
     next: Vec<usize>,
 }
@@ -35,21 +35,28 @@ impl Cache {
     }
 }
 
-/// Rows of each text in `past` with those of `new` behind them.
+/// Rows of each text in `past`, or of its only one before every text, with those of `new` behind them.
 pub(crate) fn append(past: Option<&Rows>, new: Rows) -> Result<Rows> {
     let Some(past) = past else {
         return Ok(new);
     };
+    let before = |text: usize| match past.spans.count() {
+        1 => past.spans.span(0),
+        _ => past.spans.span(text),
+    };
     let join = |past_rows: &Tensor, new_rows: &Tensor| -> Result<Tensor> {
-        let mut parts = Vec::with_capacity(2 * past.spans.count());
-        for (before, behind) in past.spans.iter().zip(new.spans.iter()) {
+        let mut parts = Vec::with_capacity(2 * new.spans.count());
+        for (text, behind) in new.spans.iter().enumerate() {
+            let before = before(text);
             parts.push(past_rows.narrow(0, before.start, before.len())?);
             parts.push(new_rows.narrow(0, behind.start, behind.len())?);
         }
         Ok(Tensor::cat(&parts, 0)?)
     };
-    let lengths = past.spans.iter().zip(new.spans.iter());
-    let lengths: Vec<usize> = lengths.map(|(a, b)| a.len() + b.len()).collect();
+    let texts = new.spans.iter().enumerate();
+    let lengths: Vec<usize> = texts
+        .map(|(text, behind)| before(text).len() + behind.len())
+        .collect();
     Ok(Rows {
         keys: join(&past.keys, &new.keys)?,
         values: join(&past.values, &new.values)?,
@@ -58,6 +65,29 @@ pub(crate) fn append(past: Option<&Rows>, new: Rows) -> Result<Rows> {
 }
 
 impl Backbone {
+    /// Reads what many texts begin with, once for all of them: see [`Backbone::pooled_behind`].
+    ///
+    /// # Errors
+    /// As [`Backbone::decode`].
+    pub fn prefix<H: Hooks + ?Sized>(&self, ids: &[u32], hooks: &H) -> Result<Cache> {
+        let batch = Batch::new(ids.to_vec(), vec![0; ids.len()], vec![0, ids.len()])?;
+        let mut cache = Cache::default();
+        self.decode(&batch, &mut cache, hooks)?;
+        Ok(cache)
+    }
+
+    /// The input of texts that go on from a prefix.
+    pub(crate) fn go_on(&self, mut input: Input, prefix: &Cache) -> Result<Input> {
+        let [next] = prefix.next[..] else {
+            return Err(Error::Unsupported(format!(
+                "texts share one prefix, but the cache holds {} texts",
+                prefix.next.len()
+            )));
+        };
+        input.first_position.fill(next);
+        Ok(input)
+    }
+
     /// Goes on reading: `batch` holds the next tokens of each text of `cache` (all of its tokens, where the cache is new).
     /// Gives the last hidden state of the rows that are new, `[N', H]`, behind the final norm. Nothing is recorded for a
     /// gradient.

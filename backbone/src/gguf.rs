@@ -16,6 +16,7 @@ use candle_core::{
     Device, Tensor,
     quantized::{GgmlDType, ggml_file::qtensor_from_ggml},
 };
+use kernels::{BlockKind, Quantised};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -540,8 +541,8 @@ impl Gguf {
         Self::name(theirs).is_some_and(|name| self.tensors.contains_key(&name))
     }
 
-    /// A tensor by transformers' name, as f32, its blocks undone.
-    pub(crate) fn read(&self, theirs: &str, shape: &[usize]) -> Result<Tensor> {
+    /// A tensor by transformers' name with its name here, where it has this shape.
+    fn find(&self, theirs: &str, shape: &[usize]) -> Result<(&str, &Info)> {
         let found = Self::name(theirs).and_then(|name| self.tensors.get_key_value(&name));
         let Some((name, info)) = found else {
             return self.bad(format!("tensor '{theirs}' is missing"));
@@ -552,36 +553,90 @@ impl Gguf {
                 info.shape
             ));
         }
-        let (first, size) = info.place;
-        // Blocks begin with numbers of two or four bytes.
+        Ok((name, info))
+    }
+
+    /// The bytes of a tensor, in words: blocks begin with numbers of two or four bytes.
+    fn words(&self, (first, size): (u64, usize)) -> Result<Vec<u32>> {
         let mut words = vec![0u32; size.div_ceil(4)];
         let bytes = &mut bytemuck::cast_slice_mut::<u32, u8>(&mut words)[..size];
-        {
-            let mut file = self
-                .file
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            file.seek(SeekFrom::Start(first))
-                .and_then(|_| file.read_exact(bytes))
-                .map_err(|error| Error::Read {
-                    path: self.path.clone(),
-                    error,
-                })?;
+        let mut file = self
+            .file
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        file.seek(SeekFrom::Start(first))
+            .and_then(|_| file.read_exact(bytes))
+            .map_err(|error| Error::Read {
+                path: self.path.clone(),
+                error,
+            })?;
+        Ok(words)
+    }
+
+    /// The heads of a tensor of transformers' name whose rows the converter has turned.
+    fn turned(&self, theirs: &str) -> Result<Option<usize>> {
+        let part = theirs.rsplit('.').nth(1).unwrap_or_default();
+        if self.family()? != "llama" || !matches!(part, "q_proj" | "k_proj") {
+            return Ok(None);
         }
+        let heads = match part {
+            "q_proj" => self.whole("attention.head_count"),
+            _ => self.whole("attention.head_count_kv"),
+        };
+        let heads = heads.or(self.whole("attention.head_count"));
+        Ok(Some(heads.unwrap_or(1).max(1) as usize))
+    }
+
+    /// A matrix by transformers' name in the blocks in which it is stored.
+    pub(crate) fn blocks(&self, theirs: &str, [out, width]: [usize; 2]) -> Result<Quantised> {
+        let (name, info) = self.find(theirs, &[out, width])?;
+        let kind = match info.kind {
+            GgmlDType::Q4_0 => BlockKind::Q4_0,
+            GgmlDType::Q4_1 => BlockKind::Q4_1,
+            GgmlDType::Q5_0 => BlockKind::Q5_0,
+            GgmlDType::Q5_1 => BlockKind::Q5_1,
+            GgmlDType::Q8_0 => BlockKind::Q8_0,
+            GgmlDType::Q4K => BlockKind::Q4K,
+            GgmlDType::Q5K => BlockKind::Q5K,
+            GgmlDType::Q6K => BlockKind::Q6K,
+            other => {
+                return self.bad(format!(
+                    "tensor '{name}' is stored as {other:?}, which has no blocks, so precision q4 cannot keep them; accepted for this \
+                     file: f32, bf16, int8"
+                ));
+            }
+        };
+        let words = self.words(info.place)?;
+        let bytes = &bytemuck::cast_slice::<u32, u8>(&words)[..info.place.1];
+        let turned;
+        let rows = match self.turned(theirs)? {
+            None => bytes,
+            Some(heads) => {
+                turned = half_split(bytes, out, heads);
+                &turned[..]
+            }
+        };
+        match Quantised::from_blocks(kind, out, width, rows) {
+            Some(blocks) => Ok(blocks),
+            None => self.bad(format!(
+                "tensor '{name}' has blocks that do not fill its rows, or a scale that is no finite number"
+            )),
+        }
+    }
+
+    /// A tensor by transformers' name, as f32, its blocks undone.
+    pub(crate) fn read(&self, theirs: &str, shape: &[usize]) -> Result<Tensor> {
+        let (name, info) = self.find(theirs, shape)?;
+        let words = self.words(info.place)?;
+        let bytes = &bytemuck::cast_slice::<u32, u8>(&words)[..info.place.1];
         let blocks = qtensor_from_ggml(info.kind, bytes, info.shape.clone(), &Device::Cpu)?;
         let mut values = blocks
             .dequantize(&Device::Cpu)?
             .flatten_all()?
             .to_vec1::<f32>()?;
         drop(words);
-        let part = theirs.rsplit('.').nth(1).unwrap_or_default();
-        if self.family()? == "llama" && matches!(part, "q_proj" | "k_proj") {
-            let heads = match part {
-                "q_proj" => self.whole("attention.head_count"),
-                _ => self.whole("attention.head_count_kv"),
-            };
-            let heads = heads.or(self.whole("attention.head_count"));
-            values = half_split(&values, shape[0], heads.unwrap_or(1).max(1) as usize);
+        if let Some(heads) = self.turned(theirs)? {
+            values = half_split(&values, shape[0], heads);
         }
         check_finite(&self.path, name, &values, shape)?;
         Ok(Tensor::from_vec(values, shape, &Device::Cpu)?)
@@ -589,7 +644,7 @@ impl Gguf {
 }
 
 /// Rows of heads in which neighbours are pairs, in the order in which a pair is `(i, i + d/2)`.
-fn half_split(values: &[f32], rows: usize, heads: usize) -> Vec<f32> {
+fn half_split<T: Copy>(values: &[T], rows: usize, heads: usize) -> Vec<T> {
     let (width, d) = (values.len() / rows.max(1), rows / heads);
     let mut turned = Vec::with_capacity(values.len());
     for row in 0..rows {

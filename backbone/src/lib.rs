@@ -21,6 +21,8 @@ mod keys;
 mod mixed;
 mod model;
 mod norm;
+mod pooling;
+mod random;
 mod site;
 mod weights;
 
@@ -34,8 +36,9 @@ pub use head_kind::{HeadKind, conventions};
 pub use hooks::{Hooks, KeyValues, NoHooks, Pass, Phase};
 pub use kernels::{Activation, Linear, Precision, Spans};
 pub use mixed::Mixed;
-pub use model::{Backbone, Pooling, TensorSource};
+pub use model::{Backbone, TensorSource};
 pub use norm::LayerNorm;
+pub use pooling::Pooling;
 pub use site::{Norm, Projection, Site, Sublayer};
 pub use weights::{TensorFile, digest_of, output_matrix, weights_file};
 

@@ -11,41 +11,15 @@ use std::{collections::BTreeMap, path::Path};
 
 use candle_core::{DType, Device, Tensor, Var};
 use kernels::{Activation, Attention, Linear, Precision, RotaryLayout, Spans};
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Batch, Config, Error, FeedForward, Hooks, Input, KeyValues, LayerNorm, Norm, NormKind, Pass,
-    Phase, Projection, Result, Site, Sublayer,
+    Batch, Cache, Config, Error, FeedForward, Hooks, Input, KeyValues, LayerNorm, Norm, NormKind,
+    Pass, Phase, Projection, Result, Site, Sublayer,
     cache::{Rows, append},
-    weights::{Weights, hex},
+    pooling::{self, Pooling},
+    weights::{Weights, hash, hex},
 };
-
-/// How the vector of an example is read from its rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Pooling {
-    /// The mean over the example's rows.
-    Mean,
-    /// The first row.
-    Cls,
-    /// The first row through the checkpoint's own frozen dense layer and tanh (BERT's pooler).
-    Pooler,
-    /// The last row that is not padding, as transformers reads a decoder.
-    Last,
-}
-
-impl Pooling {
-    /// The name used in configurations.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Mean => "mean",
-            Self::Cls => "cls",
-            Self::Pooler => "pooler",
-            Self::Last => "last",
-        }
-    }
-}
 
 #[derive(Clone)]
 struct Layer {
@@ -71,8 +45,33 @@ pub(crate) struct Angles {
     sin: Tensor,
 }
 
+/// A weight of a backbone.
+enum Part<'a> {
+    Tensor(&'a Tensor),
+    Linear(&'a Linear),
+}
+
+impl Part<'_> {
+    fn values(&self) -> Tensor {
+        match self {
+            Self::Tensor(tensor) => (*tensor).clone(),
+            Self::Linear(linear) => linear.weight(),
+        }
+    }
+
+    fn count(&self) -> usize {
+        match self {
+            Self::Tensor(tensor) => tensor.elem_count(),
+            Self::Linear(linear) => linear.out_features() * linear.in_features(),
+        }
+    }
+}
+
 /// Gives a tensor by its name and shape, or nothing where it does not exist.
 pub type TensorSource<'a> = dyn FnMut(&str, &[usize]) -> Result<Option<Tensor>> + 'a;
+
+/// Makes a linear layer of its weight, with its name, and its bias.
+type LinearMaker<'a> = dyn FnMut(&str, Tensor, Option<Tensor>) -> Result<Linear> + 'a;
 
 /// A transformer encoder. Cloning is cheap: weights are shared.
 #[derive(Clone)]
@@ -90,12 +89,23 @@ pub struct Backbone {
 }
 
 impl Backbone {
-    /// Loads frozen weights from a GGUF, a safetensors file, or several with an index, with or without the family's prefix
-    /// (`bert.`, `model.` …), and with `weight`/`bias` or `gamma`/`beta` as the names of layer norms.
+    /// Loads frozen weights as [`Backbone::load_in`] does, in f32.
     ///
     /// # Errors
-    /// If the file is damaged or a tensor is missing or misshapen; the message names both.
+    /// As [`Backbone::load_in`].
     pub fn load(config: Config, weights: &Path) -> Result<Self> {
+        Ok(Self::load_in(config, weights, Precision::F32)?.0)
+    }
+
+    /// Loads frozen weights from a GGUF, a safetensors file, or several with an index, with or without the family's prefix
+    /// (`bert.`, `model.` …), and with `weight`/`bias` or `gamma`/`beta` as the names of layer norms. Each weight of a linear
+    /// layer goes into `precision` before the next one is read, so that no two are in memory in f32. Also gives the digest of
+    /// the weights as the file has them ([`Backbone::weights_digest`] of the same in f32).
+    ///
+    /// # Errors
+    /// If the file is damaged, a tensor is missing or misshapen (the message names both), or the file has no blocks of four
+    /// bits where they are asked for.
+    pub fn load_in(config: Config, weights: &Path, precision: Precision) -> Result<(Self, String)> {
         let file = Weights::open(weights)?;
         let prefix = config.architecture.prefix();
         let find = |name: &str| -> Option<String> {
@@ -111,14 +121,38 @@ impl Backbone {
             .into_iter()
             .find(|n| file.contains(n))
         };
-        Self::build(config, &mut |name, shape| match find(name) {
-            Some(found) => file.read(&found, shape).map(Some),
-            None => Ok(None),
-        })
-        .map_err(|e| match e {
+        let mut hasher = Sha256::new();
+        // (Counted at the end: half a pooler is none.)
+        let mut of_pooler = Vec::new();
+        let mut get = |name: &str, shape: &[usize]| -> Result<Option<Tensor>> {
+            let Some(found) = find(name) else {
+                return Ok(None);
+            };
+            let tensor = file.read(&found, shape)?;
+            match name.starts_with("pooler.") {
+                true => of_pooler.push(tensor.clone()),
+                false => hash(&mut hasher, &tensor)?,
+            }
+            Ok(Some(tensor))
+        };
+        let mut linear = |name: &str, weight: Tensor, bias: Option<Tensor>| -> Result<Linear> {
+            if precision != Precision::Q4 {
+                return Ok(Linear::new(weight, bias)?.in_precision(precision)?);
+            }
+            let (out, width) = weight.dims2()?;
+            let found = find(name).unwrap_or_default();
+            Ok(Linear::of_blocks(file.blocks(&found, [out, width])?, bias)?)
+        };
+        let built = Self::build_with(config, &mut get, &mut linear);
+        let mut built = built.map_err(|e| match e {
             Error::Unsupported(what) => Error::content(weights, what),
             other => other,
-        })
+        })?;
+        built.precision = precision;
+        for tensor in of_pooler.iter().filter(|_| built.pooler.is_some()) {
+            hash(&mut hasher, tensor)?;
+        }
+        Ok((built, hex(&hasher.finalize())))
     }
 
     /// Builds a backbone from a function that gives each tensor by its name and shape.
@@ -126,6 +160,18 @@ impl Backbone {
     /// # Errors
     /// If the function fails or a needed tensor does not exist.
     pub fn build(config: Config, get: &mut TensorSource<'_>) -> Result<Self> {
+        let mut whole = |_: &str, weight: Tensor, bias: Option<Tensor>| -> Result<Linear> {
+            Ok(Linear::new(weight, bias)?)
+        };
+        Self::build_with(config, get, &mut whole)
+    }
+
+    /// As [`Backbone::build`]; `linear` makes each linear layer of its weight, with its name, and its bias.
+    fn build_with(
+        config: Config,
+        get: &mut TensorSource<'_>,
+        linear: &mut LinearMaker<'_>,
+    ) -> Result<Self> {
         let c = config.clone();
         let names = c.architecture;
         let d = &c.description;
@@ -172,12 +218,13 @@ impl Backbone {
             for projection in d.projections() {
                 let (o, i) = c.shape(projection);
                 let name = names.module(Site { layer, projection });
-                let weight = need(&format!("{name}.weight"), &[o, i])?;
+                let of_weight = format!("{name}.weight");
+                let weight = need(&of_weight, &[o, i])?;
                 let bias = match d.bias(projection) {
                     true => Some(need(&format!("{name}.bias"), &[o])?),
                     false => None,
                 };
-                projections[projection as usize] = Some(Linear::new(weight, bias)?);
+                projections[projection as usize] = Some(linear(&of_weight, weight, bias)?);
             }
             let mut of = |which| match which {
                 Sublayer::Attention if layer == 0 && !d.first_norm => Ok(neutral.clone()),
@@ -222,7 +269,7 @@ impl Backbone {
             false => get(&format!("pooler.dense.{part}"), shape),
         };
         let pooler = match (of_pooler("weight", &[h, h])?, of_pooler("bias", &[h])?) {
-            (Some(weight), Some(bias)) => Some(Linear::new(weight, Some(bias))?),
+            (Some(weight), Some(bias)) => Some(linear("pooler.dense.weight", weight, Some(bias))?),
             _ => None,
         };
         let pooling = match d.causal {
@@ -247,8 +294,13 @@ impl Backbone {
     /// place is rounded too, unless it is trained. Embeddings, norms and biases stay as they are.
     ///
     /// # Errors
-    /// If a tensor operation fails.
+    /// If blocks of four bits are asked for, which only [`Backbone::load_in`] finds, or a tensor operation fails.
     pub fn in_precision(mut self, precision: Precision) -> Result<Self> {
+        if precision == Precision::Q4 {
+            return Err(Error::Unsupported(
+                "blocks of four bits are read from a file, not made".into(),
+            ));
+        }
         let linears = self
             .layers
             .iter_mut()
@@ -339,11 +391,6 @@ impl Backbone {
             })
     }
 
-    /// Whether the checkpoint has a pooler.
-    pub fn has_pooler(&self) -> bool {
-        self.pooler.is_some()
-    }
-
     /// All sites, from the input upwards.
     pub fn sites(&self) -> impl Iterator<Item = Site> + use<> {
         self.config.sites()
@@ -355,34 +402,44 @@ impl Backbone {
         (linear.out_features(), linear.in_features())
     }
 
-    /// All weights with the names that transformers gives them, without a prefix, in a fixed order.
+    /// All weights with the names that transformers gives them, without a prefix, in a fixed order. Those that are held in fewer
+    /// bits than f32 are made anew, all of them at the same time.
     pub fn tensors(&self) -> Vec<(String, Tensor)> {
+        let mut out = Vec::new();
+        self.visit(&mut |name, part| out.push((name, part.values())));
+        out
+    }
+
+    /// Shows each of its weights with its name, in a fixed order.
+    fn visit(&self, see: &mut dyn FnMut(String, Part<'_>)) {
         let names = self.config.architecture;
-        let mut out = vec![(names.words().to_owned(), self.words.clone())];
+        see(names.words().to_owned(), Part::Tensor(&self.words));
         let tables = [
             ("embeddings.position_embeddings.weight", &self.positions),
             ("embeddings.token_type_embeddings.weight", &self.types),
         ];
         for (name, table) in tables {
-            out.extend(table.iter().map(|table| (name.to_owned(), table.clone())));
+            if let Some(table) = table {
+                see(name.to_owned(), Part::Tensor(table));
+            }
         }
-        let mut both = |name: String, weight: &Tensor, bias: Option<&Tensor>| {
-            out.push((format!("{name}.weight"), weight.clone()));
+        let mut both = |name: String, weight: Part<'_>, bias: Option<&Tensor>| {
+            see(format!("{name}.weight"), weight);
             if let Some(bias) = bias {
-                out.push((format!("{name}.bias"), bias.clone()));
+                see(format!("{name}.bias"), Part::Tensor(bias));
             }
         };
         let d = &self.config.description;
         if d.embedding_norm {
             let name = self.config.norm_name(Norm::Embeddings);
-            both(name, self.norm.gamma(), shift(&self.norm));
+            both(name, Part::Tensor(self.norm.gamma()), shift(&self.norm));
         }
         for (layer, l) in self.layers.iter().enumerate() {
             for projection in d.projections() {
                 let linear = l.linear(projection);
                 both(
                     names.module(Site { layer, projection }),
-                    linear.weight(),
+                    Part::Linear(linear),
                     linear.bias(),
                 );
             }
@@ -391,7 +448,8 @@ impl Backbone {
                 (Sublayer::FeedForward, &l.output_norm),
             ] {
                 if layer > 0 || d.first_norm || which == Sublayer::FeedForward {
-                    both(names.norm_module(layer, which), norm.gamma(), shift(norm));
+                    let gamma = Part::Tensor(norm.gamma());
+                    both(names.norm_module(layer, which), gamma, shift(norm));
                 }
             }
             for (part, norm) in ["q_norm", "k_norm"]
@@ -400,7 +458,7 @@ impl Backbone {
             {
                 both(
                     format!("layers.{layer}.self_attn.{part}"),
-                    norm.gamma(),
+                    Part::Tensor(norm.gamma()),
                     None,
                 );
             }
@@ -408,19 +466,32 @@ impl Backbone {
         if let Some(norm) = &self.final_norm {
             both(
                 self.config.norm_name(Norm::Final),
-                norm.gamma(),
+                Part::Tensor(norm.gamma()),
                 shift(norm),
             );
         }
         if let Some(pooler) = &self.pooler {
-            both("pooler.dense".into(), pooler.weight(), pooler.bias());
+            both("pooler.dense".into(), Part::Linear(pooler), pooler.bias());
         }
-        out
     }
 
     /// Number of parameters, embeddings and pooler included.
     pub fn parameters(&self) -> usize {
-        self.tensors().iter().map(|(_, t)| t.elem_count()).sum()
+        let mut count = 0;
+        self.visit(&mut |_, part| count += part.count());
+        count
+    }
+
+    /// Bytes of its weights in memory, with what products have made of them so far.
+    pub fn bytes(&self) -> usize {
+        let mut bytes = 0;
+        self.visit(&mut |_, part| {
+            bytes += match part {
+                Part::Linear(linear) => linear.bytes(),
+                Part::Tensor(tensor) => tensor.elem_count() * tensor.dtype().size_in_bytes(),
+            }
+        });
+        bytes
     }
 
     /// SHA-256 over all weights in the order of [`Backbone::tensors`].
@@ -428,8 +499,14 @@ impl Backbone {
     /// # Errors
     /// If a tensor cannot be read back.
     pub fn weights_digest(&self) -> Result<String> {
-        let tensors = self.tensors();
-        crate::digest_of(tensors.iter().map(|(_, t)| t))
+        let mut hasher = Sha256::new();
+        let mut hashed = Ok(());
+        self.visit(&mut |_, part| {
+            if hashed.is_ok() {
+                hashed = hash(&mut hasher, &part.values());
+            }
+        });
+        hashed.map(|()| hex(&hasher.finalize()))
     }
 
     /// SHA-256 over everything that decides what the backbone makes of a text: its weights (as
@@ -492,7 +569,8 @@ impl Backbone {
     /// # Errors
     /// If it has another shape.
     pub fn with_linear(mut self, site: Site, linear: Linear) -> Result<Self> {
-        let (new, old) = (linear.weight().dims(), self.linear(site).weight().dims());
+        let shape = |linear: &Linear| [linear.out_features(), linear.in_features()];
+        let (new, old) = (shape(&linear), shape(self.linear(site)));
         if new != old {
             return Err(Error::Unsupported(format!(
                 "{site}: a weight of shape {new:?} instead of {old:?}"
@@ -536,22 +614,68 @@ impl Backbone {
         hooks: &H,
         phase: Phase<'_>,
     ) -> Result<Tensor> {
+        self.read(None, batch, hooks, phase)
+    }
+
+    /// [`Backbone::pooled`] of texts that all begin with what [`Backbone::prefix`] has read with the same hooks, virtual tokens
+    /// before it included: `batch` holds what follows. For evaluation only; the same up to rounding.
+    ///
+    /// # Errors
+    /// If the backbone is no decoder that is read at the last token, a text ends with padding, or as [`Backbone::pooled`].
+    pub fn pooled_behind<H: Hooks + ?Sized>(
+        &self,
+        prefix: &Cache,
+        batch: &Batch,
+        hooks: &H,
+    ) -> Result<Tensor> {
+        let padding = self.config.description.padding;
+        let padded = |span: std::ops::Range<usize>| Some(batch.ids()[span.end - 1]) == padding;
+        if !self.shares_prefixes() || batch.read().is_some() || batch.spans().iter().any(padded) {
+            return Err(Error::Unsupported(
+                "texts share what they begin with where a decoder is read at their last token, which is no padding".into(),
+            ));
+        }
+        kernels::without_gradients(|| self.read(Some(prefix), batch, hooks, Phase::Eval))
+    }
+
+    /// Whether texts with the same beginning can share what has been read of it.
+    pub fn shares_prefixes(&self) -> bool {
+        self.config.description.causal && self.pooling == Pooling::Last
+    }
+
+    fn read<H: Hooks + ?Sized>(
+        &self,
+        prefix: Option<&Cache>,
+        batch: &Batch,
+        hooks: &H,
+        phase: Phase<'_>,
+    ) -> Result<Tensor> {
         let pooling = self.pooling;
         let one_by_one = batch.read().is_some();
-        let input = hooks.input(self.input(batch)?, phase)?;
+        let input = self.input(batch)?;
+        let input = match prefix {
+            None => hooks.input(input, phase)?,
+            Some(prefix) => self.go_on(input, prefix)?,
+        };
         let x = self.embed(&input, batch, hooks, phase)?;
         let angles = self.angles(&input)?;
         let spans = &input.spans;
         let rows = match (batch.read(), pooling) {
-            (Some(read), _) => rows_of(&input, read),
-            (None, Pooling::Last) => self.last_rows(&input, batch),
-            _ => first_rows(&input),
+            (Some(read), _) => pooling::rows_of(&input, read),
+            (None, Pooling::Last) => {
+                pooling::last_rows(&input, batch, self.config.description.padding)
+            }
+            _ => pooling::first_rows(&input),
         };
         let last = self.layers.len() - 1;
         let mut x = x;
         let all = Pass { phase, spans };
+        let step = |index: usize, x: &Tensor, rows: Option<&[u32]>| {
+            let mut past = prefix.map(|prefix| prefix.layers.get(index).cloned());
+            self.layer(index, x, all, &angles, rows, past.as_mut(), hooks)
+        };
         for layer in 0..last {
-            x = self.layer(layer, &x, all, &angles, None, None, hooks)?;
+            x = step(layer, &x, None)?;
         }
         // Where rows hide from each other, the kernel takes a lone query for the last of its example.
         let attention = &self.layers[last].attention;
@@ -564,14 +688,14 @@ impl Backbone {
         let single;
         let pass;
         if pooled_rows && alone {
-            x = self.layer(last, &x, all, &angles, Some(&rows), None, hooks)?;
+            x = step(last, &x, Some(&rows))?;
             single = Spans::from_lengths(&vec![1; rows.len()])?;
             pass = Pass {
                 phase,
                 spans: &single,
             };
         } else {
-            x = self.layer(last, &x, all, &angles, None, None, hooks)?;
+            x = step(last, &x, None)?;
             if !pooled_rows {
                 pass = Pass { phase, spans };
             } else {
@@ -588,29 +712,10 @@ impl Backbone {
         }
         match (&self.pooler, pooling) {
             _ if one_by_one => Ok(kernels::select_rows(&x, &rows)?),
-            (_, Pooling::Mean) => Ok(mean_rows(&x, spans, &input.read_from)?),
+            (_, Pooling::Mean) => Ok(pooling::mean_rows(&x, spans, &input.read_from)?),
             (Some(pooler), Pooling::Pooler) => Ok(pooler.forward_activated(&x, Activation::Tanh)?),
             _ => Ok(x),
         }
-    }
-
-    /// The last row of each example that is not padding; of a text that is nothing else, the first.
-    fn last_rows(&self, input: &Input, batch: &Batch) -> Vec<u32> {
-        let examples = input.spans.iter().zip(batch.spans().iter());
-        let last = examples
-            .zip(&input.virtual_tokens)
-            .map(|((span, own), virtual_tokens)| {
-                let ids = &batch.ids()[own];
-                let real = match self.config.description.padding {
-                    // Virtual tokens are embeddings, in which the library cannot see a padding token.
-                    Some(padding) if *virtual_tokens == 0 => {
-                        ids.iter().rposition(|id| *id != padding).unwrap_or(0)
-                    }
-                    _ => span.len() - 1,
-                };
-                (span.start + real) as u32
-            });
-        last.collect()
     }
 
     /// The rows after the embedding layer and after every layer, L+1 tensors `[N', H]`; the last has the final norm, where
@@ -937,79 +1042,9 @@ impl Backbone {
         let h = project(Projection::Output, &inner, pass)?;
         behind(Sublayer::FeedForward, h, &x, output_norm, pass)
     }
-
-    /// A small backbone with seeded random weights, for tests and as the floor of a comparison.
-    ///
-    /// # Errors
-    /// If a tensor cannot be made.
-    pub fn random(config: Config, rng: &mut rand_chacha::ChaCha8Rng) -> Result<Self> {
-        Self::build(config, &mut |name, shape| {
-            let n: usize = shape.iter().product();
-            let values: Vec<f32> = match name {
-                _ if name.ends_with("orm.weight") || name.ends_with("layernorm.weight") => {
-                    vec![1.0; n]
-                }
-                _ if name.ends_with(".bias") => vec![0.0; n],
-                _ => normal(rng, n, 0.02),
-            };
-            Ok(Some(Tensor::from_vec(values, shape, &Device::Cpu)?))
-        })
-    }
-}
-
-/// `n` draws from a normal distribution (Box and Muller 1958).
-fn normal(rng: &mut rand_chacha::ChaCha8Rng, n: usize, deviation: f32) -> Vec<f32> {
-    use rand_chacha::rand_core::RngCore;
-    let mut unit = || ((rng.next_u32() >> 8) as f32 + 0.5) / (1u32 << 24) as f32;
-    (0..n)
-        .map(|_| {
-            let (a, b) = (unit(), unit());
-            deviation * (-2.0 * a.ln()).sqrt() * (std::f32::consts::TAU * b).cos()
-        })
-        .collect()
 }
 
 /// The shift of a norm, where it has one.
 fn shift(norm: &LayerNorm) -> Option<&Tensor> {
     norm.has_bias().then(|| norm.beta())
-}
-
-/// Rows of tokens that are counted from the first of their example.
-fn rows_of(input: &Input, tokens: &[Vec<u32>]) -> Vec<u32> {
-    let starts = input.spans.iter().zip(&input.virtual_tokens);
-    let rows = starts
-        .zip(tokens)
-        .flat_map(|((span, virtual_tokens), tokens)| {
-            let first = (span.start + virtual_tokens) as u32;
-            tokens.iter().map(move |token| first + token)
-        });
-    rows.collect()
-}
-
-/// The first row of each example that pooling reads.
-fn first_rows(input: &Input) -> Vec<u32> {
-    let starts = input.spans.offsets().iter().zip(&input.read_from);
-    starts.map(|(start, from)| (start + from) as u32).collect()
-}
-
-/// Mean over the rows of each span from its `read_from` on, `[B, H]`.
-fn mean_rows(x: &Tensor, spans: &Spans, read_from: &[usize]) -> candle_core::Result<Tensor> {
-    if let Some(first) = read_from.first()
-        && read_from.iter().all(|r| r == first)
-    {
-        return kernels::mean_spans(x, spans, *first);
-    }
-    // Tasks with different numbers of virtual tokens in one batch: gather the rows that are read.
-    let mut rows = Vec::with_capacity(spans.rows());
-    let mut lengths = Vec::with_capacity(read_from.len());
-    for (i, from) in read_from.iter().enumerate() {
-        let span = spans.span(i);
-        lengths.push(span.len() - from);
-        rows.extend((span.start + from..span.end).map(|r| r as u32));
-    }
-    kernels::mean_spans(
-        &kernels::select_rows(x, &rows)?,
-        &Spans::from_lengths(&lengths)?,
-        0,
-    )
 }

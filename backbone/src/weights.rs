@@ -11,6 +11,7 @@ use std::{
 };
 
 use candle_core::{DType, Device, Tensor};
+use kernels::Quantised;
 use safetensors::{Dtype, tensor::Metadata};
 use sha2::{Digest, Sha256};
 
@@ -345,6 +346,19 @@ impl Weights {
     }
 }
 
+impl Weights {
+    /// A matrix in the blocks in which it is stored.
+    pub(crate) fn blocks(&self, name: &str, shape: [usize; 2]) -> Result<Quantised> {
+        match self {
+            Self::Gguf(gguf) => gguf.blocks(name, shape),
+            Self::Safetensors(path, _) => Err(Error::content(
+                path,
+                "precision q4 takes blocks of four or eight bits from a GGUF, and this is none; accepted: f32, bf16, int8",
+            )),
+        }
+    }
+}
+
 /// The output matrix `[V, H]` of a language model that is not its table of embeddings.
 ///
 /// # Errors
@@ -360,21 +374,27 @@ pub fn output_matrix(path: &Path, config: &crate::Config) -> Result<Tensor> {
 pub fn digest_of<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<String> {
     let mut hasher = Sha256::new();
     for tensor in tensors {
-        let (storage, layout) = tensor.storage_and_layout();
-        if let (candle_core::Storage::Cpu(candle_core::CpuStorage::F32(values)), Some((from, to))) =
-            (&*storage, layout.contiguous_offsets())
-        {
-            hasher.update(bytemuck::cast_slice(&values[from..to]));
-        } else {
-            drop(storage);
-            let values = tensor
-                .to_dtype(DType::F32)?
-                .flatten_all()?
-                .to_vec1::<f32>()?;
-            hasher.update(bytemuck::cast_slice(&values));
-        }
+        hash(&mut hasher, tensor)?;
     }
     Ok(hex(&hasher.finalize()))
+}
+
+/// Adds a tensor's values to a digest.
+pub(crate) fn hash(hasher: &mut Sha256, tensor: &Tensor) -> Result<()> {
+    let (storage, layout) = tensor.storage_and_layout();
+    if let (candle_core::Storage::Cpu(candle_core::CpuStorage::F32(values)), Some((from, to))) =
+        (&*storage, layout.contiguous_offsets())
+    {
+        hasher.update(bytemuck::cast_slice(&values[from..to]));
+        return Ok(());
+    }
+    drop(storage);
+    let values = tensor
+        .to_dtype(DType::F32)?
+        .flatten_all()?
+        .to_vec1::<f32>()?;
+    hasher.update(bytemuck::cast_slice(&values));
+    Ok(())
 }
 
 /// Lower-case hexadecimal digits.

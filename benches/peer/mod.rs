@@ -17,8 +17,8 @@ use anyhow::{Context, Result, ensure};
 use backbone::{Backbone, Precision};
 use methods::{HeadOnly, PeftMethod};
 use peftbench::{
+    train::model::{Model, batch_of},
     train::prepared::Prepared,
-    train::trainer::{Model, batch_of},
 };
 use record::RunRecord;
 use serde::Deserialize;

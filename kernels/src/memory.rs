@@ -71,6 +71,11 @@ impl<T: Copy> Aligned<T> {
         }
     }
 
+    /// Bytes that they take in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lines.len() * size_of::<Line>()
+    }
+
     pub(crate) fn as_ptr(&self) -> *const T {
         self.lines.as_ptr().cast()
     }

@@ -4,6 +4,7 @@
 //! what it is multiplied by (activations in the forward, gradients in the backward) is rounded where a product reads it.
 //! Products of two such numbers are exact in f32, and sums are f32: the only error is that of rounding the operands, so
 //! that all instruction sets give the same up to the order of a sum. Forward and backward read the same rounded weight.
+//! In fewer bits ([`crate::Quantised`]) a weight is a whole number times a scale, and products are those of f32 with these values.
 //! Whatever is trained stays f32, and so do norms, softmax, losses and the optimiser.
 
 use candle_core::{DType, Result, Tensor};
@@ -18,6 +19,10 @@ pub enum Precision {
     F32,
     /// bf16 operands, f32 sums.
     Bf16,
+    /// Weights of eight bits with a scale for each output; the other operand and sums in f32.
+    Int8,
+    /// Weights in blocks of four bits (or eight) as a GGUF has them; the other operand and sums in f32.
+    Q4,
 }
 
 impl Precision {
@@ -26,6 +31,8 @@ impl Precision {
         match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::Int8 => "int8",
+            Self::Q4 => "q4",
         }
     }
 }

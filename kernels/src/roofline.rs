@@ -22,7 +22,7 @@ pub fn register_gflops(precision: Precision) -> f64 {
     let level = level();
     let per_task = match precision {
         Precision::Bf16 => peak_of_bf16(),
-        Precision::F32 => None,
+        Precision::F32 | Precision::Int8 | Precision::Q4 => None,
     };
     let task = || match per_task {
         Some(rounds) => rounds(ROUNDS),

@@ -2,6 +2,9 @@
 //! finite differences (f64), on inputs that hurt.
 #![allow(clippy::unwrap_used)]
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use candle_core::{DType, Device, Result, Tensor, Var};
 use peftbench_kernels::*;
 use rand::{Rng, SeedableRng};
@@ -113,11 +116,33 @@ fn run(
     (values(&y), gradients)
 }
 
+thread_local! {
+    /// The largest value of the gradients that a test has compared, by input.
+    static SEEN: RefCell<BTreeMap<usize, f64>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// Whoever replaces a gradient by zeros turns the test red: it has compared another one for every input.
+fn zeros_would_be_seen() {
+    SEEN.with_borrow(|seen| {
+        assert!(!seen.is_empty());
+        for (i, largest) in seen {
+            assert!(*largest > 1e-3, "the gradients of input {i} are all zero");
+        }
+    });
+}
+
 /// All checks of an op; each set in `trained` is a choice of trained inputs.
 fn check(op: Op, inputs: &[Tensor], trained: &[&[usize]]) {
     for trained in trained {
         let (y, gradients) =
             with_reference_path(true, || run(op, inputs, trained, DType::F32, false));
+        for (i, gradient) in trained.iter().zip(&gradients) {
+            let largest = gradient.iter().fold(0f64, |most, x| most.max(x.abs()));
+            SEEN.with_borrow_mut(|seen| {
+                let so_far = seen.entry(*i).or_default();
+                *so_far = so_far.max(largest);
+            });
+        }
         for &level in levels() {
             let (fast_y, fast_gradients) = with_reference_path(false, || {
                 with_level(level, || run(op, inputs, trained, DType::F32, true))
@@ -182,6 +207,7 @@ fn activations_match_their_formula_and_slope() {
             check(&|x| activate(&x[0], f), &inputs, &[&[], &[0]]);
         }
     }
+    zeros_would_be_seen();
 }
 
 #[test]
@@ -247,6 +273,7 @@ fn linear_layers_train_what_is_a_var_and_nothing_else() {
             &[&[0], &[0, 1]],
         );
     }
+    zeros_would_be_seen();
 }
 
 #[test]
@@ -262,6 +289,7 @@ fn linear_layers_with_an_activation_are_the_two_in_a_row() {
             check(&op, &inputs, &[&[], &[0], &[0, 1, 2]]);
         }
     }
+    zeros_would_be_seen();
 }
 
 #[test]
@@ -321,6 +349,7 @@ fn layer_norm_matches_alone_and_with_a_residual() {
         let op = |t: &[Tensor]| LayerNorm::new(t[1].clone(), t[2].clone(), 1e-5)?.forward(&t[0]);
         check(&op, &alone, &[&[], &[0], &[1], &[0, 1, 2]]);
     }
+    zeros_would_be_seen();
 }
 
 #[test]
@@ -384,6 +413,7 @@ fn rms_norm_matches_alone_by_runs_and_with_a_residual() {
     let y = RmsNorm::new(t(&[1.0, 2.0]), 0.0).unwrap().forward(&x);
     let expected = [3.0 / 12.5f64.sqrt(), 8.0 / 12.5f64.sqrt()];
     assert!(distance(&values(&y.unwrap()), &expected) < 1e-6);
+    zeros_would_be_seen();
 }
 
 /// Cosines and sines of arbitrary angles, a row per row.
@@ -402,6 +432,7 @@ fn rotary_embeddings_match_in_both_layouts_whole_and_partial() {
             check(&op, &inputs, &[&[], &[0]]);
         }
     }
+    zeros_would_be_seen();
 }
 
 #[test]
@@ -430,6 +461,7 @@ fn gated_activations_match_for_both_operands_and_for_halves() {
             assert_eq!(values(&gated_halves(&both[0], f).unwrap()), apart);
         }
     }
+    zeros_would_be_seen();
 }
 
 #[test]
@@ -452,6 +484,7 @@ fn attention_matches_on_spans_of_all_lengths() {
         let op = |t: &[Tensor]| attention(&t[0], &t[1], &t[2], &query_spans, &key_spans, heads);
         check(&op, &inputs, &[&[], &[0], &[1], &[2], &[0, 1, 2]]);
     }
+    zeros_would_be_seen();
 }
 
 /// All kinds of hiding, with 6 heads over some heads of keys.
@@ -498,6 +531,7 @@ fn attention_that_hides_and_shares_keys_matches() {
             }
         }
     }
+    zeros_would_be_seen();
 }
 
 /// Equal scores: the result is the mean of the values that are seen.
@@ -561,6 +595,7 @@ fn attention_of_one_tensor_with_itself_adds_the_three_gradients() {
         &seeded(&[&[6, 8]]),
         &[&[0]],
     );
+    zeros_would_be_seen();
 }
 
 #[test]
@@ -598,6 +633,7 @@ fn rows_are_taken_put_in_front_and_averaged() {
     );
     let (_, longer) = prepend_rows(&inputs[0], &inputs[1], &spans).unwrap();
     assert_eq!(longer, Spans::from_lengths(&[6, 4, 5]).unwrap());
+    zeros_would_be_seen();
 }
 
 #[test]
@@ -620,6 +656,7 @@ fn a_scale_and_a_shift_per_column_match_for_all_three_operands() {
     }
     let t = |n: usize| Tensor::zeros(n, DType::F32, &Device::Cpu).unwrap();
     assert!(scale_shift(&t(4), Some(&t(3)), None).is_err());
+    zeros_would_be_seen();
 }
 
 #[test]
@@ -639,6 +676,7 @@ fn the_sum_of_kronecker_products_matches_for_all_three_factors() {
     );
     let expected = [5.0, 15.0, 6.0, 18.0, 10.0, 20.0, 12.0, 24.0];
     assert_eq!(values(&weight.unwrap()), expected);
+    zeros_would_be_seen();
 }
 
 #[test]
@@ -657,6 +695,7 @@ fn the_low_rank_update_matches_for_all_four_operands() {
             &[&[], &[2, 3], &[0, 2, 3], &[1], &[0, 1, 2, 3]],
         );
     }
+    zeros_would_be_seen();
 }
 
 #[test]
@@ -679,6 +718,7 @@ fn the_small_ops_match() {
         &seeded(&[&[4, 3]]),
         &[&[], &[0]],
     );
+    zeros_would_be_seen();
 }
 
 /// Uniform logits: log C. One far ahead: the difference of the two, without overflow.
@@ -711,6 +751,7 @@ fn the_cross_entropy_over_a_vocabulary_matches() {
         };
         check(&op, &inputs, trained);
     }
+    zeros_would_be_seen();
 }
 
 /// Logits of ±1000: the loss is the difference to the largest, without overflow.
@@ -763,6 +804,7 @@ fn a_layer_of_ops_has_the_gradients_of_the_reference() {
         &inputs,
         &[&[6, 7], &[0, 6, 7], &[0, 1, 2, 3, 4, 5, 6, 7, 8]],
     );
+    zeros_would_be_seen();
 }
 
 #[test]

@@ -131,7 +131,7 @@ impl PeftMethod for BitFit {
         let mut merged = backbone.clone();
         for (site, bias) in &self.linears {
             let bias = bias.trained.detach().copy()?;
-            let linear = Linear::new(merged.linear(*site).weight().clone(), Some(bias))?;
+            let linear = Linear::new(merged.linear(*site).weight(), Some(bias))?;
             merged = merged.with_linear(*site, linear)?;
         }
         for (at, trained) in &self.norms {

@@ -62,7 +62,8 @@ fn parse(
     }
     let resolved = |name: &String| {
         let keys = of_part.remove(name.as_str()).unwrap_or_default();
-        let part = find(name, known).and_then(|entry| config::resolve(entry, known, keys));
+        let part = find(name, known)
+            .and_then(|entry| config::resolve(entry, known, config::Answer::default(), keys));
         part.map_err(|e| format!("combine: {e}"))
     };
     let parts = names
@@ -216,7 +217,7 @@ impl Combined {
     /// vector. (The product of the parts' own merges is another one where one part scales what another adds.)
     fn affine(&self, site: Site, frozen: &Linear) -> backbone::Result<Linear> {
         let (i, device) = (frozen.in_features(), Device::Cpu);
-        let dtype = frozen.weight().dtype();
+        let dtype = frozen.dtype();
         kernels::without_gradients(|| {
             let units = Tensor::eye(i, DType::F32, &device)?.to_dtype(dtype)?;
             let x = Tensor::cat(&[Tensor::zeros((1, i), dtype, &device)?, units], 0)?;

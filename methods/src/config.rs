@@ -1,8 +1,9 @@
 //! From YAML defaults and overrides to a checked configuration.
 //!
 //! A method's YAML lists every key with its default, so the known keys are the YAML's own. Two keys belong
-//! to the optimiser and exist for every method: `learning_rate` and `weight_decay`. One key is no part of the
-//! configuration: `search`, the [`Range`]s from which a random search draws.
+//! to the optimiser and exist for every method: `learning_rate` and `weight_decay`. Two keys are no part of the
+//! configuration: `search`, the [`Range`]s from which a random search draws, and `language_model`, the defaults that differ
+//! where a language model answers with its own words.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -27,8 +28,22 @@ pub struct Optimiser {
     pub weight_decay: f64,
 }
 
+/// What turns a hidden state into an answer. The defaults of some methods depend on it: rates and starts that suit an encoder
+/// under a new classifier do not suit a language model that is asked for its own words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Answer {
+    /// A head that is trained with the method.
+    #[default]
+    TrainedHead,
+    /// The language model's own output matrix, which is frozen.
+    LanguageModel,
+}
+
 /// A method with its configuration: every key resolved, and checked as far as that can be done without a backbone.
-#[derive(Clone, Debug)]
+///
+/// It is written down as its name and what is set over the defaults, and checked again when it is read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(into = "Written", try_from = "Written")]
 pub struct Resolved {
     /// The method's registry entry.
     pub entry: &'static Entry,
@@ -36,11 +51,44 @@ pub struct Resolved {
     pub config: Map<String, Value>,
     /// The overrides that differ from the defaults, as `key=value, …`; empty for the defaults.
     pub variant: String,
+    overrides: Map<String, Value>,
     optimiser: Optimiser,
     structure: Arc<dyn MethodConfig>,
 }
 
+/// A method by its name, with what is set over its defaults.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Written {
+    /// The method's name.
+    pub method: String,
+    /// What is set, by key.
+    #[serde(default)]
+    pub overrides: Map<String, Value>,
+}
+
+impl From<Resolved> for Written {
+    fn from(resolved: Resolved) -> Self {
+        Self {
+            method: resolved.entry.name.to_owned(),
+            overrides: resolved.overrides,
+        }
+    }
+}
+
+impl PartialEq for Resolved {
+    fn eq(&self, other: &Self) -> bool {
+        self.entry.name == other.entry.name
+            && self.overrides == other.overrides
+            && self.config == other.config
+    }
+}
+
 impl Resolved {
+    /// What is set over the defaults, by key.
+    pub fn overrides(&self) -> &Map<String, Value> {
+        &self.overrides
+    }
+
     /// The keys that belong to the optimiser.
     pub fn optimiser(&self) -> Optimiser {
         self.optimiser
@@ -84,7 +132,7 @@ impl Resolved {
     /// What the family decides of the method's defaults.
     fn family_choice(&self, backbone: &backbone::Config) -> Map<String, Value> {
         let defaults = declared(self.entry).map_err(|e| e.to_string());
-        let structure = defaults.and_then(|(config, _)| parse(self.entry, &[], &config));
+        let structure = defaults.and_then(|declared| parse(self.entry, &[], &declared.defaults));
         structure.map_or(Map::new(), |(_, structure)| structure.of_family(backbone))
     }
 
@@ -209,27 +257,54 @@ pub(crate) fn search(
     entry: &'static Entry,
     known: &'static [Entry],
 ) -> Result<BTreeMap<String, Range>> {
-    let ranges = declared(entry)?.1;
+    let ranges = declared(entry)?.search;
     for (key, range) in &ranges {
         let bad = |what: String| bad(entry, format!("search: {key}: {what}"));
         for value in range.extremes().map_err(bad)? {
-            resolve(entry, known, Map::from_iter([(key.clone(), value)]))
-                .map_err(|e| bad(e.to_string()))?;
+            let one = Map::from_iter([(key.clone(), value)]);
+            resolve(entry, known, Answer::default(), one).map_err(|e| bad(e.to_string()))?;
         }
     }
     Ok(ranges)
 }
 
-/// The defaults of a method's YAML, and its ranges.
-fn declared(entry: &Entry) -> Result<(Map<String, Value>, BTreeMap<String, Range>)> {
+/// What a method's YAML says.
+struct Declared {
+    defaults: Map<String, Value>,
+    search: BTreeMap<String, Range>,
+    /// Defaults that differ for [`Answer::LanguageModel`].
+    language_model: Map<String, Value>,
+}
+
+fn declared(entry: &Entry) -> Result<Declared> {
     let bad = |what: String| bad(entry, what);
     let mut defaults: Map<String, Value> =
         serde_yaml::from_str(entry.yaml).map_err(|e| bad(e.to_string()))?;
-    let ranges = match defaults.remove("search") {
-        None => BTreeMap::new(),
-        Some(ranges) => serde_json::from_value(ranges).map_err(|e| bad(format!("search: {e}")))?,
+    let mut part = |key: &str| {
+        defaults
+            .shift_remove(key)
+            .unwrap_or_else(|| Map::new().into())
     };
-    Ok((defaults, ranges))
+    let (search, language_model) = (part("search"), part("language_model"));
+    let search = serde_json::from_value(search).map_err(|e| bad(format!("search: {e}")))?;
+    let language_model: Map<String, Value> =
+        serde_json::from_value(language_model).map_err(|e| bad(format!("language_model: {e}")))?;
+    if let Some(key) = language_model
+        .keys()
+        .find(|key| !defaults.contains_key(*key))
+    {
+        return Err(bad(format!("language_model: unknown key '{key}'")));
+    }
+    Ok(Declared {
+        defaults,
+        search,
+        language_model,
+    })
+}
+
+/// The defaults that differ from the others where a language model answers with its own words.
+pub(crate) fn of_language_models(entry: &Entry) -> Result<Map<String, Value>> {
+    Ok(declared(entry)?.language_model)
 }
 
 /// Overrides as they are written, in YAML, as values.
@@ -261,13 +336,18 @@ fn is_finite(value: &serde_yaml::Value) -> bool {
     }
 }
 
-/// Resolves a method's configuration: its defaults with `overrides`.
+/// Resolves a method's configuration: its defaults for this kind of answer with `overrides`.
 pub(crate) fn resolve(
     entry: &'static Entry,
     known: &'static [Entry],
+    answer: Answer,
     overrides: Map<String, Value>,
 ) -> Result<Resolved> {
-    let mut config = declared(entry)?.0;
+    let declared = declared(entry)?;
+    let mut config = declared.defaults;
+    if answer == Answer::LanguageModel {
+        config.extend(declared.language_model);
+    }
     // Of a combination the parts decide which keys there are.
     let parts = overrides.get("combine").or(config.get("combine")).cloned();
     let is_part_key = |key: &str| {
@@ -279,6 +359,7 @@ pub(crate) fn resolve(
     let defaults = config.clone();
     let mut variant = Vec::new();
     let mut written = Vec::new();
+    let set = overrides.clone();
     for (key, value) in overrides {
         let default = config.get(&key);
         if default.is_none() && !is_part_key(&key) {
@@ -309,6 +390,7 @@ pub(crate) fn resolve(
         entry,
         config,
         variant: variant.join(", "),
+        overrides: set,
         optimiser,
         structure,
     })

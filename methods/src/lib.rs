@@ -20,6 +20,7 @@ mod full;
 mod head_only;
 mod ia3;
 mod init;
+mod knn;
 mod layer_norm;
 mod linear_probe;
 mod lora;
@@ -34,11 +35,13 @@ pub mod registry;
 mod targets;
 
 pub use capabilities::{Capabilities, capabilities};
-pub use config::{Optimiser, Range, Resolved};
+pub use config::{Answer, Optimiser, Range, Resolved};
 pub use entry::{Context, Entry, Words};
 pub use error::{Error, NotMergeable, Result};
 pub use head_only::HeadOnly;
 pub use init::normal;
 pub use method::{PeftMethod, resident_bytes};
 pub use parameters::{Builder, Parameters, Training, restore};
-pub use registry::{resolve, resolve_values, search};
+pub use registry::{
+    of_language_models, resolve, resolve_for, resolve_values, resolve_values_for, search,
+};

@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 
-use backbone::{Backbone, Hooks, Pass, Site};
+use backbone::{Backbone, Hooks, Linear, Pass, Site};
 use candle_core::Tensor;
 use kernels::LowRank;
 use serde::Deserialize;
@@ -62,14 +62,14 @@ impl Start {
     /// The start of A and B that is taken out of a weight.
     fn factors(
         self,
-        weight: &Tensor,
+        frozen: &Linear,
         r: usize,
         scaling: f64,
     ) -> candle_core::Result<Option<(Tensor, Tensor)>> {
         match self {
             Self::Kaiming | Self::Gaussian => Ok(None),
-            Self::Pissa => init::singular_factors(weight, r, scaling).map(Some),
-            Self::Olora => init::qr_factors(weight, r).map(Some),
+            Self::Pissa => init::singular_factors(&frozen.weight(), r, scaling).map(Some),
+            Self::Olora => init::qr_factors(&frozen.weight(), r).map(Some),
         }
     }
 }
@@ -183,11 +183,10 @@ impl MethodConfig for Config {
                 r as f64
             };
             let scaling = alpha / divisor;
-            let weight = backbone.linear(site).weight();
-            let (o, i) = weight.dims2()?;
+            let (o, i) = backbone.shape(site);
             let factors = match at.tensors.is_saved() {
                 true => None,
-                false => self.init.factors(weight, r, scaling)?,
+                false => self.init.factors(backbone.linear(site), r, scaling)?,
             };
             let a = at
                 .tensors

@@ -43,6 +43,11 @@ pub trait PeftMethod: Hooks + Send + Sync {
         None
     }
 
+    /// The number of nearest training examples whose classes vote, where these are the head and nothing is trained.
+    fn neighbours(&self) -> Option<usize> {
+        None
+    }
+
     /// Positions that the method takes before the text of every example.
     fn virtual_tokens(&self) -> usize {
         0

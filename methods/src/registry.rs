@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::{
-    Result, adapter, bitfit, combine, compacter,
-    config::{self, Range, Resolved},
+    Error, Result, adapter, bitfit, combine, compacter,
+    config::{self, Answer, Range, Resolved, Written},
     dora,
     entry::{Entry, find},
-    full, head_only, ia3, layer_norm, linear_probe, lora, majority, p_tuning, prefix_tuning,
+    full, head_only, ia3, knn, layer_norm, linear_probe, lora, majority, p_tuning, prefix_tuning,
     prompt_tuning, random_features,
 };
 
@@ -30,6 +30,7 @@ pub const ALL: &[Entry] = &[
     random_features::ENTRY.kind("floor", 1),
     head_only::ENTRY.kind("head", 0),
     linear_probe::ENTRY.kind("head", 1),
+    knn::ENTRY.kind("head", 2),
     head_only::ZERO_SHOT.kind("floor", 2),
     full::ENTRY.kind("whole", 0),
 ];
@@ -47,8 +48,28 @@ pub fn entry(name: &str) -> Result<&'static Entry> {
 /// # Errors
 /// If the method or a key is unknown (the message lists the known ones) or a value has the wrong type.
 pub fn resolve(method: &str, overrides: &BTreeMap<String, String>) -> Result<Resolved> {
-    let entry = entry(method)?;
-    config::resolve(entry, ALL, config::values(entry, overrides)?)
+    resolve_for(Answer::default(), method, overrides)
+}
+
+/// As [`resolve`], with the defaults for this kind of answer.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_for(
+    answer: Answer,
+    method: &str,
+    overrides: &BTreeMap<String, String>,
+) -> Result<Resolved> {
+    let values = config::values(entry(method)?, overrides)?;
+    resolve_values_for(answer, method, values)
+}
+
+/// The defaults of a method that differ where a language model answers with its own words, by key; empty where none does.
+///
+/// # Errors
+/// If the method is unknown.
+pub fn of_language_models(method: &str) -> Result<Map<String, Value>> {
+    config::of_language_models(entry(method)?)
 }
 
 /// As [`resolve`], with values that have been parsed.
@@ -56,7 +77,27 @@ pub fn resolve(method: &str, overrides: &BTreeMap<String, String>) -> Result<Res
 /// # Errors
 /// As [`resolve`].
 pub fn resolve_values(method: &str, overrides: Map<String, Value>) -> Result<Resolved> {
-    config::resolve(entry(method)?, ALL, overrides)
+    resolve_values_for(Answer::default(), method, overrides)
+}
+
+/// As [`resolve_values`], with the defaults for this kind of answer.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_values_for(
+    answer: Answer,
+    method: &str,
+    overrides: Map<String, Value>,
+) -> Result<Resolved> {
+    config::resolve(entry(method)?, ALL, answer, overrides)
+}
+
+impl TryFrom<Written> for Resolved {
+    type Error = Error;
+
+    fn try_from(written: Written) -> Result<Self> {
+        resolve_values(&written.method, written.overrides)
+    }
 }
 
 /// The ranges that a method's YAML declares under `search`, by key; empty where it declares none.
@@ -121,6 +162,53 @@ mod tests {
             (Architecture::Qwen2, r#"["query","value","output"]"#),
         ] {
             assert_eq!(over("ia3", &[], architecture).0, expected);
+        }
+    }
+
+    #[test]
+    fn a_language_model_has_defaults_of_its_own_and_a_classifier_keeps_its() {
+        let none = BTreeMap::new();
+        let of = |answer, name: &str, key: &str| {
+            let resolved = resolve_for(answer, name, &none).unwrap();
+            assert_eq!(resolved.variant, "", "{name}");
+            assert!(resolved.config.get("language_model").is_none(), "{name}");
+            resolved.config[key].clone()
+        };
+        let rate = "learning_rate";
+        for (name, key, head, words) in [
+            ("lora", rate, Value::from(2e-3), Value::from(1e-3)),
+            ("adapter", rate, 2e-3.into(), 1e-3.into()),
+            ("prompt_tuning", rate, 1e-2.into(), 3e-2.into()),
+            (
+                "prompt_tuning",
+                "init",
+                "sampled_vocab".into(),
+                "random".into(),
+            ),
+            ("full", rate, 1e-4.into(), 1e-4.into()),
+        ] {
+            assert_eq!(of(Answer::TrainedHead, name, key), head, "{name}");
+            assert_eq!(of(Answer::LanguageModel, name, key), words, "{name}");
+        }
+        // What differs from its own default is a variant, and only that.
+        let variant = |rate: &str| {
+            let written = [("learning_rate".to_owned(), rate.to_owned())].into();
+            let resolved = resolve_for(Answer::LanguageModel, "lora", &written).unwrap();
+            (resolved.variant.clone(), resolved.optimiser().learning_rate)
+        };
+        assert_eq!(variant("1e-3"), (String::new(), 1e-3));
+        assert_eq!(variant("2e-3"), ("learning_rate=0.002".to_owned(), 2e-3));
+        for entry in ALL {
+            let head = resolve(entry.name, &none).unwrap().config;
+            let words = resolve_for(Answer::LanguageModel, entry.name, &none).unwrap();
+            let differ = head.iter().filter(|(k, v)| words.config[*k] != **v).count();
+            let declared = of_language_models(entry.name).unwrap();
+            assert_eq!(
+                differ,
+                declared.len(),
+                "{}: a default that differs in nothing",
+                entry.name
+            );
         }
     }
 

@@ -12,6 +12,7 @@ pub mod error;
 pub mod files;
 pub mod head;
 mod record_file;
+mod rows;
 pub mod store;
 
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod sample;
 pub use error::{Error, Result};
 pub use files::write_whole;
 pub use head::Head;
+pub use rows::Rows;
 
 use std::collections::BTreeMap;
 
@@ -267,15 +269,15 @@ pub struct Predictions {
     /// True label indices of classification; empty for other objectives.
     pub labels: Vec<u32>,
     /// C logits per example of classification; empty for other objectives.
-    pub logits: Vec<Vec<f32>>,
+    pub logits: Rows<f32>,
     /// What is true of each example, for other objectives than classification: its number; 0 or 1 for each class; the index of
     /// each word's tag.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub targets: Vec<Vec<f64>>,
+    #[serde(default, skip_serializing_if = "Rows::is_empty")]
+    pub targets: Rows<f64>,
     /// What is predicted of each example, for other objectives than classification: the number; the logit of each class; the
     /// index of each word's tag.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub outputs: Vec<Vec<f64>>,
+    #[serde(default, skip_serializing_if = "Rows::is_empty")]
+    pub outputs: Rows<f64>,
 }
 
 impl Predictions {

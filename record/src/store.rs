@@ -288,12 +288,15 @@ fn problem_of_outputs(
         _ => None,
     };
     let tag = |x: &f64| x.fract() == 0.0 && (0.0..classes as f64).contains(x);
-    let fits = |(t, o): (&Vec<f64>, &Vec<f64>)| {
+    let fits = |(t, o): (&[f64], &[f64])| {
         t.len() == o.len()
             && width.is_none_or(|width| width == t.len())
             && (width.is_some() || t.iter().chain(o).all(tag))
     };
-    let odd = targets.iter().zip(outputs).position(|pair| !fits(pair));
+    let odd = targets
+        .iter()
+        .zip(outputs.iter())
+        .position(|pair| !fits(pair));
     odd.map(|i| {
         format!(
             "`outcome.predictions.targets[{i}]` and `outputs[{i}]` are not what {objective} with {classes} labels has"

@@ -19,7 +19,7 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 
 use crate::{
     Comparison,
-    comparison::{conditions, flat},
+    conditions::{conditions, flat},
     format,
     latency::{BACKBONE, SENTENCE, of_records, over_backbone},
     quantity::Quantity,

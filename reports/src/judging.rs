@@ -12,8 +12,8 @@ use statistics::{FEWEST_SEEDS, Looks, Margin};
 
 use crate::{
     Comparison, Error, Result,
-    comparison::{conditions, flat},
-    studies::{folders_with, write_json},
+    conditions::{conditions, flat},
+    files::{folders_with, write_json},
 };
 
 /// Name of the file in a comparison's folder.
@@ -74,14 +74,6 @@ impl Judging {
     /// The processor model that was chosen.
     pub(crate) fn costs_on(&self) -> Option<&str> {
         self.costs_on.as_deref()
-    }
-
-    /// With this margin for all, and no looks.
-    pub fn with_margin(margin: Margin) -> Self {
-        Self {
-            asked: Some(margin),
-            ..Self::default()
-        }
     }
 
     /// The margin that was asked for, for what nothing was declared for.

@@ -39,7 +39,7 @@ pub struct LatencyCell {
     pub p50_ms: Summary,
     /// 90th percentiles, in milliseconds.
     pub p90_ms: Summary,
-    /// 99th percentiles, in milliseconds; absent unless every process timed [`PASSES_FOR_P99`] passes.
+    /// 99th percentiles of the processes that timed at least [`PASSES_FOR_P99`] passes, in milliseconds.
     pub p99_ms: Option<Summary>,
     /// Medians over the backbone's of the same process; absent where no process measured both.
     pub over_backbone: Option<Ratio>,
@@ -82,13 +82,14 @@ pub fn cells(processes: &[&[Latency]]) -> Vec<LatencyCell> {
                     .filter(|l| (l.batch, l.length, l.variant.as_str()) == (batch, length, variant))
             };
             let of = |f: fn(&Latency) -> f64| Summary::of(same().map(f));
+            let long = || same().filter(|l| l.samples >= PASSES_FOR_P99);
             Some(LatencyCell {
                 variant: variant.to_owned(),
                 batch,
                 length,
                 p50_ms: of(|l| l.p50_ms)?,
                 p90_ms: of(|l| l.p90_ms)?,
-                p99_ms: of(|l| l.p99_ms).filter(|_| same().all(|l| l.samples >= PASSES_FOR_P99)),
+                p99_ms: Summary::of(long().map(|l| l.p99_ms)),
                 over_backbone: over_backbone(processes, variant, (batch, length)),
             })
         })
@@ -255,5 +256,8 @@ mod tests {
         assert_eq!(cells(&[&run])[0].text(), "4.00/–");
         run[0].samples = 100;
         assert_eq!(cells(&[&run])[0].text(), "4.00/8.00");
+        // Of several processes those count that have one.
+        let short = [latency("unmerged", 1, 5.0)];
+        assert_eq!(cells(&[&run, &short])[0].text(), "4.50/8.00");
     }
 }

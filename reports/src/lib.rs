@@ -3,12 +3,15 @@
 //! A report never sees a tensor: it reads [`record::RunRecord`]s only.
 #![forbid(unsafe_code)]
 
+pub mod answer;
 pub mod changes;
 pub mod claims;
 pub mod comparison;
+pub mod conditions;
 pub mod costs;
 pub mod error;
 pub mod figures;
+mod files;
 pub mod format;
 pub mod frame;
 pub mod going_on;
@@ -19,6 +22,7 @@ pub mod needs;
 mod notes;
 pub mod objective;
 pub mod page;
+pub mod pair;
 pub mod quantity;
 pub mod recommend;
 pub mod row;

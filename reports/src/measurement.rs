@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Result,
-    studies::{folders_with, write_json},
+    files::{folders_with, write_json},
     table::Table,
 };
 

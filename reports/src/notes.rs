@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use record::RunRecord;
 use statistics::FEWEST_SEEDS;
 
-use crate::{Comparison, format};
+use crate::{Comparison, format, words};
 
 /// What a reader has to know before believing the numbers.
 pub fn of(comparison: &Comparison) -> Vec<String> {
@@ -32,21 +32,14 @@ pub fn of(comparison: &Comparison) -> Vec<String> {
     if ranked.len() == 1 && most == 1 {
         notes.push("One seed only: there is no spread over seeds.".to_owned());
     }
-    if (FEWEST_SEEDS..5).contains(&most) && ranked.len() == 2 {
+    if (FEWEST_SEEDS..5).contains(&most) && ranked.len() > 2 {
         notes.push(
-            "Two methods with fewer than five seeds: where one varies far more than the other, a false difference is found in up \
-             to 13 % instead of 5 %."
+            "With three or four seeds all pairs are taken to vary alike from seed to seed. Where two methods vary ten times as much as \
+             the others, a false difference between these two is found in up to 10 % instead of 5 %; five seeds need no such assumption."
                 .to_owned(),
         );
     }
-    if let Some(looks) = &comparison.looks {
-        let looks: Vec<String> = looks.seeds().iter().map(usize::to_string).collect();
-        notes.push(format!(
-            "Looked at with {} seeds: the verdicts spend their 5 % over all of these looks; the p-values are those of a number of seeds \
-             that was fixed beforehand.",
-            format::list(&looks)
-        ));
-    }
+    notes.extend(comparison.looks.as_ref().map(words::looked_at));
     for a in 0..ranked.len() {
         for b in a + 1..ranked.len() {
             if comparison.pair(a, b).is_none() && ranked[a].scores.is_some() {

@@ -5,95 +5,63 @@
 //! small script draws it. Without the script the page is complete but for that. A policy in the page
 //! forbids it to load anything.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod conditions;
+mod facts;
+mod pairs;
+mod runs;
+mod script;
 
-use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment};
+use std::collections::BTreeMap;
+
+use minijinja::{AutoEscape, Environment, syntax::SyntaxConfig, value::Serde};
+use record::CLASSIFICATION;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use record::{CLASSIFICATION, Circumstances, RunRecord, Status};
-use statistics::{Remedy, Summary};
+use self::{
+    conditions::{Setting, conditions, environment, leaves},
+    facts::{Fact, facts},
+    pairs::{PairView, pairs, sigma},
+    runs::{RunView, check_names, runs},
+    script::script_data,
+};
+use crate::{
+    Result,
+    comparison::Comparison,
+    figures::{self, Plot, style::Ink, style_of},
+    format, objective,
+    quantity::Quantity,
+    row::Row,
+    tables, words,
+};
 
-use crate::comparison::{self, Comparison};
-use crate::costs::MARK;
-use crate::figures::{self, Plot, style::Ink, style_of};
-use crate::quantity::Quantity;
-use crate::row::{self, Row, predictions};
-use crate::{Result, format, objective, tables, words};
+macro_rules! templates {
+    ($($name:literal)*) => { &[$(($name, include_str!(concat!("../templates/", $name)))),*] };
+}
 
 /// The templates, compiled into the program.
-const TEMPLATES: &[(&str, &str)] = &[
-    ("report.html", include_str!("../templates/report.html")),
-    ("style.css", include_str!("../templates/style.css")),
-    ("page.js", include_str!("../templates/page.js")),
-    ("macros.html", include_str!("../templates/macros.html")),
-    (
-        "sections/answer.html",
-        include_str!("../templates/sections/answer.html"),
-    ),
-    (
-        "sections/table.html",
-        include_str!("../templates/sections/table.html"),
-    ),
-    (
-        "sections/trade_off.html",
-        include_str!("../templates/sections/trade_off.html"),
-    ),
-    (
-        "sections/plots.html",
-        include_str!("../templates/sections/plots.html"),
-    ),
-    (
-        "sections/pairs.html",
-        include_str!("../templates/sections/pairs.html"),
-    ),
-    (
-        "sections/parts.html",
-        include_str!("../templates/sections/parts.html"),
-    ),
-    (
-        "sections/examples.html",
-        include_str!("../templates/sections/examples.html"),
-    ),
-    (
-        "sections/gate.html",
-        include_str!("../templates/sections/gate.html"),
-    ),
-    (
-        "sections/runs.html",
-        include_str!("../templates/sections/runs.html"),
-    ),
-    (
-        "sections/conditions.html",
-        include_str!("../templates/sections/conditions.html"),
-    ),
-    (
-        "sections/recommend.html",
-        include_str!("../templates/sections/recommend.html"),
-    ),
-    (
-        "sections/claims.html",
-        include_str!("../templates/sections/claims.html"),
-    ),
-    (
-        "sections/studies.html",
-        include_str!("../templates/sections/studies.html"),
-    ),
-    (
-        "sections/tuning.html",
-        include_str!("../templates/sections/tuning.html"),
-    ),
-    (
-        "sections/suites.html",
-        include_str!("../templates/sections/suites.html"),
-    ),
-    (
-        "sections/measurements.html",
-        include_str!("../templates/sections/measurements.html"),
-    ),
-];
+const TEMPLATES: &[(&str, &str)] = templates!(
+    "report.html"
+    "style.css"
+    "page.js"
+    "macros.html"
+    "sections/answer.html"
+    "sections/table.html"
+    "sections/trade_off.html"
+    "sections/plots.html"
+    "sections/pairs.html"
+    "sections/parts.html"
+    "sections/examples.html"
+    "sections/gate.html"
+    "sections/runs.html"
+    "sections/conditions.html"
+    "sections/recommend.html"
+    "sections/claims.html"
+    "sections/studies.html"
+    "sections/tuning.html"
+    "sections/suites.html"
+    "sections/measurements.html"
+);
 
 /// Columns up to this rank are shown at first.
 const SHOWN: u8 = 5;
@@ -206,42 +174,6 @@ struct Parts {
     rows: Vec<Vec<String>>,
 }
 
-/// A number with its spread.
-#[derive(Serialize)]
-struct Fact {
-    name: String,
-    mean: String,
-    sd: Option<String>,
-    interval: Option<String>,
-    seeds: usize,
-}
-
-#[derive(Serialize)]
-struct RunView {
-    id: String,
-    seed: u64,
-    status: String,
-    ok: bool,
-    valid: bool,
-    metric: Option<String>,
-    training_time: Option<String>,
-    memory: Option<String>,
-    latency: Option<String>,
-    file: Option<String>,
-    started: String,
-    /// By the section's list of checks.
-    checks: Vec<Option<CheckView>>,
-    /// The record without its long lists.
-    record: String,
-}
-
-#[derive(Clone, Serialize)]
-struct CheckView {
-    name: String,
-    passed: bool,
-    detail: String,
-}
-
 #[derive(Serialize)]
 struct QuantityView {
     key: &'static str,
@@ -254,31 +186,6 @@ struct PlotView {
     title: String,
     wide: String,
     narrow: String,
-}
-
-#[derive(Serialize)]
-struct PairView {
-    first: String,
-    second: String,
-    seeds: usize,
-    difference: String,
-    standard_error: Option<String>,
-    interval: Option<String>,
-    p: Option<String>,
-    p_value: Option<f64>,
-    verdict: String,
-    /// The verdict in a word.
-    kind: &'static str,
-    needs: Option<String>,
-    sigma: Option<String>,
-    mcnemar: String,
-}
-
-/// A machine and program that made runs.
-#[derive(Serialize, PartialEq)]
-struct Setting {
-    facts: Vec<(String, String)>,
-    runs: usize,
 }
 
 /// The page of these comparisons.
@@ -495,475 +402,13 @@ fn mark(row: &Row) -> Mark {
     }
 }
 
-/// Everything that was measured of a method, for its own table.
-fn facts(comparison: &Comparison, row: &Row) -> Vec<Fact> {
-    let main = comparison.metric();
-    let mut facts = Vec::new();
-    let mut push = |name: String, summary: &Option<Summary>, show: &dyn Fn(f64) -> String| {
-        if let Some(s) = summary {
-            facts.push(Fact {
-                name,
-                mean: show(s.mean),
-                sd: s.sd.map(show),
-                interval: s
-                    .interval
-                    .map(|[low, high]| format!("{} – {}", show(low), show(high))),
-                seeds: s.values.len(),
-            });
-        }
-    };
-    for (name, summary) in &row.metrics {
-        let title = match name == main {
-            true => format!("{name} (ranks the methods)"),
-            false => name.clone(),
-        };
-        push(title, &Some(summary.clone()), &|v| format::metric(name, v));
-    }
-    let nats = |v: f64| format!("{v:.3}");
-    let loss = match comparison.dataset.objective.as_str() {
-        "regression" => "validation loss (squared error over the variance)",
-        _ => "validation loss (nats)",
-    };
-    push(loss.into(), &row.validation_loss, &nats);
-    if let Some(c) = row.calibration {
-        for (name, value) in [
-            ("expected calibration error", c.ece),
-            ("Brier score", c.brier),
-            ("negative log-likelihood (nats)", c.nll),
-        ] {
-            // Means over seeds; their spread is not kept.
-            facts.push(Fact {
-                name: name.into(),
-                mean: nats(value),
-                sd: None,
-                interval: None,
-                seeds: row.ended_well().0,
-            });
-        }
-    }
-    let mut push = |name: &str, summary: &Option<Summary>, show: &dyn Fn(f64) -> String| {
-        if let Some(s) = summary {
-            facts.push(Fact {
-                name: name.into(),
-                mean: show(s.mean),
-                sd: s.sd.map(show),
-                interval: s
-                    .interval
-                    .map(|[low, high]| format!("{} – {}", show(low), show(high))),
-                seeds: s.values.len(),
-            });
-        }
-    };
-    let rate = |unit: &'static str| move |v: f64| format!("{} {unit}", format::count_short(v));
-    let time = |v: f64| row.marked(format::seconds(v));
-    push("training time", &row.training_seconds, &time);
-    push(
-        "training speed",
-        &row.examples_per_second,
-        &rate("examples/s"),
-    );
-    push(
-        "training speed in real tokens",
-        &row.tokens_per_second,
-        &rate("tokens/s"),
-    );
-    push(
-        "time to the first step",
-        &row.seconds_to_first_step,
-        &format::seconds,
-    );
-    push("peak memory", &row.peak_memory_bytes, &format::bytes);
-    push("file, head included", &row.file_bytes, &format::bytes);
-    let ms = |v: f64| row.marked(format!("{} ms", format::ms(v)));
-    for l in row
-        .latency
-        .iter()
-        .filter(|l| l.setting() == crate::latency::SENTENCE)
-    {
-        push(
-            &format!("latency p50, {}", l.variant),
-            &Some(l.p50_ms.clone()),
-            &ms,
-        );
-        push(&format!("latency p99, {}", l.variant), &l.p99_ms, &ms);
-    }
-    facts
-}
-
-/// Names of all checks that any run made, in order of appearance, the report's own last.
-fn check_names(comparison: &Comparison) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    let checks = comparison
-        .records
-        .iter()
-        .filter_map(|r| r.outcome.as_ref())
-        .flat_map(|o| &o.checks);
-    for check in checks {
-        if !names.contains(&check.name) {
-            names.push(check.name.clone());
-        }
-    }
-    if comparison.records.iter().any(|r| r.outcome.is_some()) {
-        names.push(row::METRIC_CHECK.to_owned());
-    }
-    names
-}
-
-fn runs(comparison: &Comparison, row: &Row, names: &[String]) -> Vec<RunView> {
-    row.runs
-        .iter()
-        .filter_map(|run| {
-            let record = comparison.record(&run.id)?;
-            let cost = record.cost.as_ref();
-            let mark = match record.circumstances.busy() {
-                true => MARK,
-                false => "",
-            };
-            let marked = |text: String| text + mark;
-            let own_failed = run
-                .failed_checks
-                .iter()
-                .find(|c| c.starts_with(row::METRIC_CHECK));
-            let checks = names
-                .iter()
-                .map(|name| {
-                    let outcome = record.outcome.as_ref()?;
-                    if name == row::METRIC_CHECK {
-                        return Some(CheckView {
-                            name: name.clone(),
-                            passed: own_failed.is_none(),
-                            detail: own_failed.cloned().unwrap_or_else(|| {
-                                "the stored predictions give the stored metric".into()
-                            }),
-                        });
-                    }
-                    // Should a check be made twice, the failed one counts.
-                    let mut named = outcome.checks.iter().filter(|c| c.name == *name);
-                    let check = named.clone().find(|c| !c.passed).or(named.next())?;
-                    Some(CheckView {
-                        name: name.clone(),
-                        passed: check.passed,
-                        detail: check.detail.clone(),
-                    })
-                })
-                .collect();
-            let latency = cost.and_then(|c| {
-                let one = |l: &&record::Latency| {
-                    l.batch == 1 && l.length.is_none() && l.variant == "unmerged"
-                };
-                c.latency.iter().find(one)
-            });
-            Some(RunView {
-                id: run.id.clone(),
-                seed: run.seed,
-                status: row::status_text(&run.status),
-                ok: run.status == Status::Ok,
-                valid: run.failed_checks.is_empty(),
-                metric: run.metric.map(|m| format::metric(comparison.metric(), m)),
-                training_time: cost.map(|c| marked(format::seconds(c.training_seconds))),
-                memory: cost
-                    .and_then(|c| c.peak_memory_bytes)
-                    .map(|b| format::bytes(b as f64)),
-                latency: latency.map(|l| {
-                    let p99 = match l.samples >= crate::latency::PASSES_FOR_P99 {
-                        true => format::ms(l.p99_ms),
-                        false => crate::table::ABSENT.to_owned(),
-                    };
-                    marked(format!("{} / {p99}", format::ms(l.p50_ms)))
-                }),
-                file: cost.map(|c| format::bytes(c.file_bytes as f64)),
-                started: record.circumstances.started.clone(),
-                checks,
-                record: shortened(record),
-            })
-        })
-        .collect()
-}
-
-/// The record as JSON; lists that only a program reads are counted instead of printed.
-fn shortened(record: &RunRecord) -> String {
-    const LONG: usize = 24;
-    fn shorten(value: &mut Value) {
-        match value {
-            Value::Array(list) if list.len() > LONG => {
-                *value = json!(format!(
-                    "… {} values, in the record's file",
-                    format::count(list.len())
-                ));
-            }
-            Value::Array(list) => list.iter_mut().for_each(shorten),
-            Value::Object(map) => map.values_mut().for_each(shorten),
-            _ => {}
-        }
-    }
-    let mut value = serde_json::to_value(record).unwrap_or_default();
-    shorten(&mut value);
-    serde_json::to_string_pretty(&value).unwrap_or_default()
-}
-
-fn pairs(comparison: &Comparison) -> Vec<PairView> {
-    let metric = comparison.metric();
-    let view = |pair: &comparison::Pair| {
-        let mcnemar = pair.mcnemar.iter().map(|m| {
-            format!(
-                "seed {}: {} : {}, {}",
-                m.seed,
-                m.only_first,
-                m.only_second,
-                format::p_value(m.p)
-            )
-        });
-        let of = |f: &dyn Fn(&statistics::Evidence) -> String| pair.evidence.as_ref().map(f);
-        PairView {
-            first: comparison.rows[pair.first].label.clone(),
-            second: comparison.rows[pair.second].label.clone(),
-            seeds: pair.seeds,
-            difference: format::metric_difference(metric, pair.difference),
-            standard_error: of(&|e| format::metric_spread(metric, e.standard_error, None)),
-            interval: of(&|e| format::metric_interval(metric, e.interval)),
-            p: pair.corrected.map(|c| format::p_value(c.p)),
-            p_value: pair.corrected.map(|c| c.p),
-            verdict: match pair.is_tested() {
-                true => words::verdict_in_full(pair.verdict, metric, comparison.margin),
-                false => words::NOT_TESTED.to_owned(),
-            },
-            kind: pair.verdict_text(false),
-            needs: pair.needs.as_ref().map(words::needs),
-            sigma: pair.sigma.map(|s| {
-                [s.seed, s.example, s.residual]
-                    .map(|x| format::metric_spread(metric, x, None))
-                    .join(" / ")
-            }),
-            mcnemar: mcnemar.collect::<Vec<_>>().join("; "),
-        }
-    };
-    comparison.pairs.iter().map(view).collect()
-}
-
-/// Medians over the pairs of the standard deviations that the uncertainty is made of.
-fn sigma(comparison: &Comparison) -> Vec<(&'static str, String)> {
-    let sigmas: Vec<comparison::Sigma> = comparison.pairs.iter().filter_map(|p| p.sigma).collect();
-    let median = |f: fn(&comparison::Sigma) -> f64| {
-        statistics::percentile(&sigmas.iter().map(f).collect::<Vec<_>>(), 50.0)
-    };
-    [
-        ("σₛ over seeds", median(|s| s.seed)),
-        ("σₓ over examples", median(|s| s.example)),
-        ("σₑ of what neither explains", median(|s| s.residual)),
-    ]
-    .into_iter()
-    .filter_map(|(name, value)| {
-        Some((name, format::metric_difference(comparison.metric(), value?)))
-    })
-    .collect()
-}
-
-/// Leaves of a JSON value by path, as text.
-fn leaves(value: &Value) -> Vec<(String, String)> {
-    comparison::flat(value)
-        .into_iter()
-        .map(|(key, value)| {
-            let text = match value {
-                Value::String(s) => s,
-                other => other.to_string(),
-            };
-            (key, text)
-        })
-        .filter(|(key, _)| !key.is_empty())
-        .collect()
-}
-
-/// What all runs of a comparison share.
-fn conditions(comparison: &Comparison) -> Vec<(&'static str, Vec<(String, String)>)> {
-    let row = |name: &str, value: String| (name.to_owned(), value);
-    let (d, b) = (&comparison.dataset, &comparison.backbone);
-    let mut data = vec![row("name", d.name.clone())];
-    if let Some(asked) = &d.stand_in_for {
-        data.push(row("stands in for", asked.clone()));
-    }
-    if d.objective != CLASSIFICATION {
-        data.push(row("what is predicted", d.objective.replace('_', " ")));
-    }
-    data.extend([
-        row("training examples", format::count(d.train_examples)),
-        row("validation examples", format::count(d.validation_examples)),
-        row("labels", d.labels.join(", ")),
-        row("metric", d.main_metric.clone()),
-        row("digest of texts and labels", d.digest.clone()),
-    ]);
-    let backbone = vec![
-        row("name", b.name.clone()),
-        row("architecture", b.architecture.clone()),
-        row("layers L", b.layers.to_string()),
-        row("hidden size H", b.hidden.to_string()),
-        row("parameters", format::count(b.parameters)),
-        row("pooling", b.pooling.clone()),
-        row(
-            "precision of its weights",
-            b.precision.clone().unwrap_or_else(|| "f32".into()),
-        ),
-        row("digest of the weights", b.digest.clone()),
-    ];
-    let mut recipe = leaves(&comparison.recipe);
-    let seeds: Vec<String> = comparison.seeds.iter().map(u64::to_string).collect();
-    recipe.push(row("seeds", seeds.join(", ")));
-    recipe.push(row("operations", comparison.op_path.clone()));
-    vec![
-        ("Data set", data),
-        ("Backbone", backbone),
-        ("Recipe", recipe),
-    ]
-}
-
-/// The machines and programs, with the number of their runs.
-fn environment(comparisons: &[Comparison]) -> Vec<Setting> {
-    let facts = |c: &Circumstances| {
-        let mut facts = vec![
-            ("peftbench".to_owned(), c.version.clone()),
-            (
-                "revision".to_owned(),
-                c.revision.clone().unwrap_or_else(|| "unknown".into()),
-            ),
-            ("processor".to_owned(), c.processor.clone()),
-            ("threads".to_owned(), c.threads.to_string()),
-            ("system".to_owned(), c.system.clone()),
-        ];
-        facts.extend(c.libraries.iter().map(|(k, v)| (k.clone(), v.clone())));
-        facts
-    };
-    let records: Vec<&RunRecord> = comparisons.iter().flat_map(|c| &c.records).collect();
-    let mut settings: Vec<Setting> = Vec::new();
-    for record in &records {
-        let facts = facts(&record.circumstances);
-        match settings.iter_mut().find(|s| s.facts == facts) {
-            Some(setting) => setting.runs += 1,
-            None => settings.push(Setting { facts, runs: 1 }),
-        }
-    }
-    settings.sort_by_key(|s| std::cmp::Reverse(s.runs));
-    settings
-}
-
-/// What the script draws: quantities of the ranked rows, and predictions.
-fn script_data(comparison: &Comparison, id: &str) -> Value {
-    let metric = comparison.metric();
-    let quantities: Vec<Value> = Quantity::ALL
-        .into_iter()
-        .map(|q| {
-            json!({
-                "key": q.key(),
-                "title": q.title(metric),
-                "higher": q.higher_is_better(),
-                "log": q.logarithmic(),
-            })
-        })
-        .collect();
-    let points: Vec<Value> = comparison
-        .ranked()
-        .iter()
-        .enumerate()
-        .map(|(i, row)| {
-            let values: serde_json::Map<String, Value> = Quantity::ALL
-                .into_iter()
-                .filter_map(|q| {
-                    let s = q.of(row)?;
-                    let factor = q.axis_factor(metric);
-                    let value = json!({
-                        "mean": s.mean * factor,
-                        "sd": s.sd.map(|sd| sd * factor),
-                        "interval": s.interval.map(|i| i.map(|v| v * factor)),
-                        "text": q.show(metric, s.mean),
-                    });
-                    Some((q.key().to_owned(), value))
-                })
-                .collect();
-            json!({
-                "row": format!("{id}-r{i}"),
-                "label": row.label,
-                "floor": row.is_floor(),
-                "ink": style_of(row).ink.key(),
-                "outline": style_of(row).marker.outline(),
-                "values": values,
-                "overhead": overhead(row),
-            })
-        })
-        .collect();
-    // p-values of "the first is worse than the second by the margin or more", where a verdict could be given.
-    let n = comparison.ranked().len();
-    let p_worse = |a: usize, b: usize| comparison.family.p_non_inferior(a, b);
-    let worse: Vec<Vec<Option<f64>>> = (0..n)
-        .map(|a| (0..n).map(|b| p_worse(a, b)).collect())
-        .collect();
-    // What would show the first not to be worse than the second by the margin.
-    let tests = comparison.eligible().len();
-    let wants = |a: usize, b: usize| {
-        let evidence = comparison.family.pair(a, b)?.evidence;
-        let remedy = Remedy::of_non_inferiority(&evidence, comparison.margin, tests);
-        let needs = comparison.needs(&evidence, &remedy, &[a, b]);
-        Some(json!({ "seeds": needs.more_seeds, "text": words::needs(&needs) }))
-    };
-    let wants: Vec<Vec<Option<Value>>> = (0..n)
-        .map(|a| (0..n).map(|b| wants(a, b).filter(|_| a != b)).collect())
-        .collect();
-    let margin = format::metric_difference(metric, comparison.margin.get());
-    json!({
-        "id": id,
-        "quantities": quantities,
-        "points": points,
-        "worse": worse,
-        "wants": wants,
-        "none": words::none_near_best(metric, comparison.margin),
-        "margin": margin,
-        "limit": figures::scale_limit(comparison) * Quantity::Metric.axis_factor(metric),
-        "examples": examples(comparison),
-    })
-}
-
-/// Latency over the bare backbone's of the same process, minus 1, in percent; merged where the method merges.
-fn overhead(row: &Row) -> Option<Value> {
-    let ratio = row
-        .over_backbone("merged")
-        .or(row.over_backbone("unmerged"))?;
-    let percent = |ratio: f64| 100.0 * (ratio - 1.0);
-    Some(
-        json!({ "mean": percent(ratio.ratio), "interval": ratio.interval.map(|i| i.map(percent)) }),
-    )
-}
-
-/// True labels and the predictions of each ranked run; runs whose examples differ are left out.
-fn examples(comparison: &Comparison) -> Value {
-    let outcomes = comparison.ranked().iter().enumerate().flat_map(|(i, row)| {
-        row.runs.iter().filter_map(move |run| {
-            let record = comparison.record(&run.id)?;
-            Some((
-                i,
-                run.seed,
-                &record.outcome.as_ref()?.predictions,
-                predictions(record)?,
-            ))
-        })
-    });
-    let mut truth: Option<&Vec<u32>> = None;
-    let mut runs = Vec::new();
-    let mut seeds = BTreeSet::new();
-    for (row, seed, stored, predicted) in outcomes {
-        if **truth.get_or_insert(&stored.labels) != stored.labels {
-            continue;
-        }
-        seeds.insert(seed);
-        runs.push(json!({ "row": row, "seed": seed, "predicted": predicted }));
-    }
-    json!({
-        "labels": comparison.dataset.labels,
-        "truth": truth.cloned().unwrap_or_default(),
-        "seeds": seeds,
-        "runs": runs,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeSet;
+
+    use record::{RunRecord, Status, answers};
+
     use super::*;
     use crate::sample::{self, Sample};
 
@@ -1082,9 +527,10 @@ mod tests {
         assert_eq!(lora["values"]["parameters"]["text"], json!("73,728"));
         assert_eq!(lora["ink"], json!("blue"));
         let right = |run: &Value| {
-            let predicted = run["predicted"].as_array().unwrap();
+            let predicted = answers::read(run["predicted"].as_str().unwrap(), 2).unwrap();
             let truth = c["examples"]["truth"].as_array().unwrap();
-            predicted.iter().zip(truth).filter(|(a, b)| a == b).count() as f64 / 872.0
+            let both = predicted.iter().zip(truth);
+            both.filter(|(a, b)| json!(a) == **b).count() as f64 / 872.0
         };
         let values = &lora["values"]["metric"];
         let of_lora: Vec<f64> = c["examples"]["runs"]
@@ -1096,6 +542,27 @@ mod tests {
             .collect();
         let mean = 100.0 * of_lora.iter().sum::<f64>() / of_lora.len() as f64;
         assert!((values["mean"].as_f64().unwrap() - mean).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_page_recommends_among_what_is_above_the_floors_only() {
+        let labels: Vec<u32> = (0..100).map(|i| i % 2).collect();
+        let run = |method: &str, right: usize| {
+            let sample = Sample::new(method).predictions(&labels, move |i| i < right);
+            sample.record()
+        };
+        let page = page(&[
+            run("lora", 80),
+            run("majority", 50),
+            run("prompt_tuning", 50),
+        ]);
+        let data = script_data_of(&page);
+        let points = data["comparisons"][0]["points"].as_array().unwrap();
+        let eligible = points.iter().filter(|p| p["eligible"] == true);
+        let labels: Vec<&Value> = eligible.map(|p| &p["label"]).collect();
+        assert_eq!(labels, [&json!("lora")]);
+        assert_eq!(points.len(), 3);
+        assert!(page.contains("j.p.eligible"));
     }
 
     #[test]

@@ -92,15 +92,22 @@ pub struct Constraint {
     pub text: String,
 }
 
-/// The comparison that decides: of the data set, nearest in training examples, then with the most valid runs.
-fn nearest<'a>(comparisons: &'a [Comparison], wishes: &Wishes) -> Option<&'a Comparison> {
-    let of_data = |c: &&Comparison| {
+/// The comparisons of the data set that hold a result.
+fn of_data<'a>(
+    comparisons: &'a [Comparison],
+    wishes: &Wishes,
+) -> impl Iterator<Item = &'a Comparison> {
+    comparisons.iter().filter(|c| {
         let d = &c.dataset;
         // Trials of a search are judged on examples that others train on.
         (d.name == wishes.dataset || d.stand_in_for.as_ref() == Some(&wishes.dataset))
             && c.recipe.get("held_out").is_none()
             && !c.ranked().is_empty()
-    };
+    })
+}
+
+/// The comparison that decides: of the data set, nearest in training examples, then with the most valid runs.
+fn nearest<'a>(comparisons: &'a [Comparison], wishes: &Wishes) -> Option<&'a Comparison> {
     let distance = |c: &Comparison| {
         let n = c.dataset.train_examples as f64;
         // Without a size: the more the better.
@@ -114,7 +121,7 @@ fn nearest<'a>(comparisons: &'a [Comparison], wishes: &Wishes) -> Option<&'a Com
         names.len()
     };
     let runs = |c: &Comparison| -> usize { c.ranked().iter().map(|r| r.ended_well().0).sum() };
-    comparisons.iter().filter(of_data).min_by(|a, b| {
+    of_data(comparisons, wishes).min_by(|a, b| {
         distance(a)
             .total_cmp(&distance(b))
             .then(methods(b).cmp(&methods(a)))
@@ -204,6 +211,18 @@ pub fn recommend(comparisons: &[Comparison], wishes: &Wishes) -> Option<Recommen
             format::count(size),
             wishes.dataset,
             wishes.dataset
+        ));
+    }
+    let others: Vec<&str> = of_data(comparisons, wishes)
+        .filter(|other| {
+            !std::ptr::eq(*other, comparison) && other.dataset.train_examples == trained
+        })
+        .map(|other| other.name.as_str())
+        .collect();
+    if !others.is_empty() {
+        notes.push(format!(
+            "Other comparisons train on as many examples and are not used here: {}. This one has the most methods, then the most runs.",
+            format::list_of_at_most(&others, 3)
         ));
     }
     let mut candidates: Vec<Candidate> = judged.into_iter().map(|(_, c)| c).collect();
@@ -485,6 +504,30 @@ mod tests {
         assert_eq!(adapter.fits, Verdict::Undecided);
         assert!(found.answer.iter().any(|a| a.contains("within the noise")));
         assert!(terminal(&found).contains("may fit"));
+    }
+
+    #[test]
+    fn another_comparison_of_the_same_data_is_named_where_it_was_not_used() {
+        let mut all = records(16_000);
+        let rounded = Sample::new("lora").with(|r| {
+            r.asked.backbone.precision = Some("bf16".into());
+            r.asked.dataset.train_examples = 16_000;
+        });
+        all.push(rounded.record());
+        let wishes = Wishes {
+            dataset: "sst2".into(),
+            ..Wishes::default()
+        };
+        let found = recommend(&Comparison::from_records(&all), &wishes).unwrap();
+        assert_eq!(found.recommended.as_deref(), Some("lora"));
+        assert!(
+            found
+                .notes
+                .iter()
+                .any(|n| n.contains("not used here: sst2 · minilm (bf16)")),
+            "{:?}",
+            found.notes
+        );
     }
 
     #[test]

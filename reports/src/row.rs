@@ -268,15 +268,20 @@ impl Row {
             .collect();
         let calibrations = outcomes
             .iter()
-            .filter_map(|o| Calibration::of(&o.predictions.labels, &o.predictions.logits));
+            .filter_map(|o| Calibration::of(&o.predictions.labels, o.predictions.logits.iter()));
         let calibrations: Vec<Calibration> = calibrations.collect();
         let mean = |f: fn(&Calibration) -> f64| {
             statistics::mean(&calibrations.iter().map(f).collect::<Vec<_>>())
         };
-        let calibration = match (mean(|c| c.ece), mean(|c| c.brier), mean(|c| c.nll)) {
-            (Some(ece), Some(brier), Some(nll)) => Some(Calibration { ece, brier, nll }),
-            _ => None,
+        let means = || {
+            Some(Calibration {
+                ece: mean(|c| c.ece)?,
+                ece_floor: mean(|c| c.ece_floor)?,
+                brier: mean(|c| c.brier)?,
+                nll: mean(|c| c.nll)?,
+            })
         };
+        let calibration = means();
         let scores = scores(records);
         let estimated = scores.as_ref().map(|s| estimate(s, main));
         let per_second = |n: usize, seconds: f64| (seconds > 0.0).then(|| n as f64 / seconds);

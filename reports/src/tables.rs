@@ -270,6 +270,10 @@ pub fn table<'a>(comparison: &'a Comparison) -> Table {
     add(Column::hidden("runs"), hidden(|r| json!(r.ended_well().1)));
     add(Column::hidden("ece"), quiet(|r| Some(r.calibration?.ece)));
     add(
+        Column::hidden("ece_floor"),
+        quiet(|r| Some(r.calibration?.ece_floor)),
+    );
+    add(
         Column::hidden("brier"),
         quiet(|r| Some(r.calibration?.brier)),
     );

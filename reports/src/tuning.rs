@@ -19,9 +19,11 @@ use statistics::{Expected, expected_best};
 use crate::{
     Error, Result,
     comparison::{dataset_label, dataset_slug, slug},
-    figures, format,
+    figures,
+    files::{folders_with, write_json},
+    format,
     row::{Run, estimate, scores, status_text},
-    studies::{folders_with, kind_of, write_json},
+    studies::kind_of,
     table::{Cell, Column, Table, markdown_text},
 };
 

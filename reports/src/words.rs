@@ -3,7 +3,7 @@
 //! Four things can be said of two methods ([`Verdict`]). *Undecided* must never be read as *equal*: it stands with "neither a
 //! difference nor equivalence is shown", and where it can be known, with what would decide.
 
-use statistics::{FEWEST_SEEDS, Margin, Verdict};
+use statistics::{FEWEST_SEEDS, Looks, Margin, Verdict};
 
 use crate::{format, needs::Needs};
 
@@ -51,6 +51,16 @@ pub fn too_few_seeds(seeds: usize) -> String {
         "With {} nothing is ranked: another seed may give another order, and a verdict needs {FEWEST_SEEDS}. Run the same \
          command with --seeds {FEWEST_SEEDS} or more.",
         format::plural(seeds, "seed")
+    )
+}
+
+/// That it was looked at several times while seeds were added.
+pub fn looked_at(looks: &Looks) -> String {
+    let looks: Vec<String> = looks.seeds().iter().map(usize::to_string).collect();
+    format!(
+        "Looked at with {} seeds: the verdicts spend their 5 % over all of these looks; the p-values are those of a number of seeds \
+         that was fixed beforehand.",
+        format::list(&looks)
     )
 }
 

@@ -77,7 +77,7 @@ pub fn check(comparison: Option<&Shared>) -> Result<ExitCode> {
                 // What is wrong with the data is wrong with every method: said once.
                 let mut said: BTreeMap<String, Vec<String>> = BTreeMap::new();
                 for trial in trials {
-                    let method = trial.method.clone();
+                    let method = trial.name();
                     let plan = RunPlan {
                         trial,
                         ..base.clone()
@@ -91,7 +91,10 @@ pub fn check(comparison: Option<&Shared>) -> Result<ExitCode> {
                     }
                     match prepared.asked(&plan) {
                         Ok(_) => one(format!("{dataset} with {method}"), Ok(())),
-                        Err(e) => said.entry(format!("{e:#}")).or_default().push(method),
+                        Err(e) => said
+                            .entry(format!("{e:#}"))
+                            .or_default()
+                            .push(method.to_owned()),
                     }
                 }
                 for (error, methods) in said {

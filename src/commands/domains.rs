@@ -35,7 +35,7 @@ use crate::{
     plan::{self, DataChoice, RunPlan, Shared, Trial},
     prepare::{Files, LoadedData},
     signals::Signals,
-    train::trainer::Model,
+    train::model::Model,
     weights,
 };
 
@@ -290,7 +290,7 @@ fn cross(
         .unwrap_or_default();
     let (base, _) = plan_of(asked, asked.datasets[0].clone(), asked.out.clone())?;
     let loaded = files
-        .backbone(&base.backbone, &base.backbone_overrides)?
+        .backbone(&base.backbone, &base.backbone_settings)?
         .load()?;
     let domains = asked
         .datasets

@@ -15,7 +15,7 @@ use crate::{
     plan::DataChoice,
     prepare::{Files, LoadedBackbone, LoadedData},
     texts::Texts,
-    train::trainer::Model,
+    train::model::Model,
     weights::{self, SavedConfig, Task},
 };
 

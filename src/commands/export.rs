@@ -53,7 +53,7 @@ pub fn export(
         separate_head,
     };
     card.write(out)?;
-    if task.config.precision != Precision::F32 {
+    if !matches!(task.config.precision, Precision::F32 | Precision::Q4) {
         eprintln!(
             "note: trained over frozen weights in {}; a program that has them in f32 gives numbers that differ by that rounding",
             task.config.precision.name()

@@ -187,6 +187,7 @@ pub fn latency(asked: &Asked) -> Result<ExitCode> {
             variant: format!("mixed_{}", shared.len()),
             backbone: shared[0].backbone.clone(),
             tasks: shared.iter().map(|m| own(&m.task)).collect(),
+            prefix: None,
         });
     }
     let mut rows: Vec<(usize, Latency)> = Vec::new();

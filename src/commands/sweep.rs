@@ -12,7 +12,8 @@ use reports::{
 use super::plan_only::{Elsewhere, Then};
 use crate::{
     execute::{
-        local::{self, How, Planned},
+        local::{self, How},
+        planned::{self, Planned},
         progress::Verbosity,
     },
     exit, folders, output,
@@ -35,9 +36,7 @@ pub fn sweep(
 ) -> Result<ExitCode> {
     let spec = study(name)?;
     let verbosity = how.verbosity;
-    let (base, mut user) = shared.plan()?;
-    user.insert("recipe".to_owned(), base.recipe.clone());
-    user.insert("backbone".to_owned(), base.backbone_overrides.clone());
+    let (base, user) = shared.plan()?;
     for owner in user.keys().filter(|o| *o != "recipe" && *o != "backbone") {
         ensure!(
             spec.series.iter().any(|s| s.method == *owner),
@@ -45,7 +44,7 @@ pub fn sweep(
             spec.name
         );
     }
-    let seeds = plan::seeds(seeds, &base.budget)?;
+    let seeds = plan::seeds(seeds, base.recipe.budget())?;
     let main = base.out.clone();
     let base = RunPlan {
         out: folder(&main, &spec.name),
@@ -55,9 +54,11 @@ pub fn sweep(
     let signals = Signals::handle()?;
     let points = points(&spec, &base, &user, &seeds)?;
 
+    let earlier = Manifest::read(&base.out)?;
+    let seen = Study::read(&base.out, None)?.map_or(0, |study| study.seeds());
     // Every run is checked before the first one starts; what this backbone or data cannot have is left out and said.
     let plans: Vec<RunPlan> = points.iter().flat_map(|p| p.plans.clone()).collect();
-    let mut checked = local::plan_all(plans.into_iter(), how.verbosity).into_iter();
+    let mut checked = planned::plan_all(plans.into_iter(), how.verbosity).into_iter();
     let mut manifest = Manifest {
         name: spec.name.clone(),
         title: spec.title.clone(),
@@ -76,8 +77,9 @@ pub fn sweep(
             .collect(),
         left_out: Vec::new(),
         margin: margin
-            .or(Manifest::read(&base.out)?.map(|m| m.margin))
+            .or(earlier.as_ref().map(|m| m.margin))
             .unwrap_or_default(),
+        looks: Vec::new(),
     };
     let (mut planned, mut first_error) = (Vec::new(), None);
     let mut impossible: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
@@ -121,6 +123,9 @@ pub fn sweep(
         for left_out in &manifest.left_out {
             eprintln!("note: left out: {left_out}");
         }
+    }
+    if let Some(earlier) = &earlier {
+        manifest.go_on_from(earlier, seen);
     }
     manifest.write(&base.out)?;
 

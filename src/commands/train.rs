@@ -48,7 +48,7 @@ pub fn train(
     };
     let mut progress = RunProgress::new(
         vec![ToCome {
-            label: plan.trial.method.clone(),
+            label: plan.trial.name().to_owned(),
             operations: 0.0,
         }],
         Verbosity::Normal,

@@ -8,11 +8,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use methods::Range;
+use methods::{Range, Resolved};
 use record::{RunRecord, Status, Tuned, store};
 use reports::{
     Margin, tables,
-    tuning::{self, Edge, HALVING, Manifest, MethodTrials, Search, TrialPlan, Tuning},
+    tuning::{self, Edge, HALVING, Manifest, MethodTrials, TrialPlan, Tuning},
 };
 use serde_json::Value;
 
@@ -22,7 +22,8 @@ use super::{
 };
 use crate::{
     execute::{
-        local::{self, How, Planned},
+        local::{self, How},
+        planned::{self, Planned},
         progress::Verbosity,
     },
     exit, folders,
@@ -80,13 +81,13 @@ struct Wanted {
 impl Wanted {
     /// The ranges of a method's YAML, and three decades around its learning rate. What the user sets is not searched.
     fn new(trial: Trial) -> Result<Self> {
-        let mut ranges = methods::search(&trial.method)?;
-        ranges.retain(|key, _| key != LEARNING_RATE && !trial.overrides.contains_key(key));
-        let resolved = methods::resolve(&trial.method, &trial.overrides)?;
-        let default = resolved.config.get(LEARNING_RATE).and_then(Value::as_f64);
+        let mut ranges = methods::search(trial.name())?;
+        ranges.retain(|key, _| key != LEARNING_RATE && !trial.method.overrides().contains_key(key));
+        let own = &trial.method;
+        let default = own.config.get(LEARNING_RATE).and_then(Value::as_f64);
         let learning_rates = default
-            .filter(|_| resolved.entry.steps && !trial.overrides.contains_key(LEARNING_RATE))
-            .map(|rate| [rate / 10f64.powf(HALF_RANGE), rate * 10f64.powf(HALF_RANGE)]);
+            .filter(|_| own.entry.steps && !own.overrides().contains_key(LEARNING_RATE))
+            .map(around);
         if let Some(range) = learning_rates {
             ranges.insert(LEARNING_RATE.to_owned(), Range::LogUniform(range));
         }
@@ -97,9 +98,20 @@ impl Wanted {
         })
     }
 
+    /// The same around the learning rate of this configuration: a method's default depends on what answers.
+    fn over(mut self, config: &Value) -> Self {
+        let rate = config.get(LEARNING_RATE).and_then(Value::as_f64);
+        if let (Some(range), Some(rate)) = (&mut self.learning_rates, rate) {
+            *range = around(rate);
+            let range = Range::LogUniform(*range);
+            self.ranges.insert(LEARNING_RATE.to_owned(), range);
+        }
+        self
+    }
+
     /// The configurations that are drawn. The first ones do not depend on how many follow.
     fn draw(&self, trials: usize) -> Vec<BTreeMap<String, Value>> {
-        let mut rng = datasets::stream(0, &format!("search {}", self.trial.method));
+        let mut rng = datasets::stream(0, &format!("search {}", self.trial.name()));
         let one = |_| {
             let ranges = self.ranges.iter();
             ranges
@@ -109,11 +121,20 @@ impl Wanted {
         (0..trials).map(one).collect()
     }
 
-    fn configured(&self, drawn: &BTreeMap<String, Value>) -> BTreeMap<String, String> {
-        let mut overrides = self.trial.overrides.clone();
-        overrides.extend(drawn.iter().map(|(k, v)| (k.clone(), v.to_string())));
-        overrides
+    /// The method with what is drawn over what the user sets.
+    fn configured(&self, drawn: &BTreeMap<String, Value>) -> Result<Resolved> {
+        let set = self.trial.method.overrides().clone().into_iter();
+        // In the order of the keys, as what is typed: it names the variant.
+        let mut all: BTreeMap<String, Value> = set.collect();
+        all.extend(drawn.clone());
+        let all = all.into_iter().collect();
+        Ok(methods::resolve_values(self.trial.name(), all)?)
     }
+}
+
+/// Three decades around a learning rate.
+fn around(rate: f64) -> [f64; 2] {
+    [rate / 10f64.powf(HALF_RANGE), rate * 10f64.powf(HALF_RANGE)]
 }
 
 /// A search on its way.
@@ -146,13 +167,13 @@ pub fn tune(
     let verbosity = how.verbosity;
     let (base, overrides) = shared.plan()?;
     check(&asked, &base)?;
-    let seeds = plan::seeds(seeds, &base.budget)?;
+    let seeds = plan::seeds(seeds, base.recipe.budget())?;
     let (wanted, mut left_out) = wanted(methods, &overrides)?;
     let folder = study::folder(&base.out, "tuning");
     folders::check_writable(&folders::records_folder(&folder), "--out")?;
     // As in a comparison, what this backbone or data cannot have is left out, which planning says.
     let trials: Vec<Trial> = wanted.iter().map(|w| w.trial.clone()).collect();
-    let possible = local::plan(&base, &trials, &[TRIAL_SEED], verbosity)?;
+    let possible = planned::plan(&base, &trials, &[TRIAL_SEED], verbosity)?;
     let whole = possible
         .first()
         .and_then(|p| p.asked.recipe["steps"].as_u64());
@@ -160,15 +181,19 @@ pub fn tune(
     let planned = |w: &Wanted| {
         possible
             .iter()
-            .find(|p| p.plan.trial.method == w.trial.method)
+            .find(|p| p.plan.trial.name() == w.trial.name())
     };
     // Where classes are words, head_only stands for a method that trains nothing.
-    let is_another = |w: &Wanted| planned(w).is_some_and(|p| p.asked.method.name != w.trial.method);
+    let is_another = |w: &Wanted| planned(w).is_some_and(|p| p.asked.method.name != w.trial.name());
     let others = wanted.iter().filter(|w| is_another(w));
-    left_out.extend(others.map(|w| w.trial.method.clone()));
+    left_out.extend(others.map(|w| w.trial.name().to_owned()));
     let wanted: Vec<Wanted> = wanted
         .into_iter()
-        .filter(|w| planned(w).is_some() && !is_another(w))
+        .filter(|w| !is_another(w))
+        .filter_map(|w| {
+            let config = &planned(&w)?.asked.method.config;
+            Some(w.over(config))
+        })
         .collect();
     ensure!(!wanted.is_empty(), "there is nothing to search");
     let signals = Signals::handle()?;
@@ -183,7 +208,7 @@ pub fn tune(
             methods: wanted
                 .iter()
                 .map(|w| MethodTrials {
-                    method: w.trial.method.clone(),
+                    method: w.trial.name().to_owned(),
                     learning_rates: w.learning_rates,
                     trials: Vec::new(),
                 })
@@ -218,24 +243,25 @@ pub fn tune(
         .iter()
         .zip(&tuning.searches)
         .filter_map(|(wanted, found)| {
-            Some(Trial {
-                method: wanted.trial.method.clone(),
-                overrides: wanted.configured(&found.trials[found.best?].drawn),
+            let best = &found.trials[found.best?];
+            let tuned = Tuned {
+                trials: found.trials.len(),
+                judged_by: judged_by.clone(),
+            };
+            Some(wanted.configured(&best.drawn).map(|method| Trial {
+                method,
                 optional: false,
-                tuned: Some(Tuned {
-                    trials: found.trials.len(),
-                    judged_by: judged_by.clone(),
-                }),
-            })
+                tuned: Some(tuned),
+            }))
         })
-        .collect();
+        .collect::<Result<_>>()?;
     ensure!(
         !winners.is_empty(),
         "no trial ended well; see {}",
         folders::records_folder(&folder).display()
     );
     if let Some(elsewhere) = elsewhere {
-        let planned = local::plan(&base, &winners, &seeds, Verbosity::Quiet)?;
+        let planned = planned::plan(&base, &winners, &seeds, Verbosity::Quiet)?;
         if let Some(code) = elsewhere.make(&planned, &base.out, Then::Report)? {
             return Ok(code);
         }
@@ -283,7 +309,7 @@ fn check(asked: &Asked, base: &RunPlan) -> Result<()> {
         asked.held_out
     );
     ensure!(
-        !base.recipe.contains_key("held_out"),
+        base.recipe.setting("held_out").is_none(),
         "--set recipe.held_out: give --held-out"
     );
     Ok(())
@@ -300,9 +326,9 @@ fn wanted(methods: &[String], overrides: &Overrides) -> Result<(Vec<Wanted>, Vec
             ensure!(
                 methods.is_empty() || methods == ["all"],
                 "method {}: there is nothing to search: its YAML declares no ranges, and its learning rate is set or it has none",
-                wanted.trial.method
+                wanted.trial.name()
             );
-            left_out.push(wanted.trial.method);
+            left_out.push(wanted.trial.name().to_owned());
         }
     }
     Ok((all, left_out))
@@ -327,8 +353,20 @@ impl Searching<'_> {
                     return Ok(Some(code));
                 }
                 let each = hours * 3600.0 / self.wanted.len() as f64;
-                let found = self.found()?.searches;
-                found.iter().map(|s| self.trials_within(s, each)).collect()
+                let rungs = &self.manifest.rungs;
+                let per_step: Vec<f64> = self
+                    .found()?
+                    .searches
+                    .iter()
+                    .map(|s| s.seconds_per_trial / rungs[0] as f64)
+                    .collect();
+                // A first trial that failed tells nothing: its method is taken to be as slow as the slowest.
+                let slowest = per_step.iter().copied().fold(0.0, f64::max);
+                let known = |own: f64| if own > 0.0 { own } else { slowest };
+                let trials = per_step.iter();
+                trials
+                    .map(|&own| trials_within(rungs, known(own), each))
+                    .collect()
             }
         };
         self.add(&trials);
@@ -374,30 +412,14 @@ impl Searching<'_> {
         }
     }
 
-    /// The most trials that a method makes in so many seconds, by what its first trial took.
-    fn trials_within(&self, search: &Search, seconds: f64) -> usize {
-        let rungs = &self.manifest.rungs;
-        let per_step = search.seconds_per_trial / rungs[0] as f64;
-        let takes = |trials: usize| -> f64 {
-            let kept = tuning::kept(trials, rungs.len());
-            let steps: usize = kept.iter().zip(rungs).map(|(n, steps)| n * steps).sum();
-            steps as f64 * per_step
-        };
-        (1..=MOST_TRIALS)
-            .take_while(|&n| takes(n) <= seconds)
-            .last()
-            .unwrap_or(1)
-    }
-
     /// Makes these trials of methods for so many steps, the first of every method before the second.
     fn run(&mut self, runs: &[(usize, usize)], steps: usize) -> Result<Option<ExitCode>> {
-        let mut recipe = self.base.recipe.clone();
-        recipe.insert("held_out".to_owned(), self.held_out.to_string());
-        recipe.insert("steps".to_owned(), steps.to_string());
+        let mut recipe = self.base.recipe.with("held_out", self.held_out)?;
+        recipe = recipe.with("steps", steps)?;
         // The held-out part is large, and only the end of a trial counts.
-        recipe
-            .entry("evaluations".to_owned())
-            .or_insert_with(|| "1".to_owned());
+        if recipe.setting("evaluations").is_none() {
+            recipe = recipe.with("evaluations", 1)?;
+        }
         let mut columns: BTreeMap<usize, VecDeque<usize>> = BTreeMap::new();
         for &(m, i) in runs {
             columns.entry(m).or_default().push_back(i);
@@ -407,21 +429,24 @@ impl Searching<'_> {
             let next = columns.iter_mut();
             order.extend(next.filter_map(|(&m, c)| Some((m, c.pop_front()?))));
         }
-        let plans = order.iter().map(|&(m, i)| RunPlan {
-            trial: Trial {
-                method: self.wanted[m].trial.method.clone(),
-                overrides: self.wanted[m].configured(&self.manifest.methods[m].trials[i].drawn),
-                tuned: None,
-                optional: false,
-            },
-            recipe: recipe.clone(),
-            seed: TRIAL_SEED,
-            out: self.folder.clone(),
-            keep_weights: false,
-            ..self.base.clone()
-        });
+        let plan = |&(m, i): &(usize, usize)| -> Result<RunPlan> {
+            let drawn = &self.manifest.methods[m].trials[i].drawn;
+            Ok(RunPlan {
+                trial: Trial {
+                    method: self.wanted[m].configured(drawn)?,
+                    tuned: None,
+                    optional: false,
+                },
+                recipe: recipe.clone(),
+                seed: TRIAL_SEED,
+                out: self.folder.clone(),
+                keep_weights: false,
+                ..self.base.clone()
+            })
+        };
+        let plans = order.iter().map(plan).collect::<Result<Vec<_>>>()?;
         // What is done to the data was said when the first run was planned.
-        let planned = local::plan_all(plans, Verbosity::Quiet)
+        let planned = planned::plan_all(plans.into_iter(), Verbosity::Quiet)
             .into_iter()
             .collect::<Result<Vec<Planned>>>()?;
         for (&(m, i), run) in order.iter().zip(&planned) {
@@ -488,6 +513,20 @@ impl Searching<'_> {
     }
 }
 
+/// The most trials whose rungs take no more than so many seconds, at so many seconds a step; one at least, and where the time of a step is
+/// not known.
+fn trials_within(rungs: &[usize], per_step: f64, seconds: f64) -> usize {
+    let takes = |trials: usize| -> f64 {
+        let kept = tuning::kept(trials, rungs.len());
+        let steps: usize = kept.iter().zip(rungs).map(|(n, steps)| n * steps).sum();
+        steps as f64 * per_step
+    };
+    (1..=MOST_TRIALS)
+        .take_while(|&n| per_step > 0.0 && takes(n) <= seconds)
+        .last()
+        .unwrap_or(1)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -496,12 +535,23 @@ mod tests {
     fn wanted(method: &str, set: &[(&str, &str)]) -> Wanted {
         let set = set.iter().map(|(k, v)| (k.to_string(), v.to_string()));
         Wanted::new(Trial {
-            method: method.to_owned(),
-            overrides: set.collect(),
+            method: methods::resolve(method, &set.collect()).unwrap(),
             tuned: None,
             optional: false,
         })
         .unwrap()
+    }
+
+    #[test]
+    fn hours_buy_as_many_trials_as_their_rungs_take_and_one_at_least() {
+        let rungs = [55, 166, 500];
+        // 9 × 55 + 3 × 166 + 500 steps, and 8 × 55 + 2 × 166 + 500.
+        assert_eq!(trials_within(&rungs, 1.0, 1493.0), 9);
+        assert_eq!(trials_within(&rungs, 1.0, 1492.0), 8);
+        assert_eq!(trials_within(&rungs, 2.0, 2.0 * 1493.0), 9);
+        assert_eq!(trials_within(&rungs, 1.0, 10.0), 1);
+        // Nothing is known where every first trial failed.
+        assert_eq!(trials_within(&rungs, 0.0, 1e9), 1);
     }
 
     #[test]
@@ -515,6 +565,19 @@ mod tests {
         let fixed = wanted("lora", &[(LEARNING_RATE, "0.1")]);
         assert!(fixed.learning_rates.is_none());
         assert!(fixed.draw(2).iter().all(|d| !d.contains_key(LEARNING_RATE)));
+    }
+
+    #[test]
+    fn the_learning_rates_lie_around_the_default_over_what_answers() {
+        let config = |rate: f64| serde_json::json!({ LEARNING_RATE: rate });
+        let same = wanted("lora", &[]).over(&config(2e-3));
+        assert_eq!(same.learning_rates, wanted("lora", &[]).learning_rates);
+        assert_eq!(same.draw(3), wanted("lora", &[]).draw(3));
+        let words = wanted("lora", &[]).over(&config(1e-3));
+        let [low, high] = words.learning_rates.unwrap();
+        assert!(((low * high).sqrt() / 1e-3 - 1.0).abs() < 1e-9);
+        let set = wanted("lora", &[(LEARNING_RATE, "0.1")]).over(&config(0.1));
+        assert!(set.learning_rates.is_none());
     }
 
     #[test]

@@ -7,12 +7,11 @@ use record::Status;
 
 use crate::{
     execute::{
-        claim,
-        local::{self, How, Planned},
+        local::{self, How},
         plan_file::{self, Line, Refused},
-        submit::task_from,
+        planned::Planned,
     },
-    exit,
+    exit, folders, scheduler,
     signals::Signals,
 };
 
@@ -24,7 +23,7 @@ pub fn work(folder: &Path, how: How) -> Result<ExitCode> {
     let lines = plan_file::read(&folder.join(plan_file::NAME))?;
     let mut planned = plan_file::check(&lines)?;
     // Every worker begins elsewhere, so that few want the same run.
-    let first = u64::from_str_radix(&claim::nonce(), 16).unwrap_or(0) % planned.len() as u64;
+    let first = u64::from_str_radix(&folders::nonce(), 16).unwrap_or(0) % planned.len() as u64;
     planned.rotate_left(first as usize);
     make(&planned, how)
 }
@@ -62,7 +61,7 @@ pub fn task(from: &Path, task: &Task, how: How) -> Result<ExitCode> {
 fn lines_of(from: &Path, lines: Vec<Line>, task: &Task) -> Result<Vec<Line>> {
     let index = match task.index {
         Some(index) => Some(index),
-        None => task_from(|name| std::env::var(name).ok())
+        None => scheduler::task_index(|name| std::env::var(name).ok())
             .map_err(anyhow::Error::msg)?
             .map(|index| index.saturating_add(task.offset)),
     };

@@ -12,7 +12,6 @@
 use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions},
-    hash::{BuildHasher, RandomState},
     io::{self, Write},
     path::{Path, PathBuf},
     sync::{
@@ -27,8 +26,7 @@ use anyhow::{Context, Result};
 use record::store;
 use serde::{Deserialize, Serialize};
 
-use super::submit;
-use crate::train::trainer::Event;
+use crate::{folders::nonce, scheduler, train::trainer::Event};
 
 /// How often an owner shows that it is there.
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -60,7 +58,7 @@ impl Owner {
             pid,
             begun: begun(pid),
             nonce: nonce(),
-            task: submit::task_name(|name| std::env::var(name).ok()),
+            task: scheduler::task_name(|name| std::env::var(name).ok()),
         }
     }
 
@@ -95,12 +93,6 @@ pub struct Beat {
     pub steps: usize,
     /// Examples trained on per second.
     pub examples_per_second: f64,
-}
-
-/// A random name that nobody else has.
-pub fn nonce() -> String {
-    // Every state has keys of its own, drawn from the system's randomness.
-    format!("{:016x}", RandomState::new().hash_one(std::process::id()))
 }
 
 /// The machine's name, its boot and the process namespace, where the system tells.
@@ -469,6 +461,35 @@ mod tests {
         // It has not.
         *now.lock().unwrap() += Duration::from_secs(1);
         own(claims.claim(folder.path(), "run").unwrap());
+    }
+
+    #[test]
+    fn clocks_of_machines_that_are_hours_apart_change_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let owner = Owner {
+            host: "elsewhere".into(),
+            ..Owner::on(&host())
+        };
+        let hour = Duration::from_secs(3600);
+        // The owner's clock, which the file bears, and the watcher's.
+        for (written, begun) in [
+            (SystemTime::now() + 5 * hour, Duration::ZERO),
+            (SystemTime::now() - 5 * hour, 90 * hour),
+        ] {
+            write_owner(folder.path(), &owner);
+            let path = folder.path().join("run.claim");
+            let file = OpenOptions::new().append(true).open(path).unwrap();
+            file.set_modified(written).unwrap();
+            let now = Arc::new(Mutex::new(begun));
+            let clock = Arc::clone(&now);
+            let mut claims = Claims::simulated(host(), move || *clock.lock().unwrap());
+            let mut try_it = || claims.claim(folder.path(), "run").unwrap();
+            assert!(matches!(try_it(), Claimed::Other(_)));
+            *now.lock().unwrap() += PATIENCE - Duration::from_secs(1);
+            assert!(matches!(try_it(), Claimed::Other(_)));
+            *now.lock().unwrap() += Duration::from_secs(1);
+            drop(own(try_it()));
+        }
     }
 
     #[test]

@@ -16,24 +16,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, anyhow};
-use record::{Asked, FORMAT, Head, RunRecord, Status, store};
-use reports::{format, row::method_label};
+use anyhow::{Context, Result};
+use record::{FORMAT, Head, RunRecord, Status, store};
+use reports::format;
 
 use super::{
     claim::{Claim, Claimed, Claims, Owner},
     estimate,
     measured::Measured,
+    planned::{self, Planned, copied},
     progress::{RunProgress, ToCome, Verbosity},
 };
 use crate::{
     folders, measure,
     plan::{RunPlan, Trial},
     signals::Signals,
-    train::{
-        prepared::{Prepared, id_of},
-        trainer::Event,
-    },
+    train::trainer::Event,
 };
 
 /// Pause between two looks at runs that other processes make.
@@ -44,6 +42,7 @@ const POLL: Duration = Duration::from_millis(50);
 const GRACE: Duration = Duration::from_millis(1600);
 
 /// How a comparison ended.
+#[derive(Default)]
 pub struct Executed {
     /// Of the records of all planned runs that have one, in the order of the plan.
     pub records: Vec<Head>,
@@ -54,6 +53,13 @@ pub struct Executed {
 }
 
 impl Executed {
+    /// What was made next.
+    pub fn add(&mut self, next: Self) {
+        self.records.extend(next.records);
+        self.reused += next.reused;
+        self.interrupted = next.interrupted;
+    }
+
     /// Says what was reused and what is left; the exit code if the user stopped the runs.
     pub fn say_end(&self, all: usize, verbosity: Verbosity) -> Option<ExitCode> {
         if self.reused > 0 && verbosity == Verbosity::Normal {
@@ -77,21 +83,6 @@ impl Executed {
     }
 }
 
-/// A run that has been checked and is ready to start.
-#[derive(Clone)]
-pub struct Planned {
-    /// Its plan.
-    pub plan: RunPlan,
-    /// What determines it.
-    pub asked: Asked,
-    /// Its name.
-    pub id: String,
-    /// What people call it: the method with what distinguishes it.
-    pub label: String,
-    /// Its operations, roughly.
-    pub operations: f64,
-}
-
 /// Makes the missing runs of a comparison. `base` gives everything but method and seed.
 ///
 /// # Errors
@@ -106,110 +97,11 @@ pub fn compare(
 ) -> Result<Executed> {
     folders::check_writable(&folders::records_folder(&base.out), "--out")?;
     run_all(
-        &plan(base, trials, seeds, how.verbosity)?,
+        &planned::plan(base, trials, seeds, how.verbosity)?,
         &[],
         how,
         signals,
     )
-}
-
-/// The runs of a comparison, checked. `base` gives everything but method and seed.
-///
-/// # Errors
-/// If a plan is not valid, or data or backbone are not found.
-pub fn plan(
-    base: &RunPlan,
-    trials: &[Trial],
-    seeds: &[u64],
-    verbosity: Verbosity,
-) -> Result<Vec<Planned>> {
-    let plans = seeds.iter().flat_map(|seed| {
-        trials.iter().map(|trial| RunPlan {
-            trial: trial.clone(),
-            seed: *seed,
-            ..base.clone()
-        })
-    });
-    plan_all(plans, verbosity).into_iter().collect()
-}
-
-/// Checks every plan before the first run starts, leaves out optional methods that cannot be used over their backbone, and says of each data set what was done to it, unless it shall be quiet.
-pub fn plan_all(
-    plans: impl Iterator<Item = RunPlan>,
-    verbosity: Verbosity,
-) -> Vec<Result<Planned>> {
-    let load = match verbosity {
-        Verbosity::Quiet => Prepared::load_silently,
-        Verbosity::Normal | Verbosity::Json => Prepared::load,
-    };
-    // Runs over the same data and backbone share what is in memory, or why it is not.
-    let mut left_out = BTreeSet::new();
-    let mut prepared: BTreeMap<String, Result<Prepared, String>> = BTreeMap::new();
-    plans
-        .filter_map(|mut plan| {
-            let key = format!(
-                "{:?} {} {:?}",
-                plan.data, plan.backbone, plan.backbone_overrides
-            );
-            let shared = prepared
-                .entry(key)
-                .or_insert_with(|| load(&plan).map_err(|e| format!("{e:#}")));
-            let shared = match shared {
-                Ok(shared) => shared,
-                Err(e) => return Some(Err(anyhow!("{e}"))),
-            };
-            if plan.trial.optional
-                && let Err(e) = shared.method(&plan.trial)
-            {
-                if verbosity != Verbosity::Quiet && left_out.insert(plan.trial.method.clone()) {
-                    eprintln!("note: {} is left out: {e:#}", plan.trial.method);
-                }
-                return None;
-            }
-            if let Some(asked_for) = &shared.data.stand_in_for {
-                plan.data.stand_in_for = Some(asked_for.clone());
-                plan.data.name = shared.data.dataset.name.clone();
-            }
-            plan.trial.optional = false;
-            let planned = shared.asked(&plan).and_then(|(asked, resolved, recipe)| {
-                let encoded = shared.encoded(&recipe, plan.seed, 0)?;
-                let backbone = &shared.backbone.backbone;
-                Ok(Planned {
-                    operations: estimate::operations(
-                        backbone.config(),
-                        &resolved,
-                        resolved.parameters(backbone)?,
-                        &recipe,
-                        &encoded.train,
-                        &encoded.validation,
-                    ),
-                    id: id_of(&asked)?,
-                    label: method_label(resolved.entry.name, &resolved.variant),
-                    plan,
-                    asked,
-                })
-            });
-            Some(planned)
-        })
-        .collect()
-}
-
-/// The runs that have no whole record, each once; a record that lies in one of `elsewhere` is copied to where it belongs.
-///
-/// # Errors
-/// If records cannot be read or written.
-pub fn missing<'a>(planned: &'a [Planned], elsewhere: &[PathBuf]) -> Result<Vec<&'a Planned>> {
-    let (mut seen, mut missing) = (BTreeSet::new(), Vec::new());
-    for run in planned {
-        let records = folders::records_folder(&run.plan.out);
-        if seen.insert(&run.id)
-            && !store::is_whole(&records, &run.id)?
-            && copied(&records, elsewhere, &run.id)?.is_none()
-        {
-            missing.push(run);
-        }
-    }
-    Ok(missing)
 }
 
 /// Makes the runs that have no record yet, neither in their own folder nor in one of `elsewhere`, `jobs` at the same
@@ -506,20 +398,6 @@ impl State {
     }
 }
 
-/// The whole record of a run in one of the folders `elsewhere`, copied to where it belongs.
-fn copied(own: &Path, elsewhere: &[PathBuf], id: &str) -> Result<Option<RunRecord>> {
-    for folder in elsewhere {
-        if !store::is_whole(own, id)?
-            && store::is_whole(folder, id)?
-            && let Some(record) = store::find(folder, id)?
-        {
-            store::write(own, &record)?;
-            return Ok(Some(record));
-        }
-    }
-    Ok(None)
-}
-
 /// Exit codes of a process that INT, TERM, HUP or USR1 ended.
 const STOPPED: [i32; 4] = [130, 143, 129, 138];
 
@@ -644,6 +522,7 @@ const UNSAID: &str = "it said nothing; if the system ran out of memory, a smalle
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::{backbone_settings::BackboneSettings, train::recipe::RecipeChoice};
 
     #[test]
     fn as_many_runs_go_on_as_fit_into_memory_and_at_least_one() {
@@ -665,15 +544,9 @@ mod tests {
                 stand_in_for: None,
             },
             backbone: String::new(),
-            backbone_overrides: BTreeMap::new(),
-            trial: Trial {
-                method: "lora".into(),
-                overrides: BTreeMap::new(),
-                tuned: None,
-                optional: false,
-            },
-            recipe: BTreeMap::new(),
-            budget: "quick".into(),
+            backbone_settings: BackboneSettings::default(),
+            trial: Trial::of("lora").unwrap(),
+            recipe: RecipeChoice::new("quick", &BTreeMap::new()).unwrap(),
             seed: 0,
             offline: true,
             out: PathBuf::new(),

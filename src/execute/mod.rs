@@ -6,5 +6,6 @@ pub mod estimate;
 pub mod local;
 pub mod measured;
 pub mod plan_file;
+pub mod planned;
 pub mod progress;
 pub mod submit;

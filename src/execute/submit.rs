@@ -1,5 +1,4 @@
-//! What schedulers read: texts that make the runs of a plan file, to be read and changed by whoever submits them; and what
-//! schedulers tell the tasks that they start.
+//! What schedulers read: texts that make the runs of a plan file, to be read and changed by whoever submits them.
 
 use std::path::Path;
 
@@ -178,6 +177,22 @@ pub fn max_array(config: &str) -> Option<usize> {
         .filter(|n| *n > 0)
 }
 
+/// Cores of a task by the arguments of sbatch; where they say nothing Slurm gives one.
+pub fn cores(more: &[String]) -> usize {
+    let told = |(i, word): (usize, &String)| {
+        let behind = || more.get(i + 1).map(String::as_str);
+        let value = match word.as_str() {
+            "-c" | "--cpus-per-task" => behind()?,
+            word => word
+                .strip_prefix("--cpus-per-task=")
+                .or_else(|| word.strip_prefix("-c"))?,
+        };
+        value.parse().ok()
+    };
+    let last = more.iter().enumerate().rev().find_map(told);
+    last.unwrap_or(1).max(1)
+}
+
 /// The fewest runs per task with which every task but the last lasts at least this long; all of them where they do not last
 /// as long together.
 pub fn packed(seconds: &[f64], least: f64) -> usize {
@@ -189,33 +204,6 @@ pub fn packed(seconds: &[f64], least: f64) -> usize {
     (1..seconds.len())
         .find(long_enough)
         .unwrap_or(seconds.len().max(1))
-}
-
-/// The task's index from what schedulers set: Slurm's arrays, Kubernetes' indexed jobs, HyperQueue.
-///
-/// # Errors
-/// The variable whose value is no number.
-pub fn task_from(variable: impl Fn(&str) -> Option<String>) -> Result<Option<usize>, String> {
-    for name in ["SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX", "HQ_TASK_ID"] {
-        if let Some(text) = variable(name) {
-            let index = text
-                .parse()
-                .map_err(|_| format!("{name}={text}: a number is needed"));
-            return index.map(Some);
-        }
-    }
-    Ok(None)
-}
-
-/// What the scheduler calls the task that this process is part of: `slurm 4711_3`.
-pub fn task_name(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
-    let pair = |name: &str, job: &str, task: &str| {
-        Some(format!("{name} {}_{}", variable(job)?, variable(task)?))
-    };
-    pair("slurm", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID")
-        .or_else(|| Some(format!("slurm {}", variable("SLURM_JOB_ID")?)))
-        .or_else(|| pair("hyperqueue", "HQ_JOB_ID", "HQ_TASK_ID"))
-        .or_else(|| Some(format!("kubernetes {}", variable("JOB_COMPLETION_INDEX")?)))
 }
 
 /// Hours, minutes and seconds, as Slurm reads them; whole minutes.
@@ -393,6 +381,18 @@ mod tests {
     }
 
     #[test]
+    fn the_cores_of_a_task_are_those_that_sbatch_is_asked_for() {
+        let of = |words: &[&str]| cores(&words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>());
+        assert_eq!(of(&[]), 1);
+        assert_eq!(of(&["-p", "fast", "--cpus-per-task=8"]), 8);
+        assert_eq!(of(&["--cpus-per-task", "4", "--mem=2G"]), 4);
+        assert_eq!(of(&["-c4"]), 4);
+        // The last one counts, as for sbatch; what is no number is sbatch's to refuse.
+        assert_eq!(of(&["-c", "2", "-c", "16"]), 16);
+        assert_eq!(of(&["-c", "many", "--constraint=icelake"]), 1);
+    }
+
+    #[test]
     fn runs_are_packed_so_that_every_task_but_the_last_lasts_long_enough() {
         assert_eq!(packed(&[60.0; 100], 900.0), 15);
         assert_eq!(packed(&[901.0; 7], 900.0), 1);
@@ -403,40 +403,5 @@ mod tests {
         );
         assert_eq!(packed(&[10.0; 4], 900.0), 4);
         assert_eq!(packed(&[], 900.0), 1);
-    }
-
-    #[test]
-    fn the_index_and_the_name_come_from_the_scheduler_that_there_is() {
-        let with = |set: &[(&str, &str)]| {
-            let set: Vec<(String, String)> = set
-                .iter()
-                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
-                .collect();
-            move |name: &str| Some(set.iter().find(|(n, _)| n == name)?.1.clone())
-        };
-        let slurm = [
-            ("SLURM_JOB_ID", "9"),
-            ("SLURM_ARRAY_JOB_ID", "8"),
-            ("SLURM_ARRAY_TASK_ID", "7"),
-        ];
-        for (set, index, name) in [
-            (&[][..], None, None),
-            (&slurm, Some(7), Some("slurm 8_7")),
-            (&slurm[..1], None, Some("slurm 9")),
-            (
-                &[("JOB_COMPLETION_INDEX", "3")],
-                Some(3),
-                Some("kubernetes 3"),
-            ),
-            (
-                &[("HQ_TASK_ID", "4"), ("HQ_JOB_ID", "1")],
-                Some(4),
-                Some("hyperqueue 1_4"),
-            ),
-        ] {
-            assert_eq!(task_from(with(set)), Ok(index));
-            assert_eq!(task_name(with(set)).as_deref(), name);
-        }
-        assert!(task_from(with(&[("HQ_TASK_ID", "x")])).is_err_and(|e| e.contains("HQ_TASK_ID=x")));
     }
 }

@@ -62,9 +62,8 @@ impl Objective for Classification {
     fn predictions(&self, examples: &Encoded, outputs: Vec<Vec<f32>>) -> Predictions {
         Predictions {
             labels: classes(examples),
-            logits: outputs,
-            targets: Vec::new(),
-            outputs: Vec::new(),
+            logits: outputs.into(),
+            ..Predictions::default()
         }
     }
 

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use backbone::HeadKind;
 use candle_core::Tensor;
 use datasets::{Dataset, Encoded, Metric, Target};
-use record::Predictions;
+use record::{Predictions, Rows};
 use serde::Serialize;
 use statistics::EntityCounts;
 
@@ -200,12 +200,11 @@ pub fn head(kind: datasets::Objective, of_backbone: HeadKind) -> HeadKind {
 }
 
 /// Predictions of an objective other than classification, as a record keeps them.
-fn stored(examples: &Encoded, outputs: Vec<Vec<f64>>) -> Predictions {
+fn stored(examples: &Encoded, outputs: Rows<f64>) -> Predictions {
     Predictions {
-        labels: Vec::new(),
-        logits: Vec::new(),
         targets: examples.labels.iter().map(Target::numbers).collect(),
         outputs,
+        ..Predictions::default()
     }
 }
 

@@ -7,6 +7,8 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use methods::{Builder, Parameters};
 use rand_chacha::ChaCha8Rng;
 
+use super::neighbours::{self, Neighbours};
+
 /// Standard deviation of initial weights, as transformers' `initializer_range`.
 const DEVIATION: f64 = 0.02;
 
@@ -27,9 +29,11 @@ pub struct Head {
 
 /// The last layer.
 enum Output {
-    /// Trained.
+    /// Trained, or the rows of some words of a frozen output matrix.
     Linear(Linear),
-    /// The rows of some words of an output matrix `[V, H]`, which belongs to the backbone.
+    /// The nearest training examples.
+    Neighbours(Neighbours),
+    /// The rows of some words of an output matrix `[V, H]`, which belongs to the backbone and is trained with it.
     Words(Tensor, Vec<u32>),
 }
 
@@ -58,6 +62,9 @@ impl Head {
         classes: usize,
         tensors: BTreeMap<String, Tensor>,
     ) -> methods::Result<Self> {
+        if tensors.contains_key(neighbours::VECTORS) {
+            return Neighbours::load(hidden, classes, tensors).map(Self::of_neighbours);
+        }
         Self::build(kind, hidden, classes, DType::F32, Builder::saved(tensors))
     }
 
@@ -108,13 +115,31 @@ impl Head {
         })
     }
 
-    /// No classifier of its own: the logits of the rows `ids` of a language model's output matrix `table` `[V, H]`.
-    pub fn of_words(table: Tensor, ids: Vec<u32>) -> Self {
+    /// No classifier of its own: the logits of the rows `ids` of a language model's output matrix `table` `[V, H]`. No other row
+    /// is read, and those of a frozen table are taken out once.
+    ///
+    /// # Errors
+    /// If an id is outside the table.
+    pub fn of_words(table: Tensor, ids: Vec<u32>) -> Result<Self> {
+        let output = match table.track_op() {
+            true => Output::Words(table, ids),
+            false => Output::Linear(Linear::new(kernels::select_rows(&table, &ids)?, None)?),
+        };
+        Ok(Self {
+            dense: None,
+            norm: None,
+            output,
+            parameters: Parameters::default(),
+        })
+    }
+
+    /// No layers: the nearest training examples vote.
+    pub fn of_neighbours(neighbours: Neighbours) -> Self {
         Self {
             dense: None,
             norm: None,
-            output: Output::Words(table, ids),
-            parameters: Parameters::default(),
+            parameters: neighbours.parameters().clone(),
+            output: Output::Neighbours(neighbours),
         }
     }
 
@@ -132,6 +157,7 @@ impl Head {
         }
         match &self.output {
             Output::Linear(output) => output.forward(&x),
+            Output::Neighbours(neighbours) => neighbours.forward(&x),
             Output::Words(table, ids) => {
                 Linear::new(kernels::select_rows(table, ids)?, None)?.forward(&x)
             }
@@ -181,5 +207,54 @@ impl Head {
     /// The trainable variables; a classifier that was loaded to predict has none.
     pub fn vars(&self) -> Vec<(String, Var)> {
         self.parameters.vars()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn words_read_their_own_rows_of_the_vocabulary_and_no_other() {
+        // Every other row would make its logit, and a gradient through it, no number.
+        let (words, hidden) = (vec![3u32, 1], 4);
+        let rows: Vec<f32> = (0..6 * hidden)
+            .map(|i| match words.contains(&((i / hidden) as u32)) {
+                true => i as f32 / 10.0,
+                false => f32::NAN,
+            })
+            .collect();
+        let table = Tensor::from_vec(rows, (6, hidden), &Device::Cpu).unwrap();
+        let pooled = Tensor::ones((2, hidden), DType::F32, &Device::Cpu).unwrap();
+        let logit = |row: usize| {
+            (0..hidden)
+                .map(|i| (row * hidden + i) as f32 / 10.0)
+                .sum::<f32>()
+        };
+        let trained = Var::from_tensor(&table).unwrap();
+        for table in [&table, trained.as_tensor()] {
+            let head = Head::of_words(table.clone(), words.clone()).unwrap();
+            let found = head.forward(&pooled).unwrap().to_vec2::<f32>().unwrap();
+            assert_eq!(found.len(), 2);
+            for row in found {
+                assert_eq!(row.len(), 2);
+                assert!((row[0] - logit(3)).abs() < 1e-5 && (row[1] - logit(1)).abs() < 1e-5);
+            }
+            assert!(head.vars().is_empty() && !head.is_linear());
+        }
+        let head = Head::of_words(trained.as_tensor().clone(), words).unwrap();
+        let loss = head.forward(&pooled).unwrap().sum_all().unwrap();
+        let gradient = loss
+            .backward()
+            .unwrap()
+            .get(&trained)
+            .unwrap()
+            .to_vec2::<f32>()
+            .unwrap();
+        for (row, gradient) in gradient.iter().enumerate() {
+            let expected = if [1, 3].contains(&row) { 2.0 } else { 0.0 };
+            assert_eq!(gradient, &[expected; 4], "{row}");
+        }
     }
 }

@@ -2,8 +2,11 @@
 
 pub mod augmenter;
 pub mod encoded;
+pub mod features;
 pub mod head;
 pub mod logistic;
+pub mod model;
+pub mod neighbours;
 pub mod optimiser;
 pub mod prepared;
 pub mod recipe;

@@ -5,12 +5,13 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 use anyhow::{Context, Result, bail, ensure};
 use backbone::{Backbone, HeadKind};
 use datasets::{Augmentation, Encoded, TextTokenizer, Words};
-use methods::Resolved;
+use methods::{Answer, Resolved};
 use record::{Asked, MethodFacts};
 use sha2::{Digest, Sha256};
 
 use super::{
     encoded::{EncodedData, data_facts},
+    features::FeatureFile,
     head::Head,
     recipe::Recipe,
     words,
@@ -56,7 +57,7 @@ impl Prepared {
         if let Some(busy) = busy {
             prepared.files.note(&busy);
         }
-        if let (Some(why), None) = (prepared.shorter(plan)?, plan.recipe.get("max_tokens")) {
+        if let (Some(why), None) = (prepared.shorter(plan)?, plan.recipe.setting("max_tokens")) {
             prepared
                 .files
                 .note(&format!("{why}; texts are cut to that"));
@@ -81,7 +82,7 @@ impl Prepared {
         let (data, backbone) = std::thread::scope(|scope| {
             let backbone = scope.spawn(|| {
                 files
-                    .backbone(&plan.backbone, &plan.backbone_overrides)?
+                    .backbone(&plan.backbone, &plan.backbone_settings)?
                     .load()
             });
             let data = files.data(&plan.data);
@@ -97,7 +98,7 @@ impl Prepared {
             (Err(error), _) | (_, Err(error)) => return Err(error),
         };
         let named = !plan.data.options.words.is_empty();
-        let chosen = plan.backbone_overrides.contains_key("head");
+        let chosen = plan.backbone_settings.head.is_some();
         if named && !chosen {
             backbone.head = HeadKind::Words;
         }
@@ -124,7 +125,7 @@ impl Prepared {
 
     /// Why texts are cut to fewer tokens than the recipe says, if they are: the backbone or its tokenizer reads no more.
     fn shorter(&self, plan: &RunPlan) -> Result<Option<String>> {
-        let wanted = Recipe::resolve(&plan.budget, &plan.recipe, 1)?.max_tokens;
+        let wanted = plan.recipe.over(1)?.max_tokens;
         let room = self.backbone.max_tokens(wanted, 0);
         if room == wanted {
             return Ok(None);
@@ -169,6 +170,11 @@ impl Prepared {
         Ok(encoded)
     }
 
+    /// Where the vectors that the bare backbone gives these examples are kept.
+    pub fn features(&self, examples: &Encoded) -> FeatureFile {
+        FeatureFile::of(self.files.cache(), &self.backbone, examples)
+    }
+
     /// The scale of a run's numbers, where it predicts numbers.
     ///
     /// # Errors
@@ -202,13 +208,22 @@ impl Prepared {
         words::head(words, &self.backbone, own)
     }
 
+    /// What answers, on which the methods' defaults depend.
+    fn answer(&self) -> Answer {
+        match self.backbone.head {
+            HeadKind::Words => Answer::LanguageModel,
+            _ => Answer::TrainedHead,
+        }
+    }
+
     /// A trial's method with its configuration over this backbone.
     ///
     /// # Errors
     /// If the method cannot be used over it, or its configuration is not valid.
     pub fn method(&self, trial: &Trial) -> Result<Resolved> {
         let config = self.backbone.backbone.config();
-        let name = words::method(&trial.method, self.backbone.head)?;
+        let own = &trial.method;
+        let name = words::method(own.entry.name, self.backbone.head)?;
         let data = &self.data.dataset;
         ensure!(
             name != "linear_probe" || data.objective.is_classification(),
@@ -216,7 +231,15 @@ impl Prepared {
             data.name,
             data.objective.name()
         );
-        let resolved = methods::resolve(name, &trial.overrides)?.over(config);
+        ensure!(
+            name != "knn" || data.objective.is_classification(),
+            "knn takes the class that most of the nearest examples have, but '{}' is of {}: leave it out",
+            data.name,
+            data.objective.name()
+        );
+        // (A method that stands for another one takes its settings.)
+        let settings = own.overrides().clone();
+        let resolved = methods::resolve_values_for(self.answer(), name, settings)?.over(config);
         resolved.check(config)?;
         Ok(resolved)
     }
@@ -227,20 +250,26 @@ impl Prepared {
     /// If the method's configuration or the recipe is not valid.
     pub fn asked(&self, plan: &RunPlan) -> Result<(Asked, Resolved, Recipe)> {
         let resolved = self.method(&plan.trial)?;
-        check_memory(&resolved, &self.backbone.backbone)?;
+        let memory = measure::memory();
+        check_memory(&resolved, &self.backbone.backbone, memory)?;
         // The steps of a budget in epochs depend on the examples, which depend on the recipe's other keys.
-        let recipe = Recipe::resolve(&plan.budget, &plan.recipe, 1)?;
+        let recipe = plan.recipe.over(1)?;
         ensure!(
             self.words.is_none() || recipe.augmentation() == Augmentation::default(),
             "recipe: where classes are words, a template stands around each text, whose tokens can be neither dropped nor \
              swapped; leave the recipe's augmentation out"
         );
-        if let (Some(why), Some(asked)) = (self.shorter(plan)?, plan.recipe.get("max_tokens")) {
+        if let (Some(why), Some(asked)) = (self.shorter(plan)?, plan.recipe.setting("max_tokens")) {
             bail!("--set recipe.max_tokens={asked}: {why}");
         }
         let encoded = self.encoded(&recipe, plan.seed, 0)?;
-        check_batch(&recipe, &encoded.train, self.backbone.backbone.config())?;
-        let recipe = Recipe::resolve(&plan.budget, &plan.recipe, encoded.train.len())?;
+        check_batch(
+            &recipe,
+            &encoded.train,
+            self.backbone.backbone.config(),
+            memory,
+        )?;
+        let recipe = plan.recipe.over(encoded.train.len())?;
         let asked = Asked {
             dataset: data_facts(&self.data, &encoded),
             backbone: self.backbone.facts(self.words.as_ref()),
@@ -264,12 +293,12 @@ impl Prepared {
     }
 }
 
-/// Refuses a configuration that trains more than the machine can hold, before anything is allocated for it.
-fn check_memory(resolved: &Resolved, backbone: &Backbone) -> Result<()> {
+/// Refuses a configuration that trains more than a machine of this memory can hold, before anything is allocated for it.
+fn check_memory(resolved: &Resolved, backbone: &Backbone, memory: Option<u64>) -> Result<()> {
     // A parameter, its gradient and the two moments of AdamW, in f32.
     const BYTES: f64 = 16.0;
     let count = resolved.parameters(backbone)?;
-    let Some(memory) = measure::memory() else {
+    let Some(memory) = memory else {
         return Ok(());
     };
     ensure!(
@@ -287,12 +316,18 @@ fn check_memory(resolved: &Resolved, backbone: &Backbone) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a batch whose forward pass alone is more than the machine can hold: one row of H values per token and layer.
-fn check_batch(recipe: &Recipe, train: &Encoded, backbone: &backbone::Config) -> Result<()> {
+/// Refuses a batch whose forward pass alone is more than a machine of this memory can hold: one row of H values per token and
+/// layer.
+fn check_batch(
+    recipe: &Recipe,
+    train: &Encoded,
+    backbone: &backbone::Config,
+    memory: Option<u64>,
+) -> Result<()> {
     let tokens = train.ids.len() as f64 / train.len().max(1) as f64 * recipe.batch as f64;
     let bytes = 4.0 * tokens * backbone.hidden as f64 * backbone.layers as f64;
     ensure!(
-        measure::memory().is_none_or(|memory| bytes <= memory as f64),
+        memory.is_none_or(|memory| bytes <= memory as f64),
         "recipe.batch {}: its texts take more than {bytes:.1e} bytes in the backbone's {} layers, more than this machine \
          has; make it smaller",
         recipe.batch,
@@ -320,4 +355,63 @@ fn numerics(resolved: &Resolved) -> BTreeMap<String, u32> {
 pub fn id_of(asked: &Asked) -> Result<String> {
     let digest = Sha256::digest(serde_json::to_vec(asked)?);
     Ok(digest.iter().take(8).map(|b| format!("{b:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_training_is_refused_where_its_parameters_gradients_and_moments_do_not_fit() {
+        let config = backbone::Config {
+            layers: 2,
+            hidden: 16,
+            heads: 2,
+            intermediate: 24,
+            vocabulary: 40,
+            positions: 32,
+            description: backbone::Description::post_norm(2, 16),
+            ..backbone::Config::of(backbone::Architecture::Bert)
+        };
+        let frozen = Backbone::random(config, &mut datasets::stream(0, "memory")).unwrap();
+        let lora = methods::resolve("lora", &[("rank".to_owned(), "3".to_owned())].into()).unwrap();
+        // A and B of rank 3 at query and value of two layers; four numbers of four bytes for each parameter.
+        let needed = 4 * 4 * (2 * 2 * 2 * 3 * 16);
+        assert!(check_memory(&lora, &frozen, Some(needed)).is_ok());
+        assert!(check_memory(&lora, &frozen, None).is_ok());
+        let message = check_memory(&lora, &frozen, Some(needed - 1)).unwrap_err();
+        let message = message.to_string();
+        assert!(
+            message.contains("method lora (rank=3)") && message.contains("make it smaller"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_batch_is_refused_where_the_rows_of_its_layers_do_not_fit() {
+        let config = backbone::Config {
+            layers: 6,
+            hidden: 384,
+            ..backbone::Config::of(backbone::Architecture::Bert)
+        };
+        let recipe = Recipe::resolve("quick", &[("batch".to_owned(), "8".to_owned())].into(), 1);
+        let recipe = recipe.unwrap();
+        // Four texts of ten tokens: 80 in a batch of eight.
+        let train = Encoded {
+            ids: vec![5; 40],
+            types: vec![0; 40],
+            offsets: vec![0, 10, 20, 30, 40],
+            labels: Vec::new(),
+            words: Vec::new(),
+            truncated: 0,
+        };
+        let needed = 4 * 80 * 384 * 6;
+        assert!(check_batch(&recipe, &train, &config, Some(needed)).is_ok());
+        let message = check_batch(&recipe, &train, &config, Some(needed - 1)).unwrap_err();
+        assert!(
+            message.to_string().contains("recipe.batch 8"),
+            "{message:#}"
+        );
+    }
 }

@@ -90,67 +90,78 @@ struct Budget {
     seeds: usize,
 }
 
-fn file(overrides: &BTreeMap<String, String>) -> Result<File> {
-    let mut yaml: serde_json::Map<String, Value> =
-        serde_yaml::from_str(YAML).context("recipe.yaml")?;
-    for (key, text) in overrides {
-        if key == "budgets" || !yaml.contains_key(key) && key != "steps" {
-            if ["learning_rate", "lr"].contains(&key.as_str()) {
-                bail!(
-                    "recipe: '{key}' is a key of the methods, each has its own: --set METHOD.learning_rate=VALUE, e.g. \
-                     lora.learning_rate=1e-3 (recipe.head_learning_rate is that of the classifier)"
-                );
-            }
-            let known: Vec<_> = std::iter::once("steps")
-                .chain(yaml.keys().map(String::as_str).filter(|k| *k != "budgets"))
-                .collect();
-            bail!(
-                "recipe: unknown key '{key}'; {}",
-                nearest::known(key, &known)
-            );
-        }
-        if key == "steps" {
-            continue;
-        }
-        // JSON has no such numbers: they would become null, which means something else.
-        let written: serde_yaml::Value = datasets::from_yaml(text)
-            .map_err(|e| anyhow::anyhow!("recipe: {key}: '{text}': {e}"))?;
-        ensure!(
-            written.as_f64().is_none_or(f64::is_finite),
-            "recipe: {key}: '{text}' is not a finite number"
-        );
-        let value =
-            serde_yaml::from_str(text).with_context(|| format!("recipe: {key}: '{text}'"))?;
-        yaml.insert(key.clone(), value);
-        let _: File = serde_json::from_value(Value::Object(yaml.clone()))
-            .with_context(|| format!("recipe: {key}: '{text}'"))?;
-    }
-    serde_json::from_value(Value::Object(yaml)).context("recipe.yaml")
-}
-
-/// Names of the budgets and the number of seeds that each asks for.
+/// A recipe as it is asked for: a budget, and what is set over the file's values. It is checked; only the steps of a budget in
+/// epochs still depend on the number of training examples.
 ///
-/// # Errors
-/// If `recipe.yaml` is not valid.
-pub fn budgets() -> Result<BTreeMap<String, usize>> {
-    Ok(file(&BTreeMap::new())?
-        .budgets
-        .into_iter()
-        .map(|(name, b)| (name, b.seeds))
-        .collect())
+/// It is written down as the budget's name and what is set, and checked again when it is read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "Written", try_from = "Written")]
+pub struct RecipeChoice {
+    set: BTreeMap<String, Value>,
+    /// For a training split of one example.
+    recipe: Recipe,
+    /// Where neither the budget nor a setting says the steps.
+    epochs: Option<usize>,
 }
 
-impl Recipe {
-    /// Resolves the recipe for a budget, with `overrides` (values as written) and the size of the training split.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    budget: String,
+    set: BTreeMap<String, Value>,
+}
+
+impl From<RecipeChoice> for Written {
+    fn from(choice: RecipeChoice) -> Self {
+        Self {
+            budget: choice.recipe.budget,
+            set: choice.set,
+        }
+    }
+}
+
+impl TryFrom<Written> for RecipeChoice {
+    type Error = String;
+
+    fn try_from(written: Written) -> std::result::Result<Self, String> {
+        Self::of(&written.budget, written.set).map_err(|e| format!("{e:#}"))
+    }
+}
+
+impl RecipeChoice {
+    /// From values as they are written, by key.
     ///
     /// # Errors
     /// If the budget or a key is unknown, or a value is out of range; the message names it.
-    pub fn resolve(
-        budget: &str,
-        overrides: &BTreeMap<String, String>,
-        train_examples: usize,
-    ) -> Result<Self> {
-        let file = file(overrides)?;
+    pub fn new(budget: &str, written: &BTreeMap<String, String>) -> Result<Self> {
+        let values = written
+            .iter()
+            .map(|(key, text)| Ok((key.clone(), value(key, text)?)));
+        Self::of(budget, values.collect::<Result<_>>()?)
+    }
+
+    /// The same with one more value.
+    ///
+    /// # Errors
+    /// As [`RecipeChoice::new`].
+    pub fn with(&self, key: &str, value: impl Into<Value>) -> Result<Self> {
+        let mut set = self.set.clone();
+        set.insert(key.to_owned(), value.into());
+        Self::of(&self.recipe.budget, set)
+    }
+
+    /// The budget's name.
+    pub fn budget(&self) -> &str {
+        &self.recipe.budget
+    }
+
+    /// What a key is set to, if it is set.
+    pub fn setting(&self, key: &str) -> Option<&Value> {
+        self.set.get(key)
+    }
+
+    fn of(budget: &str, set: BTreeMap<String, Value>) -> Result<Self> {
+        let file = file(&set)?;
         let Some(chosen) = file.budgets.get(budget) else {
             let known: Vec<_> = file.budgets.keys().map(String::as_str).collect();
             bail!(
@@ -158,25 +169,18 @@ impl Recipe {
                 nearest::known(budget, &known)
             );
         };
-        ensure!(file.batch >= 1, "recipe: batch: 0 must be at least 1");
-        let steps = match (overrides.get("steps"), chosen.steps, chosen.epochs) {
-            (Some(text), ..) => text
-                .parse()
-                .with_context(|| format!("recipe: steps: '{text}' is not a number"))?,
-            (None, Some(steps), _) => steps,
-            (None, None, epochs) => epochs
-                .unwrap_or(1)
-                .saturating_mul(train_examples.div_ceil(file.batch)),
+        let (steps, epochs) = match (set.get("steps"), chosen.steps) {
+            (Some(value), _) => {
+                let steps = value.as_u64().and_then(|n| usize::try_from(n).ok());
+                let steps = steps.with_context(|| {
+                    format!("recipe: steps: '{}' is not a number of steps", plain(value))
+                })?;
+                (steps, None)
+            }
+            (None, Some(steps)) => (steps, None),
+            (None, None) => (1, Some(chosen.epochs.unwrap_or(1))),
         };
-        ensure!(
-            (1..=MOST_STEPS).contains(&steps),
-            "recipe: steps: {steps} must be in 1 … {MOST_STEPS}"
-        );
-        ensure!(
-            steps.saturating_mul(file.batch) <= MOST_EXAMPLES,
-            "recipe: steps × batch: {steps} × {} examples are more than {MOST_EXAMPLES}",
-            file.batch
-        );
+        ensure!(file.batch >= 1, "recipe: batch: 0 must be at least 1");
         ensure!(
             file.max_tokens >= 3,
             "recipe: max_tokens: {} must be at least 3",
@@ -231,7 +235,7 @@ impl Recipe {
                 "recipe: head_learning_rate: {rate} must be above 0"
             );
         }
-        Ok(Self {
+        let recipe = Recipe {
             budget: budget.to_owned(),
             steps,
             batch: file.batch,
@@ -247,7 +251,113 @@ impl Recipe {
             held_out: file.held_out,
             token_drop: file.token_drop,
             token_swap: file.token_swap,
-        })
+        };
+        let choice = Self {
+            set,
+            recipe,
+            epochs,
+        };
+        choice.over(1)?;
+        Ok(choice)
+    }
+
+    /// The recipe over so many training examples.
+    ///
+    /// # Errors
+    /// If that takes more steps or examples than anybody waits for.
+    pub fn over(&self, train_examples: usize) -> Result<Recipe> {
+        let mut recipe = self.recipe.clone();
+        if let Some(epochs) = self.epochs {
+            recipe.steps = epochs.saturating_mul(train_examples.div_ceil(recipe.batch));
+        }
+        let (steps, batch) = (recipe.steps, recipe.batch);
+        ensure!(
+            (1..=MOST_STEPS).contains(&steps),
+            "recipe: steps: {steps} must be in 1 … {MOST_STEPS}"
+        );
+        ensure!(
+            steps.saturating_mul(batch) <= MOST_EXAMPLES,
+            "recipe: steps × batch: {steps} × {} examples are more than {MOST_EXAMPLES}",
+            batch
+        );
+        Ok(recipe)
+    }
+}
+
+/// A value as it is written.
+fn value(key: &str, text: &str) -> Result<Value> {
+    let at = || format!("recipe: {key}: '{text}'");
+    // JSON has no such numbers: they would become null, which means something else.
+    let written: serde_yaml::Value =
+        datasets::from_yaml(text).map_err(|e| anyhow::anyhow!("{}: {e}", at()))?;
+    ensure!(
+        written.as_f64().is_none_or(f64::is_finite),
+        "{} is not a finite number",
+        at()
+    );
+    serde_yaml::from_str(text).with_context(at)
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// The file's values with these in their places.
+fn file(set: &BTreeMap<String, Value>) -> Result<File> {
+    let mut yaml: serde_json::Map<String, Value> =
+        serde_yaml::from_str(YAML).context("recipe.yaml")?;
+    for (key, value) in set {
+        if key == "budgets" || !yaml.contains_key(key) && key != "steps" {
+            if ["learning_rate", "lr"].contains(&key.as_str()) {
+                bail!(
+                    "recipe: '{key}' is a key of the methods, each has its own: --set METHOD.learning_rate=VALUE, e.g. \
+                     lora.learning_rate=1e-3 (recipe.head_learning_rate is that of the classifier)"
+                );
+            }
+            let known: Vec<_> = std::iter::once("steps")
+                .chain(yaml.keys().map(String::as_str).filter(|k| *k != "budgets"))
+                .collect();
+            bail!(
+                "recipe: unknown key '{key}'; {}",
+                nearest::known(key, &known)
+            );
+        }
+        if key == "steps" {
+            continue;
+        }
+        yaml.insert(key.clone(), value.clone());
+        let _: File = serde_json::from_value(Value::Object(yaml.clone()))
+            .with_context(|| format!("recipe: {key}: '{}'", plain(value)))?;
+    }
+    serde_json::from_value(Value::Object(yaml)).context("recipe.yaml")
+}
+
+/// Names of the budgets and the number of seeds that each asks for.
+///
+/// # Errors
+/// If `recipe.yaml` is not valid.
+pub fn budgets() -> Result<BTreeMap<String, usize>> {
+    Ok(file(&BTreeMap::new())?
+        .budgets
+        .into_iter()
+        .map(|(name, b)| (name, b.seeds))
+        .collect())
+}
+
+impl Recipe {
+    /// The recipe of a budget with `written` values, over so many training examples.
+    ///
+    /// # Errors
+    /// As [`RecipeChoice::new`].
+    pub fn resolve(
+        budget: &str,
+        written: &BTreeMap<String, String>,
+        train_examples: usize,
+    ) -> Result<Self> {
+        RecipeChoice::new(budget, written)?.over(train_examples)
     }
 
     /// Share of the peak learning rate at `step`, counted from 0: linear warm-up from 0, then linear decay to 0
@@ -303,6 +413,25 @@ mod tests {
                 .steps,
             3 * 32
         );
+    }
+
+    #[test]
+    fn what_is_asked_for_is_written_down_and_read_again_and_a_wrong_value_is_not() {
+        let set = [("batch", "7"), ("head_learning_rate", "1e-3")];
+        let set = set.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+        let choice = RecipeChoice::new("full", &set).unwrap();
+        let json = serde_json::to_string(&choice).unwrap();
+        assert_eq!(
+            json,
+            r#"{"budget":"full","set":{"batch":7,"head_learning_rate":0.001}}"#
+        );
+        let again: RecipeChoice = serde_json::from_str(&json).unwrap();
+        assert_eq!(again, choice);
+        // Three epochs of 100 examples in batches of seven.
+        assert_eq!(again.over(100).unwrap().steps, 3 * 15);
+        let wrong = json.replace("batch", "bach");
+        let error = serde_json::from_str::<RecipeChoice>(&wrong).unwrap_err();
+        assert!(error.to_string().contains("'bach'"), "{error}");
     }
 
     #[test]

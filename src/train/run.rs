@@ -19,9 +19,10 @@ use super::{
     augmenter::Augmenter,
     encoded::EncodedData,
     head::Head,
+    model::{Model, batch_of},
     prepared::{Prepared, id_of},
     recipe::Recipe,
-    trainer::{Event, Model, Stop, Trained, Training, batch_of},
+    trainer::{Event, Stop, Trained, Training},
 };
 use crate::{
     card::Card,
@@ -36,9 +37,20 @@ use crate::{
 /// Largest difference of logits that rounding explains, relative to the largest logit.
 fn forward_tolerance(precision: Precision) -> f32 {
     match precision {
-        Precision::F32 => 1e-5,
+        // (In few bits the weights are other numbers, but the same for all, and products are those of f32.)
+        Precision::F32 | Precision::Int8 | Precision::Q4 => 1e-5,
         // The distance of neighbouring numbers of bf16 at 1, twice what rounding one changes.
         Precision::Bf16 => 1.0 / 128.0,
+    }
+}
+
+/// The same where the method is in the weights, which are rounded again then: ten times the distance of neighbouring numbers.
+fn merged_tolerance(precision: Precision) -> f32 {
+    match precision {
+        Precision::F32 => 1e-4,
+        // Merged weights of a backbone in blocks are in bf16.
+        Precision::Bf16 | Precision::Q4 => 10.0 / 128.0,
+        Precision::Int8 => 10.0 / 127.0,
     }
 }
 
@@ -194,13 +206,13 @@ impl Run<'_> {
         stop: &AtomicBool,
         tell: &mut dyn FnMut(Event),
     ) -> Result<(Outcome, Cost), Stop> {
-        let learner = self.build()?;
+        let mut learner = self.build()?;
         // What all methods start with: one that reads no text has a classifier of its own.
         let shared = self.head(self.prepared.backbone.head, &*learner.method)?;
         let head_digest = backbone::digest_of(shared.vars().iter().map(|(_, v)| v.as_tensor()))?;
         drop(shared);
         let examples = self.examples(&*learner.method)?;
-        let trained = self.train(&learner, &examples, stop, tell)?;
+        let trained = self.train(&mut learner, &examples, stop, tell)?;
         let peak_memory_bytes = measure::peak_memory().filter(|_| learner.method.reads_text());
 
         tell(Event::Stage {
@@ -307,7 +319,7 @@ impl Run<'_> {
     /// Trains the learner in place.
     fn train(
         &self,
-        learner: &Learner,
+        learner: &mut Learner,
         examples: &Examples,
         stop: &AtomicBool,
         tell: &mut dyn FnMut(Event),
@@ -324,11 +336,17 @@ impl Run<'_> {
             optimiser: self.resolved.optimiser(),
             dropout: datasets::stream(seed, "dropout"),
             augmenter: Augmenter::new(recipe, self.prepared.tokenizer(), seed),
+            kept: bare(&*learner.method)
+                .then(|| self.prepared.features(&examples.encoded.validation)),
             stop,
         };
         let model = learner.over(self.backbone());
         if let Some(c) = learner.method.solves() {
             training.solved(model, c, tell)
+        } else if let Some(votes) = learner.method.neighbours() {
+            let (trained, head) = training.remembered(model, votes, tell)?;
+            learner.head = head;
+            Ok(trained)
         } else if !learner.method.reads_text() {
             training.without_text(model)
         } else if learner.method.vars().is_empty() && learner.head.vars().is_empty() {
@@ -419,7 +437,7 @@ impl Run<'_> {
             let d = difference(&merged.logits(&sample)?, &logits);
             checks.push(check(
                 "merged_equals_unmerged",
-                d <= 10.0 * forward_tolerance(self.backbone().precision()),
+                d <= merged_tolerance(self.backbone().precision()),
                 &format!("largest relative difference of logits {d:.1e}"),
             ));
         }
@@ -467,8 +485,10 @@ impl Run<'_> {
         let largest = sizes.iter().map(|(batch, _)| *batch).max().unwrap_or(1);
         let backbone = &self.prepared.backbone;
         let copies = latency::copies(&self.folder, backbone, &*loaded.method, largest)?;
-        let contenders = latency::contenders(self.backbone(), loaded, &copies, merged);
-        let cells = latency::sentence_cells(&examples.encoded.validation, sizes)?;
+        let mut contenders = latency::contenders(self.backbone(), loaded, &copies, merged);
+        let validation = &examples.encoded.validation;
+        contenders.extend(latency::prefix_cached(self.backbone(), loaded, validation)?);
+        let cells = latency::sentence_cells(validation, sizes)?;
         Ok(latency::measure(&contenders, &cells)?)
     }
 
@@ -505,6 +525,11 @@ impl Run<'_> {
             checks,
         })
     }
+}
+
+/// Whether a method leaves the backbone's vectors as they are.
+fn bare(method: &dyn PeftMethod) -> bool {
+    method.vars().is_empty() && method.backbone().is_none() && method.starts_as_backbone().is_ok()
 }
 
 fn check(name: &str, passed: bool, detail: &str) -> Check {

@@ -5,29 +5,29 @@
 
 use std::{
     cell::RefCell,
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     sync::atomic::{AtomicBool, Ordering},
     time::Instant,
 };
 
-use backbone::{Backbone, Batch, Phase};
+use backbone::Phase;
 use candle_core::{Device, Tensor};
 use datasets::{Encoded, Metric, Target};
-use methods::{HeadOnly, PeftMethod};
+use methods::HeadOnly;
 use rand_chacha::ChaCha8Rng;
 use record::{Evaluation, answers};
 
 use super::{
     augmenter::Augmenter,
+    features::{FeatureFile, Features},
     head::Head,
     logistic::Problem,
+    model::{EVALUATION_BATCH, Model, batch_of, by_example, by_length},
+    neighbours::Neighbours,
     optimiser::{Optimiser, StepError},
     recipe::Recipe,
 };
 use crate::objective::{Objective, argmax};
-
-/// Examples in a batch of an evaluation.
-const EVALUATION_BATCH: usize = 32;
 
 /// Why training ended before its last step.
 #[derive(Debug, thiserror::Error)]
@@ -89,139 +89,6 @@ pub enum Event {
     },
 }
 
-/// A method with its head over a backbone.
-#[derive(Clone, Copy)]
-pub struct Model<'a> {
-    /// The frozen backbone.
-    pub backbone: &'a Backbone,
-    /// The method.
-    pub method: &'a dyn PeftMethod,
-    /// The head.
-    pub head: &'a Head,
-}
-
-impl Model<'_> {
-    /// The vectors of a batch that the head reads, `[B, H]`, or `[W, H]` of its words.
-    ///
-    /// # Errors
-    /// As [`Backbone::pooled`].
-    pub fn pooled(&self, batch: &Batch, phase: Phase<'_>) -> backbone::Result<Tensor> {
-        let backbone = self.method.backbone().unwrap_or(self.backbone);
-        backbone.pooled(batch, self.method, phase)
-    }
-
-    /// Outputs of each example of a batch without a gradient: B rows.
-    ///
-    /// # Errors
-    /// As [`Backbone::pooled`].
-    pub fn logits(&self, batch: &Batch) -> backbone::Result<Vec<Vec<f32>>> {
-        kernels::without_gradients(|| {
-            let logits = self.head.forward(&self.pooled(batch, Phase::Eval)?)?;
-            let rows = logits.to_dtype(candle_core::DType::F32)?.to_vec2()?;
-            Ok(by_example(
-                rows,
-                (0..batch.spans().count()).map(|i| batch.vectors(i)),
-            ))
-        })
-    }
-
-    /// Outputs of all examples in their own order. Examples of like length share a batch.
-    ///
-    /// # Errors
-    /// As [`Backbone::pooled`].
-    pub fn all_logits(&self, examples: &Encoded) -> backbone::Result<Vec<Vec<f32>>> {
-        let mut out = vec![Vec::new(); examples.len()];
-        for indices in by_length(examples) {
-            for (i, row) in indices
-                .iter()
-                .zip(self.logits(&batch_of(examples, &indices)?)?)
-            {
-                out[*i as usize] = row;
-            }
-        }
-        Ok(out)
-    }
-}
-
-/// Rows of outputs, those of an example one after the other, given how many each example has.
-pub fn by_example(rows: Vec<Vec<f32>>, counts: impl Iterator<Item = usize>) -> Vec<Vec<f32>> {
-    let mut rows = rows.into_iter();
-    counts
-        .map(|count| match count {
-            1 => rows.next().unwrap_or_default(),
-            _ => rows.by_ref().take(count).flatten().collect(),
-        })
-        .collect()
-}
-
-/// Batches of examples of like length, for evaluation.
-fn by_length(examples: &Encoded) -> Vec<Vec<u32>> {
-    let mut order: Vec<u32> = (0..examples.len() as u32).collect();
-    order.sort_by_key(|i| examples.length(*i as usize));
-    order
-        .chunks(EVALUATION_BATCH)
-        .map(<[u32]>::to_vec)
-        .collect()
-}
-
-/// The packed batch of some examples.
-///
-/// # Errors
-/// If it would be empty.
-pub fn batch_of(examples: &Encoded, indices: &[u32]) -> backbone::Result<Batch> {
-    let (mut ids, mut types, mut offsets) = (Vec::new(), Vec::new(), vec![0]);
-    for i in indices {
-        let (example_ids, example_types) = examples.example(*i as usize);
-        ids.extend_from_slice(example_ids);
-        types.extend(example_types.iter().map(|t| u32::from(*t)));
-        offsets.push(ids.len());
-    }
-    let batch = Batch::new(ids, types, offsets)?;
-    if examples.words.is_empty() {
-        return Ok(batch);
-    }
-    let words = indices.iter().map(|i| &examples.words[*i as usize]);
-    batch.reading(
-        words
-            .map(|words| words.iter().map(|w| w.token).collect())
-            .collect(),
-    )
-}
-
-/// Vectors of examples that no training changes, by example.
-#[derive(Default)]
-struct Features(HashMap<u32, Vec<f32>>);
-
-impl Features {
-    /// The vectors that are read of some examples, `[B, H]` or `[W, H]`; those not seen before go through the backbone.
-    fn pooled(
-        &mut self,
-        model: Model<'_>,
-        examples: &Encoded,
-        indices: &[u32],
-    ) -> backbone::Result<Tensor> {
-        let new: Vec<u32> = indices
-            .iter()
-            .copied()
-            .filter(|i| !self.0.contains_key(i))
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect();
-        if !new.is_empty() {
-            let batch = batch_of(examples, &new)?;
-            let rows =
-                kernels::without_gradients(|| model.pooled(&batch, Phase::Eval))?.to_vec2()?;
-            let counts = (0..new.len()).map(|i| batch.vectors(i));
-            let rows = by_example(rows, counts);
-            self.0.extend(new.into_iter().zip(rows));
-        }
-        let hidden = model.backbone.config().hidden;
-        let rows: Vec<f32> = indices.iter().flat_map(|i| &self.0[i]).copied().collect();
-        let count = rows.len() / hidden;
-        Ok(Tensor::from_vec(rows, (count, hidden), &Device::Cpu)?)
-    }
-}
-
 /// What training needs besides the model.
 pub struct Training<'a> {
     /// Training examples.
@@ -242,6 +109,8 @@ pub struct Training<'a> {
     pub dropout: ChaCha8Rng,
     /// What changes training examples each time they are seen, if anything does.
     pub augmenter: Option<Augmenter>,
+    /// Where the vectors of the validation split are kept for other runs, if they are those of the bare backbone.
+    pub kept: Option<FeatureFile>,
     /// Set when the user wants to stop.
     pub stop: &'a AtomicBool,
 }
@@ -273,11 +142,11 @@ impl Training<'_> {
     ///
     /// # Errors
     /// [`Stop`] when training ended early.
-    pub fn run(self, model: Model<'_>, tell: &mut dyn FnMut(Event)) -> Result<Trained, Stop> {
+    pub fn run(mut self, model: Model<'_>, tell: &mut dyn FnMut(Event)) -> Result<Trained, Stop> {
         let vars = model.method.vars();
         let mut augmenter = self.augmenter.clone();
         let mut features = (vars.is_empty() && augmenter.is_none()).then(Features::default);
-        let mut validation_features = vars.is_empty().then(Features::default);
+        let mut validation_features = vars.is_empty().then(|| Features::kept_in(self.kept.take()));
         let mut optimiser = Optimiser::new(self.recipe);
         let own = self.optimiser;
         optimiser.add(
@@ -354,15 +223,7 @@ impl Training<'_> {
             if evaluate_after.contains(&step) {
                 let clock = Instant::now();
                 logits = match &mut validation_features {
-                    Some(features) => {
-                        let all: Vec<u32> = (0..self.validation.len() as u32).collect();
-                        for part in by_length(self.validation) {
-                            features.pooled(model, self.validation, &part)?;
-                        }
-                        let pooled = features.pooled(model, self.validation, &all)?;
-                        let outputs = kernels::without_gradients(|| model.head.forward(&pooled))?;
-                        by_example(outputs.to_vec2()?, vectors(self.validation))
-                    }
+                    Some(features) => self.constant(model, features)?,
                     None => model.all_logits(self.validation)?,
                 };
                 // The last update has no loss of its own.
@@ -454,7 +315,7 @@ impl Training<'_> {
     /// # Errors
     /// [`Stop`] if it ended early, or the head is not linear.
     pub fn solved(
-        self,
+        mut self,
         model: Model<'_>,
         c: f64,
         tell: &mut dyn FnMut(Event),
@@ -470,10 +331,56 @@ impl Training<'_> {
                 "a logistic regression needs a linear head: --set backbone.head=linear"
             )));
         }
-        tell(Event::Stage {
-            name: "reading the vectors and solving".into(),
-        });
         let clock = Instant::now();
+        let (features, tokens) =
+            self.frozen_vectors(model, "reading the vectors and solving", tell)?;
+        let labels = self.train.labels.iter().filter_map(Target::class);
+        let labels: Vec<u32> = labels.collect();
+        let problem = Problem {
+            features: &features,
+            hidden: model.backbone.config().hidden,
+            labels: &labels,
+            classes: self.objective.outputs(),
+            c,
+        };
+        let found = problem.solve(self.stop).ok_or(Stop::Interrupted)?;
+        model.head.set(&found.weight, &found.bias)?;
+        let seconds = clock.elapsed().as_secs_f64();
+        let first_step = Some(Instant::now());
+        let clock = Instant::now();
+        let mut features = Features::kept_in(self.kept.take());
+        let logits = self.constant(model, &mut features)?;
+        let evaluation = self.evaluation(0, &logits);
+        tell(Event::Evaluated {
+            step: 0,
+            metric: evaluation.metrics[self.metrics[0].name()],
+        });
+        Ok(Trained {
+            loss: Vec::new(),
+            step_seconds: vec![seconds as f32],
+            first_step,
+            examples: labels.len(),
+            tokens,
+            evaluations: vec![evaluation],
+            evaluation_seconds: clock.elapsed().as_secs_f64(),
+            logits,
+            never_moved: match found.converged {
+                true => Vec::new(),
+                false => vec!["head.output (the solver did not converge)".to_owned()],
+            },
+        })
+    }
+
+    /// The vectors that nothing changes, of all training examples one after the other, and how many tokens were read for them.
+    fn frozen_vectors(
+        &self,
+        model: Model<'_>,
+        stage: &str,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<(Vec<f32>, usize), Stop> {
+        tell(Event::Stage {
+            name: stage.to_owned(),
+        });
         let hidden = model.backbone.config().hidden;
         let mut features = vec![0f32; self.train.len() * hidden];
         let mut tokens = 0;
@@ -497,27 +404,48 @@ impl Training<'_> {
                 "a vector of the backbone is not finite"
             )));
         }
+        Ok((features, tokens))
+    }
+
+    /// What a method does whose head is the nearest training examples: each goes through the backbone once, and the head that remembers
+    /// them is given back. No step is made.
+    ///
+    /// # Errors
+    /// [`Stop`] if it ended early, or the data set has no classes.
+    pub fn remembered(
+        mut self,
+        model: Model<'_>,
+        votes: usize,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<(Trained, Head), Stop> {
+        if !self.objective.kind().is_classification() {
+            return Err(Stop::Failed(anyhow::anyhow!(
+                "the nearest examples vote for one class of several, but this data set is of {}; leave the method out",
+                self.objective.kind().name()
+            )));
+        }
+        let clock = Instant::now();
+        let (features, tokens) = self.frozen_vectors(model, "reading the vectors", tell)?;
         let labels = self.train.labels.iter().filter_map(Target::class);
         let labels: Vec<u32> = labels.collect();
-        let problem = Problem {
-            features: &features,
-            hidden,
-            labels: &labels,
-            classes: self.objective.outputs(),
-            c,
-        };
-        let found = problem.solve(self.stop).ok_or(Stop::Interrupted)?;
-        model.head.set(&found.weight, &found.bias)?;
+        let hidden = model.backbone.config().hidden;
+        let found = Neighbours::new(features, hidden, &labels, self.objective.outputs(), votes);
+        let head = Head::of_neighbours(found.map_err(|e| Stop::Failed(e.into()))?);
         let seconds = clock.elapsed().as_secs_f64();
         let first_step = Some(Instant::now());
         let clock = Instant::now();
-        let logits = model.all_logits(self.validation)?;
+        let model = Model {
+            head: &head,
+            ..model
+        };
+        let mut features = Features::kept_in(self.kept.take());
+        let logits = self.constant(model, &mut features)?;
         let evaluation = self.evaluation(0, &logits);
         tell(Event::Evaluated {
             step: 0,
             metric: evaluation.metrics[self.metrics[0].name()],
         });
-        Ok(Trained {
+        let trained = Trained {
             loss: Vec::new(),
             step_seconds: vec![seconds as f32],
             first_step,
@@ -526,20 +454,19 @@ impl Training<'_> {
             evaluations: vec![evaluation],
             evaluation_seconds: clock.elapsed().as_secs_f64(),
             logits,
-            never_moved: match found.converged {
-                true => Vec::new(),
-                false => vec!["head.output (the solver did not converge)".to_owned()],
-            },
-        })
+            never_moved: Vec::new(),
+        };
+        Ok((trained, head))
     }
 
     /// What a model without anything to train does: it is evaluated.
     ///
     /// # Errors
     /// [`Stop`] if the model cannot be applied, or gives numbers that are not finite.
-    pub fn as_it_is(self, model: Model<'_>) -> Result<Trained, Stop> {
+    pub fn as_it_is(mut self, model: Model<'_>) -> Result<Trained, Stop> {
         let clock = Instant::now();
-        let logits = model.all_logits(self.validation)?;
+        let mut features = Features::kept_in(self.kept.take());
+        let logits = self.constant(model, &mut features)?;
         if logits.iter().flatten().any(|v| !v.is_finite()) {
             return Err(Stop::Failed(anyhow::anyhow!(
                 "the backbone gives numbers that are not finite: its weights are damaged, or its configuration does not \
@@ -557,6 +484,17 @@ impl Training<'_> {
             logits,
             never_moved: Vec::new(),
         })
+    }
+
+    /// Outputs of the validation split of a model whose vectors nothing changes.
+    fn constant(
+        &self,
+        model: Model<'_>,
+        features: &mut Features,
+    ) -> backbone::Result<Vec<Vec<f32>>> {
+        let pooled = features.of_all(model, self.validation)?;
+        let outputs = kernels::without_gradients(|| model.head.forward(&pooled))?;
+        Ok(by_example(outputs.to_vec2()?, vectors(self.validation)))
     }
 
     fn evaluation(&self, step: usize, outputs: &[Vec<f32>]) -> Evaluation {

@@ -1,13 +1,13 @@
 //! Classification through words of the vocabulary: nothing but the method is trained, and what the language model knows of
 //! the words is the classifier (Lester et al. 2021, arXiv:2104.08691).
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use backbone::{Backbone, HeadKind, Pooling};
 use candle_core::Tensor;
 use datasets::{Dataset, Words};
 
 use super::head::Head;
-use crate::prepare::LoadedBackbone;
+use crate::{chat, prepare::LoadedBackbone};
 
 /// The words of a data set where the backbone is read by words, `asked` for by the user or not. A backbone that is read so
 /// by its YAML gets a classifier where the data set has no words.
@@ -21,10 +21,15 @@ pub fn choose(
     note: impl Fn(&str),
 ) -> Result<Option<Words>> {
     if loaded.head != HeadKind::Words {
+        ensure!(
+            !loaded.chat,
+            "backbone: chat: true asks for words in a chat, but backbone.head={} trains a classifier: leave one of the two out",
+            loaded.head.name()
+        );
         return Ok(None);
     }
     let of_classes = data.objective.is_classification();
-    if asked && !of_classes {
+    if (asked || loaded.chat) && !of_classes {
         bail!(
             "backbone: head: words: a word stands for one class of several, but '{}' is of {}; train a classifier: leave \
              --template and --words out, and --set backbone.head=score",
@@ -33,7 +38,7 @@ pub fn choose(
         );
     }
     let Some(words) = data.words.as_ref().filter(|_| of_classes) else {
-        if asked {
+        if asked || loaded.chat {
             bail!(
                 "backbone: head: words: the data set '{}' has no words for its classes; name them with --template and \
                  --words, or train a classifier: --set backbone.head=score",
@@ -57,8 +62,12 @@ pub fn choose(
             loaded.backbone.pooling().name()
         );
     }
+    let words = match loaded.chat {
+        true => chat::asked(&loaded.files[1], &loaded.tokenizer, words)?,
+        false => words.clone(),
+    };
     words.ids(&loaded.tokenizer)?;
-    Ok(Some(words.clone()))
+    Ok(Some(words))
 }
 
 /// The method of this name where classes are words: without a classifier, `head_only` is the zero-shot floor.
@@ -75,6 +84,10 @@ pub fn method(name: &str, head: HeadKind) -> Result<&str> {
         ("linear_probe", other) if other != HeadKind::Linear => bail!(
             "linear_probe is a logistic regression, but the head is '{}': use another method, or --set backbone.head=linear",
             other.name()
+        ),
+        ("knn", HeadKind::Words) => bail!(
+            "knn asks the nearest training examples, not words: leave it out, or train a classifier with --set \
+             backbone.head=score"
         ),
         ("zero_shot", other) if other != HeadKind::Words => bail!(
             "zero_shot asks the language model's own words, but here a classifier is trained (backbone.head={}): use \
@@ -94,10 +107,10 @@ pub fn head(words: &Words, loaded: &LoadedBackbone, own: Option<&Backbone>) -> R
     let ids = words.ids(&loaded.tokenizer)?;
     let backbone = own.unwrap_or(&loaded.backbone);
     if backbone.config().description.tied {
-        return Ok(Head::of_words(backbone.word_embeddings().clone(), ids));
+        return Ok(Head::of_words(backbone.word_embeddings().clone(), ids)?);
     }
     let rows = output_rows(loaded, &ids)?;
-    Ok(Head::of_words(rows, (0..ids.len() as u32).collect()))
+    Ok(Head::of_words(rows, (0..ids.len() as u32).collect())?)
 }
 
 /// Rows of an output matrix that is not the table of embeddings.

@@ -5,6 +5,8 @@
 //!
 //! With `fresh` behind it, the same study on streams on which nothing was chosen (`just error-rates-fresh`); of it a summary is written,
 //! between markers of its own. A rate outside its bar by more than three standard errors of the simulation makes it fail.
+//!
+//! Parts named behind that ([`PARTS`], e.g. `- 4000 fresh pairs families`) are made alone and printed; `-` is no file.
 
 use std::{env, fmt::Write, fs, process::ExitCode, time::Instant};
 
@@ -277,6 +279,17 @@ fn with_bars(two: SequentialRates, five: SequentialRates) -> [(f64, Option<Bar>)
 /// A part of the study.
 type Part = fn(&mut Report);
 
+/// The parts by name.
+const PARTS: [(&str, Part); 7] = [
+    ("pairs", Report::pairs),
+    ("metrics", Report::metrics),
+    ("rows", Report::rows),
+    ("families", Report::families),
+    ("going-on", Report::sequential),
+    ("recommending", Report::choices),
+    ("data-sets", Report::many),
+];
+
 fn points(sd: f64) -> String {
     format!("{:.1}", 100.0 * sd)
 }
@@ -329,12 +342,23 @@ fn summary(kept: &[Kept], count: usize) -> String {
 
 fn main() -> ExitCode {
     let mut arguments = env::args().skip(1);
-    let path = arguments.next();
+    let path = arguments.next().filter(|path| path != "-");
     let count = arguments
         .next()
         .and_then(|a| a.parse().ok())
         .unwrap_or(4_000);
-    let fresh = arguments.next().is_some_and(|a| a == "fresh");
+    let (fresh, named): (Vec<String>, Vec<String>) = arguments.partition(|a| a == "fresh");
+    let fresh = !fresh.is_empty();
+    let known = |name: &String| PARTS.iter().any(|(known, _)| known == name);
+    if let Some(unknown) = named.iter().find(|name| !known(name)) {
+        let names = PARTS.map(|(name, _)| name).join(", ");
+        eprintln!("unknown part '{unknown}'; accepted: {names}");
+        return ExitCode::FAILURE;
+    }
+    if path.is_some() && !named.is_empty() {
+        eprintln!("a file takes the whole study; for some parts give - in its place");
+        return ExitCode::FAILURE;
+    }
     let start = Instant::now();
     let mut report = Report {
         text: format!("\n{count} drawings of each world, from fixed streams.\n"),
@@ -345,16 +369,8 @@ fn main() -> ExitCode {
             false => Drawings::of(count),
         },
     };
-    let parts: [(&str, Part); 7] = [
-        ("pairs", Report::pairs),
-        ("other metrics", Report::metrics),
-        ("rows", Report::rows),
-        ("families", Report::families),
-        ("going on", Report::sequential),
-        ("recommending", Report::choices),
-        ("data sets and sittings", Report::many),
-    ];
-    for (name, part) in parts {
+    let asked = |(name, _): &(&str, Part)| named.is_empty() || named.iter().any(|n| n == name);
+    for (name, part) in PARTS.into_iter().filter(asked) {
         report.part = name;
         part(&mut report);
         eprintln!("{name}: done after {:.0} s", start.elapsed().as_secs_f64());
@@ -371,14 +387,15 @@ fn main() -> ExitCode {
     // Fewer drawings from other streams: chance alone puts some rates that are near their bars outside.
     let far = |k: &&&Kept| !fresh || k.bar.is_far(k.rate, count);
     let failed = outside.iter().any(|k| far(&k));
+    let summed = summary(&report.kept, count);
     let (text, markers) = match fresh {
-        true => (summary(&report.kept, count), (BEGIN_FRESH, END_FRESH)),
-        false => (report.text.clone(), (BEGIN, END)),
+        true => (&summed, (BEGIN_FRESH, END_FRESH)),
+        false => (&report.text, (BEGIN, END)),
     };
     match path {
-        None => print!("{text}"),
+        None => println!("{}{summed}", report.text),
         Some(path) => {
-            if let Err(problem) = write_between(&path, markers, &text) {
+            if let Err(problem) = write_between(&path, markers, text) {
                 eprintln!("{path}: {problem}");
                 return ExitCode::FAILURE;
             }

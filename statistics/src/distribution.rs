@@ -1,6 +1,6 @@
-//! Tails and quantiles of the normal and of Student's t distribution.
+//! Tails and quantiles of the normal, Student's t and the chi-squared distribution.
 
-use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
+use statrs::distribution::{ChiSquared, ContinuousCDF, Normal, StudentsT};
 
 /// From here on Student's t is the normal distribution to six digits.
 pub(crate) const MANY: f64 = 1e6;
@@ -34,6 +34,11 @@ pub(crate) fn t_upper(tail: f64, df: f64) -> f64 {
         Ok(d) if df < MANY => -d.inverse_cdf(tail),
         _ => normal_upper(tail),
     }
+}
+
+/// The number that a chi-squared number with `df` degrees of freedom, above 0, stays below with this chance.
+pub(crate) fn chi_squared_lower(chance: f64, df: f64) -> f64 {
+    ChiSquared::new(df).map_or(df, |d| d.inverse_cdf(chance))
 }
 
 /// Density of the standard normal distribution.

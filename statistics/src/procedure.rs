@@ -74,6 +74,19 @@ pub enum Open {
 }
 
 impl Procedure {
+    /// All pairs of these methods: with the verdicts of these looks where seeds were added between several, else those of a number of
+    /// seeds that was fixed beforehand.
+    pub fn family(methods: &[Scores], margin: Margin, looks: Option<&Looks>) -> Family {
+        match looks.cloned() {
+            None => Family::new(methods, margin),
+            Some(looks) => {
+                Self { looks, margin }
+                    .state(methods, |_, _, _| false)
+                    .family
+            }
+        }
+    }
+
     /// Where the comparison of these methods stands. `cares` says of a pair, given the family, whether it is worth more seeds.
     pub fn state(
         &self,

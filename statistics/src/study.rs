@@ -14,8 +14,8 @@ use crate::{
 
 /// Streams of true differences and times, apart from those of the scores.
 const TRUTHS: u64 = 1 << 40;
-/// First of the streams on which nothing was chosen.
-const FRESH: u64 = 1 << 50;
+/// First of the streams on which nothing was chosen. Those from 2⁵⁰ on were looked at before the degrees of freedom of today.
+const FRESH: u64 = 1 << 51;
 
 /// Which drawings of a world are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Drawings {
 }
 
 impl Drawings {
-    /// So many from the streams on which the degrees of freedom of [`Components`](crate::Components) were chosen.
+    /// So many from the streams that have been looked at before.
     pub const fn of(count: usize) -> Self {
         Self { first: 0, count }
     }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use backbone::{
-    Backbone, Batch, Config, Hooks, NoHooks, Norm, Pass, Phase, Pooling, Projection, Site,
-    weights_file,
+    Backbone, Batch, Config, Hooks, NoHooks, Norm, Pass, Phase, Pooling, Precision, Projection,
+    Site, weights_file,
 };
 use candle_core::{Device, Tensor};
 use peftbench_backbone as backbone;
@@ -369,4 +369,102 @@ fn a_cache_goes_on_with_its_own_texts_only_and_an_encoder_with_none() {
         .unwrap_err()
         .to_string();
     assert!(message.contains("both directions"), "{message}");
+}
+
+#[test]
+fn a_backbone_in_fewer_bits_has_the_digest_of_its_file_and_holds_each_weight_once() {
+    for name in CASES {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("../tests/fixtures/families")
+            .join(name);
+        let load = |precision| {
+            let config = Config::read(&folder.join("config.json")).unwrap();
+            Backbone::load_in(config, &weights_file(&folder).unwrap(), precision).unwrap()
+        };
+        let (whole, digest) = load(Precision::F32);
+        assert_eq!(digest, whole.weights_digest().unwrap(), "{name}");
+        for precision in [Precision::Bf16, Precision::Int8] {
+            let (few, same) = load(precision);
+            assert_eq!(same, digest, "{name}");
+            assert_eq!(few.precision(), precision);
+            let rounded = whole.clone().in_precision(precision).unwrap();
+            let values = few.weights_digest().unwrap();
+            assert_eq!(values, rounded.weights_digest().unwrap(), "{name}");
+            assert_ne!(values, digest, "{name}");
+            // Nothing is kept in f32 beside it.
+            for site in few.sites() {
+                let (out, width) = few.shape(site);
+                let padded = out.next_multiple_of(32) * width.next_multiple_of(32);
+                let most = match precision {
+                    Precision::Bf16 => 2 * padded,
+                    _ => out * width + 4 * out,
+                };
+                assert!(few.linear(site).bytes() <= most, "{name} {site}");
+            }
+        }
+        let refused = load_q4(&folder);
+        assert!(
+            refused.contains("GGUF") && refused.contains("int8"),
+            "{refused}"
+        );
+    }
+}
+
+fn load_q4(folder: &std::path::Path) -> String {
+    let config = Config::read(&folder.join("config.json")).unwrap();
+    let weights = weights_file(folder).unwrap();
+    let refused = Backbone::load_in(config, &weights, Precision::Q4);
+    refused.err().unwrap().to_string()
+}
+
+/// Two virtual tokens before every text.
+struct Prompted(Tensor);
+
+impl Hooks for Prompted {
+    fn input(&self, input: backbone::Input, _: Phase<'_>) -> backbone::Result<backbone::Input> {
+        let (embeddings, spans) = kernels::prepend_rows(&self.0, &input.embeddings, &input.spans)?;
+        Ok(backbone::Input {
+            embeddings,
+            spans,
+            virtual_tokens: input.virtual_tokens.iter().map(|n| n + 2).collect(),
+            ..input
+        })
+    }
+}
+
+#[test]
+fn texts_that_begin_alike_share_what_was_read_of_it() {
+    for name in CASES
+        .into_iter()
+        .filter(|name| !name.starts_with("modernbert"))
+    {
+        let backbone = case(name).backbone;
+        let prompt = backbone.word_embeddings().narrow(0, 8, 2).unwrap();
+        let prompted = Prompted(prompt);
+        for hooks in [&NoHooks as &dyn Hooks, &Prefixed, &prompted] {
+            let texts: [&[u32]; 3] = [
+                &[7, 9, 11, 12, 13],
+                &[7, 9, 21],
+                &[7, 9, 22, 23, 24, 25, 26],
+            ];
+            let offsets = vec![0, 5, 8, 15];
+            let batch = Batch::new(texts.concat(), vec![0; 15], offsets).unwrap();
+            let whole = backbone.pooled(&batch, hooks, Phase::Eval).unwrap();
+            let prefix = backbone.prefix(&[7, 9], hooks).unwrap();
+            let rest = batch.behind(2).unwrap();
+            let shared = backbone.pooled_behind(&prefix, &rest, hooks).unwrap();
+            let gap = largest_difference(&shared, &whole);
+            assert!(gap < 1e-6, "{name}: {gap}");
+        }
+    }
+    let message = |result: backbone::Result<Tensor>| result.err().unwrap().to_string();
+    let decoder = case("llama").backbone;
+    let one = Batch::new(vec![5, 6], vec![0; 2], vec![0, 2]).unwrap();
+    let prefix = decoder.prefix(&[7], &NoHooks).unwrap();
+    let mean = decoder.clone().with_pooling(Pooling::Mean).unwrap();
+    let said = message(mean.pooled_behind(&prefix, &one, &NoHooks));
+    assert!(said.contains("last token"), "{said}");
+    assert!(one.behind(2).is_err());
+    let encoder = case("modernbert").backbone;
+    assert!(encoder.prefix(&[7], &NoHooks).is_err());
 }

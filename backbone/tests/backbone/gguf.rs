@@ -2,7 +2,9 @@
 
 use std::{fs, path::PathBuf};
 
-use backbone::{Architecture, Backbone, Config, Gguf, is_gguf};
+use backbone::{
+    Architecture, Backbone, Batch, Config, Gguf, Linear, NoHooks, Phase, Precision, is_gguf,
+};
 use candle_core::{
     Device, Tensor,
     quantized::{GgmlDType, QTensor, gguf_file},
@@ -180,6 +182,65 @@ fn every_kind_of_block_is_undone_and_rows_are_turned_back() {
             let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
             assert_eq!(values(found), values(expected), "{kind:?}: {name}");
         }
+    }
+}
+
+#[test]
+fn blocks_that_stay_blocks_give_the_bits_of_the_same_file_in_f32_in_a_fraction_of_the_memory() {
+    let batch = Batch::new((1..12).collect(), vec![0; 11], vec![0, 4, 11]).unwrap();
+    // Bytes of a value of a linear layer: its bits, and two numbers of four bytes (or one) for each 32.
+    for (kind, bytes) in [
+        (GgmlDType::Q4_0, 0.5 + 4.0 / 32.0),
+        (GgmlDType::Q4_1, 0.5 + 8.0 / 32.0),
+        (GgmlDType::Q5_0, 1.0 + 4.0 / 32.0),
+        (GgmlDType::Q5_1, 1.0 + 8.0 / 32.0),
+        (GgmlDType::Q8_0, 1.0 + 4.0 / 32.0),
+        (GgmlDType::Q4K, 0.5 + 8.0 / 32.0),
+        (GgmlDType::Q5K, 1.0 + 8.0 / 32.0),
+        (GgmlDType::Q6K, 1.0 + 4.0 / 16.0),
+    ] {
+        let (file, _) = file(kind, "llama");
+        let (_folder, path) = written(&file);
+        let config = Config::read(&path).unwrap();
+        let load = |precision| Backbone::load_in(config.clone(), &path, precision).unwrap();
+        let (whole, digest) = load(Precision::F32);
+        let before = whole.bytes();
+        assert_eq!(digest, whole.weights_digest().unwrap());
+        let (blocks, same) = load(Precision::Q4);
+        assert_eq!(same, digest);
+        assert_eq!(blocks.weights_digest().unwrap(), digest, "{kind:?}");
+        assert_eq!(blocks.parameters(), whole.parameters());
+        let logits = |backbone: &Backbone| {
+            let pooled = backbone.pooled(&batch, &NoHooks, Phase::Eval).unwrap();
+            pooled.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        };
+        assert_eq!(logits(&blocks), logits(&whole), "{kind:?}");
+        let linears: usize = whole
+            .sites()
+            .map(|site| whole.shape(site))
+            .map(|(out, width)| out * width)
+            .sum();
+        let saved = before - blocks.bytes();
+        assert_eq!(saved as f64, linears as f64 * (4.0 - bytes), "{kind:?}");
+        // What takes the place of a layer is whole, or as near as bf16.
+        let site = blocks.sites().next().unwrap();
+        let other = Linear::new(whole.linear(site).weight(), None).unwrap();
+        let changed = blocks.with_linear(site, other).unwrap();
+        assert_eq!(changed.linear(site).precision(), Precision::Bf16);
+        assert_eq!(changed.precision(), Precision::Q4);
+    }
+    for kind in [GgmlDType::F16, GgmlDType::F32] {
+        let (file, _) = file(kind, "llama");
+        let (_folder, path) = written(&file);
+        let config = Config::read(&path).unwrap();
+        let message = Backbone::load_in(config, &path, Precision::Q4)
+            .err()
+            .unwrap();
+        let message = message.to_string();
+        assert!(
+            message.contains("blk.0.attn_q.weight") && message.contains("int8"),
+            "{message}"
+        );
     }
 }
 

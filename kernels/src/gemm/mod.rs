@@ -64,7 +64,7 @@ pub(crate) struct Tiles<T: 'static> {
 
 impl<T> Tiles<T> {
     /// Columns of a panel.
-    fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.lanes * VECTORS
     }
 
@@ -230,6 +230,8 @@ pub(crate) enum Right<'a, T> {
     Rows { ptr: *const T, step: usize },
     /// Panels of the level's width.
     Packed(&'a Packed<T>),
+    /// Panels of the level's width that are written, one after the other, to where they are used.
+    Made(&'a (dyn Fn(usize, *mut T) + Sync)),
     /// Panels in bf16, of f32 only, and what multiplies them. The left operand lies in rows, and the scale is 1.
     Rounded(&'a Panels, Bf16Unit),
 }
@@ -254,6 +256,13 @@ pub(crate) struct Packed<T> {
 impl<T> std::fmt::Debug for Packed<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Packed({:?}, k = {})", self.level, self.k)
+    }
+}
+
+impl<T: Copy> Packed<T> {
+    /// Bytes that it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.data.bytes()
     }
 }
 
@@ -524,6 +533,10 @@ impl<'a, T: Multiplied> Product<'a, T> {
                         });
                     }
                     Right::Rows { ptr, step } => multiply(ptr.add(columns.start), step),
+                    Right::Made(make) => with_scratch(self.k * width, |made: *mut T| {
+                        make(panel, made);
+                        multiply(made, width);
+                    }),
                     Right::Rounded(..) => unreachable!("has blocks of its own"),
                 }
             }

@@ -189,6 +189,28 @@ impl Panels {
         Self { level, k, data }
     }
 
+    /// Bytes that it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.data.bytes()
+    }
+
+    /// The matrix `[n, k]` whose transpose it was made of, row by row.
+    pub(crate) fn transposed_values(&self, n: usize) -> Vec<f32> {
+        let width = f32::tiles(self.level).width();
+        let mut values = vec![0.0; n * self.k];
+        if self.k > 0 {
+            for (j, row) in values.chunks_exact_mut(self.k).enumerate() {
+                // SAFETY: the panel holds column j, and all pairs of the inner dimension.
+                let column = unsafe { self.panel(j / width, width).add(j % width * 2) };
+                for (i, value) in row.iter_mut().enumerate() {
+                    // SAFETY: as above.
+                    *value = from_bf16(unsafe { *column.add(i / 2 * width * 2 + i % 2) });
+                }
+            }
+        }
+        values
+    }
+
     fn panel(&self, index: usize, width: usize) -> *const u16 {
         // SAFETY: a panel of the operand.
         unsafe {
@@ -487,153 +509,140 @@ pub(super) unsafe fn block(
     done: Option<&(dyn Fn(Range<usize>, Range<usize>) + Sync)>,
 ) {
     debug_assert_eq!((product.a.step, product.scale), (1, 1.0));
+    let block = Block {
+        product,
+        b,
+        level,
+        rows,
+        panels,
+        done,
+    };
     // SAFETY: passed on; each tile gets what its unit reads.
     unsafe {
         match unit {
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             Bf16Unit::Amx => amx::with_tiles(|| {
-                let tile =
-                    |a: *const u16, a_row: usize, b: *const u16, rows: usize, sums: *mut f32| {
-                        let steps = product.k.div_ceil(STEP);
-                        amx::multiply(a, 2 * a_row, b, steps, sums, rows > amx::ROWS)
-                    };
-                tiles(
-                    product,
-                    b,
-                    level,
-                    rows,
-                    panels,
-                    done,
-                    (2 * amx::ROWS, amx::ROWS),
-                    tile,
-                )
+                let steps = product.k.div_ceil(STEP);
+                let size = (2 * amx::ROWS, amx::ROWS);
+                block.tiles(size, |tile: Tile<u16>, rows| {
+                    amx::multiply(
+                        tile.a,
+                        2 * tile.a_row,
+                        tile.b,
+                        steps,
+                        tile.sums,
+                        rows > amx::ROWS,
+                    )
+                })
             }),
             #[cfg(target_arch = "x86_64")]
-            Bf16Unit::Avx512Bf16 => {
-                let tile = |a, a_row, b, rows: usize, sums| {
-                    PAIRED[rows - 1](&Tile {
-                        a,
-                        a_row,
-                        b,
-                        k: product.k,
-                        sums,
-                    })
-                };
-                tiles(
-                    product,
-                    b,
-                    level,
-                    rows,
-                    panels,
-                    done,
-                    (PAIRED.len(), 1),
-                    tile,
-                )
-            }
-            Bf16Unit::Widened => {
-                let table = widened_tiles(level);
-                let tile = |a, a_row, b, rows: usize, sums| {
-                    table[rows - 1](&Tile {
-                        a,
-                        a_row,
-                        b,
-                        k: product.k,
-                        sums,
-                    })
-                };
-                tiles(
-                    product,
-                    b,
-                    level,
-                    rows,
-                    panels,
-                    done,
-                    (table.len(), 1),
-                    tile,
-                )
-            }
+            Bf16Unit::Avx512Bf16 => block.tiles_of(PAIRED),
+            Bf16Unit::Widened => block.tiles_of(widened_tiles(level)),
         }
     }
 }
 
-/// The loop over panels and tiles of at most `tallest` rows, which read whole groups of `together` rows.
-/// # Safety
-/// As for [`block`].
-#[allow(clippy::too_many_arguments)]
-unsafe fn tiles<A: Rounded>(
-    product: &Product<f32>,
-    b: &Panels,
+/// What [`block`] is given.
+struct Block<'a> {
+    product: &'a Product<'a, f32>,
+    b: &'a Panels,
     level: Level,
     rows: Range<usize>,
     panels: Range<usize>,
-    done: Option<&(dyn Fn(Range<usize>, Range<usize>) + Sync)>,
-    (tallest, together): (usize, usize),
-    tile: impl Fn(*const A, usize, *const u16, usize, *mut f32),
-) {
-    #[repr(C, align(64))]
-    struct Sums([f32; TALLEST * WIDEST]);
-    let mut sums = Sums([0.0; TALLEST * WIDEST]);
-    let width = f32::tiles(level).width();
-    let (m, k) = (rows.len(), product.k.next_multiple_of(STEP));
-    let all = m.next_multiple_of(together);
-    let heights = m.div_ceil(tallest);
-    // Tiles of nearly equal height, in whole groups.
-    let starts = |t: usize| (t * (all / together) / heights * together).min(m);
-    with_scratch(all * k, |left: *mut A| {
-        // SAFETY: the scratch has room for all rows, the sums for a tile; the product promises A, C and what C starts from.
-        unsafe {
-            f32::run(
-                level,
-                Round {
-                    from: product.a.ptr,
-                    step: product.a.row,
-                    rows: m,
-                    width: product.k,
-                    to: left,
-                    to_row: k,
-                },
-            );
-            for row in 0..all {
-                let start = if row < m { product.k } else { 0 };
-                for i in start..k {
-                    *left.add(row * k + i) = A::ZERO;
+    done: Option<&'a (dyn Fn(Range<usize>, Range<usize>) + Sync)>,
+}
+
+impl Block<'_> {
+    /// By functions for tiles of so many rows.
+    /// # Safety
+    /// As for [`block`].
+    unsafe fn tiles_of<A: Rounded>(self, table: &[TileFn<A>]) {
+        // SAFETY: passed on; the tile has as many rows as the function reads.
+        unsafe { self.tiles((table.len(), 1), |tile, rows| table[rows - 1](&tile)) }
+    }
+
+    /// The loop over panels and tiles of at most `tallest` rows, which read whole groups of `together` rows.
+    /// # Safety
+    /// As for [`block`].
+    unsafe fn tiles<A: Rounded>(
+        self,
+        (tallest, together): (usize, usize),
+        multiply: impl Fn(Tile<A>, usize),
+    ) {
+        let Self {
+            product,
+            b,
+            level,
+            rows,
+            panels,
+            done,
+        } = self;
+        #[repr(C, align(64))]
+        struct Sums([f32; TALLEST * WIDEST]);
+        let mut sums = Sums([0.0; TALLEST * WIDEST]);
+        let width = f32::tiles(level).width();
+        let (m, k) = (rows.len(), product.k.next_multiple_of(STEP));
+        let all = m.next_multiple_of(together);
+        let heights = m.div_ceil(tallest);
+        // Tiles of nearly equal height, in whole groups.
+        let starts = |t: usize| (t * (all / together) / heights * together).min(m);
+        with_scratch(all * k, |left: *mut A| {
+            // SAFETY: the scratch has room for all rows, the sums for a tile; the product promises A, C and what C starts from.
+            unsafe {
+                f32::run(
+                    level,
+                    Round {
+                        from: product.a.ptr,
+                        step: product.a.row,
+                        rows: m,
+                        width: product.k,
+                        to: left,
+                        to_row: k,
+                    },
+                );
+                for row in 0..all {
+                    let start = if row < m { product.k } else { 0 };
+                    for i in start..k {
+                        *left.add(row * k + i) = A::ZERO;
+                    }
+                }
+                for panel in panels {
+                    let columns = panel * width..product.n.min((panel + 1) * width);
+                    let right = b.panel(panel, width);
+                    for t in 0..heights {
+                        let (start, end) = (starts(t), starts(t + 1));
+                        let tile = Tile {
+                            a: left.add(start * k).cast_const(),
+                            a_row: k,
+                            b: right,
+                            k: product.k,
+                            sums: sums.0.as_mut_ptr(),
+                        };
+                        multiply(tile, end - start);
+                        let row = rows.start + start;
+                        let init = match product.init.is_null() {
+                            true => product.init,
+                            false => product.init.add(row * product.init_row + columns.start),
+                        };
+                        f32::run(
+                            level,
+                            Finish {
+                                sums: sums.0.as_ptr(),
+                                sums_row: width,
+                                init,
+                                init_row: product.init_row,
+                                c: product.c.add(row * product.c_row + columns.start),
+                                c_row: product.c_row,
+                                rows: end - start,
+                                columns: columns.len(),
+                            },
+                        );
+                    }
+                    if let Some(done) = done {
+                        done(rows.clone(), columns);
+                    }
                 }
             }
-            for panel in panels {
-                let columns = panel * width..product.n.min((panel + 1) * width);
-                let right = b.panel(panel, width);
-                for t in 0..heights {
-                    let (start, end) = (starts(t), starts(t + 1));
-                    tile(
-                        left.add(start * k).cast_const(),
-                        k,
-                        right,
-                        end - start,
-                        sums.0.as_mut_ptr(),
-                    );
-                    let row = rows.start + start;
-                    let init = match product.init.is_null() {
-                        true => product.init,
-                        false => product.init.add(row * product.init_row + columns.start),
-                    };
-                    f32::run(
-                        level,
-                        Finish {
-                            sums: sums.0.as_ptr(),
-                            sums_row: width,
-                            init,
-                            init_row: product.init_row,
-                            c: product.c.add(row * product.c_row + columns.start),
-                            c_row: product.c_row,
-                            rows: end - start,
-                            columns: columns.len(),
-                        },
-                    );
-                }
-                if let Some(done) = done {
-                    done(rows.clone(), columns);
-                }
-            }
-        }
-    });
+        });
+    }
 }

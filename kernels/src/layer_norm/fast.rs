@@ -1,19 +1,14 @@
 //! Layer normalisation on vectors, a row at a time; the normed rows and their 1/√(σ² + ε) are kept for the backward.
 
-use std::sync::Arc;
-
 use candle_core::{Result, Tensor};
 
 use super::LayerNorm;
 use crate::element::Element;
-use crate::elementwise::{GROUP, sum_rows};
 use crate::memory::{Output, with_scratch};
+use crate::normed::{LEAST, Normed};
 use crate::simd::{Kernel, Vector, level, load, store};
-use crate::tape::{Gradients, Node, record, tracked, view};
+use crate::tape::{record, tracked, view};
 use crate::threads::parallel_ranges;
-
-/// Values that a task should at least have to do.
-const LEAST: usize = 16_384;
 
 pub(super) fn layer_norm<T: Element>(
     x: &Tensor,
@@ -66,81 +61,12 @@ pub(super) fn layer_norm<T: Element>(
     }
     // SAFETY: every row has been written.
     let (y, normed, scales) = unsafe { (y.finish(), normed.finish(), scales.finish()) };
-    let node = Normed {
+    let node = Normed::<T, true> {
         normed,
         scales,
         gamma: norm.gamma.detach(),
     };
     record(&inputs, y, (rows, width), node)
-}
-
-struct Normed<T> {
-    /// x̂
-    normed: Vec<T>,
-    /// 1/√(σ² + ε) of each row.
-    scales: Vec<T>,
-    gamma: Tensor,
-}
-
-impl<T: Element> Node<T> for Normed<T> {
-    fn name(&self) -> &'static str {
-        "layer-norm"
-    }
-
-    fn backward(&self, grad: &Arc<Vec<T>>, into: &mut Gradients<T>) -> Result<()> {
-        let gamma = view::<T>(&self.gamma)?;
-        let gamma: &[T] = &gamma;
-        let (rows, width) = (self.scales.len(), gamma.len());
-        let trained = into.wants(1) || into.wants(2);
-        // Sums over rows go by fixed groups, so that they are the same on any number of threads.
-        let groups = rows.div_ceil(GROUP);
-        let mut partial = vec![T::default(); if trained { 2 * groups * width } else { 0 }];
-        let mut dx = Output::new(rows * width);
-        let (to, sums, level) = (
-            dx.ptr(),
-            crate::threads::Shared(partial.as_mut_ptr()),
-            level(),
-        );
-        parallel_ranges(groups, (LEAST / (GROUP * width)).max(1), |range| {
-            for group in range {
-                let first = group * GROUP;
-                let start = first * width;
-                // SAFETY: groups are disjoint, and all buffers hold all rows.
-                unsafe {
-                    let backward = Backward {
-                        normed: self.normed.as_ptr().add(start),
-                        scales: self.scales.as_ptr().add(first),
-                        gamma: gamma.as_ptr(),
-                        grad: grad.as_ptr().add(start),
-                        rows: GROUP.min(rows - first),
-                        width,
-                        dx: to.add(start),
-                        sums: trained.then(|| sums.add(2 * group * width)),
-                    };
-                    T::run(level, backward);
-                }
-            }
-        });
-        // SAFETY: every row has been written.
-        let dx = Arc::new(unsafe { dx.finish() });
-        if into.wants(0) {
-            into.add_shared(0, dx.clone());
-        }
-        if into.len() > 3 && into.wants(3) {
-            into.add_shared(3, dx);
-        }
-        if trained {
-            let mut gamma = sum_rows(&partial, 2 * width);
-            let beta = gamma.split_off(width);
-            if into.wants(1) {
-                into.add(1, gamma);
-            }
-            if into.wants(2) {
-                into.add(2, beta);
-            }
-        }
-        Ok(())
-    }
 }
 
 struct Forward<T> {
@@ -205,60 +131,6 @@ impl<T: Element> Kernel<T> for Forward<T> {
                 }
                 if let Some((_, scales)) = self.kept {
                     *scales.add(row) = scale;
-                }
-            }
-        }
-    }
-}
-
-struct Backward<T> {
-    normed: *const T,
-    scales: *const T,
-    gamma: *const T,
-    grad: *const T,
-    rows: usize,
-    width: usize,
-    dx: *mut T,
-    /// Σ g ∘ x̂ and, after it, Σ g.
-    sums: Option<*mut T>,
-}
-
-impl<T: Element> Kernel<T> for Backward<T> {
-    type Output = ();
-    #[inline(always)]
-    unsafe fn run<V: Vector<Scalar = T>>(self) {
-        let width = self.width;
-        let per_value = T::from_f64(1.0 / width as f64);
-        // SAFETY: the maker of the kernel promises the rows at each pointer.
-        unsafe {
-            for row in 0..self.rows {
-                let at = row * width;
-                let scale = *self.scales.add(row);
-                let (mut sum, mut product) = (V::splat(T::default()), V::splat(T::default()));
-                for i in (0..width).step_by(V::LANES) {
-                    let n = width - i;
-                    let normed = load::<V>(self.normed.add(at + i), n);
-                    let g = load::<V>(self.grad.add(at + i), n);
-                    // Lanes past the end: g is zero there.
-                    let a = g.mul(load(self.gamma.add(i), n));
-                    sum = sum.add(a);
-                    product = a.fma(normed, product);
-                    if let Some(sums) = self.sums {
-                        let (gamma, beta) = (sums.add(i), sums.add(width + i));
-                        store(g.fma(normed, load(gamma, n)), gamma, n);
-                        store(g.add(load(beta, n)), beta, n);
-                    }
-                }
-                let (sum, product) = (
-                    V::splat(sum.sum() * per_value),
-                    V::splat(product.sum() * per_value),
-                );
-                for i in (0..width).step_by(V::LANES) {
-                    let n = width - i;
-                    let normed = load::<V>(self.normed.add(at + i), n);
-                    let a = load::<V>(self.grad.add(at + i), n).mul(load(self.gamma.add(i), n));
-                    let dx = a.sub(sum).sub(normed.mul(product)).mul(V::splat(scale));
-                    store(dx, self.dx.add(at + i), n);
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Result, Tensor};
 
-use super::Linear;
+use super::{Few, Linear, PACKINGS};
 use crate::Precision;
 use crate::activation::Activation;
 use crate::activation::fast::Activate;
@@ -24,7 +24,7 @@ pub(super) fn linear<T: Element>(
 ) -> Result<Tensor> {
     let x = x.contiguous()?;
     let (m, n, k) = (x.dims()[0], layer.out_features(), layer.in_features());
-    let (weight, bias) = (layer.weight(), layer.bias());
+    let (weight, bias) = (layer.tensor(), layer.bias());
     let no_bias;
     let inputs = [
         &x,
@@ -250,6 +250,7 @@ enum Operand<'a, T> {
     Rows(View<'a, T>),
     Packed(Arc<Packed<T>>),
     Rounded(Arc<Panels>, Bf16Unit),
+    Made(Box<dyn Fn(usize, *mut T) + Sync + 'a>),
 }
 
 impl<T> Operand<'_, T> {
@@ -259,6 +260,7 @@ impl<T> Operand<'_, T> {
             Self::Rows(rows) => Right::rows(rows, k),
             Self::Packed(packed) => Right::Packed(packed),
             Self::Rounded(panels, unit) => Right::Rounded(panels, *unit),
+            Self::Made(make) => Right::Made(&**make),
         }
     }
 }
@@ -271,51 +273,57 @@ impl Linear {
 
     /// What a pass multiplies by.
     fn operand<T: Element>(&self, level: Level, pass: Pass) -> Result<Operand<'_, T>> {
-        Ok(if self.is_rounded::<T>() {
-            Operand::Rounded(self.rounded(level, pass)?, bf16_unit())
-        } else {
-            match pass {
+        Ok(match &self.shared.few {
+            Some(Few::Bf16(held)) => Operand::Rounded(self.rounded(held, level, pass), bf16_unit()),
+            Some(Few::Quantised(few)) => Operand::Made(Box::new(move |panel, to: *mut T| {
+                // SAFETY: a product hands over room for a panel; the ops that get here are those of f32.
+                unsafe {
+                    match pass {
+                        Pass::Forward => few.panel_of_transpose(level, panel, to.cast()),
+                        Pass::Backward => few.panel(level, panel, to.cast()),
+                    }
+                }
+            })),
+            None => match pass {
                 Pass::Forward => Operand::Packed(self.packed(level)?),
-                Pass::Backward => Operand::Rows(view(self.weight())?),
-            }
+                Pass::Backward => Operand::Rows(view(self.tensor())?),
+            },
         })
     }
 
-    /// The frozen weight in panels of bf16: made once for each pass, and again for each call at another level.
-    fn rounded(&self, level: Level, pass: Pass) -> Result<Arc<Panels>> {
-        let make = || -> Result<Arc<Panels>> {
-            let (n, k) = self.weight().dims2()?;
-            let weight = view::<f32>(self.weight())?;
-            Ok(Arc::new(match pass {
-                Pass::Forward => Panels::transpose_of(level, &weight, n, k),
-                Pass::Backward => Panels::of(level, &weight, n, k),
-            }))
+    /// The frozen weight in panels of bf16: those that are held, or made of their values, for the backward once, and for another
+    /// level by each call.
+    fn rounded(&self, held: &Arc<Panels>, level: Level, pass: Pass) -> Arc<Panels> {
+        let (n, k) = (self.out_features(), self.in_features());
+        let values = || {
+            PACKINGS.set(PACKINGS.get() + 1);
+            held.transposed_values(n)
         };
-        let kept = &self.shared.rounded[pass as usize];
-        if let Some(panels) = kept.get() {
-            return match panels.level == level {
-                true => Ok(panels.clone()),
-                false => make(),
-            };
+        match pass {
+            Pass::Forward if held.level == level => held.clone(),
+            Pass::Forward => Arc::new(Panels::transpose_of(level, &values(), n, k)),
+            Pass::Backward => {
+                let kept = &self.shared.backward;
+                if let Some(panels) = kept.get().filter(|panels| panels.level == level) {
+                    return panels.clone();
+                }
+                let panels = Arc::new(Panels::of(level, &values(), n, k));
+                // Another thread may have been faster, or kept those of another level.
+                let _ = kept.set(panels.clone());
+                panels
+            }
         }
-        let panels = make()?;
-        // Another thread may have been faster; its panels are the same.
-        let _ = kept.set(panels.clone());
-        Ok(panels)
     }
 
     /// The weight in panels: made once if it is frozen, for each call if it is trained or another level is wanted.
     pub(crate) fn packed<T: Element>(&self, level: Level) -> Result<Arc<Packed<T>>> {
         let make = || -> Result<Arc<Packed<T>>> {
-            let (n, k) = self.weight().dims2()?;
-            Ok(Arc::new(Packed::transpose_of(
-                level,
-                &view::<T>(self.weight())?,
-                n,
-                k,
-            )))
+            PACKINGS.set(PACKINGS.get() + 1);
+            let weight = view::<T>(self.tensor())?;
+            let (n, k) = (self.out_features(), self.in_features());
+            Ok(Arc::new(Packed::transpose_of(level, &weight, n, k)))
         };
-        if self.weight().track_op() {
+        if self.tensor().track_op() {
             return make();
         }
         let kept = &self.shared.packed;

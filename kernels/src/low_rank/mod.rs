@@ -34,12 +34,12 @@ impl LowRank {
 
     /// A, `[R, in]`.
     pub fn a(&self) -> &Tensor {
-        self.a.weight()
+        self.a.tensor()
     }
 
     /// B, `[out, R]`.
     pub fn b(&self) -> &Tensor {
-        self.b.weight()
+        self.b.tensor()
     }
 
     /// s.

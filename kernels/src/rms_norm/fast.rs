@@ -1,20 +1,15 @@
 //! Root-mean-square normalisation on vectors, a run of H values at a time; the normed runs and their 1/√(mean + ε) are
 //! kept for the backward.
 
-use std::sync::Arc;
-
 use candle_core::{Result, Tensor};
 
 use super::RmsNorm;
 use crate::element::Element;
-use crate::elementwise::{GROUP, sum_rows};
 use crate::memory::Output;
+use crate::normed::{LEAST, Normed};
 use crate::simd::{Kernel, Vector, level, load, store};
-use crate::tape::{Gradients, Node, record, tracked, view};
-use crate::threads::{Shared, parallel_ranges};
-
-/// Values that a task should at least have to do.
-const LEAST: usize = 16_384;
+use crate::tape::{record, tracked, view};
+use crate::threads::parallel_ranges;
 
 pub(super) fn rms_norm<T: Element>(
     x: &Tensor,
@@ -57,70 +52,12 @@ pub(super) fn rms_norm<T: Element>(
     }
     // SAFETY: every run has been written.
     let (y, normed, scales) = unsafe { (y.finish(), normed.finish(), scales.finish()) };
-    let node = Normed {
+    let node = Normed::<T, false> {
         normed,
         scales,
         gamma: norm.gamma.detach(),
     };
     record(&inputs, y, x.shape(), node)
-}
-
-struct Normed<T> {
-    /// x̂
-    normed: Vec<T>,
-    /// 1/√(mean(x²) + ε) of each run.
-    scales: Vec<T>,
-    gamma: Tensor,
-}
-
-impl<T: Element> Node<T> for Normed<T> {
-    fn name(&self) -> &'static str {
-        "rms-norm"
-    }
-
-    fn backward(&self, grad: &Arc<Vec<T>>, into: &mut Gradients<T>) -> Result<()> {
-        let gamma = view::<T>(&self.gamma)?;
-        let gamma: &[T] = &gamma;
-        let (runs, width) = (self.scales.len(), gamma.len());
-        let trained = into.wants(1);
-        // Sums over runs go by fixed groups, so that they are the same on any number of threads.
-        let groups = runs.div_ceil(GROUP);
-        let mut partial = vec![T::default(); if trained { groups * width } else { 0 }];
-        let mut dx = Output::new(runs * width);
-        let (to, sums, level) = (dx.ptr(), Shared(partial.as_mut_ptr()), level());
-        parallel_ranges(groups, (LEAST / (GROUP * width)).max(1), |range| {
-            for group in range {
-                let first = group * GROUP;
-                let start = first * width;
-                // SAFETY: groups are disjoint, and all buffers hold all runs.
-                unsafe {
-                    let backward = Backward {
-                        normed: self.normed.as_ptr().add(start),
-                        scales: self.scales.as_ptr().add(first),
-                        gamma: gamma.as_ptr(),
-                        grad: grad.as_ptr().add(start),
-                        runs: GROUP.min(runs - first),
-                        width,
-                        dx: to.add(start),
-                        sums: trained.then(|| sums.add(group * width)),
-                    };
-                    T::run(level, backward);
-                }
-            }
-        });
-        // SAFETY: every run has been written.
-        let dx = Arc::new(unsafe { dx.finish() });
-        if into.wants(0) {
-            into.add_shared(0, dx.clone());
-        }
-        if into.len() > 2 && into.wants(2) {
-            into.add_shared(2, dx);
-        }
-        if trained {
-            into.add(1, sum_rows(&partial, width));
-        }
-        Ok(())
-    }
 }
 
 struct Forward<T> {
@@ -172,53 +109,6 @@ impl<T: Element> Kernel<T> for Forward<T> {
                 }
                 if let Some((_, scales)) = self.kept {
                     *scales.add(run) = scale;
-                }
-            }
-        }
-    }
-}
-
-struct Backward<T> {
-    normed: *const T,
-    scales: *const T,
-    gamma: *const T,
-    grad: *const T,
-    runs: usize,
-    width: usize,
-    dx: *mut T,
-    /// Σ g ∘ x̂
-    sums: Option<*mut T>,
-}
-
-impl<T: Element> Kernel<T> for Backward<T> {
-    type Output = ();
-    #[inline(always)]
-    unsafe fn run<V: Vector<Scalar = T>>(self) {
-        let width = self.width;
-        let per_value = T::from_f64(1.0 / width as f64);
-        // SAFETY: the maker of the kernel promises the runs at each pointer.
-        unsafe {
-            for run in 0..self.runs {
-                let at = run * width;
-                let scale = V::splat(*self.scales.add(run));
-                let mut product = V::splat(T::default());
-                for i in (0..width).step_by(V::LANES) {
-                    let n = width - i;
-                    let normed = load::<V>(self.normed.add(at + i), n);
-                    let g = load::<V>(self.grad.add(at + i), n);
-                    // Lanes past the end: g is zero there.
-                    product = g.mul(load(self.gamma.add(i), n)).fma(normed, product);
-                    if let Some(sums) = self.sums {
-                        store(g.fma(normed, load(sums.add(i), n)), sums.add(i), n);
-                    }
-                }
-                let product = V::splat(product.sum() * per_value);
-                for i in (0..width).step_by(V::LANES) {
-                    let n = width - i;
-                    let normed = load::<V>(self.normed.add(at + i), n);
-                    let a = load::<V>(self.grad.add(at + i), n).mul(load(self.gamma.add(i), n));
-                    let dx = a.sub(normed.mul(product)).mul(scale);
-                    store(dx, self.dx.add(at + i), n);
                 }
             }
         }

@@ -22,92 +22,74 @@ pub mod style;
 mod trade_off;
 
 use crate::{comparison::Comparison, format, quantity::Quantity};
-use bars::bar_chart;
-use curves::{Curve, curves};
-use latency::latency;
-use layout::{NARROW, PAGE, WIDE};
-use ranking::ranking;
-use scatter::scatter;
-use scene::Scene;
-use trade_off::trade_off;
+use bars::Bars;
+use curves::Curves;
+use latency::Latencies;
+use plot::Figure;
+use ranking::Ranking;
+use scatter::Scatter;
+use trade_off::TradeOff;
 
 pub(crate) use layout::{scale_limit, style_of};
 pub use plot::Plot;
 pub use study::{study_plots, tuning_plot};
 
-/// Draws a plot with a title at a width; `None` if there is nothing to show. With its description.
-type Draw<'a> = dyn Fn(&str, f64) -> Option<(Scene, String)> + 'a;
-
 /// The plots of a comparison for which there is anything to show: ranking, accuracy against
 /// parameters, training loss, validation curve, training time, latency, peak memory.
 pub fn plots(comparison: &Comparison) -> Vec<Plot> {
+    fn boxed<'a>(figure: Option<impl Figure + 'a>) -> Option<Box<dyn Figure + 'a>> {
+        figure.map(|figure| Box::new(figure) as Box<dyn Figure + 'a>)
+    }
     let metric = comparison.metric();
     let title = format::metric_title(metric);
     let name = title.trim_end_matches(" (%)");
-    let both = |name: String, title: String, draw: &Draw<'_>| {
-        let (wide, description) = draw(&title, WIDE)?;
-        let (page, _) = draw(&title, PAGE)?;
-        let (narrow, _) = draw(&title, NARROW)?;
-        Some(Plot {
-            name,
-            description: format!("{title}, {}. {description}", comparison.name),
-            title,
-            wide,
-            page,
-            narrow,
-        })
-    };
-    let bars = |quantity: Quantity, name: &str, title: &str| {
-        both(name.into(), title.into(), &|title, width| {
-            bar_chart(comparison, quantity, title, width)
-        })
-    };
-    [
-        both(
+    let quantities = [Quantity::Parameters, Quantity::Metric];
+    let all = [
+        (
             format!("{metric}-ranking"),
             format!("Validation {name}, best first"),
-            &|title, width| ranking(comparison, title, width),
+            boxed(Ranking::of(comparison)),
         ),
-        both(
+        (
             format!("{metric}-parameters"),
             format!("{} against trained parameters", capital(name)),
-            &|title, width| {
-                trade_off(
-                    comparison,
-                    [Quantity::Parameters, Quantity::Metric],
-                    title,
-                    width,
-                )
-            },
+            boxed(TradeOff::of(comparison, quantities)),
         ),
-        both("training-loss".into(), "Training loss".into(), &|t, w| {
-            curves(comparison, &Curve::losses(comparison), true, t, w)
-        }),
-        both(
+        (
+            "training-loss".into(),
+            "Training loss".into(),
+            boxed(Curves::losses(comparison)),
+        ),
+        (
             format!("validation-{metric}"),
             format!("Validation {name} while training"),
-            &|t, w| curves(comparison, &Curve::metrics(comparison), false, t, w),
+            boxed(Curves::metrics(comparison)),
         ),
-        both(
+        (
             "predicted-numbers".into(),
             "Predicted and true numbers".into(),
-            &|t, w| scatter(comparison, t, w),
+            boxed(Scatter::of(comparison)),
         ),
-        bars(Quantity::TrainingTime, "training-time", "Training time"),
-        both(
+        (
+            "training-time".into(),
+            "Training time".into(),
+            boxed(Bars::of(comparison, Quantity::TrainingTime)),
+        ),
+        (
             "latency".into(),
             "Latency of one sentence".into(),
-            &|t, w| latency(comparison, t, w),
+            boxed(Latencies::of(comparison)),
         ),
-        bars(
-            Quantity::PeakMemory,
-            "peak-memory",
-            "Peak memory while training",
+        (
+            "peak-memory".into(),
+            "Peak memory while training".into(),
+            boxed(Bars::of(comparison, Quantity::PeakMemory)),
         ),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    ];
+    let drawn = all
+        .into_iter()
+        .filter_map(|(name, title, figure)| Some(Plot::of(comparison, name, title, &*figure?)));
+    drawn.collect()
 }
 
 fn capital(text: &str) -> String {

@@ -8,7 +8,7 @@ use flate2::{Compression, write::ZlibEncoder};
 use pdf_writer::{Content, Filter, Finish, Name, Pdf, Rect, Ref, TextStr, types::LineCapStyle};
 
 use super::{
-    scene::{Anchor, Scene, Shape},
+    scene::{Form, Letters, Scene, Shape},
     style::Ink,
 };
 
@@ -119,36 +119,20 @@ impl Page {
     }
 
     fn draw(&mut self, shape: &Shape, fonts: &[FontRef<'_>; 2]) {
-        match shape {
-            Shape::Line {
-                points,
-                ink,
-                width,
-                opacity,
-            } => {
-                self.paint(*ink, *opacity);
+        self.paint(shape.ink, shape.opacity);
+        match &shape.form {
+            Form::Line { points, width } => {
                 self.content
                     .set_line_width(*width as f32 * POINTS)
                     .set_line_cap(LineCapStyle::ButtCap);
                 self.path(points);
                 self.content.stroke();
             }
-            Shape::Area {
-                points,
-                ink,
-                opacity,
-            } => {
-                self.paint(*ink, *opacity);
+            Form::Area(points) => {
                 self.path(points);
                 self.content.close_path().fill_nonzero();
             }
-            Shape::Dot {
-                at: [x, y],
-                radius,
-                ink,
-                opacity,
-            } => {
-                self.paint(*ink, *opacity);
+            Form::Dot { at: [x, y], radius } => {
                 let place = |dx: f64, dy: f64| self.at([x + dx * radius, y + dy * radius]);
                 let q = QUARTER;
                 let arcs = [
@@ -165,34 +149,20 @@ impl Page {
                 }
                 self.content.fill_nonzero();
             }
-            Shape::Text {
-                at,
-                text,
-                em,
-                bold,
-                anchor,
-                ink,
-            } => {
-                self.paint(*ink, 1.0);
-                self.write(*at, text, *em, *anchor, &fonts[usize::from(*bold)]);
-            }
+            Form::Text(letters) => self.write(letters, &fonts[usize::from(letters.bold)]),
         }
     }
 
-    fn write(&mut self, [x, y]: [f64; 2], text: &str, em: f64, anchor: Anchor, font: &FontRef<'_>) {
+    fn write(&mut self, letters: &Letters, font: &FontRef<'_>) {
         let Some(units) = font.units_per_em() else {
             return;
         };
+        let (text, em) = (&letters.text, letters.em);
         let scale = em / f64::from(units);
         let unscaled = font.as_scaled(font.height_unscaled());
         let advance = |c: char| f64::from(unscaled.h_advance(font.glyph_id(c))) * scale;
-        let width: f64 = text.chars().map(advance).sum();
-        let mut left = match anchor {
-            Anchor::Start => x,
-            Anchor::Middle => x - width / 2.0,
-            Anchor::End => x - width,
-        };
-        let line = y + BASELINE * em;
+        let mut left = letters.left(text.chars().map(advance).sum());
+        let line = letters.at[1] + BASELINE * em;
         for c in text.chars() {
             if let Some(outline) = font.outline(font.glyph_id(c)) {
                 let place = |p: Point| {
@@ -235,6 +205,7 @@ fn cubic(curve: &OutlineCurve) -> [Point; 4] {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::figures::scene::Anchor;
 
     #[test]
     fn a_pdf_has_the_size_of_the_drawing_and_paths_for_its_shapes_and_letters() {

@@ -1,7 +1,19 @@
 //! A figure in its layouts.
 
-use super::scene::{self, Scene};
-use crate::Result;
+use super::{
+    layout::{NARROW, PAGE, WIDE},
+    scene::{self, Scene},
+};
+use crate::{Comparison, Result};
+
+/// The numbers of a figure, worked out once, which can be drawn at any width.
+pub(super) trait Figure {
+    /// Draws them under a title.
+    fn draw(&self, title: &str, width: f64) -> Scene;
+
+    /// What they say, in words with figures.
+    fn description(&self) -> String;
+}
 
 /// A plot of a comparison.
 #[derive(Clone, Debug)]
@@ -18,6 +30,23 @@ pub struct Plot {
 }
 
 impl Plot {
+    /// A figure of a comparison in every layout.
+    pub(super) fn of(
+        comparison: &Comparison,
+        name: String,
+        title: String,
+        figure: &dyn Figure,
+    ) -> Self {
+        Self {
+            description: format!("{title}, {}. {}", comparison.name, figure.description()),
+            wide: figure.draw(&title, WIDE),
+            page: figure.draw(&title, PAGE),
+            narrow: figure.draw(&title, NARROW),
+            name,
+            title,
+        }
+    }
+
     /// A PNG of 1600 pixels width.
     ///
     /// # Errors

@@ -3,76 +3,102 @@
 use super::{
     axis::Axis,
     layout::*,
+    plot::Figure,
     scene::{Anchor, Area, Scene},
     style::Ink,
 };
-use crate::{comparison::Comparison, format};
+use crate::{comparison::Comparison, format, row::Row};
 
 /// Points that are drawn; of more examples, as many evenly spaced ones.
 const POINTS: usize = 600;
 
-/// Predicted against true numbers; `None` where no numbers are predicted.
-pub(super) fn scatter(comparison: &Comparison, title: &str, width: f64) -> Option<(Scene, String)> {
-    if comparison.dataset.objective != "regression" {
-        return None;
+/// Pairs of true and predicted numbers.
+pub(super) struct Scatter<'a> {
+    comparison: &'a Comparison,
+    row: &'a Row,
+    seed: u64,
+    /// Examples in all.
+    all: usize,
+    drawn: Vec<[f64; 2]>,
+}
+
+impl<'a> Scatter<'a> {
+    /// `None` where no numbers are predicted.
+    pub(super) fn of(comparison: &'a Comparison) -> Option<Self> {
+        if comparison.dataset.objective != "regression" {
+            return None;
+        }
+        let row = comparison.ranked().first()?;
+        let run = row.runs.iter().find(|run| run.metric.is_some())?;
+        let predictions = &comparison.record(&run.id)?.outcome.as_ref()?.predictions;
+        let pairs: Vec<[f64; 2]> = predictions
+            .targets
+            .iter()
+            .zip(predictions.outputs.iter())
+            .filter_map(|(truth, predicted)| Some([*truth.first()?, *predicted.first()?]))
+            .collect();
+        let step = pairs.len().div_ceil(POINTS).max(1);
+        let drawn: Vec<[f64; 2]> = pairs.iter().copied().step_by(step).collect();
+        (!drawn.is_empty()).then_some(Self {
+            comparison,
+            row,
+            seed: run.seed,
+            all: pairs.len(),
+            drawn,
+        })
     }
-    let row = comparison.ranked().first()?;
-    let run = row.runs.iter().find(|run| run.metric.is_some())?;
-    let predictions = &comparison.record(&run.id)?.outcome.as_ref()?.predictions;
-    let pairs: Vec<[f64; 2]> = predictions
-        .targets
-        .iter()
-        .zip(&predictions.outputs)
-        .filter_map(|(truth, predicted)| Some([*truth.first()?, *predicted.first()?]))
-        .collect();
-    let step = pairs.len().div_ceil(POINTS).max(1);
-    let drawn: Vec<[f64; 2]> = pairs.iter().copied().step_by(step).collect();
-    if drawn.is_empty() {
-        return None;
+}
+
+impl Figure for Scatter<'_> {
+    fn draw(&self, title: &str, width: f64) -> Scene {
+        let drawn = &self.drawn;
+        let layout = Layout::new(self.comparison, title, width, &[self.description()]);
+        let height = (width * 0.7).min(420.0);
+        let (mut scene, room) = layout.scene(height + AXIS_ROOM);
+        let area = Area {
+            left: room.left + 70.0,
+            right: room.right - 10.0,
+            top: room.top + 24.0,
+            bottom: room.bottom - AXIS_ROOM,
+        };
+        let ends = |i: usize| range(drawn.iter().map(|p| p[i]));
+        let ticks = if width < 500.0 { 3 } else { 6 };
+        let mut across = Axis::linear([area.left, area.right], ends(0), 0.04, ticks);
+        let up = Axis::linear([area.bottom, area.top], ends(1), 0.06, 5);
+        across.thin_out(SMALL);
+        draw_horizontal_axis(&mut scene, &across, area, "true", true);
+        for (value, text) in &up.ticks {
+            let y = up.at(*value);
+            scene.line([[area.left, y], [area.right, y]], Ink::Grid, 1.0);
+            scene.text([area.left - 8.0, y], text, SMALL, Anchor::End, Ink::Muted);
+        }
+        scene.text(
+            [room.left, room.top + 8.0],
+            "predicted",
+            SMALL,
+            Anchor::Start,
+            Ink::Muted,
+        );
+        let ([a, b], [c, d]) = (ends(0), ends(1));
+        let (low, high) = (a.max(c), b.min(d));
+        if low < high {
+            let at = |x: f64| [across.at(x), up.at(x)];
+            scene.dashes([at(low), at(high)], Ink::Muted, 1.0);
+        }
+        let style = style_of(self.row);
+        for [truth, predicted] in drawn {
+            scene.dot([across.at(*truth), up.at(*predicted)], 2.2, style.ink, 0.5);
+        }
+        scene
     }
-    let note = format!(
-        "{} with seed {}, {} of the {} validation examples; on the dashed line predicted and true are equal.",
-        row.label,
-        run.seed,
-        format::count(drawn.len()),
-        format::count(pairs.len())
-    );
-    let layout = Layout::new(comparison, title, width, std::slice::from_ref(&note));
-    let height = (width * 0.7).min(420.0);
-    let (mut scene, room) = layout.scene(height + AXIS_ROOM);
-    let area = Area {
-        left: room.left + 70.0,
-        right: room.right - 10.0,
-        top: room.top + 24.0,
-        bottom: room.bottom - AXIS_ROOM,
-    };
-    let ends = |i: usize| range(drawn.iter().map(|p| p[i]));
-    let ticks = if width < 500.0 { 3 } else { 6 };
-    let mut across = Axis::linear([area.left, area.right], ends(0), 0.04, ticks);
-    let up = Axis::linear([area.bottom, area.top], ends(1), 0.06, 5);
-    across.thin_out(SMALL);
-    draw_horizontal_axis(&mut scene, &across, area, "true", true);
-    for (value, text) in &up.ticks {
-        let y = up.at(*value);
-        scene.line([[area.left, y], [area.right, y]], Ink::Grid, 1.0);
-        scene.text([area.left - 8.0, y], text, SMALL, Anchor::End, Ink::Muted);
+
+    fn description(&self) -> String {
+        format!(
+            "{} with seed {}, {} of the {} validation examples; on the dashed line predicted and true are equal.",
+            self.row.label,
+            self.seed,
+            format::count(self.drawn.len()),
+            format::count(self.all)
+        )
     }
-    scene.text(
-        [room.left, room.top + 8.0],
-        "predicted",
-        SMALL,
-        Anchor::Start,
-        Ink::Muted,
-    );
-    let ([a, b], [c, d]) = (ends(0), ends(1));
-    let (low, high) = (a.max(c), b.min(d));
-    if low < high {
-        let at = |x: f64| [across.at(x), up.at(x)];
-        scene.dashes([at(low), at(high)], Ink::Muted, 1.0);
-    }
-    let style = style_of(row);
-    for [truth, predicted] in &drawn {
-        scene.dot([across.at(*truth), up.at(*predicted)], 2.2, style.ink, 0.5);
-    }
-    Some((scene, note))
 }

@@ -5,6 +5,7 @@
 
 use std::sync::OnceLock;
 
+use ab_glyph::Font;
 use plotters::backend::{BitMapBackend, DrawingBackend, SVGBackend};
 use plotters::coord::Shift;
 use plotters::drawing::{DrawingArea, IntoDrawingArea};
@@ -45,33 +46,41 @@ pub(super) enum Anchor {
     End,
 }
 
+/// Something drawn in one ink.
 #[derive(Clone, Debug)]
-pub(super) enum Shape {
-    Line {
-        points: Vec<[f64; 2]>,
-        ink: Ink,
-        width: f64,
-        opacity: f64,
-    },
-    Area {
-        points: Vec<[f64; 2]>,
-        ink: Ink,
-        opacity: f64,
-    },
-    Dot {
-        at: [f64; 2],
-        radius: f64,
-        ink: Ink,
-        opacity: f64,
-    },
-    Text {
-        at: [f64; 2],
-        text: String,
-        em: f64,
-        bold: bool,
-        anchor: Anchor,
-        ink: Ink,
-    },
+pub(super) struct Shape {
+    pub ink: Ink,
+    pub opacity: f64,
+    pub form: Form,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Form {
+    Line { points: Vec<[f64; 2]>, width: f64 },
+    Area(Vec<[f64; 2]>),
+    Dot { at: [f64; 2], radius: f64 },
+    Text(Letters),
+}
+
+/// A text at its place.
+#[derive(Clone, Debug)]
+pub(super) struct Letters {
+    pub at: [f64; 2],
+    pub text: String,
+    pub em: f64,
+    pub bold: bool,
+    pub anchor: Anchor,
+}
+
+impl Letters {
+    /// Where it begins, if it is so wide.
+    pub fn left(&self, width: f64) -> f64 {
+        match self.anchor {
+            Anchor::Start => self.at[0],
+            Anchor::Middle => self.at[0] - width / 2.0,
+            Anchor::End => self.at[0] - width,
+        }
+    }
 }
 
 /// A rectangle: left, top, right, bottom.
@@ -129,6 +138,10 @@ impl Scene {
         }
     }
 
+    fn push(&mut self, ink: Ink, opacity: f64, form: Form) {
+        self.shapes.push(Shape { ink, opacity, form });
+    }
+
     pub fn line(&mut self, points: impl Into<Vec<[f64; 2]>>, ink: Ink, width: f64) {
         self.faint_line(points, ink, width, 1.0);
     }
@@ -141,12 +154,7 @@ impl Scene {
         opacity: f64,
     ) {
         let points = points.into();
-        self.shapes.push(Shape::Line {
-            points,
-            ink,
-            width,
-            opacity,
-        });
+        self.push(ink, opacity, Form::Line { points, width });
     }
 
     /// A straight dashed line.
@@ -164,11 +172,7 @@ impl Scene {
     }
 
     pub fn area(&mut self, points: Vec<[f64; 2]>, ink: Ink, opacity: f64) {
-        self.shapes.push(Shape::Area {
-            points,
-            ink,
-            opacity,
-        });
+        self.push(ink, opacity, Form::Area(points));
     }
 
     pub fn rectangle(&mut self, area: Area, ink: Ink, opacity: f64) {
@@ -177,12 +181,7 @@ impl Scene {
     }
 
     pub fn dot(&mut self, at: [f64; 2], radius: f64, ink: Ink, opacity: f64) {
-        self.shapes.push(Shape::Dot {
-            at,
-            radius,
-            ink,
-            opacity,
-        });
+        self.push(ink, opacity, Form::Dot { at, radius });
     }
 
     /// A method's marker with a rim of paper, so that it stands off what it covers.
@@ -210,46 +209,40 @@ impl Scene {
         ink: Ink,
         bold: bool,
     ) {
-        self.shapes.push(Shape::Text {
+        let text = crate::format::visible(text);
+        let letters = Letters {
             at,
-            text: crate::format::visible(text),
+            text,
             em,
             bold,
             anchor,
-            ink,
-        });
+        };
+        self.push(ink, 1.0, Form::Text(letters));
+    }
+
+    /// The texts with their places.
+    fn letters(&self) -> impl Iterator<Item = &Letters> {
+        self.shapes.iter().filter_map(|shape| match &shape.form {
+            Form::Text(letters) => Some(letters),
+            _ => None,
+        })
     }
 
     /// The texts and the room that they take.
     #[cfg(test)]
     pub fn texts(&self) -> Vec<(&str, Area)> {
-        self.shapes
-            .iter()
-            .filter_map(|shape| match shape {
-                Shape::Text {
-                    at,
-                    text,
-                    em,
-                    bold,
-                    anchor,
-                    ..
-                } => {
-                    let w = text_width(text, *em, *bold);
-                    let left = match anchor {
-                        Anchor::Start => at[0],
-                        Anchor::Middle => at[0] - w / 2.0,
-                        Anchor::End => at[0] - w,
-                    };
-                    let area = Area {
-                        left,
-                        right: left + w,
-                        top: at[1] - em / 2.0,
-                        bottom: at[1] + em / 2.0,
-                    };
-                    Some((text.as_str(), area))
-                }
-                _ => None,
-            })
+        let room = |letters: &Letters| {
+            let width = text_width(&letters.text, letters.em, letters.bold);
+            let left = letters.left(width);
+            Area {
+                left,
+                right: left + width,
+                top: letters.at[1] - letters.em / 2.0,
+                bottom: letters.at[1] + letters.em / 2.0,
+            }
+        };
+        self.letters()
+            .map(|letters| (letters.text.as_str(), room(letters)))
             .collect()
     }
 
@@ -271,31 +264,25 @@ impl Scene {
         ))
     }
 
-    /// Letters that the built-in font does not have.
-    fn missing_letters(&self) -> std::collections::BTreeSet<char> {
-        use ab_glyph::Font;
-        let Ok(font) = ab_glyph::FontRef::try_from_slice(notosans::REGULAR_TTF) else {
-            return Default::default();
-        };
-        let texts = self.shapes.iter().filter_map(|shape| match shape {
-            Shape::Text { text, .. } => Some(text.chars()),
-            _ => None,
-        });
-        texts
-            .flatten()
-            .filter(|c| !c.is_whitespace() && font.glyph_id(*c).0 == 0)
-            .collect()
-    }
-
     /// The drawing with `?` for every letter that the built-in font does not have, and a note below; nothing if it has all.
     pub fn with_note_of_missing_letters(&self) -> Option<Self> {
-        if self.missing_letters().is_empty() {
+        let font = ab_glyph::FontRef::try_from_slice(notosans::REGULAR_TTF).ok()?;
+        let known = |c: char| c.is_whitespace() || font.glyph_id(c).0 != 0;
+        if self
+            .letters()
+            .all(|letters| letters.text.chars().all(known))
+        {
             return None;
         }
         let mut noted = self.clone();
+        for shape in &mut noted.shapes {
+            if let Form::Text(letters) = &mut shape.form {
+                let shown = letters.text.chars().map(|c| if known(c) { c } else { '?' });
+                letters.text = shown.collect();
+            }
+        }
         let text = "The built-in font lacks some letters; the SVG and the page show them.";
         let at = [16.0, self.height + 4.0];
-        noted.shapes = noted.shapes.into_iter().map(with_known_letters).collect();
         noted.height += 20.0;
         noted.text(
             at,
@@ -374,99 +361,33 @@ impl Scene {
         let fail = |e: &dyn std::fmt::Display| e.to_string();
         area.fill(&color(Ink::Paper, 1.0)).map_err(|e| fail(&e))?;
         for shape in &self.shapes {
-            match shape {
-                Shape::Line {
-                    points,
-                    ink,
-                    width,
-                    opacity,
-                } => {
+            let color = color(shape.ink, shape.opacity);
+            let pixels = |points: &[[f64; 2]]| points.iter().map(|&p| pixel(p)).collect::<Vec<_>>();
+            let drawn = match &shape.form {
+                Form::Line { points, width } => {
                     let style = ShapeStyle {
-                        color: color(*ink, *opacity),
+                        color,
                         filled: false,
                         stroke_width: (width * scale).round().max(1.0) as u32,
                     };
-                    let points: Vec<_> = points.iter().map(|&p| pixel(p)).collect();
-                    area.draw(&PathElement::new(points, style))
-                        .map_err(|e| fail(&e))?;
+                    area.draw(&PathElement::new(pixels(points), style))
                 }
-                Shape::Area {
-                    points,
-                    ink,
-                    opacity,
-                } => {
-                    let points: Vec<_> = points.iter().map(|&p| pixel(p)).collect();
-                    area.draw(&Polygon::new(points, color(*ink, *opacity).filled()))
-                        .map_err(|e| fail(&e))?;
-                }
-                Shape::Dot {
-                    at,
-                    radius,
-                    ink,
-                    opacity,
-                } => {
+                Form::Area(points) => area.draw(&Polygon::new(pixels(points), color.filled())),
+                Form::Dot { at, radius } => {
                     let radius = (radius * scale).round() as i32;
-                    let style = color(*ink, *opacity).filled();
-                    area.draw(&Circle::new(pixel(*at), radius, style))
-                        .map_err(|e| fail(&e))?;
+                    area.draw(&Circle::new(pixel(*at), radius, color.filled()))
                 }
-                Shape::Text {
-                    at,
-                    text,
-                    em,
-                    bold,
-                    anchor,
-                    ink,
-                } => {
-                    let style = text_style(
-                        em * scale * metrics.size_per_em,
-                        *bold,
-                        *anchor,
-                        color(*ink, 1.0),
-                    );
-                    let at = [at[0], at[1] + metrics.down_em * em];
-                    area.draw(&Text::new(text.as_str(), pixel(at), style))
-                        .map_err(|e| fail(&e))?;
+                Form::Text(letters) => {
+                    let em = letters.em;
+                    let size = em * scale * metrics.size_per_em;
+                    let style = text_style(size, letters.bold, letters.anchor, color);
+                    let at = [letters.at[0], letters.at[1] + metrics.down_em * em];
+                    area.draw(&Text::new(letters.text.as_str(), pixel(at), style))
                 }
-            }
+            };
+            drawn.map_err(|e| fail(&e))?;
         }
         area.present().map_err(|e| fail(&e))
-    }
-}
-
-/// The shape with a question mark for every letter that the built-in font does not have.
-fn with_known_letters(shape: Shape) -> Shape {
-    use ab_glyph::Font;
-    match (
-        shape,
-        ab_glyph::FontRef::try_from_slice(notosans::REGULAR_TTF),
-    ) {
-        (
-            Shape::Text {
-                at,
-                text,
-                em,
-                bold,
-                anchor,
-                ink,
-            },
-            Ok(font),
-        ) => {
-            let known = |c: char| c.is_whitespace() || font.glyph_id(c).0 != 0;
-            let text = text
-                .chars()
-                .map(|c| if known(c) { c } else { '?' })
-                .collect();
-            Shape::Text {
-                at,
-                text,
-                em,
-                bold,
-                anchor,
-                ink,
-            }
-        }
-        (other, _) => other,
     }
 }
 

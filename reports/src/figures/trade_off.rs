@@ -4,6 +4,7 @@ use super::{
     axis::{self, Axis},
     labels::{self, Name},
     layout::*,
+    plot::Figure,
     scene::{Anchor, Area, Scene, fit, text_width},
     style::Ink,
 };
@@ -13,166 +14,187 @@ use crate::{
     row::Row,
 };
 
-/// Two quantities against each other, with the Pareto front.
-pub(super) fn trade_off(
-    comparison: &Comparison,
-    [qx, qy]: [Quantity; 2],
-    title: &str,
-    width: f64,
-) -> Option<(Scene, String)> {
-    let metric = comparison.metric();
-    let limit = scale_limit(comparison);
-    let points: Vec<(&Row, Marks, Marks)> = comparison
-        .ranked()
-        .iter()
-        .filter(|row| on_scale(row, limit))
-        .filter_map(|row| {
-            Some((
-                row,
-                Marks::of(&qx.of(row)?, qx.axis_factor(metric)),
-                Marks::of(&qy.of(row)?, qy.axis_factor(metric)),
-            ))
+/// Two quantities of every method.
+pub(super) struct TradeOff<'a> {
+    comparison: &'a Comparison,
+    /// Across and up.
+    quantities: [Quantity; 2],
+    points: Vec<(&'a Row, Marks, Marks)>,
+    /// Whether a point is on the Pareto front.
+    front: Vec<bool>,
+}
+
+impl<'a> TradeOff<'a> {
+    /// `None` where no method has both.
+    pub(super) fn of(comparison: &'a Comparison, [qx, qy]: [Quantity; 2]) -> Option<Self> {
+        let metric = comparison.metric();
+        let limit = scale_limit(comparison);
+        let marks = |row: &Row, q: Quantity| Some(Marks::of(&q.of(row)?, q.axis_factor(metric)));
+        let points: Vec<(&Row, Marks, Marks)> = comparison
+            .ranked()
+            .iter()
+            .filter(|row| on_scale(row, limit))
+            .filter_map(|row| Some((row, marks(row, qx)?, marks(row, qy)?)))
+            .collect();
+        let means: Vec<[f64; 2]> = points.iter().map(|(_, x, y)| [x.mean, y.mean]).collect();
+        let front = pareto_front(&means, [qx.higher_is_better(), qy.higher_is_better()]);
+        (!points.is_empty()).then_some(Self {
+            comparison,
+            quantities: [qx, qy],
+            points,
+            front,
         })
-        .collect();
-    if points.is_empty() {
-        return None;
     }
-    let mut notes = vec![spread_note(comparison)];
-    if points.len() > 1 {
-        notes.push(
-            "Dashed line and bold names: the Pareto front, which no method beats in both.".into(),
+}
+
+impl Figure for TradeOff<'_> {
+    fn draw(&self, title: &str, width: f64) -> Scene {
+        let Self {
+            comparison,
+            quantities: [qx, qy],
+            points,
+            front,
+        } = self;
+        let metric = comparison.metric();
+        let mut notes = vec![spread_note(comparison)];
+        if points.len() > 1 {
+            notes.push(
+                "Dashed line and bold names: the Pareto front, which no method beats in both."
+                    .into(),
+            );
+        }
+        if *qx == Quantity::Parameters && points.iter().any(|(_, x, _)| x.mean == 0.0) {
+            notes.push("The axis is broken: 0 has no logarithm.".into());
+        }
+        notes.extend(below_note(comparison, scale_limit(comparison)));
+        let layout = Layout::new(comparison, title, width, &notes);
+        let (mut scene, room) = layout.scene(if width < 500.0 { 330.0 } else { 400.0 });
+
+        let ends = range(points.iter().flat_map(|(_, _, y)| y.ends()));
+        let vertical = Axis::linear([room.bottom - AXIS_ROOM, room.top + 24.0], ends, 0.08, 6);
+        let area = Area {
+            left: room.left + tick_room(&vertical),
+            top: room.top + 24.0,
+            right: room.right,
+            bottom: room.bottom - AXIS_ROOM,
+        };
+        let xs: Vec<f64> = points.iter().map(|(_, x, _)| x.mean).collect();
+        let ends = [area.left + 6.0, area.right - 6.0];
+        let mut horizontal = if qx.logarithmic() {
+            Axis::logarithmic(ends, &xs, axis::decade)
+        } else {
+            Axis::linear(
+                ends,
+                range(points.iter().flat_map(|(_, x, _)| x.ends())),
+                0.06,
+                6,
+            )
+        };
+        horizontal.thin_out(SMALL);
+        scene.text(
+            [MARGIN, room.top + 8.0],
+            &qy.title(metric),
+            BODY,
+            Anchor::Start,
+            Ink::Text,
         );
-    }
-    if qx == Quantity::Parameters && points.iter().any(|(_, x, _)| x.mean == 0.0) {
-        notes.push("The axis is broken: 0 has no logarithm.".into());
-    }
-    notes.extend(below_note(comparison, limit));
-    let layout = Layout::new(comparison, title, width, &notes);
-    let (mut scene, room) = layout.scene(if width < 500.0 { 330.0 } else { 400.0 });
+        draw_vertical_axis(&mut scene, &vertical, area);
+        draw_horizontal_axis(&mut scene, &horizontal, area, &qx.title(metric), false);
 
-    let ends = range(points.iter().flat_map(|(_, _, y)| y.ends()));
-    let vertical = Axis::linear([room.bottom - AXIS_ROOM, room.top + 24.0], ends, 0.08, 6);
-    let area = Area {
-        left: room.left + tick_room(&vertical),
-        top: room.top + 24.0,
-        right: room.right,
-        bottom: room.bottom - AXIS_ROOM,
-    };
-    let xs: Vec<f64> = points.iter().map(|(_, x, _)| x.mean).collect();
-    let ends = [area.left + 6.0, area.right - 6.0];
-    let mut horizontal = if qx.logarithmic() {
-        Axis::logarithmic(ends, &xs, axis::decade)
-    } else {
-        Axis::linear(
-            ends,
-            range(points.iter().flat_map(|(_, x, _)| x.ends())),
-            0.06,
-            6,
-        )
-    };
-    horizontal.thin_out(SMALL);
-    scene.text(
-        [MARGIN, room.top + 8.0],
-        &qy.title(metric),
-        BODY,
-        Anchor::Start,
-        Ink::Text,
-    );
-    draw_vertical_axis(&mut scene, &vertical, area);
-    draw_horizontal_axis(&mut scene, &horizontal, area, &qx.title(metric), false);
-
-    let at = |x: f64, y: f64| [horizontal.at(x), vertical.at(y)];
-    let means: Vec<[f64; 2]> = points.iter().map(|(_, x, y)| [x.mean, y.mean]).collect();
-    let front = pareto_front(&means, [qx.higher_is_better(), qy.higher_is_better()]);
-    let mut on_front: Vec<[f64; 2]> = (means.iter().zip(&front))
-        .filter(|(_, front)| **front)
-        .map(|(&[x, y], _)| at(x, y))
-        .collect();
-    on_front.sort_by(|a, b| a[0].total_cmp(&b[0]));
-    let mut soft = Vec::new();
-    for pair in on_front.windows(2) {
-        let corner = [pair[1][0], pair[0][1]];
-        for ends in [[pair[0], corner], [corner, pair[1]]] {
-            scene.dashes(ends, Ink::Muted, 1.2);
-            soft.push(Area {
-                left: ends[0][0].min(ends[1][0]),
-                right: ends[0][0].max(ends[1][0]),
-                top: ends[0][1].min(ends[1][1]),
-                bottom: ends[0][1].max(ends[1][1]),
-            });
-        }
-    }
-    let mut solid = Vec::new();
-    for (row, x, y) in &points {
-        let ink = style_of(row).ink;
-        if let Some([low, high]) = y.spread {
-            let ends = [at(x.mean, high), at(x.mean, low)];
-            scene.line(ends, ink, 1.6);
-            for end in ends {
-                scene.line([[end[0] - 4.0, end[1]], [end[0] + 4.0, end[1]]], ink, 1.6);
+        let at = |x: f64, y: f64| [horizontal.at(x), vertical.at(y)];
+        let mut on_front: Vec<[f64; 2]> = (points.iter().zip(front))
+            .filter(|(_, front)| **front)
+            .map(|((_, x, y), _)| at(x.mean, y.mean))
+            .collect();
+        on_front.sort_by(|a, b| a[0].total_cmp(&b[0]));
+        let mut soft = Vec::new();
+        for pair in on_front.windows(2) {
+            let corner = [pair[1][0], pair[0][1]];
+            for ends in [[pair[0], corner], [corner, pair[1]]] {
+                scene.dashes(ends, Ink::Muted, 1.2);
+                soft.push(Area {
+                    left: ends[0][0].min(ends[1][0]),
+                    right: ends[0][0].max(ends[1][0]),
+                    top: ends[0][1].min(ends[1][1]),
+                    bottom: ends[0][1].max(ends[1][1]),
+                });
             }
-            solid.push(Area {
-                left: ends[0][0] - 5.0,
-                right: ends[0][0] + 5.0,
-                top: ends[0][1] - 2.0,
-                bottom: ends[1][1] + 2.0,
-            });
         }
-        for seed in y.seeds_apart() {
-            let [px, py] = at(x.mean, *seed);
-            scene.dot([px + 9.0, py], 2.0, ink, 0.75);
-            solid.push(Area::around([px + 9.0, py], 3.0, 3.0));
+        let mut solid = Vec::new();
+        for (row, x, y) in points {
+            let ink = style_of(row).ink;
+            if let Some([low, high]) = y.spread {
+                let ends = [at(x.mean, high), at(x.mean, low)];
+                scene.line(ends, ink, 1.6);
+                for end in ends {
+                    scene.line([[end[0] - 4.0, end[1]], [end[0] + 4.0, end[1]]], ink, 1.6);
+                }
+                solid.push(Area {
+                    left: ends[0][0] - 5.0,
+                    right: ends[0][0] + 5.0,
+                    top: ends[0][1] - 2.0,
+                    bottom: ends[1][1] + 2.0,
+                });
+            }
+            for seed in y.seeds_apart() {
+                let [px, py] = at(x.mean, *seed);
+                scene.dot([px + 9.0, py], 2.0, ink, 0.75);
+                solid.push(Area::around([px + 9.0, py], 3.0, 3.0));
+            }
         }
-    }
-    for (row, x, y) in &points {
-        scene.marker(at(x.mean, y.mean), MARK, style_of(row));
-        solid.push(Area::around(at(x.mean, y.mean), MARK + 3.0, MARK + 3.0));
-    }
-    let longest = if width < 500.0 { 140.0 } else { 230.0 };
-    let names: Vec<String> = points
-        .iter()
-        .map(|(row, ..)| fit(&row.label, 1.08 * BODY, longest))
-        .collect();
-    let wants: Vec<Name> = points
-        .iter()
-        .zip(names.iter().zip(&front))
-        .map(|((_, x, y), (name, bold))| Name {
-            at: at(x.mean, y.mean),
-            width: text_width(name, BODY, *bold),
-            height: BODY + 2.0,
-        })
-        .collect();
-    let bounds = Area {
-        left: area.left + 2.0,
-        top: area.top - 10.0,
-        right: scene.width - 6.0,
-        bottom: area.bottom - 3.0,
-    };
-    let places = labels::place(&wants, &solid, &soft, bounds);
-    for ((place, far), want) in places.iter().zip(&wants) {
-        if *far {
-            let end = labels::nearest(place, want.at);
-            let (dx, dy) = (end[0] - want.at[0], end[1] - want.at[1]);
-            let length = dx.hypot(dy);
-            let start = [
-                want.at[0] + dx / length * (MARK + 3.0),
-                want.at[1] + dy / length * (MARK + 3.0),
-            ];
-            scene.line([start, end], Ink::Muted, 1.0);
+        for (row, x, y) in points {
+            scene.marker(at(x.mean, y.mean), MARK, style_of(row));
+            solid.push(Area::around(at(x.mean, y.mean), MARK + 3.0, MARK + 3.0));
         }
+        let longest = if width < 500.0 { 140.0 } else { 230.0 };
+        let names: Vec<String> = points
+            .iter()
+            .map(|(row, ..)| fit(&row.label, 1.08 * BODY, longest))
+            .collect();
+        let wants: Vec<Name> = points
+            .iter()
+            .zip(names.iter().zip(front))
+            .map(|((_, x, y), (name, bold))| Name {
+                at: at(x.mean, y.mean),
+                width: text_width(name, BODY, *bold),
+                height: BODY + 2.0,
+            })
+            .collect();
+        let bounds = Area {
+            left: area.left + 2.0,
+            top: area.top - 10.0,
+            right: scene.width - 6.0,
+            bottom: area.bottom - 3.0,
+        };
+        let places = labels::place(&wants, &solid, &soft, bounds);
+        for ((place, far), want) in places.iter().zip(&wants) {
+            if *far {
+                let end = labels::nearest(place, want.at);
+                let (dx, dy) = (end[0] - want.at[0], end[1] - want.at[1]);
+                let length = dx.hypot(dy);
+                let start = [
+                    want.at[0] + dx / length * (MARK + 3.0),
+                    want.at[1] + dy / length * (MARK + 3.0),
+                ];
+                scene.line([start, end], Ink::Muted, 1.0);
+            }
+        }
+        for (((place, _), name), bold) in places.iter().zip(&names).zip(front) {
+            scene.rectangle(*place, Ink::Paper, 0.8);
+            let at = [place.left, (place.top + place.bottom) / 2.0];
+            scene.write(at, name, BODY, Anchor::Start, Ink::Text, *bold);
+        }
+        scene
     }
-    for (((place, _), name), bold) in places.iter().zip(&names).zip(&front) {
-        scene.rectangle(*place, Ink::Paper, 0.8);
-        let at = [place.left, (place.top + place.bottom) / 2.0];
-        scene.write(at, name, BODY, Anchor::Start, Ink::Text, *bold);
+
+    fn description(&self) -> String {
+        let metric = self.comparison.metric();
+        let [qx, qy] = self.quantities;
+        let shown = |q: Quantity, marks: &Marks| q.show(metric, marks.mean / q.axis_factor(metric));
+        let described = self
+            .points
+            .iter()
+            .map(|(row, x, y)| format!("{}: {} at {}", row.label, shown(qy, y), shown(qx, x)));
+        described.collect::<Vec<_>>().join("; ")
     }
-    let description = points.iter().map(|(row, x, y)| {
-        format!(
-            "{}: {} at {}",
-            row.label,
-            qy.show(metric, y.mean / qy.axis_factor(metric)),
-            qx.show(metric, x.mean / qx.axis_factor(metric))
-        )
-    });
-    Some((scene, description.collect::<Vec<_>>().join("; ")))
 }

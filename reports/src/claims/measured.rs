@@ -1,0 +1,417 @@
+//! A measured value with its uncertainty, and what it says about a rule.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use statistics::{ALPHA, Combined, Estimate, Evidence, FEWEST_SEEDS, Looks, Margin, Ratio};
+use statrs::distribution::{ContinuousCDF, FisherSnedecor, StudentsT};
+
+use super::claim::{At, Bound, Rule};
+use crate::{Comparison, format, studies::Study};
+
+/// Whether something holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It does.
+    Holds,
+    /// It does not.
+    DoesNotHold,
+    /// The records do not tell.
+    Undecided,
+}
+
+impl Verdict {
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Holds => "holds",
+            Self::DoesNotHold => "does not hold",
+            Self::Undecided => "undecided",
+        }
+    }
+}
+
+/// One measurement of a rule.
+#[derive(Clone, Debug, Serialize)]
+pub struct Measurement {
+    /// Where: the comparison or study.
+    pub place: String,
+    /// What was measured, in words.
+    pub what: String,
+    /// The value.
+    pub value: f64,
+    /// Its 95 % interval; absent where the records do not give one. Equal ends for an exact number.
+    pub interval: Option<[f64; 2]>,
+    /// The accepted values: at least, at most.
+    pub accepted: [Option<f64>; 2],
+    /// What it says about the rule.
+    pub verdict: Verdict,
+    /// Whether it is judged; it is only shown where the mean over data sets is.
+    pub judged: bool,
+    /// Value, interval and accepted values as people read them.
+    pub text: String,
+    /// Ids of the records behind it.
+    pub records: Vec<String>,
+}
+
+/// How uncertain a value is.
+#[derive(Clone, Debug)]
+pub(super) enum Spread {
+    /// Not at all.
+    Exact,
+    /// Nothing is known of it.
+    Unknown,
+    /// Student's t with this standard error; of the value's logarithm where it is a ratio.
+    T {
+        standard_error: f64,
+        df: f64,
+        ratio: bool,
+    },
+    /// A ratio of variances of two samples of these sizes.
+    F { first: usize, second: usize },
+    /// The least of these differences.
+    Least(Vec<Evidence>),
+    /// Somewhere between these two, which hold at 95 % whatever is asked for.
+    Between([f64; 2]),
+}
+
+/// A value with its uncertainty and the records behind it.
+#[derive(Clone, Debug)]
+pub(super) struct Measured {
+    pub place: String,
+    /// Name of the data set: comparisons of one data set are no sample of data sets.
+    pub dataset: String,
+    pub what: String,
+    pub value: f64,
+    pub spread: Spread,
+    /// Where seeds were added between looks: these, and the seeds that there are now.
+    pub looks: Option<(Looks, usize)>,
+    pub records: Vec<String>,
+    pub show: fn(&str, f64) -> String,
+    pub metric: String,
+    /// The margin declared where it was measured.
+    pub margin: Margin,
+    /// Whether it is judged; it is only shown where a mean is judged in its place.
+    pub judged: bool,
+}
+
+impl Measured {
+    /// A value of a comparison.
+    pub fn of_comparison(
+        comparison: &Comparison,
+        what: String,
+        value: f64,
+        spread: Spread,
+    ) -> Self {
+        Self {
+            place: comparison.name.clone(),
+            dataset: comparison.dataset.name.clone(),
+            what,
+            value,
+            spread,
+            looks: None,
+            records: Vec::new(),
+            show: format::metric_difference,
+            metric: comparison.metric().to_owned(),
+            margin: comparison.margin,
+            judged: true,
+        }
+    }
+
+    /// A value of two points of a study, which are named with this sign between them.
+    pub fn of_study(
+        study: &Study,
+        points: [&At; 2],
+        sign: &str,
+        value: f64,
+        spread: Spread,
+    ) -> Self {
+        let name = |at: &At| format!("{} at {}", at.series, at.at);
+        let runs = points
+            .iter()
+            .filter_map(|at| study.point(&at.series, &at.at))
+            .flat_map(|p| p.runs.clone());
+        let records: BTreeSet<String> = runs.collect();
+        Self {
+            place: study.title.clone(),
+            dataset: study.dataset.name.clone(),
+            what: format!("{} {sign} {}", name(points[0]), name(points[1])),
+            value,
+            spread,
+            looks: None,
+            records: records.into_iter().collect(),
+            show: format::metric_difference,
+            metric: study.metric().to_owned(),
+            margin: study.margin,
+            judged: true,
+        }
+    }
+
+    /// The same at the last of these looks, with so many seeds.
+    #[must_use]
+    pub fn looked_at(mut self, looks: Option<&Looks>, seeds: usize) -> Self {
+        self.looks = looks.map(|looks| (looks.clone(), seeds));
+        self
+    }
+
+    /// The interval that covers the true value with this chance; at one of several looks, the wider one that does so at all of them.
+    pub fn interval(&self, coverage: f64) -> Option<[f64; 2]> {
+        let coverage = match &self.looks {
+            None => coverage,
+            Some((looks, seeds)) => {
+                let made = looks.made(*seeds).max(1);
+                1.0 - looks.levels(1.0 - coverage)[made - 1]
+            }
+        };
+        let tail = (1.0 - coverage) / 2.0;
+        match &self.spread {
+            Spread::Exact => Some([self.value; 2]),
+            Spread::Unknown => None,
+            Spread::T {
+                standard_error,
+                df,
+                ratio,
+            } => {
+                let half = -StudentsT::new(0.0, 1.0, *df).ok()?.inverse_cdf(tail) * standard_error;
+                Some(match ratio {
+                    true => [self.value.ln() - half, self.value.ln() + half].map(f64::exp),
+                    false => [self.value - half, self.value + half],
+                })
+            }
+            Spread::F { first, second } => {
+                let f = FisherSnedecor::new((*first - 1) as f64, (*second - 1) as f64).ok()?;
+                Some([
+                    self.value / f.inverse_cdf(1.0 - tail),
+                    self.value / f.inverse_cdf(tail),
+                ])
+            }
+            Spread::Least(all) => {
+                let together = 1.0 - (1.0 - coverage) / all.len().max(1) as f64;
+                let ends = all
+                    .iter()
+                    .map(|e| [e.interval_at(coverage)[0], e.interval_at(together)[1]]);
+                ends.reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1])])
+            }
+            Spread::Between(ends) => Some(*ends),
+        }
+    }
+
+    /// With the mean that is judged in the place of several: over data sets, or over the comparisons of one.
+    pub fn with_mean(mut found: Vec<Self>) -> Vec<Self> {
+        if let Some(mean) = Self::mean(&found) {
+            found.iter_mut().for_each(|m| m.judged = false);
+            found.push(mean);
+        }
+        found
+    }
+
+    /// `None` with one, or where the mean of what was found has no interval.
+    fn mean(found: &[Self]) -> Option<Self> {
+        if found.len() < 2 {
+            return None;
+        }
+        let mut by_dataset: BTreeMap<&str, Vec<Estimated>> = BTreeMap::new();
+        for m in found {
+            by_dataset
+                .entry(&m.dataset)
+                .or_default()
+                .push(Estimated::of(m)?);
+        }
+        let means: Vec<Estimated> = by_dataset
+            .values()
+            .filter_map(|own| Estimated::of_one_dataset(own))
+            .collect();
+        let (mean, place) = match means.as_slice() {
+            [only] => {
+                let place = format!(
+                    "mean over {} comparisons of {}",
+                    found.len(),
+                    found[0].dataset
+                );
+                (*only, place)
+            }
+            several => (
+                Estimated::over_datasets(several)?,
+                format!("mean over {} data sets", several.len()),
+            ),
+        };
+        let first = found.first()?;
+        let ratio = matches!(first.spread, Spread::T { ratio: true, .. });
+        Some(Self {
+            place,
+            dataset: String::new(),
+            what: first.what.clone(),
+            value: if ratio { mean.value.exp() } else { mean.value },
+            spread: Spread::T {
+                standard_error: mean.standard_error,
+                df: mean.df,
+                ratio,
+            },
+            looks: found.iter().find_map(|m| m.looks.clone()),
+            records: Vec::new(),
+            show: first.show,
+            metric: first.metric.clone(),
+            margin: first.margin,
+            judged: true,
+        })
+    }
+
+    /// The smallest and the largest value that a rule accepts.
+    pub fn accepted(&self, rule: &Rule) -> [f64; 2] {
+        let value = |bound: Option<Bound>| bound.map(|b| b.value(self.margin));
+        [
+            value(rule.at_least).unwrap_or(f64::NEG_INFINITY),
+            value(rule.at_most).unwrap_or(f64::INFINITY),
+        ]
+    }
+
+    /// What it says about a rule, of which all measurements together say whether it failed.
+    pub fn judged(self, rule: &Rule, failed: bool) -> Measurement {
+        let [low, high] = self.accepted(rule);
+        let interval = self.interval(1.0 - ALPHA);
+        let verdict = match interval {
+            Some([l, h]) if low <= l && h <= high => Verdict::Holds,
+            _ if failed => Verdict::DoesNotHold,
+            _ => Verdict::Undecided,
+        };
+        let bounds = [low, high].map(|b| Some(b).filter(|b| b.is_finite()));
+        let show = |x: f64| (self.show)(&self.metric, x);
+        let shown = match interval {
+            None => format!(" (no interval: fewer than {FEWEST_SEEDS} seeds, or one sitting)"),
+            Some([l, h]) if l == h => String::new(),
+            Some([l, h]) => {
+                let over = if self.looks.is_some() {
+                    " over all looks"
+                } else {
+                    ""
+                };
+                format!(" (95 % interval{over} {} to {})", show(l), show(h))
+            }
+        };
+        let accepted = match (bounds[0], bounds[1]) {
+            (Some(a), Some(b)) => format!("between {} and {}", show(a), show(b)),
+            (Some(a), None) => format!("at least {}", show(a)),
+            (None, Some(b)) => format!("at most {}", show(b)),
+            (None, None) => "anything".to_owned(),
+        };
+        Measurement {
+            text: format!(
+                "{}: {}{shown}; claimed: {accepted}",
+                self.what,
+                show(self.value)
+            ),
+            place: self.place,
+            what: self.what,
+            value: self.value,
+            interval,
+            accepted: bounds,
+            verdict,
+            judged: self.judged,
+            records: self.records,
+        }
+    }
+}
+
+/// A value (of a ratio its logarithm) with Student's t.
+#[derive(Clone, Copy)]
+struct Estimated {
+    value: f64,
+    standard_error: f64,
+    df: f64,
+}
+
+impl Estimated {
+    fn of(measured: &Measured) -> Option<Self> {
+        match measured.spread {
+            Spread::T {
+                standard_error,
+                df,
+                ratio,
+            } => Some(Self {
+                value: if ratio {
+                    measured.value.ln()
+                } else {
+                    measured.value
+                },
+                standard_error,
+                df,
+            }),
+            _ => None,
+        }
+    }
+
+    /// The mean over comparisons of one data set. They share its examples and may share their seeds' initial weights, so the standard error is that of values
+    /// which vary together, the largest that a mean can have.
+    fn of_one_dataset(own: &[Self]) -> Option<Self> {
+        let mean = |of: fn(&Self) -> f64| statistics::mean(&own.iter().map(of).collect::<Vec<_>>());
+        Some(Self {
+            value: mean(|e| e.value)?,
+            standard_error: mean(|e| e.standard_error)?,
+            df: own.iter().map(|e| e.df).fold(f64::INFINITY, f64::min),
+        })
+    }
+
+    fn over_datasets(all: &[Self]) -> Option<Self> {
+        let estimates: Vec<Estimate> = all
+            .iter()
+            .map(|e| Estimate {
+                difference: e.value,
+                variance: e.standard_error * e.standard_error,
+            })
+            .collect();
+        let found = Combined::of(&estimates)?;
+        Some(Self {
+            value: found.difference,
+            standard_error: found.standard_error,
+            df: (all.len() - 1) as f64,
+        })
+    }
+}
+
+/// Which measurements are shown to be outside what their rules accept, corrected together after Holm: each step leaves one fewer, so that
+/// its intervals may be narrower.
+pub(super) fn failed(measured: &[(&Rule, Measured)]) -> Vec<bool> {
+    let mut failed = vec![false; measured.len()];
+    let mut left = measured.iter().filter(|(_, m)| m.judged).count();
+    loop {
+        let coverage = 1.0 - ALPHA / left.max(1) as f64;
+        let outside = |i: &usize| {
+            let (rule, m) = &measured[*i];
+            let [low, high] = m.accepted(rule);
+            let ends = m.interval(coverage).filter(|_| m.judged);
+            ends.is_some_and(|[l, h]| h < low || high < l)
+        };
+        let Some(next) = (0..measured.len()).filter(|i| !failed[*i]).find(outside) else {
+            return failed;
+        };
+        failed[next] = true;
+        left -= 1;
+    }
+}
+
+/// The spread of a difference of the metric; unknown below three seeds.
+pub(super) fn spread_of(evidence: Option<Evidence>) -> Spread {
+    match evidence {
+        Some(e) if e.components.seeds >= FEWEST_SEEDS => Spread::T {
+            standard_error: e.standard_error,
+            df: e.df,
+            ratio: false,
+        },
+        _ => Spread::Unknown,
+    }
+}
+
+/// The spread of a ratio of times.
+pub(super) fn spread_of_times(ratio: &Ratio) -> Spread {
+    let df = (ratio.sittings.max(2) - 1) as f64;
+    let t = StudentsT::new(0.0, 1.0, df).map_or(f64::NAN, |t| t.inverse_cdf(1.0 - ALPHA / 2.0));
+    match ratio.interval {
+        Some([low, high]) => Spread::T {
+            standard_error: (high.ln() - low.ln()) / 2.0 / t,
+            df,
+            ratio: true,
+        },
+        None => Spread::Unknown,
+    }
+}

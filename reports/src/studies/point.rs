@@ -1,0 +1,160 @@
+//! One point of a study's curve: its runs, and what they reached.
+
+use std::collections::BTreeMap;
+
+use record::{RunRecord, Status};
+use serde::Serialize;
+use statistics::{Evidence, Scores, Summary, Verdict};
+
+use super::manifest::{PointPlan, Position};
+use crate::{
+    costs::CostsOn,
+    row::{Run, estimate, scores, scores_at, status_text},
+};
+
+/// One point of a curve.
+#[derive(Clone, Debug, Serialize)]
+pub struct Point {
+    /// What is written at its place.
+    pub label: String,
+    /// Where it stands on the x axis; absent while no run has ended well and the place is measured.
+    pub x: Option<f64>,
+    /// Ids of the runs that ended well, by seed.
+    pub runs: Vec<String>,
+    /// Their seeds.
+    pub seeds: Vec<u64>,
+    /// Main metric over seeds; absent unless a run ended well.
+    pub metric: Option<Summary>,
+    /// Trained parameters of the method, head apart.
+    pub parameters: Option<usize>,
+    /// Seconds of training.
+    pub training_seconds: Option<Summary>,
+    /// Whether that was measured while other work kept cores of the machine busy.
+    pub busy: bool,
+    /// The metric on the way, over seeds.
+    pub curve: Vec<CurvePoint>,
+    /// Whether no other point of its series has a higher mean.
+    pub highest: bool,
+    /// The difference to the point of the highest mean; absent for that itself and with fewer than two common seeds.
+    pub evidence: Option<Evidence>,
+    /// What is shown of it against the point of the highest mean, corrected over all pairs of the series; absent with fewer than
+    /// three common seeds.
+    pub verdict: Option<Verdict>,
+    /// Scores of each seed and example.
+    #[serde(skip)]
+    pub scores: Option<Scores>,
+    /// What went wrong with its runs, in words.
+    pub troubles: Vec<String>,
+}
+
+/// The metric at one step of training.
+#[derive(Clone, Debug, Serialize)]
+pub struct CurvePoint {
+    /// Optimiser steps done.
+    pub step: usize,
+    /// Main metric over seeds.
+    pub metric: Summary,
+}
+
+impl Point {
+    pub(super) fn new(
+        plan: &PointPlan,
+        index: usize,
+        position: Position,
+        by_id: &BTreeMap<&str, &RunRecord>,
+        costs: &CostsOn,
+    ) -> Self {
+        let mut found: Vec<&RunRecord> = plan
+            .runs
+            .iter()
+            .filter_map(|id| by_id.get(id.as_str()).copied())
+            .collect();
+        found.sort_by_key(|r| r.asked.seed);
+        let mut troubles = Vec::new();
+        let mut well: Vec<(&RunRecord, f64)> = Vec::new();
+        for record in found {
+            let run = Run::of(record);
+            match run.metric {
+                Some(metric) if record.status == Status::Ok && run.failed_checks.is_empty() => {
+                    well.push((record, metric));
+                }
+                _ => {
+                    let reason = match run.failed_checks.as_slice() {
+                        [] => status_text(&record.status),
+                        checks => format!("invalid, check failed: {}", checks.join(", ")),
+                    };
+                    troubles.push(format!("seed {} {reason}", run.seed));
+                }
+            }
+        }
+        let sound: Vec<&RunRecord> = well.iter().map(|(r, _)| *r).collect();
+        let scores = scores(&sound);
+        let estimated = scores
+            .as_ref()
+            .zip(sound.first())
+            .map(|(s, r)| estimate(s, &r.asked.dataset.main_metric).0);
+        let outcome = well.first().and_then(|(r, _)| r.outcome.as_ref());
+        let parameters = outcome.map(|o| o.parameters.method);
+        let x = match position {
+            Position::Value => plan.value,
+            Position::Category => Some(index as f64),
+            Position::Parameters => parameters.map(|p| p as f64),
+            Position::TrainExamples => well
+                .first()
+                .map(|(r, _)| r.asked.dataset.train_examples as f64),
+        };
+        Self {
+            label: plan.label.clone(),
+            x,
+            seeds: well.iter().map(|(r, _)| r.asked.seed).collect(),
+            runs: well.iter().map(|(r, _)| r.id.clone()).collect(),
+            metric: estimated.or_else(|| Summary::of(well.iter().map(|(_, m)| *m))),
+            scores,
+            parameters,
+            training_seconds: Summary::of(
+                well.iter()
+                    .filter(|(r, _)| costs.counts(r))
+                    .filter_map(|(r, _)| Some(r.cost.as_ref()?.training_seconds)),
+            ),
+            busy: costs.busy(&sound),
+            curve: curve(&sound),
+            highest: false,
+            evidence: None,
+            verdict: None,
+            troubles,
+        }
+    }
+}
+
+/// The main metric at every step at which all these runs were evaluated; over seeds and examples where the predictions there are kept, else
+/// over seeds.
+fn curve(records: &[&RunRecord]) -> Vec<CurvePoint> {
+    let Some(first) = records.first() else {
+        return Vec::new();
+    };
+    let name = &first.asked.dataset.main_metric;
+    let of = |r: &RunRecord| -> BTreeMap<usize, (usize, f64)> {
+        let evaluations = r.outcome.iter().flat_map(|o| &o.evaluations).enumerate();
+        evaluations
+            .filter_map(|(k, e)| Some((e.step, (k, *e.metrics.get(name)?))))
+            .collect()
+    };
+    let all: Vec<_> = records.iter().map(|r| of(r)).collect();
+    all[0]
+        .iter()
+        .filter_map(|(step, (k, _))| {
+            let values: Option<Vec<(usize, f64)>> =
+                all.iter().map(|run| run.get(step).copied()).collect();
+            let values = values?;
+            let same_place = values.iter().all(|(place, _)| place == k);
+            let estimated = scores_at(records, *k).filter(|_| same_place);
+            Some(CurvePoint {
+                step: *step,
+                metric: match estimated {
+                    Some(scores) => estimate(&scores, name).0,
+                    None => Summary::of(values.into_iter().map(|(_, value)| value))?,
+                },
+            })
+        })
+        .collect()
+}

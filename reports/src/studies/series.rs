@@ -1,0 +1,118 @@
+//! One curve of a study, and what is shown of its points.
+
+use record::{Kind, RunRecord};
+use serde::Serialize;
+use statistics::{Looks, Margin, Procedure, Scores, Verdict};
+
+use super::point::Point;
+use crate::{format, words};
+
+/// One curve.
+#[derive(Clone, Debug, Serialize)]
+pub struct Series {
+    /// Name of the curve.
+    pub label: String,
+    /// The method.
+    pub method: String,
+    /// What the registry says of it; absent in older records.
+    pub kind: Option<Kind>,
+    /// Its points in order.
+    pub points: Vec<Point>,
+}
+
+/// What records say of a method's kind.
+pub fn kind_of(method: &str, records: &[RunRecord]) -> Option<Kind> {
+    let of = records.iter().filter(|r| r.asked.method.name == method);
+    of.filter_map(|r| r.kind.clone()).next()
+}
+
+/// The scores of points that have them, with their places.
+pub fn scored(points: &[Point]) -> (Vec<usize>, Vec<Scores>) {
+    let scored = points
+        .iter()
+        .enumerate()
+        .filter_map(|(i, p)| Some((i, p.scores.clone()?)));
+    scored.unzip()
+}
+
+/// Tests all pairs of a series together, and keeps what they say against the point of the highest mean; at the last of these looks,
+/// where there were several.
+pub(super) fn compare_with_highest(points: &mut [Point], margin: Margin, looks: Option<&Looks>) {
+    let mean = |p: &Point| p.metric.as_ref().map_or(f64::NEG_INFINITY, |m| m.mean);
+    // Of equals the first.
+    let highest = (0..points.len())
+        .filter(|&i| points[i].metric.is_some())
+        .max_by(|&a, &b| {
+            mean(&points[a])
+                .total_cmp(&mean(&points[b]))
+                .then(b.cmp(&a))
+        });
+    let Some(highest) = highest else { return };
+    points[highest].highest = true;
+    let (places, scores) = scored(points);
+    let Some(best) = places.iter().position(|&i| i == highest) else {
+        return;
+    };
+    let family = Procedure::family(&scores, margin, looks);
+    for (k, &i) in places.iter().enumerate().filter(|(k, _)| *k != best) {
+        let pair = family.pair(k, best);
+        points[i].evidence = pair.map(|p| p.evidence);
+        points[i].verdict = pair.filter(|p| p.corrected.is_some()).map(|p| p.verdict);
+    }
+}
+
+/// One sentence about a series.
+pub(super) fn finding(series: &Series, metric: &str, margin: Margin) -> Option<String> {
+    let highest = series.points.iter().find(|p| p.highest)?;
+    let mean = highest.metric.as_ref()?.mean;
+    let others = || {
+        let points = series.points.iter();
+        points.filter(|p| p.metric.is_some() && !p.highest)
+    };
+    let labels = |verdict: Option<Verdict>| -> Vec<&str> {
+        others()
+            .filter(|p| p.verdict == verdict)
+            .map(|p| p.label.as_str())
+            .collect()
+    };
+    // A flat series has no best point.
+    let same = |p: &&Point| p.metric.as_ref().is_some_and(|m| m.mean == mean);
+    let alike: Vec<&str> = std::iter::once(highest)
+        .chain(others().filter(same))
+        .map(|p| p.label.as_str())
+        .collect();
+    if alike.len() > 1 && alike.len() == others().count() + 1 {
+        return Some(format!(
+            "{}: the same mean at every point ({} {metric}).",
+            series.label,
+            format::metric(metric, mean)
+        ));
+    }
+    let mut text = format!(
+        "{}: highest mean at {} ({} {metric})",
+        series.label,
+        format::list(&alike),
+        format::metric(metric, mean)
+    );
+    for (verdict, said) in [
+        (Verdict::Worse, "shown to be worse".to_owned()),
+        (
+            Verdict::Equivalent,
+            format!(
+                "shown to be {}",
+                words::verdict_in_full(Verdict::Equivalent, metric, margin)
+            ),
+        ),
+        (Verdict::Undecided, "undecided".to_owned()),
+    ] {
+        let found = labels(Some(verdict));
+        if !found.is_empty() {
+            text += &format!("; {said}: {}", format::list(&found));
+        }
+    }
+    let untested = labels(None);
+    if !untested.is_empty() {
+        text += "; too few seeds for a verdict";
+    }
+    Some(text + ".")
+}

@@ -1,0 +1,226 @@
+//! A study with its results.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
+
+use record::{DatasetFacts, RunRecord, store};
+use serde::Serialize;
+use statistics::{FEWEST_SEEDS, Looks, Margin};
+
+use super::{
+    manifest::{Axis, MANIFEST, Manifest},
+    point::Point,
+    series::{Series, compare_with_highest, finding, kind_of},
+};
+use crate::{
+    Result,
+    comparison::{dataset_label, dataset_slug, slug},
+    costs::CostsOn,
+    files::folders_with,
+    words,
+};
+
+/// A study with its results.
+#[derive(Clone, Debug, Serialize)]
+pub struct Study {
+    /// Name of the study.
+    pub name: String,
+    /// Name for files: study and data set; a stand-in is said.
+    pub slug: String,
+    /// Heading: title, data set, backbone.
+    pub title: String,
+    /// What it asks.
+    pub question: String,
+    /// The paper that asked first, if any.
+    pub reference: Option<String>,
+    /// The declared margin: smaller differences do not matter.
+    pub margin: Margin,
+    /// Numbers of seeds at which it was looked at; absent where the number of seeds was fixed beforehand.
+    pub looks: Option<Looks>,
+    /// Whether the learning curves are of interest.
+    pub curves: bool,
+    /// The data of the first run.
+    pub dataset: DatasetFacts,
+    /// The backbone with its precision.
+    pub backbone: String,
+    /// The x axis.
+    pub axis: Axis,
+    /// The curves.
+    pub series: Vec<Series>,
+    /// What was found, a sentence per series.
+    pub findings: Vec<String>,
+    /// What a reader has to know before believing the numbers.
+    pub notes: Vec<String>,
+    /// The records behind it.
+    #[serde(skip)]
+    pub records: Vec<RunRecord>,
+}
+
+/// The studies below a comparison's folder, or below a folder of comparisons, by path. Damaged records are left out. A margin that is
+/// asked for goes over the ones that were declared.
+///
+/// # Errors
+/// If a manifest or a folder cannot be read.
+pub fn read_all(folder: &Path, margin: Option<Margin>) -> Result<Vec<Study>> {
+    folders_with(folder, MANIFEST)?
+        .into_iter()
+        .map(|found| Study::read(&found, margin))
+        .filter_map(Result::transpose)
+        .collect()
+}
+
+impl Study {
+    /// Reads the study in a folder; `None` if there is none or none of its runs has a record yet. A margin that is asked for goes over
+    /// the declared one.
+    ///
+    /// # Errors
+    /// If the manifest or the folder of records cannot be read.
+    pub fn read(folder: &Path, margin: Option<Margin>) -> Result<Option<Self>> {
+        let Some(mut manifest) = Manifest::read(folder)? else {
+            return Ok(None);
+        };
+        manifest.margin = margin.unwrap_or(manifest.margin);
+        let records = store::read_dir(&folder.join("records"))?.records;
+        Ok(Self::new(&manifest, records))
+    }
+
+    /// Joins what was asked with the records that there are; `None` without any.
+    pub fn new(manifest: &Manifest, records: Vec<RunRecord>) -> Option<Self> {
+        let wanted: Vec<&String> = manifest.runs().collect();
+        let records: Vec<RunRecord> = records
+            .into_iter()
+            .filter(|r| wanted.contains(&&r.id))
+            .collect();
+        let asked = records.first()?.asked.clone();
+        let by_id: BTreeMap<&str, &RunRecord> =
+            records.iter().map(|r| (r.id.as_str(), r)).collect();
+        let points = manifest.series.iter().flat_map(|s| &s.points);
+        let trials: Vec<Vec<&RunRecord>> = points
+            .map(|p| {
+                p.runs
+                    .iter()
+                    .filter_map(|id| by_id.get(id.as_str()).copied())
+                    .collect()
+            })
+            .collect();
+        let costs = CostsOn::of(&trials, None);
+        let mut series: Vec<Series> = manifest
+            .series
+            .iter()
+            .map(|plan| Series {
+                label: plan.label.clone(),
+                method: plan.method.clone(),
+                kind: kind_of(&plan.method, &records),
+                points: plan
+                    .points
+                    .iter()
+                    .enumerate()
+                    .map(|(i, p)| Point::new(p, i, manifest.axis.position, &by_id, &costs))
+                    .collect(),
+            })
+            .collect();
+        let looks = Looks::new(manifest.looks.clone())
+            .ok()
+            .filter(|looks| looks.seeds().len() > 1);
+        for one in &mut series {
+            compare_with_highest(&mut one.points, manifest.margin, looks.as_ref());
+        }
+        let backbone = backbone_of(&records);
+        let metric = &asked.dataset.main_metric;
+        let findings = series
+            .iter()
+            .filter_map(|s| finding(s, metric, manifest.margin))
+            .collect();
+        let missing = wanted.iter().filter(|id| !by_id.contains_key(id.as_str()));
+        let (missing, all) = (missing.count(), wanted.len());
+        let mut notes = Vec::new();
+        if let Some(name) = &asked.dataset.stand_in_for {
+            notes.push(format!(
+                "{name} was not found. All numbers are from {}, which stands in for it.",
+                asked.dataset.name
+            ));
+        }
+        if missing > 0 {
+            notes.push(format!(
+                "{missing} of {all} runs have no record yet; the same command goes on with them."
+            ));
+        }
+        let most_seeds = most_seeds(&series);
+        if (1..FEWEST_SEEDS).contains(&most_seeds) {
+            notes.push(words::too_few_seeds(most_seeds));
+        }
+        notes.extend(looks.as_ref().map(words::looked_at));
+        notes.extend(costs.notes);
+        notes.extend(manifest.left_out.iter().map(|l| format!("Left out: {l}")));
+        Some(Self {
+            name: manifest.name.clone(),
+            slug: slug(&format!(
+                "study-{}-{}-{}",
+                manifest.name,
+                dataset_slug(&asked.dataset),
+                backbone
+            )),
+            title: format!(
+                "{} · {} · {}",
+                manifest.title,
+                dataset_label(&asked.dataset),
+                backbone
+            ),
+            question: manifest.question.clone(),
+            reference: manifest.reference.clone(),
+            margin: manifest.margin,
+            looks,
+            curves: manifest.curves,
+            dataset: asked.dataset,
+            backbone,
+            axis: manifest.axis.clone(),
+            series,
+            findings,
+            notes,
+            records,
+        })
+    }
+
+    /// The most seeds that any point has.
+    pub fn seeds(&self) -> usize {
+        most_seeds(&self.series)
+    }
+
+    /// Name of the main metric.
+    pub fn metric(&self) -> &str {
+        &self.dataset.main_metric
+    }
+
+    /// The point of a series with this label.
+    pub fn point(&self, series: &str, label: &str) -> Option<&Point> {
+        let series = self.series.iter().find(|s| s.label == series)?;
+        series.points.iter().find(|p| p.label == label)
+    }
+
+    /// The records of a point, by seed.
+    pub fn records_of(&self, point: &Point) -> Vec<&RunRecord> {
+        point
+            .runs
+            .iter()
+            .filter_map(|id| self.records.iter().find(|r| r.id == *id))
+            .collect()
+    }
+}
+
+fn most_seeds(series: &[Series]) -> usize {
+    let points = series.iter().flat_map(|s| &s.points);
+    points.map(|p| p.seeds.len()).max().unwrap_or(0)
+}
+
+/// The backbone with its precision; without it where the study varies it.
+fn backbone_of(records: &[RunRecord]) -> String {
+    let labels: BTreeSet<String> = records.iter().map(|r| r.asked.backbone.label()).collect();
+    match labels.len() {
+        1 => labels.into_iter().collect(),
+        _ => records
+            .first()
+            .map_or_else(String::new, |r| r.asked.backbone.name.clone()),
+    }
+}

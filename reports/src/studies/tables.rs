@@ -1,0 +1,229 @@
+//! A study as tables, files and plots.
+
+use std::path::{Path, PathBuf};
+
+use record::write_whole;
+use serde_json::{Value, json};
+
+use super::{point::Point, series::Series, study::Study};
+use crate::{
+    Result,
+    costs::MARK,
+    figures, format,
+    table::{Cell, Column, Table, markdown_text, wrap},
+    words,
+};
+
+/// The table of a study: a row per point.
+fn table(study: &Study) -> Table {
+    let metric = study.metric();
+    let row = |series: &Series, p: &Point| {
+        vec![
+            Cell::text(series.label.clone()),
+            Cell::text(p.label.clone()),
+            Cell::of(p.metric.as_ref().map(|m| m.mean), || {
+                p.metric
+                    .as_ref()
+                    .map_or_else(String::new, |m| format::metric_spread(metric, m.mean, m.sd))
+            }),
+            match (p.metric.is_some(), p.highest, p.verdict) {
+                (false, ..) => Cell::of(None::<f64>, String::new),
+                (_, true, _) => Cell::text("highest mean"),
+                (.., Some(verdict)) => Cell::text(words::verdict(verdict)),
+                (.., None) => Cell::text(words::NOT_TESTED),
+            },
+            Cell::of(p.metric.as_ref().and_then(|m| Some(m.interval?[0])), || {
+                let interval = p
+                    .metric
+                    .as_ref()
+                    .and_then(|m| m.interval)
+                    .unwrap_or_default();
+                format::metric_interval(metric, interval)
+            }),
+            Cell::of(p.parameters, || {
+                format::count(p.parameters.unwrap_or_default())
+            }),
+            Cell::of(p.training_seconds.as_ref().map(|s| s.mean), || {
+                let text = format::seconds(p.training_seconds.as_ref().map_or(0.0, |s| s.mean));
+                if p.busy { text + MARK } else { text }
+            }),
+        ]
+    };
+    let title = format::metric_title(metric);
+    Table {
+        caption: String::new(),
+        columns: vec![
+            Column::text("series", "series", "series", 0),
+            Column::text("point", &study.axis.title, &study.axis.title, 0),
+            Column::number(metric, &title, &title, 0),
+            Column::text("verdict", "verdict", "against the highest mean", 1),
+            Column::number("low_95", "95 % interval", "95 % interval", 2),
+            Column::number("parameters", "parameters", "parameters", 3),
+            Column::number("training_seconds", "training", "training", 4),
+        ],
+        rows: study
+            .series
+            .iter()
+            .flat_map(|s| s.points.iter().map(move |p| row(s, p)))
+            .collect(),
+    }
+}
+
+fn legend(study: &Study) -> String {
+    format!(
+        "Verdicts are against the highest mean of the series ({}), equivalent within {}. {}",
+        words::TEST,
+        format::metric_difference(study.metric(), study.margin.get()),
+        words::UNDECIDED
+    )
+}
+
+/// A table for a terminal.
+pub fn terminal(study: &Study, width: usize) -> String {
+    let mut text = format!(
+        "{}\n{}\n\n",
+        wrap(&study.title, width),
+        wrap(&study.question, width)
+    );
+    text += &table(study).terminal(width);
+    text += &format!("\n{}\n", wrap(&legend(study), width));
+    let notes = remarks(study).into_iter().map(|r| format!("! {r}"));
+    for line in study.findings.iter().cloned().chain(notes) {
+        text += &(wrap(&line, width) + "\n");
+    }
+    text
+}
+
+/// Troubles and notes.
+fn remarks(study: &Study) -> Vec<String> {
+    let troubles = study.series.iter().flat_map(|s| {
+        s.points.iter().flat_map(move |p| {
+            p.troubles
+                .iter()
+                .map(move |t| format!("{} at {}: {t}", s.label, p.label))
+        })
+    });
+    troubles.chain(study.notes.iter().cloned()).collect()
+}
+
+/// A Markdown section.
+pub fn markdown(study: &Study) -> String {
+    let mut text = format!(
+        "## {}\n\n{}",
+        markdown_text(&study.title),
+        markdown_text(&study.question)
+    );
+    if let Some(reference) = &study.reference {
+        text += &format!(" ({})", markdown_text(reference));
+    }
+    text += &format!(
+        "\n\n{}\n\n{}\n{}\n\n",
+        markdown_text(&study.findings.join(" ")),
+        table(study).markdown(),
+        legend(study)
+    );
+    for remark in remarks(study) {
+        text += &format!("- {}\n", markdown_text(&remark));
+    }
+    text
+}
+
+/// A LaTeX table with booktabs.
+pub fn latex(study: &Study) -> String {
+    let caption = format!("{} {}", study.title, legend(study));
+    table(study).latex(PAPER, None, &caption)
+}
+
+/// Columns up to this rank are in LaTeX.
+const PAPER: u8 = 3;
+
+/// One line per point and seed, in basic units.
+///
+/// # Errors
+/// If the table cannot be built; not expected.
+pub fn csv(study: &Study) -> Result<String> {
+    let names = [
+        "study",
+        "dataset",
+        "stand_in_for",
+        "backbone",
+        "series",
+        "method",
+        "point",
+        "x",
+        "seed",
+        study.metric(),
+        "parameters",
+        "run",
+    ];
+    let mut rows = Vec::new();
+    for series in &study.series {
+        for p in &series.points {
+            let values = p.metric.iter().flat_map(|m| &m.values);
+            for ((seed, run), metric) in p.seeds.iter().zip(&p.runs).zip(values) {
+                let values = [
+                    json!(study.name),
+                    json!(study.dataset.name),
+                    json!(study.dataset.stand_in_for.as_deref().unwrap_or_default()),
+                    json!(study.backbone),
+                    json!(series.label),
+                    json!(series.method),
+                    json!(p.label),
+                    json!(p.x),
+                    json!(seed),
+                    json!(metric),
+                    json!(p.parameters),
+                    json!(run),
+                ];
+                rows.push(values.map(|v| Cell::hidden(Some(v))).to_vec());
+            }
+        }
+    }
+    let columns = names.map(Column::hidden).to_vec();
+    Table {
+        caption: String::new(),
+        columns,
+        rows,
+    }
+    .csv(true)
+}
+
+/// Writes Markdown, LaTeX, CSV, JSON and the plots of a study into a folder; returns the files.
+///
+/// # Errors
+/// If a file cannot be written.
+pub fn write(study: &Study, out: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for (ending, content) in [
+        ("md", markdown(study)),
+        ("tex", latex(study)),
+        ("csv", csv(study)?),
+        ("json", serde_json::to_string_pretty(study)?),
+    ] {
+        let path = out.join(format!("{}.{ending}", study.slug));
+        write_whole(&path, content.as_bytes())?;
+        files.push(path);
+    }
+    for plot in figures::study_plots(study) {
+        for (ending, content) in plot.files()? {
+            let path = out.join(format!("{}-{}.{ending}", study.slug, plot.name));
+            write_whole(&path, &content)?;
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+/// The study with its plots as SVG, as the page shows it.
+///
+/// # Errors
+/// If a plot cannot be drawn; not expected.
+pub fn page_view(study: &Study) -> Result<Value> {
+    let mut view = serde_json::to_value(study)?;
+    let plots = figures::study_plots(study)
+        .iter()
+        .map(|plot| Ok(json!({ "wide": plot.svg()?, "narrow": plot.narrow_svg()? })))
+        .collect::<Result<Vec<_>>>()?;
+    view["plots"] = plots.into();
+    Ok(view)
+}

@@ -1,0 +1,275 @@
+//! The chat template of a language model: what was asked as a user's message, and where the answer begins.
+//!
+//! It is the Jinja template that transformers' `apply_chat_template` renders (`chat_template` of `tokenizer_config.json`,
+//! `chat_template.jinja`, or `tokenizer.chat_template` of a GGUF), with one message of the user and the beginning of an answer.
+//! The places of the texts go through it as they are, so that what comes out is a template again.
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use backbone::{Gguf, is_gguf};
+use datasets::{Example, TextTokenizer, Words};
+use minijinja::{
+    Environment, Error, ErrorKind, State, context, syntax::SyntaxConfig, value::Value,
+};
+use serde_json::Value as Json;
+
+/// The largest file that is read.
+const MOST_BYTES: u64 = 1 << 24;
+
+/// What is known of a model's chats.
+struct Chat {
+    template: String,
+    /// The texts of the tokens that begin and end everything; empty where there is none.
+    bos: String,
+    eos: String,
+}
+
+/// Words asked for in the chat of the tokenizer at `path`: the template is the user's message, and the words begin an answer, so
+/// that the space before each is left out.
+///
+/// # Errors
+/// If the tokenizer has no chat template, or one that cannot be rendered.
+pub fn asked(path: &Path, tokenizer: &TextTokenizer, words: &Words) -> Result<Words> {
+    let chat = match is_gguf(path) {
+        true => of_gguf(path)?,
+        false => of_folder(path)?,
+    };
+    let mut template = chat
+        .render(&words.template)
+        .with_context(|| format!("{}: chat template", path.display()))?;
+    // A tokenizer that puts its first token before every text would put it there twice.
+    let begins = |text: &str| -> Result<Option<u32>> {
+        let example = Example {
+            text: text.to_owned(),
+            pair: None,
+            label: None,
+        };
+        Ok(tokenizer.encode(&[example], 16)?.ids.first().copied())
+    };
+    if !chat.bos.is_empty() && template.starts_with(&chat.bos) {
+        let own = tokenizer.encode_text(&chat.bos)?;
+        if own.len() == 1 && begins("a")? == own.first().copied() {
+            template.drain(..chat.bos.len());
+        }
+    }
+    let answers = words.words.iter().map(|word| word.trim_start().to_owned());
+    let asked = Words {
+        template,
+        words: answers.collect(),
+    };
+    let lost = asked.problems(words.template.contains("{pair}"), None);
+    ensure!(
+        lost.is_empty(),
+        "{}: chat template: {}",
+        path.display(),
+        lost.join("; ")
+    );
+    Ok(asked)
+}
+
+fn none(path: &Path) -> anyhow::Error {
+    anyhow!(
+        "{}: backbone: chat: this tokenizer has no chat template; leave --set backbone.chat out, or take a model that was tuned for \
+         chats",
+        path.display()
+    )
+}
+
+fn of_gguf(path: &Path) -> Result<Chat> {
+    let gguf = Gguf::open(path)?;
+    let template = gguf.text("tokenizer.chat_template");
+    let tokens = gguf.texts("tokenizer.ggml.tokens").unwrap_or_default();
+    let token = |name: &str| {
+        let id = gguf.number(&format!("tokenizer.ggml.{name}_token_id"));
+        let id = id.and_then(|id| usize::try_from(id).ok());
+        id.and_then(|id| tokens.get(id))
+            .cloned()
+            .unwrap_or_default()
+    };
+    Ok(Chat {
+        template: template.ok_or_else(|| none(path))?.to_owned(),
+        bos: token("bos"),
+        eos: token("eos"),
+    })
+}
+
+fn of_folder(tokenizer: &Path) -> Result<Chat> {
+    let folder = tokenizer.parent().unwrap_or(Path::new("."));
+    let read = |name: &str| -> Result<Option<String>> {
+        let path = folder.join(name);
+        let Ok(known) = fs::metadata(&path) else {
+            return Ok(None);
+        };
+        ensure!(
+            known.is_file() && known.len() <= MOST_BYTES,
+            "{}: is no file of at most {MOST_BYTES} bytes",
+            path.display()
+        );
+        let text = fs::read_to_string(&path);
+        Ok(Some(text.with_context(|| path.display().to_string())?))
+    };
+    let name = "tokenizer_config.json";
+    let config: Json = match read(name)? {
+        Some(text) => {
+            serde_json::from_str(&text).with_context(|| folder.join(name).display().to_string())?
+        }
+        None => Json::Null,
+    };
+    let token = |key: &str| match &config[key] {
+        Json::String(text) => text.clone(),
+        other => other["content"].as_str().unwrap_or_default().to_owned(),
+    };
+    let of_config = match &config["chat_template"] {
+        Json::String(template) => Some(template.clone()),
+        // Several with names: transformers takes the one called default.
+        Json::Array(all) => all
+            .iter()
+            .find(|one| one["name"] == "default")
+            .and_then(|one| one["template"].as_str())
+            .map(str::to_owned),
+        _ => None,
+    };
+    let template = match read("chat_template.jinja")? {
+        Some(template) => Some(template),
+        None => of_config,
+    };
+    Ok(Chat {
+        template: template.ok_or_else(|| none(tokenizer))?,
+        bos: token("bos_token"),
+        eos: token("eos_token"),
+    })
+}
+
+impl Chat {
+    fn render(&self, message: &str) -> std::result::Result<String, Error> {
+        let mut jinja = Environment::new();
+        // As transformers sets up Jinja.
+        jinja.set_syntax(
+            SyntaxConfig::builder()
+                .trim_blocks(true)
+                .lstrip_blocks(true)
+                .build()?,
+        );
+        jinja.set_unknown_method_callback(python_method);
+        let refuse = |message: String| -> std::result::Result<String, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, message))
+        };
+        jinja.add_function("raise_exception", refuse);
+        jinja.render_str(
+            &self.template,
+            context! {
+                messages => vec![context! { role => "user", content => message }],
+                add_generation_prompt => true,
+                bos_token => self.bos.as_str(),
+                eos_token => self.eos.as_str(),
+            },
+        )
+    }
+}
+
+/// Methods of Python's texts and tables that templates call.
+fn python_method(
+    state: &mut State,
+    value: &Value,
+    method: &str,
+    arguments: &[Value],
+) -> std::result::Result<Value, Error> {
+    let unknown = || Error::from(ErrorKind::UnknownMethod);
+    let Some(text) = value.as_str() else {
+        return match method {
+            "items" => state.apply_filter("items", std::slice::from_ref(value)),
+            "get" => {
+                let key = arguments.first().ok_or_else(unknown)?;
+                let found = value.get_item(key)?;
+                let other = arguments.get(1).cloned().unwrap_or(().into());
+                Ok(if found.is_undefined() { other } else { found })
+            }
+            _ => Err(unknown()),
+        };
+    };
+    let argument = |i: usize| arguments.get(i).and_then(Value::as_str);
+    let is_stripped = |c: char| match argument(0) {
+        Some(characters) => characters.contains(c),
+        None => c.is_whitespace(),
+    };
+    Ok(match (method, argument(0), argument(1)) {
+        ("strip", ..) => text.trim_matches(is_stripped).into(),
+        ("lstrip", ..) => text.trim_start_matches(is_stripped).into(),
+        ("rstrip", ..) => text.trim_end_matches(is_stripped).into(),
+        ("startswith", Some(start), _) => text.starts_with(start).into(),
+        ("endswith", Some(end), _) => text.ends_with(end).into(),
+        ("replace", Some(from), Some(to)) => text.replace(from, to).into(),
+        ("split", Some(at), _) if !at.is_empty() => Value::from_iter(text.split(at)),
+        ("split", None, _) => Value::from_iter(text.split_whitespace()),
+        ("upper", ..) => text.to_uppercase().into(),
+        ("lower", ..) => text.to_lowercase().into(),
+        _ => return Err(unknown()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn rendered(template: &str, message: &str) -> std::result::Result<String, Error> {
+        let chat = Chat {
+            template: template.to_owned(),
+            bos: "<s>".to_owned(),
+            eos: "</s>".to_owned(),
+        };
+        chat.render(message)
+    }
+
+    /// In the manner of the templates that models have: roles between marks, a message of the system that is put in, blocks on lines of
+    /// their own, methods of Python.
+    const MARKED: &str = "{%- if messages[0]['role'] != 'system' %}
+    {{- bos_token + '[system]\nBe brief.[end]\n' }}
+{%- endif %}
+{%- set ns = namespace(last='') %}
+{%- for message in messages[::-1] %}
+    {%- if message.content is string and not message.content.startswith('<') %}
+        {%- set ns.last = message.content.strip().split('\n')[-1] %}
+    {%- endif %}
+{%- endfor %}
+{%- for message in messages %}
+    {{- '[' + message['role'] + ']\n' + message['content'] + '[end]\n' }}
+{%- endfor %}
+{%- if tools %}{{ tools | tojson }}{% endif %}
+{%- if add_generation_prompt %}
+    {{- '[assistant]\n' }}
+{%- endif %}";
+
+    #[test]
+    fn the_users_message_stands_in_its_place_and_the_answer_begins() {
+        let found = rendered(MARKED, "Review: {text}\nGood or bad?").unwrap();
+        assert_eq!(
+            found,
+            "<s>[system]\nBe brief.[end]\n[user]\nReview: {text}\nGood or bad?[end]\n[assistant]\n"
+        );
+        // A block alone on its line leaves nothing of the line behind, as in transformers.
+        let lines = "{% for m in messages %}\n  {% if true %}\n{{ m.content }}{{ eos_token }}\n  {% endif %}\n{% endfor %}\n";
+        assert_eq!(rendered(lines, "{{ x }}").unwrap(), "{{ x }}</s>\n");
+        assert_eq!(
+            rendered("{{ messages[0].get('name', 'nobody') }}", "").unwrap(),
+            "nobody"
+        );
+    }
+
+    #[test]
+    fn a_template_that_refuses_or_is_wrong_says_so() {
+        let says = |template: &str, part: &str| {
+            let message = format!("{:#}", anyhow!(rendered(template, "x").unwrap_err()));
+            assert!(message.contains(part), "{message}");
+        };
+        says(
+            "{{ raise_exception('a system message first') }}",
+            "a system message first",
+        );
+        says("{{ messages[0].content.swapcase() }}", "swapcase");
+        says("{% for %}", "syntax");
+        // The language's own bounds.
+        says("{{ range(1000000000) }}", "range");
+    }
+}
