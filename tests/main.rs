@@ -30,3 +30,4 @@ mod studies;
 mod suites;
 mod support;
 mod task_library;
+mod wheel;
