@@ -15,6 +15,7 @@ pub mod capabilities;
 pub mod card;
 pub mod chat;
 pub mod cli;
+pub mod columns;
 pub mod commands;
 pub mod download_bar;
 pub mod examples;

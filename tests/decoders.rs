@@ -229,6 +229,40 @@ fn what_is_named_and_cannot_be_used_is_refused() {
 }
 
 #[test]
+fn words_for_anything_but_one_class_of_several_are_refused_once_and_before_any_run() {
+    let place = Place::new();
+    let folder = model(&place, "llama");
+    let row = |i: usize| {
+        let label = ["up", "down"][i % 2];
+        json!({ "text": format!("review {i}"), "label": [label] }).to_string() + "\n"
+    };
+    let data = place.file("many.jsonl", (0..60).map(row).collect::<String>());
+    let mut arguments = vec![
+        "compare",
+        data.to_str().unwrap(),
+        "--objective",
+        "multi_label",
+    ];
+    arguments.extend(["--backbone", folder.to_str().unwrap(), "--out", "out"]);
+    arguments.extend(["--methods", "lora,head_only", "--seeds", "2"]);
+    arguments.extend(["--template", "{text}", "--words", "up,down"]);
+    let output = place.run(&arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(
+        said.matches("a word stands for one class of several")
+            .count(),
+        1,
+        "{said}"
+    );
+    assert!(
+        said.contains("multi_label") && said.contains("backbone.head=score"),
+        "{said}"
+    );
+    assert!(records(&place, "out").is_empty());
+}
+
+#[test]
 fn words_can_be_asked_for_in_the_tokenizers_chat() {
     let place = Place::new();
     let data = place.reviews();

@@ -31,3 +31,4 @@ mod studies;
 mod suites;
 mod support;
 mod task_library;
+mod wheel;

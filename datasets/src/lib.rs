@@ -41,6 +41,7 @@ mod repeats;
 mod rows;
 mod spec;
 mod split;
+mod tagged;
 mod target;
 mod text;
 mod tokenise;

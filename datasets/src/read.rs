@@ -187,6 +187,14 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
             }
         }
     }
+    for (class, name) in &spec.label.files {
+        let path = files.get(name).ok_or_else(|| {
+            invalid(format!(
+                "label.files: the file '{name}' of {class} was not fetched"
+            ))
+        })?;
+        all.push(FileOf::of_class(spec, class, path));
+    }
     let own = spec.split_files.iter();
     all.extend(own.map(|(split, path)| FileOf::own(spec, *split, path)));
     for also in spec.also.iter().filter(|also| !elsewhere(&also.split)) {
@@ -210,7 +218,11 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
     };
     let train_path = train.path.clone();
     let labelled = (train.path.clone(), train.column.clone());
-    let labels: Vec<Label> = train.labels.iter().flatten().flatten().cloned().collect();
+    // Those of the first file, or of each class's.
+    let of_train = tables.iter().filter(|table| table.split == Split::Train);
+    let of_train = of_train.take(spec.label.files.len().max(1));
+    let labels = of_train.flat_map(|table| &table.labels);
+    let labels: Vec<Label> = labels.flatten().flatten().cloned().collect();
     let all = tables.iter().flat_map(|table| &table.labels);
     let all = all.flatten().flatten().cloned();
     let learnt = Meaning::learnt(spec.objective, &spec.label, &labels, all);
@@ -246,7 +258,15 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
         .into_iter()
         .filter(|split| !spec.splits.contains_key(split) && !elsewhere(split))
         .collect();
-    let train = splits.remove(&Split::Train).unwrap_or_default();
+    let mut train = splits.remove(&Split::Train).unwrap_or_default();
+    if spec.distinct {
+        let keep = repeats::distinct(&train);
+        if let Some(note) = keep.note() {
+            notes.push(format!("data set '{}': {note}", spec.name));
+        }
+        train = keep.of(train);
+        groups = groups.map(|groups| keep.of(groups));
+    }
     let (rows, texts) = (train.len(), repeats::texts(&train));
     let parts = spec.group == Some(Group::Parts);
     let of_parts = (parts && !made.is_empty()).then(|| group::parts(&train));
@@ -342,6 +362,8 @@ struct FileOf<'a> {
     format: Option<Format>,
     text: &'a [String],
     label: Vec<&'a str>,
+    /// The class of all its rows, where each class has a file.
+    class: Option<&'a str>,
     rows: Option<usize>,
 }
 
@@ -354,6 +376,7 @@ impl<'a> FileOf<'a> {
             format: spec.format,
             text: &spec.text,
             label: spec.label.all().into_iter().map(String::as_str).collect(),
+            class: None,
             rows: spec.rows.get(&split).copied(),
         }
     }
@@ -362,6 +385,15 @@ impl<'a> FileOf<'a> {
     fn is_table(&self) -> bool {
         let format = self.format.or_else(|| Format::of(self.path).ok());
         matches!(format, Some(Format::Csv | Format::Tsv))
+    }
+
+    /// A file of rows of one class.
+    fn of_class(spec: &'a DatasetSpec, class: &'a str, path: &'a Path) -> Self {
+        Self {
+            class: Some(class),
+            rows: None,
+            ..Self::main(spec, Split::Train, path)
+        }
     }
 
     /// A file that the user names for a split: its extension says its format, and nobody says how many rows it has.
@@ -384,6 +416,7 @@ impl<'a> FileOf<'a> {
                 Some(column) => vec![column],
                 None => spec.label.all().into_iter().map(String::as_str).collect(),
             },
+            class: None,
             rows: also.rows,
         }
     }
@@ -600,6 +633,7 @@ impl Table {
         );
         let completions = file.spec.objective == Objective::Completion;
         let label = match file.label.as_slice() {
+            _ if file.class.is_some() => file.class.map(|class| vec![Label::named(class)]),
             [column] if completions => {
                 let text = cell_text(&value(column)).map_err(|kind| odd(column, kind))?;
                 let text = text.unwrap_or_default();
@@ -632,7 +666,7 @@ impl Table {
                 })?;
                 match found {
                     None if !may_lack => return Err(no_label(column, None)),
-                    found => found,
+                    found => found.map(|tags| as_entities(tags, &file.spec.label.entities)),
                 }
             }
             [column] => {
@@ -785,6 +819,21 @@ fn labels_of(cell: Value) -> std::result::Result<Option<Vec<Label>>, &'static st
         .map(label)
         .collect::<std::result::Result<_, _>>()
         .map(Some)
+}
+
+/// Tags of words as those of entities (BIO), where some of them stand for a type of entity.
+fn as_entities(tags: Vec<Label>, types: &BTreeMap<String, String>) -> Vec<Label> {
+    if types.is_empty() {
+        return tags;
+    }
+    let mut before = None;
+    let tag = |tag: &Label| {
+        let kind = types.get(&tag.text);
+        let begins = if before == kind { 'I' } else { 'B' };
+        before = kind;
+        Label::named(&kind.map_or("O".to_owned(), |kind| format!("{begins}-{kind}")))
+    };
+    tags.iter().map(tag).collect()
 }
 
 /// A list of tokens as a text with one on each line.

@@ -38,7 +38,9 @@ pub struct DatasetSpec {
     pub homepage: String,
     /// Its files, and where they can be had.
     pub source: Source,
-    /// Which file is which split. A validation or test split without a file is taken out of the training rows.
+    /// Which file is which split. A validation or test split without a file is taken out of the training rows. Where each
+    /// class has a file of its own ([`LabelSpec::files`]), those are the training rows.
+    #[serde(default)]
     pub splits: BTreeMap<Split, String>,
     /// Rows in the file of each split, where they are known.
     #[serde(default)]
@@ -89,6 +91,10 @@ pub struct DatasetSpec {
     /// Whether rows without a text or a label are left out (and counted) instead of refused.
     #[serde(default)]
     pub drop_missing: bool,
+    /// Whether training rows that repeat the text of another row are left out (and counted), and all rows of a text that has
+    /// several labels.
+    #[serde(default)]
+    pub distinct: bool,
     /// What keeps examples together when a split is made or a part is held out.
     #[serde(default, with = "serde_yaml::with::singleton_map")]
     pub group: Option<Group>,
@@ -193,6 +199,13 @@ pub struct LabelSpec {
     /// Where a text may have several classes: a column with 0 or 1 for each, in place of `column`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<String>,
+    /// Where each class has a file of its own: the files' names by class, in place of `column`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
+    /// Where tags are parts of speech, the type of entity that some of them stand for: neighbouring words of one such tag are one
+    /// entity, and all others are outside.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub entities: BTreeMap<String, String>,
     /// Names of the classes in order; without them, the values of the training file in order.
     #[serde(default)]
     pub names: Option<Vec<String>>,
@@ -205,16 +218,37 @@ pub struct LabelSpec {
 }
 
 impl LabelSpec {
-    /// The columns: one, or one for each class.
+    /// The columns: one, or one for each class; none where each class has a file.
     pub(crate) fn all(&self) -> Vec<&String> {
-        match self.columns.is_empty() {
-            true => vec![&self.column],
-            false => self.columns.iter().collect(),
+        match (self.columns.is_empty(), self.files.is_empty()) {
+            (true, true) => vec![&self.column],
+            _ => self.columns.iter().collect(),
         }
     }
 
     fn problems(&self, objective: Objective) -> Vec<String> {
         let mut problems = Vec::new();
+        if !self.files.is_empty() {
+            if !objective.is_classification() {
+                problems.push("files: accepted with objective classification only".to_owned());
+            }
+            if !self.column.is_empty() || !self.columns.is_empty() || self.hidden.is_some() {
+                problems.push(
+                    "files: each says its class; leave column, columns and hidden out".to_owned(),
+                );
+            }
+            if self.threshold.is_some() || self.files.len() < 2 {
+                problems.push("files: two or more are needed, and no threshold".to_owned());
+            }
+            let known = |class: &&String| self.names.as_ref().is_none_or(|n| n.contains(class));
+            if let Some(class) = self.files.keys().find(|class| !known(class)) {
+                problems.push(format!("files: '{class}' is not among names"));
+            }
+            return problems;
+        }
+        if !self.entities.is_empty() && objective != Objective::Tokens {
+            problems.push("entities: accepted with objective tokens only".to_owned());
+        }
         let several = !self.columns.is_empty();
         if several && objective != Objective::MultiLabel {
             problems.push(format!(
@@ -299,6 +333,7 @@ const REGISTRY: &[(&str, &str)] = registry!(
     mrpc,
     rte,
     chnsenticorp,
+    chinese_reviews,
     stsb,
     mnli,
     qnli,
@@ -309,6 +344,7 @@ const REGISTRY: &[(&str, &str)] = registry!(
     trec,
     conll2003,
     wnut17,
+    peoples_daily_entities,
     tnews,
     e2e_nlg,
     gsm8k,
@@ -398,6 +434,8 @@ pub fn spec_from_path(path: &Path, options: &FileOptions) -> Result<DatasetSpec>
             label: LabelSpec {
                 column: "label".into(),
                 columns: Vec::new(),
+                files: BTreeMap::new(),
+                entities: BTreeMap::new(),
                 names: None,
                 hidden: None,
                 threshold: None,
@@ -409,6 +447,7 @@ pub fn spec_from_path(path: &Path, options: &FileOptions) -> Result<DatasetSpec>
             quote: None,
             encoding: None,
             drop_missing: false,
+            distinct: false,
             template: None,
             words: None,
             prompt: None,
@@ -726,32 +765,43 @@ impl DatasetSpec {
             .iter()
             .map(|also| also.format)
             .chain([self.format]);
-        if formats.flatten().any(|format| format == Format::Lines) {
+        let by_class = !self.label.files.is_empty();
+        if !by_class && formats.flatten().any(|format| format == Format::Lines) {
             problem(
                 "format",
-                "lines have no labels; accepted: csv, tsv, jsonl, parquet".into(),
+                "lines have no labels; accepted: csv, tsv, jsonl, parquet, or lines with a file for each class \
+                 (label.files)"
+                    .into(),
             );
         }
-        if !self.splits.contains_key(&Split::Train) {
+        if by_class && (!self.splits.is_empty() || !self.also.is_empty() || self.group.is_some()) {
+            problem(
+                "label.files",
+                "the classes' files are the training rows; leave splits, also and group out".into(),
+            );
+        } else if !by_class && !self.splits.contains_key(&Split::Train) {
             problem(
                 "splits",
                 "train is missing; name the file with the rows for training".into(),
             );
         }
-        for (split, name) in self
+        let of_split = self
             .splits
             .iter()
-            .filter(|(_, name)| !self.source.files.contains_key(*name))
-        {
-            let known: Vec<_> = self.source.files.keys().map(String::as_str).collect();
-            let split = split.name();
-            problem(
-                "splits",
-                format!(
-                    "{split}: unknown file '{name}'; source.files has: {}",
-                    known.join(", ")
-                ),
-            );
+            .map(|(split, name)| ("splits", split.name(), name));
+        let of_class = self.label.files.iter();
+        let of_class = of_class.map(|(class, name)| ("label.files", class.as_str(), name));
+        for (key, what, name) in of_split.chain(of_class) {
+            if !self.source.files.contains_key(name) {
+                let known: Vec<_> = self.source.files.keys().map(String::as_str).collect();
+                problem(
+                    key,
+                    format!(
+                        "{what}: unknown file '{name}'; source.files has: {}",
+                        known.join(", ")
+                    ),
+                );
+            }
         }
         if let Some(names) = &self.label.names {
             let distinct: BTreeSet<_> = names.iter().collect();

@@ -26,6 +26,9 @@ pub use classification::argmax;
 pub use regression::Scale;
 pub use tokens::Entity;
 
+/// What stands in a table for the tag of a word that was not read, as in CoNLL-U.
+const NO_TAG: &str = "_";
+
 /// What is predicted, and how.
 pub trait Objective: Send + Sync {
     /// Its name.
@@ -141,8 +144,8 @@ pub enum Prediction {
     Tags {
         /// The words.
         tokens: Vec<String>,
-        /// Their tags; of words that were cut off, `O`.
-        tags: Vec<String>,
+        /// Their tags; none of a word that was not read, since it was cut off or the tokenizer has no token for it.
+        tags: Vec<Option<String>>,
         /// Entities: words that belong together.
         entities: Vec<Entity>,
     },
@@ -167,7 +170,10 @@ impl Prediction {
             }
             Self::Classes { labels, .. } => (labels.join(";"), None),
             Self::Number { prediction } => (prediction.to_string(), None),
-            Self::Tags { tags, .. } => (tags.join(" "), None),
+            Self::Tags { tags, .. } => {
+                let tags = tags.iter().map(|tag| tag.as_deref().unwrap_or(NO_TAG));
+                (tags.collect::<Vec<_>>().join(" "), None)
+            }
             Self::Text { completion } => (completion.clone(), None),
         }
     }

@@ -206,12 +206,6 @@ impl Prepared {
     /// As [`EncodedData::new`].
     pub fn objective(&self, recipe: &Recipe, seed: u64) -> Result<Box<dyn Objective>> {
         let data = &self.data.dataset;
-        ensure!(
-            data.objective.is_classification() || self.backbone.head != HeadKind::Words,
-            "backbone: head: 'words' stand for classes, but '{}' is of {}",
-            data.name,
-            data.objective.name()
-        );
         let scale = self.scale(recipe, seed)?;
         let tokenizer = &self.backbone.tokenizer;
         Ok(objective::of(

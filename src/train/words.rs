@@ -28,7 +28,16 @@ pub fn choose(
         );
         return Ok(None);
     }
-    let Some(words) = &data.words else {
+    let of_classes = data.objective.is_classification();
+    if (asked || loaded.chat) && !of_classes {
+        bail!(
+            "backbone: head: words: a word stands for one class of several, but '{}' is of {}; train a classifier: leave \
+             --template and --words out, and --set backbone.head=score",
+            data.name,
+            data.objective.name()
+        );
+    }
+    let Some(words) = data.words.as_ref().filter(|_| of_classes) else {
         if asked || loaded.chat {
             bail!(
                 "backbone: head: words: the data set '{}' has no words for its classes; name them with --template and \
