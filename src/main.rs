@@ -7,7 +7,7 @@ use clap::FromArgMatches;
 use peftbench::{
     cli::{self, Cli, Command},
     commands::{
-        compare::{Seeds, UntilDecided},
+        until_decided::{Seeds, UntilDecided},
         *,
     },
     examples,

@@ -100,6 +100,41 @@ fn a_plan_file_is_made_task_by_task_and_by_workers_and_its_state_is_told() {
 }
 
 #[test]
+fn a_time_limit_follows_from_runs_on_the_same_data_only_and_from_the_cores_of_a_task() {
+    let place = Place::new();
+    let lora = ["--methods", "lora", "--seeds", "1"];
+    place.ok(&words(&tiny(&place, "compare", &lora)));
+    let plan = |more: &[&str]| {
+        let plan = ["--methods", "lora,ia3", "--seeds", "2", "--plan-only=plan"];
+        let output = place.run(&words(&tiny(&place, "compare", &[&plan, more].concat())));
+        ended(&output, 0, &[]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        let script = fs::read_to_string(place.path().join("plan/submit.sbatch")).unwrap();
+        let time = script.lines().find(|l| l.contains("--time")).unwrap();
+        (said, time.to_owned())
+    };
+    let (said, time) = plan(&[]);
+    assert!(said.contains("a task with 1 core lasts up to"), "{said}");
+    assert_eq!(time, "#SBATCH --time=00:10:00", "ten minutes at least");
+    let (said, _) = plan(&["--", "-c", "4"]);
+    assert!(said.contains("a task with 4 cores lasts up to"), "{said}");
+    // Other data under the same name, recipe and backbone: nothing is known of them.
+    let rows = fs::read_to_string(place.path().join("reviews.csv")).unwrap();
+    let longer = rows.replace(" number", &" good".repeat(30));
+    place.file("longer.csv", &longer);
+    let mut other = tiny(
+        &place,
+        "compare",
+        &["--methods", "lora", "--seeds", "1", "--plan-only=other"],
+    );
+    other[1] = "longer.csv".to_owned();
+    let output = place.run(&words(&other));
+    ended(&output, 0, &["no record of the same data"]);
+    let script = fs::read_to_string(place.path().join("other/submit.sbatch")).unwrap();
+    assert!(script.contains("#SBATCH --time=01:00:00\n"), "{script}");
+}
+
+#[test]
 fn a_bad_plan_file_or_index_is_exit_code_42_with_one_message() {
     let place = Place::new();
     let (_, file) = planned(&place, &[]);
@@ -134,9 +169,17 @@ fn a_bad_plan_file_or_index_is_exit_code_42_with_one_message() {
         &["line ", anew],
     );
     rotten(String::new(), "0", &["no run is planned"]);
-    // A line is missing: the last task has one run less, and so it is with every task behind a missing one.
-    let three: Vec<&str> = text.lines().take(2).collect();
-    rotten(three.join("\n"), "1", &["0 to 0", "no task 1"]);
+    // A line is missing, the last ones too, or two have changed places: another task's runs would be made.
+    let lines: Vec<&str> = text.lines().collect();
+    let says = |line: &'static str| [line, "missing or moved", anew];
+    for (kept, line) in [
+        (&[0, 2, 3][..], "line 2 of 3 was written as line 3 of 4"),
+        (&[0, 1], "line 1 of 2 was written as line 1 of 4"),
+        (&[0, 2, 1, 3], "line 2 of 4 was written as line 3 of 4"),
+    ] {
+        let kept: Vec<&str> = kept.iter().map(|&i: &usize| lines[i]).collect();
+        rotten(kept.join("\n"), "0", &says(line));
+    }
     assert_eq!(records(&place).len(), 0);
 }
 
@@ -168,6 +211,13 @@ fn what_another_node_may_have_is_no_reason_to_give_up() {
     let weights = weights.filter(|p| p.extension().is_some_and(|e| e == "safetensors"));
     weights.for_each(|path| fs::remove_file(path).unwrap());
     ended(&task(&place, "0"), 2, &["backbone", "safetensors"]);
+    // The folder of the records is not shared: a record that nobody else sees is never written.
+    let out = place.path().join("out");
+    fs::rename(&out, place.path().join("elsewhere")).unwrap();
+    let unseen = ["out/records", "must see the folder of the records"];
+    ended(&task(&place, "0"), 2, &unseen);
+    ended(&place.run(&["work", "plan"]), 2, &unseen);
+    assert!(!out.exists());
     fs::rename(&file, file.with_extension("elsewhere")).unwrap();
     ended(
         &task(&place, "0"),

@@ -27,7 +27,7 @@ use peftbench::{
 };
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
-use record::{RunRecord, Status, store};
+use record::{RunRecord, Status, answers, store};
 use serde_json::Value;
 
 use crate::{
@@ -67,6 +67,10 @@ struct Told {
     tasks: usize,
     killed: usize,
     nodes_lost: usize,
+    /// Tasks that were queued again because their node was lost.
+    requeued_after_loss: usize,
+    /// Runs in whose midst a node was lost, and that another node made.
+    taken_over_after_loss: usize,
     disk_full: usize,
     begun: usize,
     ended: usize,
@@ -91,6 +95,8 @@ struct Simulation {
     /// Tasks that are still to be killed, by how many steps from now on.
     doomed: BTreeSet<usize>,
     told: Told,
+    /// Runs in whose midst a node was lost, with the claim it held.
+    orphans: Vec<(String, String)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -181,12 +187,13 @@ impl Simulation {
             per_task,
             rng,
             world,
+            orphans: Vec::new(),
         };
-        // Half an hour into the work, one after the other.
+        // Five minutes into the work, one after the other.
         let lost = (simulation.world.lost * simulation.world.nodes as f64).round() as usize;
         for k in 0..lost {
             let node = k * simulation.world.nodes / lost.max(1);
-            simulation.at(1800 + 60 * k as u64, Event::Lose { node });
+            simulation.at(300 + 60 * k as u64, Event::Lose { node });
         }
         simulation
     }
@@ -220,7 +227,13 @@ impl Simulation {
                 }
                 Event::Lose { node } => {
                     self.told.nodes_lost += 1;
-                    self.nodes[node].lost = true;
+                    let n = &mut self.nodes[node];
+                    n.lost = true;
+                    self.told.requeued_after_loss += usize::from(n.task.is_some());
+                    if let Some(run) = &n.run {
+                        let id = self.lines[run.line].id.clone();
+                        self.orphans.push((id, run.claim.nonce().to_owned()));
+                    }
                     self.die(node);
                 }
                 Event::Step { node, turn } if self.nodes[node].turn == turn => self.step(node),
@@ -230,6 +243,11 @@ impl Simulation {
                 looked = true;
                 half(self);
             }
+        }
+        for (id, nonce) in &self.orphans {
+            let record = store::find(&self.records, id).unwrap().unwrap();
+            let other = record.circumstances.claim.as_ref() != Some(nonce);
+            self.told.taken_over_after_loss += usize::from(record.status == Status::Ok && other);
         }
         self.told.virtual_hours = self.time() as f64 / 3600.0;
         self.told.seconds = begun.elapsed().as_secs_f64();
@@ -399,10 +417,16 @@ fn run(method: &str, seed: u64, dataset: usize) -> RunRecord {
         .with(|r| {
             r.asked.dataset.name = format!("data{dataset}");
             r.asked.dataset.digest = format!("{dataset:064}");
-            for logits in &mut r.outcome.as_mut().unwrap().predictions.logits {
-                logits
-                    .iter_mut()
-                    .for_each(|x| *x *= 0.5 + 2.0 * rng.random::<f32>());
+            let outcome = r.outcome.as_mut().unwrap();
+            let predictions = &mut outcome.predictions;
+            let mut scaled = |x: &f32| x * (0.5 + 2.0 * rng.random::<f32>());
+            let rows = predictions.logits.iter();
+            predictions.logits = rows
+                .map(|row| row.iter().map(&mut scaled).collect())
+                .collect();
+            // As every evaluation of a real run keeps them.
+            for evaluation in &mut outcome.evaluations {
+                evaluation.predicted = answers::write(&outcome.predictions.labels, 2);
             }
         })
         .record()
@@ -474,6 +498,11 @@ fn simulate(world: World) -> (Told, String) {
         told_at_half = format!("{seconds:.2} s");
     });
     let told = simulation.told;
+    assert_eq!(
+        told.taken_over_after_loss,
+        simulation.orphans.len(),
+        "every run of a lost node is made by another one: {told:?}"
+    );
 
     let heads = store::heads(&simulation.records).unwrap();
     assert_eq!(heads.len(), told.runs, "nothing is lost");
@@ -551,6 +580,10 @@ fn of_runs_over_failing_nodes_none_is_lost_and_none_made_twice() {
         "{table}"
     );
     assert_eq!(told.nodes_lost, 2);
+    assert!(
+        told.requeued_after_loss > 0 && told.taken_over_after_loss > 0,
+        "{table}"
+    );
     let died = told.begun - told.runs - told.disk_full;
     assert!(
         (told.killed..=told.killed + told.nodes_lost).contains(&died),

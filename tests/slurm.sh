@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A tiny comparison as a job array on a real Slurm with two nodes on this machine: a task is killed, then a node's slurmd. In
-# the end every run has its record, and the report is that of a local run but for costs.
+# A tiny comparison as a job array on a real Slurm with two nodes on this machine: a task is killed, then a node is lost in the
+# midst of a run. In the end every run has its record, and the report is that of a local run but for costs.
 # Usage: tests/slurm.sh PEFTBENCH. Needs root and Debian's Slurm, which it installs; without them it says why it is skipped.
 set -euo pipefail
 peftbench=$(realpath "$1")
@@ -99,30 +99,61 @@ claim() { ls shared/records/*.claim >/dev/null 2>&1; }
 wait_for 60 "a claim" claim
 "$peftbench" status shared | sed 's/^/      /'
 
-# kill -9 of a task: its exit code asks for another try. Slurm would wait two minutes; nobody has that long here.
-pid=$(head -n 1 "$(ls shared/records/*.claim | head -n 1)" | sed 's/.*"pid":\([0-9]*\).*/\1/')
+# kill -9 of a task: its exit code asks for another try.
+claim_says() { head -n 1 "$2" | sed "s/.*\"$1\":\"\{0,1\}\([0-9a-f]*\).*/\1/"; }
+pid=$(claim_says pid "$(ls shared/records/*.claim | head -n 1)")
 kill -9 "$pid"
 say "task's process $pid killed"
 queued_again() { squeue -h -r -o '%r' | grep -q BeginTime; }
 wait_for 60 "the task to be queued again" queued_again
 say "it is queued again"
 
-# A node is lost: what ran there is queued again too.
-runs_on_n2() { [ -n "$(squeue -h -r -t R -w n2 -o %A)" ]; }
-wait_for 60 "a task on node n2" runs_on_n2
-kill -9 "$(cat slurmd-n2.pid)"
-say "slurmd of n2 killed"
+# A node is lost in the midst of a run, as if its power failed: its slurmd, the step's own daemon and the task end at once, and
+# nobody reports to slurmctld. `lost` holds the processes from slurmstepd down to the run's.
+busy_n2() {
+    task=$(squeue -h -r -t R -w n2 -o '%F_%K' | head -n 1)
+    [ -n "$task" ] || return 1
+    claimed=$(grep -ls "\"task\":\"slurm $task\"" shared/records/*.claim | head -n 1)
+    [ -n "$claimed" ] || return 1
+    local pid
+    pid=$(claim_says pid "$claimed")
+    nonce=$(claim_says nonce "$claimed")
+    lost=($(cat "/proc/$pid"/task/*/children 2>/dev/null))
+    while [ "${pid:-1}" -gt 1 ]; do
+        lost=("$pid" "${lost[@]}")
+        [ "$(cat "/proc/$pid/comm" 2>/dev/null)" != slurmstepd ] || return 0
+        pid=$(sed 's/.*) . \([0-9]*\) .*/\1/' "/proc/$pid/stat" 2>/dev/null)
+    done
+    return 1
+}
+wait_for 90 "a run on node n2" busy_n2
+kill -9 "$(cat slurmd-n2.pid)" "${lost[@]}"
+run=$(basename "$claimed" .claim)
+say "node n2 lost: its slurmd and the ${#lost[@]} processes of task $task, in the midst of run $run"
 down() { sinfo -h -N -n n2 -o %T | grep -q down; }
 wait_for 60 "node n2 to be down" down
-say "Slurm counts n2 as lost"
+requeued() { grep -q "$task.*due to failure of node n2\|due to failure of node n2.*$task" slurmctld.log; }
+wait_for 30 "task $task to be queued again" requeued
+say "Slurm counts n2 as lost and has queued task $task again"
 rm -f slurmd-n2.pid
 slurmd -N n2 -c
 say "slurmd of n2 started again"
 
-all_ended() {
+# Slurm lets tasks that are queued again wait for two minutes; nobody has that long here.
+hurry() {
     for job in $(squeue -h -r -t PD -o '%i %r' | awk '$2 == "BeginTime" { print $1 }'); do
         scontrol update "JobId=$job" StartTime=now
     done
+}
+runs_again() {
+    hurry
+    scontrol -o show job "$task" | grep -q 'JobState=\(RUNNING\|COMPLETED\) .*Restarts=[1-9]'
+}
+wait_for 90 "task $task to run again" runs_again
+say "task $task runs again"
+
+all_ended() {
+    hurry
     [ -z "$(squeue -h -o %A)" ]
 }
 wait_for 240 "all jobs to end" all_ended
@@ -134,8 +165,8 @@ grep -i "requeu\|not responding, setting DOWN" slurmctld.log | sed 's/^/      /'
 "$peftbench" report --records local --json >local.json 2>/dev/null
 "$peftbench" report --records shared --json >shared.json 2>/dev/null
 test -s shared/report.html || { echo "the last job made no report"; exit 1; }
-python3 - <<'EOF'
-import glob, json, os
+python3 - "$run" "$nonce" <<'EOF'
+import glob, json, os, sys
 
 def records(folder):
     return {os.path.basename(p): json.load(open(p)) for p in glob.glob(f"{folder}/records/*.json")}
@@ -155,6 +186,8 @@ for name, record in local.items():
     assert record["status"] == other["status"] == {"is": "ok"}
     assert record["asked"] == other["asked"] and record["outcome"] == other["outcome"], name
     assert other["circumstances"]["task"].startswith("slurm "), other["circumstances"]
+run, nonce = sys.argv[1:]
+assert shared[run + ".json"]["circumstances"]["claim"] != nonce, "the run of the lost node was made by it all the same"
 a, b = json.load(open("local.json")), json.load(open("shared.json"))
 assert list(map(without_costs, a)) == list(map(without_costs, b))
 print("      9 records and the report are equal but for costs")

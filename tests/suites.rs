@@ -72,6 +72,13 @@ fn a_suite_compares_every_data_set_and_says_what_holds_over_all_of_them() {
     assert_eq!(verdict["tables"][1]["rows"].as_array().unwrap().len(), 1);
     let page = std::fs::read_to_string(place.path().join("out/report.html")).unwrap();
     assert!(page.contains("Two kinds of texts: the verdict over all data sets"));
+    let cost = place.ok(&arguments(&suite, backbone, &["--dry-run", "--json"]));
+    let cost: Value = serde_json::from_str(&cost).unwrap();
+    assert_eq!(
+        (&cost["event"], &cost["missing"]),
+        (&"cost".into(), &0.into())
+    );
+    assert!(cost["time"].is_string(), "{cost}");
     // Started again, it makes nothing, and knows what it would have cost.
     let after = place.ok(&arguments(&suite, backbone, &["--dry-run"]));
     assert!(after.starts_with("0 of 18 runs to make"), "{after}");
@@ -81,6 +88,76 @@ fn a_suite_compares_every_data_set_and_says_what_holds_over_all_of_them() {
         &["--dry-run", "--set", "recipe.steps=13"],
     ));
     assert!(more.starts_with("18 of 18 runs to make, about "), "{more}");
+}
+
+#[test]
+fn the_runs_of_a_suite_are_planned_together_and_the_same_command_then_gives_the_verdict() {
+    let place = Place::new();
+    let (suite, backbone) = (suite(&place), tiny_backbone());
+    let backbone = backbone.to_str().unwrap();
+    let planned = arguments(&suite, backbone, &["--plan-only", "plan"]);
+    let printed = place.ok(&planned);
+    assert!(printed.contains("the same command again"), "{printed}");
+    let plans = std::fs::read_to_string(place.path().join("plan/plans.jsonl")).unwrap();
+    assert_eq!(plans.lines().count(), 18);
+    assert!(plans.contains("\"label\":\"films lora\""), "{plans}");
+    place.ok(&["work", "plan", "--jobs", "2"]);
+    let status = place.ok(&["status", "plan"]);
+    assert!(status.starts_with("18 runs: 18 done"), "{status}");
+    let said = place.ok(&planned);
+    assert!(said.contains("Over 2 data sets"), "{said}");
+    assert!(place.path().join("out/suite.json").is_file());
+}
+
+#[test]
+fn a_suite_goes_on_until_it_is_decided_data_set_by_data_set_here_and_elsewhere() {
+    let place = Place::new();
+    let (suite, backbone) = (suite(&place), tiny_backbone());
+    let backbone = backbone.to_str().unwrap();
+    let of = |out: &'static str, more: &[&'static str]| {
+        let mut all: Vec<String> = arguments(&suite, backbone, &[])
+            .iter()
+            .map(|s| (*s).to_owned())
+            .collect();
+        let seeds = all.iter().position(|a| a == "--seeds").unwrap();
+        all.drain(seeds..seeds + 2);
+        let folder = all.iter().position(|a| a == "--out").unwrap();
+        all[folder + 1] = out.to_owned();
+        all.extend(["--until-decided", "--max-seeds", "5"].map(str::to_owned));
+        all.extend(more.iter().map(|s| (*s).to_owned()));
+        all
+    };
+    let ok =
+        |arguments: &[String]| place.ok(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let said = ok(&of("out", &[]));
+    for part in ["films: ", "tales: ", " decided.", "Over 2 data sets"] {
+        assert!(said.contains(part), "'{part}' is not in {said}");
+    }
+    // Elsewhere: look after look, of both data sets in one plan, until nothing is left; then the same verdict.
+    let elsewhere = of("there", &["--plan-only", "plan"]);
+    let mut looks = 0;
+    let mut printed = ok(&elsewhere);
+    while !printed.contains("Over 2 data sets") {
+        looks += 1;
+        assert!(looks < 4, "{printed}");
+        place.ok(&["work", "plan", "--jobs", "2"]);
+        printed = ok(&elsewhere);
+    }
+    let verdict = |said: &str| -> Vec<String> {
+        let lines = said.lines().filter(|line| line.starts_with("Over 2"));
+        lines.map(str::to_owned).collect()
+    };
+    assert_eq!(verdict(&printed), verdict(&said));
+    let made = |folder: &str, name: &str| {
+        record_files(&place.path().join(folder).join(name).join("records")).len()
+    };
+    for name in ["films", "tales"] {
+        assert_eq!(made("there", name), made("out", name), "{name}");
+    }
+    let events = ok(&of("out", &["--json"]));
+    let last: Value = serde_json::from_str(events.lines().last().unwrap()).unwrap();
+    assert_eq!(last["event"], "suite");
+    assert!(last["time"].is_string() && last["going_on"]["films"]["pairs"].is_array());
 }
 
 #[test]

@@ -12,7 +12,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::error::Result;
 use crate::record_file::{bytes_of, check_format, id_in, is_compressed};
-use crate::{Circumstances, FORMAT, RunRecord, Status, Tuned};
+use crate::{Asked, Circumstances, FORMAT, RunRecord, Status};
 
 /// Bytes that are read first: more than the short parts of a record take.
 const FIRST: u64 = 16 << 10;
@@ -24,44 +24,12 @@ pub struct Head {
     pub id: String,
     /// How it ended.
     pub status: Status,
-    /// The method, the search that found its configuration, and the seed.
-    pub asked: AskedHead,
+    /// Everything that determines it.
+    pub asked: Asked,
     /// Under what circumstances it ran.
     pub circumstances: Circumstances,
     /// What it cost; absent unless it ended well.
     pub cost: Option<CostHead>,
-}
-
-/// Of [`crate::Asked`].
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct AskedHead {
-    /// The frozen transformer.
-    pub backbone: BackboneHead,
-    /// The method.
-    pub method: MethodHead,
-    /// The recipe.
-    pub recipe: serde_json::Value,
-    /// The seed.
-    pub seed: u64,
-}
-
-/// Of [`crate::BackboneFacts`].
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct BackboneHead {
-    /// SHA-256 over weights, configuration and tokenizer.
-    pub digest: String,
-}
-
-/// Of [`crate::MethodFacts`].
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct MethodHead {
-    /// Its name.
-    pub name: String,
-    /// What distinguishes its configuration from the defaults.
-    pub variant: String,
-    /// The search that found the configuration.
-    #[serde(default)]
-    pub tuned: Option<Tuned>,
 }
 
 /// Of [`crate::Cost`].
@@ -88,22 +56,10 @@ impl CostHead {
 
 impl From<&RunRecord> for Head {
     fn from(record: &RunRecord) -> Self {
-        let method = &record.asked.method;
         Self {
             id: record.id.clone(),
             status: record.status.clone(),
-            asked: AskedHead {
-                backbone: BackboneHead {
-                    digest: record.asked.backbone.digest.clone(),
-                },
-                recipe: record.asked.recipe.clone(),
-                method: MethodHead {
-                    name: method.name.clone(),
-                    variant: method.variant.clone(),
-                    tuned: method.tuned.clone(),
-                },
-                seed: record.asked.seed,
-            },
+            asked: record.asked.clone(),
             circumstances: record.circumstances.clone(),
             cost: record.cost.as_ref().map(|cost| CostHead {
                 training_seconds: cost.training_seconds,
@@ -166,7 +122,7 @@ struct Parts {
     format: Option<u32>,
     id: Option<String>,
     status: Option<Status>,
-    asked: Option<AskedHead>,
+    asked: Option<Asked>,
     circumstances: Option<Circumstances>,
     cost: Option<Option<CostHead>>,
 }

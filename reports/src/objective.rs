@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use record::{CLASSIFICATION, DatasetFacts, Predictions};
+use record::{CLASSIFICATION, DatasetFacts, Predictions, Rows};
 use statistics::{
-    Correlation, Counts, EntityCounts, Metric, MultiLabel, jackknife, mean, predicted,
+    Correlation, Counts, EntityCounts, Metric, MultiLabel, TextCase, TextMetric, jackknife, mean,
+    predicted,
 };
 
 /// The predicted label of each example; `None` unless every example has one class of several.
 pub fn classes(dataset: &DatasetFacts, predictions: &Predictions) -> Option<Vec<u32>> {
     let logits = predictions.logits.iter();
-    (dataset.objective == CLASSIFICATION).then(|| logits.map(|row| predicted(row)).collect())
+    (dataset.objective == CLASSIFICATION).then(|| logits.map(predicted).collect())
 }
 
 /// The main metric, computed from the predictions; `None` where its name is not known.
@@ -36,22 +37,20 @@ pub fn scores(dataset: &DatasetFacts, predictions: &Predictions) -> Option<Vec<f
             class_scores(dataset, &predictions.labels, &predicted)
         }
         "regression" => {
-            let numbers = |rows: &[Vec<f64>]| rows.iter().flatten().copied().collect::<Vec<f64>>();
             let correlation = Correlation::named(main)?;
-            correlation
-                .scores(&numbers(targets), &numbers(outputs))
-                .ok()
+            correlation.scores(targets.values(), outputs.values()).ok()
         }
         "multi_label" => {
-            let yes = |rows: &[Vec<f64>], above: f64| -> Vec<Vec<bool>> {
+            let yes = |rows: &Rows<f64>, above: f64| -> Vec<Vec<bool>> {
                 let rows = rows.iter();
                 rows.map(|row| row.iter().map(|x| *x > above).collect())
                     .collect()
             };
             Some(MultiLabel::named(main)?.scores(&yes(targets, 0.5), &yes(outputs, 0.0)))
         }
+        "completion" => Some(TextMetric::named(main)?.scores(&cases(predictions))),
         _ => {
-            let sentences = targets.iter().zip(outputs);
+            let sentences = targets.iter().zip(outputs.iter());
             let counts =
                 sentences.map(|(t, p)| EntityCounts::of(&tags(dataset, t), &tags(dataset, p)));
             EntityCounts::scores(main, &counts.collect::<Vec<_>>())
@@ -62,7 +61,8 @@ pub fn scores(dataset: &DatasetFacts, predictions: &Predictions) -> Option<Vec<f
 /// How well each class or type is found: of entities by type, of sets of classes by class; nothing for other objectives.
 pub fn parts(dataset: &DatasetFacts, predictions: &Predictions) -> BTreeMap<String, EntityCounts> {
     let mut parts: BTreeMap<String, EntityCounts> = BTreeMap::new();
-    for (truth, predicted) in predictions.targets.iter().zip(&predictions.outputs) {
+    let both = predictions.targets.iter().zip(predictions.outputs.iter());
+    for (truth, predicted) in both {
         let own: BTreeMap<String, EntityCounts> = match dataset.objective.as_str() {
             "tokens" => EntityCounts::by_type(&tags(dataset, truth), &tags(dataset, predicted)),
             "multi_label" => {
@@ -88,6 +88,14 @@ pub fn parts(dataset: &DatasetFacts, predictions: &Predictions) -> BTreeMap<Stri
     parts
 }
 
+/// What was written behind each prompt, and what may be.
+fn cases(predictions: &Predictions) -> Vec<TextCase<'_>> {
+    let texts = predictions.texts.iter();
+    texts
+        .map(|w| (w.text.as_str(), w.references.as_slice()))
+        .collect()
+}
+
 /// Names of tags, given their indices.
 pub fn tags<'a>(dataset: &'a DatasetFacts, indices: &[f64]) -> Vec<&'a str> {
     let name = |i: &f64| dataset.labels.get(*i as usize).map_or("O", String::as_str);
@@ -110,23 +118,29 @@ pub fn is_constant(dataset: &DatasetFacts, predictions: &Predictions) -> bool {
         return classes.windows(2).all(|w| w[0] == w[1]);
     }
     let outputs = &predictions.outputs;
+    let mut rows = outputs.iter();
     match dataset.objective.as_str() {
-        "tokens" => {
-            let mut all = outputs.iter().flatten();
-            let first = all.next();
-            all.all(|tag| Some(tag) == first)
-        }
+        "tokens" => outputs.values().windows(2).all(|w| w[0] == w[1]),
         "multi_label" => {
             let set = |row: &[f64]| row.iter().map(|x| *x > 0.0).collect::<Vec<_>>();
-            outputs.windows(2).all(|w| set(&w[0]) == set(&w[1]))
+            let first = rows.next().map(set);
+            rows.all(|row| Some(set(row)) == first)
         }
-        _ => outputs.windows(2).all(|w| w[0] == w[1]),
+        "completion" => predictions.texts.windows(2).all(|w| w[0].text == w[1].text),
+        _ => {
+            let first = rows.next();
+            rows.all(|row| Some(row) == first)
+        }
     }
 }
 
 /// Whether two runs were judged by the same truth.
 pub fn same_truth(a: &Predictions, b: &Predictions) -> bool {
-    a.labels == b.labels && a.targets == b.targets
+    let mut texts = a.texts.iter().zip(&b.texts);
+    a.labels == b.labels
+        && a.targets == b.targets
+        && a.texts.len() == b.texts.len()
+        && texts.all(|(a, b)| a.prompt == b.prompt && a.references == b.references)
 }
 
 /// Scores of predicted classes; `None` if there is not one for each label.

@@ -268,7 +268,7 @@ impl Row {
             .collect();
         let calibrations = outcomes
             .iter()
-            .filter_map(|o| Calibration::of(&o.predictions.labels, &o.predictions.logits));
+            .filter_map(|o| Calibration::of(&o.predictions.labels, o.predictions.logits.iter()));
         let calibrations: Vec<Calibration> = calibrations.collect();
         let mean = |f: fn(&Calibration) -> f64| {
             statistics::mean(&calibrations.iter().map(f).collect::<Vec<_>>())

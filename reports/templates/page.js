@@ -337,10 +337,13 @@ for (const section of all(".examples")) {
   const [previous, next] = [one(".previous", section), one(".next", section)], position = one(".page", section);
   const pageSize = 20;
   let page = 0;
+  // A predicted label is written with digits to base 36, as many as the last label needs.
+  const digits = Math.max(0, labels.length - 1).toString(36).length;
+  const read = text => truth.map((_, i) => parseInt(text.slice(i * digits, (i + 1) * digits), 36));
   seeds.forEach(s => seed.append(html("option", { value: s }, `${s}`)));
   c.points.forEach((p, i) => method.append(html("option", { value: i }, p.label)));
   const draw = () => {
-    const shown = runs.filter(r => r.seed === Number(seed.value));
+    const shown = runs.filter(r => r.seed === Number(seed.value)).map(r => ({ ...r, predicted: read(r.predicted) }));
     const own = shown.find(r => r.row === Number(method.value));
     const trained = shown.filter(r => !c.points[r.row].floor);
     const others = trained.filter(r => r !== own);

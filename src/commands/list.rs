@@ -34,6 +34,7 @@ fn kinds(as_json: bool) -> Result<ExitCode> {
         ("datasets", datasets::names().count()),
         ("backbones", backbones::names().count()),
         ("studies", study::names().count()),
+        ("suites", suite::names().count()),
     ];
     if as_json {
         let map: serde_json::Map<_, _> = counts

@@ -27,4 +27,5 @@ pub mod sweep;
 pub mod tasks;
 pub mod train;
 pub mod tune;
+pub mod until_decided;
 pub mod work;

@@ -1,6 +1,7 @@
 //! `--plan-only` and `--submit`: checks everything and has the runs that are missing made elsewhere.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf, absolute},
     process::{Command, ExitCode, Stdio},
@@ -22,7 +23,7 @@ use crate::{
     folders,
 };
 
-/// Seconds that a run may take where no record tells.
+/// Seconds that a run may take of which no record tells.
 const UNKNOWN_SECONDS: f64 = 3600.0;
 /// How many times its measured seconds a task may take.
 const MARGIN: f64 = 3.0;
@@ -56,7 +57,7 @@ pub struct Elsewhere {
 pub enum Then {
     /// The report.
     Report,
-    /// The same command again: what it needs next depends on what these runs give.
+    /// The same command again: what it needs next depends on what these runs give, or it says more than the report.
     Again,
 }
 
@@ -72,12 +73,20 @@ impl Elsewhere {
         if missing.is_empty() {
             return Ok(None);
         }
-        // A last job makes what an earlier submission has left, and submits only what comes next.
+        // A last job makes what an earlier submission has left, and submits only what comes next: of whatever comparison has no
+        // record yet of what it planned.
         if self.again > 0 {
-            for run in planned {
-                if store::find(&folders::records_folder(&run.plan.out), &run.id)?.is_some() {
-                    return Ok(None);
+            let mut all_begun = true;
+            for of_one in planned.chunk_by(|a, b| a.plan.out == b.plan.out) {
+                let records = folders::records_folder(&of_one[0].plan.out);
+                let mut begun = false;
+                for run in of_one {
+                    begun |= store::find(&records, &run.id)?.is_some();
                 }
+                all_begun &= begun;
+            }
+            if all_begun {
+                return Ok(None);
             }
             ensure!(
                 self.again < MOST_AGAIN,
@@ -88,7 +97,11 @@ impl Elsewhere {
         let folder = self.folder.clone().unwrap_or_else(|| out.join("plan"));
         let folder = absolute(&folder)?;
         folders::check_writable(&folder, "--plan-only")?;
-        folders::check_writable(&records, "--out")?;
+        // Whoever makes a run finds the folder of its record there.
+        let outs: BTreeSet<&Path> = missing.iter().map(|run| run.plan.out.as_path()).collect();
+        for out in outs {
+            folders::check_writable(&folders::records_folder(out), "--out")?;
+        }
         let path = plan_file::write(&folder, missing.iter().copied())?;
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let measured = Measured::of(planned, Some(&records))?;
@@ -130,17 +143,16 @@ impl Elsewhere {
 
     /// Runs per task, and seconds that a task may take.
     fn cut(&self, measured: &Measured, missing: &[&Planned]) -> (usize, u64) {
-        let known: Option<Vec<f64>> = missing
+        let cores = submit::cores(&self.more);
+        let known: Vec<Option<f64>> = missing
             .iter()
-            .map(|run| measured.seconds(&run.asked))
+            .map(|run| measured.seconds(&run.asked, cores))
             .collect();
-        let Some(seconds) = known else {
-            let per_task = self.per_task.unwrap_or(1);
-            eprintln!(
-                "note: no record tells how long such runs take; an hour is allowed for each (#SBATCH --time in submit.sbatch)"
-            );
-            return (per_task, (UNKNOWN_SECONDS * per_task as f64) as u64);
-        };
+        let unknown = known.iter().filter(|seconds| seconds.is_none()).count();
+        let seconds: Vec<f64> = known
+            .into_iter()
+            .map(|seconds| seconds.unwrap_or(UNKNOWN_SECONDS / MARGIN))
+            .collect();
         let per_task = self
             .per_task
             .unwrap_or_else(|| submit::packed(&seconds, LEAST));
@@ -148,10 +160,23 @@ impl Elsewhere {
             .chunks(per_task)
             .map(|task| task.iter().sum::<f64>())
             .fold(0.0, f64::max);
-        eprintln!(
-            "note: by the records of like runs a task lasts up to {}; three times that is allowed",
-            format::seconds(longest)
-        );
+        if unknown > 0 {
+            let of = match unknown == missing.len() {
+                true => "such runs take".to_owned(),
+                false => format!("{unknown} of them take"),
+            };
+            eprintln!(
+                "note: no record of the same data, backbone, precision and recipe tells how long {of}; an hour is allowed for each \
+                 (#SBATCH --time in submit.sbatch)"
+            );
+        }
+        if unknown < missing.len() {
+            eprintln!(
+                "note: by the records of like runs a task with {} lasts up to {}; three times that is allowed",
+                format::plural(cores, "core"),
+                format::seconds(longest)
+            );
+        }
         (per_task, (MARGIN * longest).max(SHORTEST) as u64)
     }
 
@@ -168,9 +193,9 @@ impl Elsewhere {
         say!("# how far they are: peftbench status {folder}")?;
         match then {
             Then::Report => say!("# then: {}", submit::line(last))?,
-            Then::Again => {
-                say!("# then the same command again: what it needs next depends on these runs")?
-            }
+            Then::Again => say!(
+                "# then the same command again: it plans what these runs make necessary, or reports"
+            )?,
         }
         Ok(())
     }

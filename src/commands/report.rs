@@ -101,6 +101,8 @@ pub fn looked(
             }
         }
     }
+    // All of it is read again; twice in memory would be too much.
+    drop(report);
     of_folder(folder, margin, None)
 }
 

@@ -1,6 +1,10 @@
-//! `compare SUITE`: a comparison per data set under one recipe, and the verdict over all of them.
+//! `compare SUITE`: a comparison per data set under one recipe, and the verdict over all of them. The runs of all data sets are made
+//! together, here or elsewhere; where each goes on until it is decided, one data set comes after the other.
 
-use std::{path::Path, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result, ensure};
 use record::Status;
@@ -9,13 +13,17 @@ use reports::{
     measurement::{self, Measurement},
     suite::{Judged, judge},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::report;
+use super::{
+    plan_only::{Elsewhere, Then},
+    report,
+    until_decided::{GoingOn, Seeds, UntilDecided},
+};
 use crate::{
     execute::{
         cost::Cost,
-        local::{self, How},
+        local::{self, Executed, How},
         planned::{self, Planned},
         progress::Verbosity,
     },
@@ -31,12 +39,14 @@ pub struct Asked<'a> {
     pub shared: &'a Shared,
     /// Methods, or those of the suite.
     pub methods: &'a [String],
-    /// Number of seeds.
-    pub seeds: Option<usize>,
+    /// With how many seeds.
+    pub seeds: &'a Seeds,
     /// The margin that is declared now.
     pub margin: Option<Margin>,
     /// How runs are made.
     pub how: How,
+    /// Having them made elsewhere.
+    pub elsewhere: Option<&'a Elsewhere>,
     /// Only say what it would cost.
     pub dry_run: bool,
 }
@@ -84,14 +94,18 @@ pub fn suite(suite: &Suite, asked: &Asked<'_>) -> Result<ExitCode> {
         named => named,
     };
     let trials = plan::trials(methods, &overrides)?;
-    let seeds = plan::seeds(asked.seeds, &shared.budget)?;
     let verbosity = asked.how.verbosity;
-    let planned = planned(suite, &bases, &trials, &seeds, verbosity)?;
-    let runs: Vec<Planned> = planned.into_iter().flatten().collect();
+    let mut parts = parts(suite, &bases, &trials, asked)?;
+    let runs: Vec<Planned> = parts.iter().flat_map(|p| p.runs.clone()).collect();
     let cost = Cost::of(&runs, &out)?;
     if asked.dry_run {
         cost.show(verbosity)?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(elsewhere) = asked.elsewhere
+        && let Some(code) = elsewhere.make(&runs, &out, Then::Again)?
+    {
+        return Ok(code);
     }
     if verbosity == Verbosity::Normal {
         eprintln!("{}", cost.sentence());
@@ -100,26 +114,36 @@ pub fn suite(suite: &Suite, asked: &Asked<'_>) -> Result<ExitCode> {
         folders::check_writable(&folders::records_folder(&base.out), "--out")?;
     }
     let signals = Signals::handle()?;
-    let ended = local::run_all(&runs, &[], asked.how, &signals)?;
-    if let Some(code) = ended.say_end(runs.len(), verbosity) {
+    let (ended, wanted) = match asked.seeds {
+        Seeds::Fixed(_) => (local::run_all(&runs, &[], asked.how, &signals)?, runs.len()),
+        Seeds::UntilDecided(goal) => until_decided(&mut parts, goal, asked.how, &signals)?,
+    };
+    if let Some(code) = ended.say_end(wanted, verbosity) {
         return Ok(code);
     }
-    for base in &bases {
-        let own = runs.iter().filter(|run| run.plan.out == base.out);
-        shared.write_events(&base.out, own.map(|run| &run.id))?;
+    let verdict = verdict(suite, &parts, &out, asked.margin)?;
+    let (mut going_on, mut decided) = (Map::new(), Vec::new());
+    for part in &mut parts {
+        shared.write_events(&part.out, &part.ids)?;
+        if let Some(own) = &mut part.going_on
+            && let Some(progress) = own.look()?.1
+        {
+            let said = progress.sentences().into_iter();
+            decided.extend(said.map(|sentence| format!("{}: {sentence}", part.name)));
+            going_on.insert(part.name.clone(), serde_json::to_value(progress)?);
+        }
     }
-    let verdict = verdict(suite, &runs, &out, asked.margin)?;
     let report = report::of_folder(&out, asked.margin, None)?;
     let files = report.write(&out, true)?;
     if verbosity == Verbosity::Json {
-        let event = json!({ "event": "suite", "verdict": verdict });
-        say!("{event}")?;
+        let going_on = (!going_on.is_empty()).then_some(going_on);
+        output::event(json!({ "event": "suite", "verdict": verdict, "going_on": going_on }))?;
     } else {
         let width = output::terminal_width();
         for table in &verdict.tables {
             say!("{}\n", table.terminal(width).trim_end())?;
         }
-        for sentence in &verdict.sentences {
+        for sentence in verdict.sentences.iter().chain(&decided) {
             say!("{sentence}")?;
         }
     }
@@ -135,6 +159,46 @@ pub fn suite(suite: &Suite, asked: &Asked<'_>) -> Result<ExitCode> {
     Ok(exit::after(failed))
 }
 
+/// A data set of the suite.
+struct Part {
+    name: String,
+    /// The folder of its comparison.
+    out: PathBuf,
+    /// The metrics whose mean is its part of the average.
+    average: Vec<String>,
+    /// The runs that are to be made now: all, or those of the next look.
+    runs: Vec<Planned>,
+    /// Names of all runs that it may come to.
+    ids: Vec<String>,
+    /// How it goes on, where it does.
+    going_on: Option<GoingOn>,
+}
+
+/// Goes on with one data set after the other; with how many runs there are to be by now.
+fn until_decided(
+    parts: &mut [Part],
+    goal: &UntilDecided,
+    how: How,
+    signals: &Signals,
+) -> Result<(Executed, usize)> {
+    let is_late = goal.clock();
+    let (mut ended, mut wanted) = (Executed::default(), 0);
+    for part in parts {
+        let Some(going_on) = &mut part.going_on else {
+            continue;
+        };
+        if how.verbosity == Verbosity::Normal {
+            eprintln!("note: now {}", part.name);
+        }
+        ended.add(going_on.run(&is_late, how, signals)?);
+        wanted += going_on.wanted();
+        if ended.interrupted.is_some() {
+            break;
+        }
+    }
+    Ok((ended, wanted))
+}
+
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -142,26 +206,48 @@ fn plain(value: &Value) -> String {
     }
 }
 
-/// The runs of every data set, all checked before the first one starts.
-fn planned(
+/// The data sets, all of them checked before the first run starts.
+fn parts(
     suite: &Suite,
     bases: &[RunPlan],
     trials: &[Trial],
-    seeds: &[u64],
-    verbosity: Verbosity,
-) -> Result<Vec<Vec<Planned>>> {
-    let (mut planned, mut missing) = (Vec::new(), Vec::new());
+    asked: &Asked<'_>,
+) -> Result<Vec<Part>> {
+    let verbosity = asked.how.verbosity;
+    let of = |base: &RunPlan| -> Result<(Vec<Planned>, Option<GoingOn>)> {
+        match asked.seeds {
+            Seeds::Fixed(seeds) => {
+                let seeds = plan::seeds(*seeds, base.recipe.budget())?;
+                Ok((planned::plan(base, trials, &seeds, verbosity)?, None))
+            }
+            Seeds::UntilDecided(goal) => {
+                let mut going_on =
+                    GoingOn::new(base, trials, goal.clone(), asked.margin, verbosity)?;
+                Ok((going_on.next_look()?, Some(going_on)))
+            }
+        }
+    };
+    let (mut parts, mut missing) = (Vec::new(), Vec::new());
     for (entry, base) in suite.datasets.iter().zip(bases) {
-        match planned::plan(base, trials, seeds, verbosity) {
-            Ok(runs) => planned.push(
-                runs.into_iter()
-                    .map(|run| Planned {
-                        label: format!("{} {}", entry.name(), run.label),
-                        ..run
-                    })
-                    .collect(),
-            ),
-            Err(error) => missing.push(format!("{}: {error:#}", entry.name())),
+        let name = entry.name();
+        match of(base) {
+            Ok((mut runs, going_on)) => {
+                for run in &mut runs {
+                    run.label = format!("{name} {}", run.label);
+                }
+                parts.push(Part {
+                    ids: match &going_on {
+                        Some(going_on) => going_on.ids(),
+                        None => runs.iter().map(|run| run.id.clone()).collect(),
+                    },
+                    out: base.out.clone(),
+                    average: entry.average.clone(),
+                    name,
+                    runs,
+                    going_on,
+                });
+            }
+            Err(error) => missing.push(format!("{name}: {error:#}")),
         }
     }
     ensure!(
@@ -172,32 +258,34 @@ fn planned(
         suite.datasets.len(),
         missing.join("\n  ")
     );
-    Ok(planned)
+    Ok(parts)
 }
 
 /// The verdict over all data sets, which is written where the page finds it.
 fn verdict(
     suite: &Suite,
-    runs: &[Planned],
+    parts: &[Part],
     out: &Path,
     margin: Option<Margin>,
 ) -> Result<Measurement> {
-    let mut comparisons: Vec<(String, &[String], Comparison)> = Vec::new();
-    for entry in &suite.datasets {
-        let name = entry.name();
-        let folder = out.join(&name);
-        let own = runs.iter().filter(|run| run.plan.out == folder);
-        let ids: Vec<&str> = own.map(|run| run.id.as_str()).collect();
-        let report = report::of_folder(&folder, margin, None)?;
+    let mut comparisons: Vec<Comparison> = Vec::new();
+    for part in parts {
+        let ids: Vec<&str> = part.ids.iter().map(String::as_str).collect();
+        let report = report::of_folder(&part.out, margin, None)?;
         let found = report.about(&ids).next().cloned();
-        let found = found.with_context(|| format!("{name}: no record of this suite"))?;
-        comparisons.push((name, &entry.average[..], found));
+        comparisons.push(found.with_context(|| {
+            format!(
+                "{}: none of its runs has a record yet; the same command goes on",
+                part.name
+            )
+        })?);
     }
-    let judged: Vec<Judged<'_>> = comparisons
+    let judged: Vec<Judged<'_>> = parts
         .iter()
-        .map(|(name, average, comparison)| Judged {
-            name,
-            average,
+        .zip(&comparisons)
+        .map(|(part, comparison)| Judged {
+            name: &part.name,
+            average: &part.average,
             comparison,
         })
         .collect();

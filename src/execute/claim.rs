@@ -464,6 +464,35 @@ mod tests {
     }
 
     #[test]
+    fn clocks_of_machines_that_are_hours_apart_change_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let owner = Owner {
+            host: "elsewhere".into(),
+            ..Owner::on(&host())
+        };
+        let hour = Duration::from_secs(3600);
+        // The owner's clock, which the file bears, and the watcher's.
+        for (written, begun) in [
+            (SystemTime::now() + 5 * hour, Duration::ZERO),
+            (SystemTime::now() - 5 * hour, 90 * hour),
+        ] {
+            write_owner(folder.path(), &owner);
+            let path = folder.path().join("run.claim");
+            let file = OpenOptions::new().append(true).open(path).unwrap();
+            file.set_modified(written).unwrap();
+            let now = Arc::new(Mutex::new(begun));
+            let clock = Arc::clone(&now);
+            let mut claims = Claims::simulated(host(), move || *clock.lock().unwrap());
+            let mut try_it = || claims.claim(folder.path(), "run").unwrap();
+            assert!(matches!(try_it(), Claimed::Other(_)));
+            *now.lock().unwrap() += PATIENCE - Duration::from_secs(1);
+            assert!(matches!(try_it(), Claimed::Other(_)));
+            *now.lock().unwrap() += Duration::from_secs(1);
+            drop(own(try_it()));
+        }
+    }
+
+    #[test]
     fn a_claim_tells_how_far_its_run_is_by_its_last_whole_heartbeat() {
         let folder = tempfile::tempdir().unwrap();
         let mut claims = Claims::simulated("node7".into(), || Duration::ZERO);

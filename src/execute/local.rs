@@ -42,6 +42,7 @@ const POLL: Duration = Duration::from_millis(50);
 const GRACE: Duration = Duration::from_millis(1600);
 
 /// How a comparison ended.
+#[derive(Default)]
 pub struct Executed {
     /// Of the records of all planned runs that have one, in the order of the plan.
     pub records: Vec<Head>,
@@ -52,6 +53,13 @@ pub struct Executed {
 }
 
 impl Executed {
+    /// What was made next.
+    pub fn add(&mut self, next: Self) {
+        self.records.extend(next.records);
+        self.reused += next.reused;
+        self.interrupted = next.interrupted;
+    }
+
     /// Says what was reused and what is left; the exit code if the user stopped the runs.
     pub fn say_end(&self, all: usize, verbosity: Verbosity) -> Option<ExitCode> {
         if self.reused > 0 && verbosity == Verbosity::Normal {

@@ -14,12 +14,14 @@ use super::{
     planned::{Planned, plan_all},
     progress::Verbosity,
 };
-use crate::{backbones, plan::RunPlan};
+use crate::{backbones, folders, plan::RunPlan};
 
 /// Version of the file; another one is refused.
 const FORMAT: u32 = 2;
 /// The largest file that is read, in bytes: some hundred thousand runs.
 const LARGEST: u64 = 256 << 20;
+/// What helps against every damage.
+const ANEW: &str = "write the file anew with --plan-only";
 /// The file's name in its folder.
 pub const NAME: &str = "plans.jsonl";
 
@@ -29,6 +31,9 @@ pub const NAME: &str = "plans.jsonl";
 pub struct Line {
     /// Always 2.
     pub format: u32,
+    /// Its place in the file, counted from 1, and how many there are: a task takes its runs by their places, so that none may be
+    /// missing or moved.
+    pub line: [usize; 2],
     /// The run's name: what the plan must come to wherever it is made.
     pub id: String,
     /// What people call it.
@@ -42,9 +47,14 @@ pub struct Line {
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn write<'a>(folder: &Path, runs: impl IntoIterator<Item = &'a Planned>) -> Result<PathBuf> {
+pub fn write<'a>(
+    folder: &Path,
+    runs: impl IntoIterator<Item = &'a Planned, IntoIter: ExactSizeIterator>,
+) -> Result<PathBuf> {
     let mut text = String::new();
-    for run in runs {
+    let runs = runs.into_iter();
+    let all = runs.len();
+    for (i, run) in runs.enumerate() {
         let mut plan = run.plan.clone();
         plan.out = absolute(&plan.out)?;
         plan.offline = true;
@@ -56,6 +66,7 @@ pub fn write<'a>(folder: &Path, runs: impl IntoIterator<Item = &'a Planned>) -> 
         plan.backbone = absolute_name(&plan.backbone, Path::exists)?;
         let line = Line {
             format: FORMAT,
+            line: [i + 1, all],
             id: run.id.clone(),
             label: run.label.clone(),
             plan,
@@ -129,7 +140,6 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Line>> {
     );
     let lines = text.lines().enumerate().map(|(i, text)| {
         let at = || format!("{}: line {}", path.display(), i + 1);
-        let anew = "write the file anew with --plan-only";
         // Another version may have other keys, and that is what is to be said of it.
         if let Some(format) = serde_json::from_str::<Version>(text)
             .ok()
@@ -137,12 +147,12 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Line>> {
         {
             ensure!(
                 format == FORMAT,
-                "{}: format {format} is not {FORMAT}, which this version makes; {anew}",
+                "{}: format {format} is not {FORMAT}, which this version makes; {ANEW}",
                 at()
             );
         }
         let line: Line = serde_json::from_str(text)
-            .with_context(|| format!("{}: this is no plan; {anew}", at()))?;
+            .with_context(|| format!("{}: this is no plan; {ANEW}", at()))?;
         Ok(line)
     });
     let lines = lines.collect::<Result<Vec<_>>>()?;
@@ -151,6 +161,16 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Line>> {
         "{}: no run is planned in it",
         path.display()
     );
+    for (i, line) in lines.iter().enumerate() {
+        let [place, all] = line.line;
+        ensure!(
+            place == i + 1 && all == lines.len(),
+            "{}: line {} of {} was written as line {place} of {all}, so lines are missing or moved; {ANEW}",
+            path.display(),
+            i + 1,
+            lines.len()
+        );
+    }
     Ok(lines)
 }
 
@@ -162,15 +182,27 @@ struct Version {
 /// Checks plans before the first of them starts, and that each still comes to its name.
 ///
 /// # Errors
-/// If data or backbone are not found, or a plan asks for another run than its name says.
+/// If this machine does not see the folder of the records, data or backbone are not found, or a plan asks for another run than its
+/// name says.
 pub fn check(lines: &[Line]) -> Result<Vec<Planned>, Refused> {
+    for line in lines {
+        let records = folders::records_folder(&line.plan.out);
+        if !records.is_dir() {
+            // Made here, it would hold records that nobody else sees.
+            return Err(Refused::NotHere(anyhow!(
+                "{}: there is no such folder on this machine; every machine that makes runs must see the folder of the records \
+                 under this path",
+                records.display()
+            )));
+        }
+    }
     let planned = plan_all(lines.iter().map(|line| line.plan.clone()), Verbosity::Quiet);
     let checked = planned.into_iter().zip(lines).map(|(planned, line)| {
         let planned = planned.map_err(Refused::NotHere)?;
         if planned.id != line.id {
             return Err(Refused::Never(anyhow!(
                 "run {}: its plan asks for run {} here: the plan was edited, or data, backbone or version of peftbench are \
-                 not those it was written for; write the file anew with --plan-only",
+                 not those it was written for; {ANEW}",
                 line.id,
                 planned.id
             )));

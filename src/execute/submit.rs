@@ -177,6 +177,22 @@ pub fn max_array(config: &str) -> Option<usize> {
         .filter(|n| *n > 0)
 }
 
+/// Cores of a task by the arguments of sbatch; where they say nothing Slurm gives one.
+pub fn cores(more: &[String]) -> usize {
+    let told = |(i, word): (usize, &String)| {
+        let behind = || more.get(i + 1).map(String::as_str);
+        let value = match word.as_str() {
+            "-c" | "--cpus-per-task" => behind()?,
+            word => word
+                .strip_prefix("--cpus-per-task=")
+                .or_else(|| word.strip_prefix("-c"))?,
+        };
+        value.parse().ok()
+    };
+    let last = more.iter().enumerate().rev().find_map(told);
+    last.unwrap_or(1).max(1)
+}
+
 /// The fewest runs per task with which every task but the last lasts at least this long; all of them where they do not last
 /// as long together.
 pub fn packed(seconds: &[f64], least: f64) -> usize {
@@ -362,6 +378,18 @@ mod tests {
             Some(20_001)
         );
         assert_eq!(max_array("slurm_load_ctl_conf error"), None);
+    }
+
+    #[test]
+    fn the_cores_of_a_task_are_those_that_sbatch_is_asked_for() {
+        let of = |words: &[&str]| cores(&words.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>());
+        assert_eq!(of(&[]), 1);
+        assert_eq!(of(&["-p", "fast", "--cpus-per-task=8"]), 8);
+        assert_eq!(of(&["--cpus-per-task", "4", "--mem=2G"]), 4);
+        assert_eq!(of(&["-c4"]), 4);
+        // The last one counts, as for sbatch; what is no number is sbatch's to refuse.
+        assert_eq!(of(&["-c", "2", "-c", "16"]), 16);
+        assert_eq!(of(&["-c", "many", "--constraint=icelake"]), 1);
     }
 
     #[test]

@@ -33,8 +33,8 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// Of these logits; `None` without examples.
-    pub fn of(labels: &[u32], logits: &[Vec<f32>]) -> Option<Self> {
+    /// Of these rows of logits; `None` without examples.
+    pub fn of<'a>(labels: &[u32], logits: impl IntoIterator<Item = &'a [f32]>) -> Option<Self> {
         let n = labels.len() as f64;
         let (mut brier, mut nll) = (0.0, 0.0);
         let mut bins = [(0.0, 0.0, 0.0); CALIBRATION_BINS];
@@ -98,7 +98,7 @@ mod tests {
                 .zip(&p)
                 .map(|(&label, p)| if label == 0 { *p } else { 1.0 - p })
                 .product();
-            let found = Calibration::of(&labels, &logits).unwrap();
+            let found = Calibration::of(&labels, logits.iter().map(Vec::as_slice)).unwrap();
             expected += chance * found.ece;
             floor = found.ece_floor;
         }

@@ -102,7 +102,7 @@ fn metrics_and_calibration_equal_scikit_learn_and_numpy() {
             .map(|row| numbers(row).iter().map(|&x| x as f32).collect())
             .collect();
         let guessed: Vec<u32> = logits.iter().map(|row| predicted(row)).collect();
-        let ours = Calibration::of(&truth, &logits).unwrap();
+        let ours = Calibration::of(&truth, logits.iter().map(Vec::as_slice)).unwrap();
         close(ours.nll, &case["nll"]);
         close(ours.brier, &case["brier"]);
         close(ours.ece, &case["ece"]);

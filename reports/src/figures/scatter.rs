@@ -34,7 +34,7 @@ impl<'a> Scatter<'a> {
         let pairs: Vec<[f64; 2]> = predictions
             .targets
             .iter()
-            .zip(&predictions.outputs)
+            .zip(predictions.outputs.iter())
             .filter_map(|(truth, predicted)| Some([*truth.first()?, *predicted.first()?]))
             .collect();
         let step = pairs.len().div_ceil(POINTS).max(1);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use record::answers;
 use serde_json::{Value, json};
 use statistics::Remedy;
 
@@ -102,7 +103,8 @@ fn overhead(row: &Row) -> Option<Value> {
     )
 }
 
-/// True labels and the predictions of each ranked run; runs whose examples differ are left out.
+/// True labels and the predictions of each ranked run, these as a short text ([`answers`]): there is one for each run and example.
+/// Runs whose examples differ are left out.
 fn examples(comparison: &Comparison) -> Value {
     let outcomes = comparison.ranked().iter().enumerate().flat_map(|(i, row)| {
         row.runs.iter().filter_map(move |run| {
@@ -123,6 +125,7 @@ fn examples(comparison: &Comparison) -> Value {
             continue;
         }
         seeds.insert(seed);
+        let predicted = answers::write(&predicted, comparison.dataset.labels.len());
         runs.push(json!({ "row": row, "seed": seed, "predicted": predicted }));
     }
     json!({
