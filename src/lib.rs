@@ -23,6 +23,7 @@ pub mod execute;
 pub mod exit;
 pub mod folders;
 pub mod formats;
+pub mod generate;
 pub mod gguf_tokenizer;
 pub mod hub_id;
 pub mod labels;

@@ -19,6 +19,7 @@ use methods::PeftMethod;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    generate,
     objective::{Answered, Prediction},
     prepare::{Files, LoadedBackbone},
     train::{head::Head, model::by_example},
@@ -137,6 +138,7 @@ impl LoadedTask {
     fn pass_key(&self, name: &str) -> String {
         match (self.task.method.backbone(), self.by_words()) {
             (Some(_), _) => format!("own {name}"),
+            _ if self.task.head.vocabulary().is_some() => format!("writes {name}"),
             (None, true) => "words".to_owned(),
             (None, false) => self.backbone.pooling().name().to_owned(),
         }
@@ -414,6 +416,16 @@ fn pass(rows: &[(&Share, usize)]) -> Result<Vec<(usize, Answer)>> {
     let Some((first, _)) = rows.first() else {
         return Ok(Vec::new());
     };
+    if let Some(vocabulary) = first.task.task.head.vocabulary() {
+        let prompts = rows.iter().map(|(share, i)| share.encoded.example(*i).0);
+        let prompts: Vec<&[u32]> = prompts.collect();
+        let method = &*first.task.task.method;
+        let written = generate::greedy(&first.task.backbone, method, vocabulary, &prompts)?;
+        let outputs = written
+            .into_iter()
+            .map(|ids| ids.into_iter().map(|id| id as f32).collect());
+        return Ok(answers(rows, outputs));
+    }
     let mut batch = Batch::new(ids, types, offsets)?;
     if first.task.by_words() {
         let tokens = |(share, i): &(&Share, usize)| {
@@ -428,21 +440,28 @@ fn pass(rows: &[(&Share, usize)]) -> Result<Vec<(usize, Answer)>> {
         logits.iter().flatten().all(|v| v.is_finite()),
         "the logits are not finite numbers: method or head are too strong for f32"
     );
-    Ok(rows
-        .iter()
-        .zip(logits)
-        .map(|((share, i), logits)| {
-            let example = Answered {
-                text: &share.texts[*i],
-                words: share.encoded.words.get(*i).map_or(&[][..], Vec::as_slice),
-            };
-            let answer = Answer {
-                prediction: share.task.task.objective.answer(&example, logits),
-                cut: share.cut[*i],
-            };
-            (share.rows[*i], answer)
-        })
-        .collect())
+    Ok(answers(rows, logits.into_iter()))
+}
+
+/// What the outputs of rows say, each with its place among all rows.
+fn answers(
+    rows: &[(&Share, usize)],
+    outputs: impl Iterator<Item = Vec<f32>>,
+) -> Vec<(usize, Answer)> {
+    let both = rows.iter().zip(outputs);
+    let answers = both.map(|((share, i), outputs)| {
+        let example = Answered {
+            text: &share.texts[*i],
+            words: share.encoded.words.get(*i).map_or(&[][..], Vec::as_slice),
+        };
+        let objective = &share.task.task.objective;
+        let answer = Answer {
+            prediction: objective.answer(&example, outputs),
+            cut: share.cut[*i],
+        };
+        (share.rows[*i], answer)
+    });
+    answers.collect()
 }
 
 /// A library over the backbone of `config`, or the named one.

@@ -15,7 +15,7 @@ const WORDS: [&str; 20] = [
 ];
 
 /// A folder with the tiny model of a family, and a tokenizer of whole words.
-fn model(place: &Place, family: &str) -> PathBuf {
+pub fn model(place: &Place, family: &str) -> PathBuf {
     let from = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures/families")
         .join(family);
@@ -41,7 +41,7 @@ fn model(place: &Place, family: &str) -> PathBuf {
 }
 
 /// Settings for keys whose defaults do not fit 16 hidden units, and few steps.
-const SMALL: [&str; 20] = [
+pub const SMALL: [&str; 20] = [
     "--set",
     "recipe.steps=3",
     "--set",
@@ -64,12 +64,12 @@ const SMALL: [&str; 20] = [
     "stars",
 ];
 
-fn records(place: &Place, out: &str) -> Vec<Value> {
+pub fn records(place: &Place, out: &str) -> Vec<Value> {
     place.records(out)
 }
 
 /// The methods of these records; each ended well and passed its own checks.
-fn methods_of(records: &[Value]) -> Vec<String> {
+pub fn methods_of(records: &[Value]) -> Vec<String> {
     let mut names = Vec::new();
     for record in records {
         assert_eq!(record["status"]["is"], "ok", "{record}");

@@ -4,6 +4,7 @@
 mod cards;
 mod cluster;
 mod command_line;
+mod completion;
 mod decoders;
 mod doors;
 mod family_parity;

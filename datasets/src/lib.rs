@@ -20,6 +20,7 @@
 mod augment;
 mod cache;
 mod classes;
+mod completion;
 mod confusion;
 mod conll;
 mod delimited;
@@ -50,6 +51,7 @@ mod yaml;
 
 pub use augment::Augmentation;
 pub use classes::{ClassCount, class_table};
+pub use completion::Completion;
 pub use confusion::{ClassScores, Confusion};
 pub use error::{Error, Result};
 pub use format::Format;

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    DatasetSpec, Error, Format, Group, Metric, Objective, Result, Split, Target, Words,
+    Completion, DatasetSpec, Error, Format, Group, Metric, Objective, Result, Split, Target, Words,
     classes::gaps,
     group, hex,
     label::{self, Label},
@@ -50,7 +50,7 @@ pub struct Dataset {
     pub name: String,
     /// What is predicted.
     pub objective: Objective,
-    /// Names of the classes or tags; an example's label is an index into them. None for a number.
+    /// Names of the classes or tags; an example's label is an index into them. None for a number or a text.
     pub labels: Vec<String>,
     /// How it is judged, the main metric first.
     pub metrics: Vec<Metric>,
@@ -64,6 +64,8 @@ pub struct Dataset {
     pub strip: bool,
     /// With what a language model is asked for the class.
     pub words: Option<Words>,
+    /// What completions are written behind, and how long they may be.
+    pub completion: Option<Completion>,
     /// What was done to the rows and has to be said.
     pub notes: Vec<String>,
     splits: BTreeMap<Split, Vec<Example>>,
@@ -302,6 +304,7 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
         name: spec.name.clone(),
         objective: spec.objective,
         words,
+        completion: spec.completion(),
         labels,
         metrics: spec.metrics.clone(),
         made,
@@ -321,7 +324,11 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
     };
     let said = said.map(|gap| format!("{what} {gap}"));
     let said: Vec<String> = said
-        .chain(repeats::notes(&dataset.splits, &dataset.labels))
+        .chain(repeats::notes(
+            &dataset.splits,
+            &dataset.labels,
+            dataset.objective,
+        ))
         .map(|said| format!("data set '{}': {said}", dataset.name))
         .collect();
     dataset.notes.extend(said);
@@ -372,6 +379,12 @@ impl<'a> FileOf<'a> {
             class: None,
             rows: spec.rows.get(&split).copied(),
         }
+    }
+
+    /// Whether its cells are texts that pandas may have written, so that one may stand for a missing value.
+    fn is_table(&self) -> bool {
+        let format = self.format.or_else(|| Format::of(self.path).ok());
+        matches!(format, Some(Format::Csv | Format::Tsv))
     }
 
     /// A file of rows of one class.
@@ -618,8 +631,30 @@ impl Table {
             file.spec.objective,
             Objective::MultiLabel | Objective::Tokens
         );
+        let completions = file.spec.objective == Objective::Completion;
         let label = match file.label.as_slice() {
             _ if file.class.is_some() => file.class.map(|class| vec![Label::named(class)]),
+            [column] if completions => {
+                let text = cell_text(&value(column)).map_err(|kind| odd(column, kind))?;
+                let text = text.unwrap_or_default();
+                let label = Label::written(text_of(&text, file.spec.strip));
+                let missing = text.trim().is_empty()
+                    || file.is_table() && Label::named(&text).is_missing()
+                    || is_hidden(&label);
+                match missing {
+                    false => Some(vec![label]),
+                    true if may_lack => None,
+                    true => {
+                        let found = match text.trim() {
+                            "" => "empty".to_owned(),
+                            text => format!("'{text}'"),
+                        };
+                        let what = format!("column '{column}' has no completion");
+                        let hint = format!("give the rows a text to write, remove them, {drop}");
+                        return Err((true, Fault::new(place, what, Some(found), hint)));
+                    }
+                }
+            }
             [column] if lists => {
                 let found = labels_of(value(column));
                 let found = found.map_err(|what| {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::{Example, Split};
+use crate::{Example, Objective, Split};
 
 /// A text's rows.
 #[derive(Default)]
@@ -14,7 +14,11 @@ struct Seen {
 
 /// What to say of rows that repeat a text, of texts with several labels, and of texts that are judged by though they were
 /// trained on. Texts are the same where all their characters are.
-pub(crate) fn notes(splits: &BTreeMap<Split, Vec<Example>>, labels: &[String]) -> Vec<String> {
+pub(crate) fn notes(
+    splits: &BTreeMap<Split, Vec<Example>>,
+    labels: &[String],
+    objective: Objective,
+) -> Vec<String> {
     let mut seen: HashMap<(&str, Option<&str>), Seen> = HashMap::new();
     for (split, examples) in splits {
         for example in examples {
@@ -27,7 +31,12 @@ pub(crate) fn notes(splits: &BTreeMap<Split, Vec<Example>>, labels: &[String]) -
     }
     let mut notes = Vec::new();
     let rows: usize = seen.values().map(|text| text.rows).sum();
-    if rows > seen.len() {
+    if rows > seen.len() && objective == Objective::Completion {
+        notes.push(format!(
+            "its {rows} rows have {} different prompts; what is written behind one is judged by all of its completions",
+            seen.len()
+        ));
+    } else if rows > seen.len() {
         notes.push(format!(
             "{} of {rows} rows repeat the text of another row; they stay",
             rows - seen.len()
@@ -142,7 +151,8 @@ mod tests {
             (Split::Train, examples(train)),
             (Split::Test, examples(test)),
         ];
-        notes(&splits.into(), &["down".into(), "up".into()])
+        let labels = ["down".into(), "up".into()];
+        notes(&splits.into(), &labels, Objective::Classification)
     }
 
     #[test]

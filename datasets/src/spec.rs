@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use sources::{FileSpec, PathPlace, Place, Source};
 
 use crate::{
-    Error, Group, Metric, Objective, Result, Split, Words,
+    Completion, Error, Group, Metric, Objective, Result, Split, Words,
     delimited::character,
     format::{Format, extension},
     text::{check_regular, encoding, open_regular},
@@ -67,6 +67,12 @@ pub struct DatasetSpec {
     /// A word for each class; see [`Words::words`].
     #[serde(default)]
     pub words: Option<Vec<String>>,
+    /// What a completion is written behind; see [`Completion::prompt`].
+    #[serde(default)]
+    pub prompt: Option<String>,
+    /// The most tokens of a completion; see [`Completion::max_new_tokens`].
+    #[serde(default)]
+    pub max_new_tokens: Option<usize>,
     /// How it is judged, the main metric first; without it, as its objective is.
     #[serde(default = "accuracy")]
     pub metrics: Vec<Metric>,
@@ -160,6 +166,12 @@ pub struct FileOptions {
     /// As [`DatasetSpec::words`]; nothing where empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub words: Vec<String>,
+    /// As [`DatasetSpec::prompt`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// As [`DatasetSpec::max_new_tokens`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_new_tokens: Option<usize>,
 }
 
 impl FileOptions {
@@ -168,6 +180,8 @@ impl FileOptions {
         let of_file = Self {
             template: None,
             words: Vec::new(),
+            prompt: None,
+            max_new_tokens: None,
             ..self.clone()
         };
         of_file == Self::default()
@@ -179,7 +193,7 @@ impl FileOptions {
 #[serde(deny_unknown_fields)]
 pub struct LabelSpec {
     /// The column. It may hold names or, when `names` is given, their indices; lists of them where a text has several, or
-    /// each token has one; or a number, for regression.
+    /// each token has one; a number, for regression; or a text, for completion.
     #[serde(default)]
     pub column: String,
     /// Where a text may have several classes: a column with 0 or 1 for each, in place of `column`.
@@ -260,8 +274,13 @@ impl LabelSpec {
         {
             problems.push("names: as many as columns are needed".to_owned());
         }
-        if self.names.is_some() && objective == Objective::Regression {
-            problems.push("names: a number has none; leave them out".to_owned());
+        let without_names = match objective {
+            Objective::Regression => Some("a number"),
+            Objective::Completion => Some("a text that is written"),
+            _ => None,
+        };
+        if let (Some(what), true) = (without_names, self.names.is_some()) {
+            problems.push(format!("names: {what} has none; leave them out"));
         }
         if self.threshold.is_some() && !objective.is_classification() {
             problems.push("threshold: accepted with objective classification only".to_owned());
@@ -327,6 +346,8 @@ const REGISTRY: &[(&str, &str)] = registry!(
     wnut17,
     peoples_daily_entities,
     tnews,
+    e2e_nlg,
+    gsm8k,
     newsgroups20,
     reuters8,
     sarcasm,
@@ -429,6 +450,8 @@ pub fn spec_from_path(path: &Path, options: &FileOptions) -> Result<DatasetSpec>
             distinct: false,
             template: None,
             words: None,
+            prompt: None,
+            max_new_tokens: None,
             group: None,
             also: Vec::new(),
             stand_in: None,
@@ -457,6 +480,10 @@ pub fn spec_from_path(path: &Path, options: &FileOptions) -> Result<DatasetSpec>
         if own_file && objective == Objective::Tokens {
             spec.text = vec!["tokens".into()];
             spec.label.column = "tags".into();
+        }
+        if own_file && objective == Objective::Completion {
+            spec.text = vec!["prompt".into()];
+            spec.label.column = "completion".into();
         }
         if !options.text_columns.is_empty() {
             spec.text.clone_from(&options.text_columns);
@@ -521,7 +548,15 @@ impl DatasetSpec {
         })
     }
 
-    /// The same with the template and the words that the user says.
+    /// The prompt and the length of completions, where it has completions.
+    pub fn completion(&self) -> Option<Completion> {
+        (self.objective == Objective::Completion).then(|| {
+            let pairs = self.text.len() == 2;
+            Completion::new(pairs, self.prompt.as_deref(), self.max_new_tokens)
+        })
+    }
+
+    /// The same with the template and the words, or the prompt, that the user says.
     ///
     /// # Errors
     /// If they cannot be used.
@@ -532,6 +567,10 @@ impl DatasetSpec {
         if !options.words.is_empty() {
             self.words = Some(options.words.clone());
         }
+        if options.prompt.is_some() {
+            self.prompt.clone_from(&options.prompt);
+        }
+        self.max_new_tokens = options.max_new_tokens.or(self.max_new_tokens);
         let problems = self.words_problems();
         match problems.is_empty() {
             true => Ok(self),
@@ -541,8 +580,21 @@ impl DatasetSpec {
         }
     }
 
-    /// What is wrong with template and words.
+    /// What is wrong with template and words, or with the prompt.
     fn words_problems(&self) -> Vec<String> {
+        if let Some(completion) = self.completion() {
+            let mut found = completion.problems(self.text.len() == 2);
+            if self.template.is_some() || self.words.is_some() {
+                found.push("template: a completion has none, nor words; what stands before it is its prompt".into());
+            }
+            return found;
+        }
+        if self.prompt.is_some() || self.max_new_tokens.is_some() {
+            let objective = self.objective.name();
+            return vec![format!(
+                "prompt: prompt and max_new_tokens are for objective completion, and this one is {objective}"
+            )];
+        }
         match (&self.template, &self.words) {
             (None, None) => Vec::new(),
             (Some(_), None) => vec!["words: missing beside a template: one for each class".into()],
@@ -894,8 +946,8 @@ mod tests {
     #[test]
     fn an_unknown_metric_is_refused_with_the_metrics_there_are() {
         refused(
-            "text: [a]\nlabel: { column: b }\nmetrics: [bleu]\n",
-            &["bleu", "accuracy", "matthews"],
+            "text: [a]\nlabel: { column: b }\nmetrics: [bleurt]\n",
+            &["bleurt", "accuracy", "matthews"],
         );
     }
 

@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Result, anyhow, bail};
-use datasets::{FileOptions, RowError, RowOptions, Rows};
+use datasets::{FileOptions, Objective, RowError, RowOptions, Rows};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -28,8 +28,10 @@ use crate::{
 
 /// Rows that are predicted together at most: rows of a task are gathered from among them.
 const CHUNK: usize = 512;
+/// The same where texts are written, which takes seconds: answers come as they are made.
+const WRITTEN: usize = 32;
 /// Keys of an answer; a column of the same name comes back as `input_NAME`.
-const ANSWER: [&str; 13] = [
+const ANSWER: [&str; 14] = [
     "task",
     "label",
     "probability",
@@ -40,6 +42,7 @@ const ANSWER: [&str; 13] = [
     "tokens",
     "tags",
     "entities",
+    "completion",
     "cut",
     "line",
     "error",
@@ -125,7 +128,15 @@ pub fn predict(
     let mut out = BufWriter::new(io::stdout().lock());
     let (mut refused, mut answered) = (0usize, 0usize);
     let mut texts = Texts::default();
-    while let Some(chunk) = take(&incoming, CHUNK) {
+    let writes = |name: &String| {
+        let task = library.get(name);
+        task.is_some_and(|task| task.config().objective == Objective::Completion)
+    };
+    let most = match library.names().iter().any(writes) {
+        true => WRITTEN,
+        false => CHUNK,
+    };
+    while let Some(chunk) = take(&incoming, most) {
         // Where a row goes: to the library, or straight to its error.
         let mut rows = Vec::new();
         let mut places = Vec::with_capacity(chunk.len());

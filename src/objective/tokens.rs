@@ -13,6 +13,7 @@ use super::{
     classification::{argmax, cross_entropy},
     named, stored,
 };
+use crate::train::head::Head;
 
 /// What a word has that belongs to no entity; a word that was not read is counted as one.
 const OUTSIDE: &str = "O";
@@ -93,15 +94,17 @@ impl Objective for Tokens {
     /// The mean over words, so that a long sentence counts for more than a short one, as in transformers.
     fn loss(
         &self,
-        outputs: &Tensor,
+        head: &Head,
+        vectors: &Tensor,
         examples: &Encoded,
         indices: &[u32],
     ) -> candle_core::Result<Tensor> {
+        let outputs = head.forward(vectors)?;
         let tags: Vec<u32> = indices
             .iter()
             .flat_map(|i| read(examples, *i as usize))
             .collect();
-        kernels::cross_entropy(outputs, &tags)
+        kernels::cross_entropy(&outputs, &tags)
     }
 
     fn mean_loss(&self, examples: &Encoded, outputs: &[Vec<f32>]) -> f64 {

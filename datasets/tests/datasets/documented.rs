@@ -86,10 +86,11 @@ fn every_example_is_valid_and_those_with_files_are_read() {
             assert!(data.split(Split::Train)[4].text.starts_with("\"Stop,\""));
         }
     }
-    assert_eq!(yamls.count(), 10);
+    assert_eq!(yamls.count(), 11);
     assert_eq!(
         read_names,
         [
+            "facts",
             "moods",
             "names",
             "pairs",
