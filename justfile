@@ -37,8 +37,23 @@ install:
 
 # Build the wheel: the program and the Python package, for pip (into target/wheels).
 wheel *flags:
-    python3 -m pip install --quiet 'maturin>=1.8,<2'
-    maturin build --release --locked {{ flags }}
+    test -d target/maturin || python3 -m venv target/maturin
+    target/maturin/bin/pip install --quiet 'maturin>=1.8,<2'
+    target/maturin/bin/maturin build --release --locked {{ flags }}
+
+# Build the wheel, install it into a fresh environment and run it there.
+wheel-test: wheel
+    PEFTBENCH_REQUIRE=wheel cargo test --test main wheel:: -- --nocapture
+
+# Compile what is written for each processor for ARM too, where that target can be had.
+cross target="aarch64-unknown-linux-gnu":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if [ ! -d "$(rustc --print sysroot)/lib/rustlib/{{ target }}" ] && ! rustup target add {{ target }}; then
+        echo "cross: skipped: the standard library for {{ target }} cannot be had"
+        exit 0
+    fi
+    cargo check --package peftbench-kernels --target {{ target }}
 
 # Make the report again from the records that exist.
 report *flags:
@@ -50,9 +65,14 @@ keep-records from to:
     cd {{ from }} && find . \( -path '*/records/*.json' -o -name judging.json -o -name study.json -o -name tuning.json -o -name measurement.json \) -print0 | tar --create --null --files-from - | tar --extract --directory {{ absolute_path(to) }}
     find {{ to }} -path '*/records/*.json' -exec gzip --no-name --best --force {} +
 
-# Time all operations, a training step and the latency of each method; or: just bench roofline | scale | peer | busy.
+# Time all operations, a training step and the latency of each method; or: just bench roofline | scale | peer | busy | estimate RECORDS.
 bench *what:
     cargo bench --bench bench -- {{ what }}
+
+# peftbench serve beside transformers and PEFT under a Python server (PEFTBENCH_PYTHON): rows per second, p50 and p99; about 3 minutes.
+bench-serve *flags:
+    cargo build --release --quiet
+    ${PEFTBENCH_PYTHON:-python3} benches/serve/run.py --binary target/release/peftbench {{ flags }}
 
 # Test everything.
 test *flags:
@@ -121,4 +141,4 @@ check:
     cargo run --quiet -- check
 
 # Everything that must be green before a change lands.
-ci: lint test test-slurm test-reference interop docs check
+ci: lint test test-slurm test-reference interop docs check cross

@@ -1,13 +1,15 @@
-//! Everything that is measured apart from a comparison, one binary: `just bench [ops|roofline|scale|peer|busy]`.
+//! Everything that is measured apart from a comparison, one binary: `just bench [ops|roofline|scale|peer|busy|estimate RECORDS]`.
 //!
 //! - without a name: criterion over every operation, a training step and the latency of every method;
 //! - `roofline`: the least time that a pass of each method needs on this machine, over the time that it takes;
 //! - `scale`: time and memory as batch, length and number of steps grow;
 //! - `busy`: one thread and all of them, beside busy processes;
+//! - `estimate RECORDS`: how long runs took beside what is foretold before the first one;
 //! - `peer`: the Python libraries beside ours, in turn.
 
 mod busy;
 mod common;
+mod estimate;
 mod flops;
 mod latency;
 mod ops;
@@ -46,10 +48,11 @@ fn main() -> Result<()> {
         ["busy", "peer"] => busy::main(true),
         ["busy-load"] => busy::load(),
         ["peer", ref rest @ ..] => peer::main(rest),
+        ["estimate", records] => estimate::main(records),
         [] => criterion(None),
         [filter] if !filter.starts_with('-') => criterion(Some(filter)),
         _ => bail!(
-            "expected nothing, roofline, scale, peer, busy, or a part of a bench's name; got {arguments:?}"
+            "expected nothing, roofline, scale, peer, busy, estimate RECORDS, or a part of a bench's name; got {arguments:?}"
         ),
     }
 }

@@ -150,7 +150,7 @@ fn known(library: &TaskLibrary, task: &str) -> Vec<Vec<f32>> {
     library
         .predict(&rows)
         .into_iter()
-        .map(|p| logits(p.unwrap()))
+        .map(|answer| logits(answer.unwrap().prediction))
         .collect()
 }
 
@@ -200,7 +200,7 @@ fn library_soak(tasks: &BTreeMap<&str, PathBuf>, rows: usize) {
             for (i, (row, answer)) in (from..).zip(call.iter().zip(library.predict(&call))) {
                 match answer {
                     Ok(answer) => {
-                        let (place, logits) = (i % (3 * TEXTS), logits(answer));
+                        let (place, logits) = (i % (3 * TEXTS), logits(answer.prediction));
                         let right = expected[row.task.as_str()]
                             .iter()
                             .any(|e| e[place] == logits);

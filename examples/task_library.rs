@@ -30,7 +30,7 @@ fn main() -> anyhow::Result<()> {
     let elsewhere = Arc::clone(&library);
     let dropping = thread::spawn(move || elsewhere.remove("a task that is done"));
     for (row, answer) in rows.iter().zip(library.predict(&rows)) {
-        println!("{}: {}", row.task, answer?.cells().0);
+        println!("{}: {}", row.task, answer?.prediction.cells().0);
     }
     let _was_there = dropping.join();
     Ok(())

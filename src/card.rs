@@ -7,7 +7,7 @@
 use std::{fmt::Write, path::Path};
 
 use anyhow::Result;
-use datasets::{Objective, Words};
+use datasets::{Completion, Objective, Words};
 use methods::Answer;
 use record::{RunRecord, store};
 use reports::{Comparison, format, words};
@@ -77,6 +77,7 @@ fn hub_task(objective: Objective) -> &'static str {
             "text-classification"
         }
         Objective::Tokens => "token-classification",
+        Objective::Completion => "text-generation",
     }
 }
 
@@ -89,11 +90,12 @@ fn purpose(objective: Objective, labels: &str) -> String {
         }
         Objective::Regression => "predicting a number for a text".to_owned(),
         Objective::Tokens => format!("tagging the words of texts with {labels}"),
+        Objective::Completion => "writing texts behind prompts".to_owned(),
     }
 }
 
-/// Python that asks a language model of transformers, or one with an adapter of PEFT, for the word of a class.
-fn python_of_words(words: &Words, labels: &[String], merged: bool) -> String {
+/// Python that loads a language model of transformers, or one with an adapter of PEFT, with its tokenizer.
+fn python_of_model(merged: bool) -> String {
     let load = match merged {
         true => {
             "import transformers\n\nmodel = transformers.AutoModelForCausalLM.from_pretrained(\".\").eval()\nbase = \".\"\n"
@@ -103,10 +105,29 @@ fn python_of_words(words: &Words, labels: &[String], merged: bool) -> String {
              base = model.peft_config[\"default\"].base_model_name_or_path\n"
         }
     };
+    format!("{load}tokenizer = transformers.AutoTokenizer.from_pretrained(base)\n")
+}
+
+/// Python that writes behind prompts.
+fn python_of_completion(completion: &Completion, merged: bool) -> String {
+    format!(
+        "{}prompt = {}\n\
+         for text in [\"A text\", \"Another text\"]:\n    \
+         inputs = tokenizer(prompt.replace(\"{{text}}\", text), return_tensors=\"pt\")\n    \
+         written = model.generate(**inputs, do_sample=False, max_new_tokens={})\n    \
+         print(tokenizer.decode(written[0, inputs.input_ids.shape[1]:], skip_special_tokens=True))\n",
+        python_of_model(merged),
+        json!(completion.prompt),
+        completion.max_new_tokens
+    )
+}
+
+/// Python that asks a language model for the word of a class.
+fn python_of_words(words: &Words, labels: &[String], merged: bool) -> String {
+    let load = python_of_model(merged);
     // JSON's lists of texts are Python's.
     format!(
-        "{load}tokenizer = transformers.AutoTokenizer.from_pretrained(base)\n\
-         labels, words, template = {}, {}, {}\n\
+        "{load}labels, words, template = {}, {}, {}\n\
          ids = [tokenizer(word, add_special_tokens=False).input_ids[0] for word in words]\n\
          for text in [\"A text\", \"Another text\"]:\n    \
          inputs = tokenizer(template.replace(\"{{text}}\", text), return_tensors=\"pt\")\n    \
@@ -310,6 +331,8 @@ impl Card<'_> {
                      find = pipeline(\"token-classification\", model=\".\", aggregation_strategy=\"first\")\n\
                      print(find([\"A text\", \"Another text\"]))\n"
                 }
+                // Its own lines are below.
+                Objective::Completion => "",
             },
         };
         let shell = match self.format {
@@ -325,6 +348,14 @@ impl Card<'_> {
             )),
             _ => None,
         };
+        let of_words = of_words.or_else(|| match self.format {
+            Some(format @ (Format::Peft | Format::Merged)) => {
+                let merged = format == Format::Merged;
+                let completion = config.completion.as_ref();
+                completion.map(|completion| python_of_completion(completion, merged))
+            }
+            _ => None,
+        });
         let python = of_words.as_deref().unwrap_or(python);
         format!("```python\n{python}```\n{shell}")
     }
@@ -512,9 +543,9 @@ fn command(record: &RunRecord, config: &SavedConfig) -> Result<String> {
         |spec| json!({ "pooling": spec.pooling.name(), "head": spec.head.name() }),
     );
     set("backbone", &read_by(record, config), &usual);
-    let answer = match config.words {
-        Some(_) => Answer::LanguageModel,
-        None => Answer::TrainedHead,
+    let answer = match config.words.is_some() || config.completion.is_some() {
+        true => Answer::LanguageModel,
+        false => Answer::TrainedHead,
     };
     let default = methods::resolve_for(answer, &asked.method.name, &Default::default())?.config;
     set(&asked.method.name, &asked.method.config, &default.into());
@@ -523,8 +554,15 @@ fn command(record: &RunRecord, config: &SavedConfig) -> Result<String> {
     if !config.objective.is_classification() && datasets::spec(name).is_err() {
         command += &format!(" --objective {}", config.objective.name());
     }
+    let quoted = |text: &str| text.replace('\n', "\\n").replace('\'', "'\\''");
+    if let Some(completion) = &config.completion {
+        command += &format!(
+            " --prompt '{}' --max-new-tokens {}",
+            quoted(&completion.prompt),
+            completion.max_new_tokens
+        );
+    }
     if let Some(words) = &config.words {
-        let quoted = |text: &str| text.replace('\n', "\\n").replace('\'', "'\\''");
         command += &format!(
             " --template '{}' --words '{}'",
             quoted(&words.template),
@@ -534,7 +572,7 @@ fn command(record: &RunRecord, config: &SavedConfig) -> Result<String> {
     Ok(command)
 }
 
-/// How a run's backbone was read, as `--set backbone.…` takes it. Words bring their own head.
+/// How a run's backbone was read, as `--set backbone.…` takes it. Words and completions bring their own head.
 fn read_by(record: &RunRecord, config: &SavedConfig) -> Value {
     let facts = &record.asked.backbone;
     let (pooling, head) = facts
@@ -542,7 +580,7 @@ fn read_by(record: &RunRecord, config: &SavedConfig) -> Value {
         .split_once(" + ")
         .unwrap_or((facts.pooling.as_str(), "linear"));
     let mut read = json!({ "pooling": pooling });
-    if config.words.is_none() {
+    if config.words.is_none() && config.completion.is_none() {
         read["head"] = json!(head.replace(' ', "_"));
     }
     if let Some(precision) = &facts.precision {

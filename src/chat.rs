@@ -178,7 +178,7 @@ fn python_method(
     let unknown = || Error::from(ErrorKind::UnknownMethod);
     let Some(text) = value.as_str() else {
         return match method {
-            "items" => state.apply_filter("items", &[value.clone()]),
+            "items" => state.apply_filter("items", std::slice::from_ref(value)),
             "get" => {
                 let key = arguments.first().ok_or_else(unknown)?;
                 let found = value.get_item(key)?;

@@ -95,7 +95,7 @@ pub struct FileArguments {
     /// Label column of a file; for multi_label also several, each with 0 or 1, with commas between.
     #[arg(long, value_name = "COLUMN")]
     pub label_column: Option<String>,
-    /// What a file's labels are: classification, multi_label, regression or tokens [default: classification].
+    /// What a file's labels are: classification, multi_label, regression, tokens or completion [default: classification].
     #[arg(long)]
     pub objective: Option<String>,
     /// Main metric of a file; of classification accuracy, f1, macro_f1, weighted_f1 or matthews [default: its objective's
@@ -132,6 +132,12 @@ pub struct FileArguments {
     /// The word that stands for each class behind the template, separated by commas, in the order of the classes: ' bad, good'.
     #[arg(long, value_delimiter = ',', hide_short_help = true)]
     pub words: Vec<String>,
+    /// What a completion is written behind: 'Facts: {text}\nSentence:' [default: the text on a line of its own].
+    #[arg(long, hide_short_help = true)]
+    pub prompt: Option<String>,
+    /// The most tokens of a completion, the end of the text among them [default: 64].
+    #[arg(long, value_name = "N", hide_short_help = true)]
+    pub max_new_tokens: Option<usize>,
 }
 
 impl FileArguments {
@@ -155,6 +161,8 @@ impl FileArguments {
             .collect(),
             template: self.template.as_ref().map(|t| t.replace("\\n", "\n")),
             words: self.words.clone(),
+            prompt: self.prompt.as_ref().map(|t| t.replace("\\n", "\n")),
+            max_new_tokens: self.max_new_tokens,
         }
     }
 }

@@ -7,9 +7,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use backbone::{Backbone, Config, HeadKind, Pooling, Precision};
-use datasets::{Dataset, DatasetSpec, TextTokenizer, Words};
+use backbone::{Backbone, Config, Gguf, HeadKind, Pooling, Precision};
+use datasets::{Completion, Dataset, DatasetSpec, TextTokenizer, Words};
 use record::BackboneFacts;
+use serde_json::{Map, Value};
 use sources::{Fetched, Fetcher, Progress};
 
 use crate::{
@@ -409,10 +410,13 @@ impl BackboneFiles {
 
 impl LoadedBackbone {
     /// What a record says about it.
-    pub fn facts(&self, words: Option<&Words>) -> BackboneFacts {
+    pub fn facts(&self, words: Option<&Words>, completion: Option<&Completion>) -> BackboneFacts {
         let config = self.backbone.config();
         let head = match (self.head, words) {
             (HeadKind::Linear, _) => String::new(),
+            (HeadKind::Vocabulary, _) => {
+                completion.map_or_else(String::new, |completion| format!(" + {completion}"))
+            }
             (HeadKind::Words, Some(words)) => format!(" + {words}"),
             (other, _) => format!(" + {}", other.name().replace('_', " ")),
         };
@@ -429,6 +433,20 @@ impl LoadedBackbone {
                 other => Some(other.name().to_owned()),
             },
         }
+    }
+
+    /// Its `config.json`; of a GGUF what stands for one.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn config_json(&self) -> Result<Map<String, Value>> {
+        let [path, ..] = &self.files;
+        if backbone::is_gguf(path) {
+            return Ok(Gguf::open(path)?.config()?);
+        }
+        let at = || path.display().to_string();
+        let text = std::fs::read(path).with_context(at)?;
+        serde_json::from_slice(&text).with_context(at)
     }
 
     /// The longest text in tokens: the recipe's limit, or what the position table or the tokenizer leaves.

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use anyhow::{Context, Result, ensure};
 use backbone::{Backbone, HeadKind, Pooling, Precision, TensorFile};
 use candle_core::Tensor;
-use datasets::{Objective, TextTokenizer, Words};
+use datasets::{Completion, Objective, TextTokenizer, Words};
 use methods::PeftMethod;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -65,7 +65,7 @@ pub struct SavedConfig {
     /// The scale that numbers were learnt on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<Scale>,
-    /// Label names in the order of their indices; none where a number is predicted.
+    /// Label names in the order of their indices; none where a number is predicted, or a text.
     pub labels: Vec<String>,
     /// The data set it was trained on.
     pub dataset: String,
@@ -83,6 +83,9 @@ pub struct SavedConfig {
     /// What stands around a text and for the classes, where the classifier is [`HeadKind::Words`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub words: Option<Words>,
+    /// What completions are written behind, and how long they may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion: Option<Completion>,
     /// Validation metrics after training.
     pub metrics: BTreeMap<String, f64>,
 }
@@ -165,19 +168,31 @@ pub fn read_config(folder: &Path) -> Result<SavedConfig> {
         path.display(),
         config.format
     );
-    let number = config.objective == Objective::Regression;
+    let unnamed = match config.objective {
+        Objective::Regression => Some("a number has none"),
+        Objective::Completion => Some("a text that is written has none"),
+        _ => None,
+    };
     ensure!(
-        if number {
+        if unnamed.is_some() {
             config.labels.is_empty()
         } else {
             config.labels.len() >= 2
         },
         "{}: labels: {}",
         path.display(),
-        if number {
-            "a number has none"
-        } else {
-            "at least two are needed"
+        unnamed.unwrap_or("at least two are needed")
+    );
+    ensure!(
+        (config.objective == Objective::Completion) == (config.head == HeadKind::Vocabulary)
+            && (config.objective == Objective::Completion) == config.completion.is_some(),
+        "{}: objective completion, head vocabulary and a completion's prompt belong together; this folder has {}, {} and {}",
+        path.display(),
+        config.objective.name(),
+        config.head.name(),
+        match &config.completion {
+            Some(completion) => completion.to_string(),
+            None => "no prompt".to_owned(),
         }
     );
     let sound = |scale: &Scale| {

@@ -9,10 +9,7 @@ use std::{
     collections::BTreeMap,
     fs,
     path::Path,
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, PoisonError, RwLock},
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -22,6 +19,7 @@ use methods::PeftMethod;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    generate,
     objective::{Answered, Prediction},
     prepare::{Files, LoadedBackbone},
     train::{head::Head, model::by_example},
@@ -45,6 +43,17 @@ pub struct Row {
     /// The words, where they are known; then there is no text. A task with a tag for each word takes a text apart at its spaces.
     #[serde(default)]
     pub tokens: Option<Vec<String>>,
+}
+
+/// The answer to a row.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Answer {
+    /// What is said of it.
+    #[serde(flatten)]
+    pub prediction: Prediction,
+    /// Whether it was longer than its task reads, as in training; what was cut off had no say.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub cut: bool,
 }
 
 /// Neighbouring examples of a batch that belong to one task.
@@ -129,6 +138,7 @@ impl LoadedTask {
     fn pass_key(&self, name: &str) -> String {
         match (self.task.method.backbone(), self.by_words()) {
             (Some(_), _) => format!("own {name}"),
+            _ if self.task.head.vocabulary().is_some() => format!("writes {name}"),
             (None, true) => "words".to_owned(),
             (None, false) => self.backbone.pooling().name().to_owned(),
         }
@@ -144,8 +154,6 @@ impl LoadedTask {
 pub struct TaskLibrary {
     loaded: LoadedBackbone,
     tasks: RwLock<BTreeMap<String, Arc<LoadedTask>>>,
-    /// Texts that were longer than their task reads.
-    cut: AtomicUsize,
 }
 
 impl TaskLibrary {
@@ -154,7 +162,6 @@ impl TaskLibrary {
         Self {
             loaded,
             tasks: RwLock::default(),
-            cut: AtomicUsize::default(),
         }
     }
 
@@ -217,11 +224,6 @@ impl TaskLibrary {
         tasks.get(name).cloned()
     }
 
-    /// Texts that were longer than their task reads, and were cut, since the library was made.
-    pub fn texts_cut(&self) -> usize {
-        self.cut.load(Ordering::Relaxed)
-    }
-
     /// Names of all tasks, sorted.
     pub fn names(&self) -> Vec<String> {
         let tasks = self.tasks.read().unwrap_or_else(PoisonError::into_inner);
@@ -230,12 +232,12 @@ impl TaskLibrary {
 
     /// Predicts rows of any tasks; answers come in the order of the rows. A row that cannot be answered (its task is not
     /// loaded, or its text cannot be tokenised) has its own error and does not touch the others.
-    pub fn predict(&self, rows: &[Row]) -> Vec<Result<Prediction>> {
+    pub fn predict(&self, rows: &[Row]) -> Vec<Result<Answer>> {
         let mut of_task: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (i, row) in rows.iter().enumerate() {
             of_task.entry(&row.task).or_default().push(i);
         }
-        let mut answers: BTreeMap<usize, Result<Prediction>> = BTreeMap::new();
+        let mut answers: BTreeMap<usize, Result<Answer>> = BTreeMap::new();
         let mut passes: BTreeMap<String, Vec<Share>> = BTreeMap::new();
         for (name, indices) in of_task {
             let Some(task) = self.get(name) else {
@@ -247,24 +249,26 @@ impl TaskLibrary {
                 continue;
             };
             match self.encode(&task, rows, &indices) {
-                Ok((texts, encoded)) => {
+                Ok((texts, encoded, cut)) => {
                     passes.entry(task.pass_key(name)).or_default().push(Share {
                         task,
                         rows: indices,
                         texts,
                         encoded,
+                        cut,
                     })
                 }
                 // One of them is at fault: each by itself, then.
                 Err(_) => {
                     for i in indices {
                         match self.encode(&task, rows, &[i]) {
-                            Ok((texts, encoded)) => {
+                            Ok((texts, encoded, cut)) => {
                                 passes.entry(task.pass_key(name)).or_default().push(Share {
                                     task: Arc::clone(&task),
                                     rows: vec![i],
                                     texts,
                                     encoded,
+                                    cut,
                                 });
                             }
                             Err(error) => {
@@ -300,21 +304,22 @@ impl TaskLibrary {
         answers.into_values().collect()
     }
 
-    /// The rows as their task reads them, and their token ids.
+    /// The rows as their task reads them, their token ids, and which of them were cut.
     fn encode(
         &self,
         task: &LoadedTask,
         rows: &[Row],
         indices: &[usize],
-    ) -> Result<(Vec<String>, Encoded)> {
+    ) -> Result<(Vec<String>, Encoded, Vec<bool>)> {
         let texts = |examples: Vec<Example>| examples.into_iter().map(|e| e.text).collect();
         let max = task.task.config.max_tokens;
         if task.by_words() {
             let examples = indices.iter().map(|i| words_of(&rows[*i]));
             let examples: Vec<Example> = examples.collect::<Result<_>>()?;
-            let encoded = self.loaded.tokenizer.encode_tagged(&examples, max)?;
-            self.cut.fetch_add(encoded.truncated, Ordering::Relaxed);
-            return Ok((texts(examples), encoded));
+            let encode = |examples: &[Example]| self.loaded.tokenizer.encode_tagged(examples, max);
+            let encoded = encode(&examples)?;
+            let cut = cut(&encoded, &examples, encode)?;
+            return Ok((texts(examples), encoded, cut));
         }
         let text = |text: &str| datasets::text_of(text, task.task.config.strip).to_owned();
         let examples: Vec<Example> = indices
@@ -336,9 +341,26 @@ impl TaskLibrary {
                 })
             })
             .collect::<Result<_>>()?;
-        let encoded = task.task.tokenizer(&self.loaded).encode(&examples, max)?;
-        self.cut.fetch_add(encoded.truncated, Ordering::Relaxed);
-        Ok((texts(examples), encoded))
+        let encode = |examples: &[Example]| task.task.tokenizer(&self.loaded).encode(examples, max);
+        let encoded = encode(&examples)?;
+        let cut = cut(&encoded, &examples, encode)?;
+        Ok((texts(examples), encoded, cut))
+    }
+}
+
+/// Which of these examples were cut: where some were and others not, each is asked.
+fn cut(
+    encoded: &Encoded,
+    examples: &[Example],
+    encode: impl Fn(&[Example]) -> datasets::Result<Encoded>,
+) -> datasets::Result<Vec<bool>> {
+    let one = |example: &Example| {
+        encode(std::slice::from_ref(example)).map(|encoded| encoded.truncated > 0)
+    };
+    match encoded.truncated {
+        0 => Ok(vec![false; examples.len()]),
+        all if all == examples.len() => Ok(vec![true; all]),
+        _ => examples.iter().map(one).collect(),
     }
 }
 
@@ -371,10 +393,12 @@ struct Share {
     rows: Vec<usize>,
     texts: Vec<String>,
     encoded: Encoded,
+    /// Which of them were longer than the task reads.
+    cut: Vec<bool>,
 }
 
 /// One forward pass over rows of tasks that can share it; rows of a task stand together.
-fn pass(rows: &[(&Share, usize)]) -> Result<Vec<(usize, Prediction)>> {
+fn pass(rows: &[(&Share, usize)]) -> Result<Vec<(usize, Answer)>> {
     let (mut ids, mut types, mut offsets) = (Vec::new(), Vec::new(), vec![0]);
     let mut parts: Vec<Part<'_>> = Vec::new();
     let mut last: Option<&Share> = None;
@@ -392,6 +416,16 @@ fn pass(rows: &[(&Share, usize)]) -> Result<Vec<(usize, Prediction)>> {
     let Some((first, _)) = rows.first() else {
         return Ok(Vec::new());
     };
+    if let Some(vocabulary) = first.task.task.head.vocabulary() {
+        let prompts = rows.iter().map(|(share, i)| share.encoded.example(*i).0);
+        let prompts: Vec<&[u32]> = prompts.collect();
+        let method = &*first.task.task.method;
+        let written = generate::greedy(&first.task.backbone, method, vocabulary, &prompts)?;
+        let outputs = written
+            .into_iter()
+            .map(|ids| ids.into_iter().map(|id| id as f32).collect());
+        return Ok(answers(rows, outputs));
+    }
     let mut batch = Batch::new(ids, types, offsets)?;
     if first.task.by_words() {
         let tokens = |(share, i): &(&Share, usize)| {
@@ -406,18 +440,28 @@ fn pass(rows: &[(&Share, usize)]) -> Result<Vec<(usize, Prediction)>> {
         logits.iter().flatten().all(|v| v.is_finite()),
         "the logits are not finite numbers: method or head are too strong for f32"
     );
-    Ok(rows
-        .iter()
-        .zip(logits)
-        .map(|((share, i), logits)| {
-            let example = Answered {
-                text: &share.texts[*i],
-                words: share.encoded.words.get(*i).map_or(&[][..], Vec::as_slice),
-            };
-            let objective = &share.task.task.objective;
-            (share.rows[*i], objective.answer(&example, logits))
-        })
-        .collect())
+    Ok(answers(rows, logits.into_iter()))
+}
+
+/// What the outputs of rows say, each with its place among all rows.
+fn answers(
+    rows: &[(&Share, usize)],
+    outputs: impl Iterator<Item = Vec<f32>>,
+) -> Vec<(usize, Answer)> {
+    let both = rows.iter().zip(outputs);
+    let answers = both.map(|((share, i), outputs)| {
+        let example = Answered {
+            text: &share.texts[*i],
+            words: share.encoded.words.get(*i).map_or(&[][..], Vec::as_slice),
+        };
+        let objective = &share.task.task.objective;
+        let answer = Answer {
+            prediction: objective.answer(&example, outputs),
+            cut: share.cut[*i],
+        };
+        (share.rows[*i], answer)
+    });
+    answers.collect()
 }
 
 /// A library over the backbone of `config`, or the named one.

@@ -10,7 +10,7 @@ use crate::{
     formats, objective,
     prepare::{Files, LoadedBackbone},
     saved::{self, Saved, Tensors},
-    train::{head::Head, words},
+    train::{completions, head::Head, words},
 };
 
 pub use crate::saved::{CONFIG, FORMAT, SavedConfig, Task, WEIGHTS, save};
@@ -75,8 +75,22 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
     let at = || folder.display().to_string();
     let method = resolved.load(&backbone, of_method).with_context(at)?;
     let hidden = loaded.backbone.config().hidden;
-    let objective = objective::of(config.objective, &config.labels, config.scale);
+    let objective = objective::of(
+        config.objective,
+        &config.labels,
+        config.scale,
+        &loaded.tokenizer,
+    );
     let (head, of_words) = match (config.head, &config.words) {
+        (HeadKind::Vocabulary, _) => {
+            let completion = config.completion.as_ref();
+            let completion = completion.context("its head is 'vocabulary' but it has no prompt");
+            let completion = completion.with_context(at)?;
+            (
+                completions::head(completion, loaded, method.backbone()).with_context(at)?,
+                Some(completions::tokenizer(completion, loaded).with_context(at)?),
+            )
+        }
         (HeadKind::Words, Some(words)) => (
             words::head(words, loaded, method.backbone()).with_context(at)?,
             Some(loaded.tokenizer.with_words(words)),

@@ -15,7 +15,7 @@ const WORDS: [&str; 20] = [
 ];
 
 /// A folder with the tiny model of a family, and a tokenizer of whole words.
-fn model(place: &Place, family: &str) -> PathBuf {
+pub fn model(place: &Place, family: &str) -> PathBuf {
     let from = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures/families")
         .join(family);
@@ -41,7 +41,7 @@ fn model(place: &Place, family: &str) -> PathBuf {
 }
 
 /// Settings for keys whose defaults do not fit 16 hidden units, and few steps.
-const SMALL: [&str; 20] = [
+pub const SMALL: [&str; 20] = [
     "--set",
     "recipe.steps=3",
     "--set",
@@ -64,12 +64,12 @@ const SMALL: [&str; 20] = [
     "stars",
 ];
 
-fn records(place: &Place, out: &str) -> Vec<Value> {
+pub fn records(place: &Place, out: &str) -> Vec<Value> {
     place.records(out)
 }
 
 /// The methods of these records; each ended well and passed its own checks.
-fn methods_of(records: &[Value]) -> Vec<String> {
+pub fn methods_of(records: &[Value]) -> Vec<String> {
     let mut names = Vec::new();
     for record in records {
         assert_eq!(record["status"]["is"], "ok", "{record}");
@@ -226,6 +226,40 @@ fn what_is_named_and_cannot_be_used_is_refused() {
         ],
         &["1 … 61"],
     );
+}
+
+#[test]
+fn words_for_anything_but_one_class_of_several_are_refused_once_and_before_any_run() {
+    let place = Place::new();
+    let folder = model(&place, "llama");
+    let row = |i: usize| {
+        let label = ["up", "down"][i % 2];
+        json!({ "text": format!("review {i}"), "label": [label] }).to_string() + "\n"
+    };
+    let data = place.file("many.jsonl", (0..60).map(row).collect::<String>());
+    let mut arguments = vec![
+        "compare",
+        data.to_str().unwrap(),
+        "--objective",
+        "multi_label",
+    ];
+    arguments.extend(["--backbone", folder.to_str().unwrap(), "--out", "out"]);
+    arguments.extend(["--methods", "lora,head_only", "--seeds", "2"]);
+    arguments.extend(["--template", "{text}", "--words", "up,down"]);
+    let output = place.run(&arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(
+        said.matches("a word stands for one class of several")
+            .count(),
+        1,
+        "{said}"
+    );
+    assert!(
+        said.contains("multi_label") && said.contains("backbone.head=score"),
+        "{said}"
+    );
+    assert!(records(&place, "out").is_empty());
 }
 
 #[test]

@@ -4,7 +4,10 @@ use std::{fs, process::Command};
 
 use serde_json::Value;
 
-use crate::support::{Place, SIX_STEPS, skip};
+use crate::{
+    sample,
+    support::{Place, SIX_STEPS, skip, tiny_backbone},
+};
 
 /// A comparison of a few steps with what is beside these arguments; returns what it printed.
 pub fn compared(place: &Place, more: &[&str]) -> String {
@@ -105,6 +108,89 @@ fn a_report_is_printed_in_every_format_and_its_figures_are_vectors_too() {
     assert!(
         said.contains("no entry for 'reviews'") && !said.contains("head_only"),
         "{said}"
+    );
+}
+
+#[test]
+fn a_table_for_a_paper_is_compiled_and_fits_its_page_whatever_the_number_of_columns() {
+    let place = Place::new();
+    let records = sample::realistic_comparison(&sample::TWENTY, 3);
+    let comparison = &reports::Comparison::from_records(&records)[0];
+    let latex = reports::tables::latex(comparison);
+    assert!(latex.contains("Continued."), "{latex}");
+    place.file(
+        "paper.tex",
+        format!(
+            "\\documentclass{{article}}\n\\usepackage{{booktabs}}\n\\begin{{document}}\n{latex}\\end{{document}}\n"
+        ),
+    );
+    let mut command = Command::new("pdflatex");
+    command.args(["-interaction=nonstopmode", "-halt-on-error", "paper.tex"]);
+    let Ok(output) = place.in_place(&mut command).output() else {
+        return skip("latex", "pdflatex was not found");
+    };
+    let log = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{log}");
+    assert!(!log.contains("Overfull"), "{log}");
+}
+
+#[test]
+fn chinese_names_of_files_columns_and_classes_stay_as_they_are() {
+    let place = Place::new();
+    let row = |i: usize| match i % 2 {
+        0 => format!("good fine great number {i},好\n"),
+        _ => format!("bad poor awful number {i},坏\n"),
+    };
+    let rows: String = (0..240).map(row).collect();
+    place.file("评论.csv", format!("评论,星级\n{rows}"));
+    let backbone = tiny_backbone();
+    let mut arguments = vec![
+        "compare",
+        "评论.csv",
+        "--text-column",
+        "评论",
+        "--label-column",
+        "星级",
+    ];
+    arguments.extend([
+        "--backbone",
+        backbone.to_str().unwrap(),
+        "--budget",
+        "quick",
+    ]);
+    arguments.extend([
+        "--methods",
+        "head_only",
+        "--seeds",
+        "1",
+        "--set",
+        "recipe.steps=6",
+    ]);
+    arguments.extend(["--set", "recipe.evaluations=2", "--set", "recipe.batch=8"]);
+    let printed = place.ok(&arguments);
+    assert!(printed.contains("评论"), "{printed}");
+    let out = fs::read_dir(place.path().join("reports/out"))
+        .unwrap()
+        .next();
+    let out = out.unwrap().unwrap().path();
+    let name = out.file_name().unwrap().to_str().unwrap();
+    assert!(name.starts_with("评论-"), "{name}");
+    let page = fs::read_to_string(out.join("report.html")).unwrap();
+    assert!(page.contains("评论"));
+    let entries = fs::read_dir(&out).unwrap().flatten();
+    let names = entries.map(|entry| entry.file_name().into_string().unwrap());
+    let names: Vec<String> = names.filter(|name| name.starts_with("评论-")).collect();
+    assert!(names.iter().any(|name| name.ends_with(".svg")), "{names:?}");
+    let task = fs::read_dir(out.join("weights")).unwrap().next().unwrap();
+    let weights = task.unwrap().path();
+    let mut asked = vec!["predict", "--weights", weights.to_str().unwrap()];
+    asked.extend(["--input", "评论.csv", "--text-column", "评论"]);
+    let answers = place.ok(&asked);
+    let first: Value = serde_json::from_str(answers.lines().next().unwrap()).unwrap();
+    assert_eq!(first["星级"], "好");
+    assert!(
+        ["好", "坏"].contains(&first["label"].as_str().unwrap()),
+        "{first}"
     );
 }
 

@@ -4,6 +4,7 @@
 mod cards;
 mod cluster;
 mod command_line;
+mod completion;
 mod decoders;
 mod doors;
 mod family_parity;
@@ -30,3 +31,4 @@ mod studies;
 mod suites;
 mod support;
 mod task_library;
+mod wheel;

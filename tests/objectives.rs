@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use backbone::{Backbone, Config, HeadKind, Phase, Pooling, TensorFile};
 use candle_core::{DType, Device, Tensor};
-use datasets::{Encoded, Objective, Target, Word};
+use datasets::{Encoded, Objective, Target, TextTokenizer, Word};
 use methods::{Context, PeftMethod};
 use peftbench::{
     objective,
@@ -91,6 +91,7 @@ impl Fixture {
             Objective::Regression => Vec::new(),
             _ => (0..outputs).map(|i| format!("class {i}")).collect(),
         };
+        let tokenizer = TextTokenizer::from_file(&folder.join("tokenizer.json")).unwrap();
         let backbone = Backbone::load(
             Config::read(&folder.join("config.json")).unwrap(),
             &folder.join("model.safetensors"),
@@ -123,7 +124,7 @@ impl Fixture {
         methods::restore(&method.vars(), &start(false)).unwrap();
         methods::restore(&head.vars(), &start(true)).unwrap();
         Self {
-            objective: objective::of(kind, &labels, None),
+            objective: objective::of(kind, &labels, None, &tokenizer),
             examples,
             rate: meta["lr"].as_f64().unwrap(),
             names,
@@ -141,15 +142,12 @@ impl Fixture {
             head: &self.head,
         };
         let batch = batch_of(&self.examples, indices).unwrap();
-        let logits = self
-            .head
-            .forward(&model.pooled(&batch, Phase::Eval).unwrap())
-            .unwrap();
+        let vectors = model.pooled(&batch, Phase::Eval).unwrap();
         let loss = self
             .objective
-            .loss(&logits, &self.examples, indices)
+            .loss(&self.head, &vectors, &self.examples, indices)
             .unwrap();
-        (logits, loss)
+        (self.head.forward(&vectors).unwrap(), loss)
     }
 
     fn close(&self, name: &str, got: &Tensor, tolerance: f32) {

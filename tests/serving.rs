@@ -10,7 +10,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{doors::compared, support::Place};
+use crate::{
+    doors::compared,
+    support::{Place, tiny_backbone},
+};
 
 /// A running service.
 struct Service {
@@ -127,6 +130,7 @@ fn what_cannot_be_answered_is_refused_in_json_and_harms_nobody() {
         ("GET", "/v1/predict", "", 405),
         ("POST", "/v1/predict", "{", 400),
         ("POST", "/v1/predict", r#"{"rows": [{"txt": "a"}]}"#, 400),
+        ("POST", "/v1/predict", r#"{"rows": [7]}"#, 400),
         ("POST", "/v1/predict", r#"{"texts": ["a"]}"#, 400),
         ("POST", "/v1/predict", &"x".repeat(2000), 413),
     ] {
@@ -135,13 +139,110 @@ fn what_cannot_be_answered_is_refused_in_json_and_harms_nobody() {
         let answer: Value = serde_json::from_str(&answer).unwrap();
         assert!(answer["error"].is_string(), "{answer}");
     }
-    // One task: its name may be left out. A task that is not there is that row's error alone.
-    let rows = json!({ "rows": ["good", { "text": "bad", "task": "nobody" }] });
+    // One task: its name may be left out. What is wrong with a row is that row's error alone.
+    let rows = json!({ "rows": [
+        "good", { "text": "bad", "task": "nobody" }, " ", { "tokens": ["good", "film"] }, { "text": "bad", "task": null },
+        { "text": "bad", "pair": "good" },
+    ] });
     let (status, answer) = service.predict(&rows);
     assert_eq!(status, 200, "{answer}");
-    assert!(answer["predictions"][0]["label"].is_string(), "{answer}");
-    let error = answer["predictions"][1]["error"].as_str().unwrap();
-    assert!(error.contains("nobody"), "{error}");
+    for (i, says) in [
+        (1, "nobody"),
+        (2, "column 'text' is empty"),
+        (3, "reads whole texts"),
+    ] {
+        let error = answer["predictions"][i]["error"].as_str().unwrap();
+        assert!(error.contains(says), "{error}");
+    }
+    for i in [0, 4, 5] {
+        assert!(answer["predictions"][i]["label"].is_string(), "{answer}");
+    }
+    // As `predict` says it.
+    let note = answer["notes"][0].as_str().unwrap();
+    assert!(note.starts_with("1 of 5 rows have a second text"), "{note}");
+}
+
+#[test]
+fn words_are_tagged_as_on_the_command_line_and_those_that_were_not_read_have_no_tag() {
+    let place = Place::new();
+    let row = |i: usize| {
+        let (number, tags) = (i.to_string(), ["O", "B-mood", "O", "O"]);
+        json!({ "tokens": ["the", "good", "film", number], "tags": tags }).to_string() + "\n"
+    };
+    let data = place.file("names.jsonl", (0..240).map(row).collect::<String>());
+    let backbone = tiny_backbone();
+    let mut arguments = vec!["compare", data.to_str().unwrap(), "--objective", "tokens"];
+    arguments.extend(["--backbone", backbone.to_str().unwrap(), "--out", "out"]);
+    arguments.extend([
+        "--methods",
+        "head_only",
+        "--seeds",
+        "1",
+        "--budget",
+        "quick",
+    ]);
+    for setting in ["steps=6", "evaluations=2", "batch=8", "max_tokens=8"] {
+        let setting: &str = ["recipe.", setting].concat().leak();
+        arguments.extend(["--set", setting]);
+    }
+    place.ok(&arguments);
+    let task = fs::read_dir(place.path().join("out/weights"));
+    let task = task.unwrap().next().unwrap().unwrap().file_name();
+    let long = ["good"; 9];
+    let rows = [
+        json!({ "task": task.to_str(), "tokens": ["the", "good", "film"] }),
+        json!({ "task": task.to_str(), "text": "the good film" }),
+        json!({ "task": task.to_str(), "tokens": long }),
+    ];
+    place.file(
+        "rows.jsonl",
+        rows.iter()
+            .map(|row| format!("{row}\n"))
+            .collect::<String>(),
+    );
+    let asked = ["predict", "--tasks", "out/weights", "--input", "rows.jsonl"];
+    let expected = place.run(&asked);
+    let said = String::from_utf8_lossy(&expected.stderr);
+    assert!(
+        said.contains("1 of 3 texts are longer and were cut"),
+        "{said}"
+    );
+    let expected = String::from_utf8(expected.stdout).unwrap();
+
+    let service = Service::start(&place, &[]);
+    let (status, answer) = service.predict(&json!({ "rows": rows }));
+    assert_eq!(status, 200, "{answer}");
+    let note = answer["notes"][0].as_str().unwrap();
+    assert!(
+        note.starts_with("1 of 3 texts are longer and were cut"),
+        "{note}"
+    );
+    let found = answer["predictions"].as_array().unwrap();
+    for (line, found) in expected.lines().zip(found) {
+        let line: Value = serde_json::from_str(line).unwrap();
+        for key in ["tokens", "tags", "entities", "cut"] {
+            assert_eq!(line[key], found[key], "{key}: {line}");
+        }
+    }
+    assert_eq!(found[0], found[1]);
+    assert_eq!(
+        (&found[0]["cut"], &found[2]["cut"]),
+        (&Value::Null, &true.into())
+    );
+    let tags = |i: usize| found[i]["tags"].as_array().unwrap();
+    assert!(tags(0).iter().all(Value::is_string), "{answer}");
+    // Eight tokens, two of them special.
+    let read = tags(2).iter().take_while(|tag| tag.is_string()).count();
+    assert!((1..=6).contains(&read), "{answer}");
+    assert!(
+        tags(2).len() == 9 && tags(2)[read..].iter().all(Value::is_null),
+        "{answer}"
+    );
+    let (_, metrics) = service.ask("GET", "/metrics", "");
+    assert!(
+        metrics.contains("peftbench_texts_cut_total 1\n"),
+        "{metrics}"
+    );
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! A test that cannot run says why; where it must run, that is a failure.
 
 /// Says why a test of this kind does not run here. `PEFTBENCH_REQUIRE` names, separated by commas, the kinds that must
-/// run (`real`: real data and backbones, `pip`: Python's pip, `interop`: the Python libraries, `reference`: what takes
-/// minutes on the reference path); for them it is a failure.
+/// run (`real`: real data and backbones, `pip`: Python's pip, `interop`: the Python libraries, `latex`: pdflatex, `wheel`: a wheel
+/// and an environment of its own, `reference`: what takes minutes on the reference path); for them it is a failure.
 #[track_caller]
 pub fn skip(kind: &str, why: impl std::fmt::Display) {
     let required = std::env::var("PEFTBENCH_REQUIRE").unwrap_or_default();

@@ -7,7 +7,7 @@ use peftbench::{
     backbone_settings::BackboneSettings,
     objective::Prediction,
     prepare::Files,
-    task_library::{Row, TaskLibrary, task_folders},
+    task_library::{Answer, Row, TaskLibrary, task_folders},
 };
 use serde_json::Value;
 
@@ -86,16 +86,11 @@ fn rows(names: &[String], n: usize) -> Vec<Row> {
 }
 
 fn logits(library: &TaskLibrary, rows: &[Row]) -> Vec<Vec<f32>> {
-    let answers: Vec<Prediction> = library
-        .predict(rows)
-        .into_iter()
-        .map(Result::unwrap)
-        .collect();
-    let logits = |answer| match answer {
+    let logits = |answer: anyhow::Result<Answer>| match answer.unwrap().prediction {
         Prediction::Class { logits, .. } => logits,
         other => panic!("{other:?}"),
     };
-    answers.into_iter().map(logits).collect()
+    library.predict(rows).into_iter().map(logits).collect()
 }
 
 #[test]

@@ -33,6 +33,44 @@ impl Cache {
             None => Vec::new(),
         }
     }
+
+    /// The same with only these of its texts, in this order.
+    ///
+    /// # Errors
+    /// If there is none, or there is no such text.
+    pub fn keep(&mut self, texts: &[usize]) -> Result<()> {
+        let layers = self.layers.iter().map(|rows| rows.of(texts));
+        let layers: Vec<Rows> = layers.collect::<Result<_>>()?;
+        let next = |text: &usize| self.next.get(*text).copied();
+        self.next = texts.iter().filter_map(next).collect();
+        self.layers = layers;
+        Ok(())
+    }
+}
+
+impl Rows {
+    /// The rows of some texts.
+    fn of(&self, texts: &[usize]) -> Result<Self> {
+        let spans = texts.iter().map(|text| match *text < self.spans.count() {
+            true => Ok(self.spans.span(*text)),
+            false => Err(Error::Unsupported(format!(
+                "a cache of {} texts has no text {text}",
+                self.spans.count()
+            ))),
+        });
+        let spans: Vec<_> = spans.collect::<Result<_>>()?;
+        let lengths: Vec<usize> = spans.iter().map(|span| span.len()).collect();
+        let own = |rows: &Tensor| -> Result<Tensor> {
+            let parts = spans.iter().map(|s| rows.narrow(0, s.start, s.len()));
+            let parts: Vec<Tensor> = parts.collect::<candle_core::Result<_>>()?;
+            Ok(Tensor::cat(&parts, 0)?)
+        };
+        Ok(Self {
+            spans: Spans::from_lengths(&lengths)?,
+            keys: own(&self.keys)?,
+            values: own(&self.values)?,
+        })
+    }
 }
 
 /// Rows of each text in `past`, or of its only one before every text, with those of `new` behind them.

@@ -20,6 +20,8 @@ pub enum HeadKind {
     Score,
     /// No trained layer: the logits of one word per class, from the decoder's own output matrix (Lester et al. 2021).
     Words,
+    /// No trained layer: the logits of all words, from the decoder's own output matrix, to write with.
+    Vocabulary,
 }
 
 impl HeadKind {
@@ -32,6 +34,7 @@ impl HeadKind {
             Self::DenseNorm => "dense_norm",
             Self::Score => "score",
             Self::Words => "words",
+            Self::Vocabulary => "vocabulary",
         }
     }
 }

@@ -70,6 +70,9 @@ impl Part<'_> {
 /// Gives a tensor by its name and shape, or nothing where it does not exist.
 pub type TensorSource<'a> = dyn FnMut(&str, &[usize]) -> Result<Option<Tensor>> + 'a;
 
+/// Makes a linear layer of its weight, with its name, and its bias.
+type LinearMaker<'a> = dyn FnMut(&str, Tensor, Option<Tensor>) -> Result<Linear> + 'a;
+
 /// A transformer encoder. Cloning is cheap: weights are shared.
 #[derive(Clone)]
 pub struct Backbone {
@@ -167,7 +170,7 @@ impl Backbone {
     fn build_with(
         config: Config,
         get: &mut TensorSource<'_>,
-        linear: &mut dyn FnMut(&str, Tensor, Option<Tensor>) -> Result<Linear>,
+        linear: &mut LinearMaker<'_>,
     ) -> Result<Self> {
         let c = config.clone();
         let names = c.architecture;

@@ -136,7 +136,7 @@ pub enum Error {
     /// Several files are not good, each with an error of its own.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\nalso: "))]
     Several(Vec<Error>),
-    /// A template or words for classes cannot be used.
+    /// A template, words for classes or a prompt cannot be used.
     #[error("{message}")]
     Words {
         /// The key, what is wrong and what to do.

@@ -23,6 +23,8 @@ pub enum Format {
     /// One token with its tags on each line, a blank line after each sentence (CoNLL's shared tasks); a row is a sentence,
     /// and its columns are lists.
     Conll,
+    /// A sentence on each line, each word with its tag behind a slash: `word/tag word/tag`. The columns are `tokens` and `tags`.
+    Tagged,
 }
 
 impl Format {

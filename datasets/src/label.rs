@@ -62,6 +62,15 @@ impl Label {
         }
     }
 
+    /// A text as it is written.
+    pub fn written(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            boolean: false,
+            changed: false,
+        }
+    }
+
     /// Whether it stands for a missing value.
     pub fn is_missing(&self) -> bool {
         self.text.is_empty() || MISSING.contains(&self.text.as_str())
@@ -428,7 +437,7 @@ fn no_classes(
     let long = letters.sum::<usize>() > 40 * different;
     if reading == Reading::Text && (mostly_once || (long && different > 4 * FEW)) {
         return Some(format!(
-            "{shown}: these are texts to write (the objective is completion), not classes; {classes}"
+            "{shown}: these are texts to write, not classes: name --objective completion, or {classes}"
         ));
     }
     None

@@ -20,6 +20,7 @@
 mod augment;
 mod cache;
 mod classes;
+mod completion;
 mod confusion;
 mod conll;
 mod delimited;
@@ -40,6 +41,7 @@ mod repeats;
 mod rows;
 mod spec;
 mod split;
+mod tagged;
 mod target;
 mod text;
 mod tokenise;
@@ -49,6 +51,7 @@ mod yaml;
 
 pub use augment::Augmentation;
 pub use classes::{ClassCount, class_table};
+pub use completion::Completion;
 pub use confusion::{ClassScores, Confusion};
 pub use error::{Error, Result};
 pub use format::Format;

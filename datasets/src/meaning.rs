@@ -22,6 +22,7 @@ pub(crate) enum Meaning {
     Classes(Classes),
     Number,
     Tags(Classes),
+    Text,
 }
 
 /// Why labels are no target: what is wrong, the value, and what is accepted.
@@ -61,6 +62,7 @@ impl Meaning {
                 (Self::Classes(classes), notes)
             }
             Objective::Regression => (Self::Number, Vec::new()),
+            Objective::Completion => (Self::Text, Vec::new()),
             Objective::Tokens => {
                 let names = match names {
                     Some(names) => names.to_vec(),
@@ -76,13 +78,13 @@ impl Meaning {
         })
     }
 
-    /// Names of the classes or tags; none of a number.
+    /// Names of the classes or tags; none of a number or a text.
     pub fn names(self) -> Vec<String> {
         match self {
             Self::Class { classes, .. } | Self::Classes(classes) | Self::Tags(classes) => {
                 classes.names
             }
-            Self::Number => Vec::new(),
+            Self::Number | Self::Text => Vec::new(),
         }
     }
 
@@ -118,7 +120,8 @@ impl Meaning {
                     )
                 }),
             },
-            (Self::Class { .. } | Self::Number, None) => Ok(None),
+            (Self::Text, Some(label)) => Ok(Some(Target::Text(label.text.clone()))),
+            (Self::Class { .. } | Self::Number | Self::Text, None) => Ok(None),
             (Self::Classes(classes), _) => {
                 let mut target = vec![false; classes.names.len()];
                 for label in labels {

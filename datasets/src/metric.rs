@@ -41,11 +41,24 @@ pub enum Metric {
     EntityPrecision,
     /// Of the entities there are, the fraction that is found.
     EntityRecall,
+    /// F of the longest common subsequence of words (Lin 2004), the mean over texts.
+    RougeL,
+    /// Fraction of texts that are one of those asked for, to the letter.
+    ExactMatch,
+    /// BLEU of all texts together, by sacrebleu's definition, as a fraction.
+    Bleu,
+    /// chrF of all texts together, by sacrebleu's definition, as a fraction.
+    Chrf,
+    /// What the model gives a token of the true completion, as the number of equally likely ones; less is better, so it is shown
+    /// and never ranked by.
+    Perplexity,
+    /// Fraction of texts whose last number is the one asked for.
+    NumericMatch,
 }
 
 impl Metric {
     /// All metrics.
-    pub const ALL: [Metric; 12] = [
+    pub const ALL: [Metric; 18] = [
         Metric::Accuracy,
         Metric::F1,
         Metric::MacroF1,
@@ -58,6 +71,12 @@ impl Metric {
         Metric::EntityF1,
         Metric::EntityPrecision,
         Metric::EntityRecall,
+        Metric::RougeL,
+        Metric::ExactMatch,
+        Metric::Bleu,
+        Metric::Chrf,
+        Metric::Perplexity,
+        Metric::NumericMatch,
     ];
 
     /// Its name in YAML and records.
@@ -75,6 +94,12 @@ impl Metric {
             Metric::EntityF1 => "entity_f1",
             Metric::EntityPrecision => "entity_precision",
             Metric::EntityRecall => "entity_recall",
+            Metric::RougeL => "rouge_l",
+            Metric::ExactMatch => "exact_match",
+            Metric::Bleu => "bleu",
+            Metric::Chrf => "chrf",
+            Metric::Perplexity => "perplexity",
+            Metric::NumericMatch => "numeric_match",
         }
     }
 
@@ -92,6 +117,9 @@ impl Metric {
                 "f1_weighted" => Some("weighted_f1"),
                 "mcc" | "matthews_corrcoef" | "matthews_correlation" => Some("matthews"),
                 "acc" | "accuracy_score" => Some("accuracy"),
+                "rouge" | "rougel" | "rouge-l" => Some("rouge_l"),
+                "em" => Some("exact_match"),
+                "sacrebleu" => Some("bleu"),
                 _ => None,
             };
             let near = elsewhere
@@ -109,13 +137,14 @@ impl Metric {
         match self {
             Metric::Matthews | Metric::Pearson | Metric::Spearman => "correlation",
             Metric::Rmse => "unit of the data",
+            Metric::Perplexity => "tokens",
             _ => "fraction",
         }
     }
 
     /// Whether more is better.
     pub fn higher_is_better(self) -> bool {
-        self != Metric::Rmse
+        !matches!(self, Metric::Rmse | Metric::Perplexity)
     }
 
     /// The metric of `predictions` against `labels`, both below `classes` and of the same length.
@@ -157,7 +186,13 @@ impl Metric {
             | Metric::Rmse
             | Metric::EntityF1
             | Metric::EntityPrecision
-            | Metric::EntityRecall => f64::NAN,
+            | Metric::EntityRecall
+            | Metric::RougeL
+            | Metric::ExactMatch
+            | Metric::Bleu
+            | Metric::Chrf
+            | Metric::Perplexity
+            | Metric::NumericMatch => f64::NAN,
         }
     }
 }

@@ -19,15 +19,18 @@ pub enum Objective {
     Regression,
     /// A tag for each word, such as the parts of named entities.
     Tokens,
+    /// A text that goes on where another ends.
+    Completion,
 }
 
 impl Objective {
     /// All objectives.
-    pub const ALL: [Objective; 4] = [
+    pub const ALL: [Objective; 5] = [
         Objective::Classification,
         Objective::MultiLabel,
         Objective::Regression,
         Objective::Tokens,
+        Objective::Completion,
     ];
 
     /// Its name in YAML and records.
@@ -37,6 +40,7 @@ impl Objective {
             Objective::MultiLabel => "multi_label",
             Objective::Regression => "regression",
             Objective::Tokens => "tokens",
+            Objective::Completion => "completion",
         }
     }
 
@@ -74,6 +78,14 @@ impl Objective {
                 Metric::EntityPrecision,
                 Metric::EntityRecall,
             ],
+            Self::Completion => &[
+                Metric::RougeL,
+                Metric::ExactMatch,
+                Metric::Bleu,
+                Metric::Chrf,
+                Metric::Perplexity,
+                Metric::NumericMatch,
+            ],
         }
     }
 
@@ -81,7 +93,11 @@ impl Objective {
     pub fn default_metrics(self) -> Vec<Metric> {
         match self {
             Self::Classification => vec![Metric::Accuracy],
-            other => other.metrics().to_vec(),
+            // Few texts end in a number.
+            other => {
+                let all = other.metrics().iter().copied();
+                all.filter(|m| *m != Metric::NumericMatch).collect()
+            }
         }
     }
 }

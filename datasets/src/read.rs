@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    DatasetSpec, Error, Format, Group, Metric, Objective, Result, Split, Target, Words,
+    Completion, DatasetSpec, Error, Format, Group, Metric, Objective, Result, Split, Target, Words,
     classes::gaps,
     group, hex,
     label::{self, Label},
@@ -50,7 +50,7 @@ pub struct Dataset {
     pub name: String,
     /// What is predicted.
     pub objective: Objective,
-    /// Names of the classes or tags; an example's label is an index into them. None for a number.
+    /// Names of the classes or tags; an example's label is an index into them. None for a number or a text.
     pub labels: Vec<String>,
     /// How it is judged, the main metric first.
     pub metrics: Vec<Metric>,
@@ -64,6 +64,8 @@ pub struct Dataset {
     pub strip: bool,
     /// With what a language model is asked for the class.
     pub words: Option<Words>,
+    /// What completions are written behind, and how long they may be.
+    pub completion: Option<Completion>,
     /// What was done to the rows and has to be said.
     pub notes: Vec<String>,
     splits: BTreeMap<Split, Vec<Example>>,
@@ -185,6 +187,14 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
             }
         }
     }
+    for (class, name) in &spec.label.files {
+        let path = files.get(name).ok_or_else(|| {
+            invalid(format!(
+                "label.files: the file '{name}' of {class} was not fetched"
+            ))
+        })?;
+        all.push(FileOf::of_class(spec, class, path));
+    }
     let own = spec.split_files.iter();
     all.extend(own.map(|(split, path)| FileOf::own(spec, *split, path)));
     for also in spec.also.iter().filter(|also| !elsewhere(&also.split)) {
@@ -208,7 +218,11 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
     };
     let train_path = train.path.clone();
     let labelled = (train.path.clone(), train.column.clone());
-    let labels: Vec<Label> = train.labels.iter().flatten().flatten().cloned().collect();
+    // Those of the first file, or of each class's.
+    let of_train = tables.iter().filter(|table| table.split == Split::Train);
+    let of_train = of_train.take(spec.label.files.len().max(1));
+    let labels = of_train.flat_map(|table| &table.labels);
+    let labels: Vec<Label> = labels.flatten().flatten().cloned().collect();
     let all = tables.iter().flat_map(|table| &table.labels);
     let all = all.flatten().flatten().cloned();
     let learnt = Meaning::learnt(spec.objective, &spec.label, &labels, all);
@@ -244,7 +258,15 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
         .into_iter()
         .filter(|split| !spec.splits.contains_key(split) && !elsewhere(split))
         .collect();
-    let train = splits.remove(&Split::Train).unwrap_or_default();
+    let mut train = splits.remove(&Split::Train).unwrap_or_default();
+    if spec.distinct {
+        let keep = repeats::distinct(&train);
+        if let Some(note) = keep.note() {
+            notes.push(format!("data set '{}': {note}", spec.name));
+        }
+        train = keep.of(train);
+        groups = groups.map(|groups| keep.of(groups));
+    }
     let (rows, texts) = (train.len(), repeats::texts(&train));
     let parts = spec.group == Some(Group::Parts);
     let of_parts = (parts && !made.is_empty()).then(|| group::parts(&train));
@@ -282,6 +304,7 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
         name: spec.name.clone(),
         objective: spec.objective,
         words,
+        completion: spec.completion(),
         labels,
         metrics: spec.metrics.clone(),
         made,
@@ -301,7 +324,11 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
     };
     let said = said.map(|gap| format!("{what} {gap}"));
     let said: Vec<String> = said
-        .chain(repeats::notes(&dataset.splits, &dataset.labels))
+        .chain(repeats::notes(
+            &dataset.splits,
+            &dataset.labels,
+            dataset.objective,
+        ))
         .map(|said| format!("data set '{}': {said}", dataset.name))
         .collect();
     dataset.notes.extend(said);
@@ -335,6 +362,8 @@ struct FileOf<'a> {
     format: Option<Format>,
     text: &'a [String],
     label: Vec<&'a str>,
+    /// The class of all its rows, where each class has a file.
+    class: Option<&'a str>,
     rows: Option<usize>,
 }
 
@@ -347,7 +376,23 @@ impl<'a> FileOf<'a> {
             format: spec.format,
             text: &spec.text,
             label: spec.label.all().into_iter().map(String::as_str).collect(),
+            class: None,
             rows: spec.rows.get(&split).copied(),
+        }
+    }
+
+    /// Whether its cells are texts that pandas may have written, so that one may stand for a missing value.
+    fn is_table(&self) -> bool {
+        let format = self.format.or_else(|| Format::of(self.path).ok());
+        matches!(format, Some(Format::Csv | Format::Tsv))
+    }
+
+    /// A file of rows of one class.
+    fn of_class(spec: &'a DatasetSpec, class: &'a str, path: &'a Path) -> Self {
+        Self {
+            class: Some(class),
+            rows: None,
+            ..Self::main(spec, Split::Train, path)
         }
     }
 
@@ -371,6 +416,7 @@ impl<'a> FileOf<'a> {
                 Some(column) => vec![column],
                 None => spec.label.all().into_iter().map(String::as_str).collect(),
             },
+            class: None,
             rows: also.rows,
         }
     }
@@ -585,7 +631,30 @@ impl Table {
             file.spec.objective,
             Objective::MultiLabel | Objective::Tokens
         );
+        let completions = file.spec.objective == Objective::Completion;
         let label = match file.label.as_slice() {
+            _ if file.class.is_some() => file.class.map(|class| vec![Label::named(class)]),
+            [column] if completions => {
+                let text = cell_text(&value(column)).map_err(|kind| odd(column, kind))?;
+                let text = text.unwrap_or_default();
+                let label = Label::written(text_of(&text, file.spec.strip));
+                let missing = text.trim().is_empty()
+                    || file.is_table() && Label::named(&text).is_missing()
+                    || is_hidden(&label);
+                match missing {
+                    false => Some(vec![label]),
+                    true if may_lack => None,
+                    true => {
+                        let found = match text.trim() {
+                            "" => "empty".to_owned(),
+                            text => format!("'{text}'"),
+                        };
+                        let what = format!("column '{column}' has no completion");
+                        let hint = format!("give the rows a text to write, remove them, {drop}");
+                        return Err((true, Fault::new(place, what, Some(found), hint)));
+                    }
+                }
+            }
             [column] if lists => {
                 let found = labels_of(value(column));
                 let found = found.map_err(|what| {
@@ -597,7 +666,7 @@ impl Table {
                 })?;
                 match found {
                     None if !may_lack => return Err(no_label(column, None)),
-                    found => found,
+                    found => found.map(|tags| as_entities(tags, &file.spec.label.entities)),
                 }
             }
             [column] => {
@@ -750,6 +819,21 @@ fn labels_of(cell: Value) -> std::result::Result<Option<Vec<Label>>, &'static st
         .map(label)
         .collect::<std::result::Result<_, _>>()
         .map(Some)
+}
+
+/// Tags of words as those of entities (BIO), where some of them stand for a type of entity.
+fn as_entities(tags: Vec<Label>, types: &BTreeMap<String, String>) -> Vec<Label> {
+    if types.is_empty() {
+        return tags;
+    }
+    let mut before = None;
+    let tag = |tag: &Label| {
+        let kind = types.get(&tag.text);
+        let begins = if before == kind { 'I' } else { 'B' };
+        before = kind;
+        Label::named(&kind.map_or("O".to_owned(), |kind| format!("{begins}-{kind}")))
+    };
+    tags.iter().map(tag).collect()
 }
 
 /// A list of tokens as a text with one on each line.

@@ -1,8 +1,8 @@
-//! Texts that come more than once: what has to be said of them. Nothing is left out.
+//! Texts that come more than once: what has to be said of them. They are left out only where the data set asks for it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::{Example, Split};
+use crate::{Example, Objective, Split};
 
 /// A text's rows.
 #[derive(Default)]
@@ -14,7 +14,11 @@ struct Seen {
 
 /// What to say of rows that repeat a text, of texts with several labels, and of texts that are judged by though they were
 /// trained on. Texts are the same where all their characters are.
-pub(crate) fn notes(splits: &BTreeMap<Split, Vec<Example>>, labels: &[String]) -> Vec<String> {
+pub(crate) fn notes(
+    splits: &BTreeMap<Split, Vec<Example>>,
+    labels: &[String],
+    objective: Objective,
+) -> Vec<String> {
     let mut seen: HashMap<(&str, Option<&str>), Seen> = HashMap::new();
     for (split, examples) in splits {
         for example in examples {
@@ -27,7 +31,12 @@ pub(crate) fn notes(splits: &BTreeMap<Split, Vec<Example>>, labels: &[String]) -
     }
     let mut notes = Vec::new();
     let rows: usize = seen.values().map(|text| text.rows).sum();
-    if rows > seen.len() {
+    if rows > seen.len() && objective == Objective::Completion {
+        notes.push(format!(
+            "its {rows} rows have {} different prompts; what is written behind one is judged by all of its completions",
+            seen.len()
+        ));
+    } else if rows > seen.len() {
         notes.push(format!(
             "{} of {rows} rows repeat the text of another row; they stay",
             rows - seen.len()
@@ -63,6 +72,58 @@ pub(crate) fn notes(splits: &BTreeMap<Split, Vec<Example>>, labels: &[String]) -
     notes
 }
 
+/// The rows that stay where each text is to come once.
+pub(crate) struct Distinct {
+    keep: Vec<bool>,
+    repeated: usize,
+    torn: usize,
+}
+
+/// The first row of each text that has one class; no row of a text that has several.
+pub(crate) fn distinct(examples: &[Example]) -> Distinct {
+    let mut seen: HashMap<(&str, Option<&str>), (usize, BTreeSet<u32>)> = HashMap::new();
+    for example in examples {
+        let (rows, classes) = seen.entry(text_of(example)).or_default();
+        *rows += 1;
+        classes.extend(example.label.as_ref().and_then(crate::Target::class));
+    }
+    let torn = seen.values().filter(|(_, classes)| classes.len() > 1);
+    let torn: usize = torn.map(|(rows, _)| rows).sum();
+    let stays = |example| {
+        seen.remove(&text_of(example))
+            .is_some_and(|(_, classes)| classes.len() <= 1)
+    };
+    let keep: Vec<bool> = examples.iter().map(stays).collect();
+    let kept = keep.iter().filter(|keep| **keep).count();
+    Distinct {
+        repeated: keep.len() - kept - torn,
+        torn,
+        keep,
+    }
+}
+
+impl Distinct {
+    /// What is left of things that belong to the rows.
+    pub fn of<T>(&self, rows: Vec<T>) -> Vec<T> {
+        let rows = rows.into_iter().zip(&self.keep);
+        rows.filter_map(|(row, keep)| keep.then_some(row)).collect()
+    }
+
+    /// What is said of the rows that are left out, if there are any.
+    pub fn note(&self) -> Option<String> {
+        let Self { repeated, torn, .. } = self;
+        let said = [
+            (*repeated > 0).then(|| {
+                format!("{repeated} rows that repeat the text of another row were left out")
+            }),
+            (*torn > 0)
+                .then(|| format!("{torn} rows of texts that have several labels were left out")),
+        ];
+        let said: Vec<String> = said.into_iter().flatten().collect();
+        (!said.is_empty()).then(|| said.join(", and "))
+    }
+}
+
 /// How many different texts there are.
 pub(crate) fn texts(examples: &[Example]) -> usize {
     examples.iter().map(text_of).collect::<BTreeSet<_>>().len()
@@ -90,7 +151,8 @@ mod tests {
             (Split::Train, examples(train)),
             (Split::Test, examples(test)),
         ];
-        notes(&splits.into(), &["down".into(), "up".into()])
+        let labels = ["down".into(), "up".into()];
+        notes(&splits.into(), &labels, Objective::Classification)
     }
 
     #[test]
@@ -114,5 +176,21 @@ mod tests {
             "{said:?}"
         );
         assert_eq!(said.len(), 3);
+    }
+
+    #[test]
+    fn of_repeated_texts_the_first_row_stays_and_of_contradictory_ones_none() {
+        let rows: Vec<Example> = [("a", 0), ("b", 1), ("a", 0), ("c", 1), ("b", 0), ("a", 0)]
+            .map(|(text, label)| example(text, label))
+            .into();
+        let keep = distinct(&rows);
+        assert_eq!(
+            keep.note().unwrap(),
+            "2 rows that repeat the text of another row were left out, and 2 rows of texts that have several labels \
+             were left out"
+        );
+        assert_eq!(keep.of(rows), [example("a", 0), example("c", 1)]);
+        assert_eq!(keep.of(vec![1, 2, 3, 4, 5, 6]), [1, 4]);
+        assert_eq!(distinct(&[example("a", 0)]).note(), None);
     }
 }

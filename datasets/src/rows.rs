@@ -21,6 +21,7 @@ use crate::{
     nearest::nearest,
     parquet::Parquet,
     problems::Fault,
+    tagged::{self, Tagged},
     text::{Text, check_regular},
 };
 
@@ -76,6 +77,7 @@ enum Body {
     Lines(Text, usize, String),
     Parquet(Parquet, usize),
     Conll(Conll),
+    Tagged(Tagged),
 }
 
 /// Rows one after the other.
@@ -196,6 +198,16 @@ impl Rows {
                     body: Body::Conll(file),
                     path,
                     separator: b'\t',
+                    notes,
+                    ended: false,
+                });
+            }
+            Format::Tagged => {
+                return Ok(Self {
+                    header: Some(tagged::COLUMNS.map(str::to_owned).into()),
+                    body: Body::Tagged(Tagged::new(text)),
+                    path,
+                    separator: b' ',
                     notes,
                     ended: false,
                 });
@@ -441,6 +453,7 @@ impl Rows {
                 Ok(None)
             }
             Body::Conll(file) => file.next(),
+            Body::Tagged(file) => file.next(),
             Body::Parquet(file, row) => Ok(file.next()?.map(|fields| {
                 *row += 1;
                 Ok(Row {

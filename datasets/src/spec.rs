@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use sources::{FileSpec, PathPlace, Place, Source};
 
 use crate::{
-    Error, Group, Metric, Objective, Result, Split, Words,
+    Completion, Error, Group, Metric, Objective, Result, Split, Words,
     delimited::character,
     format::{Format, extension},
     text::{check_regular, encoding, open_regular},
@@ -38,7 +38,9 @@ pub struct DatasetSpec {
     pub homepage: String,
     /// Its files, and where they can be had.
     pub source: Source,
-    /// Which file is which split. A validation or test split without a file is taken out of the training rows.
+    /// Which file is which split. A validation or test split without a file is taken out of the training rows. Where each
+    /// class has a file of its own ([`LabelSpec::files`]), those are the training rows.
+    #[serde(default)]
     pub splits: BTreeMap<Split, String>,
     /// Rows in the file of each split, where they are known.
     #[serde(default)]
@@ -65,6 +67,12 @@ pub struct DatasetSpec {
     /// A word for each class; see [`Words::words`].
     #[serde(default)]
     pub words: Option<Vec<String>>,
+    /// What a completion is written behind; see [`Completion::prompt`].
+    #[serde(default)]
+    pub prompt: Option<String>,
+    /// The most tokens of a completion; see [`Completion::max_new_tokens`].
+    #[serde(default)]
+    pub max_new_tokens: Option<usize>,
     /// How it is judged, the main metric first; without it, as its objective is.
     #[serde(default = "accuracy")]
     pub metrics: Vec<Metric>,
@@ -83,6 +91,10 @@ pub struct DatasetSpec {
     /// Whether rows without a text or a label are left out (and counted) instead of refused.
     #[serde(default)]
     pub drop_missing: bool,
+    /// Whether training rows that repeat the text of another row are left out (and counted), and all rows of a text that has
+    /// several labels.
+    #[serde(default)]
+    pub distinct: bool,
     /// What keeps examples together when a split is made or a part is held out.
     #[serde(default, with = "serde_yaml::with::singleton_map")]
     pub group: Option<Group>,
@@ -154,6 +166,12 @@ pub struct FileOptions {
     /// As [`DatasetSpec::words`]; nothing where empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub words: Vec<String>,
+    /// As [`DatasetSpec::prompt`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    /// As [`DatasetSpec::max_new_tokens`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_new_tokens: Option<usize>,
 }
 
 impl FileOptions {
@@ -162,6 +180,8 @@ impl FileOptions {
         let of_file = Self {
             template: None,
             words: Vec::new(),
+            prompt: None,
+            max_new_tokens: None,
             ..self.clone()
         };
         of_file == Self::default()
@@ -173,12 +193,19 @@ impl FileOptions {
 #[serde(deny_unknown_fields)]
 pub struct LabelSpec {
     /// The column. It may hold names or, when `names` is given, their indices; lists of them where a text has several, or
-    /// each token has one; or a number, for regression.
+    /// each token has one; a number, for regression; or a text, for completion.
     #[serde(default)]
     pub column: String,
     /// Where a text may have several classes: a column with 0 or 1 for each, in place of `column`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<String>,
+    /// Where each class has a file of its own: the files' names by class, in place of `column`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
+    /// Where tags are parts of speech, the type of entity that some of them stand for: neighbouring words of one such tag are one
+    /// entity, and all others are outside.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub entities: BTreeMap<String, String>,
     /// Names of the classes in order; without them, the values of the training file in order.
     #[serde(default)]
     pub names: Option<Vec<String>>,
@@ -191,16 +218,37 @@ pub struct LabelSpec {
 }
 
 impl LabelSpec {
-    /// The columns: one, or one for each class.
+    /// The columns: one, or one for each class; none where each class has a file.
     pub(crate) fn all(&self) -> Vec<&String> {
-        match self.columns.is_empty() {
-            true => vec![&self.column],
-            false => self.columns.iter().collect(),
+        match (self.columns.is_empty(), self.files.is_empty()) {
+            (true, true) => vec![&self.column],
+            _ => self.columns.iter().collect(),
         }
     }
 
     fn problems(&self, objective: Objective) -> Vec<String> {
         let mut problems = Vec::new();
+        if !self.files.is_empty() {
+            if !objective.is_classification() {
+                problems.push("files: accepted with objective classification only".to_owned());
+            }
+            if !self.column.is_empty() || !self.columns.is_empty() || self.hidden.is_some() {
+                problems.push(
+                    "files: each says its class; leave column, columns and hidden out".to_owned(),
+                );
+            }
+            if self.threshold.is_some() || self.files.len() < 2 {
+                problems.push("files: two or more are needed, and no threshold".to_owned());
+            }
+            let known = |class: &&String| self.names.as_ref().is_none_or(|n| n.contains(class));
+            if let Some(class) = self.files.keys().find(|class| !known(class)) {
+                problems.push(format!("files: '{class}' is not among names"));
+            }
+            return problems;
+        }
+        if !self.entities.is_empty() && objective != Objective::Tokens {
+            problems.push("entities: accepted with objective tokens only".to_owned());
+        }
         let several = !self.columns.is_empty();
         if several && objective != Objective::MultiLabel {
             problems.push(format!(
@@ -226,8 +274,13 @@ impl LabelSpec {
         {
             problems.push("names: as many as columns are needed".to_owned());
         }
-        if self.names.is_some() && objective == Objective::Regression {
-            problems.push("names: a number has none; leave them out".to_owned());
+        let without_names = match objective {
+            Objective::Regression => Some("a number"),
+            Objective::Completion => Some("a text that is written"),
+            _ => None,
+        };
+        if let (Some(what), true) = (without_names, self.names.is_some()) {
+            problems.push(format!("names: {what} has none; leave them out"));
         }
         if self.threshold.is_some() && !objective.is_classification() {
             problems.push("threshold: accepted with objective classification only".to_owned());
@@ -280,6 +333,7 @@ const REGISTRY: &[(&str, &str)] = registry!(
     mrpc,
     rte,
     chnsenticorp,
+    chinese_reviews,
     stsb,
     mnli,
     qnli,
@@ -290,7 +344,10 @@ const REGISTRY: &[(&str, &str)] = registry!(
     trec,
     conll2003,
     wnut17,
+    peoples_daily_entities,
     tnews,
+    e2e_nlg,
+    gsm8k,
     newsgroups20,
     reuters8,
     sarcasm,
@@ -377,6 +434,8 @@ pub fn spec_from_path(path: &Path, options: &FileOptions) -> Result<DatasetSpec>
             label: LabelSpec {
                 column: "label".into(),
                 columns: Vec::new(),
+                files: BTreeMap::new(),
+                entities: BTreeMap::new(),
                 names: None,
                 hidden: None,
                 threshold: None,
@@ -388,8 +447,11 @@ pub fn spec_from_path(path: &Path, options: &FileOptions) -> Result<DatasetSpec>
             quote: None,
             encoding: None,
             drop_missing: false,
+            distinct: false,
             template: None,
             words: None,
+            prompt: None,
+            max_new_tokens: None,
             group: None,
             also: Vec::new(),
             stand_in: None,
@@ -418,6 +480,10 @@ pub fn spec_from_path(path: &Path, options: &FileOptions) -> Result<DatasetSpec>
         if own_file && objective == Objective::Tokens {
             spec.text = vec!["tokens".into()];
             spec.label.column = "tags".into();
+        }
+        if own_file && objective == Objective::Completion {
+            spec.text = vec!["prompt".into()];
+            spec.label.column = "completion".into();
         }
         if !options.text_columns.is_empty() {
             spec.text.clone_from(&options.text_columns);
@@ -482,7 +548,15 @@ impl DatasetSpec {
         })
     }
 
-    /// The same with the template and the words that the user says.
+    /// The prompt and the length of completions, where it has completions.
+    pub fn completion(&self) -> Option<Completion> {
+        (self.objective == Objective::Completion).then(|| {
+            let pairs = self.text.len() == 2;
+            Completion::new(pairs, self.prompt.as_deref(), self.max_new_tokens)
+        })
+    }
+
+    /// The same with the template and the words, or the prompt, that the user says.
     ///
     /// # Errors
     /// If they cannot be used.
@@ -493,6 +567,10 @@ impl DatasetSpec {
         if !options.words.is_empty() {
             self.words = Some(options.words.clone());
         }
+        if options.prompt.is_some() {
+            self.prompt.clone_from(&options.prompt);
+        }
+        self.max_new_tokens = options.max_new_tokens.or(self.max_new_tokens);
         let problems = self.words_problems();
         match problems.is_empty() {
             true => Ok(self),
@@ -502,8 +580,21 @@ impl DatasetSpec {
         }
     }
 
-    /// What is wrong with template and words.
+    /// What is wrong with template and words, or with the prompt.
     fn words_problems(&self) -> Vec<String> {
+        if let Some(completion) = self.completion() {
+            let mut found = completion.problems(self.text.len() == 2);
+            if self.template.is_some() || self.words.is_some() {
+                found.push("template: a completion has none, nor words; what stands before it is its prompt".into());
+            }
+            return found;
+        }
+        if self.prompt.is_some() || self.max_new_tokens.is_some() {
+            let objective = self.objective.name();
+            return vec![format!(
+                "prompt: prompt and max_new_tokens are for objective completion, and this one is {objective}"
+            )];
+        }
         match (&self.template, &self.words) {
             (None, None) => Vec::new(),
             (Some(_), None) => vec!["words: missing beside a template: one for each class".into()],
@@ -674,32 +765,43 @@ impl DatasetSpec {
             .iter()
             .map(|also| also.format)
             .chain([self.format]);
-        if formats.flatten().any(|format| format == Format::Lines) {
+        let by_class = !self.label.files.is_empty();
+        if !by_class && formats.flatten().any(|format| format == Format::Lines) {
             problem(
                 "format",
-                "lines have no labels; accepted: csv, tsv, jsonl, parquet".into(),
+                "lines have no labels; accepted: csv, tsv, jsonl, parquet, or lines with a file for each class \
+                 (label.files)"
+                    .into(),
             );
         }
-        if !self.splits.contains_key(&Split::Train) {
+        if by_class && (!self.splits.is_empty() || !self.also.is_empty() || self.group.is_some()) {
+            problem(
+                "label.files",
+                "the classes' files are the training rows; leave splits, also and group out".into(),
+            );
+        } else if !by_class && !self.splits.contains_key(&Split::Train) {
             problem(
                 "splits",
                 "train is missing; name the file with the rows for training".into(),
             );
         }
-        for (split, name) in self
+        let of_split = self
             .splits
             .iter()
-            .filter(|(_, name)| !self.source.files.contains_key(*name))
-        {
-            let known: Vec<_> = self.source.files.keys().map(String::as_str).collect();
-            let split = split.name();
-            problem(
-                "splits",
-                format!(
-                    "{split}: unknown file '{name}'; source.files has: {}",
-                    known.join(", ")
-                ),
-            );
+            .map(|(split, name)| ("splits", split.name(), name));
+        let of_class = self.label.files.iter();
+        let of_class = of_class.map(|(class, name)| ("label.files", class.as_str(), name));
+        for (key, what, name) in of_split.chain(of_class) {
+            if !self.source.files.contains_key(name) {
+                let known: Vec<_> = self.source.files.keys().map(String::as_str).collect();
+                problem(
+                    key,
+                    format!(
+                        "{what}: unknown file '{name}'; source.files has: {}",
+                        known.join(", ")
+                    ),
+                );
+            }
         }
         if let Some(names) = &self.label.names {
             let distinct: BTreeSet<_> = names.iter().collect();
@@ -844,8 +946,8 @@ mod tests {
     #[test]
     fn an_unknown_metric_is_refused_with_the_metrics_there_are() {
         refused(
-            "text: [a]\nlabel: { column: b }\nmetrics: [bleu]\n",
-            &["bleu", "accuracy", "matthews"],
+            "text: [a]\nlabel: { column: b }\nmetrics: [bleurt]\n",
+            &["bleurt", "accuracy", "matthews"],
         );
     }
 

@@ -13,6 +13,8 @@ pub enum Target {
     Number(f64),
     /// The tag of each word, indices into [`crate::Dataset::labels`].
     Tags(Vec<u32>),
+    /// The text that is to be written.
+    Text(String),
 }
 
 impl Target {
@@ -23,6 +25,7 @@ impl Target {
             Self::Classes(_) => Objective::MultiLabel,
             Self::Number(_) => Objective::Regression,
             Self::Tags(_) => Objective::Tokens,
+            Self::Text(_) => Objective::Completion,
         }
     }
 
@@ -42,11 +45,19 @@ impl Target {
         }
     }
 
+    /// The text, where it is one.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
     /// Indices into [`crate::Dataset::labels`], one for each time that one is meant.
     pub fn labels(&self) -> Vec<u32> {
         match self {
             Self::Class(class) => vec![*class],
-            Self::Number(_) => Vec::new(),
+            Self::Number(_) | Self::Text(_) => Vec::new(),
             Self::Tags(tags) => tags.clone(),
             Self::Classes(all) => (0..)
                 .zip(all)
@@ -56,13 +67,14 @@ impl Target {
         }
     }
 
-    /// Its numbers, as records keep them: the class, the number, 0 or 1 for each class, or the tags.
+    /// Its numbers, as records keep them: the class, the number, 0 or 1 for each class, or the tags; none of a text.
     pub fn numbers(&self) -> Vec<f64> {
         match self {
             Self::Class(class) => vec![f64::from(*class)],
             Self::Number(number) => vec![*number],
             Self::Classes(all) => all.iter().map(|is| f64::from(u8::from(*is))).collect(),
             Self::Tags(tags) => tags.iter().map(|tag| f64::from(*tag)).collect(),
+            Self::Text(_) => Vec::new(),
         }
     }
 
@@ -73,6 +85,7 @@ impl Target {
             Self::Number(number) => number.to_le_bytes().into(),
             Self::Classes(all) => all.iter().map(|is| u8::from(*is)).collect(),
             Self::Tags(tags) => tags.iter().flat_map(|tag| tag.to_le_bytes()).collect(),
+            Self::Text(text) => text.clone().into_bytes(),
         }
     }
 }

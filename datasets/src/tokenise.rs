@@ -20,7 +20,9 @@ use tokenizers::{
 };
 
 use crate::{
-    Error, Example, Result, Target, Words, cache, caught, split_words,
+    Completion, Error, Example, Result, Target, Words, cache, caught,
+    completion::written,
+    split_words,
     tokenizer_files::{self, TokenizerFiles},
 };
 
@@ -35,7 +37,8 @@ pub struct Encoded {
     pub offsets: Vec<usize>,
     /// Targets `[B]`; empty unless every example has one.
     pub labels: Vec<Target>,
-    /// The words of each example that are read, `[B]`; empty unless it was tokenised by words.
+    /// The words of each example that are read, `[B]`; empty unless it was tokenised by words. Of a completion each token is a
+    /// word, read at the token before it, whose vector foretells it.
     pub words: Vec<Vec<Word>>,
     /// How many examples were cut to `max_tokens`.
     pub truncated: usize,
@@ -46,11 +49,27 @@ pub struct Encoded {
 pub struct Word {
     /// Which word of the example.
     pub word: u32,
-    /// Its first token, counted from the example's first.
+    /// Its first token, counted from the example's first; of a completion's token the one before it.
     pub token: u32,
 }
 
 impl Encoded {
+    fn of(parts: Vec<Tagged>, examples: &[Example]) -> Self {
+        let mut encoded = Encoded {
+            offsets: vec![0],
+            labels: labels(examples),
+            ..Encoded::default()
+        };
+        for part in parts {
+            encoded.ids.extend(part.ids);
+            encoded.types.extend(part.types);
+            encoded.offsets.push(encoded.ids.len());
+            encoded.words.push(part.words);
+            encoded.truncated += usize::from(part.truncated);
+        }
+        encoded
+    }
+
     /// Number of examples.
     pub fn len(&self) -> usize {
         self.offsets.len().saturating_sub(1)
@@ -103,11 +122,13 @@ pub struct TextTokenizer {
     digest: [u8; 32],
     /// What stands around every text.
     words: Option<Words>,
+    /// What completions are written behind, and the token that ends them.
+    completion: Option<(Completion, u32)>,
     /// Whether a word by itself needs a space before it to be the word that it is in a text.
     spaced: bool,
 }
 
-/// The tokens of an example that is words.
+/// The tokens of an example that is read token by token.
 struct Tagged {
     ids: Vec<u32>,
     types: Vec<u8>,
@@ -173,6 +194,7 @@ impl TextTokenizer {
             path: path.to_owned(),
             digest: hash.finalize().into(),
             words: None,
+            completion: None,
         })
     }
 
@@ -187,6 +209,27 @@ impl TextTokenizer {
             words: Some(words.clone()),
             ..self.clone()
         }
+    }
+
+    /// The same tokenizer for prompts and their completions, which end in the token `end`.
+    #[must_use]
+    pub fn with_completion(&self, completion: &Completion, end: u32) -> Self {
+        Self {
+            completion: Some((completion.clone(), end)),
+            ..self.clone()
+        }
+    }
+
+    /// The text of token ids, without special tokens.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        let text = self.files.tokenizer.decode(ids, true);
+        text.map_err(|e| Error::Tokenizer {
+            path: self.path.clone(),
+            message: format!("cannot make a text of tokens: {e}"),
+        })
     }
 
     /// SHA-256 over everything that decides the ids of a text, wherever it was written, but for the most tokens of an
@@ -250,6 +293,9 @@ impl TextTokenizer {
     /// # Errors
     /// If `max_tokens` leaves no room for a token of the text, or the tokenizer fails.
     pub fn encode(&self, examples: &[Example], max_tokens: usize) -> Result<Encoded> {
+        if let Some((completion, end)) = &self.completion {
+            return self.encode_completions(examples, completion, *end, max_tokens);
+        }
         let encodings: Vec<(Vec<u32>, Vec<u8>, bool)> = examples
             .par_iter()
             .map(|example| self.encode_example(example, max_tokens))
@@ -281,6 +327,9 @@ impl TextTokenizer {
         max_tokens: usize,
         cache: &Path,
     ) -> Result<Encoded> {
+        if self.completion.is_some() {
+            return self.encode(examples, max_tokens);
+        }
         let path = cache.join("tokens").join(cache::file_name(
             &self.digest,
             examples,
@@ -308,19 +357,58 @@ impl TextTokenizer {
             .par_iter()
             .map(|example| self.encode_tagged_of(example, max_tokens))
             .collect::<Result<_>>()?;
-        let mut encoded = Encoded {
-            offsets: vec![0],
-            labels: labels(examples),
-            ..Encoded::default()
+        Ok(Encoded::of(parts, examples))
+    }
+
+    /// Prompts with their completions; of an example without one the prompt alone.
+    fn encode_completions(
+        &self,
+        examples: &[Example],
+        completion: &Completion,
+        end: u32,
+        max_tokens: usize,
+    ) -> Result<Encoded> {
+        let room = completion.room(self.limit(max_tokens))?;
+        let template = completion.template();
+        let encode = |example: &Example| -> Result<Tagged> {
+            let (mut ids, mut types, mut truncated) =
+                self.encode_words(&template, example, room)?;
+            // A tokenizer that ends every text would end the prompt before its completion.
+            if ids.len() > 1 && ids.last() == Some(&end) {
+                ids.pop();
+                types.pop();
+            }
+            let prompt = ids.len();
+            if prompt == 0 {
+                let start: String = example.text.chars().take(60).collect();
+                return Err(Error::Tokenizer {
+                    path: self.path.clone(),
+                    message: format!("the prompt that holds '{start}' has no token"),
+                });
+            }
+            if let Some(text) = written(example) {
+                let mut own = self.encode_text(text)?;
+                own.push(end);
+                truncated |= own.len() > completion.max_new_tokens;
+                own.truncate(completion.max_new_tokens);
+                types.resize(prompt + own.len(), 0);
+                ids.extend(own);
+            }
+            let read = prompt..ids.len().max(prompt + 1);
+            let words = (0..).zip(read).map(|(word, token)| Word {
+                word,
+                token: token as u32 - 1,
+            });
+            let words = words.collect();
+            Ok(Tagged {
+                ids,
+                types,
+                words,
+                truncated,
+            })
         };
-        for part in parts {
-            encoded.ids.extend(part.ids);
-            encoded.types.extend(part.types);
-            encoded.offsets.push(encoded.ids.len());
-            encoded.words.push(part.words);
-            encoded.truncated += usize::from(part.truncated);
-        }
-        Ok(encoded)
+        let parts: Vec<Tagged> = examples.par_iter().map(encode).collect::<Result<_>>()?;
+        Ok(Encoded::of(parts, examples))
     }
 
     fn encode_tagged_of(&self, example: &Example, max_tokens: usize) -> Result<Tagged> {
@@ -472,7 +560,11 @@ impl TextTokenizer {
         let Some((text, cut)) = found else {
             return Err(Error::Words {
                 message: format!(
-                    "template: '{}' alone has {} tokens, which leaves no room for a text in {limit}",
+                    "{}: '{}' alone has {} tokens, which leaves no room for a text in {limit}",
+                    match self.completion {
+                        Some(_) => "prompt",
+                        None => "template",
+                    },
                     words.template,
                     encode(&words.alone())?.len()
                 ),

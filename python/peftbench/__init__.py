@@ -230,7 +230,8 @@ def records(folder: str | Path = "reports/out", *,
 def predict(weights: str | Path, texts: Iterable[str], **flags: object) -> list[Any]:
     """The label of each text, by saved weights (ours, or of Hugging Face PEFT or AdapterHub).
 
-    Of weights with another objective: the labels of each text (multi_label), its number (regression), the tags of its words (tokens).
+    Of weights with another objective: the labels of each text (multi_label), its number (regression), the tags of its words (tokens;
+    None of a word that was cut off).
     """
     rows = "".join(json.dumps({"text": text}) + "\n" for text in texts)
     answers = run("predict", "--weights", str(weights), "--format", "jsonl", *_flags(flags), input=rows)

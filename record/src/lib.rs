@@ -136,7 +136,7 @@ pub struct DatasetFacts {
     pub validation_examples: usize,
     /// Name of the metric that ranks methods on this data set, e.g. `accuracy`.
     pub main_metric: String,
-    /// What is predicted: `classification`, `multi_label`, `regression` or `tokens`. Records of before it was kept are of
+    /// What is predicted: `classification`, `multi_label`, `regression`, `tokens` or `completion`. Records of before it was kept are of
     /// classification, whose records do not name it.
     #[serde(default = "classification", skip_serializing_if = "is_classification")]
     pub objective: String,
@@ -253,7 +253,7 @@ pub struct Parameters {
 pub struct Evaluation {
     /// Optimiser steps done.
     pub step: usize,
-    /// Mean loss: of classes and tags the cross-entropy, of numbers the squared error over their variance in training.
+    /// Mean loss: of classes, tags and tokens that are written the cross-entropy, of numbers the squared error over their variance in training.
     pub loss: f64,
     /// Metric values by name (`accuracy`, `f1`, `matthews`), as fractions.
     pub metrics: BTreeMap<String, f64>,
@@ -278,12 +278,28 @@ pub struct Predictions {
     /// index of each word's tag.
     #[serde(default, skip_serializing_if = "Rows::is_empty")]
     pub outputs: Rows<f64>,
+    /// What is written behind each prompt, for completions only: no other record holds texts of the data.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub texts: Vec<Written>,
+}
+
+/// What a run writes behind a prompt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Written {
+    /// The prompt, as it was read.
+    pub prompt: String,
+    /// The completions that the data has for it, at least one.
+    pub references: Vec<String>,
+    /// What the run writes.
+    pub text: String,
 }
 
 impl Predictions {
-    /// Number of examples.
+    /// Number of examples; of completions, of different prompts.
     pub fn len(&self) -> usize {
-        self.labels.len().max(self.targets.len())
+        let others = self.targets.len().max(self.texts.len());
+        self.labels.len().max(others)
     }
 
     /// Whether there are none.

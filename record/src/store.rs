@@ -233,9 +233,9 @@ fn read(path: &Path) -> Result<std::result::Result<RunRecord, String>> {
 /// The first contradiction in predictions of classes.
 fn problem_of_classes(predictions: &Predictions, classes: usize) -> Option<String> {
     let examples = predictions.labels.len();
-    if predictions.targets.len() + predictions.outputs.len() > 0 {
+    if predictions.targets.len() + predictions.outputs.len() + predictions.texts.len() > 0 {
         return Some(
-            "`outcome.predictions` has `targets` or `outputs`, which classification has not".into(),
+            "`outcome.predictions` has `targets`, `outputs` or `texts`, which classification has not".into(),
         );
     }
     if predictions.logits.len() != examples {
@@ -274,7 +274,22 @@ fn problem_of_outputs(
     classes: usize,
 ) -> Option<String> {
     let (targets, outputs) = (&predictions.targets, &predictions.outputs);
-    if targets.len() != outputs.len() || predictions.labels.len() + predictions.logits.len() > 0 {
+    let texts = &predictions.texts;
+    if objective == "completion" {
+        let numbers = targets.len() + outputs.len() + predictions.labels.len();
+        let bare = texts.iter().position(|text| text.references.is_empty());
+        return match bare {
+            _ if numbers + predictions.logits.len() > 0 || texts.is_empty() => Some(
+                "`outcome.predictions` of completions has `texts`, at least one, and nothing else"
+                    .into(),
+            ),
+            bare => bare.map(|i| format!("`outcome.predictions.texts[{i}]` has no reference")),
+        };
+    }
+    if targets.len() != outputs.len()
+        || !texts.is_empty()
+        || predictions.labels.len() + predictions.logits.len() > 0
+    {
         return Some(format!(
             "`outcome.predictions` has {} targets and {} outputs for {objective}, which must be equally many, and neither \
              labels nor logits",

@@ -70,6 +70,12 @@ pub fn metric_title(name: &str) -> String {
         "entity_precision" => "entity precision (%)".to_owned(),
         "entity_recall" => "entity recall (%)".to_owned(),
         "rmse" => "RMSE".to_owned(),
+        "rouge_l" => "ROUGE-L (%)".to_owned(),
+        "exact_match" => "exact match (%)".to_owned(),
+        "numeric_match" => "numeric match (%)".to_owned(),
+        "bleu" => "BLEU (%)".to_owned(),
+        "chrf" => "chrF (%)".to_owned(),
+        "perplexity" => "perplexity".to_owned(),
         "matthews" | "pearson" | "spearman" => {
             format!("{}{} correlation", name[..1].to_uppercase(), &name[1..])
         }
@@ -79,7 +85,10 @@ pub fn metric_title(name: &str) -> String {
 
 /// Whether a metric is shown in percent.
 pub fn in_percent(name: &str) -> bool {
-    !matches!(name, "matthews" | "pearson" | "spearman" | "rmse")
+    !matches!(
+        name,
+        "matthews" | "pearson" | "spearman" | "rmse" | "perplexity"
+    )
 }
 
 /// A count in full, e.g. `73,728`.

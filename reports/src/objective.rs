@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use record::{CLASSIFICATION, DatasetFacts, Predictions, Rows};
 use statistics::{
-    Correlation, Counts, EntityCounts, Metric, MultiLabel, jackknife, mean, predicted,
+    Correlation, Counts, EntityCounts, Metric, MultiLabel, TextCase, TextMetric, jackknife, mean,
+    predicted,
 };
 
 /// The predicted label of each example; `None` unless every example has one class of several.
@@ -47,6 +48,7 @@ pub fn scores(dataset: &DatasetFacts, predictions: &Predictions) -> Option<Vec<f
             };
             Some(MultiLabel::named(main)?.scores(&yes(targets, 0.5), &yes(outputs, 0.0)))
         }
+        "completion" => Some(TextMetric::named(main)?.scores(&cases(predictions))),
         _ => {
             let sentences = targets.iter().zip(outputs.iter());
             let counts =
@@ -86,6 +88,14 @@ pub fn parts(dataset: &DatasetFacts, predictions: &Predictions) -> BTreeMap<Stri
     parts
 }
 
+/// What was written behind each prompt, and what may be.
+fn cases(predictions: &Predictions) -> Vec<TextCase<'_>> {
+    let texts = predictions.texts.iter();
+    texts
+        .map(|w| (w.text.as_str(), w.references.as_slice()))
+        .collect()
+}
+
 /// Names of tags, given their indices.
 pub fn tags<'a>(dataset: &'a DatasetFacts, indices: &[f64]) -> Vec<&'a str> {
     let name = |i: &f64| dataset.labels.get(*i as usize).map_or("O", String::as_str);
@@ -116,6 +126,7 @@ pub fn is_constant(dataset: &DatasetFacts, predictions: &Predictions) -> bool {
             let first = rows.next().map(set);
             rows.all(|row| Some(set(row)) == first)
         }
+        "completion" => predictions.texts.windows(2).all(|w| w[0].text == w[1].text),
         _ => {
             let first = rows.next();
             rows.all(|row| Some(row) == first)
@@ -125,7 +136,11 @@ pub fn is_constant(dataset: &DatasetFacts, predictions: &Predictions) -> bool {
 
 /// Whether two runs were judged by the same truth.
 pub fn same_truth(a: &Predictions, b: &Predictions) -> bool {
-    a.labels == b.labels && a.targets == b.targets
+    let mut texts = a.texts.iter().zip(&b.texts);
+    a.labels == b.labels
+        && a.targets == b.targets
+        && a.texts.len() == b.texts.len()
+        && texts.all(|(a, b)| a.prompt == b.prompt && a.references == b.references)
 }
 
 /// Scores of predicted classes; `None` if there is not one for each label.

@@ -51,6 +51,7 @@ const TEMPLATES: &[(&str, &str)] = templates!(
     "sections/plots.html"
     "sections/pairs.html"
     "sections/parts.html"
+    "sections/written.html"
     "sections/examples.html"
     "sections/gate.html"
     "sections/runs.html"
@@ -112,6 +113,8 @@ struct Section<'a> {
     plots: BTreeMap<&'static str, Vec<PlotView>>,
     /// How well each class or type is found, where there are several to an example.
     parts: Option<Parts>,
+    /// Prompts with what is written behind them.
+    written: Option<Parts>,
     pairs: Vec<PairView>,
     sigma: Vec<(&'static str, String)>,
     checks: Vec<String>,
@@ -166,7 +169,7 @@ struct Cell {
     key: Option<Value>,
 }
 
-/// How well each class or type is found by each method.
+/// A table with a column for each method: how well each class or type is found, or what is written.
 #[derive(Serialize)]
 struct Parts {
     title: &'static str,
@@ -324,6 +327,7 @@ fn section(comparison: &Comparison, id: String) -> Result<Section<'_>> {
         gate_summary,
         troubles: rows.iter().any(|r| !r.troubles.is_empty()),
         parts: parts(comparison),
+        written: written(comparison),
         examples: comparison.dataset.objective == CLASSIFICATION
             && rows
                 .iter()
@@ -372,6 +376,53 @@ fn parts(comparison: &Comparison) -> Option<Parts> {
         headings: [name.to_owned(), "in validation".to_owned()]
             .into_iter()
             .chain(labels)
+            .collect(),
+    })
+}
+
+/// Some prompts with what each ranked method writes behind them; `None` where nothing is written.
+fn written(comparison: &Comparison) -> Option<Parts> {
+    /// Prompts that are shown.
+    const PROMPTS: usize = 12;
+    /// Characters of a text.
+    const LONGEST: usize = 300;
+    fn texts<'a>(comparison: &'a Comparison, row: &Row) -> Option<&'a [record::Written]> {
+        let records = row.runs.iter().filter_map(|run| comparison.record(&run.id));
+        let texts = records.filter_map(|r| Some(r.outcome.as_ref()?.predictions.texts.as_slice()));
+        texts.into_iter().find(|texts| !texts.is_empty())
+    }
+    let ranked = comparison.ranked();
+    let columns: Vec<(&str, &[record::Written])> = ranked
+        .iter()
+        .filter_map(|row| Some((row.label.as_str(), texts(comparison, row)?)))
+        .collect();
+    let (_, prompts) = columns.first()?;
+    let shown = |text: &str| format::cut(&format::visible(text), LONGEST);
+    let rows = (0..prompts.len().min(PROMPTS)).map(|k| {
+        let at = k * prompts.len() / prompts.len().min(PROMPTS);
+        let asked = &prompts[at];
+        let more = match asked.references.len() {
+            0 | 1 => String::new(),
+            n => format!(" (and {} more)", n - 1),
+        };
+        let reference = asked.references.first().map_or("", String::as_str);
+        // Runs whose examples differ have another text at this place.
+        let cells = columns.iter().map(|(_, texts)| match texts.get(at) {
+            Some(own) if own.prompt == asked.prompt => shown(&own.text),
+            _ => "–".to_owned(),
+        });
+        [shown(&asked.prompt), shown(reference) + &more]
+            .into_iter()
+            .chain(cells)
+            .collect()
+    });
+    Some(Parts {
+        title: "What is written",
+        rows: rows.collect(),
+        headings: ["prompt", "true completion"]
+            .into_iter()
+            .chain(columns.iter().map(|(label, _)| *label))
+            .map(str::to_owned)
             .collect(),
     })
 }
@@ -578,6 +629,49 @@ mod tests {
             script_data_of(&page)["comparisons"][0]["points"][0]["label"],
             json!(format!("lora {evil}"))
         );
+    }
+
+    #[test]
+    fn what_methods_write_stands_side_by_side_and_is_text() {
+        let written = |method: &str| {
+            Sample::new(method)
+                .with(|r| {
+                    let dataset = &mut r.asked.dataset;
+                    dataset.objective = "completion".into();
+                    dataset.main_metric = "rouge_l".into();
+                    dataset.labels.clear();
+                    let outcome = r.outcome.as_mut().unwrap();
+                    let text = |i: usize| record::Written {
+                        prompt: format!("<b>prompt {i}"),
+                        references: vec!["a b".into(), "c".into()],
+                        text: format!("{method} & b"),
+                    };
+                    outcome.predictions = record::Predictions {
+                        texts: (0..30).map(text).collect(),
+                        ..record::Predictions::default()
+                    };
+                    // One of two words is in the better reference.
+                    for evaluation in &mut outcome.evaluations {
+                        evaluation.metrics = [("rouge_l".to_owned(), 0.5)].into();
+                    }
+                })
+                .record()
+        };
+        let page = page(&[written("lora"), written("full")]);
+        for shown in [
+            "What is written",
+            "true completion",
+            "&lt;b&gt;prompt 0",
+            "a b (and 1 more)",
+            "lora &amp; b",
+            "full &amp; b",
+            "ROUGE-L (%)",
+        ] {
+            assert!(page.contains(shown), "{shown}");
+        }
+        assert!(!page.contains("<b>prompt") && !page.contains("&lt;b&gt;prompt 1<"));
+        // The stored metric is what the texts give.
+        assert!(page.contains("50.0") && !page.contains("the predictions give"));
     }
 
     #[test]

@@ -12,6 +12,24 @@ use crate::{Error, Result, format};
 /// What stands where there is no value.
 pub const ABSENT: &str = "–";
 
+/// Characters in a line of LaTeX's article class, the space between columns as two: 345 pt, of which a character of `\small` takes
+/// about 4.7 and that space 8.
+const LATEX_LINE: usize = 75;
+/// Characters of a text that stands on one line in LaTeX, about 13 em.
+const LATEX_TEXT: usize = 26;
+/// Characters that a line of a heading in LaTeX may have, even where the cells are shorter.
+const LATEX_HEADING: usize = 10;
+/// The first of the letters that are drawn two columns wide, which pdflatex has no font for.
+const FIRST_WIDE: char = '\u{2e80}';
+
+/// How a column stands in LaTeX.
+struct LatexColumn {
+    align: &'static str,
+    heading: String,
+    /// In characters.
+    width: usize,
+}
+
 /// A column.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Column {
@@ -217,13 +235,32 @@ impl Table {
         text
     }
 
-    /// As LaTeX with booktabs: the columns up to this rank, the largest of the column `best` in bold.
+    /// As LaTeX with booktabs: the columns up to this rank, the largest of the column `best` in bold. What is wider than a line
+    /// goes on in a table of the same number, in which the names stand again.
     pub fn latex(&self, most: u8, best: Option<&str>, caption: &str) -> String {
-        let shown: Vec<usize> = self
-            .shown()
-            .into_iter()
-            .filter(|&i| self.columns[i].rank.is_some_and(|r| r <= most))
-            .collect();
+        let rank = |i: usize| self.columns[i].rank.unwrap_or(0);
+        let mut shown = self.shown();
+        // A column without any value says nothing.
+        shown.retain(|&i| {
+            rank(i) == 0 || rank(i) <= most && self.rows.iter().any(|row| row[i].text != ABSENT)
+        });
+        let is_name = |&&i: &&usize| rank(i) == 0 && !self.columns[i].number;
+        let (names, others) = shown.split_at(shown.iter().take_while(is_name).count());
+        let needed = |columns: &[usize]| -> usize {
+            columns
+                .iter()
+                .map(|&i| self.latex_column(i).width + 2)
+                .sum()
+        };
+        let mut parts = vec![names.to_vec()];
+        for &i in others {
+            let Some(last) = parts.last_mut() else { break };
+            last.push(i);
+            if needed(last) > LATEX_LINE && last.len() > names.len() + 1 {
+                last.pop();
+                parts.push([names, &[i][..]].concat());
+            }
+        }
         let bold = best.and_then(|name| {
             let column = self.columns.iter().position(|c| c.name == name)?;
             let value = |r: usize| self.rows[r][column].value.as_f64();
@@ -233,30 +270,76 @@ impl Table {
                 column,
             ))
         });
+        let mut text = "% \\usepackage{booktabs}\n".to_owned();
+        let caption = latex_text(caption);
+        for (k, part) in parts.iter().enumerate() {
+            text += &match k {
+                0 => self.latex_part(part, bold, &format!("\\caption{{{caption}}}")),
+                _ => self.latex_part(
+                    part,
+                    bold,
+                    "\\addtocounter{table}{-1}\n\\caption{Continued.}",
+                ),
+            };
+        }
+        match text.chars().any(|c| c >= FIRST_WIDE) {
+            true => format!(
+                "% Has letters that pdflatex lacks: use xelatex or lualatex, and a font that has them.\n{text}"
+            ),
+            false => text,
+        }
+    }
+
+    /// Some of the columns as a LaTeX table.
+    fn latex_part(&self, part: &[usize], bold: Option<(usize, usize)>, caption: &str) -> String {
         let line = |cells: Vec<String>| format!("{} \\\\\n", cells.join(" & "));
-        let align: String = shown
-            .iter()
-            .map(|&i| if self.columns[i].number { 'r' } else { 'l' })
-            .collect();
-        let headings = line(
-            shown
-                .iter()
-                .map(|&i| latex_text(&self.columns[i].long))
-                .collect(),
-        );
+        let columns: Vec<LatexColumn> = part.iter().map(|&i| self.latex_column(i)).collect();
+        let align: String = columns.iter().map(|column| column.align).collect();
+        let headings = line(columns.into_iter().map(|column| column.heading).collect());
         let rows = self.rows.iter().enumerate().map(|(r, row)| {
             let cell = |&i: &usize| match bold {
                 Some(best) if best == (r, i) => format!("\\textbf{{{}}}", latex_text(&row[i].text)),
                 _ => latex_text(&row[i].text),
             };
-            line(shown.iter().map(cell).collect())
+            line(part.iter().map(cell).collect())
         });
         format!(
-            "% \\usepackage{{booktabs}}\n\\begin{{table}}\n\\centering\n\\caption{{{}}}\n\\begin{{tabular}}{{{align}}}\n\
+            "\\begin{{table}}\n\\centering\n{caption}\n\\small\n\\setlength{{\\tabcolsep}}{{4pt}}\n\\begin{{tabular}}{{@{{}}{align}@{{}}}}\n\
              \\toprule\n{headings}\\midrule\n{}\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n",
-            latex_text(caption),
             rows.collect::<String>()
         )
+    }
+
+    /// How a column stands in LaTeX: its heading on lines no wider than its cells where words allow, long texts in a paragraph.
+    fn latex_column(&self, i: usize) -> LatexColumn {
+        let column = &self.columns[i];
+        let chars = |s: &str| s.chars().count();
+        let cells = self
+            .rows
+            .iter()
+            .map(|row| chars(&row[i].text))
+            .max()
+            .unwrap_or(0);
+        let is_long = !column.number && cells > LATEX_TEXT;
+        let cells = if is_long { LATEX_TEXT } else { cells };
+        let lines = wrap(&column.long, cells.max(LATEX_HEADING));
+        let align = match (is_long, column.number) {
+            (true, _) => "p{13em}",
+            (false, true) => "r",
+            (false, false) => "l",
+        };
+        let heading: Vec<String> = lines.lines().map(latex_text).collect();
+        LatexColumn {
+            align,
+            width: lines.lines().map(chars).max().unwrap_or(0).max(cells),
+            heading: match heading.as_slice() {
+                [one] => one.clone(),
+                _ => {
+                    let side = if column.number { 'r' } else { 'l' };
+                    format!("\\shortstack[{side}]{{{}}}", heading.join(" \\\\ "))
+                }
+            },
+        }
     }
 
     /// As CSV: the values, absent ones empty. Texts that a spreadsheet would take for a formula get an apostrophe in

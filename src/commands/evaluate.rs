@@ -279,8 +279,14 @@ impl Evaluated {
                 other => other.clone(),
             };
         }
-        let metrics = data.dataset.objective.metrics();
-        let values = objective.metrics(metrics, &self.encoded, &self.outputs);
+        // The data set's own metrics first.
+        let mut metrics = data.dataset.metrics.clone();
+        for more in data.dataset.objective.default_metrics() {
+            if !metrics.contains(&more) {
+                metrics.push(more);
+            }
+        }
+        let values = objective.metrics(&metrics, &self.encoded, &self.outputs);
         let parts = objective.parts(&self.encoded, &self.outputs);
         let (dataset, examples) = (&data.dataset.name, self.encoded.len());
         if as_json {

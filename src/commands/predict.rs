@@ -6,7 +6,6 @@
 //! memory.
 
 use std::{
-    collections::BTreeMap,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -14,25 +13,25 @@ use std::{
     thread,
 };
 
-use anyhow::{Result, anyhow, bail, ensure};
-use datasets::{FileOptions, RowError, RowOptions, Rows};
+use anyhow::{Result, anyhow, bail};
+use datasets::{FileOptions, Objective, RowError, RowOptions, Rows};
 use serde_json::{Map, Value};
 
 use crate::{
+    columns::{Columns, ONLY},
     exit,
-    objective::Prediction,
     output::reader_left,
-    task_library::{self, Row},
+    task_library::{self, Answer},
     texts::Texts,
     weights,
 };
 
 /// Rows that are predicted together at most: rows of a task are gathered from among them.
 const CHUNK: usize = 512;
-/// Name of the only task where there is one.
-const ONLY: &str = "";
+/// The same where texts are written, which takes seconds: answers come as they are made.
+const WRITTEN: usize = 32;
 /// Keys of an answer; a column of the same name comes back as `input_NAME`.
-const ANSWER: [&str; 12] = [
+const ANSWER: [&str; 14] = [
     "task",
     "label",
     "probability",
@@ -43,12 +42,11 @@ const ANSWER: [&str; 12] = [
     "tokens",
     "tags",
     "entities",
+    "completion",
+    "cut",
     "line",
     "error",
 ];
-
-/// The column of words, where there is no other.
-const TOKENS: &str = "tokens";
 
 /// Which weights answer.
 pub enum Weights {
@@ -99,7 +97,11 @@ pub fn predict(
     backbone: Option<&str>,
     offline: bool,
 ) -> Result<ExitCode> {
-    let columns = Columns::of(input, matches!(weights, Weights::Many(_)))?;
+    let columns = Columns::of(
+        &input.options.text_columns,
+        input.pair_column.as_deref(),
+        matches!(weights, Weights::Many(_)),
+    )?;
     let name = input.path.display().to_string();
     // Before the weights are loaded: a wrong file is told at once.
     let rows = open(input, &columns)?;
@@ -126,7 +128,15 @@ pub fn predict(
     let mut out = BufWriter::new(io::stdout().lock());
     let (mut refused, mut answered) = (0usize, 0usize);
     let mut texts = Texts::default();
-    while let Some(chunk) = take(&incoming, CHUNK) {
+    let writes = |name: &String| {
+        let task = library.get(name);
+        task.is_some_and(|task| task.config().objective == Objective::Completion)
+    };
+    let most = match library.names().iter().any(writes) {
+        true => WRITTEN,
+        false => CHUNK,
+    };
+    while let Some(chunk) = take(&incoming, most) {
         // Where a row goes: to the library, or straight to its error.
         let mut rows = Vec::new();
         let mut places = Vec::with_capacity(chunk.len());
@@ -170,6 +180,7 @@ pub fn predict(
             if let Some(blank) = &mut blank {
                 blank.row(place);
             }
+            texts.cut += usize::from(prediction.as_ref().is_ok_and(|answer| answer.cut));
             let answer = answers.line(place, fields, task, prediction.as_ref())?;
             if reader_left(out.write_all(answer.as_bytes()))? {
                 return Ok(ExitCode::SUCCESS);
@@ -182,7 +193,6 @@ pub fn predict(
     if let Some((first, count)) = blank.and_then(|blank| Some((blank.first?, blank.count))) {
         eprintln!("note: {name}: blank lines have no answer: {count}, the first is line {first}");
     }
-    texts.cut = library.texts_cut();
     let longest = library.get(ONLY).map(|task| task.config().max_tokens);
     for note in texts.notes(longest) {
         eprintln!("note: {name}: {note}");
@@ -218,123 +228,6 @@ impl Blank {
             self.count += between;
         }
         self.last = line;
-    }
-}
-
-/// Columns that the program reads itself.
-struct Columns {
-    text: String,
-    pair: Option<String>,
-    /// Whether the pair's column may be missing.
-    pair_if_there: bool,
-    task: bool,
-}
-
-impl Columns {
-    fn of(input: &Input, task: bool) -> Result<Self> {
-        let (text, second) = match input.options.text_columns.as_slice() {
-            [] => ("text".to_owned(), None),
-            [text] => (text.clone(), None),
-            [text, pair] => (text.clone(), Some(pair.clone())),
-            more => bail!(
-                "--text-column: {} columns ({}); accepted: one, or two for pairs",
-                more.len(),
-                more.join(", ")
-            ),
-        };
-        let pair = match (&input.pair_column, second) {
-            (Some(pair), Some(second)) => bail!(
-                "--pair-column {pair}: the second --text-column, '{second}', names the second text already; leave one of \
-                 them out"
-            ),
-            (pair, second) => pair.clone().or(second),
-        };
-        ensure!(
-            pair.as_ref() != Some(&text),
-            "'{text}' is named as the first and as the second text; --text-column and --pair-column need columns of their own"
-        );
-        Ok(Self {
-            text,
-            pair_if_there: pair.is_none(),
-            pair: Some(pair.unwrap_or_else(|| "pair".to_owned())),
-            task,
-        })
-    }
-
-    /// Columns that a header has to have.
-    fn needed(&self) -> Vec<String> {
-        let pair = self.pair.clone().filter(|_| !self.pair_if_there);
-        let task = self.task.then(|| "task".to_owned());
-        [Some(self.text.clone()), pair, task]
-            .into_iter()
-            .flatten()
-            .collect()
-    }
-
-    /// A row's further columns, and what is predicted, if its task can be used.
-    fn take(
-        &self,
-        mut fields: Map<String, Value>,
-        unusable: Option<&BTreeMap<String, String>>,
-    ) -> (Map<String, Value>, Result<Row>) {
-        let text = |column: &str, value: Option<Value>| match value {
-            Some(Value::String(text)) => Ok(text),
-            Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(value.to_string()),
-            None | Some(Value::Null) => Err(anyhow!("column '{column}' is missing or empty")),
-            Some(_) => Err(anyhow!(
-                "column '{column}' is no text; accepted: a text or a number"
-            )),
-        };
-        let task = match (fields.get("task"), unusable) {
-            (Some(_), Some(_)) => text("task", fields.shift_remove("task")),
-            (None, Some(_)) => Err(anyhow!(
-                "column 'task' is missing; it names the task of the row"
-            )),
-            (_, None) => Ok(ONLY.to_owned()),
-        };
-        // A task with a tag for each word takes its words as a list.
-        let column = match fields.contains_key(&self.text) || self.text != "text" {
-            true => self.text.as_str(),
-            false if fields.get(TOKENS).is_some_and(Value::is_array) => TOKENS,
-            false => self.text.as_str(),
-        };
-        let (first, tokens) = match fields.shift_remove(column) {
-            Some(Value::Array(tokens)) => {
-                let words = tokens.into_iter().map(|token| text(column, Some(token)));
-                let words = words.collect::<Result<Vec<String>>>();
-                let joined = words.as_ref().map(|words| words.join(" "));
-                (joined.map_err(|e| anyhow!("{e}")), words.ok())
-            }
-            value => (text(column, value), None),
-        };
-        let second = self.pair.as_ref().and_then(|pair| {
-            let value = fields.shift_remove(pair).filter(|value| !value.is_null());
-            (value.is_some() || !self.pair_if_there).then(|| text(pair, value))
-        });
-        let row = || {
-            let row = Row {
-                task: task?,
-                text: first?,
-                pair: second.transpose()?,
-                tokens,
-            };
-            // Training refuses such rows too: a label for nothing says nothing.
-            for (column, text) in [
-                Some((&self.text, &row.text)),
-                self.pair.as_ref().zip(row.pair.as_ref()),
-            ]
-            .into_iter()
-            .flatten()
-            {
-                anyhow::ensure!(!text.trim().is_empty(), "column '{column}' is empty");
-            }
-            if let Some(error) = unusable.and_then(|unusable| unusable.get(&row.task)) {
-                bail!("task '{}' cannot be used: {error}", row.task);
-            }
-            Ok(row)
-        };
-        let row = row();
-        (fields, row)
     }
 }
 
@@ -411,7 +304,7 @@ impl Answers {
         place: usize,
         fields: Map<String, Value>,
         task: Option<&str>,
-        prediction: Result<&Prediction, &anyhow::Error>,
+        answered: Result<&Answer, &anyhow::Error>,
     ) -> Result<String> {
         match self.format {
             AnswerFormat::Jsonl => {
@@ -425,9 +318,9 @@ impl Answers {
                 if self.numbered {
                     answer.insert("line".to_owned(), place.into());
                 }
-                match prediction {
-                    Ok(prediction) => {
-                        if let Value::Object(said) = serde_json::to_value(prediction)? {
+                match answered {
+                    Ok(given) => {
+                        if let Value::Object(said) = serde_json::to_value(given)? {
                             answer.extend(said);
                         }
                     }
@@ -473,9 +366,9 @@ impl Answers {
                     .collect();
                 cells.extend(self.numbered.then(|| place.to_string()));
                 cells.extend(self.many.then(|| task.unwrap_or_default().to_owned()));
-                match prediction {
-                    Ok(prediction) => {
-                        let (answer, probability) = prediction.cells();
+                match answered {
+                    Ok(given) => {
+                        let (answer, probability) = given.prediction.cells();
                         let probability = probability.map_or_else(String::new, |p| p.to_string());
                         cells.extend([answer, probability]);
                         cells.extend(self.many.then(String::new));

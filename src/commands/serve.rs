@@ -5,6 +5,7 @@
 //! and nobody waits for a batch to fill. A full queue refuses at once (503). The addresses and what they give: `docs/SERVING.md`.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write,
     io::Read,
     net::{IpAddr, SocketAddr},
@@ -22,13 +23,15 @@ use std::{
 use anyhow::{Result, anyhow, ensure};
 use reports::format;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tiny_http::{Header, Method, Request, Response, Server};
 
 use crate::{
+    columns::Columns,
     measure,
     signals::Signals,
     task_library::{self, Row, TaskLibrary},
+    texts::Texts,
 };
 
 /// How often a waiting thread looks whether it shall end.
@@ -77,6 +80,7 @@ struct Counters {
     /// By status: 200, 4xx, 5xx.
     answered: [AtomicU64; 3],
     rows: AtomicU64,
+    cut: AtomicU64,
     passes: AtomicU64,
     waiting: AtomicU64,
     /// Requests to predict by [`BUCKETS`], the last one of all.
@@ -119,6 +123,8 @@ pub fn serve(asked: &Asked) -> Result<ExitCode> {
     let (sender, jobs) = sync_channel::<Job>(asked.limits.queue);
     let service = Service {
         library: &library,
+        unusable: &unusable,
+        columns: Columns::of(&[], None, true)?,
         counters: &counters,
         limits: asked.limits,
     };
@@ -157,6 +163,9 @@ pub fn serve(asked: &Asked) -> Result<ExitCode> {
 
 struct Service<'a> {
     library: &'a TaskLibrary,
+    /// Tasks that could not be loaded, and why.
+    unusable: &'a BTreeMap<String, String>,
+    columns: Columns,
     counters: &'a Counters,
     limits: Limits,
 }
@@ -168,25 +177,12 @@ struct Predict {
     /// The task of rows that name none.
     #[serde(default)]
     task: Option<String>,
-    rows: Vec<Asking>,
+    rows: Vec<Value>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Asking {
-    Text(String),
-    Row(OneRow),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OneRow {
-    #[serde(default)]
-    task: Option<String>,
-    text: String,
-    #[serde(default)]
-    pair: Option<String>,
-}
+/// What a row of a request may be.
+const ACCEPTED: &str =
+    "TEXT or {\"text\": …, \"pair\": …, \"task\": …} or {\"tokens\": [WORD, …], \"task\": …}";
 
 /// An answer: status, kind of content, content.
 type Answer = (u16, &'static str, String);
@@ -272,7 +268,7 @@ impl Service<'_> {
                 return refusal(
                     400,
                     format!(
-                        "{e}; expected {{\"task\": NAME, \"rows\": [TEXT or {{\"text\": …, \"pair\": …, \"task\": …}}, …]}}"
+                        "{e}; expected {{\"task\": NAME, \"rows\": [ROW, …]}}, each row {ACCEPTED}"
                     ),
                 );
             }
@@ -285,31 +281,62 @@ impl Service<'_> {
         };
         let default = asked.task.or(only);
         let rows = asked.rows.into_iter().enumerate().map(|(i, row)| {
-            let (task, text, pair) = match row {
-                Asking::Text(text) => (None, text, None),
-                Asking::Row(row) => (row.task, row.text, row.pair),
+            let mut fields = match row {
+                Value::String(text) => Map::from_iter([("text".to_owned(), text.into())]),
+                Value::Object(fields) => fields,
+                other => return Err(format!("row {i} is {other}; accepted: {ACCEPTED}")),
             };
-            let task = task.or_else(|| default.clone());
-            let task = task
-                .ok_or_else(|| format!("row {i} names no task; there are: {}", names.join(", ")))?;
-            Ok(Row {
-                task,
-                text,
-                pair,
-                tokens: None,
-            })
+            if fields.get("task").is_none_or(Value::is_null) {
+                let task = default.clone().ok_or_else(|| {
+                    format!("row {i} names no task; there are: {}", names.join(", "))
+                })?;
+                fields.insert("task".to_owned(), task.into());
+            }
+            let (further, row) = self.columns.take(fields, Some(self.unusable));
+            match further.keys().next() {
+                Some(name) => Err(format!(
+                    "row {i} has '{name}', which is not read; accepted: {ACCEPTED}"
+                )),
+                None => Ok(row),
+            }
         });
-        let rows: Vec<Row> = match rows.collect::<Result<_, String>>() {
+        let rows: Vec<Result<Row>> = match rows.collect::<Result<_, String>>() {
             Ok(rows) => rows,
             Err(message) => return refusal(400, message),
         };
+        // A row that is at fault is answered with its fault, the others by the backbone.
+        let (mut faults, mut sound) = (Vec::new(), Vec::new());
+        let mut texts = Texts::default();
+        for row in rows {
+            if let Ok(row) = &row {
+                let pairs = self
+                    .library
+                    .get(&row.task)
+                    .and_then(|task| task.config().pairs);
+                texts.row(row.pair.is_some(), pairs);
+            }
+            faults.push(row.map(|row| sound.push(row)).err());
+        }
         let (reply, answers) = sync_channel(1);
         self.counters.waiting.fetch_add(1, Ordering::Relaxed);
-        let sent = jobs.try_send(Job { rows, reply });
+        let sent = jobs.try_send(Job { rows: sound, reply });
         let answer = match sent {
             Ok(()) => match answers.recv() {
                 Ok(found) => {
-                    let told = json!({ "predictions": found });
+                    texts.cut = found.iter().filter(|answer| answer["cut"] == true).count();
+                    let mut found = found.into_iter();
+                    let answers = faults.into_iter().map(|fault| match fault {
+                        Some(fault) => json!({ "error": format!("{fault:#}") }),
+                        None => {
+                            let lost = || json!({ "error": "the row was not answered" });
+                            found.next().unwrap_or_else(lost)
+                        }
+                    });
+                    let mut told = json!({ "predictions": answers.collect::<Vec<_>>() });
+                    let notes = texts.notes(None);
+                    if !notes.is_empty() {
+                        told["notes"] = notes.into();
+                    }
                     (200, "application/json", told.to_string())
                 }
                 Err(_) => refusal(500, "the rows were not answered"),
@@ -338,6 +365,7 @@ impl Service<'_> {
                 let lost = || Err(anyhow!("the pass that this row was in failed"));
                 rows.iter().map(|_| lost()).collect()
             });
+            let cut = found.iter().flatten().filter(|answer| answer.cut).count();
             let mut answers = found.into_iter().map(|answer| {
                 answer
                     .and_then(|found| Ok(serde_json::to_value(found)?))
@@ -346,6 +374,7 @@ impl Service<'_> {
             self.counters
                 .rows
                 .fetch_add(rows.len() as u64, Ordering::Relaxed);
+            self.counters.cut.fetch_add(cut as u64, Ordering::Relaxed);
             self.counters.passes.fetch_add(1, Ordering::Relaxed);
             for job in taken {
                 let own = answers.by_ref().take(job.rows.len()).collect();
@@ -361,7 +390,8 @@ impl Service<'_> {
             let config = task.config();
             Some(json!({
                 "task": name, "method": config.method, "objective": config.objective.name(),
-                "labels": config.labels, "resident_bytes": task.resident_bytes(),
+                "labels": config.labels, "pairs": config.pairs, "max_tokens": config.max_tokens,
+                "resident_bytes": task.resident_bytes(),
             }))
         };
         self.library.names().into_iter().filter_map(one).collect()
@@ -406,6 +436,12 @@ impl Counters {
             "counter",
             "Rows predicted.",
             &plain(of(&self.rows)),
+        );
+        add(
+            "texts_cut_total",
+            "counter",
+            "Rows whose text was longer than its task reads.",
+            &plain(of(&self.cut)),
         );
         add(
             "passes_total",

@@ -7,13 +7,15 @@
 use backbone::Config;
 use datasets::Encoded;
 use methods::Resolved;
+use record::RunRecord;
+use serde_json::Value;
 
 use crate::train::recipe::Recipe;
 
-/// Share of the speed of multiply-adds in registers that training reaches, roughly.
-const REACHED: f64 = 0.25;
-/// Seconds of each run beside its products: starting, loading, checking, timing its latency.
-const BESIDE: f64 = 4.0;
+/// Share of the speed of multiply-adds in registers that training reaches; `just bench estimate RECORDS` tells it from records.
+pub const REACHED: f64 = 0.25;
+/// Seconds of each run beside its products (starting, loading, checking, timing its latency); told by the same command.
+pub const BESIDE: f64 = 4.0;
 /// Below so many operations nobody waits, and the machine is not measured.
 const WORTH_ASKING: f64 = 2e12;
 
@@ -26,23 +28,82 @@ pub fn operations(
     train: &Encoded,
     validation: &Encoded,
 ) -> f64 {
-    let (h, i) = (config.hidden as f64, config.intermediate as f64);
-    let forward = 2.0 * config.layers as f64 * (4.0 * h * h + 2.0 * h * i);
-    let extra = match resolved.entry.name {
-        "prompt_tuning" | "p_tuning" => resolved.config.get("virtual_tokens"),
-        _ => None,
-    };
-    let extra = extra.and_then(serde_json::Value::as_f64).unwrap_or(0.0);
+    let own = Value::from(resolved.config.clone());
+    let extra = virtual_tokens(resolved.entry.name, &own);
     let tokens = |data: &Encoded| data.ids.len() as f64 + extra * data.len() as f64;
-    let seen = (recipe.steps * recipe.batch) as f64;
-    let each = tokens(train) / train.len().max(1) as f64;
-    let (passes, evaluations) = match trained {
-        // Constant features are made once.
-        0.0 => (seen.min(train.len() as f64), 1.0),
-        _ if resolved.entry.name == "full" => (3.0 * seen, recipe.evaluations as f64),
-        _ => (2.0 * seen, recipe.evaluations as f64),
+    let seen = Seen {
+        method: resolved.entry.name,
+        trained,
+        examples: (recipe.steps * recipe.batch) as f64,
+        distinct: train.len() as f64,
+        tokens_each: tokens(train) / train.len().max(1) as f64,
+        evaluated: recipe.evaluations as f64,
+        validation_tokens: tokens(validation),
     };
-    forward * (passes * each + evaluations * tokens(validation))
+    forward(config.layers, config.hidden, config.intermediate) * seen.tokens()
+}
+
+/// Operations of a run that has ended, as well as its record tells: four times the hidden size inside, and validation texts of the
+/// length of the training texts. Nothing where there are no times.
+pub fn of_record(record: &RunRecord) -> Option<f64> {
+    let (asked, cost, outcome) = (
+        &record.asked,
+        record.cost.as_ref()?,
+        record.outcome.as_ref()?,
+    );
+    let extra = virtual_tokens(&asked.method.name, &asked.method.config);
+    let tokens_each = cost.tokens as f64 / cost.examples.max(1) as f64 + extra;
+    let seen = Seen {
+        method: &asked.method.name,
+        trained: outcome.parameters.method as f64,
+        examples: cost.examples as f64,
+        distinct: asked.dataset.train_examples as f64,
+        tokens_each,
+        evaluated: outcome.evaluations.len() as f64,
+        validation_tokens: tokens_each * asked.dataset.validation_examples as f64,
+    };
+    let (layers, hidden) = (asked.backbone.layers, asked.backbone.hidden);
+    Some(forward(layers, hidden, 4 * hidden) * seen.tokens())
+}
+
+/// Operations of a token's forward pass.
+fn forward(layers: usize, hidden: usize, intermediate: usize) -> f64 {
+    let (h, i) = (hidden as f64, intermediate as f64);
+    2.0 * layers as f64 * (4.0 * h * h + 2.0 * h * i)
+}
+
+/// Tokens that a method puts in front of a text.
+fn virtual_tokens(method: &str, config: &Value) -> f64 {
+    match method {
+        "prompt_tuning" | "p_tuning" => config["virtual_tokens"].as_f64().unwrap_or(0.0),
+        _ => 0.0,
+    }
+}
+
+/// What goes through the backbone.
+struct Seen<'a> {
+    method: &'a str,
+    trained: f64,
+    /// Trained on, repetitions counted.
+    examples: f64,
+    /// Different ones.
+    distinct: f64,
+    tokens_each: f64,
+    evaluated: f64,
+    validation_tokens: f64,
+}
+
+impl Seen<'_> {
+    /// Tokens, each as often as its products are made.
+    fn tokens(&self) -> f64 {
+        let (passes, evaluations) = match self.trained {
+            // Constant features are made once.
+            0.0 => (self.examples.min(self.distinct), 1.0),
+            _ if self.method == "full" => (3.0 * self.examples, self.evaluated),
+            _ => (2.0 * self.examples, self.evaluated),
+        };
+        passes * self.tokens_each + evaluations * self.validation_tokens
+    }
 }
 
 /// Seconds per operation on this machine; `None` where so few are asked for that it does not matter.

@@ -73,9 +73,15 @@ impl Export<'_> {
         )
     }
 
-    /// How a language model is asked for the class, in words; nothing where there is a classifier.
+    /// How a language model is asked for the class, or to write, in words; nothing where there is a classifier.
     pub(super) fn words(&self) -> Option<String> {
         let config = &self.task.config;
+        if let Some(completion) = &config.completion {
+            return Some(format!(
+                "completions are written behind the prompt {:?}: model.generate(…, do_sample=False, max_new_tokens={})",
+                completion.prompt, completion.max_new_tokens
+            ));
+        }
         let words = config.words.as_ref()?;
         Some(format!(
             "the classes are words of the language model: behind the template {:?}, the first tokens of {:?} have the logits of {}",

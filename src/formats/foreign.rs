@@ -187,6 +187,7 @@ impl Foreign<'_> {
                 // The Python libraries leave texts as they are.
                 strip: self.texts.strip.unwrap_or(false),
                 words: self.words,
+                completion: None,
                 metrics: BTreeMap::new(),
             },
             tensors,

@@ -23,7 +23,7 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
     let frozen = &loaded.backbone;
     let architecture = frozen.config().architecture;
     let backbone = merged(export)?;
-    let words = task.config.head == HeadKind::Words;
+    let words = matches!(task.config.head, HeadKind::Words | HeadKind::Vocabulary);
     let tokens = task.config.objective == Objective::Tokens;
     ensure!(
         !tokens
@@ -112,14 +112,7 @@ fn merged(export: &Export<'_>) -> Result<Backbone> {
 
 /// The backbone's configuration as it is, with the class that reads the checkpoint and the labels.
 pub(super) fn config(export: &Export<'_>, with_head: bool) -> Result<Value> {
-    let [path, ..] = &export.loaded.files;
-    let mut config: Map<String, Value> = match backbone::is_gguf(path) {
-        true => Gguf::open(path)?.config()?,
-        false => {
-            let text = fs::read(path).with_context(|| path.display().to_string())?;
-            serde_json::from_slice(&text).with_context(|| path.display().to_string())?
-        }
-    };
+    let mut config = export.loaded.config_json()?;
     let architecture = export.loaded.backbone.config().architecture;
     let xlm = config.get("model_type").is_some_and(|t| t == "xlm-roberta");
     let family = match architecture {
@@ -132,7 +125,10 @@ pub(super) fn config(export: &Export<'_>, with_head: bool) -> Result<Value> {
         Architecture::Qwen2 => "Qwen2",
         Architecture::Qwen3 => "Qwen3",
     };
-    let words = export.task.config.head == HeadKind::Words;
+    let words = matches!(
+        export.task.config.head,
+        HeadKind::Words | HeadKind::Vocabulary
+    );
     let objective = export.task.config.objective;
     let class = match with_head {
         true if words => "ForCausalLM",
@@ -159,22 +155,27 @@ pub(super) fn config(export: &Export<'_>, with_head: bool) -> Result<Value> {
     config
         .entry("model_type")
         .or_insert(json!(architecture.name()));
-    config.insert("id2label".into(), by_index.into());
-    config.insert("label2id".into(), by_name.into());
-    config.insert(
-        "problem_type".into(),
-        json!(match objective {
-            Objective::MultiLabel => "multi_label_classification",
-            Objective::Regression => "regression",
-            Objective::Classification | Objective::Tokens => "single_label_classification",
-        }),
-    );
+    if objective != Objective::Completion {
+        config.insert("id2label".into(), by_index.into());
+        config.insert("label2id".into(), by_name.into());
+        config.insert(
+            "problem_type".into(),
+            json!(match objective {
+                Objective::MultiLabel => "multi_label_classification",
+                Objective::Regression => "regression",
+                _ => "single_label_classification",
+            }),
+        );
+    }
     config.remove("_name_or_path");
     // For programs that read these weights: transformers keeps it as `model.config.peftbench`.
     let task = &export.task.config;
     let mut texts = json!({ "max_tokens": task.max_tokens, "strip": task.strip });
     if let Some(pairs) = task.pairs {
         texts["pairs"] = pairs.into();
+    }
+    if let Some(completion) = &task.completion {
+        texts["completion"] = json!(completion);
     }
     config.insert("peftbench".into(), texts);
     Ok(config.into())

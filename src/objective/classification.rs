@@ -7,6 +7,7 @@ use datasets::{Encoded, Metric, Target};
 use record::Predictions;
 
 use super::{Answered, Objective, Prediction, named};
+use crate::train::head::Head;
 
 /// One class of several.
 pub(super) struct Classification {
@@ -30,13 +31,15 @@ impl Objective for Classification {
 
     fn loss(
         &self,
-        outputs: &Tensor,
+        head: &Head,
+        vectors: &Tensor,
         examples: &Encoded,
         indices: &[u32],
     ) -> candle_core::Result<Tensor> {
+        let outputs = head.forward(vectors)?;
         let of = |i: &u32| examples.label(*i as usize).class();
         let labels: Vec<u32> = indices.iter().filter_map(of).collect();
-        kernels::cross_entropy(outputs, &labels)
+        kernels::cross_entropy(&outputs, &labels)
     }
 
     fn mean_loss(&self, examples: &Encoded, outputs: &[Vec<f32>]) -> f64 {

@@ -2,9 +2,11 @@
 //! methods never see it.
 //!
 //! A head gives a row of **outputs** for every vector that it reads: one vector for each example, or one for each word
-//! ([`Encoded::words`]). The outputs of an example are its rows one after the other.
+//! ([`Encoded::words`]). The outputs of an example are its rows one after the other. A completion has no head of its own: its
+//! outputs are what the model writes (`completion.rs`).
 
 mod classification;
+mod completion;
 mod multi_label;
 mod regression;
 mod tokens;
@@ -13,14 +15,19 @@ use std::collections::BTreeMap;
 
 use backbone::HeadKind;
 use candle_core::Tensor;
-use datasets::{Dataset, Encoded, Metric, Target};
+use datasets::{Dataset, Encoded, Metric, Target, TextTokenizer};
 use record::{Predictions, Rows};
 use serde::Serialize;
 use statistics::EntityCounts;
 
+use crate::train::head::Head;
+
 pub use classification::argmax;
 pub use regression::Scale;
 pub use tokens::Entity;
+
+/// What stands in a table for the tag of a word that was not read, as in CoNLL-U.
+const NO_TAG: &str = "_";
 
 /// What is predicted, and how.
 pub trait Objective: Send + Sync {
@@ -30,13 +37,14 @@ pub trait Objective: Send + Sync {
     /// Outputs of the head for each vector it reads.
     fn outputs(&self) -> usize;
 
-    /// Mean loss of the outputs `[rows, outputs]` of these examples.
+    /// Mean loss of these examples, given the vectors `[rows, H]` that the head reads.
     ///
     /// # Errors
     /// If a tensor operation fails.
     fn loss(
         &self,
-        outputs: &Tensor,
+        head: &Head,
+        vectors: &Tensor,
         examples: &Encoded,
         indices: &[u32],
     ) -> candle_core::Result<Tensor>;
@@ -136,10 +144,15 @@ pub enum Prediction {
     Tags {
         /// The words.
         tokens: Vec<String>,
-        /// Their tags; of words that were cut off, `O`.
-        tags: Vec<String>,
+        /// Their tags; none of a word that was not read, since it was cut off or the tokenizer has no token for it.
+        tags: Vec<Option<String>>,
         /// Entities: words that belong together.
         entities: Vec<Entity>,
+    },
+    /// A text that goes on.
+    Text {
+        /// What is written behind the prompt.
+        completion: String,
     },
 }
 
@@ -157,16 +170,21 @@ impl Prediction {
             }
             Self::Classes { labels, .. } => (labels.join(";"), None),
             Self::Number { prediction } => (prediction.to_string(), None),
-            Self::Tags { tags, .. } => (tags.join(" "), None),
+            Self::Tags { tags, .. } => {
+                let tags = tags.iter().map(|tag| tag.as_deref().unwrap_or(NO_TAG));
+                (tags.collect::<Vec<_>>().join(" "), None)
+            }
+            Self::Text { completion } => (completion.clone(), None),
         }
     }
 }
 
-/// The objective of a data set's runs, or of saved weights.
+/// The objective of a data set's runs, or of saved weights; the backbone's tokenizer makes texts of what is written.
 pub fn of(
     kind: datasets::Objective,
     labels: &[String],
     scale: Option<Scale>,
+    tokenizer: &TextTokenizer,
 ) -> Box<dyn Objective> {
     let labels = labels.to_vec();
     match kind {
@@ -176,6 +194,9 @@ pub fn of(
             scale: scale.unwrap_or_default(),
         }),
         datasets::Objective::Tokens => Box::new(tokens::Tokens { labels }),
+        datasets::Objective::Completion => Box::new(completion::Completion {
+            tokenizer: tokenizer.clone(),
+        }),
     }
 }
 
@@ -185,10 +206,12 @@ pub fn scale(dataset: &Dataset, train: &Encoded) -> Option<Scale> {
     (dataset.objective == datasets::Objective::Regression).then(|| Scale::of(&numbers))
 }
 
-/// The head that an objective has over a backbone: of words always one linear layer, as transformers' classes have it.
+/// The head that an objective has over a backbone: of words always one linear layer, as transformers' classes have it; of
+/// completions the language model's own output.
 pub fn head(kind: datasets::Objective, of_backbone: HeadKind) -> HeadKind {
     match kind {
         datasets::Objective::Tokens => HeadKind::Linear,
+        datasets::Objective::Completion => HeadKind::Vocabulary,
         _ => of_backbone,
     }
 }

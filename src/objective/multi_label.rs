@@ -8,6 +8,7 @@ use record::Predictions;
 use statistics::{EntityCounts, MultiLabel as Scores};
 
 use super::{Answered, Objective, Part, Prediction, named, stored};
+use crate::train::head::Head;
 
 /// Any number of several classes.
 pub(super) struct MultiLabel {
@@ -43,10 +44,12 @@ impl Objective for MultiLabel {
     /// 0 and x, which is computed so that it neither overflows nor loses digits.
     fn loss(
         &self,
-        outputs: &Tensor,
+        head: &Head,
+        vectors: &Tensor,
         examples: &Encoded,
         indices: &[u32],
     ) -> candle_core::Result<Tensor> {
+        let outputs = head.forward(vectors)?;
         let truth: Vec<u32> = indices
             .iter()
             .flat_map(|i| examples.label(*i as usize).numbers())

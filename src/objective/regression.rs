@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use statistics::{Correlation, root_mean_square_error};
 
 use super::{Answered, Objective, Prediction, named, stored};
+use crate::train::head::Head;
 
 /// What an output is multiplied by and shifted by to be a number of the data: `mean + deviation · output`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,10 +86,12 @@ impl Objective for Regression {
 
     fn loss(
         &self,
-        outputs: &Tensor,
+        head: &Head,
+        vectors: &Tensor,
         examples: &Encoded,
         indices: &[u32],
     ) -> candle_core::Result<Tensor> {
+        let outputs = head.forward(vectors)?;
         let of = |i: &u32| examples.label(*i as usize).number();
         let scaled: Vec<f64> = indices
             .iter()

@@ -13,8 +13,9 @@ use super::{
     classification::{argmax, cross_entropy},
     named, stored,
 };
+use crate::train::head::Head;
 
-/// What a word has that belongs to no entity, and every word that was not read.
+/// What a word has that belongs to no entity; a word that was not read is counted as one.
 const OUTSIDE: &str = "O";
 
 /// Words that belong together.
@@ -37,22 +38,24 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    /// The predicted tag of each of so many words, given the outputs of those that were read.
-    fn tags(&self, count: usize, words: &[Word], outputs: &[f32]) -> Vec<u32> {
-        let outside = self.labels.iter().position(|label| label == OUTSIDE);
-        let mut tags = vec![outside.unwrap_or(0) as u32; count];
+    /// The predicted tag of each of so many words, given the outputs of those that were read; the others have none.
+    fn tags(&self, count: usize, words: &[Word], outputs: &[f32]) -> Vec<Option<u32>> {
+        let mut tags = vec![None; count];
         for (word, row) in words.iter().zip(outputs.chunks(self.labels.len())) {
-            tags[word.word as usize] = argmax(row);
+            tags[word.word as usize] = Some(argmax(row));
         }
         tags
     }
 
     /// The true and the predicted tags of each example.
     fn both(&self, examples: &Encoded, outputs: &[Vec<f32>]) -> Vec<(Vec<u32>, Vec<u32>)> {
+        let outside = self.labels.iter().position(|label| label == OUTSIDE);
+        let outside = outside.unwrap_or(0) as u32;
         let both = (0..examples.len()).map(|i| {
             let truth = tags_of(examples.label(i));
             let words = &examples.words[i];
-            let predicted = self.tags(truth.len(), words, &outputs[i]);
+            let predicted = self.tags(truth.len(), words, &outputs[i]).into_iter();
+            let predicted = predicted.map(|tag| tag.unwrap_or(outside)).collect();
             (truth.to_vec(), predicted)
         });
         both.collect()
@@ -91,15 +94,17 @@ impl Objective for Tokens {
     /// The mean over words, so that a long sentence counts for more than a short one, as in transformers.
     fn loss(
         &self,
-        outputs: &Tensor,
+        head: &Head,
+        vectors: &Tensor,
         examples: &Encoded,
         indices: &[u32],
     ) -> candle_core::Result<Tensor> {
+        let outputs = head.forward(vectors)?;
         let tags: Vec<u32> = indices
             .iter()
             .flat_map(|i| read(examples, *i as usize))
             .collect();
-        kernels::cross_entropy(outputs, &tags)
+        kernels::cross_entropy(&outputs, &tags)
     }
 
     fn mean_loss(&self, examples: &Encoded, outputs: &[Vec<f32>]) -> f64 {
@@ -170,8 +175,10 @@ impl Objective for Tokens {
             .map(str::to_owned)
             .collect();
         let tags = self.tags(tokens.len(), example.words, &outputs);
-        let tags = self.names(&tags);
-        let entities = entities(&tags).into_iter().map(|found| Entity {
+        let name = |tag: Option<u32>| tag.map(|tag| self.labels[tag as usize].as_str());
+        let names: Vec<Option<&str>> = tags.into_iter().map(name).collect();
+        let counted: Vec<&str> = names.iter().map(|name| name.unwrap_or(OUTSIDE)).collect();
+        let entities = entities(&counted).into_iter().map(|found| Entity {
             kind: found.kind.to_owned(),
             text: tokens[found.start..found.end].join(" "),
             start: found.start,
@@ -179,7 +186,7 @@ impl Objective for Tokens {
         });
         Prediction::Tags {
             entities: entities.collect(),
-            tags: tags.into_iter().map(str::to_owned).collect(),
+            tags: names.iter().map(|name| name.map(str::to_owned)).collect(),
             tokens,
         }
     }

@@ -35,6 +35,34 @@ enum Output {
     Neighbours(Neighbours),
     /// The rows of some words of an output matrix `[V, H]`, which belongs to the backbone and is trained with it.
     Words(Tensor, Vec<u32>),
+    /// All words.
+    Vocabulary(Vocabulary),
+}
+
+/// A language model's output over all words, which belongs to the backbone, and how long it writes.
+pub struct Vocabulary {
+    table: Tensor,
+    /// The same as a layer, which packs it once.
+    output: Linear,
+    /// The token that ends a text.
+    pub end: u32,
+    /// The most tokens that it writes.
+    pub most: usize,
+}
+
+impl Vocabulary {
+    /// The output matrix `[V, H]`.
+    pub fn table(&self) -> &Tensor {
+        &self.table
+    }
+
+    /// Logits `[N, V]` of vectors `[N, H]`.
+    ///
+    /// # Errors
+    /// If a tensor operation fails.
+    pub fn logits(&self, vectors: &Tensor) -> Result<Tensor> {
+        self.output.forward(vectors)
+    }
 }
 
 impl Head {
@@ -90,7 +118,7 @@ impl Head {
             HeadKind::DenseTanh => Some((Activation::Tanh, true)),
             HeadKind::DenseRelu => Some((Activation::Relu, true)),
             HeadKind::DenseNorm => Some((Activation::Gelu, false)),
-            HeadKind::Linear | HeadKind::Score | HeadKind::Words => None,
+            HeadKind::Linear | HeadKind::Score | HeadKind::Words | HeadKind::Vocabulary => None,
         };
         let dense = match dense {
             Some((f, bias)) => Some((linear("head.dense", hidden, hidden, bias)?, f)),
@@ -143,7 +171,35 @@ impl Head {
         }
     }
 
-    /// Logits `[B, C]` of pooled vectors `[B, H]`.
+    /// No classifier: a language model's output matrix `table` `[V, H]`, which writes up to `most` tokens or the token `end`.
+    ///
+    /// # Errors
+    /// If the table is no matrix.
+    pub fn of_vocabulary(table: Tensor, end: u32, most: usize) -> Result<Self> {
+        let vocabulary = Vocabulary {
+            output: Linear::new(table.clone(), None)?,
+            table,
+            end,
+            most,
+        };
+        Ok(Self {
+            dense: None,
+            norm: None,
+            output: Output::Vocabulary(vocabulary),
+            parameters: Parameters::default(),
+        })
+    }
+
+    /// The language model's output, where it is no classifier.
+    pub fn vocabulary(&self) -> Option<&Vocabulary> {
+        match &self.output {
+            Output::Vocabulary(vocabulary) => Some(vocabulary),
+            _ => None,
+        }
+    }
+
+    /// Logits `[B, C]` of pooled vectors `[B, H]`. Over a vocabulary the vectors as they are: logits of all words are never in
+    /// memory at once.
     ///
     /// # Errors
     /// If a tensor operation fails.
@@ -161,6 +217,7 @@ impl Head {
             Output::Words(table, ids) => {
                 Linear::new(kernels::select_rows(table, ids)?, None)?.forward(&x)
             }
+            Output::Vocabulary(_) => Ok(x),
         }
     }
 

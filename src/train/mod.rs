@@ -1,6 +1,7 @@
 //! Training one method with one seed: examples and recipe in, a record out.
 
 pub mod augmenter;
+pub mod completions;
 pub mod encoded;
 pub mod features;
 pub mod head;

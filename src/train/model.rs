@@ -1,11 +1,14 @@
 //! A method with its head over a backbone, and the batches that go through it.
 
+use std::collections::BTreeMap;
+
 use backbone::{Backbone, Batch, Phase};
 use candle_core::Tensor;
 use datasets::Encoded;
 use methods::PeftMethod;
 
-use super::head::Head;
+use super::head::{Head, Vocabulary};
+use crate::generate;
 
 /// Examples in a batch of an evaluation.
 pub const EVALUATION_BATCH: usize = 32;
@@ -52,6 +55,9 @@ impl Model<'_> {
     /// # Errors
     /// As [`Backbone::pooled`].
     pub fn all_logits(&self, examples: &Encoded) -> backbone::Result<Vec<Vec<f32>>> {
+        if let Some(vocabulary) = self.head.vocabulary() {
+            return self.completions(examples, vocabulary);
+        }
         let mut out = vec![Vec::new(); examples.len()];
         self.each_batch(examples, |indices, batch, pooled| {
             let logits = kernels::without_gradients(|| self.head.forward(&pooled))?;
@@ -62,6 +68,45 @@ impl Model<'_> {
             }
             Ok(())
         })?;
+        Ok(out)
+    }
+
+    /// Of each example the loss of its completion in nats, summed over its tokens, and the tokens that are written behind its
+    /// prompt; once for each prompt, and none where a loss is not finite.
+    fn completions(
+        &self,
+        examples: &Encoded,
+        vocabulary: &Vocabulary,
+    ) -> backbone::Result<Vec<Vec<f32>>> {
+        let mut out = vec![Vec::new(); examples.len()];
+        self.each_batch(examples, |indices, _, pooled| {
+            let mut first = 0;
+            for i in indices {
+                let tokens = examples.completion(*i as usize);
+                let own = pooled.narrow(0, first, tokens.len())?;
+                first += tokens.len();
+                let mean = kernels::without_gradients(|| {
+                    kernels::vocabulary_cross_entropy(&own, vocabulary.table(), tokens)
+                })?;
+                let mean: f32 = mean.to_dtype(candle_core::DType::F32)?.to_scalar()?;
+                out[*i as usize].push(mean * tokens.len() as f32);
+            }
+            Ok(())
+        })?;
+        if out.iter().flatten().any(|nats| !nats.is_finite()) {
+            return Ok(out);
+        }
+        let mut of_prompt: BTreeMap<&[u32], Vec<usize>> = BTreeMap::new();
+        for i in 0..examples.len() {
+            of_prompt.entry(examples.prompt(i)).or_default().push(i);
+        }
+        let prompts: Vec<&[u32]> = of_prompt.keys().copied().collect();
+        let written = generate::greedy(self.backbone, self.method, vocabulary, &prompts)?;
+        for (own, text) in of_prompt.values().zip(written) {
+            for i in own {
+                out[*i].extend(text.iter().map(|id| *id as f32));
+            }
+        }
         Ok(out)
     }
 

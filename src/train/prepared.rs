@@ -10,6 +10,7 @@ use record::{Asked, MethodFacts};
 use sha2::{Digest, Sha256};
 
 use super::{
+    completions,
     encoded::{EncodedData, data_facts},
     features::FeatureFile,
     head::Head,
@@ -34,7 +35,7 @@ pub struct Prepared {
     pub backbone: LoadedBackbone,
     /// What stands around a text and for the classes, where classes are words.
     pub words: Option<Words>,
-    /// The tokenizer that puts the template around texts.
+    /// The tokenizer that puts the template around texts, or prompts before completions.
     of_words: Option<TextTokenizer>,
     /// Token ids of the examples that each choice of the recipe and seed takes, made when first asked for.
     encoded: RefCell<BTreeMap<Chosen, Rc<EncodedData>>>,
@@ -61,6 +62,19 @@ impl Prepared {
             prepared
                 .files
                 .note(&format!("{why}; texts are cut to that"));
+        }
+        if let Some(completion) = &prepared.data.dataset.completion {
+            let encoded = prepared.encoded(&plan.recipe.over(1)?, plan.seed, 0)?;
+            let (train, validation) = (&encoded.train, &encoded.validation);
+            let cut = train.truncated + validation.truncated;
+            if cut > 0 {
+                prepared.files.note(&format!(
+                    "{cut} of {} rows have a completion of more than {} tokens (max_new_tokens, its end among them) or a \
+                     prompt of more than what max_tokens leaves; what is longer is cut",
+                    train.len() + validation.len(),
+                    completion.max_new_tokens
+                ));
+            }
         }
         let classes = prepared.data.dataset.classes();
         if !classes.is_empty() {
@@ -108,10 +122,12 @@ impl Prepared {
             backbone.head.name()
         );
         let asked = named || chosen;
+        completions::choose(&data.dataset, &mut backbone, chosen)?;
         let words = words::choose(&data.dataset, &mut backbone, asked, |note| files.note(note))?;
-        let of_words = match &words {
-            Some(words) => Some(backbone.tokenizer.with_words(words)),
-            None => None,
+        let of_words = match (&words, &data.dataset.completion) {
+            (Some(words), _) => Some(backbone.tokenizer.with_words(words)),
+            (None, Some(completion)) => Some(completions::tokenizer(completion, &backbone)?),
+            (None, None) => None,
         };
         Ok(Self {
             data,
@@ -190,14 +206,14 @@ impl Prepared {
     /// As [`EncodedData::new`].
     pub fn objective(&self, recipe: &Recipe, seed: u64) -> Result<Box<dyn Objective>> {
         let data = &self.data.dataset;
-        ensure!(
-            data.objective.is_classification() || self.backbone.head != HeadKind::Words,
-            "backbone: head: 'words' stand for classes, but '{}' is of {}",
-            data.name,
-            data.objective.name()
-        );
         let scale = self.scale(recipe, seed)?;
-        Ok(objective::of(data.objective, &data.labels, scale))
+        let tokenizer = &self.backbone.tokenizer;
+        Ok(objective::of(
+            data.objective,
+            &data.labels,
+            scale,
+            tokenizer,
+        ))
     }
 
     /// The tokenizer of the examples.
@@ -205,11 +221,15 @@ impl Prepared {
         self.of_words.as_ref().unwrap_or(&self.backbone.tokenizer)
     }
 
-    /// The classifier that scores the classes' words; `own` is the method's own backbone, if it has one.
+    /// The language model's own output as the head: over the words of the classes, or all words; `own` is the method's own
+    /// backbone, if it has one.
     ///
     /// # Errors
     /// If no words are there, or the checkpoint has no output matrix.
-    pub fn words_head(&self, own: Option<&Backbone>) -> Result<Head> {
+    pub fn output_head(&self, own: Option<&Backbone>) -> Result<Head> {
+        if let Some(completion) = &self.data.dataset.completion {
+            return completions::head(completion, &self.backbone, own);
+        }
         let words = self.words.as_ref().context("the data set has no words")?;
         words::head(words, &self.backbone, own)
     }
@@ -217,7 +237,7 @@ impl Prepared {
     /// What answers, on which the methods' defaults depend.
     fn answer(&self) -> Answer {
         match self.backbone.head {
-            HeadKind::Words => Answer::LanguageModel,
+            HeadKind::Words | HeadKind::Vocabulary => Answer::LanguageModel,
             _ => Answer::TrainedHead,
         }
     }
@@ -261,9 +281,9 @@ impl Prepared {
         // The steps of a budget in epochs depend on the examples, which depend on the recipe's other keys.
         let recipe = plan.recipe.over(1)?;
         ensure!(
-            self.words.is_none() || recipe.augmentation() == Augmentation::default(),
-            "recipe: where classes are words, a template stands around each text, whose tokens can be neither dropped nor \
-             swapped; leave the recipe's augmentation out"
+            self.of_words.is_none() || recipe.augmentation() == Augmentation::default(),
+            "recipe: where classes are words or texts are written, a template stands around each text, whose tokens can be \
+             neither dropped nor swapped; leave the recipe's augmentation out"
         );
         if let (Some(why), Some(asked)) = (self.shorter(plan)?, plan.recipe.setting("max_tokens")) {
             bail!("--set recipe.max_tokens={asked}: {why}");
@@ -278,7 +298,9 @@ impl Prepared {
         let recipe = plan.recipe.over(encoded.train.len())?;
         let asked = Asked {
             dataset: data_facts(&self.data, &encoded),
-            backbone: self.backbone.facts(self.words.as_ref()),
+            backbone: self
+                .backbone
+                .facts(self.words.as_ref(), self.data.dataset.completion.as_ref()),
             method: MethodFacts {
                 name: resolved.entry.name.to_owned(),
                 variant: resolved.variant.clone(),

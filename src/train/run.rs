@@ -268,8 +268,8 @@ impl Run<'_> {
 
     /// A classifier at its start.
     fn head(&self, kind: HeadKind, method: &dyn PeftMethod) -> Result<Head, Stop> {
-        if kind == HeadKind::Words {
-            return Ok(self.prepared.words_head(method.backbone())?);
+        if matches!(kind, HeadKind::Words | HeadKind::Vocabulary) {
+            return Ok(self.prepared.output_head(method.backbone())?);
         }
         let loaded = &self.prepared.backbone;
         let head = Head::new(
@@ -377,6 +377,7 @@ impl Run<'_> {
             max_tokens: examples.max_tokens,
             strip: dataset.strip,
             words: self.prepared.words.clone(),
+            completion: dataset.completion.clone(),
             metrics: trained
                 .evaluations
                 .last()

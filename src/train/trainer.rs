@@ -184,9 +184,9 @@ impl Training<'_> {
                     model.pooled(&batch, Phase::Train(&dropout))?
                 }
             };
-            let outputs = model.head.forward(&pooled)?;
-            let step_loss = self.objective.loss(&outputs, self.train, indices)?;
-            drop(outputs);
+            let step_loss = self
+                .objective
+                .loss(model.head, &pooled, self.train, indices)?;
             let value = step_loss
                 .to_dtype(candle_core::DType::F32)?
                 .to_scalar::<f32>()?;

@@ -28,7 +28,16 @@ pub fn choose(
         );
         return Ok(None);
     }
-    let Some(words) = &data.words else {
+    let of_classes = data.objective.is_classification();
+    if (asked || loaded.chat) && !of_classes {
+        bail!(
+            "backbone: head: words: a word stands for one class of several, but '{}' is of {}; train a classifier: leave \
+             --template and --words out, and --set backbone.head=score",
+            data.name,
+            data.objective.name()
+        );
+    }
+    let Some(words) = data.words.as_ref().filter(|_| of_classes) else {
         if asked || loaded.chat {
             bail!(
                 "backbone: head: words: the data set '{}' has no words for its classes; name them with --template and \
@@ -61,13 +70,17 @@ pub fn choose(
     Ok(Some(words))
 }
 
-/// The method of this name where classes are words: without a classifier, `head_only` is the zero-shot floor.
+/// The method of this name where classes are words, or texts are written: without a classifier, `head_only` is the zero-shot
+/// floor.
 ///
 /// # Errors
 /// If the method makes no sense with this kind of head.
 pub fn method(name: &str, head: HeadKind) -> Result<&str> {
     match (name, head) {
-        ("head_only", HeadKind::Words) => Ok("zero_shot"),
+        ("head_only", HeadKind::Words | HeadKind::Vocabulary) => Ok("zero_shot"),
+        ("majority" | "random_features" | "linear_probe" | "knn", HeadKind::Vocabulary) => bail!(
+            "{name} is a classifier, and a completion is a text: leave it out; zero_shot is the floor here"
+        ),
         ("random_features", HeadKind::Words) => bail!(
             "random_features trains nothing but a classifier, and words have none: leave it out, or train one with --set \
              backbone.head=score"
@@ -80,7 +93,7 @@ pub fn method(name: &str, head: HeadKind) -> Result<&str> {
             "knn asks the nearest training examples, not words: leave it out, or train a classifier with --set \
              backbone.head=score"
         ),
-        ("zero_shot", other) if other != HeadKind::Words => bail!(
+        ("zero_shot", other) if !matches!(other, HeadKind::Words | HeadKind::Vocabulary) => bail!(
             "zero_shot asks the language model's own words, but here a classifier is trained (backbone.head={}): use \
              head_only, or words with --set backbone.head=words",
             other.name()
@@ -97,18 +110,23 @@ pub fn method(name: &str, head: HeadKind) -> Result<&str> {
 pub fn head(words: &Words, loaded: &LoadedBackbone, own: Option<&Backbone>) -> Result<Head> {
     let ids = words.ids(&loaded.tokenizer)?;
     let backbone = own.unwrap_or(&loaded.backbone);
+    let table = output_matrix(loaded, backbone)?;
     if backbone.config().description.tied {
-        return Ok(Head::of_words(backbone.word_embeddings().clone(), ids)?);
+        return Ok(Head::of_words(table, ids)?);
     }
-    let rows = output_rows(loaded, &ids)?;
+    let rows = kernels::select_rows(&table, &ids)?;
     Ok(Head::of_words(rows, (0..ids.len() as u32).collect())?)
 }
 
-/// Rows of an output matrix that is not the table of embeddings.
-fn output_rows(loaded: &LoadedBackbone, ids: &[u32]) -> Result<Tensor> {
+/// The output matrix `[V, H]` of the language model: its table of embeddings, or one of its own, which nothing trains.
+///
+/// # Errors
+/// If the checkpoint has none.
+pub fn output_matrix(loaded: &LoadedBackbone, backbone: &Backbone) -> Result<Tensor> {
+    if backbone.config().description.tied {
+        return Ok(backbone.word_embeddings().clone());
+    }
     let [.., path] = &loaded.files;
-    let config = loaded.backbone.config();
-    let table = backbone::output_matrix(path, config)
-        .with_context(|| format!("{}: words need the language model's output", path.display()))?;
-    Ok(kernels::select_rows(&table, ids)?)
+    backbone::output_matrix(path, backbone.config())
+        .with_context(|| format!("{}: words need the language model's output", path.display()))
 }

@@ -53,6 +53,7 @@ mod scores;
 pub mod simulation;
 mod sitting;
 pub mod study;
+mod text_metric;
 mod verdict;
 
 pub use best::{Recommendation, p_near_best, recommend};
@@ -80,6 +81,7 @@ pub use sample::{Summary, interval_95, mean, percentile, standard_deviation};
 pub use scores::Scores;
 pub use simulation::{Likeness, World};
 pub use sitting::{Ratio, Timed};
+pub use text_metric::{TextCase, TextMetric};
 pub use verdict::Verdict;
 
 /// Error rate of every test and interval, two-sided; of equivalence and non-inferiority, one-sided.

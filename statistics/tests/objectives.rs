@@ -1,5 +1,5 @@
-//! Metrics of numbers, sets of classes and entities against scipy, scikit-learn and seqeval
-//! (`fixtures/generate_objectives.py`).
+//! Metrics of numbers, sets of classes, entities and texts against scipy, scikit-learn, seqeval and sacrebleu
+//! (`fixtures/generate_objectives.py`, `fixtures/generate_texts.py`).
 
 use serde_json::Value;
 use statistics::*;
@@ -170,4 +170,53 @@ fn the_probability_of_improvement_counts_the_runs_that_are_ahead() {
     );
     assert_eq!(ahead(&[]), None);
     assert_eq!(ahead(&[(vec![1.0], Vec::new())]), None);
+}
+
+#[test]
+fn bleu_and_chrf_are_those_of_sacrebleu_with_any_number_of_references() {
+    let fixture: Value = serde_json::from_str(include_str!("fixtures/texts.json")).unwrap();
+    let corpora = fixture["corpora"].as_array().unwrap();
+    assert!(corpora.len() >= 6);
+    let texts = |v: &Value| -> Vec<String> {
+        let list = v.as_array().unwrap().iter();
+        list.map(|t| t.as_str().unwrap().to_owned()).collect()
+    };
+    for corpus in corpora {
+        let written = texts(&corpus["texts"]);
+        let references: Vec<Vec<String>> = corpus["references"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(texts)
+            .collect();
+        let cases: Vec<TextCase<'_>> = written
+            .iter()
+            .zip(&references)
+            .map(|(text, references)| (text.as_str(), references.as_slice()))
+            .collect();
+        for name in ["bleu", "chrf"] {
+            let metric = TextMetric::named(name).unwrap();
+            close(metric.value(&cases), &corpus[name]);
+            all_close(&metric.scores(&cases), &corpus[format!("{name}_scores")]);
+        }
+        let scores = TextMetric::RougeL.scores(&cases);
+        for (ours, theirs) in scores.iter().zip(corpus["rouge_l"].as_array().unwrap()) {
+            if !theirs.is_null() {
+                close(*ours, theirs);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_text_is_right_if_it_is_one_of_its_references_or_has_their_number() {
+    let references = ["two apples, 2".to_owned(), "#### 1,200".to_owned()];
+    let value = |metric: TextMetric, text: &str| metric.value(&[(text, &references)]);
+    let exact = TextMetric::ExactMatch;
+    assert_eq!(value(exact, " two apples, 2\n"), 1.0);
+    assert_eq!(value(exact, "Two apples, 2"), 0.0);
+    let numeric = TextMetric::NumericMatch;
+    assert_eq!(value(numeric, "1 + 1 = 2"), 1.0);
+    assert_eq!(value(numeric, "so 1200.0"), 1.0);
+    assert_eq!(value(numeric, "2 or 3"), 0.0);
 }

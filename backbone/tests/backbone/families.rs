@@ -335,6 +335,46 @@ fn reading_on_token_by_token_gives_the_rows_of_the_whole_pass() {
 }
 
 #[test]
+fn texts_that_leave_a_cache_change_nothing_for_those_that_stay() {
+    let decoder = case("llama").backbone;
+    let packed = |texts: &[&[u32]]| {
+        let ids = texts.concat();
+        let mut offsets = vec![0];
+        for text in texts {
+            offsets.push(offsets[offsets.len() - 1] + text.len());
+        }
+        Batch::new(ids.clone(), vec![0; ids.len()], offsets).unwrap()
+    };
+    let texts: [&[u32]; 3] = [&[5, 6, 7], &[8, 9], &[10, 11, 12, 13]];
+    let mut all = backbone::Cache::default();
+    decoder.decode(&packed(&texts), &mut all, &NoHooks).unwrap();
+    let mut alone = backbone::Cache::default();
+    let two = packed(&[texts[2], texts[0]]);
+    decoder.decode(&two, &mut alone, &NoHooks).unwrap();
+    all.keep(&[2, 0]).unwrap();
+    assert_eq!(all.lengths(), [4, 3]);
+    let next = packed(&[&[20], &[21]]);
+    let [all, alone] = [all, alone].map(|mut cache| {
+        decoder.decode(&next, &mut cache, &NoHooks).unwrap();
+        decoder.decode(&next, &mut cache, &NoHooks).unwrap()
+    });
+    assert!(largest_difference(&all, &alone) < 1e-6);
+    let message = alone_of(&decoder).keep(&[1]).unwrap_err().to_string();
+    assert!(
+        message.contains("a cache of 1 texts has no text 1"),
+        "{message}"
+    );
+}
+
+/// The cache of one text.
+fn alone_of(decoder: &Backbone) -> backbone::Cache {
+    let mut cache = backbone::Cache::default();
+    let one = Batch::new(vec![5, 6], vec![0; 2], vec![0, 2]).unwrap();
+    decoder.decode(&one, &mut cache, &NoHooks).unwrap();
+    cache
+}
+
+#[test]
 fn a_cache_goes_on_with_its_own_texts_only_and_an_encoder_with_none() {
     let decoder = case("llama").backbone;
     let batch =

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use peftbench_datasets::{FileOptions, Split, read, spec_from_path};
+use peftbench_datasets::{FileOptions, Split, Target, read, spec_from_path};
 use sources::Place;
 
 use crate::support::*;
@@ -57,21 +57,47 @@ fn every_example_is_valid_and_those_with_files_are_read() {
         }
         let data = read(&spec, &files).unwrap_or_else(|e| panic!("{name}: {e}"));
         read_names.push(data.name.clone());
+        if data.name == "spoken" {
+            assert_eq!(data.labels, ["B-LOC", "B-PER", "I-PER", "O"]);
+            let splits = [Split::Train, Split::Validation, Split::Test];
+            let rows = splits.map(|split| data.split(split)).concat();
+            let first = rows.iter().find(|row| row.text.starts_with("江")).unwrap();
+            assert_eq!(first.text, "江\n泽民\n在\n北京\n讲话");
+            assert_eq!(first.label, Some(Target::Tags(vec![1, 2, 3, 0, 3])));
+        }
+        if data.name == "moods" {
+            let splits = [Split::Train, Split::Validation, Split::Test];
+            let rows = splits.map(|split| data.split(split)).concat();
+            let of = |class| Some(Target::Class(class));
+            let count = |class| rows.iter().filter(|row| row.label == of(class)).count();
+            assert_eq!(
+                (count(0), count(1), data.labels.as_slice()),
+                (5, 5, &["glad", "sad"].map(String::from)[..])
+            );
+            let said = data.notes.join("\n");
+            assert!(
+                said.contains("1 rows that repeat the text of another row"),
+                "{said}"
+            );
+        }
         if data.name == "pairs" {
             assert_eq!(data.split(Split::Train).len(), 6);
             assert_eq!(data.split(Split::Validation).len(), 4);
             assert!(data.split(Split::Train)[4].text.starts_with("\"Stop,\""));
         }
     }
-    assert_eq!(yamls.count(), 8);
+    assert_eq!(yamls.count(), 11);
     assert_eq!(
         read_names,
         [
+            "facts",
+            "moods",
             "names",
             "pairs",
             "ratings",
             "ratings_as_numbers",
             "reviews",
+            "spoken",
             "topics"
         ]
     );

@@ -257,3 +257,45 @@ fn a_users_file_is_fetched_as_any_other_source() {
     .unwrap();
     assert_eq!(read(&spec, &fetched.files).unwrap().labels, ["a", "b"]);
 }
+
+#[test]
+fn completions_of_one_prompt_are_in_one_split_and_stay_as_they_are_written() {
+    let folder = Folder::new();
+    let rows: String = (0..300)
+        .map(|i| format!("\"fact {}\",\" The {i}th, so to say.\"\n", i % 60))
+        .collect();
+    let path = folder.write("facts.csv", format!("prompt,completion\n{rows}"));
+    let options = FileOptions {
+        objective: Some("completion".into()),
+        ..FileOptions::default()
+    };
+    let spec = spec_from_path(&path, &options).unwrap();
+    let data = read(&spec, &[("train".to_owned(), path)].into()).unwrap();
+    assert!(data.labels.is_empty() && data.classes().is_empty());
+    let completion = data.completion.as_ref().unwrap();
+    assert_eq!(
+        (completion.prompt.as_str(), completion.max_new_tokens),
+        ("{text}\n", 64)
+    );
+    let mut seen = BTreeSet::new();
+    for split in ALL {
+        let prompts: BTreeSet<&String> = data.split(split).iter().map(|e| &e.text).collect();
+        assert!(!prompts.is_empty(), "{split:?}");
+        for prompt in prompts {
+            assert!(seen.insert(prompt), "{prompt} is in two splits");
+        }
+    }
+    assert_eq!(seen.len(), 60);
+    let written =
+        |e: &peftbench_datasets::Example| e.label.as_ref().unwrap().text().map(str::to_owned);
+    let first = data.split(Split::Train).iter().find_map(written).unwrap();
+    assert!(
+        first.starts_with(" The ") && first.ends_with("to say."),
+        "{first:?}"
+    );
+    let said = data.notes.join("\n");
+    assert!(
+        said.contains("300 rows have 60 different prompts"),
+        "{said}"
+    );
+}

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use peftbench_datasets::{Error, Target, TextTokenizer};
+use peftbench_datasets::{Completion, Error, Example, Target, TextTokenizer};
 
 use crate::support::*;
 
@@ -250,4 +250,66 @@ fn a_cache_that_cannot_be_written_stops_nothing() -> Result<(), Error> {
     let encoded = tokenizer.encode_cached(&examples, 8, &not_a_folder)?;
     assert_eq!(encoded, tokenizer.encode(&examples, 8)?);
     Ok(())
+}
+
+/// An example with a text to write.
+fn asked(text: &str, written: Option<&str>) -> Example {
+    Example {
+        text: text.to_owned(),
+        pair: None,
+        label: written.map(|text| Target::Text(text.to_owned())),
+    }
+}
+
+#[test]
+fn a_completion_stands_behind_its_prompt_and_each_token_is_read_one_before() {
+    let folder = Folder::new();
+    let completion = Completion::new(false, Some("{text} ."), Some(3));
+    let tokenizer = tokenizer(&folder).with_completion(&completion, 3);
+    let examples = [
+        asked("a fine", Some("film")),
+        // Longer than a completion may be, so that it has no end.
+        asked("a", Some("a fine film b")),
+        // Longer than what is left for a prompt: the text loses its end, the template stays.
+        asked("a fine film a fine film", Some("b")),
+    ];
+    let encoded = tokenizer.encode(&examples, 9).unwrap();
+    // The tokenizer's own end of a text does not stand between them.
+    assert_eq!(encoded.prompt(0), [2, 4, 5, 8]);
+    assert_eq!(encoded.completion(0), [6, 3]);
+    assert_eq!(encoded.completion(1), [4, 5, 6]);
+    assert_eq!(encoded.prompt(2), [2, 4, 5, 6, 8]);
+    assert_eq!(encoded.completion(2), [11, 3]);
+    assert_eq!(encoded.truncated, 2);
+    let read = |i: usize| -> Vec<u32> { encoded.words[i].iter().map(|w| w.token).collect() };
+    assert_eq!(
+        [read(0), read(1), read(2)],
+        [vec![3, 4], vec![2, 3, 4], vec![4, 5]]
+    );
+    // A prompt whose completion is to come is the same prompt.
+    let alone = tokenizer.encode(&[asked("a fine", None)], 9).unwrap();
+    assert_eq!(alone.ids, [2, 4, 5, 8]);
+    assert_eq!(alone.prompt(0), encoded.prompt(0));
+    assert_eq!(tokenizer.decode(&[6, 7, 3]).unwrap(), "films");
+}
+
+#[test]
+fn a_prompt_without_room_is_refused_with_what_to_do() {
+    let folder = Folder::new();
+    let completion = Completion::new(false, Some("{text} ."), Some(3));
+    let tokenizer = tokenizer(&folder).with_completion(&completion, 3);
+    let refused = |max_tokens: usize| {
+        let refused = tokenizer.encode(&[asked("a", Some("b"))], max_tokens);
+        refused.unwrap_err().to_string()
+    };
+    assert!(
+        refused(3).contains("max_new_tokens 3 leaves no room"),
+        "{}",
+        refused(3)
+    );
+    let message = refused(5);
+    assert!(
+        message.contains("prompt: '{text} .' alone has 3 tokens") && message.contains("in 2"),
+        "{message}"
+    );
 }

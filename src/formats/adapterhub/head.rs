@@ -100,7 +100,7 @@ fn flexible_layers(head: HeadKind) -> &'static [(&'static str, usize)] {
     match head {
         HeadKind::Linear | HeadKind::Score => &[("head.output", 1)],
         HeadKind::DenseTanh | HeadKind::DenseRelu => &[("head.dense", 1), ("head.output", 4)],
-        HeadKind::DenseNorm | HeadKind::Words => &[],
+        HeadKind::DenseNorm | HeadKind::Words | HeadKind::Vocabulary => &[],
     }
 }
 

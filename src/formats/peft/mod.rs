@@ -140,7 +140,7 @@ pub(super) fn read(
         Some("CAUSAL_LM") if words.is_some() => false,
         Some("CAUSAL_LM") => bail!(
             "task_type CAUSAL_LM: it holds a language model's method, but no words that stand for classes; what this program \
-             trained with words can be read"
+             trained with words can be read (completions from the folder that it wrote itself)"
         ),
         None if separate.is_none() => false,
         None | Some("FEATURE_EXTRACTION") => true,
@@ -267,6 +267,7 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
     };
     let architecture = loaded.backbone.config().architecture;
     let (pooling, head) = (loaded.backbone.pooling(), task.config.head);
+    let of_model = matches!(head, HeadKind::Words | HeadKind::Vocabulary);
     let tokens = task.method.virtual_tokens();
     // The library's class reads row 0, which is a virtual token where there are any.
     let row_0 = tokens == 0
@@ -284,7 +285,7 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
         own.name()
     );
     let layers = match layers {
-        _ if head == HeadKind::Words => Some(&[] as layout::HeadLayers),
+        _ if of_model => Some(&[] as layout::HeadLayers),
         Some(layers) if !export.separate_head => Some(layers),
         _ if export.separate_head => None,
         _ if !row_0 && layout::head_layers(architecture, pooling, head).is_some() => bail!(
@@ -322,7 +323,7 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
         "inference_mode": true,
     });
     let mut said = None;
-    if head == HeadKind::Words {
+    if of_model {
         config["task_type"] = "CAUSAL_LM".into();
         said = export.words();
     } else if let Some(layers) = layers {
