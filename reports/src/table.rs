@@ -304,7 +304,7 @@ impl Table {
             line(part.iter().map(cell).collect())
         });
         format!(
-            "\\begin{{table}}\n\\centering\n{caption}\n\\small\n\\setlength{{\\tabcolsep}}{{4pt}}\n\\begin{{tabular}}{{@{{}}{align}@{{}}}}\n\
+            "\\begin{{table}}\n\\centering\n{caption}\n\\smallskip\n\\small\n\\setlength{{\\tabcolsep}}{{4pt}}\n\\begin{{tabular}}{{@{{}}{align}@{{}}}}\n\
              \\toprule\n{headings}\\midrule\n{}\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n",
             rows.collect::<String>()
         )

@@ -81,8 +81,12 @@ pub fn list(what: Option<Kind>, folder: &Path, as_json: bool) -> Result<ExitCode
             .map(|name| {
                 let spec = datasets::spec(name)?;
                 let metrics: Vec<_> = spec.metrics.iter().map(|m| m.name()).collect();
-                let about = format!("{}; {} ({})", metrics.join(", "), spec.citation, spec.licence);
-                Ok((name.to_owned(), serde_json::json!({ "metrics": metrics, "licence": spec.licence, "citation": spec.citation }), about))
+                let about = format!("{} ({})", spec.about, spec.licence);
+                let value = serde_json::json!({
+                    "about": spec.about, "objective": spec.objective.name(), "metrics": metrics, "licence": spec.licence,
+                    "citation": spec.citation,
+                });
+                Ok((name.to_owned(), value, about))
             })
             .collect::<Result<_>>()?,
         Kind::Backbones => backbones::names()

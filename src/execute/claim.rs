@@ -179,8 +179,9 @@ pub struct Claims {
     clock: Box<dyn Fn() -> Duration + Send>,
     /// Whether claims show by themselves that they are alive.
     beats: bool,
-    /// Length of a claim when it was last seen to grow, and when that was.
-    seen: HashMap<PathBuf, (u64, Duration)>,
+    /// Owner and length of a claim when it was last seen to be another or to grow, and when that was. A claim that somebody has taken over
+    /// can be as long as the one before.
+    seen: HashMap<PathBuf, (Option<Owner>, u64, Duration)>,
 }
 
 impl Default for Claims {
@@ -261,11 +262,11 @@ impl Claims {
         let last = self
             .seen
             .entry(path.to_owned())
-            .or_insert((seen.bytes, now));
-        if last.0 != seen.bytes {
-            *last = (seen.bytes, now);
+            .or_insert_with(|| (seen.owner.clone(), seen.bytes, now));
+        if (&last.0, last.1) != (&seen.owner, seen.bytes) {
+            *last = (seen.owner.clone(), seen.bytes, now);
         }
-        now.saturating_sub(last.1) >= PATIENCE
+        now.saturating_sub(last.2) >= PATIENCE
     }
 }
 
@@ -461,6 +462,31 @@ mod tests {
         // It has not.
         *now.lock().unwrap() += Duration::from_secs(1);
         own(claims.claim(folder.path(), "run").unwrap());
+    }
+
+    #[test]
+    fn a_claim_that_was_taken_over_meanwhile_is_watched_anew_even_if_it_is_as_long_as_the_one_before()
+     {
+        let folder = tempfile::tempdir().unwrap();
+        let of = |nonce: &str| Owner {
+            host: "elsewhere".into(),
+            nonce: nonce.into(),
+            ..Owner::on(&host())
+        };
+        let now = Arc::new(Mutex::new(Duration::ZERO));
+        let clock = Arc::clone(&now);
+        let mut claims = Claims::simulated(host(), move || *clock.lock().unwrap());
+        let mut held = || {
+            let claimed = claims.claim(folder.path(), "run").unwrap();
+            matches!(claimed, Claimed::Other(_))
+        };
+        write_owner(folder.path(), &of("0000000000000001"));
+        assert!(held());
+        *now.lock().unwrap() += PATIENCE;
+        write_owner(folder.path(), &of("0000000000000002"));
+        assert!(held());
+        *now.lock().unwrap() += PATIENCE;
+        assert!(!held());
     }
 
     #[test]

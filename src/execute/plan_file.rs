@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf, absolute},
 };
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use record::write_whole;
 use serde::{Deserialize, Serialize};
 
@@ -161,10 +161,12 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Line>> {
         "{}: no run is planned in it",
         path.display()
     );
-    for (i, line) in lines.iter().enumerate() {
-        let [place, all] = line.line;
-        ensure!(
-            place == i + 1 && all == lines.len(),
+    let mut places = lines.iter().map(|line| line.line[0]).zip(1..);
+    let odd = places.position(|(written, place)| written != place);
+    let odd = odd.or_else(|| lines.iter().position(|line| line.line[1] != lines.len()));
+    if let Some(i) = odd {
+        let [place, all] = lines[i].line;
+        bail!(
             "{}: line {} of {} was written as line {place} of {all}, so lines are missing or moved; {ANEW}",
             path.display(),
             i + 1,

@@ -189,6 +189,54 @@ mod tests {
     }
 
     #[test]
+    fn votes_and_classes_equal_scikit_learns() {
+        // 40 examples of 3 numbers, the label moving all of them; sklearn 1.9.1: KNeighborsClassifier(k, metric="cosine",
+        // algorithm="brute").fit(X, y), predict(Q) and predict_proba(Q) · k.
+        let labels: Vec<u32> = (0..40).map(|i| i % 3).collect();
+        let vectors: Vec<f32> = (0..40)
+            .flat_map(|i| {
+                let label = f64::from(i % 3);
+                (0..3).map(move |j| {
+                    let j = f64::from(j);
+                    ((f64::from(i) * (j + 1.0)).sin() + label * 0.5 * j.cos()) as f32
+                })
+            })
+            .collect();
+        let asked: Vec<f32> = (0..10)
+            .flat_map(|i| {
+                (0..3).map(move |j| ((0.7 * f64::from(i) + 1.3 * f64::from(j)).sin() + 0.2) as f32)
+            })
+            .collect();
+        let asked = Tensor::from_vec(asked, (10, 3), &Device::Cpu).unwrap();
+        let five = [
+            [0, 2, 3],
+            [0, 2, 3],
+            [1, 1, 3],
+            [1, 1, 3],
+            [2, 2, 1],
+            [5, 0, 0],
+            [5, 0, 0],
+            [3, 0, 2],
+            [2, 0, 3],
+            [0, 2, 3],
+        ];
+        for (votes, classes) in [
+            (1, [2, 2, 1, 0, 0, 0, 0, 0, 2, 2]),
+            (5, [2, 2, 2, 2, 0, 0, 0, 0, 2, 2]),
+            (20, [2, 2, 2, 2, 0, 0, 0, 0, 1, 2]),
+        ] {
+            let of = Neighbours::new(vectors.clone(), 3, &labels, 3, votes).unwrap();
+            let outputs = of.forward(&asked).unwrap();
+            assert_eq!(classes_of(&outputs), classes, "{votes}");
+            let rows: Vec<Vec<f32>> = outputs.to_vec2().unwrap();
+            for (row, theirs) in rows.iter().zip(five).filter(|_| votes == 5) {
+                let ours = row.iter().map(|log| (log.exp() * 8.0).round() as i32 - 1);
+                assert_eq!(ours.collect::<Vec<_>>(), theirs);
+            }
+        }
+    }
+
+    #[test]
     fn what_was_saved_predicts_the_same_and_damage_is_named() {
         let vectors = vec![1.0, 0.0, 0.0, 1.0, 0.6, 0.8];
         let made = Neighbours::new(vectors, 2, &[0, 1, 1], 2, 1).unwrap();

@@ -138,6 +138,13 @@ fn shortened(record: &RunRecord) -> String {
                     format::count(list.len())
                 ));
             }
+            // Predicted labels; sentences have spaces.
+            Value::String(text) if text.len() > 200 && !text.contains(' ') => {
+                *value = json!(format!(
+                    "… {} characters, in the record's file",
+                    format::count(text.len())
+                ));
+            }
             Value::Array(list) => list.iter_mut().for_each(shorten),
             Value::Object(map) => map.values_mut().for_each(shorten),
             _ => {}
