@@ -79,9 +79,12 @@ pub(crate) struct Distinct {
     torn: usize,
 }
 
+/// A text and what is paired with it.
+type Text<'a> = (&'a str, Option<&'a str>);
+
 /// The first row of each text that has one class; no row of a text that has several.
 pub(crate) fn distinct(examples: &[Example]) -> Distinct {
-    let mut seen: HashMap<(&str, Option<&str>), (usize, BTreeSet<u32>)> = HashMap::new();
+    let mut seen: HashMap<Text, (usize, BTreeSet<u32>)> = HashMap::new();
     for example in examples {
         let (rows, classes) = seen.entry(text_of(example)).or_default();
         *rows += 1;
