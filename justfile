@@ -50,7 +50,7 @@ cross target="aarch64-unknown-linux-gnu":
     #!/usr/bin/env bash
     set -euo pipefail
     if [ ! -d "$(rustc --print sysroot)/lib/rustlib/{{ target }}" ] && ! rustup target add {{ target }}; then
-        echo "cross: skipped: the standard library for {{ target }} cannot be had"
+        echo "cross: skipped: rustup cannot install the standard library for {{ target }}"
         exit 0
     fi
     cargo check --package peftbench-kernels --target {{ target }}

@@ -457,7 +457,7 @@ fn looking_again_with_more_seeds_is_said_and_spends_the_error_rate_over_all_look
         "{second}"
     );
     let report = place.ok(&["report", "--records", "out"]);
-    assert!(report.contains("Looked at with 3 and 5 seeds"), "{report}");
+    assert!(report.contains("Looks at 3 and 5 seeds"), "{report}");
 }
 
 #[test]
@@ -478,15 +478,15 @@ fn a_study_made_again_with_more_seeds_spends_the_error_rate_over_all_looks() {
         serde_json::from_slice::<Value>(&json).unwrap()["looks"].clone()
     };
     let once = ok(&place, &with("3"));
-    assert!(!once.contains("Looked at"), "{once}");
+    assert!(!once.contains("Looks at"), "{once}");
     let again = ok(&place, &with("5"));
-    assert!(again.contains("Looked at with 3 and 5 seeds"), "{again}");
+    assert!(again.contains("Looks at 3 and 5 seeds"), "{again}");
     assert_eq!(looks(), serde_json::json!([3, 5]));
     // The same command once more is no further look.
     ok(&place, &with("5"));
     assert_eq!(looks(), serde_json::json!([3, 5]));
     let report = place.ok(&["report", "--records", "out", "--format", "md"]);
-    assert!(report.contains("Looked at with 3 and 5 seeds"), "{report}");
+    assert!(report.contains("Looks at 3 and 5 seeds"), "{report}");
 }
 
 #[test]

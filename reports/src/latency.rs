@@ -39,7 +39,8 @@ pub struct LatencyCell {
     pub p50_ms: Summary,
     /// 90th percentiles, in milliseconds.
     pub p90_ms: Summary,
-    /// 99th percentiles of the processes that timed at least [`PASSES_FOR_P99`] passes, in milliseconds.
+    /// The median times what the 99th percentile is over the median in each process that timed at least [`PASSES_FOR_P99`]
+    /// passes, in milliseconds: so it is never below a median that more processes have measured.
     pub p99_ms: Option<Summary>,
     /// Medians over the backbone's of the same process; absent where no process measured both.
     pub over_backbone: Option<Ratio>,
@@ -83,13 +84,15 @@ pub fn cells(processes: &[&[Latency]]) -> Vec<LatencyCell> {
             };
             let of = |f: fn(&Latency) -> f64| Summary::of(same().map(f));
             let long = || same().filter(|l| l.samples >= PASSES_FOR_P99);
+            let p50_ms = of(|l| l.p50_ms)?;
+            let p99_ms = Summary::of(long().map(|l| p50_ms.mean * (l.p99_ms / l.p50_ms)));
             Some(LatencyCell {
                 variant: variant.to_owned(),
                 batch,
                 length,
-                p50_ms: of(|l| l.p50_ms)?,
+                p50_ms,
                 p90_ms: of(|l| l.p90_ms)?,
-                p99_ms: Summary::of(long().map(|l| l.p99_ms)),
+                p99_ms,
                 over_backbone: over_backbone(processes, variant, (batch, length)),
             })
         })
@@ -256,8 +259,10 @@ mod tests {
         assert_eq!(cells(&[&run])[0].text(), "4.00/–");
         run[0].samples = 100;
         assert_eq!(cells(&[&run])[0].text(), "4.00/8.00");
-        // Of several processes those count that have one.
+        // Of several processes those count that have one, for how much longer than their own median they take.
         let short = [latency("unmerged", 1, 5.0)];
-        assert_eq!(cells(&[&run, &short])[0].text(), "4.50/8.00");
+        assert_eq!(cells(&[&run, &short])[0].text(), "4.50/9.00");
+        let slow = [latency("unmerged", 1, 20.0)];
+        assert_eq!(cells(&[&run, &slow])[0].text(), "12.0/24.0");
     }
 }

@@ -54,22 +54,26 @@ pub fn too_few_seeds(seeds: usize) -> String {
     )
 }
 
-/// That it was looked at several times while seeds were added.
+/// That several looks share the error rate.
 pub fn looked_at(looks: &Looks) -> String {
     let looks: Vec<String> = looks.seeds().iter().map(usize::to_string).collect();
     format!(
-        "Looked at with {} seeds: the verdicts spend their 5 % over all of these looks; the p-values are those of a number of seeds \
-         that was fixed beforehand.",
+        "Looks at {} seeds share the 5 %: verdicts are stricter at each than for a number of seeds fixed beforehand, which the \
+         p-values are for.",
         format::list(&looks)
     )
 }
 
 /// What would decide a pair, e.g. `wants about 12 more seeds (34 min) or 1,800 more examples`.
 pub fn needs(needs: &Needs) -> String {
+    if needs.more_seeds == Some(0) {
+        return "would be decided if it were the only pair and the only look; as all of them share the 5 %, it wants a few more seeds"
+            .to_owned();
+    }
     let seeds = needs.more_seeds.map(|n| {
         let time = match needs.seconds {
-            Some(s) if n > 0 => format!(" ({})", format::seconds(s)),
-            _ => String::new(),
+            Some(s) => format!(" ({})", format::seconds(s)),
+            None => String::new(),
         };
         format!("{}{time}", format::plural(n, "more seed"))
     });
@@ -106,4 +110,25 @@ pub fn none_near_best(metric: &str, margin: Margin) -> String {
         "No method is shown to be less than {} behind the best, so none is recommended.",
         format::metric_difference(metric, margin.get())
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_pair_is_told_to_want_no_seeds() {
+        let of = |more_seeds, more_examples| {
+            needs(&Needs {
+                more_seeds,
+                more_examples,
+                seconds: Some(120.0),
+            })
+        };
+        assert!(of(Some(0), Some(0)).ends_with("it wants a few more seeds"));
+        assert_eq!(
+            of(Some(12), Some(1800)),
+            "wants about 12 more seeds (2 min 00 s) or 1,800 more examples"
+        );
+    }
 }

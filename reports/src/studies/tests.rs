@@ -279,7 +279,7 @@ fn seeds_added_after_looking_are_counted_as_looks_and_the_verdicts_spend_their_e
     assert!(
         notes
             .iter()
-            .any(|n| n.starts_with("Looked at with 3 and 5 seeds")),
+            .any(|n| n.starts_with("Looks at 3 and 5 seeds")),
         "{notes:?}"
     );
 }
