@@ -529,8 +529,11 @@ const TRIALS: &[(&str, &[(&str, usize)])] = &[
     ("15-model-type-and-digest", &[("[0.00380", 2)]),
     ("16-parquet-decimal", &[("majority", 1), ("/weights/", 1)]),
     ("18-config-keys", &[("[-0.63168", 4), ("0.61690", 4)]),
-    // 1.289730, whose sixth digit is that of a sum's order.
-    ("19-adapterhub-legacy", &[("[1.2897", 4), ("-2.7538", 4)]),
+    // 1.289730: one of two ends of five digits, by the order of a sum.
+    (
+        "19-adapterhub-legacy",
+        &[("[1.28972|[1.28973", 4), ("-2.75383", 4)],
+    ),
     ("20-peft-eva", &[("[-0.63168", 3)]),
     ("23-backbone-layouts", &[("[-0.63168", 2)]),
     (
@@ -581,7 +584,7 @@ fn the_trials_of_public_reports_are_right() {
     for (name, expected) in TRIALS {
         let printed = run(name);
         for (words, times) in *expected {
-            let found = printed.matches(words).count();
+            let found: usize = words.split('|').map(|w| printed.matches(w).count()).sum();
             assert!(
                 found >= *times,
                 "{name}: {words:?} comes {found} times, not {times}: {printed}"
