@@ -66,6 +66,8 @@ const TEMPLATES: &[(&str, &str)] = templates!(
 
 /// Columns up to this rank are shown at first.
 const SHOWN: u8 = 5;
+/// Of so many runs at most the page holds the records themselves, some 17 kB each; of more it names their files.
+const RECORDS: usize = 1000;
 
 /// What other parts of the report give to the page, as the templates of their sections expect it.
 /// A section without data is left out.
@@ -121,6 +123,8 @@ struct Section<'a> {
     gate_summary: String,
     troubles: bool,
     examples: bool,
+    /// Whether the records are in the page.
+    records: bool,
     conditions: Vec<(&'static str, Vec<(String, String)>)>,
 }
 
@@ -198,10 +202,11 @@ struct PlotView {
 pub fn render(comparisons: &[Comparison], extras: &Extras) -> Result<String> {
     let mut sections = Vec::new();
     let mut data = Vec::new();
+    let all: usize = comparisons.iter().map(|c| c.records.len()).sum();
     for (i, comparison) in comparisons.iter().enumerate() {
         let id = format!("c{i}");
         data.push(script_data(comparison, &id));
-        sections.push(section(comparison, id)?);
+        sections.push(section(comparison, id, all <= RECORDS)?);
     }
     let title = match comparisons {
         [one] => one.name.clone(),
@@ -231,7 +236,7 @@ pub fn render(comparisons: &[Comparison], extras: &Extras) -> Result<String> {
         .render(Serde(page))?)
 }
 
-fn section(comparison: &Comparison, id: String) -> Result<Section<'_>> {
+fn section(comparison: &Comparison, id: String, records: bool) -> Result<Section<'_>> {
     let metric = comparison.metric();
     let table = tables::table(comparison);
     let shown: Vec<usize> = (0..table.columns.len())
@@ -259,7 +264,7 @@ fn section(comparison: &Comparison, id: String) -> Result<Section<'_>> {
                 troubles: row.troubles(),
                 facts: facts(comparison, row),
                 config: leaves(&row.config),
-                runs: runs(comparison, row, &checks),
+                runs: runs(comparison, row, &checks, records),
             }
         })
         .collect();
@@ -333,6 +338,7 @@ fn section(comparison: &Comparison, id: String) -> Result<Section<'_>> {
                 .iter()
                 .any(|r| r.standing == "ranked" && r.runs.iter().any(|run| run.ok)),
         conditions: conditions(comparison),
+        records,
         rows,
         id,
     })
@@ -527,6 +533,20 @@ mod tests {
         assert!(page.contains("target_modules") && page.contains(&"b".repeat(64)));
         // Long lists are counted, not printed.
         assert!(page.contains("500 values"));
+    }
+
+    #[test]
+    fn of_very_many_runs_the_page_names_the_records_files_and_holds_none_of_them() {
+        let seeds = (0..=RECORDS as u64).map(|seed| Sample::new("lora").seed(seed).record());
+        let records: Vec<RunRecord> = seeds.collect();
+        let page = page(&records);
+        assert!(page.contains("in the folder <code>records</code>"));
+        assert!(!page.contains("<pre"));
+        for record in &records {
+            let row = format!("<tr id=\"run-{0}\">", record.id);
+            assert!(page.contains(&row), "{row}");
+            assert!(page.contains(&format!("<code>{}.json</code>", record.id)));
+        }
     }
 
     #[test]

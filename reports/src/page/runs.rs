@@ -26,8 +26,8 @@ pub(super) struct RunView {
     started: String,
     /// By the section's list of checks.
     pub(super) checks: Vec<Option<CheckView>>,
-    /// The record without its long lists.
-    record: String,
+    /// The record without its long lists, where the page holds it.
+    record: Option<String>,
 }
 
 #[derive(Clone, Serialize)]
@@ -56,7 +56,13 @@ pub(super) fn check_names(comparison: &Comparison) -> Vec<String> {
     names
 }
 
-pub(super) fn runs(comparison: &Comparison, row: &Row, names: &[String]) -> Vec<RunView> {
+/// The runs of a row by the checks of these names, with their records or without.
+pub(super) fn runs(
+    comparison: &Comparison,
+    row: &Row,
+    names: &[String],
+    records: bool,
+) -> Vec<RunView> {
     row.runs
         .iter()
         .filter_map(|run| {
@@ -121,7 +127,7 @@ pub(super) fn runs(comparison: &Comparison, row: &Row, names: &[String]) -> Vec<
                 file: cost.map(|c| format::bytes(c.file_bytes as f64)),
                 started: record.circumstances.started.clone(),
                 checks,
-                record: shortened(record),
+                record: records.then(|| shortened(record)),
             })
         })
         .collect()
