@@ -1,7 +1,7 @@
 //! What a comparison answers in words: what is shown of the highest mean, and which method to choose.
 //!
-//! Chosen is the method with the fewest trained parameters that is shown to be near the best. A floor, which gives every
-//! text the same answer, is never chosen, nor what is not above one.
+//! Chosen is the method with the fewest trained parameters that is shown to be near the best. A floor (the commonest class,
+//! random features, a model that nothing was trained of) is never chosen, nor what is not above one.
 
 use std::collections::BTreeMap;
 
@@ -40,16 +40,24 @@ impl Comparison {
             let labels: Vec<&str> = rows.iter().map(|&i| self.rows[i].label.as_str()).collect();
             format::list(&labels)
         };
+        let (same, others): (Vec<usize>, Vec<usize>) =
+            floors.iter().partition(|&&i| self.rows[i].one_class);
         let mut said = Vec::new();
-        if !floors.is_empty() {
+        if !same.is_empty() {
             said.push(format!(
                 "Left out, for giving every text the same answer: {}.",
-                named(&floors)
+                named(&same)
+            ));
+        }
+        if !others.is_empty() {
+            said.push(format!(
+                "Left out, as a floor that the others have to beat: {}.",
+                named(&others)
             ));
         }
         if let Some(floor) = self.floor().filter(|_| !below.is_empty()) {
             said.push(format!(
-                "Left out, for a mean that is not above that of {}, which gives every text the same answer: {}.",
+                "Left out, for a mean that is not above that of {}, which is a floor: {}.",
                 self.rows[floor].label,
                 named(&below)
             ));
@@ -69,7 +77,7 @@ impl Comparison {
             .collect();
         let left_out = self.left_out(fitting);
         let (chosen, mut said) = if among.is_empty() && !left_out.is_empty() {
-            let none = "No method that fits is better than giving every text the same answer.";
+            let none = "No method that fits is above the floors.";
             (None, vec![none.to_owned()])
         } else {
             self.near_best(&among, left_out.is_empty())
@@ -102,7 +110,7 @@ impl Comparison {
                 vec![match alone {
                     true => format!("{} is the only one that fits.", label(method)),
                     false => format!(
-                        "{} is the only one that fits and is better than giving every text the same answer.",
+                        "{} is the only one that fits and is above the floors.",
                         label(method)
                     ),
                 }],
@@ -314,7 +322,7 @@ mod tests {
         assert_eq!(found.rows[chosen.unwrap()].label, "lora");
         assert!(
             said.iter()
-                .any(|s| s == "Left out, for giving every text the same answer: majority."),
+                .any(|s| s == "Left out, as a floor that the others have to beat: majority."),
             "{said:?}"
         );
         assert!(
@@ -384,17 +392,16 @@ mod tests {
         assert_eq!(
             said,
             [
-                "lora is the only one that fits and is better than giving every text the same answer.",
-                "Left out, for giving every text the same answer: majority.",
-                "Left out, for a mean that is not above that of majority, which gives every text the same answer: \
-                 prefix.",
+                "lora is the only one that fits and is above the floors.",
+                "Left out, as a floor that the others have to beat: majority.",
+                "Left out, for a mean that is not above that of majority, which is a floor: prefix.",
             ]
         );
         // Nothing but the floor and what is below it.
         let (chosen, said) = found.recommended(&[1, 2]);
         assert_eq!(chosen, None);
         assert!(
-            said[0].starts_with("No method that fits is better"),
+            said[0].starts_with("No method that fits is above the floors"),
             "{said:?}"
         );
     }
@@ -406,6 +413,11 @@ mod tests {
             .record();
         let found = &Comparison::from_records(&[record])[0];
         assert!(found.rows[0].is_floor() && found.eligible().is_empty());
+        // Only of such a row is that said: a floor by the registry may answer this and that.
+        assert_eq!(
+            found.left_out(&[0]),
+            ["Left out, for giving every text the same answer: new_method."]
+        );
         assert_eq!(
             found.rows[0].troubles(),
             ["answers one class whatever the text is"]

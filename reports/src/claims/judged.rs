@@ -48,6 +48,8 @@ impl Judged {
             let found = measure(&rule.measure, comparisons, studies);
             if found.is_empty() {
                 missing.push(what_is_missing(&rule.measure));
+                // Rules that lack the same runs say it once.
+                missing.dedup();
             }
             let found = Measured::with_mean(found);
             measured.extend(found.into_iter().map(|m| (rule, m)));

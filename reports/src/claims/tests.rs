@@ -63,6 +63,8 @@ fn the_claims_that_come_with_the_program_are_valid_and_undecided_without_records
     for claim in judged {
         assert_eq!(claim.verdict, Verdict::Undecided, "{}", claim.id);
         assert!(claim.missing.iter().all(|m| m.contains("run `peftbench")));
+        let said: std::collections::BTreeSet<&String> = claim.missing.iter().collect();
+        assert_eq!(said.len(), claim.missing.len(), "{:?}", claim.missing);
         assert!(claim.evidence.is_empty() && !claim.missing.is_empty());
     }
 }
