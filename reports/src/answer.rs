@@ -367,6 +367,9 @@ mod tests {
                         assert_ne!(label, "majority", "{said:?}");
                         assert!(reached(label) > right(floor), "{label}: {said:?}");
                         assert!(!said[0].contains("majority"), "{said:?}");
+                        // It is not compared with itself.
+                        let others = said.iter().filter(|s| s.starts_with("So are"));
+                        assert!(others.clone().all(|s| !s.contains(label)), "{said:?}");
                         chosen_at_all += 1;
                     }
                     let all = found.answer().join(" ");

@@ -47,9 +47,11 @@ impl Judged {
         for rule in &claim.rules {
             let found = measure(&rule.measure, comparisons, studies);
             if found.is_empty() {
-                missing.push(what_is_missing(&rule.measure));
-                // Rules that lack the same runs say it once.
-                missing.dedup();
+                let said = what_is_missing(&rule.measure);
+                // Several rules may lack the same runs.
+                if !missing.contains(&said) {
+                    missing.push(said);
+                }
             }
             let found = Measured::with_mean(found);
             measured.extend(found.into_iter().map(|m| (rule, m)));
