@@ -697,7 +697,7 @@ mod tests {
         }
         let snapshot = Watcher::new(place.path()).unwrap().look().unwrap();
         let labels: BTreeSet<&str> = snapshot.runs.iter().map(|run| run.label.as_str()).collect();
-        assert_eq!(labels, ["rte lora", "sst2 lora"].into());
+        assert_eq!(labels, BTreeSet::from(["rte lora", "sst2 lora"]));
         assert!(snapshot.text().starts_with("2 runs: 2 done\n"));
         let empty = tempfile::tempdir().unwrap();
         let refused = Watcher::new(empty.path()).unwrap().look().err().unwrap();

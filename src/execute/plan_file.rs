@@ -2,7 +2,7 @@
 //! records.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     io::Read,
     path::{Path, PathBuf, absolute},
 };
@@ -61,10 +61,10 @@ pub fn write<'a>(
     for (i, run) in runs.enumerate() {
         let mut plan = run.plan.clone();
         plan.out = absolute(&plan.out)?;
-        if !marks.contains_key(&plan.out) {
-            let mark = folders::mark(&folders::records_folder(&plan.out))?;
-            marks.insert(plan.out.clone(), mark);
-        }
+        let folder: &String = match marks.entry(plan.out.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(folders::mark(&folders::records_folder(&plan.out))?),
+        };
         plan.offline = true;
         plan.data.name = absolute_name(&plan.data.name, |path| path.is_file())?;
         for file in plan.data.options.split_files.values_mut() {
@@ -77,7 +77,7 @@ pub fn write<'a>(
             line: [i + 1, all],
             id: run.id.clone(),
             label: run.label.clone(),
-            folder: marks[&plan.out].clone(),
+            folder: folder.clone(),
             plan,
         };
         text += &serde_json::to_string(&line)?;
