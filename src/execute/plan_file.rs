@@ -61,7 +61,7 @@ pub fn write<'a>(
     for (i, run) in runs.enumerate() {
         let mut plan = run.plan.clone();
         plan.out = absolute(&plan.out)?;
-        let folder: &String = match marks.entry(plan.out.clone()) {
+        let mark: &String = match marks.entry(plan.out.clone()) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => new.insert(folders::mark(&folders::records_folder(&plan.out))?),
         };
@@ -77,7 +77,7 @@ pub fn write<'a>(
             line: [i + 1, all],
             id: run.id.clone(),
             label: run.label.clone(),
-            folder: folder.clone(),
+            folder: mark.clone(),
             plan,
         };
         text += &serde_json::to_string(&line)?;
