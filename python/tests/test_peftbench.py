@@ -47,6 +47,17 @@ def test_a_comparison_has_a_table_an_answer_events_and_html():
     assert sum(e["event"] == "reused" for e in again) == 2
 
 
+def test_a_comparison_knows_its_folder_where_none_was_named():
+    folder, before = place(), os.getcwd()
+    os.chdir(folder)
+    try:
+        found = peftbench.compare("reviews.csv", methods=["head_only"], seeds=1, settings=SHORT, **COLUMNS)
+    finally:
+        os.chdir(before)
+    assert found.folder.is_absolute() and (found.folder / "report.html").is_file()
+    assert found.folder.resolve().parent == (folder / "reports" / "out").resolve()
+
+
 def test_records_are_a_data_frame_with_a_row_per_run():
     folder = place()
     compared(folder)
