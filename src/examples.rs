@@ -340,7 +340,8 @@ mod tests {
             });
             for typed in in_text.chain(lines) {
                 // Choices and parts that are left out are no command.
-                if !typed.starts_with("peftbench ") || typed.contains(['|', '[', '…', '`', '\n']) {
+                if !typed.starts_with("peftbench ") || typed.contains(['|', '[', '…', '`', '\n'])
+                {
                     continue;
                 }
                 let parsed = super::command().try_get_matches_from(typed.split_whitespace());

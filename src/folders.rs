@@ -26,8 +26,7 @@ const MARK: &str = ".folder";
 /// If the folder cannot be written.
 pub fn mark(records: &Path) -> Result<String> {
     record::files::write_new(&records.join(MARK), format!("{}\n", nonce()).as_bytes())?;
-    mark_of(records)
-        .with_context(|| format!("{}: cannot be read", records.join(MARK).display()))
+    mark_of(records).with_context(|| format!("{}: cannot be read", records.join(MARK).display()))
 }
 
 /// The mark that a folder of records has, if it has one.

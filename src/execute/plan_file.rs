@@ -205,7 +205,9 @@ pub fn check(lines: &[Line]) -> Result<Vec<Planned>, Refused> {
         if mark.as_ref() != Some(&line.folder) {
             let records = folders::records_folder(&line.plan.out);
             let why = match records.is_dir() {
-                true => "the folder under this path is not the one that the plan was made for, or was made anew since then",
+                true => {
+                    "the folder under this path is not the one that the plan was made for, or was made anew since then"
+                }
                 false => "there is no such folder on this machine",
             };
             return Err(Refused::NotHere(anyhow!(
