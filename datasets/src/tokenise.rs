@@ -70,6 +70,28 @@ impl Encoded {
         encoded
     }
 
+    /// The examples with these indices.
+    ///
+    /// # Panics
+    /// If one is not below [`Encoded::len`].
+    #[must_use]
+    pub fn some(&self, indices: &[u32]) -> Self {
+        let mut some = Encoded {
+            offsets: vec![0],
+            ..Encoded::default()
+        };
+        for i in indices {
+            let i = *i as usize;
+            let (ids, types) = self.example(i);
+            some.ids.extend_from_slice(ids);
+            some.types.extend_from_slice(types);
+            some.offsets.push(some.ids.len());
+            some.labels.extend(self.labels.get(i).cloned());
+            some.words.extend(self.words.get(i).cloned());
+        }
+        some
+    }
+
     /// Number of examples.
     pub fn len(&self) -> usize {
         self.offsets.len().saturating_sub(1)
