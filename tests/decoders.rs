@@ -94,7 +94,7 @@ pub fn methods_of(records: &[Value]) -> Vec<String> {
 #[test]
 fn every_method_is_compared_over_every_family_or_left_out_with_its_reason() {
     let all: Vec<&str> = methods::registry::ALL.iter().map(|e| e.name).collect();
-    for family in ["llama", "modernbert"] {
+    for family in ["llama", "qwen2", "qwen3", "modernbert"] {
         let place = Place::new();
         let data = place.reviews();
         let folder = model(&place, family);
@@ -122,23 +122,30 @@ fn every_method_is_compared_over_every_family_or_left_out_with_its_reason() {
             .iter()
             .filter(|m| !found.contains(&(**m).to_owned()))
             .collect();
-        assert_eq!(
-            missing,
-            [&"bitfit", &"linear_probe", &"zero_shot"],
-            "{family}"
-        );
-        assert!(
-            said.contains("bitfit is left out") && said.contains("layer_norm"),
-            "{said}"
-        );
+        // (Qwen2 has biases at query, key and value.)
+        let biases = family == "qwen2";
+        let without = &[&"bitfit", &"linear_probe", &"zero_shot"][usize::from(biases)..];
+        assert_eq!(missing, without, "{family}");
+        for (name, why) in [
+            ("bitfit", "has no biases"),
+            ("linear_probe", "logistic regression"),
+            ("zero_shot", "language model's own words"),
+        ] {
+            let line = said
+                .lines()
+                .find(|line| line.contains(&format!("{name} is left out")));
+            assert_eq!(line.is_some(), missing.contains(&&name), "{family}: {said}");
+            assert!(line.is_none_or(|line| line.contains(why)), "{line:?}");
+        }
+        assert!(biases || said.contains("layer_norm"), "{said}");
         assert!(!said.contains("conditions were not the same"), "{said}");
         let lora = records(&place, "out")
             .into_iter()
             .find(|r| r["asked"]["method"]["name"] == "lora")
             .unwrap();
         let (targets, pooling) = match family {
-            "llama" => (json!(["query", "value"]), "last + score"),
-            _ => (json!(["query_key_value"]), "cls + dense norm"),
+            "modernbert" => (json!(["query_key_value"]), "cls + dense norm"),
+            _ => (json!(["query", "value"]), "last + score"),
         };
         assert_eq!(lora["asked"]["method"]["config"]["target_modules"], targets);
         assert_eq!(lora["asked"]["backbone"]["pooling"], pooling);
@@ -180,6 +187,15 @@ fn what_is_named_and_cannot_be_used_is_refused() {
         &["--methods", "lora", "--set", "backbone.head=words"],
         &["has no words", "--template", "backbone.head=score"],
     );
+    place.refused(
+        &["compare", data, "--backbone", "gemma3-270m"],
+        &[
+            "'gemma3-270m'",
+            "norms behind its sublayers",
+            "terms of its own",
+            "smollm2-135m",
+        ],
+    );
     let words = ["--methods", "lora", "--template"];
     let with = |template: &str, list: &str, says: &[&str]| {
         let more = [&words[..], &[template, "--words", list]].concat();
@@ -196,8 +212,15 @@ fn what_is_named_and_cannot_be_used_is_refused() {
         &[&words[..], &both].concat(),
         &["--words", "backbone.head=score", "leave one"],
     );
+    let own = ["--template={text} :", "--words=up,down"];
+    refused(
+        &[&["--methods", "full"][..], &own].concat(),
+        &["lm_head", "not tied", "backbone.head=score"],
+    );
     with("review :", "up,down", &["has no {text}"]);
     with("{text} {pair}", "up,down", &["no pairs"]);
+    with("opinion : {text}", "up,down", &["'opinion'", "unknown"]);
+    with("{text} :", "up,glum", &["'glum'", "unknown"]);
     with("{text}", "up", &["1 words for 2 classes"]);
     with(
         "{text} is",
@@ -284,7 +307,7 @@ fn words_can_be_asked_for_in_the_tokenizers_chat() {
     place.refused(&arguments, &["no chat template", "backbone.chat"]);
     let config = json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "chat_template": "{% for m in messages %}{{ m['role'] }} : {{ m['content'] }} {% endfor %}{{ 'review :' if add_generation_prompt }}",
+        "chat_template": "{% for m in messages %}review : {{ m['content'] }} {% endfor %}{{ 'review :' if add_generation_prompt }}",
     });
     fs::write(folder.join("tokenizer_config.json"), config.to_string()).unwrap();
     place.ok(&arguments);
@@ -292,7 +315,7 @@ fn words_can_be_asked_for_in_the_tokenizers_chat() {
     assert_eq!(methods_of(&all), ["zero_shot"]);
     let pooling = all[0]["asked"]["backbone"]["pooling"].as_str().unwrap();
     assert!(
-        pooling.contains("user : {text} is review :") && pooling.contains(r#"["down", "up"]"#),
+        pooling.contains("review : {text} is review :") && pooling.contains(r#"["down", "up"]"#),
         "{pooling}"
     );
     let both = [&arguments[..], &["--set=backbone.head=score"]].concat();
