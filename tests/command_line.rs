@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{Place, record_files, tiny, tiny_backbone};
 
 #[test]
-fn before_the_last_step_a_large_validation_split_is_judged_by_the_same_800_examples_and_then_whole() {
+fn a_large_validation_split_is_judged_by_the_same_800_examples_until_the_last_step() {
     let place = Place::new();
     let (data, backbone) = (place.reviews(), tiny_backbone());
     let row = |i: usize| match i % 2 {

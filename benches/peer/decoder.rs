@@ -142,7 +142,9 @@ pub fn main(arguments: &[&str]) -> Result<()> {
         }
     }
     println!("{table}");
-    println!("llama.cpp reads the prompt without LoRA in all rows; ‘none’ is the backbone as it is.");
+    println!(
+        "llama.cpp reads the prompt without LoRA in all rows; ‘none’ is the backbone as it is."
+    );
     let path = out.join("peer-decoder.md");
     fs::write(&path, &table)?;
     eprintln!("wrote {}", path.display());

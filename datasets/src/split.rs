@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_holds_the_same_examples_whatever_the_order_of_rows_and_smaller_ones_are_among_larger() {
+    fn a_sample_does_not_depend_on_the_order_of_rows_and_holds_every_smaller_one() {
         let rows = examples(400);
         let texts = |rows: &[Example], n| -> BTreeSet<String> {
             let chosen = sample(rows, n);

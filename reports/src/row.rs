@@ -244,7 +244,10 @@ fn scores_of(
                 let nothing = objective::scores_of_nothing(dataset, like)?;
                 match judged {
                     None => nothing,
-                    Some(judged) => judged.iter().filter_map(|i| nothing.get(*i).copied()).collect(),
+                    Some(judged) => judged
+                        .iter()
+                        .filter_map(|i| nothing.get(*i).copied())
+                        .collect(),
                 }
             }
             _ => return None,

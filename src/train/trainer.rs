@@ -516,12 +516,7 @@ impl Training<'_> {
     }
 
     /// What the outputs of all validation examples are worth, or those of a sample.
-    fn evaluation(
-        &self,
-        step: usize,
-        outputs: &[Vec<f32>],
-        sample: Option<&Sample>,
-    ) -> Evaluation {
+    fn evaluation(&self, step: usize, outputs: &[Vec<f32>], sample: Option<&Sample>) -> Evaluation {
         let examples = sample.map_or(self.validation, |sample| &sample.examples);
         // What is kept of every evaluation is the class of each example, where it has one.
         let predicted = match self.objective.kind().is_classification() {

@@ -400,7 +400,10 @@ fn a_text_that_goes_on_in_two_ways_changes_neither() {
             let id = 8 + step + 10 * i as u32;
             ids[i].push(id);
             let row = next(&[id], cache);
-            assert!(largest_difference(&row, &whole(&ids[i])) < 1e-5, "{step}, {i}");
+            assert!(
+                largest_difference(&row, &whole(&ids[i])) < 1e-5,
+                "{step}, {i}"
+            );
         }
     }
     assert_eq!((one.lengths(), other.lengths()), (vec![9], vec![9]));

@@ -326,12 +326,24 @@ fn an_offset_a_kind_or_a_length_that_lies_is_named() {
     // Behind a tensor's name: how many dimensions, two of eight bytes, the kind, the offset.
     let (length, rank, kind) = (at - 8, at + name.len(), at + name.len() + 4 + 16);
     for (place, lie, says) in [
-        (length, u64::MAX.to_le_bytes().to_vec(), "the name of a tensor"),
+        (
+            length,
+            u64::MAX.to_le_bytes().to_vec(),
+            "the name of a tensor",
+        ),
         (rank, 9u32.to_le_bytes().to_vec(), "9 dimensions"),
         (rank + 4, (u64::MAX / 2).to_le_bytes().to_vec(), "shape"),
         (kind, 77u32.to_le_bytes().to_vec(), "unknown kind 77"),
-        (kind + 4, (1u64 << 40).to_le_bytes().to_vec(), "cut short or damaged"),
-        (kind + 4, 3u64.to_le_bytes().to_vec(), "cut short or damaged"),
+        (
+            kind + 4,
+            (1u64 << 40).to_le_bytes().to_vec(),
+            "cut short or damaged",
+        ),
+        (
+            kind + 4,
+            3u64.to_le_bytes().to_vec(),
+            "cut short or damaged",
+        ),
     ] {
         let mut other = bytes.clone();
         other[place..place + lie.len()].copy_from_slice(&lie);
