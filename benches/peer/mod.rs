@@ -95,7 +95,7 @@ pub fn main(arguments: &[&str]) -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     let setting = &settings[0].1;
     let work = out.join("peer-batches.json");
-    write_batches(setting, &work)?;
+    write_batches(setting, &work, STEPS, SENTENCES)?;
     let model = peer_model(setting, &out)?;
 
     let mut table = String::from("| method | figure |");
@@ -144,8 +144,9 @@ pub fn lora_in_f32() -> Result<impl Fn() -> Result<[f64; 2]>> {
     let out = common::out()?;
     let python = python(&out)?;
     let setting = roofline::setting(Precision::F32)?;
-    let work = out.join("peer-batches.json");
-    write_batches(&setting, &work)?;
+    // Beside busy processes each step takes long.
+    let work = out.join("busy-batches.json");
+    write_batches(&setting, &work, 10, 64)?;
     let model = peer_model(&setting, &out)?;
     Ok(move || {
         let figures = run_peer(&python, "lora", "f32", &model, &work)?;
@@ -230,11 +231,11 @@ fn done(command: &mut Command) -> Result<Vec<u8>> {
 }
 
 /// Token ids and labels of the batches, and validation sentences, as both sides use them.
-fn write_batches(setting: &Prepared, path: &Path) -> Result<()> {
+fn write_batches(setting: &Prepared, path: &Path, steps: usize, sentences: usize) -> Result<()> {
     let encoded = roofline::encoded(setting)?;
-    let batches = batches(&encoded, WARM_UP + STEPS);
+    let batches = batches(&encoded, WARM_UP + steps);
     let validation = &encoded.validation;
-    let sentences: Vec<_> = (0..validation.len().min(SENTENCES))
+    let sentences: Vec<_> = (0..validation.len().min(sentences))
         .map(|i| validation.example(i).0)
         .collect();
     let all = serde_json::json!({ "warm_up": WARM_UP, "batches": batches, "sentences": sentences });
