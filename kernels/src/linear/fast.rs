@@ -6,7 +6,6 @@ use std::sync::{Arc, OnceLock};
 use candle_core::{DType, Result, Tensor};
 
 use super::{Few, Linear, PACKINGS};
-use crate::Precision;
 use crate::activation::Activation;
 use crate::activation::fast::Activate;
 use crate::element::Element;
@@ -17,6 +16,7 @@ use crate::memory::{Output, with_scratch};
 use crate::simd::{Float, Level, level};
 use crate::tape::{Gradients, Node, View, record, tracked, view};
 use crate::threads::parallel_ranges;
+use crate::{Precision, Quantised};
 
 pub(super) fn linear<T: Element>(
     layer: &Linear,
@@ -99,8 +99,17 @@ pub(super) fn linear<T: Element>(
                 }),
             }
         };
-        // SAFETY: sizes were checked when the layer was made and by `Linear::apply`.
-        unsafe { product.run(level, None, f.is_some().then_some(&done as _)) }
+        // SAFETY: sizes were checked when the layer was made and by `Linear::apply`; what is in few bits is multiplied by f32.
+        unsafe {
+            match layer.quantised() {
+                Some(few) if m == 1 && T::DTYPE == DType::F32 => {
+                    let init = bias.as_ref().map(|bias| bias.as_ptr().cast());
+                    few.times_row(level, x.as_ptr().cast(), init, to.0.cast());
+                    done(0..1, 0..n);
+                }
+                _ => product.run(level, None, f.is_some().then_some(&done as _)),
+            }
+        }
     }
     // SAFETY: the product covers all of y, and the activation all of the slope that is kept.
     let (y, whole, rounded) = unsafe { (y.finish(), whole.finish(), rounded.finish()) };
@@ -270,6 +279,14 @@ impl Linear {
     /// Whether products with numbers of this type are in bf16: those with f32 are, where the weight is.
     fn is_rounded<T: Element>(&self) -> bool {
         self.precision() == Precision::Bf16 && T::DTYPE == DType::F32
+    }
+
+    /// The frozen weight in blocks, or in whole numbers of eight bits.
+    fn quantised(&self) -> Option<&Quantised> {
+        match &self.shared.few {
+            Some(Few::Quantised(few)) => Some(few),
+            _ => None,
+        }
     }
 
     /// What a pass multiplies by.
