@@ -2,7 +2,8 @@
 
 use std::{fs, path::PathBuf};
 
-use backbone::{Backbone, Batch, Config, NoHooks, Phase};
+use backbone::{Backbone, Batch, Config, Linear, NoHooks, Phase};
+use candle_core::{Device, Tensor};
 use peftbench::{gguf_tokenizer, prepare::Files};
 use serde_json::{Value, json};
 
@@ -698,6 +699,14 @@ fn smollm2_in_the_blocks_of_its_file_has_the_bits_of_f32_in_a_fifth_of_the_memor
     let (blocks, same) = load(kernels::Precision::Q4);
     assert_eq!(same, digest);
     assert_eq!(read(&blocks), expected);
+    // And so do the logits of all words.
+    let row = Tensor::from_vec(expected, (1, blocks.config().hidden), &Device::Cpu).unwrap();
+    let table = blocks.word_embeddings().clone();
+    let logits = |layer: Linear| layer.forward(&row).unwrap().to_vec2::<f32>().unwrap();
+    assert!(
+        logits(backbone::output_blocks(&path, blocks.config()).unwrap())
+            == logits(Linear::new(table, None).unwrap())
+    );
     // 193 of 963 MB; of those 113 are the embeddings, which stay f32.
     let held = blocks.bytes() as f64 / bytes as f64;
     assert!((held - 0.2).abs() < 0.002, "{held}");

@@ -21,7 +21,7 @@ use peftbench::{
     plan::Trial,
     prepare::Vocabulary,
     saved::write_tensors,
-    train::{head::Head, prepared::Prepared},
+    train::{completions, head::Head, prepared::Prepared},
 };
 use serde_json::{Value, json};
 
@@ -322,7 +322,7 @@ fn go_on(setting: &Prepared, method: &str) -> Result<Value> {
     };
     let prompt = prompt(setting)?;
     // No token ends a text.
-    let output = |most| Head::of_vocabulary(backbone.word_embeddings().clone(), u32::MAX, most);
+    let output = |most| completions::output(&setting.backbone, None, u32::MAX, most);
     let (one, all) = (output(1)?, output(WRITTEN)?);
     let write = |head: &Head, prompt: &[u32]| -> Result<(Vec<u32>, f64)> {
         let vocabulary = head.vocabulary().context("a head over the vocabulary")?;
