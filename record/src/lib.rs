@@ -260,6 +260,9 @@ pub struct Evaluation {
     /// Predicted labels as [`answers`] writes them; empty in older records, and where a prediction is no label.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub predicted: String,
+    /// How many examples were judged; absent for all of them, as after the last step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub examples: Option<usize>,
 }
 
 /// Predictions on the validation split, in the order of the split.

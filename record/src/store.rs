@@ -356,6 +356,9 @@ fn problem_of(record: &RunRecord) -> Option<String> {
         ));
     }
 
+    if last.examples.is_some() {
+        return Some("the last of `outcome.evaluations` is the final result, which is about all examples, and not some".into());
+    }
     let numbers = (outcome
         .loss
         .iter()

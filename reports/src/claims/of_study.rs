@@ -207,8 +207,9 @@ fn place_over_place(study: &Study, of: &str, over: &str) -> Option<Measured> {
 /// else over seeds alone.
 fn curve_minus_curve(study: &Study, of: &At, minus: &At) -> Option<Measured> {
     let (a, b) = (point(study, of)?, point(study, minus)?);
-    let scores = |p: &Point| curve_scores(&study.records_of(p));
-    let (value, seeds, spread) = match scores(a).zip(scores(b)) {
+    let (of_a, of_b) = (study.records_of(a), study.records_of(b));
+    let scores = curve_scores(&of_a, &of_b).zip(curve_scores(&of_b, &of_a));
+    let (value, seeds, spread) = match scores {
         Some((a, b)) => {
             let d = a.minus(&b)?;
             (d.mean(), d.seeds().count(), spread_of(Evidence::of(&d)))

@@ -202,6 +202,19 @@ impl Figure for Curves<'_> {
             _ => "One seed: no band.".to_owned(),
         });
         if !loss {
+            let outcomes = curves
+                .iter()
+                .flat_map(|c| Curve::outcomes(comparison, c.row));
+            let some = outcomes
+                .flat_map(|o| &o.evaluations)
+                .find_map(|e| e.examples);
+            notes.extend(some.map(|some| {
+                format!(
+                    "Before the last step {} of {} examples are judged, always the same.",
+                    format::count(some),
+                    format::count(comparison.dataset.validation_examples)
+                )
+            }));
             notes.extend(below_note(comparison, scale_limit(comparison)));
         }
         let narrow = width < 500.0;

@@ -330,6 +330,20 @@ mod tests {
     }
 
     #[test]
+    fn a_curve_says_on_how_many_examples_it_was_judged_where_that_is_not_all() {
+        let said = |examples| {
+            let run = Sample::new("lora").with(|r| {
+                r.outcome.as_mut().unwrap().evaluations[0].examples = examples;
+            });
+            let plots = plots(&comparison(&[run.record()]));
+            texts(named(&plots, "validation-accuracy")).join(" ")
+        };
+        let some = "Before the last step 4 of 10 examples are judged, always the same.";
+        assert!(said(Some(4)).contains(some), "{}", said(Some(4)));
+        assert!(!said(None).contains("are judged"));
+    }
+
+    #[test]
     fn a_single_evaluation_is_no_curve() {
         let run = Sample::new("lora").with(|r| {
             r.outcome.as_mut().unwrap().evaluations.remove(0);

@@ -144,6 +144,7 @@ impl Sample {
             loss: 0.4,
             metrics: BTreeMap::from([("accuracy".into(), accuracy)]),
             predicted: String::new(),
+            examples: None,
         };
         outcome.evaluations = vec![
             Evaluation {
@@ -151,6 +152,7 @@ impl Sample {
                 loss: 0.6,
                 metrics: BTreeMap::from([("accuracy".into(), accuracy / 2.0)]),
                 predicted: String::new(),
+                examples: None,
             },
             last,
         ];
@@ -429,6 +431,7 @@ pub fn realistic(method: &str, seed: u64) -> Sample {
                     loss: 0.75 * (1.0 - value) + 0.27,
                     metrics: BTreeMap::from([("accuracy".into(), value)]),
                     predicted: String::new(),
+                    examples: None,
                 }
             })
             .collect();
