@@ -142,18 +142,8 @@ fn saved_weights_are_evaluated_and_predict_rows() {
         &["--method", "lora", "--seed", "3"],
     ));
     let weights = printed.trim();
-    let evaluated = place.ok(&[
-        "evaluate",
-        "--weights",
-        weights,
-        "--dataset",
-        data,
-        "--text-column",
-        "review",
-        "--label-column",
-        "stars",
-        "--json",
-    ]);
+    let evaluated = place.ok(&format!("evaluate --weights {weights} --dataset {data} --text-column review --label-column \
+            stars --json"));
     let evaluated: Value = serde_json::from_str(&evaluated).unwrap();
     let record = place.records("out").remove(0);
     let last = record["outcome"]["evaluations"]
@@ -171,13 +161,7 @@ fn saved_weights_are_evaluated_and_predict_rows() {
         "rows.jsonl",
         "{\"text\": \"good fine great\"}\n\n{\"text\": \"bad\", \"pair\": \"poor\"}\n",
     );
-    let answers = place.ok(&[
-        "predict",
-        "--weights",
-        weights,
-        "--input",
-        rows.to_str().unwrap(),
-    ]);
+    let answers = place.ok(&format!("predict --weights {weights} --input {}", rows.display()));
     let answers: Vec<Value> = answers
         .lines()
         .map(|l| serde_json::from_str(l).unwrap())
@@ -197,31 +181,12 @@ fn saved_weights_are_evaluated_and_predict_rows() {
         assert!((sum - 1.0).abs() < 1e-6);
     }
     let broken = place.file("broken.jsonl", "{\"text\": \"good\"}\n{\"txt\": \"bad\"}\n");
-    place.refused(
-        &[
-            "predict",
-            "--weights",
-            weights,
-            "--input",
-            broken.to_str().unwrap(),
-        ],
+    place.refused(&format!("predict --weights {weights} --input {}", broken.display()),
         &["broken.jsonl", "line 2"],
     );
     let other = place.file("other.csv", "review,stars\ngood,1\nbad,2\nfine,3\npoor,1\n");
-    place.refused(
-        &[
-            "evaluate",
-            "--weights",
-            weights,
-            "--dataset",
-            other.to_str().unwrap(),
-            "--text-column",
-            "review",
-            "--label-column",
-            "stars",
-            "--split",
-            "train",
-        ],
+    place.refused(&format!("evaluate --weights {weights} --dataset {} --text-column review --label-column stars \
+            --split train", other.display()),
         &["up", "3"],
     );
 }
@@ -585,25 +550,10 @@ fn a_full_disk_fails_the_run_with_the_files_name_and_costs_no_finished_record() 
 fn data_that_cannot_be_had_offline_is_refused_with_the_places_that_were_tried() {
     let place = Place::new();
     let backbone = tiny_backbone();
-    place.refused(
-        &[
-            "compare",
-            "cola",
-            "--offline",
-            "--backbone",
-            backbone.to_str().unwrap(),
-        ],
+    place.refused(&format!("compare cola --offline --backbone {}", backbone.display()),
         &["cola", "nyu-mll/glue", "offline"],
     );
-    place.refused(
-        &[
-            "compare",
-            "sst2",
-            "--offline",
-            "--no-stand-in",
-            "--backbone",
-            backbone.to_str().unwrap(),
-        ],
+    place.refused(&format!("compare sst2 --offline --no-stand-in --backbone {}", backbone.display()),
         &["sst2", "movie_snippets"],
     );
 }

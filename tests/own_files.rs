@@ -122,13 +122,11 @@ fn problems_of_all_files_are_said_at_once() {
         &training("train.csv", &backbone, &["--test=nowhere.csv"]),
         &["nowhere.csv"],
     );
-    place.refused(
-        &["compare", "sst2", "--validation=held.csv"],
+    place.refused("compare sst2 --validation=held.csv",
         &["--validation", "'sst2'"],
     );
     // Data and backbone are two problems, not one after the other.
-    place.refused(
-        &["check", "train.csv", "--backbone=nowhere"],
+    place.refused("check train.csv --backbone=nowhere",
         &[
             "no column 'text' and no column 'label'",
             "also: there is no backbone 'nowhere'",
@@ -317,8 +315,7 @@ fn small_mistakes_are_answered_with_what_is_meant() {
     for name in ["empty.csv", "blank.csv"] {
         place.refused(&training(name, &backbone, &[]), &[name, "no rows"]);
     }
-    place.refused(
-        &["compare", "data.csv", "--plan-only=/dev/null"],
+    place.refused("compare data.csv --plan-only=/dev/null",
         &["/dev/null", "is no folder", "--plan-only"],
     );
     let hub = ["check", "hub:ada/reviews", "--offline"];

@@ -340,12 +340,10 @@ fn tuning_gives_every_method_the_same_compute_off_the_validation_split_and_marks
         text.contains("No method fits all of these limits."),
         "{text}"
     );
-    place.refused(
-        &["recommend", "--dataset", "sst9", "--records", "out"],
+    place.refused("recommend --dataset sst9 --records out",
         &["sst9", "letters", "peftbench compare"],
     );
-    place.refused(
-        &["recommend", "--dataset", "letters", "--max-size", "100"],
+    place.refused("recommend --dataset letters --max-size 100",
         &["100KB"],
     );
 

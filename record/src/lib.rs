@@ -13,6 +13,7 @@ pub mod files;
 pub mod head;
 mod record_file;
 mod rows;
+mod sound;
 pub mod store;
 
 #[cfg(test)]
@@ -93,6 +94,16 @@ impl Status {
     /// Whether the run came to its end, so that making it again would give the same: it ended well, or diverged.
     pub fn is_whole(&self) -> bool {
         matches!(self, Self::Ok | Self::Diverged { .. })
+    }
+
+    /// In a word, as in its JSON.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Diverged { .. } => "diverged",
+            Self::Failed { .. } => "failed",
+            Self::Interrupted => "interrupted",
+        }
     }
 }
 

@@ -147,7 +147,7 @@ impl Table {
     }
 
     /// The places of the columns that people see.
-    fn shown(&self) -> Vec<usize> {
+    pub(crate) fn shown(&self) -> Vec<usize> {
         (0..self.columns.len())
             .filter(|&i| self.columns[i].rank.is_some())
             .collect()

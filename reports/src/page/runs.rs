@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use crate::{
     Comparison,
     costs::MARK,
-    format,
+    format, latency,
     row::{self, Row},
+    table::ABSENT,
 };
 
 #[derive(Serialize)]
@@ -94,12 +95,6 @@ pub(super) fn runs(comparison: &Comparison, row: &Row, names: &[String]) -> Vec<
                     })
                 })
                 .collect();
-            let latency = cost.and_then(|c| {
-                let one = |l: &&record::Latency| {
-                    l.batch == 1 && l.length.is_none() && l.variant == "unmerged"
-                };
-                c.latency.iter().find(one)
-            });
             Some(RunView {
                 id: run.id.clone(),
                 seed: run.seed,
@@ -111,10 +106,10 @@ pub(super) fn runs(comparison: &Comparison, row: &Row, names: &[String]) -> Vec<
                 memory: cost
                     .and_then(|c| c.peak_memory_bytes)
                     .map(|b| format::bytes(b as f64)),
-                latency: latency.map(|l| {
-                    let p99 = match l.samples >= crate::latency::PASSES_FOR_P99 {
+                latency: latency::sentence(record).map(|l| {
+                    let p99 = match l.samples >= latency::PASSES_FOR_P99 {
                         true => format::ms(l.p99_ms),
-                        false => crate::table::ABSENT.to_owned(),
+                        false => ABSENT.to_owned(),
                     };
                     marked(format!("{} / {p99}", format::ms(l.p50_ms)))
                 }),
