@@ -353,3 +353,30 @@ fn small_mistakes_are_answered_with_what_is_meant() {
     let said = String::from_utf8_lossy(&place.run(&bare).stderr).into_owned();
     assert_eq!(said.matches("No such file").count(), 1, "{said}");
 }
+
+#[test]
+fn a_damaged_copy_is_named_where_another_place_has_the_whole_file() {
+    let place = Place::new();
+    let whole = fs::metadata(place.reviews()).unwrap().len();
+    fs::create_dir(place.path().join("old")).unwrap();
+    place.file("old/reviews.csv", "review,stars\n");
+    let yaml = format!(
+        "name: reviews\ntext: [review]\nlabel: {{column: stars}}\nformat: csv\nsplits: {{train: train}}\nsource:\n  \
+         files: {{train: {{bytes: {whole}}}}}\n  places:\n  \
+         - path: {{folder: old, files: {{train: reviews.csv}}}}\n  \
+         - path: {{folder: ., files: {{train: reviews.csv}}}}\n"
+    );
+    place.file("reviews.yaml", yaml);
+    let backbone = tiny_backbone();
+    let output = place.run(&format!(
+        "train reviews.yaml --method=head_only --backbone={} --budget=quick --set=recipe.steps=2 --out=out",
+        backbone.display()
+    ));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let note = said.lines().find(|l| l.starts_with("note: reviews: "));
+    assert!(
+        note.is_some_and(|l| l.contains("old/reviews.csv is damaged")),
+        "{said}"
+    );
+}

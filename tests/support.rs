@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 #[path = "skip.rs"]
 mod skip;
-pub use skip::skip;
+pub use skip::{required, skip};
 
 /// The tiny BERT of the fixtures: vocabulary 100, H 32, 2 layers, 64 positions.
 pub fn tiny_backbone() -> PathBuf {

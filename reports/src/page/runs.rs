@@ -24,7 +24,6 @@ pub(super) struct RunView {
     memory: Option<String>,
     latency: Option<String>,
     file: Option<String>,
-    started: String,
     /// By the section's list of checks.
     pub(super) checks: Vec<Option<CheckView>>,
     /// The record without its long lists.
@@ -33,7 +32,6 @@ pub(super) struct RunView {
 
 #[derive(Clone, Serialize)]
 pub(super) struct CheckView {
-    name: String,
     pub(super) passed: bool,
     detail: String,
 }
@@ -78,7 +76,6 @@ pub(super) fn runs(comparison: &Comparison, row: &Row, names: &[String]) -> Vec<
                     let outcome = record.outcome.as_ref()?;
                     if name == row::METRIC_CHECK {
                         return Some(CheckView {
-                            name: name.clone(),
                             passed: own_failed.is_none(),
                             detail: own_failed.cloned().unwrap_or_else(|| {
                                 "the stored predictions give the stored metric".into()
@@ -89,7 +86,6 @@ pub(super) fn runs(comparison: &Comparison, row: &Row, names: &[String]) -> Vec<
                     let mut named = outcome.checks.iter().filter(|c| c.name == *name);
                     let check = named.clone().find(|c| !c.passed).or(named.next())?;
                     Some(CheckView {
-                        name: name.clone(),
                         passed: check.passed,
                         detail: check.detail.clone(),
                     })
@@ -114,7 +110,6 @@ pub(super) fn runs(comparison: &Comparison, row: &Row, names: &[String]) -> Vec<
                     marked(format!("{} / {p99}", format::ms(l.p50_ms)))
                 }),
                 file: cost.map(|c| format::bytes(c.file_bytes as f64)),
-                started: record.circumstances.started.clone(),
                 checks,
                 record: shortened(record),
             })

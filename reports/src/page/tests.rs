@@ -311,9 +311,3 @@ fn claims_studies_searches_and_measurements_are_sections_of_their_own() {
         assert!(page.contains(text), "{text}");
     }
 }
-
-#[test]
-fn the_same_records_give_the_same_page() {
-    let records = everything();
-    assert_eq!(page(&records), page(&records));
-}
