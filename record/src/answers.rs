@@ -23,7 +23,7 @@ pub fn write(predicted: &[u32], labels: usize) -> String {
         .collect()
 }
 
-/// The labels in a text; `None` if it is none of so many labels.
+/// The labels in a text; `None` if it holds anything but labels below this number.
 pub fn read(text: &str, labels: usize) -> Option<Vec<u32>> {
     let width = width(labels) as usize;
     if !text.bytes().all(|b| b.is_ascii_alphanumeric()) || !text.len().is_multiple_of(width) {

@@ -135,7 +135,7 @@ pub struct Asked {
 pub struct DatasetFacts {
     /// Name of the data set that was read.
     pub name: String,
-    /// Name of the data set that the user asked for, when it could not be had.
+    /// Name of the data set that the user asked for, where that was not found.
     pub stand_in_for: Option<String>,
     /// SHA-256 over the texts and labels of the splits in use.
     pub digest: String,
