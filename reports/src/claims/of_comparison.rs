@@ -62,15 +62,9 @@ pub(super) fn checks<'a>(
                     format::plural(records.len(), &format!("{method} run")),
                     checks.join(" and ")
                 ),
-                dataset: String::new(),
-                value: share,
-                spread: Spread::Exact,
-                looks: None,
-                judged: true,
                 records: records.keys().map(|id| (*id).to_owned()).collect(),
                 show: |_, x| format!("{:.1} %", 100.0 * x),
-                metric: String::new(),
-                margin: statistics::Margin::default(),
+                ..Measured::of(share, Spread::Exact)
             })
         })
         .collect()
