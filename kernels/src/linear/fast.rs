@@ -1,6 +1,7 @@
 //! The linear layer on packed panels.
 
-use std::sync::Arc;
+use std::any::Any;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{DType, Result, Tensor};
 
@@ -286,7 +287,16 @@ impl Linear {
             })),
             None => match pass {
                 Pass::Forward => Operand::Packed(self.packed(level)?),
-                Pass::Backward => Operand::Rows(view(self.tensor())?),
+                // A trained weight is another one in the next step.
+                Pass::Backward if self.tensor().track_op() => Operand::Rows(view(self.tensor())?),
+                Pass::Backward => {
+                    let (n, k) = (self.out_features(), self.in_features());
+                    Operand::Packed(self.kept(
+                        &self.shared.packed_backward,
+                        level,
+                        |weight: &[T]| Packed::of(level, weight, n, k),
+                    )?)
+                }
             },
         })
     }
@@ -315,18 +325,28 @@ impl Linear {
         }
     }
 
-    /// The weight in panels: made once if it is frozen, for each call if it is trained or another level is wanted.
+    /// The weight in panels for `x Wᵀ`: see [`Linear::kept`].
     pub(crate) fn packed<T: Element>(&self, level: Level) -> Result<Arc<Packed<T>>> {
+        let (n, k) = (self.out_features(), self.in_features());
+        self.kept(&self.shared.packed, level, |weight: &[T]| {
+            Packed::transpose_of(level, weight, n, k)
+        })
+    }
+
+    /// Panels of the weight: made once if it is frozen, for each call if it is trained or another level is wanted.
+    fn kept<T: Element>(
+        &self,
+        kept: &OnceLock<Arc<dyn Any + Send + Sync>>,
+        level: Level,
+        panels: impl Fn(&[T]) -> Packed<T>,
+    ) -> Result<Arc<Packed<T>>> {
         let make = || -> Result<Arc<Packed<T>>> {
             PACKINGS.set(PACKINGS.get() + 1);
-            let weight = view::<T>(self.tensor())?;
-            let (n, k) = (self.out_features(), self.in_features());
-            Ok(Arc::new(Packed::transpose_of(level, &weight, n, k)))
+            Ok(Arc::new(panels(&view::<T>(self.tensor())?)))
         };
         if self.tensor().track_op() {
             return make();
         }
-        let kept = &self.shared.packed;
         if let Some(packed) = kept
             .get()
             .and_then(|packed| packed.clone().downcast::<Packed<T>>().ok())
