@@ -341,13 +341,10 @@ fn tuning_gives_every_method_the_same_compute_off_the_validation_split_and_marks
         "{text}"
     );
     place.refused(
-        &["recommend", "--dataset", "sst9", "--records", "out"],
+        "recommend --dataset sst9 --records out",
         &["sst9", "letters", "peftbench compare"],
     );
-    place.refused(
-        &["recommend", "--dataset", "letters", "--max-size", "100"],
-        &["100KB"],
-    );
+    place.refused("recommend --dataset letters --max-size 100", &["100KB"]);
 
     let report = place.ok(&["report", "--records", "out"]);
     assert!(report.contains("LoRA trains 0.1 to 1 %"), "{report}");

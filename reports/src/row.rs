@@ -497,6 +497,15 @@ impl Run {
             failed_checks,
         }
     }
+
+    /// Why its numbers do not count, in words; `None` if they do.
+    pub fn trouble(&self) -> Option<String> {
+        match (&self.status, self.failed_checks.as_slice()) {
+            (Status::Ok, []) => None,
+            (Status::Ok, checks) => Some(format!("invalid, check failed: {}", checks.join(", "))),
+            (status, _) => Some(status_text(status)),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -296,6 +296,6 @@ fn verdict(
         &judged,
         margin.unwrap_or(Margin::POINT),
     );
-    verdict.write_as(out, measurement::SUITE)?;
+    verdict.write(out, measurement::SUITE)?;
     Ok(verdict)
 }

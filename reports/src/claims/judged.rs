@@ -120,20 +120,17 @@ fn what_is_missing(measure: &Measure) -> String {
         | Measure::Difference { of, minus: other } => format!(
             "no comparison has valid runs of {of} and {other} with their defaults; run `peftbench compare DATASET`"
         ),
-        Measure::Study { study, .. }
-        | Measure::Best { study, .. }
-        | Measure::Place { study, .. }
-        | Measure::Interaction { study, .. }
-        | Measure::Share { study, .. }
-        | Measure::Curve { study, .. }
-        | Measure::Spread { study, .. } => format!(
-            "the study {study} lacks runs for it; run `peftbench sweep DATASET --study {study} --seeds 3`"
-        ),
         Measure::Checks {
             method, datasets, ..
         } => format!(
             "{method} has no valid runs on {datasets} data sets over one backbone; run `peftbench compare` on another data set"
         ),
+        _ => {
+            let study = measure.study().unwrap_or_default();
+            format!(
+                "the study {study} lacks runs for it; run `peftbench sweep DATASET --study {study} --seeds 3`"
+            )
+        }
     }
 }
 
