@@ -163,6 +163,21 @@ fn pseudo_values_of_correlations_equal_leaving_examples_out_of_scipy() {
 }
 
 #[test]
+fn what_is_constant_correlates_with_nothing() {
+    let rising: Vec<f64> = (0..7).map(f64::from).collect();
+    for correlation in [Correlation::Pearson, Correlation::Spearman] {
+        // Means of seven tenths are a hair off a tenth.
+        for (a, b) in [
+            ([0.1; 7].to_vec(), [0.7; 7].to_vec()),
+            (rising.clone(), [0.1; 7].to_vec()),
+        ] {
+            assert_eq!(correlation.value(&a, &b), 0.0);
+            assert_eq!(correlation.scores(&a, &b).unwrap(), [0.0; 7]);
+        }
+    }
+}
+
+#[test]
 fn labels_without_predictions_and_unknown_classes_are_refused() {
     assert!(matches!(
         Counts::of(&[0, 1], &[0], 2),
