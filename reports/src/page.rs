@@ -147,7 +147,8 @@ struct RowView<'a> {
     variant: &'a str,
     mark: Mark,
     standing: &'static str,
-    letters: &'a str,
+    /// Whether the row is set off: the highest mean, and what is shown to be equivalent to it.
+    leads: bool,
     cells: Vec<Cell>,
     troubles: Vec<String>,
     facts: Vec<Fact>,
@@ -254,7 +255,7 @@ fn section(comparison: &Comparison, id: String) -> Result<Section<'_>> {
                 variant: &row.variant,
                 mark: mark(row),
                 standing: row.standing.name(),
-                letters: &row.letters,
+                leads: comparison.leads(i),
                 cells: cells.collect(),
                 troubles: row.troubles(),
                 facts: facts(comparison, row),
