@@ -227,6 +227,7 @@ pub fn render(comparisons: &[Comparison], extras: &Extras) -> Result<String> {
     for (name, source) in TEMPLATES {
         environment.add_template(name, source)?;
     }
+    environment.add_global("undecided_claim", words::UNDECIDED_CLAIM);
     Ok(environment
         .get_template("report.html")?
         .render(Serde(page))?)

@@ -299,7 +299,7 @@ fn draw(frame: &Frame, title: &str, lines: &[&Line], across: &Across, width: f64
     let points = || lines.iter().flat_map(|l| &l.points);
     let mut notes = Vec::new();
     let behind = format!(
-        "Hollow: shown to be worse than the highest mean of its line ({}).",
+        "Hollow: shown to be worse than the highest mean of its line ({}). Filled does not mean equal.",
         words::TEST
     );
     if lines.iter().any(|l| l.band) {
