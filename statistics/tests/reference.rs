@@ -106,6 +106,8 @@ fn metrics_and_calibration_equal_scikit_learn_and_numpy() {
         close(ours.nll, &case["nll"]);
         close(ours.brier, &case["brier"]);
         close(ours.ece, &case["ece"]);
+        let another = [&[truth.len() as u32], &truth[1..]].concat();
+        assert!(Calibration::of(&another, logits.iter().map(Vec::as_slice)).is_none());
         let counts = Counts::of(&truth, &guessed, logits[0].len()).unwrap();
         for name in ["accuracy", "matthews", "f1"] {
             close(Metric::named(name).unwrap().value(&counts), &case[name]);
