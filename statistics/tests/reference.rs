@@ -106,7 +106,8 @@ fn metrics_and_calibration_equal_scikit_learn_and_numpy() {
         close(ours.nll, &case["nll"]);
         close(ours.brier, &case["brier"]);
         close(ours.ece, &case["ece"]);
-        let another = [&[truth.len() as u32], &truth[1..]].concat();
+        let mut another = truth.clone();
+        another[0] = logits[0].len() as u32;
         assert!(Calibration::of(&another, logits.iter().map(Vec::as_slice)).is_none());
         let counts = Counts::of(&truth, &guessed, logits[0].len()).unwrap();
         for name in ["accuracy", "matthews", "f1"] {
