@@ -580,6 +580,7 @@ fn the_nearest_examples_are_a_floor_whose_saved_vectors_predict_the_same() {
         .find(|r| r["asked"]["method"]["name"] == "knn")
         .unwrap();
     assert_eq!(knn["asked"]["method"]["config"]["k"], 3);
+    assert_eq!(knn["kind"]["family"], "floor");
     let outcome = &knn["outcome"];
     assert_eq!(
         (

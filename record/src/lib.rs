@@ -62,7 +62,7 @@ pub struct RunRecord {
 #[serde(deny_unknown_fields)]
 pub struct Kind {
     /// Its family, which has a colour: `prompt`, `lora`, `adapter`, `selective`, `combined`, `whole`, `head`, or `floor` for
-    /// what learns nothing from the texts and is never recommended.
+    /// what shows where the bottom is and is never recommended.
     pub family: String,
     /// Its number in the family, which has a mark.
     pub member: usize,

@@ -349,6 +349,13 @@ impl Comparison {
         self.pairs.iter().find(|p| (p.first, p.second) == wanted)
     }
 
+    /// Whether a ranked row has the highest mean or is shown to be equivalent to it: what a table may set off. What is only undecided may not
+    /// look as if it were as good.
+    pub fn leads(&self, row: usize) -> bool {
+        let equivalent = |pair: &Pair| pair.verdict == Verdict::Equivalent;
+        self.is_tested() && (row == 0 || self.pair(0, row).is_some_and(equivalent))
+    }
+
     /// Name of the main metric.
     pub fn metric(&self) -> &str {
         &self.dataset.main_metric

@@ -137,7 +137,8 @@ struct RowView<'a> {
     method: &'a str,
     mark: Mark,
     standing: &'static str,
-    letters: &'a str,
+    /// Whether the row is set off: the highest mean, and what is shown to be equivalent to it.
+    leads: bool,
     cells: Vec<Cell>,
     troubles: Vec<String>,
     facts: Vec<Fact>,
@@ -188,6 +189,7 @@ pub(crate) fn render(comparisons: &[Comparison], extras: &Extras<'_>) -> Result<
     for (name, source) in TEMPLATES {
         environment.add_template(name, source)?;
     }
+    environment.add_global("undecided_claim", words::UNDECIDED_CLAIM);
     Ok(environment
         .get_template("report.html")?
         .render(Serde(page))?)
@@ -210,7 +212,7 @@ fn section(comparison: &Comparison, id: String, records: bool) -> Result<Section
                 method: &row.method,
                 mark: mark(row),
                 standing: row.standing.name(),
-                letters: &row.letters,
+                leads: comparison.leads(i),
                 cells: cells.collect(),
                 troubles: row.troubles(),
                 facts: facts(comparison, row),

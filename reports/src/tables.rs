@@ -262,9 +262,9 @@ pub fn terminal(comparison: &Comparison, width: usize, colour: bool) -> String {
         text += &(wrap(&sentence, width) + "\n");
     }
     text += &format!("\n{}\n", paint("2", &lines[0]));
-    for (row, line) in comparison.rows.iter().zip(&lines[1..]) {
+    for ((i, row), line) in comparison.rows.iter().enumerate().zip(&lines[1..]) {
         text += &match &row.standing {
-            Standing::Ranked if row.letters.contains('a') => paint("32", line),
+            Standing::Ranked if comparison.leads(i) => paint("32", line),
             Standing::Ranked => line.clone(),
             Standing::Invalid { .. } => paint("31", line),
             Standing::Unfinished => paint("33", line),

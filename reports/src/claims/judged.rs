@@ -7,7 +7,7 @@ use super::{
     measured::{Measured, Measurement, Verdict, failed},
     of_comparison, of_study,
 };
-use crate::{Comparison, Result, studies::Study, table::markdown_text};
+use crate::{Comparison, Result, studies::Study, table::markdown_text, words};
 
 /// What records say about a claim.
 #[derive(Clone, Debug, Serialize)]
@@ -136,7 +136,7 @@ fn what_is_missing(measure: &Measure) -> String {
 
 /// A Markdown section of judged claims.
 pub fn markdown(claims: &[Judged]) -> String {
-    let mut text = String::from("## Claims, tested here\n\n");
+    let mut text = format!("## Claims, tested here\n\n{}\n\n", words::UNDECIDED_CLAIM);
     for claim in claims {
         text += &format!(
             "- **{}**: {} ({})\n",

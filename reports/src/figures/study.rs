@@ -66,7 +66,7 @@ fn notes(study: &Study, lines: &[Line], compared: bool) -> Vec<String> {
     }
     if lines.iter().flat_map(|l| &l.points).any(|p| p.behind) {
         notes.push(format!(
-            "Hollow: shown to be worse than the highest mean of its line ({}).",
+            "Hollow: shown to be worse than the highest mean of its line ({}). Filled does not mean equal.",
             words::TEST
         ));
     } else if compared && lines.iter().any(|l| l.points.len() > 1) {
