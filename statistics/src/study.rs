@@ -34,6 +34,15 @@ impl Drawings {
         Self { first: 0, count }
     }
 
+    /// The first half of these.
+    #[must_use]
+    pub const fn half(self) -> Self {
+        Self {
+            count: self.count / 2,
+            ..self
+        }
+    }
+
     /// So many from streams on which nothing was chosen.
     pub const fn fresh(count: usize) -> Self {
         Self {
