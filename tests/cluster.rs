@@ -218,6 +218,12 @@ fn what_another_node_may_have_is_no_reason_to_give_up() {
     ended(&task(&place, "0"), 2, &unseen);
     ended(&place.run(&["work", "plan"]), 2, &unseen);
     assert!(!out.exists());
+    // Nor into a folder of the same path that only this machine sees.
+    fs::create_dir_all(out.join("records")).unwrap();
+    let another = ["out/records", "another folder of that path"];
+    ended(&task(&place, "0"), 2, &another);
+    ended(&place.run(&["work", "plan"]), 2, &another);
+    assert_eq!(records(&place).len(), 0);
     fs::rename(&file, file.with_extension("elsewhere")).unwrap();
     ended(
         &task(&place, "0"),

@@ -93,7 +93,7 @@ impl Judging {
 
 fn read(folder: &Path) -> Result<BTreeMap<String, Declared>> {
     let path = folder.join(FILE);
-    match fs::read(&path) {
+    match record::files::read(&path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
         Err(source) => Err(record::Error::Read { path, source }.into()),
         Ok(json) => serde_json::from_slice(&json).map_err(|e| Error::Manifest {

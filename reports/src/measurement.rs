@@ -60,7 +60,7 @@ pub fn read_all(folder: &Path, name: &str) -> Result<Vec<Measurement>> {
         .into_iter()
         .map(|found| {
             let path = found.join(name);
-            let json = fs::read(&path).map_err(|source| record::Error::Read {
+            let json = record::files::read(&path).map_err(|source| record::Error::Read {
                 path: path.clone(),
                 source,
             })?;

@@ -289,7 +289,7 @@ pub fn read_all(folder: &Path) -> Result<Vec<Tuning>> {
     let mut all = Vec::new();
     for found in folders_with(folder, MANIFEST)? {
         let path = found.join(MANIFEST);
-        let json = fs::read(&path).map_err(|source| record::Error::Read {
+        let json = record::files::read(&path).map_err(|source| record::Error::Read {
             path: path.clone(),
             source,
         })?;

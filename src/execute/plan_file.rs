@@ -2,6 +2,7 @@
 //! records.
 
 use std::{
+    collections::BTreeSet,
     io::Read,
     path::{Path, PathBuf, absolute},
 };
@@ -9,6 +10,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use record::write_whole;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::{
     planned::{Planned, plan_all},
@@ -42,7 +44,22 @@ pub struct Line {
     pub plan: RunPlan,
 }
 
-/// Writes the plan file of these runs into a folder. Paths become absolute, as the runs start elsewhere; and what they need
+/// The name of the mark that a plan of these runs leaves in the folder of their records, so that another folder of the same
+/// path, on a machine that does not share it, is told from that one.
+fn mark<'a>(ids: impl IntoIterator<Item = &'a String>) -> String {
+    let mut hasher = Sha256::new();
+    for id in ids {
+        hasher.update(id);
+        hasher.update("\n");
+    }
+    let hex: String = hasher.finalize()[..8]
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    format!(".planned-{hex}")
+}
+
+/// Writes the plan file of these runs into a folder, and its mark into the folders of their records. Paths become absolute, as the runs start elsewhere; and what they need
 /// was fetched when they were planned, so they use no network.
 ///
 /// # Errors
@@ -54,6 +71,7 @@ pub fn write<'a>(
     let mut text = String::new();
     let runs = runs.into_iter();
     let all = runs.len();
+    let (mut ids, mut places) = (Vec::new(), BTreeSet::new());
     for (i, run) in runs.enumerate() {
         let mut plan = run.plan.clone();
         plan.out = absolute(&plan.out)?;
@@ -73,6 +91,12 @@ pub fn write<'a>(
         };
         text += &serde_json::to_string(&line)?;
         text.push('\n');
+        places.insert(folders::records_folder(&line.plan.out));
+        ids.push(&run.id);
+    }
+    let mark = mark(ids);
+    for records in places {
+        write_whole(&records.join(&mark), b"")?;
     }
     let path = folder.join(NAME);
     write_whole(&path, text.as_bytes())?;
@@ -181,23 +205,39 @@ struct Version {
     format: Option<u32>,
 }
 
+/// Finds out whether this machine sees the folders of the records, by the lines of a whole plan file.
+///
+/// # Errors
+/// If there is no such folder here, or another one of the same path.
+pub fn seen(lines: &[Line]) -> Result<(), Refused> {
+    let mark = mark(lines.iter().map(|line| &line.id));
+    let places: BTreeSet<_> = lines
+        .iter()
+        .map(|line| folders::records_folder(&line.plan.out))
+        .collect();
+    for records in places {
+        // Made here, it would hold records that nobody else sees.
+        let what = match records.is_dir() {
+            false => "there is no such folder on this machine",
+            true if !records.join(&mark).exists() => {
+                "this is another folder of that path than the one the plan was made for"
+            }
+            true => continue,
+        };
+        return Err(Refused::NotHere(anyhow!(
+            "{}: {what}; every machine that makes runs must see the folder of the records under this path; if it was moved or \
+             emptied, {ANEW}",
+            records.display()
+        )));
+    }
+    Ok(())
+}
+
 /// Checks plans before the first of them starts, and that each still comes to its name.
 ///
 /// # Errors
-/// If this machine does not see the folder of the records, data or backbone are not found, or a plan asks for another run than its
-/// name says.
+/// If data or backbone are not found, or a plan asks for another run than its name says.
 pub fn check(lines: &[Line]) -> Result<Vec<Planned>, Refused> {
-    for line in lines {
-        let records = folders::records_folder(&line.plan.out);
-        if !records.is_dir() {
-            // Made here, it would hold records that nobody else sees.
-            return Err(Refused::NotHere(anyhow!(
-                "{}: there is no such folder on this machine; every machine that makes runs must see the folder of the records \
-                 under this path",
-                records.display()
-            )));
-        }
-    }
     let planned = plan_all(lines.iter().map(|line| line.plan.clone()), Verbosity::Quiet);
     let checked = planned.into_iter().zip(lines).map(|(planned, line)| {
         let planned = planned.map_err(Refused::NotHere)?;

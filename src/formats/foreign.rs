@@ -70,7 +70,7 @@ impl Foreign<'_> {
         }
         let at = || path.display().to_string();
         let config: Value =
-            serde_json::from_slice(&std::fs::read(&path).with_context(at)?).with_context(at)?;
+            serde_json::from_slice(&saved::read_small(&path)?).with_context(at)?;
         match config.get("problem_type") {
             None | Some(Value::Null) => Ok(Objective::Classification),
             Some(Value::String(kind)) if kind == "single_label_classification" => {

@@ -99,7 +99,7 @@ impl Manifest {
     /// If the file is there but not readable.
     pub fn read(folder: &Path) -> Result<Option<Self>> {
         let path = folder.join(MANIFEST);
-        match fs::read(&path) {
+        match record::files::read(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(record::Error::Read { path, source }.into()),
             Ok(json) => serde_json::from_slice(&json)
