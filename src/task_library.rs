@@ -496,7 +496,9 @@ pub fn open_for(folder: &Path, named: Option<&str>, offline: bool) -> Result<Tas
         match open(&config, named, offline) {
             Ok(library) => return Ok(library),
             Err(error) if named.is_some() => return Err(error),
-            Err(error) => drop(first_error.get_or_insert(error)),
+            Err(error) => {
+                first_error.get_or_insert(error);
+            }
         }
         tried.push(backbone);
     }

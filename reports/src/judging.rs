@@ -4,7 +4,7 @@
 //! after looking proves nothing, and who looks several times while seeds are added must spend the error rate over all looks
 //! ([`Looks`]).
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

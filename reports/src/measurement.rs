@@ -1,10 +1,7 @@
 //! Tables of what was found beside comparisons (a grid of latencies, domains, the verdict over a suite), kept in a file so that
 //! the page can show them: a [`Measurement`] in every folder that has a [`FILE`] or a [`SUITE`].
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +72,8 @@ pub fn read_all(folder: &Path, name: &str) -> Result<Vec<Measurement>> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::fs;
+
     use super::*;
 
     #[test]
