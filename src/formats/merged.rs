@@ -186,6 +186,10 @@ fn write_tokenizer(export: &Export<'_>, out: &Path) -> Result<()> {
     let [_, tokenizer, _] = &export.loaded.files;
     let copy = |from: &Path, name: &str| {
         let to = out.join(name);
+        // What is copied goes to others: no link may bring something from elsewhere along.
+        let folder = from.parent().unwrap_or(Path::new("."));
+        let own = from.file_name().unwrap_or_default().to_string_lossy();
+        sources::inside(folder, &own)?;
         fs::copy(from, &to).with_context(|| format!("{}: cannot be written", to.display()))
     };
     if backbone::is_gguf(tokenizer) {
