@@ -46,9 +46,15 @@ fn main() {
     for name in ["TARGET", "OPT_LEVEL", "CARGO_ENCODED_RUSTFLAGS"] {
         env::var(name).unwrap_or_default().hash(&mut hasher);
     }
-    println!("cargo:rustc-env=PEFTBENCH_NUMERICS={:016x}", hasher.finish());
+    println!(
+        "cargo:rustc-env=PEFTBENCH_NUMERICS={:016x}",
+        hasher.finish()
+    );
     // Whatever is compiled in, and the crates that are not in this one's folder.
-    for path in ["build.rs", "Cargo.toml", "src"].into_iter().chain(NUMERICS) {
+    for path in ["build.rs", "Cargo.toml", "src"]
+        .into_iter()
+        .chain(NUMERICS)
+    {
         println!("cargo:rerun-if-changed={path}");
     }
 }

@@ -217,7 +217,10 @@ fn python_method(
         ("endswith", Some(end), _) => text.ends_with(end).into(),
         // The library's, which pays for what it makes.
         ("replace", Some(_), Some(_)) => {
-            return state.apply_filter("replace", &[std::slice::from_ref(value), arguments].concat());
+            return state.apply_filter(
+                "replace",
+                &[std::slice::from_ref(value), arguments].concat(),
+            );
         }
         ("split", Some(at), _) if !at.is_empty() => Value::from_iter(text.split(at)),
         ("split", None, _) => Value::from_iter(text.split_whitespace()),

@@ -21,7 +21,6 @@ use crate::{
 /// If the plan file is not valid, or data or backbone are not found.
 pub fn work(folder: &Path, how: How) -> Result<ExitCode> {
     let lines = plan_file::read(&folder.join(plan_file::NAME))?;
-    plan_file::seen(&lines)?;
     let mut planned = plan_file::check(&lines)?;
     // Every worker begins elsewhere, so that few want the same run.
     let first = u64::from_str_radix(&folders::nonce(), 16).unwrap_or(0) % planned.len() as u64;
@@ -46,12 +45,7 @@ pub struct Task {
 /// If this machine does not see the file, or data or backbone are not found here; or if records cannot be read or written.
 pub fn task(from: &Path, task: &Task, how: How) -> Result<ExitCode> {
     let planned = plan_file::read(from)
-        .and_then(|lines| {
-            // A wrong index is wrong everywhere.
-            let all = lines.clone();
-            let of_task = lines_of(from, lines, task).map_err(Refused::Never)?;
-            plan_file::seen(&all).map(|()| of_task)
-        })
+        .and_then(|lines| lines_of(from, lines, task).map_err(Refused::Never))
         .and_then(|lines| plan_file::check(&lines));
     match planned {
         Ok(planned) => make(&planned, how),

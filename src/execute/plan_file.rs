@@ -2,7 +2,7 @@
 //! records.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, btree_map::Entry},
     io::Read,
     path::{Path, PathBuf, absolute},
 };
@@ -10,7 +10,6 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use record::write_whole;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use super::{
     planned::{Planned, plan_all},
@@ -19,7 +18,7 @@ use super::{
 use crate::{backbones, folders, plan::RunPlan};
 
 /// Version of the file; another one is refused.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// The largest file that is read, in bytes: some hundred thousand runs.
 const LARGEST: u64 = 256 << 20;
 /// What helps against every damage.
@@ -31,7 +30,7 @@ pub const NAME: &str = "plans.jsonl";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Line {
-    /// Always 2.
+    /// Always 3.
     pub format: u32,
     /// Its place in the file, counted from 1, and how many there are: a task takes its runs by their places, so that none may be
     /// missing or moved.
@@ -40,30 +39,17 @@ pub struct Line {
     pub id: String,
     /// What people call it.
     pub label: String,
+    /// The mark of the folder of its record: another folder that stands under the same path on some machine has another one.
+    pub folder: String,
     /// The plan.
     pub plan: RunPlan,
 }
 
-/// The name of the mark that a plan of these runs leaves in the folder of their records, so that another folder of the same
-/// path, on a machine that does not share it, is told from that one.
-fn mark<'a>(ids: impl IntoIterator<Item = &'a String>) -> String {
-    let mut hasher = Sha256::new();
-    for id in ids {
-        hasher.update(id);
-        hasher.update("\n");
-    }
-    let hex: String = hasher.finalize()[..8]
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
-    format!(".planned-{hex}")
-}
-
-/// Writes the plan file of these runs into a folder, and its mark into the folders of their records. Paths become absolute, as the runs start elsewhere; and what they need
-/// was fetched when they were planned, so they use no network.
+/// Writes the plan file of these runs into a folder, and marks the folders of their records. Paths become absolute, as the runs start
+/// elsewhere; and what they need was fetched when they were planned, so they use no network.
 ///
 /// # Errors
-/// If the file cannot be written.
+/// If the file or a mark cannot be written.
 pub fn write<'a>(
     folder: &Path,
     runs: impl IntoIterator<Item = &'a Planned, IntoIter: ExactSizeIterator>,
@@ -71,10 +57,14 @@ pub fn write<'a>(
     let mut text = String::new();
     let runs = runs.into_iter();
     let all = runs.len();
-    let (mut ids, mut places) = (Vec::new(), BTreeSet::new());
+    let mut marks = BTreeMap::new();
     for (i, run) in runs.enumerate() {
         let mut plan = run.plan.clone();
         plan.out = absolute(&plan.out)?;
+        let mark: &String = match marks.entry(plan.out.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(folders::mark(&folders::records_folder(&plan.out))?),
+        };
         plan.offline = true;
         plan.data.name = absolute_name(&plan.data.name, |path| path.is_file())?;
         for file in plan.data.options.split_files.values_mut() {
@@ -87,16 +77,11 @@ pub fn write<'a>(
             line: [i + 1, all],
             id: run.id.clone(),
             label: run.label.clone(),
+            folder: mark.clone(),
             plan,
         };
         text += &serde_json::to_string(&line)?;
         text.push('\n');
-        places.insert(folders::records_folder(&line.plan.out));
-        ids.push(&run.id);
-    }
-    let mark = mark(ids);
-    for records in places {
-        write_whole(&records.join(&mark), b"")?;
     }
     let path = folder.join(NAME);
     write_whole(&path, text.as_bytes())?;
@@ -205,39 +190,32 @@ struct Version {
     format: Option<u32>,
 }
 
-/// Finds out whether this machine sees the folders of the records, by the lines of a whole plan file.
-///
-/// # Errors
-/// If there is no such folder here, or another one of the same path.
-pub fn seen(lines: &[Line]) -> Result<(), Refused> {
-    let mark = mark(lines.iter().map(|line| &line.id));
-    let places: BTreeSet<_> = lines
-        .iter()
-        .map(|line| folders::records_folder(&line.plan.out))
-        .collect();
-    for records in places {
-        // Made here, it would hold records that nobody else sees.
-        let what = match records.is_dir() {
-            false => "there is no such folder on this machine",
-            true if !records.join(&mark).exists() => {
-                "this is another folder of that path than the one the plan was made for"
-            }
-            true => continue,
-        };
-        return Err(Refused::NotHere(anyhow!(
-            "{}: {what}; every machine that makes runs must see the folder of the records under this path; if it was moved or \
-             emptied, {ANEW}",
-            records.display()
-        )));
-    }
-    Ok(())
-}
-
 /// Checks plans before the first of them starts, and that each still comes to its name.
 ///
 /// # Errors
-/// If data or backbone are not found, or a plan asks for another run than its name says.
+/// If this machine does not see the folder of the records, data or backbone are not found, or a plan asks for another run than its
+/// name says.
 pub fn check(lines: &[Line]) -> Result<Vec<Planned>, Refused> {
+    let mut marks = BTreeMap::new();
+    for line in lines {
+        let mark = marks
+            .entry(&line.plan.out)
+            .or_insert_with(|| folders::mark_of(&folders::records_folder(&line.plan.out)));
+        // Written here, or into another folder of this name, records would be seen by nobody else.
+        if mark.as_ref() != Some(&line.folder) {
+            let records = folders::records_folder(&line.plan.out);
+            let why = match records.is_dir() {
+                true => {
+                    "the folder under this path is not the one that the plan was made for, or was made anew since then"
+                }
+                false => "there is no such folder on this machine",
+            };
+            return Err(Refused::NotHere(anyhow!(
+                "{}: {why}; every machine that makes runs must see the folder of the records under this path",
+                records.display()
+            )));
+        }
+    }
     let planned = plan_all(lines.iter().map(|line| line.plan.clone()), Verbosity::Quiet);
     let checked = planned.into_iter().zip(lines).map(|(planned, line)| {
         let planned = planned.map_err(Refused::NotHere)?;
