@@ -18,7 +18,10 @@ use peftbench::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Place, tiny_backbone};
+use crate::{
+    decoders::model,
+    support::{Place, tiny_backbone},
+};
 
 const FORWARD: f32 = 1e-5;
 const GRADIENT: f32 = 1e-4;
@@ -756,4 +759,23 @@ fn what_does_not_fit_an_objective_is_refused_before_any_run() {
         &compare(data.to_str().unwrap(), backbone.to_str().unwrap(), &how),
         &["less of it is better"],
     );
+}
+
+#[test]
+fn words_are_tagged_over_a_decoder_too() {
+    let place = Place::new();
+    let row = |i: usize| {
+        let tags = ["B-mood", "I-mood", "O", "O"];
+        json!({ "tokens": ["good", "fine", "number", i.to_string()], "tags": tags }).to_string()
+    };
+    let rows: Vec<String> = (0..60).map(row).collect();
+    let data = place.file("moods.jsonl", rows.join("\n"));
+    let folder = model(&place, "llama");
+    let how = ["--objective", "tokens", "--set", "recipe.steps=30"];
+    place.ok(&compare(
+        data.to_str().unwrap(),
+        folder.to_str().unwrap(),
+        &how,
+    ));
+    assert!(sound(&place, "tokens", "entity_f1").is_finite());
 }

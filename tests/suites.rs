@@ -44,8 +44,9 @@ fn a_suite_compares_every_data_set_and_says_what_holds_over_all_of_them() {
     let backbone = backbone.to_str().unwrap();
     let before = place.ok(&arguments(&suite, backbone, &["--dry-run"]));
     assert!(before.starts_with("18 of 18 runs to make"), "{before}");
+    // As of a single comparison: without an earlier run its operations are counted.
     assert!(
-        before.contains("how long majority, head_only and lora takes is not known"),
+        before.contains(" runs to make, about ") && before.contains("counted by their operations"),
         "{before}"
     );
     assert!(!place.path().join("out").exists());
@@ -64,19 +65,24 @@ fn a_suite_compares_every_data_set_and_says_what_holds_over_all_of_them() {
         let folder = place.path().join("out").join(name).join("records");
         assert_eq!(record_files(&folder).len(), 9);
     }
-    let verdict = std::fs::read(place.path().join("out/suite.json")).unwrap();
-    let verdict: Value = serde_json::from_slice(&verdict).unwrap();
-    assert_eq!(verdict["title"], "Two kinds of texts");
+    let read = |path: &str| std::fs::read_to_string(place.path().join(path)).unwrap();
+    let manifest: Value = serde_json::from_str(&read("out/suite.json")).unwrap();
+    assert_eq!(manifest["title"], "Two kinds of texts");
+    assert_eq!(manifest["datasets"][1]["runs"].as_array().unwrap().len(), 9);
     // The floor is in the matrix and takes no part in the verdict.
-    assert_eq!(verdict["tables"][0]["rows"].as_array().unwrap().len(), 3);
-    assert_eq!(verdict["tables"][1]["rows"].as_array().unwrap().len(), 1);
+    assert_eq!(read("out/suite-mine.csv").lines().count(), 4);
+    let verdict = read("out/suite-mine.md");
+    assert!(!verdict.contains("| majority | lora") && !verdict.contains("| lora | majority"));
+    // It follows from the records and what was asked.
+    place.ok(&["report", "--records", "out", "--out", "again"]);
+    assert_eq!(read("again/suite-mine.md"), verdict);
     let page = std::fs::read_to_string(place.path().join("out/report.html")).unwrap();
     assert!(page.contains("Two kinds of texts: the verdict over all data sets"));
     let cost = place.ok(&arguments(&suite, backbone, &["--dry-run", "--json"]));
     let cost: Value = serde_json::from_str(&cost).unwrap();
     assert_eq!(
-        (&cost["event"], &cost["missing"]),
-        (&"cost".into(), &0.into())
+        (&cost["event"], &cost["missing"], &cost["counted"]),
+        (&"cost".into(), &0.into(), &0.into())
     );
     assert!(cost["time"].is_string(), "{cost}");
     // Started again, it makes nothing, and knows what it would have cost.
@@ -87,7 +93,10 @@ fn a_suite_compares_every_data_set_and_says_what_holds_over_all_of_them() {
         backbone,
         &["--dry-run", "--set", "recipe.steps=13"],
     ));
-    assert!(more.starts_with("18 of 18 runs to make, about "), "{more}");
+    assert!(
+        more.starts_with("18 of 18 runs to make, about ") && more.contains("by earlier runs"),
+        "{more}"
+    );
 }
 
 #[test]

@@ -53,8 +53,8 @@ pub struct Findings {
     pub studies: Vec<studies::Study>,
     /// Searches with equal budgets.
     pub tunings: Vec<tuning::Tuning>,
-    /// Verdicts over many data sets.
-    pub suites: Vec<measurement::Measurement>,
+    /// Suites of many data sets.
+    pub suites: Vec<suite::Manifest>,
     /// Tables of other measurements.
     pub measurements: Vec<measurement::Measurement>,
 }
@@ -68,8 +68,8 @@ impl Findings {
         Ok(Self {
             studies: studies::read_all(folder, margin)?,
             tunings: tuning::read_all(folder)?,
-            suites: measurement::read_all(folder, measurement::SUITE)?,
-            measurements: measurement::read_all(folder, measurement::FILE)?,
+            suites: suite::read_all(folder, margin)?,
+            measurements: measurement::read_all(folder)?,
         })
     }
 }
@@ -81,6 +81,8 @@ pub struct Report {
     pub comparisons: Vec<Comparison>,
     /// What was found out beside them.
     pub findings: Findings,
+    /// The verdicts over the data sets of each suite, with its name.
+    pub suites: Vec<(String, measurement::Measurement)>,
     /// The claims, judged by all of it.
     pub claims: Vec<claims::Judged>,
 }
@@ -92,7 +94,11 @@ impl Report {
     /// If the claims' YAML is not valid; not expected.
     pub fn new(records: Vec<RunRecord>, findings: Findings, judging: &Judging) -> Result<Self> {
         let comparisons = Comparison::judged(records, judging);
+        let verdict = |suite: &suite::Manifest| {
+            Some((suite.name.clone(), suite.verdict(&comparisons)?))
+        };
         Ok(Self {
+            suites: findings.suites.iter().filter_map(verdict).collect(),
             claims: claims::judge_all(&comparisons, &findings.studies)?,
             comparisons,
             findings,
@@ -105,7 +111,7 @@ impl Report {
         self.comparisons.iter().filter(holds)
     }
 
-    /// Writes tables (Markdown, LaTeX, CSV, JSON) and plots (PNG, SVG, PDF) of every comparison, study and search, the judged claims,
+    /// Writes tables (Markdown, LaTeX, CSV, JSON) and plots (PNG, SVG, PDF) of every comparison, study, search and suite, the judged claims,
     /// `records.parquet` with a row per run, and `report.html` with everything. Each file is written whole or not at all; the
     /// files that were written are returned.
     ///
@@ -138,6 +144,14 @@ impl Report {
                 for (ending, content) in plot.files()? {
                     write(format!("{slug}-{}.{ending}", plot.name), &content)?;
                 }
+            }
+        }
+        for (name, verdict) in &self.suites {
+            let name = comparison::slug(name);
+            write(format!("suite-{name}.md"), verdict.markdown().as_bytes())?;
+            let matrix = verdict.tables.first().map(|table| table.csv(csv_safe));
+            if let Some(matrix) = matrix.transpose()? {
+                write(format!("suite-{name}.csv"), matrix.as_bytes())?;
             }
         }
         write(
@@ -176,9 +190,10 @@ impl Report {
             .map(tuning::page_view)
             .collect::<Result<Vec<_>>>()?;
         let measured = &findings.measurements;
+        let suites: Vec<_> = self.suites.iter().map(|(_, verdict)| verdict).collect();
         let extras = page::Extras {
-            suites: (!findings.suites.is_empty())
-                .then(|| serde_json::to_value(&findings.suites))
+            suites: (!suites.is_empty())
+                .then(|| serde_json::to_value(&suites))
                 .transpose()?,
             claims: Some(serde_json::to_value(&self.claims)?),
             studies: (!views.is_empty()).then(|| views.into()),

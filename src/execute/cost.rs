@@ -1,4 +1,5 @@
-//! What runs will cost, before they start: how many are missing, and the minutes by earlier records of this machine.
+//! What runs will cost, before they start: how many are missing, and the minutes by earlier records of this machine, or else by
+//! their operations.
 
 use std::path::{Path, PathBuf};
 
@@ -7,24 +8,25 @@ use reports::format;
 use serde_json::json;
 
 use super::{
+    estimate,
     measured::Measured,
     planned::{self, Planned},
     progress::Verbosity,
 };
 use crate::{folders, output};
 
-/// What runs cost, by what runs of this machine cost before.
+/// What runs cost: by what runs of this machine cost before, and of methods without any by what is counted of them.
 pub struct Cost {
     /// Runs in all.
     pub runs: usize,
     /// Runs that are to be made.
     pub missing: usize,
-    /// Seconds of those that can be foretold.
+    /// Seconds of those.
     pub seconds: f64,
-    /// Bytes of weights of those.
+    /// Bytes of their weights.
     pub bytes: f64,
-    /// Methods that no earlier run of this machine tells of.
-    pub unknown: Vec<String>,
+    /// How many of them no earlier run of this machine tells of.
+    pub counted: usize,
 }
 
 impl Cost {
@@ -35,28 +37,29 @@ impl Cost {
     pub fn of(runs: &[Planned], out: &Path) -> Result<Self> {
         let measured = Measured::on_this_machine(&record_folders(out))?;
         let missing = planned::missing(runs, &[])?;
-        let mut cost = Self {
+        let told = missing.iter().map(|run| measured.roughly(&run.asked));
+        let told: Vec<Option<(f64, f64)>> = told.collect();
+        let counted: Vec<&Planned> = missing
+            .iter()
+            .zip(&told)
+            .filter_map(|(run, told)| told.is_none().then_some(*run))
+            .collect();
+        let operations: f64 = counted.iter().map(|run| run.operations).sum();
+        // So few that nobody waits for them are not timed.
+        let per_operation = estimate::seconds_per_operation(operations).unwrap_or(0.0);
+        let counts = counted.iter().map(|run| {
+            let seconds = estimate::seconds(run.operations, per_operation);
+            (seconds, run.weight_bytes)
+        });
+        let all = told.iter().flatten().copied().chain(counts);
+        let (seconds, bytes) = all.fold((0.0, 0.0), |sum, run| (sum.0 + run.0, sum.1 + run.1));
+        Ok(Self {
             runs: runs.len(),
             missing: missing.len(),
-            seconds: 0.0,
-            bytes: 0.0,
-            unknown: Vec::new(),
-        };
-        for run in missing {
-            match measured.roughly(&run.asked) {
-                Some((seconds, bytes)) => {
-                    cost.seconds += seconds;
-                    cost.bytes += bytes;
-                }
-                None => {
-                    let method = run.asked.method.name.clone();
-                    if !cost.unknown.contains(&method) {
-                        cost.unknown.push(method);
-                    }
-                }
-            }
-        }
-        Ok(cost)
+            seconds,
+            bytes,
+            counted: counted.len(),
+        })
     }
 
     /// In words.
@@ -66,18 +69,21 @@ impl Cost {
             self.missing,
             format::plural(self.runs, "run")
         );
-        if self.missing > 0 && self.seconds > 0.0 {
+        if self.missing > 0 {
             said += &format!(
-                ", about {} and {} of weights by earlier runs of this machine",
+                ", about {} and {} of weights",
                 format::seconds(self.seconds),
                 format::bytes(self.bytes)
             );
-        }
-        if !self.unknown.is_empty() {
-            said += &format!(
-                "; how long {} takes is not known, as no record of this machine tells",
-                format::list(&self.unknown)
-            );
+            said += &match self.counted {
+                0 => " by earlier runs of this machine".to_owned(),
+                all if all == self.missing => {
+                    ", counted by their operations: no earlier run of this machine tells".to_owned()
+                }
+                some => format!(
+                    " by earlier runs of this machine, {some} of them counted by their operations"
+                ),
+            };
         }
         said
     }
@@ -90,7 +96,7 @@ impl Cost {
         if verbosity == Verbosity::Json {
             output::event(json!({
                 "event": "cost", "runs": self.runs, "missing": self.missing, "seconds": self.seconds,
-                "bytes": self.bytes, "unknown_methods": self.unknown,
+                "bytes": self.bytes, "counted": self.counted,
             }))?;
         } else {
             say!("{}", self.sentence())?;
