@@ -540,8 +540,16 @@ fn what_cannot_be_completed_is_refused_before_any_run() {
     );
     let tags = "{\"tokens\": [\"good\", \"is\"], \"tags\": [\"B-x\", \"O\"]}\n".repeat(60);
     for (name, more, says) in [
-        ("o.jsonl", "backbone.head=words", "a word stands for one class"),
-        ("p.jsonl", "backbone.head=vocabulary", "'vocabulary' writes texts"),
+        (
+            "o.jsonl",
+            "backbone.head=words",
+            "a word stands for one class",
+        ),
+        (
+            "p.jsonl",
+            "backbone.head=vocabulary",
+            "'vocabulary' writes texts",
+        ),
         ("q.jsonl", "backbone.chat=true", "backbone: chat"),
     ] {
         let more = ["--objective", "tokens", "--set", more];
@@ -705,7 +713,9 @@ fn a_prompt_can_be_asked_in_the_tokenizers_chat_and_saved_weights_keep_it() {
         input.to_str().unwrap(),
     ];
     let answer: Value = serde_json::from_str(&place.ok(&arguments)).unwrap();
-    let written = all[0]["outcome"]["predictions"]["texts"].as_array().unwrap();
+    let written = all[0]["outcome"]["predictions"]["texts"]
+        .as_array()
+        .unwrap();
     let known = written
         .iter()
         .find(|t| t["prompt"] == "user : good fine great number <unk> review :");

@@ -18,7 +18,10 @@ fn read(path: &Path) -> String {
 #[test]
 fn committed_tables_follow_from_the_records_beside_them() {
     let results = fs::read_dir(docs().join("results"));
-    let results = results.into_iter().flatten().map(|entry| entry.unwrap().path());
+    let results = results
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().path());
     let all = [docs().join("example")].into_iter().chain(results);
     for folder in all.filter(|path| path.is_dir()) {
         let place = Place::new();

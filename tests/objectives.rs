@@ -791,7 +791,9 @@ fn near(a: &Value, b: &Value) -> bool {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| near(a, b))
         }
         (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| near(a, b)))
+            a.len() == b.len()
+                && a.iter()
+                    .all(|(key, a)| b.get(key).is_some_and(|b| near(a, b)))
         }
         (a, b) => a == b,
     }
@@ -865,7 +867,10 @@ fn tasks_of_all_objectives_are_answered_in_one_call_as_each_is_alone() {
         assert_eq!(alone.len(), 3);
         for (alone, mixed) in alone.iter().zip(mixed.iter().skip(k).step_by(4)) {
             let mut mixed = mixed.clone();
-            assert_eq!(mixed.as_object_mut().unwrap().remove("task").unwrap(), *objective);
+            assert_eq!(
+                mixed.as_object_mut().unwrap().remove("task").unwrap(),
+                *objective
+            );
             assert!(near(alone, &mixed), "{objective}: {alone} {mixed}");
         }
     }

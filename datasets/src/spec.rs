@@ -639,7 +639,10 @@ impl DatasetSpec {
             problem("name", "is empty; give the data set a name".into());
         }
         if let Some(few @ 0..3) = self.max_tokens {
-            problem("max_tokens", format!("{few} leaves no text; accepted: 3 or more"));
+            problem(
+                "max_tokens",
+                format!("{few} leaves no text; accepted: 3 or more"),
+            );
         }
         let tokens = self.objective == Objective::Tokens;
         if !(1..=2).contains(&self.text.len()) || tokens && self.text.len() > 1 {

@@ -94,9 +94,8 @@ impl Report {
     /// If the claims' YAML is not valid; not expected.
     pub fn new(records: Vec<RunRecord>, findings: Findings, judging: &Judging) -> Result<Self> {
         let comparisons = Comparison::judged(records, judging);
-        let verdict = |suite: &suite::Manifest| {
-            Some((suite.name.clone(), suite.verdict(&comparisons)?))
-        };
+        let verdict =
+            |suite: &suite::Manifest| Some((suite.name.clone(), suite.verdict(&comparisons)?));
         Ok(Self {
             suites: findings.suites.iter().filter_map(verdict).collect(),
             claims: claims::judge_all(&comparisons, &findings.studies)?,

@@ -302,7 +302,9 @@ impl<W: Write> Lines<W> {
             cut: false,
         };
         let fields = waiting.fields.clone();
-        let line = self.answers.line(waiting.place, fields, task, Ok(&so_far))?;
+        let line = self
+            .answers
+            .line(waiting.place, fields, task, Ok(&so_far))?;
         let line = line.strip_suffix("\"}\n").unwrap_or_default();
         if let Some(more) = line.strip_prefix(self.begun.as_str()) {
             self.write(more)?;

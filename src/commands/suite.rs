@@ -135,7 +135,8 @@ pub fn suite(suite: &Suite, asked: &Asked<'_>) -> Result<ExitCode> {
     let files = report.write(&out, true)?;
     let mut verdicts = report.suites.iter();
     let verdict = verdicts.find_map(|(name, verdict)| (*name == suite.name).then_some(verdict));
-    let verdict = verdict.with_context(|| format!("{}: none of its runs has a record", suite.name))?;
+    let verdict =
+        verdict.with_context(|| format!("{}: none of its runs has a record", suite.name))?;
     if verbosity == Verbosity::Json {
         let going_on = (!going_on.is_empty()).then_some(going_on);
         output::event(json!({ "event": "suite", "verdict": verdict, "going_on": going_on }))?;

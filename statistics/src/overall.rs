@@ -120,9 +120,7 @@ mod tests {
         let one = Looks::new(vec![3]).unwrap();
         assert_eq!(of(&three, Some(&one)), Verdict::Better);
         let two = Looks::new(vec![3, 5]).unwrap();
-        let turned: Vec<Scores> = [60, 61, 59, 60]
-            .map(|n| ahead(&[n, n, n, 0, 0]))
-            .into();
+        let turned: Vec<Scores> = [60, 61, 59, 60].map(|n| ahead(&[n, n, n, 0, 0])).into();
         assert!(Combined::of_scores(&turned, 3).unwrap().p < two.levels(ALPHA)[0]);
         assert_eq!(of(&turned, Some(&two)), Verdict::Better);
     }

@@ -290,7 +290,9 @@ fn completions_of_one_prompt_are_in_one_split_and_stay_as_they_are_written() {
     let (kept, held) = data.hold_out(0.2);
     let prompts = |part: &[u32]| -> BTreeSet<&str> {
         let train = data.split(Split::Train);
-        part.iter().map(|i| train[*i as usize].text.as_str()).collect()
+        part.iter()
+            .map(|i| train[*i as usize].text.as_str())
+            .collect()
     };
     assert!(!held.is_empty() && prompts(&kept).is_disjoint(&prompts(&held)));
     let written =

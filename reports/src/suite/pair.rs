@@ -76,7 +76,9 @@ fn pair<'a>(
         let metric = d.row(label).and_then(|row| row.metric.as_ref());
         metric.map_or_else(Vec::new, |m| m.values.clone())
     };
-    let runs = datasets.iter().map(|d| (values(d, first), values(d, second)));
+    let runs = datasets
+        .iter()
+        .map(|d| (values(d, first), values(d, second)));
     Some(Pair {
         first,
         second,

@@ -195,7 +195,10 @@ fn a_manifest_and_the_records_give_the_same_verdict_again() {
     );
     assert_eq!(read[0].verdict(&[]), None);
     let asked = Margin::new(0.3).unwrap();
-    assert_eq!(read_all(place.path(), Some(asked)).unwrap()[0].margin, asked);
+    assert_eq!(
+        read_all(place.path(), Some(asked)).unwrap()[0].margin,
+        asked
+    );
     std::fs::write(place.path().join("four").join(FILE), "{}").unwrap();
     let message = read_all(place.path(), None).unwrap_err().to_string();
     assert!(message.contains(FILE), "{message}");
