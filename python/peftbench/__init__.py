@@ -236,7 +236,7 @@ def predict(weights: str | Path, texts: Iterable[str], **flags: object) -> list[
     rows = "".join(json.dumps({"text": text}) + "\n" for text in texts)
     answers = run("predict", "--weights", str(weights), "--format", "jsonl", *_flags(flags), input=rows)
     found = map(json.loads, answers.splitlines())
-    return [next(answer[key] for key in ("label", "labels", "prediction", "tags") if key in answer) for answer in found]
+    return [next(answer[key] for key in ("label", "labels", "prediction", "tags", "completion") if key in answer) for answer in found]
 
 
 def load_peft(folder: str | Path, **options: Any) -> tuple[Any, Any]:

@@ -281,10 +281,14 @@ impl<W: Write> Lines<W> {
                         break;
                     };
                     self.whole(place, fields, task, Ok(answer))?;
+                    // The next text takes its time; other answers come together.
+                    if matches!(answer.prediction, Prediction::Text { .. }) {
+                        self.flush()?;
+                    }
                 }
             }
         }
-        self.flush()
+        Ok(())
     }
 
     /// Writes of a line what can no longer change: the beginning of a text.
@@ -308,6 +312,7 @@ impl<W: Write> Lines<W> {
         let line = line.strip_suffix("\"}\n").unwrap_or_default();
         if let Some(more) = line.strip_prefix(self.begun.as_str()) {
             self.write(more)?;
+            self.flush()?;
             self.begun = line.to_owned();
         }
         Ok(())
