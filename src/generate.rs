@@ -9,7 +9,7 @@ use methods::PeftMethod;
 
 use crate::{objective::argmax, train::head::Vocabulary};
 
-/// Prompts that are gone on with together.
+/// Prompts that are continued together.
 const TOGETHER: usize = 32;
 
 /// Told of a text by its place after each of its tokens: the tokens so far, and whether that is all of them.

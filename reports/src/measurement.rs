@@ -1,16 +1,13 @@
 //! Tables of what was found beside comparisons (a grid of latencies, domains, the verdict over a suite). What no record holds is kept
 //! in a file so that the page can show it: a [`Measurement`] in every folder that has a [`FILE`].
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error, Result,
-    files::{folders_with, write_json},
+    Result,
+    files::{folders_with, read_json, write_json},
     table::{Table, markdown_text},
 };
 
@@ -64,20 +61,9 @@ impl Measurement {
 /// # Errors
 /// If a file or a folder cannot be read.
 pub fn read_all(folder: &Path) -> Result<Vec<Measurement>> {
-    folders_with(folder, FILE)?
-        .into_iter()
-        .map(|found| {
-            let path = found.join(FILE);
-            let json = fs::read(&path).map_err(|source| record::Error::Read {
-                path: path.clone(),
-                source,
-            })?;
-            serde_json::from_slice(&json).map_err(|e| Error::Manifest {
-                path,
-                problem: e.to_string(),
-            })
-        })
-        .collect()
+    let found = folders_with(folder, FILE)?.into_iter();
+    let read = found.map(|folder| read_json(&folder, FILE));
+    read.filter_map(Result::transpose).collect()
 }
 
 #[cfg(test)]
@@ -102,7 +88,7 @@ mod tests {
         let folder = place.path().join("sst2/latency");
         let path = measurement.write(&folder).unwrap();
         assert_eq!(read_all(place.path()).unwrap(), [measurement]);
-        fs::write(&path, "{\"title\": 1}").unwrap();
+        std::fs::write(&path, "{\"title\": 1}").unwrap();
         let message = read_all(place.path()).unwrap_err().to_string();
         assert!(message.contains(FILE), "{message}");
     }

@@ -1,5 +1,5 @@
-//! What runs will cost, before they start: how many are missing, and the minutes by earlier records of this machine, or else by
-//! their operations.
+//! What runs will cost, before they start: how many are missing, and the minutes by earlier records of this machine, or by their
+//! operations where none tells.
 
 use std::path::{Path, PathBuf};
 
@@ -15,18 +15,20 @@ use super::{
 };
 use crate::{folders, output};
 
-/// What runs cost: by what runs of this machine cost before, and of methods without any by what is counted of them.
+/// What runs cost, by what runs of this machine cost before.
 pub struct Cost {
     /// Runs in all.
     pub runs: usize,
     /// Runs that are to be made.
     pub missing: usize,
-    /// Seconds of those.
+    /// Seconds of those that can be foretold.
     pub seconds: f64,
-    /// Bytes of their weights.
+    /// Bytes of weights of those.
     pub bytes: f64,
-    /// How many of them no earlier run of this machine tells of.
-    pub counted: usize,
+    /// Methods that no earlier run of this machine tells of.
+    pub unknown: Vec<String>,
+    /// Seconds of their runs, counted by their operations; `None` where these are few.
+    pub counted: Option<f64>,
 }
 
 impl Cost {
@@ -37,29 +39,33 @@ impl Cost {
     pub fn of(runs: &[Planned], out: &Path) -> Result<Self> {
         let measured = Measured::on_this_machine(&record_folders(out))?;
         let missing = planned::missing(runs, &[])?;
-        let told = missing.iter().map(|run| measured.roughly(&run.asked));
-        let told: Vec<Option<(f64, f64)>> = told.collect();
-        let counted: Vec<&Planned> = missing
-            .iter()
-            .zip(&told)
-            .filter_map(|(run, told)| told.is_none().then_some(*run))
-            .collect();
-        let operations: f64 = counted.iter().map(|run| run.operations).sum();
-        // So few that nobody waits for them are not timed.
-        let per_operation = estimate::seconds_per_operation(operations).unwrap_or(0.0);
-        let counts = counted.iter().map(|run| {
-            let seconds = estimate::seconds(run.operations, per_operation);
-            (seconds, run.weight_bytes)
-        });
-        let all = told.iter().flatten().copied().chain(counts);
-        let (seconds, bytes) = all.fold((0.0, 0.0), |sum, run| (sum.0 + run.0, sum.1 + run.1));
-        Ok(Self {
+        let mut cost = Self {
             runs: runs.len(),
             missing: missing.len(),
-            seconds,
-            bytes,
-            counted: counted.len(),
-        })
+            seconds: 0.0,
+            bytes: 0.0,
+            unknown: Vec::new(),
+            counted: None,
+        };
+        let mut uncharted = Vec::new();
+        for run in missing {
+            match measured.roughly(&run.asked) {
+                Some((seconds, bytes)) => {
+                    cost.seconds += seconds;
+                    cost.bytes += bytes;
+                }
+                None => {
+                    uncharted.push(run.operations);
+                    let method = run.asked.method.name.clone();
+                    if !cost.unknown.contains(&method) {
+                        cost.unknown.push(method);
+                    }
+                }
+            }
+        }
+        let each = estimate::seconds_per_operation(uncharted.iter().sum());
+        cost.counted = each.map(|each| uncharted.iter().map(|n| estimate::seconds(*n, each)).sum());
+        Ok(cost)
     }
 
     /// In words.
@@ -69,19 +75,22 @@ impl Cost {
             self.missing,
             format::plural(self.runs, "run")
         );
-        if self.missing > 0 {
+        if self.missing > 0 && self.seconds > 0.0 {
             said += &format!(
-                ", about {} and {} of weights",
+                ", about {} and {} of weights by earlier runs of this machine",
                 format::seconds(self.seconds),
                 format::bytes(self.bytes)
             );
+        }
+        if !self.unknown.is_empty() {
+            let methods = format::list(&self.unknown);
             said += &match self.counted {
-                0 => " by earlier runs of this machine".to_owned(),
-                all if all == self.missing => {
-                    ", counted by their operations: no earlier run of this machine tells".to_owned()
-                }
-                some => format!(
-                    " by earlier runs of this machine, {some} of them counted by their operations"
+                Some(seconds) => format!(
+                    "; no record of this machine tells of {methods}: counted by their operations, about {}",
+                    format::seconds(seconds.round())
+                ),
+                None => format!(
+                    "; how long runs of {methods} take is not known, as no record of this machine tells"
                 ),
             };
         }
@@ -96,7 +105,7 @@ impl Cost {
         if verbosity == Verbosity::Json {
             output::event(json!({
                 "event": "cost", "runs": self.runs, "missing": self.missing, "seconds": self.seconds,
-                "bytes": self.bytes, "counted": self.counted,
+                "bytes": self.bytes, "unknown_methods": self.unknown, "counted_seconds": self.counted,
             }))?;
         } else {
             say!("{}", self.sentence())?;
@@ -123,4 +132,30 @@ fn record_folders(out: &Path) -> Vec<PathBuf> {
     found.sort();
     found.dedup();
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_record_tells_is_counted_by_its_operations_or_said_not_to_be_known() {
+        let cost = |seconds, counted| Cost {
+            runs: 6,
+            missing: 4,
+            seconds,
+            bytes: 1e6,
+            unknown: vec!["lora".into(), "adapter".into()],
+            counted,
+        };
+        assert_eq!(
+            cost(0.0, Some(240.3)).sentence(),
+            "4 of 6 runs to make; no record of this machine tells of lora and adapter: counted by their operations, about 4 min 00 s"
+        );
+        assert_eq!(
+            cost(60.0, None).sentence(),
+            "4 of 6 runs to make, about 60.0 s and 1.00 MB of weights by earlier runs of this machine; how long runs of lora and adapter \
+             take is not known, as no record of this machine tells"
+        );
+    }
 }

@@ -29,8 +29,6 @@ pub struct Planned {
     pub label: String,
     /// Its operations, roughly.
     pub operations: f64,
-    /// Bytes of what it trains, roughly those of its weights' file.
-    pub weight_bytes: f64,
 }
 
 /// The runs of a comparison, checked. `base` gives everything but method and seed.
@@ -96,14 +94,11 @@ pub fn plan_all(
             let planned = shared.asked(&plan).and_then(|(asked, resolved, recipe)| {
                 let encoded = shared.encoded(&recipe, plan.seed, 0)?;
                 let backbone = &shared.backbone.backbone;
-                let trained = resolved.parameters(backbone)?;
                 Ok(Planned {
-                    // In f32.
-                    weight_bytes: 4.0 * trained,
                     operations: estimate::operations(
                         backbone.config(),
                         &resolved,
-                        trained,
+                        resolved.parameters(backbone)?,
                         &recipe,
                         &encoded.train,
                         &encoded.validation,

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -11,8 +10,8 @@ use statistics::Margin;
 
 use super::{Judged, judge};
 use crate::{
-    Comparison, Error, Result,
-    files::{folders_with, write_json},
+    Comparison, Result,
+    files::{folders_with, read_json, write_json},
     format,
     measurement::Measurement,
 };
@@ -54,17 +53,7 @@ impl Manifest {
     /// # Errors
     /// If the file is there but not readable.
     pub fn read(folder: &Path) -> Result<Option<Self>> {
-        let path = folder.join(FILE);
-        match fs::read(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(record::Error::Read { path, source }.into()),
-            Ok(json) => serde_json::from_slice(&json)
-                .map(Some)
-                .map_err(|e| Error::Manifest {
-                    path,
-                    problem: e.to_string(),
-                }),
-        }
+        read_json(folder, FILE)
     }
 
     /// Writes it into a suite's folder.

@@ -54,7 +54,7 @@ fn property(datasets: &[Judged<'_>], pair: &Pair<'_>) -> Option<(&'static str, f
         ("the training examples", |d| {
             Some(d.comparison.dataset.train_examples as f64)
         }),
-        ("the tokens of a text", Judged::length),
+        ("the tokens of a text", |d| d.length()),
         // (A number to predict has no classes.)
         ("the classes", |d| {
             let classes = d.comparison.dataset.labels.len();
