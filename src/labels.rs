@@ -68,7 +68,9 @@ pub fn matched(classifier: &[String], data: &[String]) -> Result<Matched> {
     if let (false, Some(numbers)) = (unnamed, &numbers)
         && classifier.iter().all(|name| name.parse::<f64>().is_err())
     {
-        let each = numbers.iter().map(|n| format!("{n} is {}", classifier[*n as usize]));
+        let each = numbers
+            .iter()
+            .map(|n| format!("{n} is {}", classifier[*n as usize]));
         let each: Vec<String> = each.take(20).collect();
         let note = format!(
             "the data's classes are numbers, taken as those of the classifier's classes: {}",
@@ -169,7 +171,10 @@ mod tests {
         assert_eq!(two.in_order(&[0.1, 0.2, 0.3]), [0.3, 0.1, 0.2]);
         let message = matched(&names(&["a", "b", "a"]), &names(&["a", "b"]));
         let message = message.unwrap_err().to_string();
-        assert!(message.contains("several classes that are called 'a'"), "{message}");
+        assert!(
+            message.contains("several classes that are called 'a'"),
+            "{message}"
+        );
         let message = matched(&names(&["a", "b"]), &names(&["b", "d", "e"]));
         let message = message.unwrap_err().to_string();
         assert!(message.contains("classes d, e"), "{message}");
@@ -190,7 +195,10 @@ mod tests {
         assert!(found.note.unwrap().contains("0 is neg, 1 is pos"));
         for (classifier, data) in [(&["neg", "pos"], ["1", "2"]), (&["1", "2"], ["0", "1"])] {
             let message = matched(&names(classifier), &names(&data)).unwrap_err();
-            assert!(message.to_string().contains("the data has the class"), "{message}");
+            assert!(
+                message.to_string().contains("the data has the class"),
+                "{message}"
+            );
         }
         let message = matched(&anonymous, &names(&["a", "b"])).unwrap_err();
         assert!(message.to_string().contains("import --labels"));

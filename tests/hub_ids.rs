@@ -108,7 +108,9 @@ fn an_id_that_is_not_here_or_is_none_is_refused_with_what_is_accepted() {
 fn head(stream: &TcpStream) -> Option<String> {
     let mut lines = BufReader::new(stream).lines();
     let first = lines.next()?.ok()?;
-    lines.find(|line| line.as_ref().is_ok_and(String::is_empty))?.ok()?;
+    lines
+        .find(|line| line.as_ref().is_ok_and(String::is_empty))?
+        .ok()?;
     Some(first)
 }
 
@@ -120,14 +122,19 @@ fn proxy(rows: String) -> (u16, Arc<Mutex<Vec<String>>>) {
     let log = asked.clone();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            let Some(connect) = head(&stream) else { continue };
+            let Some(connect) = head(&stream) else {
+                continue;
+            };
             log.lock().unwrap().push(connect);
             write!(stream, "HTTP/1.1 200 OK\r\n\r\n").unwrap();
             let Some(get) = head(&stream) else { continue };
             log.lock().unwrap().push(get);
             let length = rows.len();
             let kind = format!("ETag: \"a\"\r\nX-Repo-Commit: {COMMIT}\r\nConnection: close");
-            let _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n{kind}\r\n\r\n{rows}");
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n{kind}\r\n\r\n{rows}"
+            );
         }
     });
     (port, asked)
@@ -151,7 +158,12 @@ label: { column: stars }
     );
     let run = |without: &str| {
         let backbone = tiny_backbone();
-        let mut command = place.command(&["check", "mine.yaml", "--backbone", backbone.to_str().unwrap()]);
+        let mut command = place.command(&[
+            "check",
+            "mine.yaml",
+            "--backbone",
+            backbone.to_str().unwrap(),
+        ]);
         for name in ["all_proxy", "https_proxy", "http_proxy", "no_proxy"] {
             command.env_remove(name).env_remove(name.to_uppercase());
         }
@@ -159,7 +171,10 @@ label: { column: stars }
         command.env("HF_ENDPOINT", "http://hub.invalid");
         command.env("HTTP_PROXY", format!("http://127.0.0.1:{port}"));
         let output = command.env("NO_PROXY", without).output().unwrap();
-        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
     };
     let (found, said) = run("hub.invalid");
     assert!(!found && said.contains("hub.invalid"), "{said}");
@@ -168,5 +183,8 @@ label: { column: stars }
     assert!(found, "{said}");
     let asked = asked.lock().unwrap();
     assert_eq!(asked[0], "CONNECT hub.invalid:80 HTTP/1.1");
-    assert!(asked[1].contains("/datasets/ada/reviews/resolve/main/rows.csv"), "{asked:?}");
+    assert!(
+        asked[1].contains("/datasets/ada/reviews/resolve/main/rows.csv"),
+        "{asked:?}"
+    );
 }

@@ -139,7 +139,10 @@ fn tables_are_read_as_pandas_reads_them_or_named_for_what_they_are() {
             "missing-text.csv",
             p.replacen("text 0,", "NA,", 1),
             &[],
-            &["missing value are read as texts: 1, the first is 'NA' in line 2", "neg 15 4 1"],
+            &[
+                "missing value are read as texts: 1, the first is 'NA' in line 2",
+                "neg 15 4 1",
+            ],
         ),
         read(
             "index.csv",

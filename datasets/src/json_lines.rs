@@ -10,7 +10,11 @@ pub(crate) fn object(line: usize, text: &str) -> Result<Map<String, Value>, Faul
     let again = |text: Option<String>| text.and_then(|text| serde_json::from_str(&text).ok());
     match serde_json::from_str::<Map<String, Value>>(text) {
         // A float may be what is left of a whole number.
-        Ok(row) if row.values().any(|v| v.is_f64() && v.as_f64().is_some_and(|v| v.abs() > 1e18)) => {
+        Ok(row)
+            if row
+                .values()
+                .any(|v| v.is_f64() && v.as_f64().is_some_and(|v| v.abs() > 1e18)) =>
+        {
             Ok(again(rewritten(text, long_number)).unwrap_or(row))
         }
         Ok(row) => Ok(row),

@@ -155,7 +155,9 @@ pub(crate) fn class_names(path: &Path, column: &str) -> Result<Option<Vec<String
     let said = said.find(|said| said.key == "huggingface");
     let said = said.and_then(|said| serde_json::from_str(said.value.as_deref()?).ok());
     let said: Value = said.unwrap_or_default();
-    let mut feature = said.get("info").and_then(|v| v.get("features")?.get(column));
+    let mut feature = said
+        .get("info")
+        .and_then(|v| v.get("features")?.get(column));
     // Of lists, what is in them.
     while let Some(inner) = feature.and_then(|v| v.get("feature").or_else(|| v.get(0))) {
         feature = Some(inner);

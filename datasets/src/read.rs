@@ -653,7 +653,9 @@ impl Table {
             }
             if text.len() < 10 && label::MISSING.contains(&text.trim()) {
                 self.odd.0 += 1;
-                self.odd.1.get_or_insert_with(|| (place, text.trim().to_owned()));
+                self.odd
+                    .1
+                    .get_or_insert_with(|| (place, text.trim().to_owned()));
             }
             let text = match text_of(&text, file.spec.strip) {
                 stripped if stripped.len() < text.len() => stripped.to_owned(),

@@ -71,7 +71,9 @@ impl Export<'_> {
             false => "",
         };
         let lower = match self.loaded.tokenizer.lower_case() {
-            true => ", and make texts lower-case, as the backbone's sentence_bert_config.json says: text.lower()",
+            true => {
+                ", and make texts lower-case, as the backbone's sentence_bert_config.json says: text.lower()"
+            }
             false => "",
         };
         format!(

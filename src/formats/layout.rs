@@ -305,7 +305,10 @@ pub(super) fn take_head(
                 continue;
             };
             if tensor.abs()?.max_all()?.to_scalar::<f32>()? > 0.0 {
-                bail!("tensor '{name}' is not supported: this layer of the classifier has no {} here", &name[theirs.len() + 1..]);
+                bail!(
+                    "tensor '{name}' is not supported: this layer of the classifier has no {} here",
+                    &name[theirs.len() + 1..]
+                );
             }
         }
         for part in *parts {

@@ -253,7 +253,15 @@ fn evaluate_shows_every_metric_per_class_and_overall_on_a_split_or_on_all_rows()
 fn predicted(place: &Place, weights: &str, base: &str) -> Vec<String> {
     let rows = place.file("rows.txt", texts().join("\n"));
     let rows = rows.to_str().unwrap();
-    let answers = place.ok(&["predict", "--weights", weights, "--backbone", base, "--input", rows]);
+    let answers = place.ok(&[
+        "predict",
+        "--weights",
+        weights,
+        "--backbone",
+        base,
+        "--input",
+        rows,
+    ]);
     let label = |line: &str| serde_json::from_str::<Value>(line).unwrap()["label"].clone();
     let labels = answers.lines().map(label);
     labels.map(|l| l.as_str().unwrap().to_owned()).collect()
@@ -292,14 +300,35 @@ fn names_of_classes_may_be_numbers_and_those_that_are_not_clear_are_refused() {
         json!({"0": "a", "1": null, "2": "c"}),
     ] {
         place.refused(
-            &["predict", "--weights", weights, "--backbone", with(names), "--input", "rows.txt"],
+            &[
+                "predict",
+                "--weights",
+                weights,
+                "--backbone",
+                with(names),
+                "--input",
+                "rows.txt",
+            ],
             &["config.json", "id2label", "from 0 on"],
         );
     }
-    let rows = texts().into_iter().take(6).map(|text| format!("{text},a\n"));
-    let data = place.file("data.csv", "text,label\n".to_owned() + &rows.collect::<String>());
+    let rows = texts()
+        .into_iter()
+        .take(6)
+        .map(|text| format!("{text},a\n"));
+    let data = place.file(
+        "data.csv",
+        "text,label\n".to_owned() + &rows.collect::<String>(),
+    );
     let twice = with(json!({"0": "a", "1": "a", "2": "c"}));
-    let evaluate = ["evaluate", "--weights", weights, "--backbone", twice, "--split=all"];
+    let evaluate = [
+        "evaluate",
+        "--weights",
+        weights,
+        "--backbone",
+        twice,
+        "--split=all",
+    ];
     let data = ["--dataset", data.to_str().unwrap()];
     place.refused(
         &[&evaluate[..], &data].concat(),
@@ -314,14 +343,29 @@ fn f1_is_that_of_the_second_class_of_the_weights_where_the_data_has_one_class() 
     let backbone = crate::support::tiny_backbone();
     let backbone = backbone.to_str().unwrap();
     for (class, f1) in [("up", true), ("down", false)] {
-        let rows: String = (0..40).map(|i| format!("good number {i},{class}\n")).collect();
+        let rows: String = (0..40)
+            .map(|i| format!("good number {i},{class}\n"))
+            .collect();
         let data = place.file("one.csv", format!("text,label\n{rows}"));
         let printed = place.ok(&[
-            "evaluate", "--weights", weights.as_str(), "--backbone", backbone, "--dataset",
-            data.to_str().unwrap(), "--split=all", "--metric=f1", "--json",
+            "evaluate",
+            "--weights",
+            weights.as_str(),
+            "--backbone",
+            backbone,
+            "--dataset",
+            data.to_str().unwrap(),
+            "--split=all",
+            "--metric=f1",
+            "--json",
         ]);
         let found: Value = serde_json::from_str(&printed).unwrap();
-        let names: Vec<_> = found["classes"].as_array().unwrap().iter().map(|c| &c["class"]).collect();
+        let names: Vec<_> = found["classes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|c| &c["class"])
+            .collect();
         assert_eq!(names, ["down", "up"]);
         let up = found["classes"][1]["f1"].as_f64().unwrap();
         assert_eq!(found["metrics"]["f1"].as_f64().unwrap(), up);

@@ -123,7 +123,10 @@ fn keys_that_would_change_a_number_are_refused_by_name_and_neutral_ones_are_not(
         c["feedforward_modules"] = json!(null);
     });
     let message = error_of(open_feedforward.path());
-    assert!(message.contains("feedforward_modules is missing"), "{message}");
+    assert!(
+        message.contains("feedforward_modules is missing"),
+        "{message}"
+    );
 
     let houlsby = fixture("adapterhub/houlsby");
     for (key, value) in [

@@ -88,9 +88,16 @@ pub(crate) fn read(keys: &mut Keys<'_>, defaults: Config) -> Config {
         d.windows = windows(keys, config.layers);
     }
     let theta = keys.number("rope_theta", 10_000.0);
-    let theta = match keys.get("rope_parameters").and_then(|v| v.get("rope_theta")) {
+    let theta = match keys
+        .get("rope_parameters")
+        .and_then(|v| v.get("rope_theta"))
+    {
         None => theta,
-        Some(own) if keys.get("rope_theta").is_none_or(|v| v.as_f64() == own.as_f64()) => {
+        Some(own)
+            if keys
+                .get("rope_theta")
+                .is_none_or(|v| v.as_f64() == own.as_f64()) =>
+        {
             own.as_f64().unwrap_or(f64::NAN)
         }
         Some(own) => {

@@ -44,7 +44,9 @@ fn may_be_refused(key: &str, value: &Value) -> bool {
         }
         "position_embedding_type" => value.as_str().unwrap().starts_with("relative"),
         "is_decoder" => value == true,
-        "rope_scaling" => ["dynamic", "yarn"].iter().any(|kind| value["rope_type"] == *kind),
+        "rope_scaling" => ["dynamic", "yarn"]
+            .iter()
+            .any(|kind| value["rope_type"] == *kind),
         // Of the library's own classifier, and of newer versions of the library.
         "classifier_bias" | "classifier_activation" | "layer_types" => true,
         "local_attention" => value == 0,
@@ -125,7 +127,11 @@ fn rotary_positions_as_newer_versions_of_the_library_write_them_are_those_of_the
         "original_max_position_embeddings": 8
     });
     for family in ["llama", "qwen2", "qwen3"] {
-        for scaling in [json!({"rope_type": "default"}), json!({"rope_type": "linear", "factor": 2}), llama3.clone()] {
+        for scaling in [
+            json!({"rope_type": "default"}),
+            json!({"rope_type": "linear", "factor": 2}),
+            llama3.clone(),
+        ] {
             let mut parameters = scaling.clone();
             parameters["rope_theta"] = json!(500_000);
             let new = with(family, json!({"rope_parameters": parameters})).unwrap();
@@ -136,9 +142,18 @@ fn rotary_positions_as_newer_versions_of_the_library_write_them_are_those_of_the
             assert_eq!(new, with(family, both).unwrap());
         }
         for (more, says) in [
-            (json!({"rope_theta": 1e4, "rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}), "rope_parameters.rope_theta"),
-            (json!({"rope_parameters": {"rope_type": "yarn", "rope_theta": 5e5, "factor": 2.0}}), "rope_parameters"),
-            (json!({"rope_parameters": {"rope_theta": "many", "rope_type": "default"}}), "rope_theta"),
+            (
+                json!({"rope_theta": 1e4, "rope_parameters": {"rope_type": "default", "rope_theta": 5e5}}),
+                "rope_parameters.rope_theta",
+            ),
+            (
+                json!({"rope_parameters": {"rope_type": "yarn", "rope_theta": 5e5, "factor": 2.0}}),
+                "rope_parameters",
+            ),
+            (
+                json!({"rope_parameters": {"rope_theta": "many", "rope_type": "default"}}),
+                "rope_theta",
+            ),
             (json!({"rope_theta": 0.0}), "rope_theta"),
         ] {
             let message = with(family, more).unwrap_err().to_string();
@@ -151,7 +166,9 @@ fn rotary_positions_as_newer_versions_of_the_library_write_them_are_those_of_the
         with("modernbert", modern(160_000.0, 10_000.0)).unwrap(),
         with("modernbert", json!({})).unwrap()
     );
-    let message = with("modernbert", modern(160_000.0, 500.0)).unwrap_err().to_string();
+    let message = with("modernbert", modern(160_000.0, 500.0))
+        .unwrap_err()
+        .to_string();
     assert!(message.contains("rope_parameters"), "{message}");
 }
 

@@ -209,6 +209,9 @@ fn conll2003_and_tnews_are_read_from_files_of_the_form_that_the_hub_has() {
     let files = files.map(|(name, n)| file(name, rows(n)));
     let data = read(&spec("tnews").unwrap(), &files.into()).unwrap();
     assert_eq!(data.split(Split::Validation).len(), 10_000);
-    assert_eq!(data.split(Split::Validation)[14].label, Some(Target::Class(14)));
+    assert_eq!(
+        data.split(Split::Validation)[14].label,
+        Some(Target::Class(14))
+    );
     assert_eq!((data.labels.len(), data.labels[14].as_str()), (15, "game"));
 }

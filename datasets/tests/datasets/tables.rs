@@ -227,7 +227,12 @@ fn numbers_of_classes_have_the_names_that_the_file_keeps_beside_them() {
     let path = fixture("class_label_missing.parquet");
     says(
         read_file(&path),
-        &["class_label_missing.parquet", "20 rows", "row 1 ('-1')", "--drop-missing"],
+        &[
+            "class_label_missing.parquet",
+            "20 rows",
+            "row 1 ('-1')",
+            "--drop-missing",
+        ],
     );
     let options = FileOptions {
         drop_missing: true,
@@ -235,7 +240,10 @@ fn numbers_of_classes_have_the_names_that_the_file_keeps_beside_them() {
     };
     let spec = spec_from_path(&path, &options).unwrap();
     let data = read(&spec, &[("train".to_owned(), path)].into()).unwrap();
-    assert_eq!((data.labels, data.dropped_missing), (vec!["neg".into(), "pos".into()], 20));
+    assert_eq!(
+        (data.labels, data.dropped_missing),
+        (vec!["neg".into(), "pos".into()], 20)
+    );
     let path = fixture("class_label.parquet");
     let options = FileOptions {
         split_files: [(Split::Test, fixture("class_label_hidden.parquet"))].into(),
@@ -281,13 +289,19 @@ fn parquet_columns_of_one_name_or_of_kinds_that_are_not_read_are_refused_by_name
 
 #[test]
 fn a_text_that_pandas_takes_for_a_missing_value_is_a_text_and_said() {
-    for (name, row) in [("mine.csv", "NA,0\nnull,1\n"), ("mine.tsv", "NA\t0\nnull\t1\n")] {
+    for (name, row) in [
+        ("mine.csv", "NA,0\nnull,1\n"),
+        ("mine.tsv", "NA\t0\nnull\t1\n"),
+    ] {
         let separator = if name.ends_with("csv") { ',' } else { '\t' };
         let rows = csv_rows(60, &["0", "1"]).replace(',', &separator.to_string()) + row;
         let data = read_text(name, rows).unwrap();
         let all = [Split::Train, Split::Validation, Split::Test];
         assert_eq!(all.iter().map(|s| data.split(*s).len()).sum::<usize>(), 62);
-        let note = data.notes.iter().find(|note| note.contains("missing value"));
+        let note = data
+            .notes
+            .iter()
+            .find(|note| note.contains("missing value"));
         let note = note.unwrap_or_else(|| panic!("{:?}", data.notes));
         for word in ["2, the first", "'NA'", "line 62"] {
             assert!(note.contains(word), "{note}");

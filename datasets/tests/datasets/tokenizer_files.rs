@@ -86,7 +86,8 @@ fn ids_equal_those_of_transformers_in_every_combination() {
             let (ids, types) = encoded.example(i);
             let types: Vec<u32> = types.iter().map(|t| u32::from(*t)).collect();
             // A model that is given no token types takes all for 0; others have none.
-            let has_types = ["bert", "roberta", "xlm_roberta"].contains(&case["family"].as_str().unwrap());
+            let has_types =
+                ["bert", "roberta", "xlm_roberta"].contains(&case["family"].as_str().unwrap());
             let same_types = match expected[1].is_null() {
                 true => !has_types || types.iter().all(|kind| *kind == 0),
                 false => types == numbers(&expected[1]),

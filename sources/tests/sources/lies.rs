@@ -527,7 +527,10 @@ fn known_by_name() -> Vec<(&'static str, Source)> {
         source: Source,
     }
     let all = [
-        ("conll2003", include_str!("../../../datasets/conll2003.yaml")),
+        (
+            "conll2003",
+            include_str!("../../../datasets/conll2003.yaml"),
+        ),
         ("tnews", include_str!("../../../datasets/tnews.yaml")),
         ("e2e_nlg", include_str!("../../../datasets/e2e_nlg.yaml")),
         ("gsm8k", include_str!("../../../datasets/gsm8k.yaml")),
