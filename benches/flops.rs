@@ -176,7 +176,8 @@ impl Work<'_> {
     pub fn step(&self, resolved: &Resolved, method: &dyn PeftMethod) -> Needed {
         let forward = self.forward_with(resolved);
         match resolved.entry.name {
-            "head_only" | "random_features" => forward,
+            // Nothing but a head is trained, or nothing at all.
+            _ if method.vars().is_empty() => forward,
             // Every product three times, but nothing needs the gradient of the embeddings' lookup as a product.
             "full" => 3.0 * forward,
             "prompt_tuning" => 2.0 * forward,

@@ -5,7 +5,7 @@
 //! - `scale`: time and memory as batch, length and number of steps grow;
 //! - `busy`: one thread and all of them, beside busy processes;
 //! - `estimate RECORDS`: how long runs took beside what is foretold before the first one;
-//! - `peer`: the Python libraries beside ours, in turn.
+//! - `peer`: the Python libraries beside ours, in turn; `peer smollm2-135m` for a decoder.
 
 mod busy;
 mod common;
@@ -48,6 +48,7 @@ fn main() -> Result<()> {
         ["busy", "peer"] => busy::main(true),
         ["busy-load"] => busy::load(),
         ["peer", ref rest @ ..] => peer::main(rest),
+        ["peer-decoder", what, method, precision] => peer::decoder::own(what, method, precision),
         ["estimate", records] => estimate::main(records),
         [] => criterion(None),
         [filter] if !filter.starts_with('-') => criterion(Some(filter)),

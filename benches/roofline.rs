@@ -7,8 +7,7 @@
 use std::{collections::BTreeMap, rc::Rc, sync::atomic::AtomicBool, time::Instant};
 
 use anyhow::Result;
-use backbone::{Pooling, Precision};
-use datasets::Encoded;
+use backbone::{HeadKind, Pooling, Precision};
 use methods::{HeadOnly, PeftMethod, Resolved};
 use peftbench::{
     backbone_settings::BackboneSettings,
@@ -18,7 +17,7 @@ use peftbench::{
     train::recipe::{Recipe, RecipeChoice},
     train::{
         model::{Model, batch_of},
-        trainer::Training,
+        trainer::{Trained, Training},
     },
 };
 
@@ -36,16 +35,21 @@ const SENTENCES: usize = 64;
 /// The data and backbone of the measurements: SST-2 (or its stand-in, where it cannot be had) over MiniLM, read at the
 /// first row as the Python libraries' classifiers do.
 pub fn setting(precision: Precision) -> Result<Prepared> {
-    Prepared::load(&RunPlan {
+    Prepared::load(&plan("minilm", Some(Pooling::Pooler), precision)?)
+}
+
+/// The same data over a backbone that is read in this way, or as its YAML says.
+pub fn plan(backbone: &str, pooling: Option<Pooling>, precision: Precision) -> Result<RunPlan> {
+    Ok(RunPlan {
         data: DataChoice {
             name: "sst2".into(),
             options: Default::default(),
             stand_in: true,
             stand_in_for: None,
         },
-        backbone: "minilm".into(),
+        backbone: backbone.into(),
         backbone_settings: BackboneSettings {
-            pooling: Some(Pooling::Pooler),
+            pooling,
             precision: Some(precision),
             head: None,
             chat: None,
@@ -88,13 +92,13 @@ pub fn cases(names: &[&str]) -> Result<Vec<Resolved>> {
     Ok(cases)
 }
 
-/// Seconds of each step of training a method on an order of batches.
+/// Trains a method on an order of batches: its steps' seconds and losses.
 pub fn train(
     setting: &Prepared,
     resolved: &Resolved,
     method: &dyn PeftMethod,
     order: &[Vec<u32>],
-) -> Result<Vec<f64>> {
+) -> Result<Trained> {
     let steps = [
         ("steps".to_owned(), order.len().to_string()),
         ("evaluations".to_owned(), "1".to_owned()),
@@ -103,12 +107,17 @@ pub fn train(
     let encoded = encoded(setting)?;
     let recipe = Recipe::resolve("standard", &steps, encoded.train.len())?;
     let backbone = &setting.backbone.backbone;
-    let head = common::head(backbone)?;
+    let head = match setting.backbone.head {
+        HeadKind::Words => setting.output_head(method.backbone())?,
+        _ => common::head(backbone)?,
+    };
     let objective = setting.objective(&recipe, 0)?;
+    let first: Vec<u32> = (0..encoded.validation.len().min(32) as u32).collect();
     let trained = Training {
         train: &encoded.train,
         // The trainer evaluates after its last step; here it shall not take long.
-        validation: &first(&encoded.validation, 32),
+        validation: &encoded.validation.some(&first),
+        sample: None,
         metrics: &setting.data.dataset.metrics,
         objective: &*objective,
         order,
@@ -127,21 +136,7 @@ pub fn train(
         },
         &mut |_| (),
     )?;
-    Ok(trained.step_seconds.iter().map(|s| f64::from(*s)).collect())
-}
-
-/// The first examples.
-fn first(examples: &Encoded, n: usize) -> Encoded {
-    let n = n.min(examples.len());
-    let end = examples.offsets[n];
-    Encoded {
-        ids: examples.ids[..end].to_vec(),
-        types: examples.types[..end].to_vec(),
-        offsets: examples.offsets[..=n].to_vec(),
-        labels: examples.labels[..n].to_vec(),
-        words: Vec::new(),
-        truncated: 0,
-    }
+    Ok(trained)
 }
 
 pub fn order(encoded: &EncodedData, steps: usize) -> Vec<Vec<u32>> {
@@ -244,7 +239,8 @@ pub fn main(arguments: &[&str]) -> Result<()> {
         } else {
             format!("{} ({})", resolved.entry.name, resolved.variant)
         };
-        let seconds = train(&setting, &resolved, &*method, &order)?.split_off(WARM_UP);
+        let trained = train(&setting, &resolved, &*method, &order)?;
+        let seconds = trained.step_seconds[WARM_UP..].iter();
         let needed = order[WARM_UP..].iter().map(|batch| {
             let lengths: Vec<usize> = batch.iter().map(|i| train_lengths[*i as usize]).collect();
             Work::new(
@@ -257,7 +253,7 @@ pub fn main(arguments: &[&str]) -> Result<()> {
         // The backward reads the weights again, if it goes that far down; the limit is memory's in neither case.
         let steps: Vec<Timed> = needed
             .zip(seconds)
-            .map(|(needed, seconds)| (needed, bytes, seconds))
+            .map(|(needed, seconds)| (needed, bytes, f64::from(*seconds)))
             .collect();
         line(&label, "training step, batch 32", &steps, &rates);
 

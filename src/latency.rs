@@ -105,11 +105,14 @@ impl Contender<'_> {
         mixed_logits(&self.backbone, batch, &parts).map(drop)
     }
 
-    /// Whether every task gets an example and every example fits the position table.
+    /// Whether every task gets an example and every example fits the position table; and begins as the sentences do, where that was
+    /// read beforehand.
     fn fits(&self, cell: &Cell) -> bool {
         let virtual_tokens = self.tasks.iter().map(|(m, _)| m.virtual_tokens()).max();
         let room = self.backbone.config().max_tokens();
-        self.tasks.len() <= cell.batch && cell.longest + virtual_tokens.unwrap_or(0) <= room
+        self.tasks.len() <= cell.batch
+            && cell.longest + virtual_tokens.unwrap_or(0) <= room
+            && (self.prefix.is_none() || cell.length.is_none())
     }
 }
 

@@ -276,6 +276,9 @@ impl Files {
             }
         } else {
             let known: Vec<&str> = backbones::names().collect();
+            if let Some(why) = backbones::refused(choice) {
+                bail!("backbone '{choice}': {why}");
+            }
             ensure!(
                 known.contains(&choice),
                 "there is no backbone '{choice}'; {}; or name a folder with config.json, tokenizer.json and \

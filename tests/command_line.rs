@@ -7,6 +7,55 @@ use serde_json::Value;
 use crate::support::{Place, record_files, tiny, tiny_backbone};
 
 #[test]
+fn a_large_validation_split_is_judged_by_the_same_800_examples_until_the_last_step() {
+    let place = Place::new();
+    let (data, backbone) = (place.reviews(), tiny_backbone());
+    let row = |i: usize| match i % 2 {
+        0 => format!("good film {i},up\n"),
+        _ => format!("bad film {i},down\n"),
+    };
+    let rows: String = (0..850).map(row).collect();
+    place.file("held.csv", format!("review,stars\n{rows}"));
+    place.ok(&tiny(
+        "compare",
+        data.to_str().unwrap(),
+        backbone.to_str().unwrap(),
+        // (Of the one vectors are constant, of the other each text goes through the backbone again.)
+        &[
+            "--validation=held.csv",
+            "--methods=lora,head_only",
+            "--seeds=2",
+        ],
+    ));
+    let records = place.records("out");
+    assert_eq!(records.len(), 4);
+    let judged = |record: &Value, evaluation: usize| -> Vec<usize> {
+        let text = &record["outcome"]["evaluations"][evaluation]["predicted"];
+        let text = text.as_str().unwrap().as_bytes();
+        assert_eq!(text.len(), 850);
+        (0..850).filter(|i| text[*i] != b'.').collect()
+    };
+    let same = judged(&records[0], 0);
+    assert_eq!(same.len(), 800);
+    for record in &records {
+        let evaluations = &record["outcome"]["evaluations"];
+        assert_eq!(evaluations[0]["examples"], 800);
+        assert_eq!(judged(record, 0), same);
+        assert!(evaluations[1].get("examples").is_none());
+        assert_eq!(judged(record, 1).len(), 850);
+        let labels = &record["outcome"]["predictions"]["labels"];
+        let predicted = evaluations[0]["predicted"].as_str().unwrap();
+        let right = |i: &&usize| labels[**i].to_string() == predicted[**i..**i + 1];
+        let right = same.iter().filter(right).count();
+        assert_eq!(
+            evaluations[0]["metrics"]["accuracy"],
+            right as f64 / 800.0,
+            "{evaluations}"
+        );
+    }
+}
+
+#[test]
 fn all_methods_are_compared_reported_and_not_trained_twice() {
     let place = Place::new();
     let (data, backbone) = (place.reviews(), tiny_backbone());
@@ -142,18 +191,10 @@ fn saved_weights_are_evaluated_and_predict_rows() {
         &["--method", "lora", "--seed", "3"],
     ));
     let weights = printed.trim();
-    let evaluated = place.ok(&[
-        "evaluate",
-        "--weights",
-        weights,
-        "--dataset",
-        data,
-        "--text-column",
-        "review",
-        "--label-column",
-        "stars",
-        "--json",
-    ]);
+    let evaluated = place.ok(&format!(
+        "evaluate --weights {weights} --dataset {data} --text-column review --label-column \
+            stars --json"
+    ));
     let evaluated: Value = serde_json::from_str(&evaluated).unwrap();
     let record = place.records("out").remove(0);
     let last = record["outcome"]["evaluations"]
@@ -171,13 +212,10 @@ fn saved_weights_are_evaluated_and_predict_rows() {
         "rows.jsonl",
         "{\"text\": \"good fine great\"}\n\n{\"text\": \"bad\", \"pair\": \"poor\"}\n",
     );
-    let answers = place.ok(&[
-        "predict",
-        "--weights",
-        weights,
-        "--input",
-        rows.to_str().unwrap(),
-    ]);
+    let answers = place.ok(&format!(
+        "predict --weights {weights} --input {}",
+        rows.display()
+    ));
     let answers: Vec<Value> = answers
         .lines()
         .map(|l| serde_json::from_str(l).unwrap())
@@ -198,30 +236,16 @@ fn saved_weights_are_evaluated_and_predict_rows() {
     }
     let broken = place.file("broken.jsonl", "{\"text\": \"good\"}\n{\"txt\": \"bad\"}\n");
     place.refused(
-        &[
-            "predict",
-            "--weights",
-            weights,
-            "--input",
-            broken.to_str().unwrap(),
-        ],
+        &format!("predict --weights {weights} --input {}", broken.display()),
         &["broken.jsonl", "line 2"],
     );
     let other = place.file("other.csv", "review,stars\ngood,1\nbad,2\nfine,3\npoor,1\n");
     place.refused(
-        &[
-            "evaluate",
-            "--weights",
-            weights,
-            "--dataset",
-            other.to_str().unwrap(),
-            "--text-column",
-            "review",
-            "--label-column",
-            "stars",
-            "--split",
-            "train",
-        ],
+        &format!(
+            "evaluate --weights {weights} --dataset {} --text-column review --label-column stars \
+            --split train",
+            other.display()
+        ),
         &["up", "3"],
     );
 }
@@ -586,24 +610,14 @@ fn data_that_cannot_be_had_offline_is_refused_with_the_places_that_were_tried() 
     let place = Place::new();
     let backbone = tiny_backbone();
     place.refused(
-        &[
-            "compare",
-            "cola",
-            "--offline",
-            "--backbone",
-            backbone.to_str().unwrap(),
-        ],
+        &format!("compare cola --offline --backbone {}", backbone.display()),
         &["cola", "nyu-mll/glue", "offline"],
     );
     place.refused(
-        &[
-            "compare",
-            "sst2",
-            "--offline",
-            "--no-stand-in",
-            "--backbone",
-            backbone.to_str().unwrap(),
-        ],
+        &format!(
+            "compare sst2 --offline --no-stand-in --backbone {}",
+            backbone.display()
+        ),
         &["sst2", "movie_snippets"],
     );
 }

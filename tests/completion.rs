@@ -98,7 +98,7 @@ impl Fixture {
         });
         let whole = |key: &str| meta[key].as_u64().unwrap();
         let (end, most) = (whole("end") as u32, whole("most") as usize);
-        let head = Head::of_vocabulary(backbone.word_embeddings().clone(), end, most);
+        let head = Head::of_vocabulary(backbone.word_embeddings().clone(), None, end, most);
         let tokenizer = TextTokenizer::from_file(&tiny_backbone().join("tokenizer.json"));
         let objective = objective::of(Objective::Completion, &[], None, &tokenizer.unwrap());
         let fixture = Self {
@@ -223,7 +223,7 @@ fn a_text_ends_at_its_end_token_and_the_others_go_on() {
     let prompts: Vec<&[u32]> = (0..5).map(|i| fixture.examples.prompt(i)).collect();
     let write = |end: u32, most: usize| {
         let table = fixture.backbone.word_embeddings().clone();
-        let head = Head::of_vocabulary(table, end, most).unwrap();
+        let head = Head::of_vocabulary(table, None, end, most).unwrap();
         let vocabulary = head.vocabulary().unwrap();
         generate::greedy(&fixture.backbone, &*fixture.method, vocabulary, &prompts).unwrap()
     };

@@ -2,7 +2,8 @@
 
 use std::{fs, path::PathBuf};
 
-use backbone::{Backbone, Batch, Config, NoHooks, Phase};
+use backbone::{Backbone, Batch, Config, Linear, NoHooks, Phase};
+use candle_core::{Device, Tensor};
 use peftbench::{gguf_tokenizer, prepare::Files};
 use serde_json::{Value, json};
 
@@ -94,7 +95,7 @@ pub fn methods_of(records: &[Value]) -> Vec<String> {
 #[test]
 fn every_method_is_compared_over_every_family_or_left_out_with_its_reason() {
     let all: Vec<&str> = methods::registry::ALL.iter().map(|e| e.name).collect();
-    for family in ["llama", "modernbert"] {
+    for family in ["llama", "qwen2", "qwen3", "modernbert"] {
         let place = Place::new();
         let data = place.reviews();
         let folder = model(&place, family);
@@ -122,23 +123,30 @@ fn every_method_is_compared_over_every_family_or_left_out_with_its_reason() {
             .iter()
             .filter(|m| !found.contains(&(**m).to_owned()))
             .collect();
-        assert_eq!(
-            missing,
-            [&"bitfit", &"linear_probe", &"zero_shot"],
-            "{family}"
-        );
-        assert!(
-            said.contains("bitfit is left out") && said.contains("layer_norm"),
-            "{said}"
-        );
+        // (Qwen2 has biases at query, key and value.)
+        let biases = family == "qwen2";
+        let without = &[&"bitfit", &"linear_probe", &"zero_shot"][usize::from(biases)..];
+        assert_eq!(missing, without, "{family}");
+        for (name, why) in [
+            ("bitfit", "has no biases"),
+            ("linear_probe", "logistic regression"),
+            ("zero_shot", "language model's own words"),
+        ] {
+            let line = said
+                .lines()
+                .find(|line| line.contains(&format!("{name} is left out")));
+            assert_eq!(line.is_some(), missing.contains(&&name), "{family}: {said}");
+            assert!(line.is_none_or(|line| line.contains(why)), "{line:?}");
+        }
+        assert!(biases || said.contains("layer_norm"), "{said}");
         assert!(!said.contains("conditions were not the same"), "{said}");
         let lora = records(&place, "out")
             .into_iter()
             .find(|r| r["asked"]["method"]["name"] == "lora")
             .unwrap();
         let (targets, pooling) = match family {
-            "llama" => (json!(["query", "value"]), "last + score"),
-            _ => (json!(["query_key_value"]), "cls + dense norm"),
+            "modernbert" => (json!(["query_key_value"]), "cls + dense norm"),
+            _ => (json!(["query", "value"]), "last + score"),
         };
         assert_eq!(lora["asked"]["method"]["config"]["target_modules"], targets);
         assert_eq!(lora["asked"]["backbone"]["pooling"], pooling);
@@ -180,6 +188,15 @@ fn what_is_named_and_cannot_be_used_is_refused() {
         &["--methods", "lora", "--set", "backbone.head=words"],
         &["has no words", "--template", "backbone.head=score"],
     );
+    place.refused(
+        &["compare", data, "--backbone", "gemma3-270m"],
+        &[
+            "'gemma3-270m'",
+            "norms behind its sublayers",
+            "terms of its own",
+            "smollm2-135m",
+        ],
+    );
     let words = ["--methods", "lora", "--template"];
     let with = |template: &str, list: &str, says: &[&str]| {
         let more = [&words[..], &[template, "--words", list]].concat();
@@ -196,8 +213,15 @@ fn what_is_named_and_cannot_be_used_is_refused() {
         &[&words[..], &both].concat(),
         &["--words", "backbone.head=score", "leave one"],
     );
+    let own = ["--template={text} :", "--words=up,down"];
+    refused(
+        &[&["--methods", "full"][..], &own].concat(),
+        &["lm_head", "not tied", "backbone.head=score"],
+    );
     with("review :", "up,down", &["has no {text}"]);
     with("{text} {pair}", "up,down", &["no pairs"]);
+    with("opinion : {text}", "up,down", &["'opinion'", "unknown"]);
+    with("{text} :", "up,glum", &["'glum'", "unknown"]);
     with("{text}", "up", &["1 words for 2 classes"]);
     with(
         "{text} is",
@@ -284,7 +308,7 @@ fn words_can_be_asked_for_in_the_tokenizers_chat() {
     place.refused(&arguments, &["no chat template", "backbone.chat"]);
     let config = json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "chat_template": "{% for m in messages %}{{ m['role'] }} : {{ m['content'] }} {% endfor %}{{ 'review :' if add_generation_prompt }}",
+        "chat_template": "{% for m in messages %}review : {{ m['content'] }} {% endfor %}{{ 'review :' if add_generation_prompt }}",
     });
     fs::write(folder.join("tokenizer_config.json"), config.to_string()).unwrap();
     place.ok(&arguments);
@@ -292,7 +316,7 @@ fn words_can_be_asked_for_in_the_tokenizers_chat() {
     assert_eq!(methods_of(&all), ["zero_shot"]);
     let pooling = all[0]["asked"]["backbone"]["pooling"].as_str().unwrap();
     assert!(
-        pooling.contains("user : {text} is review :") && pooling.contains(r#"["down", "up"]"#),
+        pooling.contains("review : {text} is review :") && pooling.contains(r#"["down", "up"]"#),
         "{pooling}"
     );
     let both = [&arguments[..], &["--set=backbone.head=score"]].concat();
@@ -376,15 +400,11 @@ fn classes_can_be_words_of_the_model_and_saved_weights_keep_them() {
         "good fine great number 1\nbad poor awful number 2\n",
     );
     let predict = |weights: &std::path::Path| {
-        let text = place.ok(&[
-            "predict",
-            "--input",
-            rows.to_str().unwrap(),
-            "--weights",
-            weights.to_str().unwrap(),
-            "--backbone",
-            folder,
-        ]);
+        let text = place.ok(&format!(
+            "predict --input {} --weights {} --backbone {folder}",
+            rows.display(),
+            weights.display()
+        ));
         text.lines()
             .map(|line| serde_json::from_str::<Value>(line).unwrap()["logits"].clone())
             .collect::<Vec<_>>()
@@ -394,34 +414,17 @@ fn classes_can_be_words_of_the_model_and_saved_weights_keep_them() {
     assert!(config.description.tied);
     let exported = place.path().join("peft");
     let [from, to] = [&weights, &exported].map(|p| p.to_str().unwrap());
-    place.ok(&[
-        "export",
-        "--weights",
-        from,
-        "--format",
-        "peft",
-        "--out",
-        to,
-        "--backbone",
-        folder,
-    ]);
+    place.ok(&format!(
+        "export --weights {from} --format peft --out {to} --backbone {folder}"
+    ));
     let adapter: Value =
         serde_json::from_slice(&fs::read(exported.join("adapter_config.json")).unwrap()).unwrap();
     assert_eq!(adapter["task_type"], "CAUSAL_LM");
     assert_eq!(predict(&exported), logits);
-    let evaluated = place.ok(&[
-        "evaluate",
-        "--dataset",
-        data,
-        "--weights",
-        from,
-        "--text-column",
-        "review",
-        "--label-column",
-        "stars",
-        "--backbone",
-        folder,
-    ]);
+    let evaluated = place.ok(&format!(
+        "evaluate --dataset {data} --weights {from} --text-column review --label-column stars \
+            --backbone {folder}"
+    ));
     assert!(evaluated.contains("accuracy"), "{evaluated}");
 }
 
@@ -491,27 +494,14 @@ fn a_decoders_weights_go_to_peft_and_back() {
                 .join(record["id"].as_str().unwrap());
             let exported = place.path().join(format!("peft-{name}"));
             let [from, to] = [&weights, &exported].map(|p| p.to_str().unwrap());
-            place.ok(&[
-                "export",
-                "--weights",
-                from,
-                "--format",
-                "peft",
-                "--out",
-                to,
-                "--backbone",
-                folder,
-            ]);
+            place.ok(&format!(
+                "export --weights {from} --format peft --out {to} --backbone {folder}"
+            ));
             let predict = |weights: &str| {
-                place.ok(&[
-                    "predict",
-                    "--input",
-                    rows.to_str().unwrap(),
-                    "--weights",
-                    weights,
-                    "--backbone",
-                    folder,
-                ])
+                place.ok(&format!(
+                    "predict --input {} --weights {weights} --backbone {folder}",
+                    rows.display()
+                ))
             };
             let (there, here) = (predict(to), predict(from));
             // Products of the reference path, candle's own, may add up in another order from process to process.
@@ -675,6 +665,14 @@ fn smollm2_in_the_blocks_of_its_file_has_the_bits_of_f32_in_a_fifth_of_the_memor
     let (blocks, same) = load(kernels::Precision::Q4);
     assert_eq!(same, digest);
     assert_eq!(read(&blocks), expected);
+    // And so do the logits of all words.
+    let row = Tensor::from_vec(expected, (1, blocks.config().hidden), &Device::Cpu).unwrap();
+    let table = blocks.word_embeddings().clone();
+    let logits = |layer: Linear| layer.forward(&row).unwrap().to_vec2::<f32>().unwrap();
+    assert!(
+        logits(backbone::output_blocks(&path, blocks.config()).unwrap())
+            == logits(Linear::new(table, None).unwrap())
+    );
     // 193 of 963 MB; of those 113 are the embeddings, which stay f32.
     let held = blocks.bytes() as f64 / bytes as f64;
     assert!((held - 0.2).abs() < 0.002, "{held}");

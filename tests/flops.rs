@@ -93,7 +93,9 @@ fn a_step_of_prompt_tuning_needs_two_passes_over_the_longer_rows_and_full_fine_t
         2.0 * passes(12.0, 25.0 + 49.0)
     );
     assert_eq!(step(&config, "full", &[], &[3, 5]), 3.0 * passes(8.0, 34.0));
-    assert_eq!(step(&config, "head_only", &[], &[3, 5]), passes(8.0, 34.0));
+    for one_pass in ["head_only", "linear_probe", "knn", "zero_shot"] {
+        assert_eq!(step(&config, one_pass, &[], &[3, 5]), passes(8.0, 34.0));
+    }
 }
 
 #[test]

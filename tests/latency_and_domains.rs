@@ -4,7 +4,10 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{Place, record_files, tiny_backbone};
+use crate::{
+    decoders::model,
+    support::{Place, few_steps, record_files, tiny_backbone},
+};
 
 #[test]
 fn saved_weights_are_timed_side_by_side_with_the_backbone_measured_twice() {
@@ -60,7 +63,7 @@ fn saved_weights_are_timed_side_by_side_with_the_backbone_measured_twice() {
     let page = fs::read_to_string(place.path().join("out/report.html")).unwrap();
     assert!(page.contains("Latency by batch and length") && page.contains("mixed_4"));
     place.refused(
-        &["latency", "--weights", &lora, "--batches=0"],
+        &format!("latency --weights {lora} --batches=0"),
         &["--batches", "accepted: 1 to"],
     );
     place.refused(&["latency", "--weights", "nowhere"], &["nowhere"]);
@@ -95,6 +98,44 @@ fn saved_weights_are_timed_side_by_side_with_the_backbone_measured_twice() {
     let parameters = &record["outcome"]["parameters"];
     let numbers = parameters["method"].as_u64().unwrap() + parameters["head"].as_u64().unwrap();
     assert_eq!(resident, 4 * numbers);
+}
+
+#[test]
+fn sentences_that_begin_with_a_template_are_timed_with_its_beginning_read_beforehand_too() {
+    let place = Place::new();
+    let data = place.reviews();
+    let (data, model) = (data.to_str().unwrap(), model(&place, "llama_scaled"));
+    let words = ["--template=review : {text} is", "--words=down,up"];
+    let train = few_steps("train", data, model.to_str().unwrap(), &words);
+    let weights = place.ok(&[&train[..], &["--method=lora"]].concat());
+    let json = place.ok(&[
+        "latency",
+        "--weights",
+        weights.trim(),
+        "--batches=1,5",
+        "--lengths=8",
+        "--seconds=0.01",
+        "--dataset",
+        data,
+        "--text-column=review",
+        "--label-column=stars",
+        "--json",
+    ]);
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let cells = json["cells"].as_array().unwrap();
+    for batch in [1, 5] {
+        let of = |length: Value| -> Vec<&str> {
+            cells
+                .iter()
+                .filter(|c| c["batch"] == batch && c["length"] == length)
+                .map(|c| c["variant"].as_str().unwrap())
+                .collect()
+        };
+        assert!(of(Value::Null).contains(&"prefix_cached"), "{json}");
+        // Tokens drawn at random begin in no common way.
+        let fixed = of(8.into());
+        assert!(fixed.contains(&"unmerged") && !fixed.contains(&"prefix_cached"));
+    }
 }
 
 #[test]
@@ -190,12 +231,10 @@ fn every_domains_weights_are_tried_on_every_domain_and_only_what_is_missing_is_d
                 .collect::<String>(),
     );
     place.refused(
-        &[
-            "domains",
-            "--datasets=films.csv,other.csv",
-            "--backbone",
-            backbone.to_str().unwrap(),
-        ],
+        &format!(
+            "domains --datasets=films.csv,other.csv --backbone {}",
+            backbone.display()
+        ),
         &["other.csv", "down, up", "0, 1, 2"],
     );
     place.refused(&["domains", "--datasets=films.csv"], &["at least two"]);

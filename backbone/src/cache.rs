@@ -3,6 +3,11 @@
 //! The first call reads texts whole; every later one goes on with rows of its own for each text. What comes out are the rows
 //! that a whole pass would give, up to rounding: a row sees only what stands before it.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
 use candle_core::Tensor;
 use kernels::Spans;
 
@@ -23,6 +28,44 @@ pub(crate) struct Rows {
     pub keys: Tensor,
     pub values: Tensor,
     pub spans: Spans,
+    /// Where they lie at the beginning, with room behind them; absent where there is none.
+    room: Option<Room>,
+}
+
+/// Room for keys and values `[capacity, width]` of one text, so that one more row copies no others.
+#[derive(Clone, Debug)]
+struct Room {
+    keys: Tensor,
+    values: Tensor,
+    /// Rows that are taken. Whoever has fewer than these shares them with somebody who went on in another way.
+    taken: Arc<AtomicUsize>,
+}
+
+impl Room {
+    /// Room for `capacity` rows, with these at the beginning.
+    fn with(rows: &Rows, capacity: usize) -> Result<Self> {
+        let begin = |rows: &Tensor| -> Result<Tensor> {
+            let (_, width) = rows.dims2()?;
+            let room = Tensor::zeros((capacity, width), rows.dtype(), rows.device())?;
+            room.slice_set(&rows.contiguous()?, 0, 0)?;
+            Ok(room)
+        };
+        Ok(Self {
+            keys: begin(&rows.keys)?,
+            values: begin(&rows.values)?,
+            taken: Arc::new(AtomicUsize::new(rows.spans.rows())),
+        })
+    }
+
+    /// Takes the rows behind the first `from`, up to `to`: not if somebody else has, or there are not so many.
+    fn take(&self, from: usize, to: usize) -> bool {
+        let enough = self.keys.dims()[0] >= to;
+        enough
+            && self
+                .taken
+                .compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
 }
 
 impl Cache {
@@ -49,6 +92,39 @@ impl Cache {
 }
 
 impl Rows {
+    /// Rows that have just been made.
+    pub(crate) fn new(keys: Tensor, values: Tensor, spans: Spans) -> Self {
+        Self {
+            keys,
+            values,
+            spans,
+            room: None,
+        }
+    }
+
+    /// Those of one text with more of it behind them.
+    fn grown(&self, more: &Self) -> Result<Self> {
+        let (from, to) = (self.spans.rows(), self.spans.rows() + more.spans.rows());
+        let room = match &self.room {
+            Some(room) if room.take(from, to) => room.clone(),
+            _ => {
+                let room = Room::with(self, 2 * to)?;
+                room.take(from, to);
+                room
+            }
+        };
+        let append = |room: &Tensor, more: &Tensor| -> Result<Tensor> {
+            room.slice_set(&more.contiguous()?, 0, from)?;
+            Ok(room.narrow(0, 0, to)?)
+        };
+        Ok(Self {
+            keys: append(&room.keys, &more.keys)?,
+            values: append(&room.values, &more.values)?,
+            spans: Spans::from_lengths(&[to])?,
+            room: Some(room),
+        })
+    }
+
     /// The rows of some texts.
     fn of(&self, texts: &[usize]) -> Result<Self> {
         let spans = texts.iter().map(|text| match *text < self.spans.count() {
@@ -65,11 +141,8 @@ impl Rows {
             let parts: Vec<Tensor> = parts.collect::<candle_core::Result<_>>()?;
             Ok(Tensor::cat(&parts, 0)?)
         };
-        Ok(Self {
-            spans: Spans::from_lengths(&lengths)?,
-            keys: own(&self.keys)?,
-            values: own(&self.values)?,
-        })
+        let spans = Spans::from_lengths(&lengths)?;
+        Ok(Self::new(own(&self.keys)?, own(&self.values)?, spans))
     }
 }
 
@@ -78,6 +151,9 @@ pub(crate) fn append(past: Option<&Rows>, new: Rows) -> Result<Rows> {
     let Some(past) = past else {
         return Ok(new);
     };
+    if past.spans.count() == 1 && new.spans.count() == 1 {
+        return past.grown(&new);
+    }
     let before = |text: usize| match past.spans.count() {
         1 => past.spans.span(0),
         _ => past.spans.span(text),
@@ -95,11 +171,11 @@ pub(crate) fn append(past: Option<&Rows>, new: Rows) -> Result<Rows> {
     let lengths: Vec<usize> = texts
         .map(|(text, behind)| before(text).len() + behind.len())
         .collect();
-    Ok(Rows {
-        keys: join(&past.keys, &new.keys)?,
-        values: join(&past.values, &new.values)?,
-        spans: Spans::from_lengths(&lengths)?,
-    })
+    let (keys, values) = (
+        join(&past.keys, &new.keys)?,
+        join(&past.values, &new.values)?,
+    );
+    Ok(Rows::new(keys, values, Spans::from_lengths(&lengths)?))
 }
 
 impl Backbone {

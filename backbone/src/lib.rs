@@ -40,7 +40,7 @@ pub use model::{Backbone, TensorSource};
 pub use norm::LayerNorm;
 pub use pooling::Pooling;
 pub use site::{Norm, Projection, Site, Sublayer};
-pub use weights::{TensorFile, digest_of, output_matrix, weights_file};
+pub use weights::{TensorFile, digest_of, output_blocks, output_matrix, weights_file};
 
 /// Version of the forward pass: it rises with every change that changes a backbone's numbers, so that what was computed
 /// before is not taken for what would be computed now.

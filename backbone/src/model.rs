@@ -991,12 +991,7 @@ impl Backbone {
                 values,
                 spans,
             } = own;
-            let new = Rows {
-                keys,
-                values,
-                spans,
-            };
-            let rows = append(past.as_ref(), new)?;
+            let rows = append(past.as_ref(), Rows::new(keys, values, spans))?;
             own = KeyValues {
                 keys: rows.keys.clone(),
                 values: rows.values.clone(),

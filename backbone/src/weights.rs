@@ -11,7 +11,7 @@ use std::{
 };
 
 use candle_core::{DType, Device, Tensor};
-use kernels::Quantised;
+use kernels::{Linear, Quantised};
 use safetensors::{Dtype, tensor::Metadata};
 use sha2::{Digest, Sha256};
 
@@ -353,7 +353,7 @@ impl Weights {
             Self::Gguf(gguf) => gguf.blocks(name, shape),
             Self::Safetensors(path, _) => Err(Error::content(
                 path,
-                "precision q4 takes blocks of four or eight bits from a GGUF, and this is none; accepted: f32, bf16, int8",
+                "precision q4 takes blocks of four or eight bits from a GGUF file, and these weights are in another format; accepted: f32, bf16, int8",
             )),
         }
     }
@@ -365,6 +365,19 @@ impl Weights {
 /// If the file cannot be read or has none.
 pub fn output_matrix(path: &Path, config: &crate::Config) -> Result<Tensor> {
     Weights::open(path)?.read("lm_head.weight", &[config.vocabulary, config.hidden])
+}
+
+/// The output over the vocabulary `[V, H]` in the blocks in which the file has it, its table of embeddings where they are tied.
+///
+/// # Errors
+/// If the file cannot be read, or has it in no blocks.
+pub fn output_blocks(path: &Path, config: &crate::Config) -> Result<Linear> {
+    let name = match config.description.tied {
+        true => config.architecture.words(),
+        false => "lm_head.weight",
+    };
+    let blocks = Weights::open(path)?.blocks(name, [config.vocabulary, config.hidden])?;
+    Ok(Linear::of_blocks(blocks, None)?)
 }
 
 /// SHA-256 over tensors in the given order, as hexadecimal digits.

@@ -4,6 +4,8 @@
 //! `PEFTBENCH_PYTHON` names a Python that can import torch, transformers, peft and adapters; without it, a virtual
 //! environment is made in `reports/out/bench/venv` and they are installed there.
 
+pub mod decoder;
+
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
@@ -17,6 +19,7 @@ use anyhow::{Context, Result, ensure};
 use backbone::{Backbone, Precision};
 use methods::{HeadOnly, PeftMethod};
 use peftbench::{
+    train::encoded::EncodedData,
     train::model::{Model, batch_of},
     train::prepared::Prepared,
 };
@@ -67,6 +70,9 @@ struct Figures {
 }
 
 pub fn main(arguments: &[&str]) -> Result<()> {
+    if let [decoder::BACKBONE, ref rest @ ..] = arguments[..] {
+        return decoder::main(rest);
+    }
     let mut repeats = REPEATS;
     let mut names = Vec::new();
     for argument in arguments {
@@ -89,7 +95,7 @@ pub fn main(arguments: &[&str]) -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     let setting = &settings[0].1;
     let work = out.join("peer-batches.json");
-    write_batches(setting, &work)?;
+    write_batches(setting, &work, STEPS, SENTENCES)?;
     let model = peer_model(setting, &out)?;
 
     let mut table = String::from("| method | figure |");
@@ -138,8 +144,9 @@ pub fn lora_in_f32() -> Result<impl Fn() -> Result<[f64; 2]>> {
     let out = common::out()?;
     let python = python(&out)?;
     let setting = roofline::setting(Precision::F32)?;
-    let work = out.join("peer-batches.json");
-    write_batches(&setting, &work)?;
+    // Beside busy processes each step takes long.
+    let work = out.join("busy-batches.json");
+    write_batches(&setting, &work, 10, 64)?;
     let model = peer_model(&setting, &out)?;
     Ok(move || {
         let figures = run_peer(&python, "lora", "f32", &model, &work)?;
@@ -224,27 +231,29 @@ fn done(command: &mut Command) -> Result<Vec<u8>> {
 }
 
 /// Token ids and labels of the batches, and validation sentences, as both sides use them.
-fn write_batches(setting: &Prepared, path: &Path) -> Result<()> {
+fn write_batches(setting: &Prepared, path: &Path, steps: usize, sentences: usize) -> Result<()> {
     let encoded = roofline::encoded(setting)?;
-    let train = &encoded.train;
-    let batches: Vec<_> = roofline::order(&encoded, WARM_UP + STEPS)
-        .iter()
-        .map(|batch| {
-            let ids: Vec<_> = batch.iter().map(|i| train.example(*i as usize).0).collect();
-            let labels: Vec<_> = batch
-                .iter()
-                .map(|i| train.label(*i as usize).class())
-                .collect();
-            serde_json::json!({ "ids": ids, "labels": labels })
-        })
-        .collect();
+    let batches = batches(&encoded, WARM_UP + steps);
     let validation = &encoded.validation;
-    let sentences: Vec<_> = (0..validation.len().min(SENTENCES))
+    let sentences: Vec<_> = (0..validation.len().min(sentences))
         .map(|i| validation.example(i).0)
         .collect();
     let all = serde_json::json!({ "warm_up": WARM_UP, "batches": batches, "sentences": sentences });
     fs::write(path, serde_json::to_vec(&all)?)?;
     Ok(())
+}
+
+/// Token ids and labels of the first batches.
+fn batches(encoded: &EncodedData, steps: usize) -> Vec<serde_json::Value> {
+    let train = &encoded.train;
+    let of_batch = |batch: &Vec<u32>| {
+        let ids: Vec<_> = batch.iter().map(|i| train.example(*i as usize).0).collect();
+        let label = |i: &u32| train.label(*i as usize).class();
+        let labels: Vec<_> = batch.iter().map(label).collect();
+        serde_json::json!({ "ids": ids, "labels": labels })
+    };
+    let order = roofline::order(encoded, steps);
+    order.iter().map(of_batch).collect()
 }
 
 /// A folder with the backbone's configuration and weights as transformers reads them.
@@ -278,9 +287,14 @@ fn run_peer(python: &Path, method: &str, mode: &str, model: &Path, work: &Path) 
             .env("THREADS", kernels::threads().to_string())
             .env("TOKENIZERS_PARALLELISM", "false"),
     )?;
+    last_line(output)
+}
+
+/// What a process has printed in its last line.
+fn last_line<T: for<'a> Deserialize<'a>>(output: Vec<u8>) -> Result<T> {
     let text = String::from_utf8(output)?;
     serde_json::from_str(text.lines().last().unwrap_or_default())
-        .with_context(|| format!("peer.py said: {text}"))
+        .with_context(|| format!("instead of JSON: {text}"))
 }
 
 /// The command itself, as a user runs it.
@@ -367,6 +381,7 @@ fn later_epochs(setting: &Prepared) -> Result<f64> {
     let order = [epoch.clone(), epoch.clone(), epoch].concat();
     let resolved = methods::resolve("head_only", &Default::default())?;
     let method = common::build(&resolved, &setting.backbone.backbone)?;
-    let seconds = roofline::train(setting, &resolved, &*method, &order)?;
-    Ok((2 * 32 * STEPS) as f64 / seconds[STEPS..].iter().sum::<f64>())
+    let trained = roofline::train(setting, &resolved, &*method, &order)?;
+    let seconds = trained.step_seconds[STEPS..].iter();
+    Ok((2 * 32 * STEPS) as f64 / seconds.map(|s| f64::from(*s)).sum::<f64>())
 }

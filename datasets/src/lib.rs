@@ -63,7 +63,7 @@ pub use problems::{Fault, Problems};
 pub use read::{Dataset, Example, read, split_words, text_of};
 pub use rows::{Row, RowError, RowOptions, Rows};
 pub use spec::{Also, DatasetSpec, FileOptions, LabelSpec, names, spec, spec_from_path};
-pub use split::{Split, subset};
+pub use split::{Split, sample, subset};
 pub use target::Target;
 pub use text::{check_regular, open_regular};
 pub use tokenise::{Encoded, TextTokenizer, Word};

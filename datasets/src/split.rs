@@ -187,6 +187,17 @@ pub fn subset(train: &[Example], n: usize, seed: u64) -> Vec<u32> {
     places.into_iter().take(n).map(|(_, i)| i).collect()
 }
 
+/// Indices of `n` examples (all of them when `n` is larger), ascending: those whose place is lowest, so that they are the same on every
+/// machine, for every seed and after every change of the order of rows.
+pub fn sample(examples: &[Example], n: usize) -> Vec<u32> {
+    let places: Vec<f64> = examples.iter().map(|e| place("sample", e, None)).collect();
+    let mut indices: Vec<u32> = (0..examples.len() as u32).collect();
+    indices.sort_by(|a, b| places[*a as usize].total_cmp(&places[*b as usize]));
+    indices.truncate(n);
+    indices.sort_unstable();
+    indices
+}
+
 /// The place of an example, or of its group, in 0 … 1 for a purpose.
 fn place(purpose: &str, example: &Example, group: Option<&str>) -> f64 {
     let mut hash = Sha256::new();
@@ -257,6 +268,22 @@ mod tests {
             place("split", &one),
             0x06d09f658208657c_u64 as f64 / 2f64.powi(64)
         );
+    }
+
+    #[test]
+    fn a_sample_does_not_depend_on_the_order_of_rows_and_holds_every_smaller_one() {
+        let rows = examples(400);
+        let texts = |rows: &[Example], n| -> BTreeSet<String> {
+            let chosen = sample(rows, n);
+            assert!(chosen.is_sorted());
+            let text = |i: &u32| rows[*i as usize].text.clone();
+            chosen.iter().map(text).collect()
+        };
+        let reversed: Vec<_> = rows.iter().rev().cloned().collect();
+        assert_eq!(texts(&rows, 100), texts(&reversed, 100));
+        assert_eq!(texts(&rows, 100).len(), 100);
+        assert!(texts(&rows, 50).is_subset(&texts(&rows, 100)));
+        assert_eq!(sample(&rows, 1000), (0..400).collect::<Vec<_>>());
     }
 
     #[test]

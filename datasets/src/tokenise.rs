@@ -15,7 +15,7 @@ use std::{
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use tokenizers::{
-    Encoding, InputSequence, PostProcessor, PreTokenizerWrapper, TruncationParams,
+    Encoding, InputSequence, ModelWrapper, PostProcessor, PreTokenizerWrapper, TruncationParams,
     utils::truncation::{TruncationDirection, truncate_encodings},
 };
 
@@ -68,6 +68,28 @@ impl Encoded {
             encoded.truncated += usize::from(part.truncated);
         }
         encoded
+    }
+
+    /// The examples with these indices.
+    ///
+    /// # Panics
+    /// If one is not below [`Encoded::len`].
+    #[must_use]
+    pub fn some(&self, indices: &[u32]) -> Self {
+        let mut some = Encoded {
+            offsets: vec![0],
+            ..Encoded::default()
+        };
+        for i in indices {
+            let i = *i as usize;
+            let (ids, types) = self.example(i);
+            some.ids.extend_from_slice(ids);
+            some.types.extend_from_slice(types);
+            some.offsets.push(some.ids.len());
+            some.labels.extend(self.labels.get(i).cloned());
+            some.words.extend(self.words.get(i).cloned());
+        }
+        some
     }
 
     /// Number of examples.
@@ -285,6 +307,19 @@ impl TextTokenizer {
             .filter(|(_, token)| token.special)
             .map(|(id, _)| id)
             .collect()
+    }
+
+    /// The token that stands for what is not in the vocabulary, where there is one.
+    pub fn unknown_token(&self) -> Option<u32> {
+        let tokenizer = &self.files.tokenizer;
+        let name = match tokenizer.get_model() {
+            ModelWrapper::WordLevel(model) => Some(model.unk_token.as_str()),
+            ModelWrapper::WordPiece(model) => Some(model.unk_token.as_str()),
+            ModelWrapper::BPE(model) => model.unk_token.as_deref(),
+            // (It has a number only, which it does not show.)
+            ModelWrapper::Unigram(_) => Some("<unk>"),
+        };
+        tokenizer.token_to_id(name?)
     }
 
     /// Ids of all tokens that texts are made of, ascending: neither special nor `[unused…]`.

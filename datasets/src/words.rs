@@ -111,15 +111,24 @@ impl Words {
     /// The first token of each class's word.
     ///
     /// # Errors
-    /// If a word has no token or is unknown to the tokenizer, or two words begin with the same one.
+    /// If a word has no token, or it or the template is unknown to the tokenizer, or two words begin with the same token.
     pub fn ids(&self, tokenizer: &TextTokenizer) -> Result<Vec<u32>> {
         let wrong = |message: String| Error::Words { message };
         let special = tokenizer.special_tokens();
+        let unknown = tokenizer.unknown_token();
+        for part in self.alone().split_whitespace() {
+            if unknown.is_some_and(|id| tokenizer.encode_text(part).is_ok_and(|p| p.contains(&id)))
+            {
+                return Err(wrong(format!(
+                    "template: '{part}' is unknown to the tokenizer; write it in words of its vocabulary"
+                )));
+            }
+        }
         let mut ids: Vec<u32> = Vec::new();
         for word in &self.words {
             let first = tokenizer.encode_text(word)?.first().copied();
             let id = first.ok_or_else(|| wrong(format!("words: '{word}' has no token")))?;
-            if special.contains(&id) {
+            if special.contains(&id) || Some(id) == unknown {
                 return Err(wrong(format!(
                     "words: '{word}' begins with a special token of the tokenizer, or is unknown to it; choose another word"
                 )));

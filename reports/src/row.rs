@@ -1,6 +1,9 @@
 //! One method configuration over its seeds: a row of the table.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use record::{Kind, Parameters, RunRecord, Status, Tuned, answers};
 use serde::Serialize;
@@ -146,40 +149,87 @@ pub fn predictions(record: &RunRecord) -> Option<Vec<u32>> {
 /// Scores of these runs by seed: of those that ended well, and of those that diverged as if they had learnt nothing. `None`
 /// where the metric cannot be taken apart by example, or no run ended well.
 pub fn scores(records: &[&RunRecord]) -> Option<Scores> {
-    scores_of(records, &|record| {
+    scores_of(records, None, &|record| {
         let predictions = &record.outcome.as_ref()?.predictions;
         objective::scores(&record.asked.dataset, predictions)
     })
 }
 
-/// The same of the mean over the evaluations on the way; `None` too where a run does not keep the predictions of all of them.
-pub fn curve_scores(records: &[&RunRecord]) -> Option<Scores> {
+/// The same of the mean over the evaluations on the way, on the examples that were judged at all of them, in these runs and in those
+/// `beside` them; `None` too where a run does not keep the predictions of all of them.
+pub fn curve_scores(records: &[&RunRecord], beside: &[&RunRecord]) -> Option<Scores> {
     let evaluations = |r: &RunRecord| r.outcome.as_ref().map_or(0, |o| o.evaluations.len());
     let all = records
         .iter()
         .map(|r| evaluations(r))
         .max()
         .filter(|n| *n > 0)?;
-    let each = (0..all).map(|k| Some((scores_at(records, k)?, 1.0 / all as f64)));
+    let judged = judged(&[records, beside].concat(), |r| 0..evaluations(r))?;
+    let each = (0..all).map(|k| Some((scores_on(records, k, &judged)?, 1.0 / all as f64)));
     Scores::weighted(&each.collect::<Option<Vec<_>>>()?)
 }
 
-/// Scores at one of the evaluations on the way, counted from 0; `None` too where a run does not keep its predictions there.
+/// Scores at one of the evaluations on the way, counted from 0, on the examples that all runs judged there; `None` too where a run
+/// does not keep its predictions there.
 pub fn scores_at(records: &[&RunRecord], evaluation: usize) -> Option<Scores> {
+    let judged = judged(records, |_| evaluation..evaluation + 1)?;
+    scores_on(records, evaluation, &judged)
+}
+
+/// What was predicted at an evaluation, none for examples that were not judged.
+fn predicted_at(record: &RunRecord, evaluation: usize) -> Option<Vec<Option<u32>>> {
+    let text = &record
+        .outcome
+        .as_ref()?
+        .evaluations
+        .get(evaluation)?
+        .predicted;
+    answers::read(text, record.asked.dataset.labels.len()).filter(|p| !p.is_empty())
+}
+
+/// Indices of the examples that all runs judged at all of these evaluations; `None` where a run does not keep its predictions there.
+fn judged(
+    records: &[&RunRecord],
+    evaluations: impl Fn(&RunRecord) -> Range<usize>,
+) -> Option<Vec<usize>> {
+    let mut everywhere: Option<Vec<bool>> = None;
+    for record in records.iter().filter(|r| r.outcome.is_some()) {
+        for evaluation in evaluations(record) {
+            let predicted = predicted_at(record, evaluation)?;
+            let so_far = everywhere.get_or_insert_with(|| vec![true; predicted.len()]);
+            if so_far.len() != predicted.len() {
+                return None;
+            }
+            for (judged, label) in so_far.iter_mut().zip(predicted) {
+                *judged &= label.is_some();
+            }
+        }
+    }
+    let everywhere = everywhere?;
+    let all = 0..everywhere.len();
+    Some(all.filter(|i| everywhere[*i]).collect())
+}
+
+/// Scores at an evaluation on the examples with these indices.
+fn scores_on(records: &[&RunRecord], evaluation: usize, judged: &[usize]) -> Option<Scores> {
     let kept = |r: &RunRecord| {
-        let outcome = r.outcome.as_ref()?;
-        let text = &outcome.evaluations.get(evaluation)?.predicted;
-        let predicted =
-            answers::read(text, r.asked.dataset.labels.len()).filter(|p| !p.is_empty())?;
-        objective::class_scores(&r.asked.dataset, &outcome.predictions.labels, &predicted)
+        let labels = &r.outcome.as_ref()?.predictions.labels;
+        let predicted = predicted_at(r, evaluation).filter(|p| p.len() == labels.len())?;
+        let both: Option<Vec<(u32, u32)>> = judged
+            .iter()
+            .map(|i| Some((labels[*i], predicted[*i]?)))
+            .collect();
+        let (labels, predicted): (Vec<u32>, Vec<u32>) = both?.into_iter().unzip();
+        objective::class_scores(&r.asked.dataset, &labels, &predicted)
     };
-    let found = scores_of(records, &kept)?;
+    let found = scores_of(records, Some(judged), &kept)?;
     let well = records.iter().filter(|r| r.outcome.is_some()).count();
     (found.seeds().count() >= well).then_some(found)
 }
 
 fn scores_of(
     records: &[&RunRecord],
+    judged: Option<&[usize]>,
     scores: &dyn Fn(&RunRecord) -> Option<Vec<f64>>,
 ) -> Option<Scores> {
     let first = records.iter().find(|r| r.outcome.is_some())?;
@@ -190,7 +240,16 @@ fn scores_of(
             (Some(outcome), _) => {
                 scores(record).filter(|_| objective::same_truth(&outcome.predictions, like))?
             }
-            (None, Status::Diverged { .. }) => objective::scores_of_nothing(dataset, like)?,
+            (None, Status::Diverged { .. }) => {
+                let nothing = objective::scores_of_nothing(dataset, like)?;
+                match judged {
+                    None => nothing,
+                    Some(judged) => judged
+                        .iter()
+                        .filter_map(|i| nothing.get(*i).copied())
+                        .collect(),
+                }
+            }
             _ => return None,
         };
         Some((record.asked.seed, scores))
@@ -336,10 +395,15 @@ impl Row {
         }
     }
 
-    /// Whether it learns nothing from the texts: the registry says so, or it answers one class whatever the text is. Such a row
-    /// is shown to know where the bottom is, and never recommended.
+    /// Whether it is shown to know where the bottom is, and never recommended: the registry calls it a floor, or it answers one class
+    /// whatever the text is.
     pub fn is_floor(&self) -> bool {
-        self.one_class || self.kind.as_ref().is_some_and(|k| k.family == FLOOR)
+        self.one_class || self.is_floor_by_name()
+    }
+
+    /// Whether the registry calls it a floor.
+    pub fn is_floor_by_name(&self) -> bool {
+        self.kind.as_ref().is_some_and(|k| k.family == FLOOR)
     }
 
     /// A time or latency with its mark, where it was measured on a busy machine.
@@ -437,5 +501,60 @@ impl Run {
             metric,
             failed_checks,
         }
+    }
+
+    /// Why its numbers do not count, in words; `None` if they do.
+    pub fn trouble(&self) -> Option<String> {
+        match (&self.status, self.failed_checks.as_slice()) {
+            (Status::Ok, []) => None,
+            (Status::Ok, checks) => Some(format!("invalid, check failed: {}", checks.join(", "))),
+            (status, _) => Some(status_text(status)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::sample::Sample;
+
+    /// A run whose two evaluations predicted this; ten examples, every other one of class 1.
+    fn curve(seed: u64, predicted: [&str; 2]) -> RunRecord {
+        let of_run = Sample::new("lora").seed(seed).with(|r| {
+            let evaluations = &mut r.outcome.as_mut().unwrap().evaluations;
+            for (evaluation, text) in evaluations.iter_mut().zip(predicted) {
+                evaluation.predicted = text.to_owned();
+            }
+        });
+        of_run.record()
+    }
+
+    #[test]
+    fn a_curve_is_judged_on_the_examples_that_all_runs_judged_at_all_of_its_evaluations() {
+        let all_right = "0101010101";
+        // Examples 1, 2, 5 and 8, of which two are right; and example 9, which one run judged alone.
+        let runs = [
+            curve(0, [".11..0..0.", all_right]),
+            curve(1, [".11..0..01", all_right]),
+        ];
+        let runs: Vec<&RunRecord> = runs.iter().collect();
+        let at_first = scores_at(&runs, 0).unwrap();
+        assert_eq!(
+            at_first.rows().collect::<Vec<_>>(),
+            [[1.0, 0.0, 0.0, 1.0]; 2]
+        );
+        assert_eq!(scores_at(&runs, 1).unwrap().mean(), 1.0);
+        let mean = curve_scores(&runs, &[]).unwrap();
+        assert_eq!(mean.rows().collect::<Vec<_>>(), [[1.0, 0.5, 0.5, 1.0]; 2]);
+        // Beside a run that judged all of them, and one that judged fewer.
+        let whole = curve(0, [all_right; 2]);
+        assert_eq!(curve_scores(&[&whole], &runs).unwrap().mean(), 1.0);
+        let few = curve(0, [".1...0....", all_right]);
+        let rows = curve_scores(&runs, &[&few]).unwrap();
+        assert_eq!(rows.rows().collect::<Vec<_>>(), [[1.0, 0.5]; 2]);
+        // What a run does not keep cannot be judged.
+        let none = curve(0, ["", all_right]);
+        assert!(curve_scores(&[&none], &[]).is_none() && scores_at(&[&none], 0).is_none());
     }
 }

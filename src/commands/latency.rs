@@ -16,7 +16,7 @@ use reports::{
     costs::MARK,
     format,
     latency::{self as overhead, BACKBONE, noise_floor, overhead_text},
-    measurement::Measurement,
+    measurement::{FILE, Measurement},
     table::Table,
 };
 use serde_json::json;
@@ -26,7 +26,7 @@ use crate::{
     execute::submit,
     folders,
     latency::{
-        Contender, Effort, bare_contenders, copies, length_cells, measure_cell, own,
+        Contender, Effort, bare_contenders, copies, length_cells, measure_cell, own, prefix_cached,
         sentence_cells, task_contenders,
     },
     measure::Load,
@@ -156,13 +156,16 @@ pub fn latency(asked: &Asked) -> Result<ExitCode> {
     let sizes: Vec<_> = asked.batches.iter().map(|b| (*b, effort)).collect();
     let vocabulary = loaded.tokenizer.vocabulary_size();
     let mut cells = length_cells(vocabulary, &lengths, &sizes)?;
-    match sentences(&files, asked, &all[0].task, &loaded) {
-        Ok(Some(examples)) => cells.extend(sentence_cells(&examples, &sizes)?),
-        Ok(None) => {}
+    let examples = match sentences(&files, asked, &all[0].task, &loaded) {
+        Ok(examples) => examples,
         Err(error) if asked.dataset.is_none() => {
             eprintln!("note: no real sentences are timed: {error:#}; --dataset names others");
+            None
         }
         Err(error) => return Err(error),
+    };
+    if let Some(examples) = &examples {
+        cells.extend(sentence_cells(examples, &sizes)?);
     }
 
     if let Some(folder) = &asked.plan_only {
@@ -173,7 +176,10 @@ pub fn latency(asked: &Asked) -> Result<ExitCode> {
     let mut names: Vec<String> = vec!["–".into(); 2];
     let mut contenders = bare_contenders(&all[0].backbone, &all[0].task.head);
     for m in &all {
-        let own = task_contenders(&m.backbone, &m.task, &m.copies, m.merged.as_ref());
+        let mut own = task_contenders(&m.backbone, &m.task, &m.copies, m.merged.as_ref());
+        if let Some(examples) = &examples {
+            own.extend(prefix_cached(&m.backbone, &m.task, examples)?);
+        }
         names.extend(own.iter().map(|_| m.name.clone()));
         contenders.extend(own);
     }
@@ -393,7 +399,7 @@ fn show(
         say!("{sentence}")?;
     }
     if let Some(out) = out {
-        let path = found.write(&out.join("latency"))?;
+        let path = found.write(&out.join("latency"), FILE)?;
         eprintln!(
             "wrote {}; peftbench report --records {} shows it",
             path.display(),
@@ -478,7 +484,7 @@ fn measurement(
         title: "Latency by batch and length".into(),
         description: format!(
             "p50/p99 in ms of one pass, and p50 over the backbone's, all variants in turn on {}, {}. mixed_N: the batch is \
-             divided among N tasks of the method. Below: what the weights take on disk and, loaded, beside the backbone.",
+             divided among N tasks of the method. prefix_cached: what all sentences begin with was read beforehand. Below: what the weights take on disk and, loaded, beside the backbone.",
             machine.processor,
             format::plural(machine.threads, "thread")
         ),

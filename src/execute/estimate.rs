@@ -7,15 +7,15 @@
 use backbone::Config;
 use datasets::Encoded;
 use methods::Resolved;
-use record::RunRecord;
+use record::{Evaluation, RunRecord};
 use serde_json::Value;
 
-use crate::train::recipe::Recipe;
+use crate::train::{encoded::judged, recipe::Recipe};
 
 /// Share of the speed of multiply-adds in registers that training reaches; `just bench estimate RECORDS` tells it from records.
-pub const REACHED: f64 = 0.25;
+pub const REACHED: f64 = 0.295;
 /// Seconds of each run beside its products (starting, loading, checking, timing its latency); told by the same command.
-pub const BESIDE: f64 = 4.0;
+pub const BESIDE: f64 = 4.2;
 /// Below so many operations nobody waits, and the machine is not measured.
 const WORTH_ASKING: f64 = 2e12;
 
@@ -37,7 +37,8 @@ pub fn operations(
         examples: (recipe.steps * recipe.batch) as f64,
         distinct: train.len() as f64,
         tokens_each: tokens(train) / train.len().max(1) as f64,
-        evaluated: recipe.evaluations as f64,
+        evaluated: judged(recipe.evaluations, validation.len()) as f64
+            / validation.len().max(1) as f64,
         validation_tokens: tokens(validation),
     };
     forward(config.layers, config.hidden, config.intermediate) * seen.tokens()
@@ -53,13 +54,17 @@ pub fn of_record(record: &RunRecord) -> Option<f64> {
     );
     let extra = virtual_tokens(&asked.method.name, &asked.method.config);
     let tokens_each = cost.tokens as f64 / cost.examples.max(1) as f64 + extra;
+    let share = |evaluation: &Evaluation| {
+        let all = asked.dataset.validation_examples.max(1) as f64;
+        evaluation.examples.map_or(1.0, |some| some as f64 / all)
+    };
     let seen = Seen {
         method: &asked.method.name,
         trained: outcome.parameters.method as f64,
         examples: cost.examples as f64,
         distinct: asked.dataset.train_examples as f64,
         tokens_each,
-        evaluated: outcome.evaluations.len() as f64,
+        evaluated: outcome.evaluations.iter().map(share).sum(),
         validation_tokens: tokens_each * asked.dataset.validation_examples as f64,
     };
     let (layers, hidden) = (asked.backbone.layers, asked.backbone.hidden);
@@ -89,6 +94,7 @@ struct Seen<'a> {
     /// Different ones.
     distinct: f64,
     tokens_each: f64,
+    /// How often the validation split is judged.
     evaluated: f64,
     validation_tokens: f64,
 }

@@ -14,7 +14,7 @@ use anyhow::Result;
 use record::{Asked, Head, head::CostHead, store};
 
 use super::planned::Planned;
-use crate::{folders, measure};
+use crate::{folders, measure, train::encoded::judged};
 
 /// What makes runs cost alike.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -194,8 +194,9 @@ fn examples(asked: &Asked) -> f64 {
         let value = asked.recipe.get(key).and_then(serde_json::Value::as_f64);
         value.unwrap_or(absent)
     };
+    let evaluations = number("evaluations", 1.0) as usize;
     3.0 * number("steps", 0.0) * number("batch", 32.0)
-        + number("evaluations", 1.0) * asked.dataset.validation_examples as f64
+        + judged(evaluations, asked.dataset.validation_examples) as f64
 }
 
 #[cfg(test)]

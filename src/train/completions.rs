@@ -2,7 +2,7 @@
 //! configuration says which token ends a text.
 
 use anyhow::{Context, Result, bail, ensure};
-use backbone::{Backbone, HeadKind};
+use backbone::{Backbone, HeadKind, Precision};
 use datasets::{Completion, Dataset, TextTokenizer};
 use serde_json::Value;
 
@@ -62,10 +62,30 @@ pub fn head(
     loaded: &LoadedBackbone,
     own: Option<&Backbone>,
 ) -> Result<Head> {
+    output(loaded, own, end_token(loaded)?, completion.max_new_tokens)
+}
+
+/// The same, which writes up to `most` tokens or the token `end`. Over weights in blocks it is in those of its file, whose values are
+/// the table's.
+///
+/// # Errors
+/// If the checkpoint has no output matrix.
+pub fn output(
+    loaded: &LoadedBackbone,
+    own: Option<&Backbone>,
+    end: u32,
+    most: usize,
+) -> Result<Head> {
     let backbone = own.unwrap_or(&loaded.backbone);
     let table = words::output_matrix(loaded, backbone)?;
-    let end = end_token(loaded)?;
-    Ok(Head::of_vocabulary(table, end, completion.max_new_tokens)?)
+    let [.., path] = &loaded.files;
+    let in_blocks = own.is_none() && backbone.precision() == Precision::Q4;
+    // (A file may have it in f16 beside matrices in blocks.)
+    let layer = match in_blocks {
+        true => backbone::output_blocks(path, backbone.config()).ok(),
+        false => None,
+    };
+    Ok(Head::of_vocabulary(table, layer, end, most)?)
 }
 
 /// The token that ends a text, as the backbone's configuration names it; the first of several.

@@ -9,12 +9,30 @@ use record::DatasetFacts;
 use super::recipe::Recipe;
 use crate::prepare::LoadedData;
 
+/// Examples that evaluations before the last step judge at most: a learning curve needs no more.
+pub const ON_THE_WAY: usize = 800;
+
 /// Token ids of the splits that a run uses.
 pub struct EncodedData {
     /// Training split.
     pub train: Encoded,
     /// Validation split.
     pub validation: Encoded,
+    /// What is judged of it before the last step, if that is not all.
+    pub sample: Option<Sample>,
+}
+
+/// Some examples of a split.
+pub struct Sample {
+    /// Their indices, ascending.
+    pub indices: Vec<u32>,
+    /// Their token ids.
+    pub examples: Encoded,
+}
+
+/// Examples that a run judges in all, of so many in the validation split.
+pub fn judged(evaluations: usize, examples: usize) -> usize {
+    evaluations.saturating_sub(1) * examples.min(ON_THE_WAY) + examples
 }
 
 impl EncodedData {
@@ -68,9 +86,16 @@ impl EncodedData {
                 }
             }
         };
+        let sample =
+            (validation.len() > ON_THE_WAY).then(|| datasets::sample(validation, ON_THE_WAY));
+        let validation = encode(validation)?;
         Ok(Self {
             train,
-            validation: encode(validation)?,
+            sample: sample.map(|indices| Sample {
+                examples: validation.some(&indices),
+                indices,
+            }),
+            validation,
         })
     }
 }

@@ -42,7 +42,7 @@ enum Output {
 /// A language model's output over all words, which belongs to the backbone, and how long it writes.
 pub struct Vocabulary {
     table: Tensor,
-    /// The same as a layer, which packs it once.
+    /// The same as a layer.
     output: Linear,
     /// The token that ends a text.
     pub end: u32,
@@ -171,13 +171,23 @@ impl Head {
         }
     }
 
-    /// No classifier: a language model's output matrix `table` `[V, H]`, which writes up to `most` tokens or the token `end`.
+    /// No classifier: a language model's output matrix `table` `[V, H]`, which writes up to `most` tokens or the token `end`; `layer`
+    /// is the same in another form, where there is one.
     ///
     /// # Errors
     /// If the table is no matrix.
-    pub fn of_vocabulary(table: Tensor, end: u32, most: usize) -> Result<Self> {
+    pub fn of_vocabulary(
+        table: Tensor,
+        layer: Option<Linear>,
+        end: u32,
+        most: usize,
+    ) -> Result<Self> {
+        let output = match layer {
+            Some(layer) => layer,
+            None => Linear::new(table.clone(), None)?,
+        };
         let vocabulary = Vocabulary {
-            output: Linear::new(table.clone(), None)?,
+            output,
             table,
             end,
             most,

@@ -249,7 +249,7 @@ impl Prepared {
     pub fn method(&self, trial: &Trial) -> Result<Resolved> {
         let config = self.backbone.backbone.config();
         let own = &trial.method;
-        let name = words::method(own.entry.name, self.backbone.head)?;
+        let name = words::method(own.entry.name, self.backbone.head, config.description.tied)?;
         let data = &self.data.dataset;
         ensure!(
             name != "linear_probe" || data.objective.is_classification(),

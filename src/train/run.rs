@@ -329,6 +329,7 @@ impl Run<'_> {
         let training = Training {
             train: &examples.encoded.train,
             validation: &examples.encoded.validation,
+            sample: examples.encoded.sample.as_ref(),
             metrics: &dataset.metrics,
             objective: self.objective,
             order: &examples.order,

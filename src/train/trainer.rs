@@ -19,6 +19,7 @@ use record::{Evaluation, answers};
 
 use super::{
     augmenter::Augmenter,
+    encoded::Sample,
     features::{FeatureFile, Features},
     head::Head,
     logistic::Problem,
@@ -95,6 +96,8 @@ pub struct Training<'a> {
     pub train: &'a Encoded,
     /// Validation examples.
     pub validation: &'a Encoded,
+    /// Those of them that are judged before the last step; all where absent.
+    pub sample: Option<&'a Sample>,
     /// Metrics of the data set, the main one first.
     pub metrics: &'a [Metric],
     /// What is predicted.
@@ -222,9 +225,20 @@ impl Training<'_> {
 
             if evaluate_after.contains(&step) {
                 let clock = Instant::now();
-                logits = match &mut validation_features {
-                    Some(features) => self.constant(model, features)?,
-                    None => model.all_logits(self.validation)?,
+                let sample = self.sample.filter(|_| step < self.order.len());
+                logits = match (&mut validation_features, sample) {
+                    (Some(features), sample) => {
+                        let all = self.constant(model, features)?;
+                        match sample {
+                            None => all,
+                            Some(sample) => {
+                                let of = |i: &u32| all[*i as usize].clone();
+                                sample.indices.iter().map(of).collect()
+                            }
+                        }
+                    }
+                    (None, None) => model.all_logits(self.validation)?,
+                    (None, Some(sample)) => model.all_logits(&sample.examples)?,
                 };
                 // The last update has no loss of its own.
                 if let Some(value) = logits.iter().flatten().find(|v| !v.is_finite()) {
@@ -233,7 +247,7 @@ impl Training<'_> {
                         reason: format!("an output for the validation split is {value}"),
                     });
                 }
-                let evaluation = self.evaluation(step, &logits);
+                let evaluation = self.evaluation(step, &logits, sample);
                 tell(Event::Evaluated {
                     step,
                     metric: evaluation.metrics[self.metrics[0].name()],
@@ -302,7 +316,7 @@ impl Training<'_> {
             first_step: None,
             examples: 0,
             tokens: 0,
-            evaluations: vec![self.evaluation(0, &logits)],
+            evaluations: vec![self.evaluation(0, &logits, None)],
             evaluation_seconds: 0.0,
             logits,
             never_moved: Vec::new(),
@@ -350,7 +364,7 @@ impl Training<'_> {
         let clock = Instant::now();
         let mut features = Features::kept_in(self.kept.take());
         let logits = self.constant(model, &mut features)?;
-        let evaluation = self.evaluation(0, &logits);
+        let evaluation = self.evaluation(0, &logits, None);
         tell(Event::Evaluated {
             step: 0,
             metric: evaluation.metrics[self.metrics[0].name()],
@@ -440,7 +454,7 @@ impl Training<'_> {
         };
         let mut features = Features::kept_in(self.kept.take());
         let logits = self.constant(model, &mut features)?;
-        let evaluation = self.evaluation(0, &logits);
+        let evaluation = self.evaluation(0, &logits, None);
         tell(Event::Evaluated {
             step: 0,
             metric: evaluation.metrics[self.metrics[0].name()],
@@ -479,7 +493,7 @@ impl Training<'_> {
             first_step: None,
             examples: 0,
             tokens: 0,
-            evaluations: vec![self.evaluation(0, &logits)],
+            evaluations: vec![self.evaluation(0, &logits, None)],
             evaluation_seconds: clock.elapsed().as_secs_f64(),
             logits,
             never_moved: Vec::new(),
@@ -501,22 +515,27 @@ impl Training<'_> {
         Ok(by_example(outputs.to_vec2()?, vectors(self.validation)))
     }
 
-    fn evaluation(&self, step: usize, outputs: &[Vec<f32>]) -> Evaluation {
+    /// What the outputs of all validation examples are worth, or those of a sample.
+    fn evaluation(&self, step: usize, outputs: &[Vec<f32>], sample: Option<&Sample>) -> Evaluation {
+        let examples = sample.map_or(self.validation, |sample| &sample.examples);
         // What is kept of every evaluation is the class of each example, where it has one.
         let predicted = match self.objective.kind().is_classification() {
             true => {
                 let classes: Vec<u32> = outputs.iter().map(|row| argmax(row)).collect();
-                answers::write(&classes, self.objective.outputs())
+                let (all, labels) = (self.validation.len(), self.objective.outputs());
+                match sample {
+                    None => answers::write(&classes, labels),
+                    Some(sample) => answers::write_some(&classes, &sample.indices, all, labels),
+                }
             }
             false => String::new(),
         };
         Evaluation {
             step,
-            loss: self.objective.mean_loss(self.validation, outputs),
-            metrics: self
-                .objective
-                .metrics(self.metrics, self.validation, outputs),
+            loss: self.objective.mean_loss(examples, outputs),
+            metrics: self.objective.metrics(self.metrics, examples, outputs),
             predicted,
+            examples: sample.map(|sample| sample.indices.len()),
         }
     }
 }

@@ -71,12 +71,16 @@ pub fn choose(
 }
 
 /// The method of this name where classes are words, or texts are written: without a classifier, `head_only` is the zero-shot
-/// floor.
+/// floor. `tied` says whether the output over the vocabulary is the table of embeddings.
 ///
 /// # Errors
-/// If the method makes no sense with this kind of head.
-pub fn method(name: &str, head: HeadKind) -> Result<&str> {
+/// If the method makes no sense with this kind of head, or would not be what the Python libraries make of its name.
+pub fn method(name: &str, head: HeadKind, tied: bool) -> Result<&str> {
     match (name, head) {
+        ("full", HeadKind::Words | HeadKind::Vocabulary) if !tied => bail!(
+            "full trains every weight of a model, but this one has an output matrix of its own (lm_head, which is not tied to the \
+             embeddings), and that stays frozen here: leave full out, or train a classifier with --set backbone.head=score"
+        ),
         ("head_only", HeadKind::Words | HeadKind::Vocabulary) => Ok("zero_shot"),
         ("majority" | "random_features" | "linear_probe" | "knn", HeadKind::Vocabulary) => bail!(
             "{name} is a classifier, and a completion is a text: leave it out; zero_shot is the floor here"

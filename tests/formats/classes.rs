@@ -29,15 +29,10 @@ fn classes_have_the_names_of_the_backbones_configuration_and_are_matched_by_name
         .map(|t| json!({ "text": t }).to_string())
         .collect();
     let rows = place.file("rows.jsonl", rows.join("\n"));
-    let answers = place.ok(&[
-        "predict",
-        "--weights",
-        weights,
-        "--backbone",
-        base,
-        "--input",
-        rows.to_str().unwrap(),
-    ]);
+    let answers = place.ok(&format!(
+        "predict --weights {weights} --backbone {base} --input {}",
+        rows.display()
+    ));
     let predicted: Vec<String> = answers
         .lines()
         .map(|line| {
@@ -60,21 +55,11 @@ fn classes_have_the_names_of_the_backbones_configuration_and_are_matched_by_name
     }
     let data = place.file("data.csv", &csv);
     let evaluated = |weights: &str| {
-        place.ok(&[
-            "evaluate",
-            "--weights",
-            weights,
-            "--backbone",
-            base,
-            "--dataset",
-            data.to_str().unwrap(),
-            "--text-column",
-            "text",
-            "--label-column",
-            "label",
-            "--split",
-            "train",
-        ])
+        place.ok(&format!(
+            "evaluate --weights {weights} --backbone {base} --dataset {} --text-column text \
+                --label-column label --split train",
+            data.display()
+        ))
     };
     assert!(
         evaluated(weights).contains("accuracy 1.0"),
@@ -83,17 +68,10 @@ fn classes_have_the_names_of_the_backbones_configuration_and_are_matched_by_name
     );
     // Named once more, in whatever order, each class keeps its name.
     let out = place.path().join("imported");
-    place.ok(&[
-        "import",
-        "--weights",
-        weights,
-        "--backbone",
-        base,
-        "--out",
-        out.to_str().unwrap(),
-        "--labels",
-        "ant,moth,zebra",
-    ]);
+    place.ok(&format!(
+        "import --weights {weights} --backbone {base} --out {} --labels ant,moth,zebra",
+        out.display()
+    ));
     assert!(evaluated(out.to_str().unwrap()).contains("accuracy 1.0"));
 }
 

@@ -235,16 +235,29 @@ fn what_a_decoder_cannot_follow_is_refused_by_name() {
         ),
         ("partial_rotary_factor", json!(0.5)),
         ("quantization_config", json!({"bits": 4})),
-        ("model_type", json!("qwen2_moe")),
     ] {
         let message = read(json!({key: value})).unwrap_err().to_string();
-        let shown = if key == "model_type" {
-            "qwen2_moe"
-        } else {
-            key
-        };
-        assert!(message.contains(shown), "{key}: {message}");
+        assert!(message.contains(key), "{key}: {message}");
     }
+    // Mixtures of experts, models that see, and what the description does not say.
+    for family in [
+        "qwen2_moe",
+        "mixtral",
+        "qwen2_5_vl",
+        "mllama",
+        "gemma3_text",
+        "gpt2",
+    ] {
+        let message = read(json!({"model_type": family})).unwrap_err().to_string();
+        assert!(
+            message.contains(family) && message.contains("modernbert, llama, qwen2, qwen3"),
+            "{message}"
+        );
+    }
+    // Five heads of an odd width.
+    let message = read(json!({"num_attention_heads": 5, "num_key_value_heads": 5}));
+    let message = message.unwrap_err().to_string();
+    assert!(message.contains("heads of 3 values"), "{message}");
     let window =
         read(json!({"use_sliding_window": true, "sliding_window": 0, "max_window_layers": 0}));
     assert!(window.unwrap_err().to_string().contains("window of 0"));
@@ -366,6 +379,36 @@ fn texts_that_leave_a_cache_change_nothing_for_those_that_stay() {
     );
 }
 
+#[test]
+fn a_text_that_goes_on_in_two_ways_changes_neither() {
+    let decoder = case("llama").backbone;
+    let next = |ids: &[u32], cache: &mut backbone::Cache| {
+        let one = Batch::new(ids.to_vec(), vec![0; ids.len()], vec![0, ids.len()]).unwrap();
+        decoder.decode(&one, cache, &NoHooks).unwrap()
+    };
+    let whole = |ids: &[u32]| {
+        let rows = next(ids, &mut backbone::Cache::default());
+        rows.narrow(0, ids.len() - 1, 1).unwrap()
+    };
+    let mut one = alone_of(&decoder);
+    next(&[7], &mut one);
+    let mut other = one.clone();
+    // In turn, token by token, from the same rows in memory.
+    let mut ids = [vec![5, 6, 7], vec![5, 6, 7]];
+    for step in 0..6 {
+        for (i, cache) in [&mut one, &mut other].into_iter().enumerate() {
+            let id = 8 + step + 10 * i as u32;
+            ids[i].push(id);
+            let row = next(&[id], cache);
+            assert!(
+                largest_difference(&row, &whole(&ids[i])) < 1e-5,
+                "{step}, {i}"
+            );
+        }
+    }
+    assert_eq!((one.lengths(), other.lengths()), (vec![9], vec![9]));
+}
+
 /// The cache of one text.
 fn alone_of(decoder: &Backbone) -> backbone::Cache {
     let mut cache = backbone::Cache::default();
@@ -437,7 +480,8 @@ fn a_backbone_in_fewer_bits_has_the_digest_of_its_file_and_holds_each_weight_onc
                 let padded = out.next_multiple_of(32) * width.next_multiple_of(32);
                 let most = match precision {
                     Precision::Bf16 => 2 * padded,
-                    _ => out * width + 4 * out,
+                    // Outputs in strips of 32, with a scale each.
+                    _ => out.next_multiple_of(32) * (width + 4),
                 };
                 assert!(few.linear(site).bytes() <= most, "{name} {site}");
             }

@@ -301,13 +301,57 @@ fn what_is_not_read_is_refused_by_name() {
         assert!(message.contains(says), "{message}");
         assert!(message.contains("model.gguf"), "{message}");
     }
-    let (bytes, _) = file(GgmlDType::Q4_0, "mamba");
-    let (_folder, path) = written(&bytes);
+    // A part that sees has the family's name 'clip'.
+    for family in ["mamba", "clip", "gemma3"] {
+        let (bytes, _) = file(GgmlDType::Q4_0, family);
+        let (_folder, path) = written(&bytes);
+        let message = load(&path).err().unwrap().to_string();
+        assert!(
+            message.contains(&format!("'{family}'")) && message.contains("llama, qwen2, qwen3"),
+            "{message}"
+        );
+    }
+    // A field of the same length as one that every file has.
+    let experts = replaced("llama.embedding_length", "llama.expert_count\0\0\0\0");
+    let (_folder, path) = written(&experts);
     let message = load(&path).err().unwrap().to_string();
-    assert!(
-        message.contains("'mamba'") && message.contains("llama, qwen2, qwen3"),
-        "{message}"
-    );
+    assert!(message.contains("mixture of experts"), "{message}");
+}
+
+#[test]
+fn an_offset_a_kind_or_a_length_that_lies_is_named() {
+    let (bytes, _) = file(GgmlDType::Q4_1, "llama");
+    let name = b"blk.0.attn_v.weight";
+    let at = bytes.windows(name.len()).position(|w| w == name).unwrap();
+    // Behind a tensor's name: how many dimensions, two of eight bytes, the kind, the offset.
+    let (length, rank, kind) = (at - 8, at + name.len(), at + name.len() + 4 + 16);
+    for (place, lie, says) in [
+        (
+            length,
+            u64::MAX.to_le_bytes().to_vec(),
+            "the name of a tensor",
+        ),
+        (rank, 9u32.to_le_bytes().to_vec(), "9 dimensions"),
+        (rank + 4, (u64::MAX / 2).to_le_bytes().to_vec(), "shape"),
+        (kind, 77u32.to_le_bytes().to_vec(), "unknown kind 77"),
+        (
+            kind + 4,
+            (1u64 << 40).to_le_bytes().to_vec(),
+            "cut short or damaged",
+        ),
+        (
+            kind + 4,
+            3u64.to_le_bytes().to_vec(),
+            "cut short or damaged",
+        ),
+    ] {
+        let mut other = bytes.clone();
+        other[place..place + lie.len()].copy_from_slice(&lie);
+        let (_folder, path) = written(&other);
+        let message = load(&path).err().unwrap().to_string();
+        assert!(message.contains(says), "{says}: {message}");
+        assert!(message.contains("model.gguf"), "{message}");
+    }
 }
 
 #[test]

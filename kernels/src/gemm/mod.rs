@@ -26,6 +26,9 @@ const BLOCK_ROWS: usize = 112;
 /// From this inner dimension on, panels of an unpacked B are copied together before use: its rows lie in too many
 /// different pages.
 const COPY_PANEL_FROM: usize = 512;
+/// Rows of B between the one that is multiplied and the one that is asked for: what the processor asks for by itself
+/// ends with each page, of which a panel has twelve.
+const ASKED_AHEAD: usize = 16;
 /// Below this many operations a product stays on one thread.
 const SERIAL_BELOW: usize = 200_000;
 
@@ -86,6 +89,7 @@ unsafe fn tile<V: Vector, const ROWS: usize, const COLS: usize, const PARTIAL: b
             let mut row = [zero; COLS];
             for (j, v) in row.iter_mut().enumerate() {
                 let at = b.add(j * V::LANES);
+                V::prefetch(at.wrapping_add(ASKED_AHEAD * t.b_step));
                 *v = if PARTIAL && j + 1 == COLS {
                     V::load_part(at, t.last)
                 } else {
@@ -246,7 +250,7 @@ impl<T> Right<'_, T> {
     }
 }
 
-/// The transpose of a row-major `[n, k]` matrix in panels for one level: panel by panel `[k, width]`, zero-padded.
+/// A right operand `[k, n]` in panels for one level: panel by panel `[k, width]`, zero-padded.
 pub(crate) struct Packed<T> {
     pub(crate) level: Level,
     k: usize,
@@ -267,10 +271,29 @@ impl<T: Copy> Packed<T> {
 }
 
 impl<T: Multiplied> Packed<T> {
-    /// Packs `matrix [n, k]`.
+    /// Packs the row-major `matrix [k, n]`.
+    pub(crate) fn of(level: Level, matrix: &[T], k: usize, n: usize) -> Self {
+        let width = T::tiles(level).width();
+        let mut data = Aligned::<T>::zeros(n.div_ceil(width) * width * k);
+        let to = Shared(data.as_mut_ptr());
+        parallel(n.div_ceil(width), |panel| {
+            let columns = panel * width..n.min((panel + 1) * width);
+            for (row, values) in matrix.chunks_exact(n).enumerate() {
+                let values = &values[columns.clone()];
+                // SAFETY: each task writes its own panel, which has `k` rows of `width`.
+                unsafe {
+                    let to = to.add((panel * k + row) * width);
+                    to.copy_from_nonoverlapping(values.as_ptr(), values.len());
+                }
+            }
+        });
+        Self { level, k, data }
+    }
+
+    /// Packs the transpose of the row-major `matrix [n, k]`.
     pub(crate) fn transpose_of(level: Level, matrix: &[T], n: usize, k: usize) -> Self {
         let width = T::tiles(level).width();
-        let mut data = Aligned::zeros(n.div_ceil(width) * width * k);
+        let mut data = Aligned::<T>::zeros(n.div_ceil(width) * width * k);
         let to = Shared(data.as_mut_ptr());
         parallel(n.div_ceil(width), |panel| {
             let columns = panel * width..n.min((panel + 1) * width);

@@ -1,11 +1,11 @@
 //! The linear layer on packed panels.
 
-use std::sync::Arc;
+use std::any::Any;
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{DType, Result, Tensor};
 
 use super::{Few, Linear, PACKINGS};
-use crate::Precision;
 use crate::activation::Activation;
 use crate::activation::fast::Activate;
 use crate::element::Element;
@@ -16,6 +16,7 @@ use crate::memory::{Output, with_scratch};
 use crate::simd::{Float, Level, level};
 use crate::tape::{Gradients, Node, View, record, tracked, view};
 use crate::threads::parallel_ranges;
+use crate::{Precision, Quantised};
 
 pub(super) fn linear<T: Element>(
     layer: &Linear,
@@ -98,8 +99,17 @@ pub(super) fn linear<T: Element>(
                 }),
             }
         };
-        // SAFETY: sizes were checked when the layer was made and by `Linear::apply`.
-        unsafe { product.run(level, None, f.is_some().then_some(&done as _)) }
+        // SAFETY: sizes were checked when the layer was made and by `Linear::apply`; what is in few bits is multiplied by f32.
+        unsafe {
+            match layer.quantised() {
+                Some(few) if m == 1 && T::DTYPE == DType::F32 => {
+                    let init = bias.as_ref().map(|bias| bias.as_ptr().cast());
+                    few.times_row(level, x.as_ptr().cast(), init, to.0.cast());
+                    done(0..1, 0..n);
+                }
+                _ => product.run(level, None, f.is_some().then_some(&done as _)),
+            }
+        }
     }
     // SAFETY: the product covers all of y, and the activation all of the slope that is kept.
     let (y, whole, rounded) = unsafe { (y.finish(), whole.finish(), rounded.finish()) };
@@ -271,6 +281,14 @@ impl Linear {
         self.precision() == Precision::Bf16 && T::DTYPE == DType::F32
     }
 
+    /// The frozen weight in blocks, or in whole numbers of eight bits.
+    fn quantised(&self) -> Option<&Quantised> {
+        match &self.shared.few {
+            Some(Few::Quantised(few)) => Some(few),
+            _ => None,
+        }
+    }
+
     /// What a pass multiplies by.
     fn operand<T: Element>(&self, level: Level, pass: Pass) -> Result<Operand<'_, T>> {
         Ok(match &self.shared.few {
@@ -286,7 +304,16 @@ impl Linear {
             })),
             None => match pass {
                 Pass::Forward => Operand::Packed(self.packed(level)?),
-                Pass::Backward => Operand::Rows(view(self.tensor())?),
+                // A trained weight is another one in the next step.
+                Pass::Backward if self.tensor().track_op() => Operand::Rows(view(self.tensor())?),
+                Pass::Backward => {
+                    let (n, k) = (self.out_features(), self.in_features());
+                    Operand::Packed(self.kept(
+                        &self.shared.packed_backward,
+                        level,
+                        |weight: &[T]| Packed::of(level, weight, n, k),
+                    )?)
+                }
             },
         })
     }
@@ -315,18 +342,28 @@ impl Linear {
         }
     }
 
-    /// The weight in panels: made once if it is frozen, for each call if it is trained or another level is wanted.
+    /// The weight in panels for `x Wᵀ`: see [`Linear::kept`].
     pub(crate) fn packed<T: Element>(&self, level: Level) -> Result<Arc<Packed<T>>> {
+        let (n, k) = (self.out_features(), self.in_features());
+        self.kept(&self.shared.packed, level, |weight: &[T]| {
+            Packed::transpose_of(level, weight, n, k)
+        })
+    }
+
+    /// Panels of the weight: made once if it is frozen, for each call if it is trained or another level is wanted.
+    fn kept<T: Element>(
+        &self,
+        kept: &OnceLock<Arc<dyn Any + Send + Sync>>,
+        level: Level,
+        panels: impl Fn(&[T]) -> Packed<T>,
+    ) -> Result<Arc<Packed<T>>> {
         let make = || -> Result<Arc<Packed<T>>> {
             PACKINGS.set(PACKINGS.get() + 1);
-            let weight = view::<T>(self.tensor())?;
-            let (n, k) = (self.out_features(), self.in_features());
-            Ok(Arc::new(Packed::transpose_of(level, &weight, n, k)))
+            Ok(Arc::new(panels(&view::<T>(self.tensor())?)))
         };
         if self.tensor().track_op() {
             return make();
         }
-        let kept = &self.shared.packed;
         if let Some(packed) = kept
             .get()
             .and_then(|packed| packed.clone().downcast::<Packed<T>>().ok())

@@ -48,6 +48,8 @@ struct Shared {
     precision: Precision,
     /// The frozen weight in panels of its dtype, made by the first forward.
     packed: OnceLock<Arc<dyn Any + Send + Sync>>,
+    /// The same for the backward, made by the first.
+    packed_backward: OnceLock<Arc<dyn Any + Send + Sync>>,
     /// The frozen weight in panels of bf16 for the backward, made by the first.
     backward: OnceLock<Arc<Panels>>,
 }
@@ -118,6 +120,7 @@ impl Linear {
                 bias,
                 precision,
                 packed: OnceLock::new(),
+                packed_backward: OnceLock::new(),
                 backward: OnceLock::new(),
             }),
         }
@@ -194,13 +197,16 @@ impl Linear {
             Some(Few::Bf16(panels)) => panels.bytes(),
             Some(Few::Quantised(few)) => few.bytes(),
         };
-        let packed = shared.packed.get().map_or(0, |packed| {
-            let of_f32 = packed.downcast_ref::<Packed<f32>>().map(Packed::bytes);
-            of_f32
-                .or_else(|| packed.downcast_ref::<Packed<f64>>().map(Packed::bytes))
-                .unwrap_or(0)
+        let packed = [&shared.packed, &shared.packed_backward].map(|packed| {
+            packed.get().map_or(0, |packed| {
+                let of_f32 = packed.downcast_ref::<Packed<f32>>().map(Packed::bytes);
+                of_f32
+                    .or_else(|| packed.downcast_ref::<Packed<f64>>().map(Packed::bytes))
+                    .unwrap_or(0)
+            })
         });
-        held + packed + shared.backward.get().map_or(0, |panels| panels.bytes())
+        held + packed.iter().sum::<usize>()
+            + shared.backward.get().map_or(0, |panels| panels.bytes())
     }
 
     /// The bias, `[out]`.

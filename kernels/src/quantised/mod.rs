@@ -1,8 +1,9 @@
 //! Frozen weights in few bits: whole numbers of eight bits with a scale for each output, or GGML's blocks.
 //!
 //! A product widens a panel of them to f32 in scratch memory just before it multiplies by it, forward and backward (as QLoRA,
-//! Dettmers et al. 2023, arXiv:2305.14314), so that the few bits are all that is kept. The result has the bits of the same
-//! product with the widened weight in f32: the only error is that of the numbers that are stored.
+//! Dettmers et al. 2023, arXiv:2305.14314), so that the few bits are all that is kept; one row alone (a token that a decoder goes on
+//! with) is multiplied as they are widened. The result has the bits of the same product with the widened weight in f32: the only error
+//! is that of the numbers that are stored.
 
 mod blocks;
 
@@ -10,34 +11,41 @@ use std::ops::Range;
 
 use crate::gemm::{Multiplied, transpose};
 use crate::memory::with_scratch;
-use crate::simd::{Float, Kernel, Level, Vector};
+use crate::simd::{Float, Kernel, Level, Vector, load, store};
+use crate::threads::{Shared, parallel_ranges};
 
 use blocks::Block;
 pub use blocks::BlockKind;
 
-/// Whole numbers of four bits lie in groups of this many.
-const GROUP: usize = 32;
+/// Outputs whose numbers lie side by side: as many as the widest panel has columns.
+const STRIP: usize = 32;
+/// The most vectors of any level in a strip.
+const VECTORS: usize = 8;
+/// Strips that are worth a task of their own.
+const LEAST: usize = 4;
 
-/// A weight `[out, in]` by rows, each row in blocks that have a scale.
+/// A weight `[out, in]` by strips of outputs, the last one padded; in a strip by inputs, as a product with it goes.
 #[derive(Clone)]
 pub struct Quantised {
     out: usize,
     width: usize,
-    /// Values that share a scale.
+    /// Inputs that share a scale.
     block: usize,
+    /// Blocks of a strip.
+    blocks: usize,
     codes: Codes,
-    /// Of each block.
-    scales: Vec<f32>,
-    /// Added to the values of each block; empty where nothing is.
-    shifts: Vec<f32>,
+    /// Of each strip and block.
+    scales: Vec<[f32; STRIP]>,
+    /// Added to the values of each strip and block; empty where nothing is.
+    shifts: Vec<[f32; STRIP]>,
 }
 
 #[derive(Clone)]
 enum Codes {
-    Eight(Vec<i8>),
-    /// The first half of a block in the low bits of its bytes, the second in the high ones. `zero` stands for 0.
+    Eight(Vec<[i8; STRIP]>),
+    /// The first half of a strip in the low bits of its bytes, the second in the high ones. `zero` stands for 0.
     Four {
-        pairs: Vec<u8>,
+        pairs: Vec<[u8; STRIP / 2]>,
         zero: f32,
     },
 }
@@ -55,27 +63,62 @@ impl std::fmt::Debug for Quantised {
 }
 
 impl Quantised {
-    /// A weight `[out, in]` rounded to eight bits, each row by its largest value.
-    pub(crate) fn rounded(weight: &[f32], out: usize, width: usize) -> Self {
-        let mut codes = Vec::with_capacity(weight.len());
-        let mut scales = Vec::with_capacity(out);
-        for row in 0..out {
-            let row = &weight[row * width..(row + 1) * width];
-            let largest = row.iter().fold(0f32, |most, x| most.max(x.abs()));
-            let scale = largest / 127.0;
-            // (A row of zeros, or of numbers too small to have a scale, is zero.)
-            let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-            codes.extend(row.iter().map(|x| (x * inverse).round_ties_even() as i8));
-            scales.push(scale);
-        }
+    /// A weight of zeros of eight bits, or of four with a number that stands for 0.
+    fn zeros(out: usize, width: usize, block: usize, has_shifts: bool, zero: Option<f32>) -> Self {
+        let (strips, of_strip) = (out.div_ceil(STRIP), width.div_ceil(block));
+        let blocks = strips * of_strip;
         Self {
             out,
             width,
-            block: width.max(1),
-            codes: Codes::Eight(codes),
-            scales,
-            shifts: Vec::new(),
+            block,
+            blocks: of_strip,
+            codes: match zero {
+                None => Codes::Eight(vec![[0; STRIP]; strips * width]),
+                Some(zero) => Codes::Four {
+                    pairs: vec![[0; STRIP / 2]; strips * width],
+                    zero,
+                },
+            },
+            scales: vec![[0.0; STRIP]; blocks],
+            shifts: vec![[0.0; STRIP]; if has_shifts { blocks } else { 0 }],
         }
+    }
+
+    /// Writes the numbers of a row from one input on.
+    fn set(&mut self, row: usize, from: usize, codes: &[i8]) {
+        let (first, lane) = (row / STRIP * self.width + from, row % STRIP);
+        match &mut self.codes {
+            Codes::Eight(all) => {
+                for (to, code) in all[first..].iter_mut().zip(codes) {
+                    to[lane] = *code;
+                }
+            }
+            Codes::Four { pairs, .. } => {
+                let (byte, high) = (lane % (STRIP / 2), lane / (STRIP / 2));
+                for (to, code) in pairs[first..].iter_mut().zip(codes) {
+                    to[byte] |= (*code as u8) << (4 * high);
+                }
+            }
+        }
+    }
+
+    /// A weight `[out, in]` rounded to eight bits, each row by its largest value.
+    pub(crate) fn rounded(weight: &[f32], out: usize, width: usize) -> Self {
+        let mut own = Self::zeros(out, width, width.max(1), false, None);
+        for row in 0..out {
+            let values = &weight[row * width..(row + 1) * width];
+            let largest = values.iter().fold(0f32, |most, x| most.max(x.abs()));
+            let scale = largest / 127.0;
+            // (A row of zeros, or of numbers too small to have a scale, is zero.)
+            let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+            let code = |x: &f32| (x * inverse).round_ties_even() as i8;
+            let codes: Vec<i8> = values.iter().map(code).collect();
+            own.set(row, 0, &codes);
+            if let Some(scales) = own.scales.get_mut(row / STRIP) {
+                scales[row % STRIP] = scale;
+            }
+        }
+        own
     }
 
     /// A weight `[out, in]` from blocks as a GGUF has them, one row after the other; `None` unless whole blocks fill its rows and
@@ -86,41 +129,24 @@ impl Quantised {
         if !width.is_multiple_of(values) || blocks.checked_mul(kind.bytes())? != bytes.len() {
             return None;
         }
-        let (mut scales, mut shifts) = (Vec::new(), Vec::new());
-        let (mut pairs, mut eight) = (Vec::new(), Vec::new());
+        let mut own = Self::zeros(out, width, group, kind.has_shifts(), kind.zero());
+        let (of_row, groups) = (width / values, values / group);
         let mut block = Block::EMPTY;
-        for bytes in bytes.chunks_exact(kind.bytes()) {
+        for (i, bytes) in bytes.chunks_exact(kind.bytes()).enumerate() {
             kind.read(bytes, &mut block);
-            scales.extend_from_slice(&block.scales[..values / group]);
-            if kind.has_shifts() {
-                shifts.extend_from_slice(&block.shifts[..values / group]);
-            }
-            let codes = &block.codes[..values];
-            match kind.zero() {
-                None => eight.extend_from_slice(codes),
-                Some(_) => {
-                    for codes in codes.chunks_exact(GROUP) {
-                        let (first, second) = codes.split_at(GROUP / 2);
-                        let both = first.iter().zip(second);
-                        pairs.extend(both.map(|(a, b)| *a as u8 | (*b as u8) << 4));
-                    }
+            let (row, at) = (i / of_row, i % of_row);
+            own.set(row, at * values, &block.codes[..values]);
+            let first = (row / STRIP * of_row + at) * groups;
+            for (j, scale) in block.scales[..groups].iter().enumerate() {
+                own.scales[first + j][row % STRIP] = *scale;
+                if let Some(shifts) = own.shifts.get_mut(first + j) {
+                    shifts[row % STRIP] = block.shifts[j];
                 }
             }
         }
-        if !scales.iter().chain(&shifts).all(|x: &f32| x.is_finite()) {
-            return None;
-        }
-        Some(Self {
-            out,
-            width,
-            block: group,
-            codes: match kind.zero() {
-                None => Codes::Eight(eight),
-                Some(zero) => Codes::Four { pairs, zero },
-            },
-            scales,
-            shifts,
-        })
+        let mut numbers = own.scales.iter().chain(&own.shifts).flatten();
+        let finite = numbers.all(|x| x.is_finite());
+        finite.then_some(own)
     }
 
     /// Rows and columns.
@@ -131,91 +157,81 @@ impl Quantised {
     /// Bytes that it takes in memory.
     pub fn bytes(&self) -> usize {
         let codes = match &self.codes {
-            Codes::Eight(codes) => codes.len(),
-            Codes::Four { pairs, .. } => pairs.len(),
+            Codes::Eight(codes) => size_of_val(&codes[..]),
+            Codes::Four { pairs, .. } => size_of_val(&pairs[..]),
         };
-        codes + size_of::<f32>() * (self.scales.len() + self.shifts.len())
+        codes + size_of_val(&self.scales[..]) + size_of_val(&self.shifts[..])
+    }
+
+    fn strips(&self) -> usize {
+        self.out.div_ceil(STRIP)
     }
 
     /// Its values, row by row.
     pub(crate) fn values(&self) -> Vec<f32> {
         let mut values = vec![0.0; self.out * self.width];
-        if self.width > 0 {
-            for (row, to) in values.chunks_exact_mut(self.width).enumerate() {
-                self.widen(row, 0..self.width, to);
+        let mut strip_values = [0.0; STRIP];
+        for strip in 0..self.strips() {
+            let rows = strip * STRIP..self.out.min((strip + 1) * STRIP);
+            for input in 0..self.width {
+                self.widen(strip, input, input / self.block, &mut strip_values);
+                for (row, value) in rows.clone().zip(strip_values) {
+                    values[row * self.width + input] = value;
+                }
             }
         }
         values
     }
 
-    /// Some values of a row.
+    /// Inputs of a block.
     #[inline(always)]
-    fn widen(&self, row: usize, columns: Range<usize>, to: &mut [f32]) {
-        let blocks = self.width / self.block;
-        let of_row = columns.start / self.block..columns.end.div_ceil(self.block);
-        for block in of_row {
-            let (begin, index) = (block * self.block, row * blocks + block);
-            let from = columns.start.max(begin)..columns.end.min(begin + self.block);
-            let to = &mut to[from.start - columns.start..from.end - columns.start];
-            let scale = self.scales[index];
-            match &self.codes {
-                Codes::Eight(codes) => {
-                    let codes = &codes[row * self.width..][from];
-                    for (to, code) in to.iter_mut().zip(codes) {
-                        *to = f32::from(*code) * scale;
-                    }
-                    if let Some(shift) = self.shifts.get(index) {
-                        for to in to {
-                            *to += shift;
-                        }
-                    }
+    fn inputs(&self, block: usize) -> Range<usize> {
+        block * self.block..self.width.min((block + 1) * self.block)
+    }
+
+    /// The values of a strip at one input, which lies in this block.
+    #[inline(always)]
+    fn widen(&self, strip: usize, input: usize, block: usize, to: &mut [f32; STRIP]) {
+        let at = strip * self.width + input;
+        let block = strip * self.blocks + block;
+        let scales = &self.scales[block];
+        match &self.codes {
+            Codes::Eight(codes) => {
+                for ((to, code), scale) in to.iter_mut().zip(&codes[at]).zip(scales) {
+                    *to = f32::from(*code) * scale;
                 }
-                Codes::Four { pairs, zero } => {
-                    let pairs = &pairs[index * GROUP / 2..][..GROUP / 2];
-                    let mut values = [0f32; GROUP];
-                    let (first, second) = values.split_at_mut(GROUP / 2);
-                    for ((first, second), pair) in first.iter_mut().zip(second).zip(pairs) {
-                        *first = (f32::from(pair & 15) - zero) * scale;
-                        *second = (f32::from(pair >> 4) - zero) * scale;
-                    }
-                    if let Some(shift) = self.shifts.get(index) {
-                        for value in &mut values {
-                            *value += shift;
-                        }
-                    }
-                    match to.first_chunk_mut::<GROUP>() {
-                        Some(to) => *to = values,
-                        None => {
-                            to.copy_from_slice(&values[from.start - begin..from.end - begin]);
-                        }
-                    }
+            }
+            Codes::Four { pairs, zero } => {
+                let pairs = &pairs[at];
+                for i in 0..STRIP / 2 {
+                    to[i] = (f32::from(pairs[i] & 15) - zero) * scales[i];
                 }
+                for i in 0..STRIP / 2 {
+                    to[STRIP / 2 + i] = (f32::from(pairs[i] >> 4) - zero) * scales[STRIP / 2 + i];
+                }
+            }
+        }
+        if let Some(shifts) = self.shifts.get(block) {
+            for (to, shift) in to.iter_mut().zip(shifts) {
+                *to += shift;
             }
         }
     }
 
-    /// A panel of the transpose `[in, out]`: `[in, width]` at `to`, zeros behind the last row of the weight.
+    /// A panel of the transpose `[in, out]`: `[in, width]` at `to`; what is behind the last row of the weight has no meaning.
     /// # Safety
     /// All of the panel can be written.
     pub(crate) unsafe fn panel_of_transpose(&self, level: Level, index: usize, to: *mut f32) {
         let width = f32::tiles(level).width();
-        let rows = index * width..self.out.min((index + 1) * width);
-        let (count, k) = (rows.len(), self.width);
-        with_scratch(count * k, |whole: *mut f32| {
-            // SAFETY: the scratch has room for these rows, which are written before they are read; `to` as the caller promises.
-            unsafe {
-                let kernel = Widen {
-                    of: self,
-                    rows,
-                    columns: 0..k,
-                    to: whole,
-                    to_row: k,
-                };
-                f32::run(level, kernel);
-                let whole = std::slice::from_raw_parts(whole.cast_const(), count * k);
-                transpose(level, whole, count, k, k, to, width);
-            }
-        });
+        let kernel = Widen {
+            of: self,
+            strip: index * width / STRIP,
+            outputs: index * width % STRIP..index * width % STRIP + width,
+            inputs: 0..self.width,
+            to,
+        };
+        // SAFETY: passed on.
+        unsafe { f32::run(level, kernel) }
     }
 
     /// A panel of the weight as it is, `[out, in]`: `[out, width]` at `to`, of which the last may be filled in part.
@@ -223,37 +239,136 @@ impl Quantised {
     /// All of the panel can be written.
     pub(crate) unsafe fn panel(&self, level: Level, index: usize, to: *mut f32) {
         let width = f32::tiles(level).width();
-        let kernel = Widen {
-            of: self,
-            rows: 0..self.out,
-            columns: index * width..self.width.min((index + 1) * width),
-            to,
-            to_row: width,
-        };
-        // SAFETY: passed on.
-        unsafe { f32::run(level, kernel) }
+        let inputs = index * width..self.width.min((index + 1) * width);
+        let count = inputs.len();
+        with_scratch(count * STRIP, |whole: *mut f32| {
+            for strip in 0..self.strips() {
+                let kernel = Widen {
+                    of: self,
+                    strip,
+                    outputs: 0..STRIP,
+                    inputs: inputs.clone(),
+                    to: whole,
+                };
+                let outputs = STRIP.min(self.out - strip * STRIP);
+                // SAFETY: the scratch has room for a strip at these inputs, which is written before it is read; `to` as the caller
+                // promises.
+                unsafe {
+                    f32::run(level, kernel);
+                    let whole = std::slice::from_raw_parts(whole.cast_const(), count * STRIP);
+                    let to = to.add(strip * STRIP * width);
+                    transpose(level, whole, count, STRIP, outputs, to, width);
+                }
+            }
+        });
+    }
+
+    /// `x Wᵀ` of one row, plus `init` where it is there: what [`crate::gemm::Product`] gives, bit by bit.
+    /// # Safety
+    /// `x` has as many values as a row of the weight, `init` and `to` as many as it has rows.
+    pub(crate) unsafe fn times_row(
+        &self,
+        level: Level,
+        x: *const f32,
+        init: Option<*const f32>,
+        to: *mut f32,
+    ) {
+        let (x, init) = (
+            Shared(x.cast_mut()),
+            init.map(|init| Shared(init.cast_mut())),
+        );
+        let to = Shared(to);
+        parallel_ranges(self.strips(), LEAST, |strips| {
+            for strip in strips {
+                let first = strip * STRIP;
+                // SAFETY: passed on; strips own their outputs.
+                unsafe {
+                    let row = Row {
+                        of: self,
+                        strip,
+                        x: x.add(0).cast_const(),
+                        init: init.map(|init| init.add(first).cast_const()),
+                        to: to.add(first),
+                        outputs: STRIP.min(self.out - first),
+                    };
+                    f32::run(level, row);
+                }
+            }
+        });
     }
 }
 
-/// Some columns of some rows, to rows that are `to_row` apart.
+/// Some outputs of a strip at some inputs, one input after the other.
 struct Widen<'a> {
     of: &'a Quantised,
-    rows: Range<usize>,
-    columns: Range<usize>,
+    strip: usize,
+    outputs: Range<usize>,
+    inputs: Range<usize>,
     to: *mut f32,
-    to_row: usize,
 }
 
 impl Kernel<f32> for Widen<'_> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<V: Vector<Scalar = f32>>(self) {
-        for (i, row) in self.rows.enumerate() {
-            // SAFETY: the maker of the kernel promises the rows at `to`.
-            let to = unsafe {
-                std::slice::from_raw_parts_mut(self.to.add(i * self.to_row), self.columns.len())
-            };
-            self.of.widen(row, self.columns.clone(), to);
+        let (first, width) = (self.outputs.start, self.outputs.len());
+        let mut values = [0.0; STRIP];
+        let Range { start, end } = self.inputs;
+        let blocks = start / self.of.block..end.div_ceil(self.of.block);
+        for block in blocks {
+            let inputs = self.of.inputs(block);
+            for input in inputs.start.max(start)..inputs.end.min(end) {
+                self.of.widen(self.strip, input, block, &mut values);
+                // SAFETY: the maker of the kernel promises the rows at `to`, and outputs of a strip.
+                unsafe {
+                    let to = self.to.add((input - start) * width);
+                    to.copy_from_nonoverlapping(values.as_ptr().add(first), width);
+                }
+            }
+        }
+    }
+}
+
+/// A strip of the product with one row.
+struct Row<'a> {
+    of: &'a Quantised,
+    strip: usize,
+    x: *const f32,
+    init: Option<*const f32>,
+    to: *mut f32,
+    outputs: usize,
+}
+
+impl Kernel<f32> for Row<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<V: Vector<Scalar = f32>>(self) {
+        let vectors = STRIP / V::LANES;
+        let mut sums = [V::splat(0.0); VECTORS];
+        let mut values = [0.0; STRIP];
+        // SAFETY: the maker of the kernel promises the values at each pointer.
+        unsafe {
+            for block in 0..self.of.blocks {
+                for input in self.of.inputs(block) {
+                    self.of.widen(self.strip, input, block, &mut values);
+                    let x = V::splat(*self.x.add(input));
+                    for (i, sum) in sums.iter_mut().enumerate().take(vectors) {
+                        *sum = x.fma(V::load(values.as_ptr().add(i * V::LANES)), *sum);
+                    }
+                }
+            }
+            for (i, sum) in sums.into_iter().enumerate().take(vectors) {
+                let at = i * V::LANES;
+                if at < self.outputs {
+                    let n = self.outputs - at;
+                    let one = V::splat(1.0);
+                    let value = match self.init {
+                        None => sum.mul(one),
+                        Some(init) => sum.fma(one, load(init.add(at), n)),
+                    };
+                    store(value, self.to.add(at), n);
+                }
+            }
         }
     }
 }

@@ -88,6 +88,9 @@ pub(crate) trait Vector: Copy {
     const LANES: usize;
 
     fn splat(x: Self::Scalar) -> Self;
+    /// Asks for the cache line at `p`, which need not exist, where the machine can be asked.
+    #[inline(always)]
+    fn prefetch(_p: *const Self::Scalar) {}
     /// # Safety
     /// `LANES` values can be read at `p`.
     unsafe fn load(p: *const Self::Scalar) -> Self;

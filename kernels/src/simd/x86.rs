@@ -89,6 +89,11 @@ impl Vector for Avx512 {
         Self(unsafe { _mm512_set1_ps(x) })
     }
     #[inline(always)]
+    fn prefetch(p: *const f32) {
+        // SAFETY: a prefetch of any address has no effect that a program can see.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) }
+    }
+    #[inline(always)]
     unsafe fn load(p: *const f32) -> Self {
         Self(unsafe { _mm512_loadu_ps(p) })
     }

@@ -144,6 +144,7 @@ impl Sample {
             loss: 0.4,
             metrics: BTreeMap::from([("accuracy".into(), accuracy)]),
             predicted: String::new(),
+            examples: None,
         };
         outcome.evaluations = vec![
             Evaluation {
@@ -151,6 +152,7 @@ impl Sample {
                 loss: 0.6,
                 metrics: BTreeMap::from([("accuracy".into(), accuracy / 2.0)]),
                 predicted: String::new(),
+                examples: None,
             },
             last,
         ];
@@ -275,6 +277,8 @@ fn kind(method: &str) -> Option<Kind> {
         "head_only" => ("head", 0),
         "majority" => ("floor", 0),
         "random_features" => ("floor", 1),
+        "linear_probe" => ("head", 1),
+        "knn" => ("floor", 5),
         _ => return None,
     };
     Some(Kind {
@@ -429,6 +433,7 @@ pub fn realistic(method: &str, seed: u64) -> Sample {
                     loss: 0.75 * (1.0 - value) + 0.27,
                     metrics: BTreeMap::from([("accuracy".into(), value)]),
                     predicted: String::new(),
+                    examples: None,
                 }
             })
             .collect();
