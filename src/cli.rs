@@ -217,7 +217,7 @@ pub struct Work {
 /// `status`.
 #[derive(Debug, Args)]
 pub struct Status {
-    /// The folder that compare --plan-only wrote, or a comparison's folder.
+    /// The folder that compare --plan-only wrote, or that of a comparison or a suite.
     pub folder: PathBuf,
     /// Print JSON; with --watch one line each time.
     #[arg(long)]

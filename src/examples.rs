@@ -296,6 +296,8 @@ pub fn command() -> clap::Command {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use clap::error::ErrorKind;
+
     use super::*;
 
     #[test]
@@ -312,6 +314,45 @@ mod tests {
                 assert!(parsed.is_ok(), "{typed}: {}", parsed.unwrap_err());
             }
         }
+    }
+
+    #[test]
+    fn every_command_that_the_documents_name_is_understood() {
+        let documents = [
+            include_str!("../README.md"),
+            include_str!("../README.zh-CN.md"),
+            include_str!("../docs/CLUSTER.md"),
+            include_str!("../docs/COMPATIBILITY.md"),
+            include_str!("../docs/DATASETS.md"),
+            include_str!("../docs/EVENTS.md"),
+            include_str!("../docs/METHODOLOGY.md"),
+            include_str!("../docs/SERVING.md"),
+            include_str!("../docs/STUDIES.md"),
+        ];
+        let mut tried = 0;
+        for document in documents {
+            let in_text = document.split('`').skip(1).step_by(2);
+            let lines = document.lines().map(|line| {
+                let line = line.trim_start_matches("$ ").trim_start_matches("uvx ");
+                // A comment, or another program behind a pipe.
+                let end = line.find(" # ").or(line.find(" | ")).unwrap_or(line.len());
+                &line[..end]
+            });
+            for typed in in_text.chain(lines) {
+                // Choices and parts that are left out are no command.
+                if !typed.starts_with("peftbench ") || typed.contains(['|', '[', '…', '`', '\n'])
+                {
+                    continue;
+                }
+                let parsed = super::command().try_get_matches_from(typed.split_whitespace());
+                let refused = parsed.err().map(|e| e.kind());
+                // A command may be named without what it needs.
+                let fine = matches!(refused, None | Some(ErrorKind::MissingRequiredArgument));
+                assert!(fine, "{typed}: {refused:?}");
+                tried += 1;
+            }
+        }
+        assert!(tried > 40, "{tried}");
     }
 
     #[test]

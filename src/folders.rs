@@ -17,6 +17,24 @@ pub fn records_folder(out: &Path) -> PathBuf {
     out.join("records")
 }
 
+/// In a folder of records: what tells it from another folder that stands under the same path on another machine.
+const MARK: &str = ".folder";
+
+/// The mark of a folder of records, made where there is none: a random name in a file. Of many who mark it one succeeds.
+///
+/// # Errors
+/// If the folder cannot be written.
+pub fn mark(records: &Path) -> Result<String> {
+    record::files::write_new(&records.join(MARK), format!("{}\n", nonce()).as_bytes())?;
+    mark_of(records).with_context(|| format!("{}: cannot be read", records.join(MARK).display()))
+}
+
+/// The mark that a folder of records has, if it has one.
+pub fn mark_of(records: &Path) -> Option<String> {
+    let bytes = record::files::read(&records.join(MARK)).ok()?;
+    Some(String::from_utf8(bytes).ok()?.trim().to_owned())
+}
+
 /// A random name that nobody else has.
 pub fn nonce() -> String {
     // Every state has keys of its own, drawn from the system's randomness.

@@ -9,7 +9,7 @@ use methods::PeftMethod;
 
 use crate::{objective::argmax, train::head::Vocabulary};
 
-/// Prompts that are gone on with together.
+/// Prompts that are continued together.
 const TOGETHER: usize = 32;
 
 /// What is written behind each prompt, without the token that ends it.

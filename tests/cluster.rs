@@ -149,9 +149,9 @@ fn a_bad_plan_file_or_index_is_exit_code_42_with_one_message() {
         ended(&task(&place, index), 42, says);
     };
     rotten(
-        text.replace("\"format\":2", "\"format\":1"),
+        text.replace("\"format\":3", "\"format\":1"),
         "0",
-        &["line 1: format 1 is not 2", anew],
+        &["line 1: format 1 is not 3", anew],
     );
     rotten(
         text.replace("\"seed\":0", "\"seed\":7"),
@@ -218,6 +218,12 @@ fn what_another_node_may_have_is_no_reason_to_give_up() {
     ended(&task(&place, "0"), 2, &unseen);
     ended(&place.run(&["work", "plan"]), 2, &unseen);
     assert!(!out.exists());
+    // There is a folder of this name, but it is the node's own.
+    fs::create_dir_all(out.join("records")).unwrap();
+    let another = ["out/records", "is not the one that the plan was made for"];
+    ended(&task(&place, "0"), 2, &another);
+    ended(&place.run(&["work", "plan"]), 2, &another);
+    assert_eq!(records(&place).len(), 0);
     fs::rename(&file, file.with_extension("elsewhere")).unwrap();
     ended(
         &task(&place, "0"),

@@ -134,6 +134,36 @@ fn a_table_for_a_paper_is_compiled_and_fits_its_page_whatever_the_number_of_colu
     assert!(!log.contains("Overfull"), "{log}");
 }
 
+/// Cells of the row of a Markdown table that begins with this cell.
+fn cells<'a>(text: &'a str, first: &str) -> Vec<&'a str> {
+    let start = format!("| {first} |");
+    let row = text.lines().find(|line| line.starts_with(&start));
+    let row = row.unwrap_or_else(|| panic!("no row of {first}"));
+    row.trim_matches('|').split('|').map(str::trim).collect()
+}
+
+#[test]
+fn the_chinese_readme_has_the_figures_of_the_english_one() {
+    let (english, chinese) = (
+        include_str!("../README.md"),
+        include_str!("../README.zh-CN.md"),
+    );
+    for (name, its_name) in [
+        ("full", "全量微调"),
+        ("lora", "LoRA"),
+        ("adapter", "Adapter"),
+        ("prompt_tuning", "Prompt Tuning"),
+        ("head_only", "只训练分类头"),
+        ("random_features", "随机特征"),
+        ("majority", "多数类"),
+    ] {
+        let mut expected = cells(english, name);
+        // The absolute latency stands in the English one only.
+        expected.remove(7);
+        assert_eq!(cells(chinese, its_name)[1..], expected[1..], "{name}");
+    }
+}
+
 #[test]
 fn chinese_names_of_files_columns_and_classes_stay_as_they_are() {
     let place = Place::new();

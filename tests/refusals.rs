@@ -115,7 +115,7 @@ fn a_format_that_cannot_hold_a_method_names_those_that_can() {
     );
     let weights = format!("--weights={weights}");
     place.refused(
-        &["export", &weights, "--out=new", "--format=peft"],
+        &format!("export {weights} --out=new --format=peft"),
         &["--set p_tuning.pooling=first", "--separate-head"],
     );
 }
@@ -167,18 +167,10 @@ fn a_data_set_with_a_long_name_is_compared_and_reported() {
     let name = format!("{}.csv", "lang".repeat(60));
     fs::copy(place.reviews(), place.path().join(&name)).unwrap();
     let backbone = tiny_backbone().display().to_string();
-    place.ok(&[
-        "compare",
-        &name,
-        "--text-column=review",
-        "--label-column=stars",
-        "--budget=quick",
-        "--set=recipe.steps=2",
-        "--seeds=1",
-        "--methods=head_only",
-        "--backbone",
-        &backbone,
-    ]);
+    place.ok(&format!(
+        "compare {name} --text-column=review --label-column=stars --budget=quick \
+            --set=recipe.steps=2 --seeds=1 --methods=head_only --backbone {backbone}"
+    ));
     let out = place.path().join("reports/out");
     let folder = fs::read_dir(out).unwrap().next().unwrap().unwrap().path();
     assert!(folder.join("report.html").is_file());
@@ -210,19 +202,11 @@ fn a_report_that_is_killed_leaves_every_file_whole_or_not_at_all() {
     let place = Place::new();
     place.reviews();
     let backbone = tiny_backbone().display().to_string();
-    place.ok(&[
-        "compare",
-        "reviews.csv",
-        "--text-column=review",
-        "--label-column=stars",
-        "--budget=quick",
-        "--set=recipe.steps=2",
-        "--seeds=1",
-        "--methods=head_only,majority",
-        "--out=out",
-        "--backbone",
-        &backbone,
-    ]);
+    place.ok(&format!(
+        "compare reviews.csv --text-column=review --label-column=stars --budget=quick \
+            --set=recipe.steps=2 --seeds=1 --methods=head_only,majority --out=out --backbone \
+            {backbone}"
+    ));
     let started = std::time::Instant::now();
     place.ok(&["report", "--records=out", "--out=whole"]);
     let took = started.elapsed();

@@ -519,8 +519,8 @@ fn simulate(world: World) -> (Told, String) {
     let files = fs::read_dir(&simulation.records).unwrap();
     assert_eq!(
         files.count(),
-        told.runs,
-        "no claim and nothing temporary is left"
+        told.runs + 1,
+        "records and the folder's mark: no claim and nothing temporary is left"
     );
 
     let (printed, status_seconds, _) = measured(&place, &["status", "plan"]);

@@ -45,7 +45,7 @@ fn a_suite_compares_every_data_set_and_says_what_holds_over_all_of_them() {
     let before = place.ok(&arguments(&suite, backbone, &["--dry-run"]));
     assert!(before.starts_with("18 of 18 runs to make"), "{before}");
     assert!(
-        before.contains("how long majority, head_only and lora takes is not known"),
+        before.contains("how long runs of majority, head_only and lora take is not known"),
         "{before}"
     );
     assert!(!place.path().join("out").exists());

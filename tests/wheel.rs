@@ -2,15 +2,14 @@
 
 use std::{fs, path::Path, process::Command};
 
-use crate::support::{Place, skip};
+use crate::support::{Place, few_steps, required, skip, tiny_backbone};
 
 /// The largest program that is shipped, in bytes.
 const LARGEST: u64 = 40_000_000;
 
 #[test]
 fn the_wheel_brings_program_and_package_into_a_fresh_environment() {
-    let required = std::env::var("PEFTBENCH_REQUIRE").unwrap_or_default();
-    if !required.split(',').any(|kind| kind.trim() == "wheel") {
+    if !required("wheel") {
         return skip(
             "wheel",
             "it is tried where PEFTBENCH_REQUIRE names wheel, after just wheel",
@@ -54,4 +53,14 @@ fn the_wheel_brings_program_and_package_into_a_fresh_environment() {
         said.contains("fresh/bin/peftbench") && said.contains("sst2"),
         "{said}"
     );
+    // To the first page.
+    let (data, backbone) = (place.reviews(), tiny_backbone());
+    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
+    let table = run(
+        "fresh/bin/peftbench",
+        &few_steps("compare", data, backbone, &["--seeds=1"]),
+    );
+    assert!(table.contains("prompt_tuning"), "{table}");
+    let page = fs::read_to_string(place.path().join("out/report.html")).unwrap();
+    assert!(page.contains("prompt_tuning"));
 }

@@ -3,12 +3,14 @@
     just bench-serve                        # four LoRA tasks over minilm, trained for a few steps
     python benches/serve/run.py --binary target/release/peftbench --seconds 10
 
-Needs a Python with torch, transformers and peft (tests/fixtures/requirements.txt). One side after the other, in turn; first all sides
-have to answer the same. The client is benches/serve/load.py, which takes a share of the cores itself: the same for each side.
+PEFTBENCH_PYTHON, or the Python that runs this, needs torch, transformers and peft (tests/fixtures/requirements.txt). One side after
+the other, in turn; first all sides have to answer the same. The client is benches/serve/load.py, which takes a share of the cores
+itself: the same for each side.
 """
 
 import argparse
 import json
+import os
 import platform
 import signal
 import subprocess
@@ -66,7 +68,7 @@ def main():
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     weights, exports = prepared(asked.binary, asked.out, asked.tasks, asked.backbone)
-    peer = [sys.executable, HERE / "peer.py", exports, "--mode"]
+    peer = [os.environ.get("PEFTBENCH_PYTHON", sys.executable), HERE / "peer.py", exports, "--mode"]
     commands = [[asked.binary, "serve", "--tasks", weights, "--port", "0"], [*peer, "plain"], [*peer, "batched"]]
     names = sorted(path.name for path in weights.iterdir())
     rows = [{"task": names[i % len(names)], "text": load.text(i)} for i in range(4 * len(names))]

@@ -12,6 +12,8 @@
 //! | `truncation_side`, `model_max_length` | which end a long text loses, and from how many tokens on |
 //! | `added_tokens_decoder`, the special tokens, `added_tokens.json`, `special_tokens_map.json` | tokens that are found before the text is split |
 //! | `split_special_tokens` | special tokens in a text are ordinary text |
+//! | `model_input_names` | whether the second text of a pair has token types of its own; the class says it where it is absent |
+//! | `clean_up_tokenization_spaces` | what is written loses spaces before punctuation |
 //! | `max_seq_length`, `do_lower_case` of `sentence_bert_config.json` | as sentence-transformers reads them |
 
 use std::{
@@ -34,6 +36,10 @@ pub(crate) struct TokenizerFiles {
     pub(crate) max_length: Option<usize>,
     /// Texts are lower-cased before anything else.
     pub(crate) lower_case: bool,
+    /// Whether token types are given to the model.
+    pub(crate) types: bool,
+    /// Texts that are made of tokens lose spaces before punctuation.
+    pub(crate) clean_up: bool,
     /// Rows that an embedding table needs: tokens that only the class brings along are not counted.
     pub(crate) vocabulary: usize,
     /// What of the side files is worth a line on the terminal.
@@ -127,6 +133,8 @@ pub(crate) fn of_json(path: &Path, json: &Value) -> Result<TokenizerFiles> {
         truncation_side: TruncationDirection::Right,
         max_length: None,
         lower_case: false,
+        types: true,
+        clean_up: false,
         vocabulary: largest.map_or(0, |id| id as usize + 1),
         notes: Vec::new(),
     })
@@ -139,6 +147,14 @@ pub(crate) fn read(path: &Path) -> Result<TokenizerFiles> {
     let mut config = side("tokenizer_config.json")?;
     let model = side("config.json")?;
     let class = class(&config, &model)?;
+    // The library reads another file then: that of the newest version that is not newer than itself.
+    if let Some(other) = config.values.get("fast_tokenizer_files").and_then(|files| {
+        let mut files = files.as_array()?.iter();
+        files.find(|file| **file != "tokenizer.json")
+    }) {
+        let accepted = "tokenizer.json alone; make it the one with the version that is wanted";
+        return Err(config.wrong("fast_tokenizer_files", other, accepted));
+    }
 
     let mut pending = added_tokens_decoder(&config)?;
     let mut known: Vec<Pending> = pending.iter().map(|(_, token)| token.clone()).collect();
@@ -290,6 +306,11 @@ pub(crate) fn read(path: &Path) -> Result<TokenizerFiles> {
         max_length = Some(max_length.map_or(limit, |m| m.min(limit)));
     }
     Ok(TokenizerFiles {
+        types: types(class, &config, &model)?,
+        clean_up: match config.values.get("clean_up_tokenization_spaces") {
+            Some(Value::Null) => false,
+            _ => config.boolean("clean_up_tokenization_spaces", false)?,
+        },
         tokenizer,
         truncation_side,
         max_length,
@@ -329,6 +350,22 @@ fn class(config: &Side, model: &Side) -> Result<&'static str> {
     })
 }
 
+/// Whether a model that has token types is given any.
+fn types(class: &str, config: &Side, model: &Side) -> Result<bool> {
+    let named = match config.values.get("model_input_names") {
+        None => matches!(class, "BertTokenizer" | GENERIC | UNKNOWN),
+        Some(Value::Array(names)) => names.iter().any(|name| name == "token_type_ids"),
+        Some(other) => {
+            return Err(config.wrong("model_input_names", other, "a list of names"));
+        }
+    };
+    let has_none = model.text("model_type")?.is_some_and(|of| {
+        let with_types = ["bert", "roberta", "xlm-roberta"];
+        !with_types.contains(&of.as_str())
+    });
+    Ok(named || has_none)
+}
+
 /// Writes what the class makes of the configuration into the `tokenizer.json`.
 fn follow(class: &str, config: &Side, file: &mut Value) -> Result<()> {
     if matches!(class, "BertTokenizer" | "DistilBertTokenizer") {
@@ -364,8 +401,9 @@ fn follow(class: &str, config: &Side, file: &mut Value) -> Result<()> {
     // A class that knows nothing of it has it false; null is an error that transformers passes over.
     if explicit != Some(&Value::Null) && class != UNKNOWN {
         let space = config.boolean("add_prefix_space", false)?;
-        if let Some(old) = file["pre_tokenizer"].get_mut("add_prefix_space") {
-            *old = space.into();
+        // (Metaspace, which had the key in files of old, knows another one now.)
+        if file["pre_tokenizer"]["type"] == "ByteLevel" {
+            file["pre_tokenizer"]["add_prefix_space"] = space.into();
         }
     }
     Ok(())

@@ -197,7 +197,7 @@ def compare(dataset: Any, *, methods: Iterable[str] | None = None, seeds: int | 
     found = _streamed("compare", dataset, arguments, "compared", on_event)
     if not found["comparisons"]:
         raise Error("no run ended well")
-    return Comparison(found["comparisons"][0], Path(out) if out else None)
+    return Comparison(found["comparisons"][0], Path(found["folder"]).absolute())
 
 
 def sweep(dataset: Any, study: str, *, seeds: int | None = None, settings: Settings | None = None,

@@ -8,19 +8,20 @@ use serde::{Deserialize, Serialize, Serializer};
 #[serde(from = "Vec<Vec<T>>")]
 pub struct Rows<T> {
     values: Vec<T>,
-    /// Where each row ends among the values.
+    rows: usize,
+    /// Where each row ends among the values; empty where all are equally long, as logits are.
     ends: Vec<usize>,
 }
 
 impl<T> Rows<T> {
     /// Number of rows.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.rows
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.rows == 0
     }
 
     /// The rows, in order.
@@ -38,6 +39,11 @@ impl<T> std::ops::Index<usize> for Rows<T> {
     type Output = [T];
 
     fn index(&self, row: usize) -> &[T] {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        if self.ends.is_empty() {
+            let width = self.values.len() / self.rows;
+            return &self.values[row * width..(row + 1) * width];
+        }
         let begin = row.checked_sub(1).map_or(0, |before| self.ends[before]);
         &self.values[begin..self.ends[row]]
     }
@@ -50,9 +56,14 @@ impl<T> FromIterator<Vec<T>> for Rows<T> {
             values.extend(row);
             ends.push(values.len());
         }
+        let rows = ends.len();
+        let width = ends.first().copied().unwrap_or(0);
+        if ends.iter().zip(1..).all(|(end, row)| *end == row * width) {
+            ends = Vec::new();
+        }
         values.shrink_to_fit();
         ends.shrink_to_fit();
-        Self { values, ends }
+        Self { values, rows, ends }
     }
 }
 
@@ -83,5 +94,19 @@ mod tests {
         assert_eq!(json, "[[1.5,2.0],[],[-0.1]]");
         assert_eq!(serde_json::from_str::<Rows<f64>>(&json).unwrap(), rows);
         assert!(Rows::<f64>::default().is_empty());
+    }
+
+    #[test]
+    fn rows_of_equal_length_need_no_ends_and_are_the_same_rows() {
+        let lists = vec![vec![1, 2], vec![3, 4], vec![5, 6]];
+        let rows = Rows::from(lists.clone());
+        assert!(rows.ends.is_empty());
+        assert_eq!(rows.iter().collect::<Vec<_>>(), lists);
+        assert_eq!((rows.len(), &rows[1]), (3, &[3, 4][..]));
+        // The lengths agree on average only.
+        let rows = Rows::from(vec![vec![1], vec![2, 3, 4], vec![5, 6]]);
+        assert_eq!(rows.iter().map(<[i32]>::len).collect::<Vec<_>>(), [1, 3, 2]);
+        let nothing = Rows::from(vec![Vec::<f64>::new(); 2]);
+        assert_eq!((nothing.len(), nothing[1].len()), (2, 0));
     }
 }

@@ -1,16 +1,13 @@
 //! Tables of what was found beside comparisons (a grid of latencies, domains, the verdict over a suite), kept in a file so that
 //! the page can show them: a [`Measurement`] in every folder that has a [`FILE`] or a [`SUITE`].
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error, Result,
-    files::{folders_with, write_json},
+    Result,
+    files::{folders_with, read_json, write_json},
     table::Table,
 };
 
@@ -34,19 +31,11 @@ pub struct Measurement {
 }
 
 impl Measurement {
-    /// Writes it into a folder.
-    ///
-    /// # Errors
-    /// If that cannot be written.
-    pub fn write(&self, folder: &Path) -> Result<PathBuf> {
-        self.write_as(folder, FILE)
-    }
-
     /// Writes it into a folder under a name: [`FILE`] or [`SUITE`].
     ///
     /// # Errors
     /// If that cannot be written.
-    pub fn write_as(&self, folder: &Path, name: &str) -> Result<PathBuf> {
+    pub fn write(&self, folder: &Path, name: &str) -> Result<PathBuf> {
         write_json(folder, name, self)
     }
 }
@@ -56,20 +45,9 @@ impl Measurement {
 /// # Errors
 /// If a file or a folder cannot be read.
 pub fn read_all(folder: &Path, name: &str) -> Result<Vec<Measurement>> {
-    folders_with(folder, name)?
-        .into_iter()
-        .map(|found| {
-            let path = found.join(name);
-            let json = fs::read(&path).map_err(|source| record::Error::Read {
-                path: path.clone(),
-                source,
-            })?;
-            serde_json::from_slice(&json).map_err(|e| Error::Manifest {
-                path,
-                problem: e.to_string(),
-            })
-        })
-        .collect()
+    let found = folders_with(folder, name)?.into_iter();
+    let read = found.map(|folder| read_json(&folder, name));
+    read.filter_map(Result::transpose).collect()
 }
 
 #[cfg(test)]
@@ -92,9 +70,9 @@ mod tests {
             sentences: vec![],
         };
         let folder = place.path().join("sst2/latency");
-        let path = measurement.write(&folder).unwrap();
+        let path = measurement.write(&folder, FILE).unwrap();
         assert_eq!(read_all(place.path(), FILE).unwrap(), [measurement]);
-        fs::write(&path, "{\"title\": 1}").unwrap();
+        std::fs::write(&path, "{\"title\": 1}").unwrap();
         let message = read_all(place.path(), FILE).unwrap_err().to_string();
         assert!(message.contains(FILE), "{message}");
     }

@@ -42,7 +42,7 @@ pub fn cite(folder: &Path) -> Result<ExitCode> {
         "{}: no records there; run peftbench compare first",
         folder.display()
     );
-    let mut names = BTreeSet::from(["statistics".to_owned(), "peftbench".to_owned()]);
+    let mut names = BTreeSet::from(["statistics".to_owned()]);
     let mut missing = BTreeSet::new();
     for record in &records {
         let asked = &record.asked;
@@ -103,7 +103,13 @@ mod tests {
             assert!(!key.is_empty() && keys.insert(key), "{entry}");
             let count = |c| entry.matches(c).count();
             assert_eq!(count('{'), count('}'), "{key}");
-            for field in ["title", "author", "year", "keywords"] {
+            // What BibTeX asks of each kind.
+            let of_kind = match entry.split('{').next() {
+                Some("@article") => "journal",
+                Some("@inproceedings") => "booktitle",
+                _ => "title",
+            };
+            for field in ["title", "author", "year", "keywords", of_kind] {
                 assert!(entry.contains(&format!("  {field} = {{")), "{key}: {field}");
             }
             assert!(keywords(entry).all(|k| !k.is_empty()), "{key}");

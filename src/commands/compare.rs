@@ -142,9 +142,9 @@ pub fn compare(
     }
     if verbosity == Verbosity::Json {
         let all: Vec<_> = comparisons.iter().map(|c| tables::json(c)).collect();
-        crate::output::event(
-            serde_json::json!({ "event": "compared", "comparisons": all, "going_on": progress }),
-        )?;
+        crate::output::event(serde_json::json!({
+            "event": "compared", "comparisons": all, "going_on": progress, "folder": base.out.to_string_lossy(),
+        }))?;
     } else {
         report::show(&comparisons, &files, verbosity)?;
         for sentence in progress.iter().flat_map(Progress::sentences) {

@@ -16,7 +16,7 @@ use reports::{
     costs::MARK,
     format,
     latency::{self as overhead, BACKBONE, noise_floor, overhead_text},
-    measurement::Measurement,
+    measurement::{FILE, Measurement},
     table::Table,
 };
 use serde_json::json;
@@ -399,7 +399,7 @@ fn show(
         say!("{sentence}")?;
     }
     if let Some(out) = out {
-        let path = found.write(&out.join("latency"))?;
+        let path = found.write(&out.join("latency"), FILE)?;
         eprintln!(
             "wrote {}; peftbench report --records {} shows it",
             path.display(),

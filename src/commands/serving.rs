@@ -78,7 +78,7 @@ pub fn serving(
         folder.display()
     );
     let frozen = &library.loaded().backbone;
-    let base = frozen.parameters() as f64 * 4.0;
+    let base = frozen.bytes() as f64;
     let [_, _, weights] = &library.loaded().files;
     let file = std::fs::metadata(weights)?.len() as f64;
 

@@ -1,4 +1,4 @@
-//! `status`: how far the runs of a plan file, or of a comparison's folder, are.
+//! `status`: how far the runs of a plan file, or of the folder of a comparison or a suite, are.
 //!
 //! It reads the plan file, the heads of records and the claims, writes nothing of its own but what the scheduler said last,
 //! and asks the scheduler at most every 40 s. Whether a claim of another machine still grows is seen by the times
@@ -80,6 +80,8 @@ impl State {
 #[derive(Serialize)]
 struct Run {
     id: String,
+    /// The data set; empty where only a claim tells of the run.
+    dataset: String,
     label: String,
     seed: u64,
     #[serde(flatten)]
@@ -95,6 +97,7 @@ struct Run {
 /// A run of the plan file, or one that a record or a claim tells of.
 struct Known {
     id: String,
+    dataset: String,
     label: String,
     seed: u64,
     records: PathBuf,
@@ -179,6 +182,7 @@ impl Watcher {
                     .into_iter()
                     .map(|line| Known {
                         records: folders::records_folder(&line.plan.out),
+                        dataset: line.plan.data.name,
                         seed: line.plan.seed,
                         label: line.label,
                         id: line.id,
@@ -197,19 +201,11 @@ impl Watcher {
     fn look(&mut self) -> Result<Snapshot> {
         let folders: BTreeSet<PathBuf> = match &self.planned {
             Some(planned) => planned.iter().map(|run| run.records.clone()).collect(),
-            None => [folders::records_folder(&self.folder)].into(),
+            None => records_below(&self.folder)?,
         };
         let (mut unfinished, mut claims) = (BTreeMap::new(), BTreeMap::new());
         let mut newest = None;
         for folder in &folders {
-            if self.planned.is_none() {
-                fs::read_dir(folder).with_context(|| {
-                    format!(
-                        "{}: no such folder; name the folder of --plan-only, or that of a comparison",
-                        folder.display()
-                    )
-                })?;
-            }
             for head in store::heads_but(folder, |id| self.whole.contains_key(id))? {
                 match head.status.is_whole() {
                     true => self.whole.insert(head.id.clone(), head),
@@ -224,7 +220,7 @@ impl Watcher {
         let known = match &self.planned {
             Some(planned) => planned,
             None => {
-                own = self.told_of(&unfinished, &claims);
+                own = self.told_of(&unfinished, &claims, folders.len() > 1);
                 &own
             }
         };
@@ -249,33 +245,40 @@ impl Watcher {
         Ok(snapshot)
     }
 
-    /// Without a plan file: the runs that have a record or a claim.
+    /// Without a plan file: the runs that have a record or a claim; of many data sets each run is called by its own.
     fn told_of(
         &self,
         unfinished: &BTreeMap<String, Head>,
         claims: &BTreeMap<String, Watched>,
+        many: bool,
     ) -> Vec<Known> {
-        let known = |id: &str, label: String, seed: u64| Known {
-            id: id.to_owned(),
-            label,
-            seed,
-            records: PathBuf::new(),
-        };
         let records = self.whole.values().chain(unfinished.values());
         let mut all: Vec<Known> = records
             .map(|head| {
-                let method = &head.asked.method;
-                known(
-                    &head.id,
-                    method_label(&method.name, &method.variant),
-                    head.asked.seed,
-                )
+                let (method, dataset) = (&head.asked.method, &head.asked.dataset.name);
+                let label = method_label(&method.name, &method.variant);
+                Known {
+                    id: head.id.clone(),
+                    label: match many {
+                        true => format!("{dataset} {label}"),
+                        false => label,
+                    },
+                    dataset: dataset.clone(),
+                    seed: head.asked.seed,
+                    records: PathBuf::new(),
+                }
             })
             .collect();
         let without = claims
             .keys()
             .filter(|id| !self.whole.contains_key(*id) && !unfinished.contains_key(*id));
-        all.extend(without.map(|id| known(id, "a run".to_owned(), 0)));
+        all.extend(without.map(|id| Known {
+            id: id.clone(),
+            dataset: String::new(),
+            label: "a run".to_owned(),
+            seed: 0,
+            records: PathBuf::new(),
+        }));
         all
     }
 
@@ -300,6 +303,7 @@ impl Watcher {
         let tells = matches!(state, State::Failed { .. } | State::Lost { .. });
         Run {
             id: known.id.clone(),
+            dataset: known.dataset.clone(),
             label: known.label.clone(),
             seed: known.seed,
             seconds: record.and_then(|r| Some(r.cost?.seconds())),
@@ -308,6 +312,25 @@ impl Watcher {
             state,
         }
     }
+}
+
+/// The folder of a comparison's records, or those of all comparisons below a folder: a suite has one for each data set.
+fn records_below(folder: &Path) -> Result<BTreeSet<PathBuf>> {
+    let own = folders::records_folder(folder);
+    if own.is_dir() {
+        return Ok([own].into());
+    }
+    let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    let below = entries
+        .flatten()
+        .map(|entry| folders::records_folder(&entry.path()));
+    let below: BTreeSet<PathBuf> = below.filter(|records| records.is_dir()).collect();
+    ensure!(
+        !below.is_empty(),
+        "{}: neither a plan nor records are there; name the folder of --plan-only, or that of a comparison or a suite",
+        folder.display()
+    );
+    Ok(below)
 }
 
 /// The claims of a folder, by run.
@@ -363,20 +386,28 @@ fn last_line(path: &Path) -> Option<String> {
 }
 
 /// Expected seconds until all runs have ended, if as many go on at the same time as do now; `None` while none goes on or
-/// none has ended.
+/// none has ended. A run is expected to take what those of its name took on its data; before there is one, what others took on
+/// its data; before there is one of these, what all took.
 fn remaining(runs: &[Run]) -> Option<f64> {
-    let mut took: BTreeMap<&str, (f64, f64)> = BTreeMap::new();
-    let (mut sum, mut count) = (0.0, 0.0);
+    fn like(run: &Run) -> [(&str, &str); 3] {
+        let (data, label) = (run.dataset.as_str(), run.label.as_str());
+        [(data, label), (data, ""), ("", "")]
+    }
+    let mut took: BTreeMap<(&str, &str), (f64, f64)> = BTreeMap::new();
     for run in runs {
         if let Some(seconds) = run.seconds {
-            let of_label = took.entry(&run.label).or_default();
-            (of_label.0, of_label.1) = (of_label.0 + seconds, of_label.1 + 1.0);
-            (sum, count) = (sum + seconds, count + 1.0);
+            for key in like(run) {
+                let (sum, count) = took.entry(key).or_default();
+                (*sum, *count) = (*sum + seconds, *count + 1.0);
+            }
         }
     }
-    let expected = |run: &Run| match took.get(run.label.as_str()) {
-        Some((sum, count)) => sum / count,
-        None => sum / count,
+    if took.is_empty() {
+        return None;
+    }
+    let expected = |run: &Run| {
+        let known = like(run).into_iter().find_map(|key| took.get(&key));
+        known.map_or(0.0, |(sum, count)| sum / count)
     };
     let (mut left, mut running, mut longest) = (0.0, 0.0, 0f64);
     for run in runs {
@@ -394,7 +425,7 @@ fn remaining(runs: &[Run]) -> Option<f64> {
             _ => left += expected(run),
         }
     }
-    (running > 0.0 && count > 0.0).then(|| longest.max(left / running))
+    (running > 0.0).then(|| longest.max(left / running))
 }
 
 impl Snapshot {
@@ -596,6 +627,7 @@ mod tests {
     fn run(label: &str, state: State, seconds: Option<f64>) -> Run {
         Run {
             id: String::new(),
+            dataset: "sst2".into(),
             label: label.into(),
             seed: 0,
             state,
@@ -645,6 +677,31 @@ mod tests {
         assert_eq!(remaining(&runs), Some(375.0));
         assert_eq!(remaining(&runs[..2]), None, "nobody works");
         assert_eq!(remaining(&runs[2..]), None, "nothing is known");
+        // Of other data the same methods take what they take there: of lora 10 s, so of ia3 too; 240 + 10 + 200 + 300 + 10 on two.
+        let of_rte = |label: &str, state: State, seconds| Run {
+            dataset: "rte".into(),
+            ..run(label, state, seconds)
+        };
+        runs.push(of_rte("lora", State::Done, Some(10.0)));
+        runs.push(of_rte("ia3", State::Waiting, None));
+        assert_eq!(remaining(&runs), Some(380.0));
+    }
+
+    #[test]
+    fn of_a_suite_without_a_plan_file_the_runs_of_every_data_set_are_told() {
+        let place = tempfile::tempdir().unwrap();
+        for dataset in ["rte", "sst2"] {
+            let record = Sample::new("lora").with(|r| r.asked.dataset.name = dataset.into());
+            let records = folders::records_folder(&place.path().join(dataset));
+            store::write(&records, &record.record()).unwrap();
+        }
+        let snapshot = Watcher::new(place.path()).unwrap().look().unwrap();
+        let labels: BTreeSet<&str> = snapshot.runs.iter().map(|run| run.label.as_str()).collect();
+        assert_eq!(labels, BTreeSet::from(["rte lora", "sst2 lora"]));
+        assert!(snapshot.text().starts_with("2 runs: 2 done\n"));
+        let empty = tempfile::tempdir().unwrap();
+        let refused = Watcher::new(empty.path()).unwrap().look().err().unwrap();
+        assert!(refused.to_string().contains("--plan-only"), "{refused}");
     }
 
     #[test]

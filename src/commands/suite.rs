@@ -107,7 +107,8 @@ pub fn suite(suite: &Suite, asked: &Asked<'_>) -> Result<ExitCode> {
     {
         return Ok(code);
     }
-    if verbosity == Verbosity::Normal {
+    // Where no record tells, the runs are counted by their operations before the first one starts.
+    if verbosity == Verbosity::Normal && cost.seconds > 0.0 {
         eprintln!("{}", cost.sentence());
     }
     for base in &bases {
@@ -295,6 +296,6 @@ fn verdict(
         &judged,
         margin.unwrap_or(Margin::POINT),
     );
-    verdict.write_as(out, measurement::SUITE)?;
+    verdict.write(out, measurement::SUITE)?;
     Ok(verdict)
 }

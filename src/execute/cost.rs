@@ -1,4 +1,5 @@
-//! What runs will cost, before they start: how many are missing, and the minutes by earlier records of this machine.
+//! What runs will cost, before they start: how many are missing, and the minutes by earlier records of this machine, or by their
+//! operations where none tells.
 
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use reports::format;
 use serde_json::json;
 
 use super::{
+    estimate,
     measured::Measured,
     planned::{self, Planned},
     progress::Verbosity,
@@ -25,6 +27,8 @@ pub struct Cost {
     pub bytes: f64,
     /// Methods that no earlier run of this machine tells of.
     pub unknown: Vec<String>,
+    /// Seconds of their runs, counted by their operations; `None` where these are few.
+    pub counted: Option<f64>,
 }
 
 impl Cost {
@@ -41,7 +45,9 @@ impl Cost {
             seconds: 0.0,
             bytes: 0.0,
             unknown: Vec::new(),
+            counted: None,
         };
+        let mut uncharted = Vec::new();
         for run in missing {
             match measured.roughly(&run.asked) {
                 Some((seconds, bytes)) => {
@@ -49,6 +55,7 @@ impl Cost {
                     cost.bytes += bytes;
                 }
                 None => {
+                    uncharted.push(run.operations);
                     let method = run.asked.method.name.clone();
                     if !cost.unknown.contains(&method) {
                         cost.unknown.push(method);
@@ -56,6 +63,8 @@ impl Cost {
                 }
             }
         }
+        let each = estimate::seconds_per_operation(uncharted.iter().sum());
+        cost.counted = each.map(|each| uncharted.iter().map(|n| estimate::seconds(*n, each)).sum());
         Ok(cost)
     }
 
@@ -74,10 +83,16 @@ impl Cost {
             );
         }
         if !self.unknown.is_empty() {
-            said += &format!(
-                "; how long {} takes is not known, as no record of this machine tells",
-                format::list(&self.unknown)
-            );
+            let methods = format::list(&self.unknown);
+            said += &match self.counted {
+                Some(seconds) => format!(
+                    "; no record of this machine tells of {methods}: counted by their operations, about {}",
+                    format::seconds(seconds.round())
+                ),
+                None => format!(
+                    "; how long runs of {methods} take is not known, as no record of this machine tells"
+                ),
+            };
         }
         said
     }
@@ -90,7 +105,7 @@ impl Cost {
         if verbosity == Verbosity::Json {
             output::event(json!({
                 "event": "cost", "runs": self.runs, "missing": self.missing, "seconds": self.seconds,
-                "bytes": self.bytes, "unknown_methods": self.unknown,
+                "bytes": self.bytes, "unknown_methods": self.unknown, "counted_seconds": self.counted,
             }))?;
         } else {
             say!("{}", self.sentence())?;
@@ -117,4 +132,30 @@ fn record_folders(out: &Path) -> Vec<PathBuf> {
     found.sort();
     found.dedup();
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_record_tells_is_counted_by_its_operations_or_said_not_to_be_known() {
+        let cost = |seconds, counted| Cost {
+            runs: 6,
+            missing: 4,
+            seconds,
+            bytes: 1e6,
+            unknown: vec!["lora".into(), "adapter".into()],
+            counted,
+        };
+        assert_eq!(
+            cost(0.0, Some(240.3)).sentence(),
+            "4 of 6 runs to make; no record of this machine tells of lora and adapter: counted by their operations, about 4 min 00 s"
+        );
+        assert_eq!(
+            cost(60.0, None).sentence(),
+            "4 of 6 runs to make, about 60.0 s and 1.00 MB of weights by earlier runs of this machine; how long runs of lora and adapter \
+             take is not known, as no record of this machine tells"
+        );
+    }
 }

@@ -2,6 +2,7 @@
 //! records.
 
 use std::{
+    collections::{BTreeMap, btree_map::Entry},
     io::Read,
     path::{Path, PathBuf, absolute},
 };
@@ -17,7 +18,7 @@ use super::{
 use crate::{backbones, folders, plan::RunPlan};
 
 /// Version of the file; another one is refused.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// The largest file that is read, in bytes: some hundred thousand runs.
 const LARGEST: u64 = 256 << 20;
 /// What helps against every damage.
@@ -29,7 +30,7 @@ pub const NAME: &str = "plans.jsonl";
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Line {
-    /// Always 2.
+    /// Always 3.
     pub format: u32,
     /// Its place in the file, counted from 1, and how many there are: a task takes its runs by their places, so that none may be
     /// missing or moved.
@@ -38,15 +39,17 @@ pub struct Line {
     pub id: String,
     /// What people call it.
     pub label: String,
+    /// The mark of the folder of its record: another folder that stands under the same path on some machine has another one.
+    pub folder: String,
     /// The plan.
     pub plan: RunPlan,
 }
 
-/// Writes the plan file of these runs into a folder. Paths become absolute, as the runs start elsewhere; and what they need
-/// was fetched when they were planned, so they use no network.
+/// Writes the plan file of these runs into a folder, and marks the folders of their records. Paths become absolute, as the runs start
+/// elsewhere; and what they need was fetched when they were planned, so they use no network.
 ///
 /// # Errors
-/// If the file cannot be written.
+/// If the file or a mark cannot be written.
 pub fn write<'a>(
     folder: &Path,
     runs: impl IntoIterator<Item = &'a Planned, IntoIter: ExactSizeIterator>,
@@ -54,9 +57,14 @@ pub fn write<'a>(
     let mut text = String::new();
     let runs = runs.into_iter();
     let all = runs.len();
+    let mut marks = BTreeMap::new();
     for (i, run) in runs.enumerate() {
         let mut plan = run.plan.clone();
         plan.out = absolute(&plan.out)?;
+        let mark: &String = match marks.entry(plan.out.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(folders::mark(&folders::records_folder(&plan.out))?),
+        };
         plan.offline = true;
         plan.data.name = absolute_name(&plan.data.name, |path| path.is_file())?;
         for file in plan.data.options.split_files.values_mut() {
@@ -69,6 +77,7 @@ pub fn write<'a>(
             line: [i + 1, all],
             id: run.id.clone(),
             label: run.label.clone(),
+            folder: mark.clone(),
             plan,
         };
         text += &serde_json::to_string(&line)?;
@@ -187,13 +196,22 @@ struct Version {
 /// If this machine does not see the folder of the records, data or backbone are not found, or a plan asks for another run than its
 /// name says.
 pub fn check(lines: &[Line]) -> Result<Vec<Planned>, Refused> {
+    let mut marks = BTreeMap::new();
     for line in lines {
-        let records = folders::records_folder(&line.plan.out);
-        if !records.is_dir() {
-            // Made here, it would hold records that nobody else sees.
+        let mark = marks
+            .entry(&line.plan.out)
+            .or_insert_with(|| folders::mark_of(&folders::records_folder(&line.plan.out)));
+        // Written here, or into another folder of this name, records would be seen by nobody else.
+        if mark.as_ref() != Some(&line.folder) {
+            let records = folders::records_folder(&line.plan.out);
+            let why = match records.is_dir() {
+                true => {
+                    "the folder under this path is not the one that the plan was made for, or was made anew since then"
+                }
+                false => "there is no such folder on this machine",
+            };
             return Err(Refused::NotHere(anyhow!(
-                "{}: there is no such folder on this machine; every machine that makes runs must see the folder of the records \
-                 under this path",
+                "{}: {why}; every machine that makes runs must see the folder of the records under this path",
                 records.display()
             )));
         }

@@ -100,7 +100,7 @@ impl Keys {
             };
             ensure!(
                 neutral,
-                "{}: key '{key}' with the value {value} is not supported; it would change what is computed, so it is not \
+                "{}: key '{key}' with the value {value} is not supported; it may change what is computed, so it is not \
                  ignored",
                 self.path.display()
             );

@@ -572,7 +572,9 @@ def main():
         if args.minilm and args.sst2 and args.only in "sst2":
             sst2(tool, args.minilm, next(args.sst2.glob("validation*")), next(args.sst2.glob("train*")))
         else:
-            print("minilm on SST-2: skipped: not on this machine (peftbench fetch minilm sst2)")
+            print("minilm on SST-2: skipped (large): give --minilm and --sst2, the folders that peftbench fetch minilm sst2 fills")
+            if "large" in os.environ.get("PEFTBENCH_REQUIRE", "").split(","):
+                sys.exit(1)
     failed = [row for row in Case.rows if not row[-1]]
     print(f"{len(Case.rows)} cases, {len(failed)} failed; largest difference {max(r[4] for r in Case.rows):.1e}")
     if failed:
