@@ -33,14 +33,26 @@ struct Chat {
 /// that the space before each is left out.
 ///
 /// # Errors
-/// If the tokenizer has no chat template, or one that cannot be rendered.
+/// As [`message`].
 pub fn asked(path: &Path, tokenizer: &TextTokenizer, words: &Words) -> Result<Words> {
+    let answers = words.words.iter().map(|word| word.trim_start().to_owned());
+    Ok(Words {
+        template: message(path, tokenizer, &words.template)?,
+        words: answers.collect(),
+    })
+}
+
+/// A template as the user's message in the chat of the tokenizer at `path`, up to where the answer begins: a template again.
+///
+/// # Errors
+/// If the tokenizer has no chat template, or one that cannot be rendered or loses the places of the texts.
+pub fn message(path: &Path, tokenizer: &TextTokenizer, template: &str) -> Result<String> {
     let chat = match is_gguf(path) {
         true => of_gguf(path)?,
         false => of_folder(path)?,
     };
-    let mut template = chat
-        .render(&words.template)
+    let mut rendered = chat
+        .render(template)
         .with_context(|| path.display().to_string())?;
     // A tokenizer that puts its first token before every text would put it there twice.
     let begins = |text: &str| -> Result<Option<u32>> {
@@ -51,25 +63,24 @@ pub fn asked(path: &Path, tokenizer: &TextTokenizer, words: &Words) -> Result<Wo
         };
         Ok(tokenizer.encode(&[example], 16)?.ids.first().copied())
     };
-    if !chat.bos.is_empty() && template.starts_with(&chat.bos) {
+    if !chat.bos.is_empty() && rendered.starts_with(&chat.bos) {
         let own = tokenizer.encode_text(&chat.bos)?;
         if own.len() == 1 && begins("a")? == own.first().copied() {
-            template.drain(..chat.bos.len());
+            rendered.drain(..chat.bos.len());
         }
     }
-    let answers = words.words.iter().map(|word| word.trim_start().to_owned());
-    let asked = Words {
-        template,
-        words: answers.collect(),
+    let whole = Words {
+        template: rendered,
+        words: Vec::new(),
     };
-    let lost = asked.problems(words.template.contains("{pair}"), None);
+    let lost = whole.problems(template.contains("{pair}"), None);
     ensure!(
         lost.is_empty(),
         "{}: chat template: {}",
         path.display(),
         lost.join("; ")
     );
-    Ok(asked)
+    Ok(whole.template)
 }
 
 fn none(path: &Path) -> anyhow::Error {

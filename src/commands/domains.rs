@@ -18,7 +18,7 @@ use datasets::{Split, Target};
 use record::{Status, write_whole};
 use reports::{
     format,
-    measurement::{FILE, Measurement},
+    measurement::Measurement,
     table::{Cell, Column, Table, markdown_text},
     words,
 };
@@ -566,7 +566,7 @@ fn write(out: &Path, crossed: &[Crossed], summary: &Summarised) -> Result<Vec<Pa
         tables: vec![summary.table()],
         sentences: summary.sentences(),
     };
-    let shown = measurement.write(out, FILE)?;
+    let shown = measurement.write(out)?;
     [
         ("domains.md", summary.markdown()),
         ("domains.csv", csv),
