@@ -189,6 +189,28 @@ fn more_tokens_than_the_backbone_has_positions_are_refused_where_they_are_asked_
 }
 
 #[test]
+fn a_data_set_says_how_long_its_texts_are_unless_the_user_does() {
+    let place = Place::new();
+    let backbone = backbone();
+    place.file("data.csv", rows(0, 60));
+    let yaml = "name: long\nsource:\n  files: { rows: {} }\n  places:\n    - path: { folder: ., files: { rows: data.csv } }\n\
+                splits: { train: rows }\ntext: [review]\nlabel: { column: stars }\n";
+    place.file("long.yaml", format!("{yaml}max_tokens: 4\n"));
+    let longest = |more: &[&str]| {
+        let (weights, _) = both(&place, &training("long.yaml", &backbone, more));
+        let config = fs::read(place.path().join(weights.trim()).join("peftbench.json")).unwrap();
+        serde_json::from_slice::<Value>(&config).unwrap()["max_tokens"].clone()
+    };
+    assert_eq!(longest(&[]), 4);
+    assert_eq!(longest(&["--set=recipe.max_tokens=9"]), 9);
+    place.file("short.yaml", format!("{yaml}max_tokens: 2\n"));
+    place.refused(
+        &training("short.yaml", &backbone, &[]),
+        &["short.yaml", "max_tokens: 2 leaves no text"],
+    );
+}
+
+#[test]
 fn predict_counts_texts_that_were_cut_and_pairs_that_were_not_learnt() {
     let place = Place::new();
     let backbone = backbone();

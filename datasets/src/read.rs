@@ -67,6 +67,8 @@ pub struct Dataset {
     pub words: Option<Words>,
     /// What completions are written behind, and how long they may be.
     pub completion: Option<Completion>,
+    /// The longest text in tokens, in place of the recipe's own.
+    pub max_tokens: Option<usize>,
     /// What was done to the rows and has to be said.
     pub notes: Vec<String>,
     splits: BTreeMap<Split, Vec<Example>>,
@@ -307,6 +309,7 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
         objective: spec.objective,
         words,
         completion: spec.completion(),
+        max_tokens: spec.max_tokens,
         labels,
         metrics: spec.metrics.clone(),
         made,

@@ -73,6 +73,9 @@ pub struct DatasetSpec {
     /// The most tokens of a completion; see [`Completion::max_new_tokens`].
     #[serde(default)]
     pub max_new_tokens: Option<usize>,
+    /// The longest text in tokens, in place of the recipe's own, where the user sets none.
+    #[serde(default)]
+    pub max_tokens: Option<usize>,
     /// How it is judged, the main metric first; without it, as its objective is.
     #[serde(default = "accuracy")]
     pub metrics: Vec<Metric>,
@@ -452,6 +455,7 @@ pub fn spec_from_path(path: &Path, options: &FileOptions) -> Result<DatasetSpec>
             words: None,
             prompt: None,
             max_new_tokens: None,
+            max_tokens: None,
             group: None,
             also: Vec::new(),
             stand_in: None,
@@ -633,6 +637,12 @@ impl DatasetSpec {
         let mut problem = |key: &str, message: String| problems.push(format!("{key}: {message}"));
         if self.name.is_empty() {
             problem("name", "is empty; give the data set a name".into());
+        }
+        if let Some(few @ 0..3) = self.max_tokens {
+            problem(
+                "max_tokens",
+                format!("{few} leaves no text; accepted: 3 or more"),
+            );
         }
         let tokens = self.objective == Objective::Tokens;
         if !(1..=2).contains(&self.text.len()) || tokens && self.text.len() > 1 {

@@ -54,8 +54,8 @@ pub struct Findings {
     pub studies: Vec<studies::Study>,
     /// Searches with equal budgets.
     pub tunings: Vec<tuning::Tuning>,
-    /// Verdicts over many data sets.
-    pub suites: Vec<measurement::Measurement>,
+    /// Suites of many data sets.
+    pub suites: Vec<suite::Manifest>,
     /// Tables of other measurements.
     pub measurements: Vec<measurement::Measurement>,
 }
@@ -69,8 +69,8 @@ impl Findings {
         Ok(Self {
             studies: studies::read_all(folder, margin)?,
             tunings: tuning::read_all(folder)?,
-            suites: measurement::read_all(folder, measurement::SUITE)?,
-            measurements: measurement::read_all(folder, measurement::FILE)?,
+            suites: suite::read_all(folder, margin)?,
+            measurements: measurement::read_all(folder)?,
         })
     }
 }
@@ -82,6 +82,8 @@ pub struct Report {
     pub comparisons: Vec<Comparison>,
     /// What was found out beside them.
     pub findings: Findings,
+    /// The verdicts over the data sets of each suite, with its name.
+    pub suites: Vec<(String, measurement::Measurement)>,
     /// The claims, judged by all of it.
     pub claims: Vec<claims::Judged>,
 }
@@ -93,7 +95,10 @@ impl Report {
     /// If the claims' YAML is not valid; not expected.
     pub fn new(records: Vec<RunRecord>, findings: Findings, judging: &Judging) -> Result<Self> {
         let comparisons = Comparison::judged(records, judging);
+        let verdict =
+            |suite: &suite::Manifest| Some((suite.name.clone(), suite.verdict(&comparisons)?));
         Ok(Self {
+            suites: findings.suites.iter().filter_map(verdict).collect(),
             claims: claims::judge_all(&comparisons, &findings.studies)?,
             comparisons,
             findings,
@@ -106,7 +111,7 @@ impl Report {
         self.comparisons.iter().filter(holds)
     }
 
-    /// Writes tables (Markdown, LaTeX, CSV, JSON) and plots (PNG, SVG, PDF) of every comparison, study and search, the judged claims,
+    /// Writes tables (Markdown, LaTeX, CSV, JSON) and plots (PNG, SVG, PDF) of every comparison, study, search and suite, the judged claims,
     /// `records.parquet` with a row per run, and `report.html` with everything. Each file is written whole or not at all; the
     /// files that were written are returned.
     ///
@@ -133,6 +138,13 @@ impl Report {
             }
             files.plots(slug, &figures::plots(comparison))?;
         }
+        for (name, verdict) in &self.suites {
+            let name = comparison::slug(name);
+            files.write(&format!("suite-{name}.md"), verdict.markdown())?;
+            if let Some(matrix) = verdict.tables.first() {
+                files.write(&format!("suite-{name}.csv"), matrix.csv(csv_safe)?)?;
+            }
+        }
         files.write("claims.md", claims::markdown(&self.claims))?;
         files.write("claims.json", serde_json::to_string_pretty(&self.claims)?)?;
         files.write("records.parquet", frame::parquet(&records)?)?;
@@ -155,11 +167,12 @@ impl Report {
         let Findings {
             studies,
             tunings,
-            suites,
             measurements,
+            ..
         } = &self.findings;
+        let suites = self.suites.iter().map(|(_, verdict)| verdict.clone());
         let extras = page::Extras {
-            suites,
+            suites: &suites.collect::<Vec<_>>(),
             claims: &self.claims,
             studies: studies
                 .iter()

@@ -16,7 +16,7 @@ use reports::{
     costs::MARK,
     format,
     latency::{self as overhead, BACKBONE, noise_floor, overhead_text},
-    measurement::{FILE, Measurement},
+    measurement::Measurement,
     table::Table,
 };
 use serde_json::json;
@@ -399,7 +399,7 @@ fn show(
         say!("{sentence}")?;
     }
     if let Some(out) = out {
-        let path = found.write(&out.join("latency"), FILE)?;
+        let path = found.write(&out.join("latency"))?;
         eprintln!(
             "wrote {}; peftbench report --records {} shows it",
             path.display(),

@@ -8,7 +8,7 @@ use std::{panic, thread};
 use crate::{
     ALPHA, Combined, Error, Estimate, Evidence, FEWEST_SEEDS, Family, Likeness, Looks, Margin,
     Metric, Procedure, Range, Ratio, Recommendation, Row, Scores, State, Timed, Verdict, World,
-    jackknife, recommend,
+    jackknife, overall_verdicts, recommend,
     simulation::{ACCURACY, Normals},
     standard_deviation,
 };
@@ -532,6 +532,35 @@ pub fn datasets(count: usize, between: f64, drawings: Drawings) -> f64 {
             })
             .collect();
         [Combined::of(&estimates).is_some_and(|c| c.p < ALPHA)]
+    });
+    wrong
+}
+
+/// The same where each data set goes on until its two methods are decided there, and all of them together are looked at each time.
+pub fn datasets_going_on(count: usize, between: f64, drawings: Drawings) -> f64 {
+    let procedure = Procedure {
+        looks: Looks::default(),
+        margin: Margin::POINT,
+    };
+    let most = procedure.looks.seeds().last().copied().unwrap_or(0);
+    let [wrong] = rates(drawings, |number| {
+        let mut normal = Normals::new(number + TRUTHS);
+        let differences: Vec<Scores> = (0..count as u64)
+            .filter_map(|dataset| {
+                let world = World {
+                    accuracy: vec![ACCURACY, ACCURACY + between * normal.next()],
+                    seed_sd: vec![0.007; 2],
+                    likeness: Likeness::Distant,
+                    examples: 400,
+                    seeds: most,
+                };
+                let scores = world.draw(number * 1_000 + dataset);
+                let decided = procedure.state(&scores, |_, _, _| true).pairs[0];
+                scores[1].minus(&scores[0])?.first(decided.seeds)
+            })
+            .collect();
+        let found = overall_verdicts(&[differences], Some(&procedure.looks), procedure.margin);
+        [matches!(found[0], Verdict::Better | Verdict::Worse)]
     });
     wrong
 }

@@ -90,6 +90,13 @@ fn data_sets_and_sittings_are_combined_at_the_promised_rate() {
         study::datasets(4, 0.01, Drawings::of(500)),
         Bar::COMBINED,
     );
+    for between in [0.0, 0.02] {
+        keeps(
+            "data sets that go on",
+            study::datasets_going_on(4, between, Drawings::of(200)),
+            Bar::SEQUENTIAL,
+        );
+    }
     keeps(
         "sittings",
         study::sittings(5, Drawings::of(2_000)),

@@ -95,6 +95,8 @@ fn keys_that_would_change_a_number_are_refused_by_name_and_neutral_ones_are_not(
         ("fan_in_fan_out", json!(true)),
         // (It adds the classifier itself.)
         ("modules_to_save", json!(null)),
+        ("runtime_config", json!({ "ephemeral_gpu_offload": true })),
+        ("velora_config", json!({ "num_groups": 4 })),
         ("eva_config", json!({ "rho": 2.0, "tau": 0.99 })),
         ("corda_config", json!({ "corda_method": "ipm" })),
         ("loftq_config", json!({ "loftq_bits": 4 })),
@@ -110,7 +112,6 @@ fn keys_that_would_change_a_number_are_refused_by_name_and_neutral_ones_are_not(
     let (batch, expected) = super::expected(&ia3);
     for (key, value) in [
         ("fan_in_fan_out", json!(true)),
-        ("feedforward_modules", json!(["put.dense"])),
         ("feedforward_modules", json!(r".*output\.dense")),
         ("modules_to_save", json!(null)),
     ] {

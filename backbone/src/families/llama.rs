@@ -84,6 +84,10 @@ pub(crate) fn read(keys: &mut Keys<'_>, defaults: Config) -> Config {
     }
     if architecture == Architecture::Llama {
         d.feed_forward_bias = keys.boolean("mlp_bias", false);
+        keys.only("layer_types", "full_attention for each layer", |v| {
+            let full = |kinds: &Vec<Value>| kinds.iter().all(|kind| kind == "full_attention");
+            v.is_null() || v.as_array().is_some_and(full)
+        });
     } else {
         d.windows = windows(keys, config.layers);
     }

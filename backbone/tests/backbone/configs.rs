@@ -97,6 +97,7 @@ fn hidden_states_equal_those_of_transformers_key_by_key() {
             // What the library stumbles over though it changes no number.
             (Ok(_), None) if change.contains_key("initializer_range") => {}
             (Ok(_), None) if change.get("is_decoder") == Some(&Value::Null) => {}
+            (Ok(_), None) if family == "modernbert" && change.contains_key("pad_token_id") => {}
             (Ok(_), None) => wrong.push(format!("{family} {change:?}: the library refuses it")),
         }
     }

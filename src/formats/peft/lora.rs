@@ -17,8 +17,10 @@ use crate::saved::Tensors;
 
 /// Where training began, which changes nothing, unless the start was taken out of the backbone's weights.
 fn read_start(keys: &mut Keys) -> Result<()> {
-    // (What a start read beside the weights.)
+    // (What a start read beside the weights, what gradients are made of, where the work is done.)
     keys.without_effect(&[
+        "runtime_config",
+        "velora_config",
         "eva_config",
         "corda_config",
         "loftq_config",
