@@ -3,6 +3,8 @@
 //! At a look, each data set brings the differences of the seeds that it has by then, and all of them together give a [`Combined`]. A
 //! data set on which all was decided earlier brings the seeds that it has. What is found is judged at the level of the look ([`Looks`]) and
 //! corrected after Holm over all pairs, apart for "no difference" and for "a difference of the margin or more"; a decision stands.
+//! Where no seed will come any more, all seeds are tested once again, at what is left of the error rate (Bonferroni): else a suite whose
+//! data sets are all decided at an early look would stay at the level of that look.
 //! Information is taken to grow with the number of seeds. Where data sets differ from one another it grows more slowly: the looks
 //! are then more alike than assumed, and less than 5 % is spent.
 
@@ -25,30 +27,36 @@ impl Combined {
 }
 
 /// What is shown over all data sets of the first method of each pair. A pair is given by the first method's scores minus the
-/// second's, of one data set each. Without `looks` the number of seeds was fixed beforehand, and all of them are taken.
+/// second's, of one data set each. Without `looks` the number of seeds was fixed beforehand, and all of them are taken. `ended` says that
+/// no data set is to have more seeds.
 pub fn overall_verdicts(
     pairs: &[Vec<Scores>],
     looks: Option<&Looks>,
+    ended: bool,
     margin: Margin,
 ) -> Vec<Verdict> {
-    let at = looks.map_or(&[usize::MAX][..], Looks::seeds);
-    let alpha = |left: usize| ALPHA / left.max(1) as f64;
-    let level = |look: usize, left: usize| {
-        looks.map_or(alpha(left), |looks| looks.levels(alpha(left))[look])
+    const ALL: usize = usize::MAX;
+    let at = looks.map_or(&[ALL][..], Looks::seeds);
+    let at_end = looks.filter(|_| ended).map(|_| ALL);
+    let most = pairs.iter().flatten().map(|d| d.seeds().count()).max();
+    let share = |left: usize, look: usize, levels: fn(&Looks, f64) -> Vec<f64>| {
+        let alpha = ALPHA / left.max(1) as f64;
+        let Some(looks) = looks else { return alpha };
+        let levels = levels(looks, alpha);
+        let made = looks.made(most.unwrap_or(0));
+        let left_over = || alpha - levels[..made].iter().sum::<f64>();
+        levels.get(look).copied().unwrap_or_else(left_over)
     };
-    let one_sided = |look: usize, left: usize| {
-        looks.map_or(alpha(left), |looks| {
-            looks.levels_one_sided(alpha(left))[look]
-        })
-    };
+    let level = |look: usize, left: usize| share(left, look, Looks::levels);
+    let one_sided = |look: usize, left: usize| share(left, look, Looks::levels_one_sided);
     // A look is made once a data set has got there.
     let is_made = |pair: &[Scores], seeds: usize| {
-        looks.is_none() || pair.iter().any(|d| d.seeds().count() >= seeds)
+        seeds == ALL || pair.iter().any(|d| d.seeds().count() >= seeds)
     };
     let mut verdicts = vec![Verdict::Undecided; pairs.len()];
     // Hypotheses that are not rejected yet.
     let (mut equal, mut far) = (pairs.len(), pairs.len());
-    for (look, &seeds) in at.iter().enumerate() {
+    for (look, seeds) in at.iter().copied().chain(at_end).enumerate() {
         let open = (0..pairs.len()).filter(|&i| verdicts[i] == Verdict::Undecided);
         let mut tested: Vec<(usize, Combined)> = open
             .filter(|&i| is_made(&pairs[i], seeds))
@@ -112,10 +120,18 @@ mod tests {
         // Between what an only look and the first of four may spend.
         assert!(looks.levels(ALPHA)[0] < p && p < ALPHA, "{p}");
         let of = |pair: &[Scores], looks: Option<&Looks>| {
-            overall_verdicts(&[pair.to_vec()], looks, Margin::POINT)[0]
+            overall_verdicts(&[pair.to_vec()], looks, false, Margin::POINT)[0]
         };
         assert_eq!(of(&three, None), Verdict::Better);
         assert_eq!(of(&three, Some(&looks)), Verdict::Undecided);
+        // Where no seed will come any more, what is left of the error rate is spent.
+        let at_end = overall_verdicts(
+            std::slice::from_ref(&three),
+            Some(&looks),
+            true,
+            Margin::POINT,
+        );
+        assert_eq!(at_end, [Verdict::Better]);
         // Shown at its first look, and taken back by no later one.
         let one = Looks::new(vec![3]).unwrap();
         assert_eq!(of(&three, Some(&one)), Verdict::Better);
@@ -142,8 +158,8 @@ mod tests {
                 Scores::new((0..3).map(|seed| (seed as u64, row(seed)))).unwrap()
             })
             .collect();
-        let found = overall_verdicts(&[sure, equal], None, Margin::POINT);
+        let found = overall_verdicts(&[sure, equal], None, false, Margin::POINT);
         assert_eq!(found, [Verdict::Better, Verdict::Equivalent]);
-        assert!(overall_verdicts(&[], None, Margin::POINT).is_empty());
+        assert!(overall_verdicts(&[], None, false, Margin::POINT).is_empty());
     }
 }

@@ -382,6 +382,25 @@ pub fn sequential(
     }
 }
 
+/// How often somebody who adds seeds by hand, and stops at the first difference that is shown, is shown one of two equal methods: the first number
+/// of seeds is judged as if it had been fixed, each later one as the last of the looks so far.
+pub fn by_hand(seeds: &[usize], seed_sd: f64, examples: usize, drawings: Drawings) -> f64 {
+    let most = seeds.last().copied();
+    let world = equal(vec![seed_sd; 2], Likeness::Distant, examples, most);
+    let [wrong] = rates(drawings, |number| {
+        let scores = world.draw(number);
+        let shown = |looks: &[usize]| {
+            let now = looks.last().copied().unwrap_or(0);
+            let own: Vec<Scores> = scores.iter().filter_map(|m| m.first(now)).collect();
+            let looks = Looks::new(looks.to_vec()).ok().filter(|_| looks.len() > 1);
+            let family = Procedure::family(&own, Margin::POINT, looks.as_ref());
+            family.pairs.iter().any(|p| p.told_apart())
+        };
+        [(1..=seeds.len()).any(|looks| shown(&seeds[..looks]))]
+    });
+    wrong
+}
+
 /// Gives methods seeds out of `all` as the procedure asks, to its end.
 fn go_on(procedure: &Procedure, all: &[Scores]) -> State {
     let mut have = vec![procedure.looks.seeds()[0]; all.len()];
@@ -559,7 +578,8 @@ pub fn datasets_going_on(count: usize, between: f64, drawings: Drawings) -> f64 
                 scores[1].minus(&scores[0])?.first(decided.seeds)
             })
             .collect();
-        let found = overall_verdicts(&[differences], Some(&procedure.looks), procedure.margin);
+        let looks = Some(&procedure.looks);
+        let found = overall_verdicts(&[differences], looks, true, procedure.margin);
         [matches!(found[0], Verdict::Better | Verdict::Worse)]
     });
     wrong
