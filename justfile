@@ -62,8 +62,23 @@ report *flags:
 # Copy a comparison's records, studies and searches, compressed, so that peftbench report --records TO makes the same report again.
 keep-records from to:
     mkdir -p {{ to }}
-    cd {{ from }} && find . \( -path '*/records/*.json' -o -name judging.json -o -name study.json -o -name tuning.json -o -name measurement.json \) -print0 | tar --create --null --files-from - | tar --extract --directory {{ absolute_path(to) }}
+    cd {{ from }} && find . \( -path '*/records/*.json' -o -name judging.json -o -name suite.json -o -name study.json -o -name tuning.json -o -name measurement.json \) -print0 | tar --create --null --files-from - | tar --extract --directory {{ absolute_path(to) }}
     find {{ to }} -path '*/records/*.json' -exec gzip --no-name --best --force {} +
+
+# Make the files of the committed examples again from their records.
+examples:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cargo build --release --quiet
+    for folder in docs/example docs/results/*/; do
+        again=$(mktemp -d)
+        target/release/peftbench report --records "$folder" --out "$again" > /dev/null 2>&1
+        for file in "$again"/*; do
+            old=$folder/$(basename "$file")
+            if [ -e "$old" ]; then cp "$file" "$old"; fi
+        done
+        rm -r "$again"
+    done
 
 # Time all operations, a training step and the latency of each method; or: just bench roofline | scale | peer | busy | estimate RECORDS.
 bench *what:

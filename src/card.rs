@@ -273,91 +273,79 @@ impl Card<'_> {
     }
 
     fn usage(&self) -> String {
+        let shell = match self.format {
+            Some(Format::Merged) => "",
+            _ => "\nor, without Python, `peftbench predict --weights . --input rows.csv`.\n",
+        };
+        format!("```python\n{}```\n{shell}", self.python())
+    }
+
+    fn python(&self) -> String {
         let config = self.config;
-        let python = match (self.format, self.separate_head) {
-            (None, _) => {
-                "import peftbench\n\nprint(peftbench.predict(\".\", [\"A text\", \"Another text\"]))\n"
-            }
-            (Some(_), true) => {
+        let Some(format) = self.format else {
+            return "import peftbench\n\nprint(peftbench.predict(\".\", [\"A text\", \"Another text\"]))\n".to_owned();
+        };
+        let merged = format == Format::Merged;
+        match (&config.words, &config.completion) {
+            _ if format == Format::Adapterhub => {}
+            (Some(words), _) => return python_of_words(words, &config.labels, merged),
+            (_, Some(completion)) => return python_of_completion(completion, merged),
+            _ => {}
+        }
+        let [load, answer] = match (format, config.objective) {
+            _ if self.separate_head => [
                 "from head import Classifier\nfrom transformers import AutoTokenizer\n\n\
                  model = Classifier(\".\")\n\
-                 inputs = AutoTokenizer.from_pretrained(model.base)([\"A text\", \"Another text\"], padding=True, return_tensors=\"pt\")\n\
-                 print([model.labels[i] for i in model(**inputs).argmax(-1)])\n"
-            }
-            (Some(Format::Peft), _) if !self.config.objective.is_classification() => {
-                match self.config.objective {
-                    Objective::Regression => {
-                        "import peftbench\n\nmodel, tokenizer = peftbench.load_peft(\".\")\n\
-                         inputs = tokenizer([\"A text\", \"Another text\"], padding=True, return_tensors=\"pt\")\n\
-                         print(model(**inputs).logits[:, 0].tolist())\n"
+                 inputs = AutoTokenizer.from_pretrained(model.base)([\"A text\", \"Another text\"], padding=True, return_tensors=\"pt\")\n",
+                "print([model.labels[i] for i in model(**inputs).argmax(-1)])\n",
+            ],
+            (Format::Peft, objective) => [
+                "import peftbench\n\nmodel, tokenizer = peftbench.load_peft(\".\")\n\
+                 inputs = tokenizer([\"A text\", \"Another text\"], padding=True, return_tensors=\"pt\")\n",
+                match objective {
+                    Objective::Classification => {
+                        "print([model.config.id2label[int(i)] for i in model(**inputs).logits.argmax(-1)])\n"
                     }
+                    Objective::Regression => "print(model(**inputs).logits[:, 0].tolist())\n",
                     _ => {
-                        "import peftbench\n\nmodel, tokenizer = peftbench.load_peft(\".\")\n\
-                         inputs = tokenizer([\"A text\", \"Another text\"], padding=True, return_tensors=\"pt\")\n\
-                         names = model.config.id2label\n\
+                        "names = model.config.id2label\n\
                          print([[names[i] for i, x in enumerate(row) if x > 0] for row in model(**inputs).logits.tolist()])\n"
                     }
-                }
-            }
-            (Some(Format::Peft), _) => {
-                "import peftbench\n\nmodel, tokenizer = peftbench.load_peft(\".\")\n\
-                 inputs = tokenizer([\"A text\", \"Another text\"], padding=True, return_tensors=\"pt\")\n\
-                 print([model.config.id2label[int(i)] for i in model(**inputs).logits.argmax(-1)])\n"
-            }
-            (Some(Format::Adapterhub), _) => {
+                },
+            ],
+            (Format::Adapterhub, _) => [
                 "import json, adapters, transformers\n\nbase = json.load(open(\"adapter_config.json\"))[\"model_name\"]\n\
                  model = adapters.AutoAdapterModel.from_pretrained(base, attn_implementation=\"eager\")\n\
                  model.load_adapter(\".\", set_active=True, use_safetensors=True)\n\
-                 inputs = transformers.AutoTokenizer.from_pretrained(base)([\"A text\", \"Another text\"], padding=True, return_tensors=\"pt\")\n\
-                 print(model(**inputs).logits.argmax(-1))\n"
-            }
-            (Some(Format::Merged), _) => match self.config.objective {
-                Objective::Classification => {
-                    "from transformers import pipeline\n\nclassify = pipeline(\"text-classification\", model=\".\")\n\
-                     print(classify([\"A text\", \"Another text\"]))\n"
-                }
-                // Every class with its probability.
-                Objective::MultiLabel => {
-                    "from transformers import pipeline\n\nclassify = pipeline(\"text-classification\", model=\".\", top_k=None)\n\
-                     print(classify([\"A text\", \"Another text\"]))\n"
-                }
-                Objective::Regression => {
-                    "from transformers import pipeline\n\n\
-                     rate = pipeline(\"text-classification\", model=\".\", function_to_apply=\"none\")\n\
-                     print([found[\"score\"] for found in rate([\"A text\", \"Another text\"])])\n"
-                }
-                Objective::Tokens => {
-                    "from transformers import pipeline\n\n\
-                     find = pipeline(\"token-classification\", model=\".\", aggregation_strategy=\"first\")\n\
-                     print(find([\"A text\", \"Another text\"]))\n"
-                }
-                // Its own lines are below.
-                Objective::Completion => "",
-            },
+                 inputs = transformers.AutoTokenizer.from_pretrained(base)([\"A text\", \"Another text\"], padding=True, return_tensors=\"pt\")\n",
+                "print(model(**inputs).logits.argmax(-1))\n",
+            ],
+            (Format::Merged, objective) => [
+                "from transformers import pipeline\n\n",
+                match objective {
+                    Objective::Classification => {
+                        "classify = pipeline(\"text-classification\", model=\".\")\n\
+                         print(classify([\"A text\", \"Another text\"]))\n"
+                    }
+                    // Every class with its probability.
+                    Objective::MultiLabel => {
+                        "classify = pipeline(\"text-classification\", model=\".\", top_k=None)\n\
+                         print(classify([\"A text\", \"Another text\"]))\n"
+                    }
+                    Objective::Regression => {
+                        "rate = pipeline(\"text-classification\", model=\".\", function_to_apply=\"none\")\n\
+                         print([found[\"score\"] for found in rate([\"A text\", \"Another text\"])])\n"
+                    }
+                    Objective::Tokens => {
+                        "find = pipeline(\"token-classification\", model=\".\", aggregation_strategy=\"first\")\n\
+                         print(find([\"A text\", \"Another text\"]))\n"
+                    }
+                    // Has its own lines, above.
+                    Objective::Completion => "",
+                },
+            ],
         };
-        let shell = match self.format {
-            Some(Format::Merged) => String::new(),
-            _ => "\nor, without Python, `peftbench predict --weights . --input rows.csv`.\n"
-                .to_owned(),
-        };
-        let of_words = match (&config.words, self.format) {
-            (Some(words), Some(Format::Peft | Format::Merged)) => Some(python_of_words(
-                words,
-                &config.labels,
-                self.format == Some(Format::Merged),
-            )),
-            _ => None,
-        };
-        let of_words = of_words.or_else(|| match self.format {
-            Some(format @ (Format::Peft | Format::Merged)) => {
-                let merged = format == Format::Merged;
-                let completion = config.completion.as_ref();
-                completion.map(|completion| python_of_completion(completion, merged))
-            }
-            _ => None,
-        });
-        let python = of_words.as_deref().unwrap_or(python);
-        format!("```python\n{python}```\n{shell}")
+        [load, answer].concat()
     }
 
     fn results(&self) -> Vec<(String, String)> {

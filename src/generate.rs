@@ -9,8 +9,11 @@ use methods::PeftMethod;
 
 use crate::{objective::argmax, train::head::Vocabulary};
 
-/// Prompts that are gone on with together.
+/// Prompts that are continued together.
 const TOGETHER: usize = 32;
+
+/// Told of a text by its place after each of its tokens: the tokens so far, and whether that is all of them.
+pub type Tell<'a> = dyn FnMut(usize, &[u32], bool) + 'a;
 
 /// What is written behind each prompt, without the token that ends it.
 ///
@@ -22,6 +25,20 @@ pub fn greedy(
     vocabulary: &Vocabulary,
     prompts: &[&[u32]],
 ) -> Result<Vec<Vec<u32>>> {
+    greedy_telling(backbone, method, vocabulary, prompts, &mut |_, _, _| ())
+}
+
+/// The same, telling of each text while it is written.
+///
+/// # Errors
+/// As [`greedy`].
+pub fn greedy_telling(
+    backbone: &Backbone,
+    method: &dyn PeftMethod,
+    vocabulary: &Vocabulary,
+    prompts: &[&[u32]],
+    tell: &mut Tell<'_>,
+) -> Result<Vec<Vec<u32>>> {
     let backbone = method.backbone().unwrap_or(backbone);
     let mut written = vec![Vec::new(); prompts.len()];
     // Of like length, so that none waits for long ones.
@@ -29,7 +46,8 @@ pub fn greedy(
     order.sort_by_key(|i| prompts[*i].len());
     for together in order.chunks(TOGETHER) {
         let prompts: Vec<&[u32]> = together.iter().map(|i| prompts[*i]).collect();
-        let texts = greedy_together(backbone, method, vocabulary, &prompts)?;
+        let mut tell = |i: usize, ids: &[u32], ended: bool| tell(together[i], ids, ended);
+        let texts = greedy_together(backbone, method, vocabulary, &prompts, &mut tell)?;
         for (i, text) in together.iter().zip(texts) {
             written[*i] = text;
         }
@@ -42,6 +60,7 @@ fn greedy_together(
     method: &dyn PeftMethod,
     vocabulary: &Vocabulary,
     prompts: &[&[u32]],
+    tell: &mut Tell<'_>,
 ) -> Result<Vec<Vec<u32>>> {
     let mut written = vec![Vec::new(); prompts.len()];
     let mut cache = Cache::default();
@@ -59,13 +78,15 @@ fn greedy_together(
         let mut going = Vec::new();
         for (place, token) in next.iter().enumerate() {
             let text: &mut Vec<u32> = &mut written[open[place]];
-            if *token == vocabulary.end {
-                continue;
+            let mut ended = *token == vocabulary.end;
+            if !ended {
+                text.push(*token);
+                ended = text.len() >= vocabulary.most;
             }
-            text.push(*token);
-            if text.len() < vocabulary.most {
+            if !ended {
                 going.push(place);
             }
+            tell(open[place], text, ended);
         }
         if going.is_empty() {
             return Ok(written);

@@ -34,32 +34,67 @@ impl Matched {
     }
 }
 
-/// Matches classes by name; the classifier may have more than the data. A classifier without names is matched by number
-/// where the data's names are numbers, and by order where it has as many classes as the data; then there is a note.
+/// Matches classes by name; the classifier may have more than the data. Data whose names are numbers is matched by number to
+/// names that are none, as in the Python libraries; a classifier without names also by order, where it has as many classes as
+/// the data. Then there is a note.
 ///
 /// # Errors
 /// If the data has a class that the classifier lacks; the message names all of them.
 pub fn matched(classifier: &[String], data: &[String]) -> Result<Matched> {
+    let mut twice = (1..classifier.len()).filter(|i| classifier[..*i].contains(&classifier[*i]));
+    if let Some(i) = twice.next() {
+        bail!(
+            "the classifier has two classes of the name '{}': which is which is not known; name them with peftbench import --labels",
+            classifier[i]
+        );
+    }
     let place = |name: &String| classifier.iter().position(|label| label == name);
     let missing: Vec<&str> = data
         .iter()
         .filter(|name| place(name).is_none())
         .map(String::as_str)
         .collect();
+    let twice = data.iter().find(|name| {
+        let same = classifier.iter().filter(|label| label == name);
+        same.count() > 1
+    });
+    if let Some(name) = twice {
+        bail!(
+            "the classifier has several classes that are called '{name}': which of them the data means is not known; name \
+             them with peftbench import --labels"
+        );
+    }
     if missing.is_empty() {
         let classes = data.iter().filter_map(place).map(|i| i as u32).collect();
         let note = None;
         return Ok(Matched { classes, note });
     }
+    let numbers: Option<Vec<u32>> = data.iter().map(|name| name.parse().ok()).collect();
+    let numbers = numbers.filter(|n| n.iter().all(|n| (*n as usize) < classifier.len()));
+    let unnamed = are_anonymous(classifier);
+    if let (false, Some(numbers)) = (unnamed, &numbers)
+        && classifier.iter().all(|name| name.parse::<f64>().is_err())
+    {
+        let each = numbers
+            .iter()
+            .map(|n| format!("{n} is {}", classifier[*n as usize]));
+        let each: Vec<String> = each.take(20).collect();
+        let note = format!(
+            "the data's classes are numbers, taken as those of the classifier's classes: {}",
+            each.join(", ")
+        );
+        return Ok(Matched {
+            classes: numbers.clone(),
+            note: Some(note),
+        });
+    }
     ensure!(
-        are_anonymous(classifier),
+        unnamed,
         "the data has the class{} {}, but the classifier knows {}",
         if missing.len() == 1 { "" } else { "es" },
         missing.join(", "),
         classifier.join(", ")
     );
-    let numbers: Option<Vec<u32>> = data.iter().map(|name| name.parse().ok()).collect();
-    let numbers = numbers.filter(|n| n.iter().all(|n| (*n as usize) < classifier.len()));
     let (classes, how) = match numbers {
         Some(numbers) => (numbers, "by number"),
         None if data.len() == classifier.len() => ((0..data.len() as u32).collect(), "in order"),
@@ -141,6 +176,12 @@ mod tests {
         assert_eq!(classes(&["LABEL_0", "LABEL_1"], &["LABEL_1"]), [1]);
         let two = matched(&names(&["a", "b", "c"]), &names(&["c", "a"])).unwrap();
         assert_eq!(two.in_order(&[0.1, 0.2, 0.3]), [0.3, 0.1, 0.2]);
+        let message = matched(&names(&["a", "b", "a"]), &names(&["a", "b"]));
+        let message = message.unwrap_err().to_string();
+        assert!(
+            message.contains("several classes that are called 'a'"),
+            "{message}"
+        );
         let message = matched(&names(&["a", "b"]), &names(&["b", "d", "e"]));
         let message = message.unwrap_err().to_string();
         assert!(message.contains("classes d, e"), "{message}");
@@ -155,9 +196,29 @@ mod tests {
         let found = matched(&anonymous, &names(&["a", "b", "c"])).unwrap();
         assert_eq!(found.classes, [0, 1, 2]);
         assert!(found.note.unwrap().contains("in order"));
+        let named = names(&["neg", "pos"]);
+        let found = matched(&named, &names(&["0", "1"])).unwrap();
+        assert_eq!(found.classes, [0, 1]);
+        assert!(found.note.unwrap().contains("0 is neg, 1 is pos"));
+        for (classifier, data) in [(&["neg", "pos"], ["1", "2"]), (&["1", "2"], ["0", "1"])] {
+            let message = matched(&names(classifier), &names(&data)).unwrap_err();
+            assert!(
+                message.to_string().contains("the data has the class"),
+                "{message}"
+            );
+        }
         let message = matched(&anonymous, &names(&["a", "b"])).unwrap_err();
         assert!(message.to_string().contains("import --labels"));
         assert!(matched(&anonymous, &names(&["0", "3"])).is_err());
+    }
+
+    #[test]
+    fn two_classes_of_one_name_are_refused_because_either_may_be_meant() {
+        let message = matched(&names(&["a", "a", "b"]), &names(&["a", "b"])).unwrap_err();
+        assert!(
+            message.to_string().contains("two classes of the name 'a'"),
+            "{message}"
+        );
     }
 
     #[test]

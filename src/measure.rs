@@ -33,7 +33,7 @@ fn meminfo(name: &str) -> Option<u64> {
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
 }
 
-/// Memory that can still be had, in bytes: of the machine, and of every control group that this process is in (a container,
+/// Memory that is still available, in bytes: of the machine, and of every control group that this process is in (a container,
 /// a job of Slurm). Absent where the system does not tell.
 pub fn available_memory() -> Option<u64> {
     let read = |path: &Path| std::fs::read_to_string(path).ok();

@@ -22,49 +22,31 @@ use crate::{
     train::recipe::RecipeChoice,
 };
 
+macro_rules! studies {
+    ($($name:literal)*) => {
+        &[$(($name, include_str!(concat!("../studies/", $name, ".yaml")))),*]
+    };
+}
+
 /// The studies that come with the program.
-const ALL: [(&str, &str); 16] = [
-    (
-        "prompt_length",
-        include_str!("../studies/prompt_length.yaml"),
-    ),
-    ("prompt_init", include_str!("../studies/prompt_init.yaml")),
-    ("pooling", include_str!("../studies/pooling.yaml")),
-    ("precision", include_str!("../studies/precision.yaml")),
-    ("lora_rank", include_str!("../studies/lora_rank.yaml")),
-    ("lora_targets", include_str!("../studies/lora_targets.yaml")),
-    ("adapter_size", include_str!("../studies/adapter_size.yaml")),
-    (
-        "matched_parameters",
-        include_str!("../studies/matched_parameters.yaml"),
-    ),
-    ("train_size", include_str!("../studies/train_size.yaml")),
-    (
-        "regularisation",
-        include_str!("../studies/regularisation.yaml"),
-    ),
-    (
-        "learning_rate",
-        include_str!("../studies/learning_rate.yaml"),
-    ),
-    (
-        "learning_rate_ratio",
-        include_str!("../studies/learning_rate_ratio.yaml"),
-    ),
-    ("batch_size", include_str!("../studies/batch_size.yaml")),
-    (
-        "lora_targets_matched",
-        include_str!("../studies/lora_targets_matched.yaml"),
-    ),
-    (
-        "lora_rank_scaling",
-        include_str!("../studies/lora_rank_scaling.yaml"),
-    ),
-    (
-        "lora_variants",
-        include_str!("../studies/lora_variants.yaml"),
-    ),
-];
+const ALL: &[(&str, &str)] = studies!(
+    "prompt_length"
+    "prompt_init"
+    "pooling"
+    "precision"
+    "lora_rank"
+    "lora_targets"
+    "adapter_size"
+    "matched_parameters"
+    "train_size"
+    "regularisation"
+    "learning_rate"
+    "learning_rate_ratio"
+    "batch_size"
+    "lora_targets_matched"
+    "lora_rank_scaling"
+    "lora_variants"
+);
 
 /// Names of the studies.
 pub fn names() -> impl Iterator<Item = &'static str> {

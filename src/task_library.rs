@@ -56,6 +56,9 @@ pub struct Answer {
     pub cut: bool,
 }
 
+/// Told of a row by its place: its answer as far as it is known, and whether that is all of it.
+pub type Tell<'a> = dyn FnMut(usize, &Answer, bool) + 'a;
+
 /// Neighbouring examples of a batch that belong to one task.
 #[derive(Clone, Copy)]
 pub struct Part<'a> {
@@ -233,6 +236,12 @@ impl TaskLibrary {
     /// Predicts rows of any tasks; answers come in the order of the rows. A row that cannot be answered (its task is not
     /// loaded, or its text cannot be tokenised) has its own error and does not touch the others.
     pub fn predict(&self, rows: &[Row]) -> Vec<Result<Answer>> {
+        self.predict_telling(rows, &mut |_, _, _| ())
+    }
+
+    /// The same, telling of each answer as soon as it is there, and of a text that is written after each of its tokens. What is told
+    /// of a row may be told again from its beginning.
+    pub fn predict_telling(&self, rows: &[Row], tell: &mut Tell<'_>) -> Vec<Result<Answer>> {
         let mut of_task: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (i, row) in rows.iter().enumerate() {
             of_task.entry(&row.task).or_default().push(i);
@@ -286,11 +295,11 @@ impl TaskLibrary {
                 .flat_map(|share| (0..share.rows.len()).map(move |i| (share, i)))
                 .collect();
             for rows in all.chunks(PASS) {
-                match pass(rows) {
+                match pass(rows, tell) {
                     Ok(predicted) => answers.extend(predicted.into_iter().map(|(i, p)| (i, Ok(p)))),
                     Err(_) => {
                         for row in rows.chunks(1) {
-                            match pass(row) {
+                            match pass(row, tell) {
                                 Ok(p) => answers.extend(p.into_iter().map(|(i, p)| (i, Ok(p)))),
                                 Err(error) => {
                                     answers.insert(row[0].0.rows[row[0].1], Err(error));
@@ -398,7 +407,7 @@ struct Share {
 }
 
 /// One forward pass over rows of tasks that can share it; rows of a task stand together.
-fn pass(rows: &[(&Share, usize)]) -> Result<Vec<(usize, Answer)>> {
+fn pass(rows: &[(&Share, usize)], tell: &mut Tell<'_>) -> Result<Vec<(usize, Answer)>> {
     let (mut ids, mut types, mut offsets) = (Vec::new(), Vec::new(), vec![0]);
     let mut parts: Vec<Part<'_>> = Vec::new();
     let mut last: Option<&Share> = None;
@@ -420,11 +429,15 @@ fn pass(rows: &[(&Share, usize)]) -> Result<Vec<(usize, Answer)>> {
         let prompts = rows.iter().map(|(share, i)| share.encoded.example(*i).0);
         let prompts: Vec<&[u32]> = prompts.collect();
         let method = &*first.task.task.method;
-        let written = generate::greedy(&first.task.backbone, method, vocabulary, &prompts)?;
-        let outputs = written
-            .into_iter()
-            .map(|ids| ids.into_iter().map(|id| id as f32).collect());
-        return Ok(answers(rows, outputs));
+        let outputs = |ids: &[u32]| -> Vec<f32> { ids.iter().map(|id| *id as f32).collect() };
+        let mut tell = |i: usize, ids: &[u32], ended: bool| {
+            let (place, answer) = answer(&rows[i], outputs(ids));
+            tell(place, &answer, ended);
+        };
+        let backbone = &first.task.backbone;
+        let written = generate::greedy_telling(backbone, method, vocabulary, &prompts, &mut tell)?;
+        let both = rows.iter().zip(&written);
+        return Ok(both.map(|(row, ids)| answer(row, outputs(ids))).collect());
     }
     let mut batch = Batch::new(ids, types, offsets)?;
     if first.task.by_words() {
@@ -440,28 +453,26 @@ fn pass(rows: &[(&Share, usize)]) -> Result<Vec<(usize, Answer)>> {
         logits.iter().flatten().all(|v| v.is_finite()),
         "the logits are not finite numbers: method or head are too strong for f32"
     );
-    Ok(answers(rows, logits.into_iter()))
+    let both = rows.iter().zip(logits);
+    let answers: Vec<_> = both.map(|(row, logits)| answer(row, logits)).collect();
+    for (place, answer) in &answers {
+        tell(*place, answer, true);
+    }
+    Ok(answers)
 }
 
-/// What the outputs of rows say, each with its place among all rows.
-fn answers(
-    rows: &[(&Share, usize)],
-    outputs: impl Iterator<Item = Vec<f32>>,
-) -> Vec<(usize, Answer)> {
-    let both = rows.iter().zip(outputs);
-    let answers = both.map(|((share, i), outputs)| {
-        let example = Answered {
-            text: &share.texts[*i],
-            words: share.encoded.words.get(*i).map_or(&[][..], Vec::as_slice),
-        };
-        let objective = &share.task.task.objective;
-        let answer = Answer {
-            prediction: objective.answer(&example, outputs),
-            cut: share.cut[*i],
-        };
-        (share.rows[*i], answer)
-    });
-    answers.collect()
+/// What the outputs of a row say, with its place among all rows.
+fn answer((share, i): &(&Share, usize), outputs: Vec<f32>) -> (usize, Answer) {
+    let example = Answered {
+        text: &share.texts[*i],
+        words: share.encoded.words.get(*i).map_or(&[][..], Vec::as_slice),
+    };
+    let objective = &share.task.task.objective;
+    let answer = Answer {
+        prediction: objective.answer(&example, outputs),
+        cut: share.cut[*i],
+    };
+    (share.rows[*i], answer)
 }
 
 /// A library over the backbone of `config`, or the named one.
@@ -474,31 +485,48 @@ pub fn open(config: &SavedConfig, named: Option<&str>, offline: bool) -> Result<
     Ok(TaskLibrary::new(loaded))
 }
 
-/// A library of the tasks in a folder, over the named backbone or that of the first task that names one; and why the
-/// others cannot be used.
+/// A library, still without tasks, over the named backbone, or over that of the first task in a folder whose backbone can be
+/// opened: what is wrong with one task is no reason to refuse the others.
 ///
 /// # Errors
 /// If no task can be read, or the backbone is not found or damaged.
+pub fn open_for(folder: &Path, named: Option<&str>, offline: bool) -> Result<TaskLibrary> {
+    let (mut first_error, mut tried) = (None, Vec::new());
+    for path in task_folders(folder)?.values() {
+        let config = match weights::read_config(path) {
+            Ok(config) => config,
+            Err(error) => {
+                first_error.get_or_insert(error);
+                continue;
+            }
+        };
+        let backbone = (config.backbone.clone(), config.precision);
+        if tried.contains(&backbone) {
+            continue;
+        }
+        match open(&config, named, offline) {
+            Ok(library) => return Ok(library),
+            Err(error) if named.is_some() => return Err(error),
+            Err(error) => {
+                first_error.get_or_insert(error);
+            }
+        }
+        tried.push(backbone);
+    }
+    let error = first_error.context("no task")?;
+    Err(error.context(format!("{}: no task there is readable", folder.display())))
+}
+
+/// The same with the tasks of the folder; and why those that cannot be used cannot.
+///
+/// # Errors
+/// As [`open_for`].
 pub fn open_all(
     folder: &Path,
     named: Option<&str>,
     offline: bool,
 ) -> Result<(TaskLibrary, BTreeMap<String, String>)> {
-    let mut first_error = None;
-    let first = task_folders(folder)?
-        .values()
-        .find_map(|path| match weights::read_config(path) {
-            Ok(config) => Some(config),
-            Err(error) => {
-                first_error = first_error.take().or(Some(error));
-                None
-            }
-        });
-    let Some(first) = first else {
-        let error = first_error.context("no task")?;
-        return Err(error.context(format!("{}: no task there is readable", folder.display())));
-    };
-    let library = open(&first, named, offline)?;
+    let library = open_for(folder, named, offline)?;
     let unusable = library
         .add_all(folder)?
         .into_iter()

@@ -191,18 +191,10 @@ fn saved_weights_are_evaluated_and_predict_rows() {
         &["--method", "lora", "--seed", "3"],
     ));
     let weights = printed.trim();
-    let evaluated = place.ok(&[
-        "evaluate",
-        "--weights",
-        weights,
-        "--dataset",
-        data,
-        "--text-column",
-        "review",
-        "--label-column",
-        "stars",
-        "--json",
-    ]);
+    let evaluated = place.ok(&format!(
+        "evaluate --weights {weights} --dataset {data} --text-column review --label-column \
+            stars --json"
+    ));
     let evaluated: Value = serde_json::from_str(&evaluated).unwrap();
     let record = place.records("out").remove(0);
     let last = record["outcome"]["evaluations"]
@@ -220,13 +212,10 @@ fn saved_weights_are_evaluated_and_predict_rows() {
         "rows.jsonl",
         "{\"text\": \"good fine great\"}\n\n{\"text\": \"bad\", \"pair\": \"poor\"}\n",
     );
-    let answers = place.ok(&[
-        "predict",
-        "--weights",
-        weights,
-        "--input",
-        rows.to_str().unwrap(),
-    ]);
+    let answers = place.ok(&format!(
+        "predict --weights {weights} --input {}",
+        rows.display()
+    ));
     let answers: Vec<Value> = answers
         .lines()
         .map(|l| serde_json::from_str(l).unwrap())
@@ -247,30 +236,16 @@ fn saved_weights_are_evaluated_and_predict_rows() {
     }
     let broken = place.file("broken.jsonl", "{\"text\": \"good\"}\n{\"txt\": \"bad\"}\n");
     place.refused(
-        &[
-            "predict",
-            "--weights",
-            weights,
-            "--input",
-            broken.to_str().unwrap(),
-        ],
+        &format!("predict --weights {weights} --input {}", broken.display()),
         &["broken.jsonl", "line 2"],
     );
     let other = place.file("other.csv", "review,stars\ngood,1\nbad,2\nfine,3\npoor,1\n");
     place.refused(
-        &[
-            "evaluate",
-            "--weights",
-            weights,
-            "--dataset",
-            other.to_str().unwrap(),
-            "--text-column",
-            "review",
-            "--label-column",
-            "stars",
-            "--split",
-            "train",
-        ],
+        &format!(
+            "evaluate --weights {weights} --dataset {} --text-column review --label-column stars \
+            --split train",
+            other.display()
+        ),
         &["up", "3"],
     );
 }
@@ -635,24 +610,14 @@ fn data_that_cannot_be_had_offline_is_refused_with_the_places_that_were_tried() 
     let place = Place::new();
     let backbone = tiny_backbone();
     place.refused(
-        &[
-            "compare",
-            "cola",
-            "--offline",
-            "--backbone",
-            backbone.to_str().unwrap(),
-        ],
+        &format!("compare cola --offline --backbone {}", backbone.display()),
         &["cola", "nyu-mll/glue", "offline"],
     );
     place.refused(
-        &[
-            "compare",
-            "sst2",
-            "--offline",
-            "--no-stand-in",
-            "--backbone",
-            backbone.to_str().unwrap(),
-        ],
+        &format!(
+            "compare sst2 --offline --no-stand-in --backbone {}",
+            backbone.display()
+        ),
         &["sst2", "movie_snippets"],
     );
 }

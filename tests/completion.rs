@@ -538,6 +538,23 @@ fn what_cannot_be_completed_is_refused_before_any_run() {
         &with(&["--max-new-tokens", "0"]),
         &["max_new_tokens: 0"],
     );
+    let tags = "{\"tokens\": [\"good\", \"is\"], \"tags\": [\"B-x\", \"O\"]}\n".repeat(60);
+    for (name, more, says) in [
+        (
+            "o.jsonl",
+            "backbone.head=words",
+            "a word stands for one class",
+        ),
+        (
+            "p.jsonl",
+            "backbone.head=vocabulary",
+            "'vocabulary' writes texts",
+        ),
+        ("q.jsonl", "backbone.chat=true", "backbone: chat"),
+    ] {
+        let more = ["--objective", "tokens", "--set", more];
+        refused(name, &tags, decoder, &more, &[says]);
+    }
     let labels = good.replacen("prompt,completion", "text,label", 1);
     refused(
         "g.csv",
@@ -609,4 +626,103 @@ fn what_cannot_be_completed_is_refused_before_any_run() {
         let records = record_files(&folder.unwrap().path().join("records"));
         assert!(records.is_empty(), "{records:?}");
     }
+}
+
+#[test]
+fn what_is_told_of_a_text_grows_token_by_token_to_what_is_written() {
+    let fixture = Fixture::load("lora");
+    let prompts: Vec<&[u32]> = (0..5).map(|i| fixture.examples.prompt(i)).collect();
+    let table = fixture.backbone.word_embeddings().clone();
+    let head = Head::of_vocabulary(table, None, u32::MAX, 12).unwrap();
+    let whole = {
+        let vocabulary = head.vocabulary().unwrap();
+        generate::greedy(&fixture.backbone, &*fixture.method, vocabulary, &prompts).unwrap()
+    };
+    // Some texts end in the middle, by a token that the first one has there.
+    let head = Head::of_vocabulary(
+        fixture.backbone.word_embeddings().clone(),
+        None,
+        whole[0][5],
+        12,
+    );
+    let head = head.unwrap();
+    let mut told: Vec<Vec<(Vec<u32>, bool)>> = vec![Vec::new(); prompts.len()];
+    let written = generate::greedy_telling(
+        &fixture.backbone,
+        &*fixture.method,
+        head.vocabulary().unwrap(),
+        &prompts,
+        &mut |i, ids, ended| told[i].push((ids.to_vec(), ended)),
+    );
+    for (text, told) in written.unwrap().iter().zip(&told) {
+        let (last, before) = told.split_last().unwrap();
+        assert_eq!(*last, (text.clone(), true));
+        for (n, (ids, ended)) in before.iter().enumerate() {
+            assert!(!ended && ids[..] == text[..n + 1], "{told:?}");
+        }
+    }
+}
+
+#[test]
+fn a_prompt_can_be_asked_in_the_tokenizers_chat_and_saved_weights_keep_it() {
+    let place = Place::new();
+    let data = place.file("texts.csv", rows());
+    let folder = model(&place, "llama_scaled");
+    let (data, path) = (data.to_str().unwrap(), folder.to_str().unwrap());
+    let asked = |out: &'static str, more: &'static str| {
+        let all = [
+            "train",
+            data,
+            "--objective=completion",
+            "--backbone",
+            path,
+            "--method=zero_shot",
+            "--max-new-tokens=6",
+            "--out",
+            out,
+            more,
+        ];
+        all.map(str::to_owned).to_vec()
+    };
+    let run = |arguments: &[String]| -> String {
+        place.ok(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let chat = asked("chat", "--set=backbone.chat=true");
+    let chat: Vec<&str> = chat.iter().map(String::as_str).collect();
+    place.refused(&chat, &["no chat template", "backbone.chat"]);
+    let config = serde_json::json!({
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "chat_template": "{% for m in messages %}{{ m['role'] }} : {{ m['content'] }} {% endfor %}{{ 'review :' if add_generation_prompt }}",
+    });
+    fs::write(folder.join("tokenizer_config.json"), config.to_string()).unwrap();
+    let weights = place.ok(&chat);
+    let all = records(&place, "chat");
+    assert_eq!(methods_of(&all), ["zero_shot"]);
+    let pooling = all[0]["asked"]["backbone"]["pooling"].as_str().unwrap();
+    // The line break behind the text was the prompt's own.
+    assert!(
+        pooling.contains(r#"behind "user : {text} review :""#),
+        "{pooling}"
+    );
+    // It is the same run as with this prompt.
+    run(&asked("plain", "--prompt=user : {text} review :"));
+    let plain = records(&place, "plain");
+    assert_eq!(plain[0]["id"], all[0]["id"]);
+    // Every number above 3 is the unknown word.
+    let input = place.file("rows.jsonl", "{\"text\": \"good fine great number 77\"}\n");
+    let arguments = [
+        "predict",
+        "--weights",
+        weights.trim(),
+        "--input",
+        input.to_str().unwrap(),
+    ];
+    let answer: Value = serde_json::from_str(&place.ok(&arguments)).unwrap();
+    let written = all[0]["outcome"]["predictions"]["texts"]
+        .as_array()
+        .unwrap();
+    let known = written
+        .iter()
+        .find(|t| t["prompt"] == "user : good fine great number <unk> review :");
+    assert_eq!(known.unwrap()["text"], answer["completion"], "{answer}");
 }

@@ -400,15 +400,11 @@ fn classes_can_be_words_of_the_model_and_saved_weights_keep_them() {
         "good fine great number 1\nbad poor awful number 2\n",
     );
     let predict = |weights: &std::path::Path| {
-        let text = place.ok(&[
-            "predict",
-            "--input",
-            rows.to_str().unwrap(),
-            "--weights",
-            weights.to_str().unwrap(),
-            "--backbone",
-            folder,
-        ]);
+        let text = place.ok(&format!(
+            "predict --input {} --weights {} --backbone {folder}",
+            rows.display(),
+            weights.display()
+        ));
         text.lines()
             .map(|line| serde_json::from_str::<Value>(line).unwrap()["logits"].clone())
             .collect::<Vec<_>>()
@@ -418,34 +414,17 @@ fn classes_can_be_words_of_the_model_and_saved_weights_keep_them() {
     assert!(config.description.tied);
     let exported = place.path().join("peft");
     let [from, to] = [&weights, &exported].map(|p| p.to_str().unwrap());
-    place.ok(&[
-        "export",
-        "--weights",
-        from,
-        "--format",
-        "peft",
-        "--out",
-        to,
-        "--backbone",
-        folder,
-    ]);
+    place.ok(&format!(
+        "export --weights {from} --format peft --out {to} --backbone {folder}"
+    ));
     let adapter: Value =
         serde_json::from_slice(&fs::read(exported.join("adapter_config.json")).unwrap()).unwrap();
     assert_eq!(adapter["task_type"], "CAUSAL_LM");
     assert_eq!(predict(&exported), logits);
-    let evaluated = place.ok(&[
-        "evaluate",
-        "--dataset",
-        data,
-        "--weights",
-        from,
-        "--text-column",
-        "review",
-        "--label-column",
-        "stars",
-        "--backbone",
-        folder,
-    ]);
+    let evaluated = place.ok(&format!(
+        "evaluate --dataset {data} --weights {from} --text-column review --label-column stars \
+            --backbone {folder}"
+    ));
     assert!(evaluated.contains("accuracy"), "{evaluated}");
 }
 
@@ -515,27 +494,14 @@ fn a_decoders_weights_go_to_peft_and_back() {
                 .join(record["id"].as_str().unwrap());
             let exported = place.path().join(format!("peft-{name}"));
             let [from, to] = [&weights, &exported].map(|p| p.to_str().unwrap());
-            place.ok(&[
-                "export",
-                "--weights",
-                from,
-                "--format",
-                "peft",
-                "--out",
-                to,
-                "--backbone",
-                folder,
-            ]);
+            place.ok(&format!(
+                "export --weights {from} --format peft --out {to} --backbone {folder}"
+            ));
             let predict = |weights: &str| {
-                place.ok(&[
-                    "predict",
-                    "--input",
-                    rows.to_str().unwrap(),
-                    "--weights",
-                    weights,
-                    "--backbone",
-                    folder,
-                ])
+                place.ok(&format!(
+                    "predict --input {} --weights {weights} --backbone {folder}",
+                    rows.display()
+                ))
             };
             let (there, here) = (predict(to), predict(from));
             // Products of the reference path, candle's own, may add up in another order from process to process.

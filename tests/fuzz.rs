@@ -353,24 +353,12 @@ fn folders_of_other_libraries() {
 /// A run of a tiny model: its record, and the folder of its weights.
 fn run(place: &Place) -> (PathBuf, PathBuf) {
     let (data, backbone) = (place.reviews(), fixture("bert"));
-    let weights = place.ok(&[
-        "train",
-        data.to_str().unwrap(),
-        "--method",
-        "lora",
-        "--budget",
-        "quick",
-        "--backbone",
-        backbone.to_str().unwrap(),
-        "--text-column",
-        "review",
-        "--label-column",
-        "stars",
-        "--set",
-        "recipe.steps=4",
-        "--out",
-        "out",
-    ]);
+    let weights = place.ok(&format!(
+        "train {} --method lora --budget quick --backbone {} --text-column review \
+            --label-column stars --set recipe.steps=4 --out out",
+        data.display(),
+        backbone.display()
+    ));
     let weights = place.path().join(weights.trim());
     let records = place.path().join("out/records");
     let record = crate::support::record_files(&records).remove(0);

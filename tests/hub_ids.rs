@@ -1,6 +1,11 @@
 //! Models and data sets of the hub by their id, out of the cache that Python fills.
 
-use std::fs;
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
+    sync::{Arc, Mutex},
+};
 
 use crate::support::{Place, tiny_backbone};
 
@@ -96,5 +101,90 @@ fn an_id_that_is_not_here_or_is_none_is_refused_with_what_is_accepted() {
     place.refused(
         &train("hub:ada/reviews", "ada/none"),
         &["there is no folder of that name", "not on this machine"],
+    );
+}
+
+/// The first line of a request; nothing where the caller has gone.
+fn head(stream: &TcpStream) -> Option<String> {
+    let mut lines = BufReader::new(stream).lines();
+    let first = lines.next()?.ok()?;
+    lines
+        .find(|line| line.as_ref().is_ok_and(String::is_empty))?
+        .ok()?;
+    Some(first)
+}
+
+/// A proxy that answers for every host with the rows of a data set; its port and what it was asked.
+fn proxy(rows: String) -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let log = asked.clone();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let Some(connect) = head(&stream) else {
+                continue;
+            };
+            log.lock().unwrap().push(connect);
+            write!(stream, "HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            let Some(get) = head(&stream) else { continue };
+            log.lock().unwrap().push(get);
+            let length = rows.len();
+            let kind = format!("ETag: \"a\"\r\nX-Repo-Commit: {COMMIT}\r\nConnection: close");
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n{kind}\r\n\r\n{rows}"
+            );
+        }
+    });
+    (port, asked)
+}
+
+#[test]
+fn the_hub_is_reached_through_the_proxy_that_the_environment_names() {
+    let place = Place::new();
+    let rows = fs::read_to_string(place.reviews()).unwrap();
+    let (port, asked) = proxy(rows);
+    place.file(
+        "mine.yaml",
+        "name: mine
+source:
+  files: { rows: {} }
+  places: [ hub: { repo: ada/reviews, kind: dataset, revision: main, files: { rows: rows.csv } } ]
+splits: { train: rows }
+text: [review]
+label: { column: stars }
+",
+    );
+    let run = |without: &str| {
+        let backbone = tiny_backbone();
+        let mut command = place.command(&[
+            "check",
+            "mine.yaml",
+            "--backbone",
+            backbone.to_str().unwrap(),
+        ]);
+        for name in ["all_proxy", "https_proxy", "http_proxy", "no_proxy"] {
+            command.env_remove(name).env_remove(name.to_uppercase());
+        }
+        command.env_remove("HF_HUB_OFFLINE");
+        command.env("HF_ENDPOINT", "http://hub.invalid");
+        command.env("HTTP_PROXY", format!("http://127.0.0.1:{port}"));
+        let output = command.env("NO_PROXY", without).output().unwrap();
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
+    };
+    let (found, said) = run("hub.invalid");
+    assert!(!found && said.contains("hub.invalid"), "{said}");
+    assert!(asked.lock().unwrap().is_empty());
+    let (found, said) = run("elsewhere.invalid");
+    assert!(found, "{said}");
+    let asked = asked.lock().unwrap();
+    assert_eq!(asked[0], "CONNECT hub.invalid:80 HTTP/1.1");
+    assert!(
+        asked[1].contains("/datasets/ada/reviews/resolve/main/rows.csv"),
+        "{asked:?}"
     );
 }

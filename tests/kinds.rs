@@ -136,6 +136,15 @@ fn tables_are_read_as_pandas_reads_them_or_named_for_what_they_are() {
             CLASSES,
         ),
         read(
+            "missing-text.csv",
+            p.replacen("text 0,", "NA,", 1),
+            &[],
+            &[
+                "missing value are read as texts: 1, the first is 'NA' in line 2",
+                "neg 15 4 1",
+            ],
+        ),
+        read(
             "index.csv",
             table(",text,label", |i| format!("{i},t {i},{}", i % 2)),
             &[],
@@ -339,7 +348,7 @@ fn labels_are_classes_by_value_or_refused_all_at_once() {
         "1234567890123456789012345678901234567890",
         "1234567890123456789012345678901234567891",
     ];
-    let float = |i: usize| {
+    let digits = |i: usize| {
         format!(
             "{{\"text\": \"t {i}\", \"label\": 12345678901234567890123{}}}",
             i % 2
@@ -393,9 +402,15 @@ fn labels_are_classes_by_value_or_refused_all_at_once() {
                 "1234567890123456789012345678901234567891 17",
             ],
         ),
+        read(
+            "digits.jsonl",
+            objects(digits),
+            &[],
+            &["123456789012345678901230 17", "123456789012345678901231 17"],
+        ),
         refused(
             "float.jsonl",
-            objects(float),
+            objects(|i| format!("{{\"text\": \"t {i}\", \"label\": 1e2{}}}", i % 2)),
             &[],
             &["40 lines", "write it as text"],
         ),

@@ -7,6 +7,7 @@ mod command_line;
 mod completion;
 mod decoders;
 mod doors;
+mod examples;
 mod family_parity;
 mod features;
 mod flops;

@@ -18,7 +18,10 @@ use peftbench::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Place, tiny_backbone};
+use crate::{
+    decoders::model,
+    support::{Place, tiny_backbone},
+};
 
 const FORWARD: f32 = 1e-5;
 const GRADIENT: f32 = 1e-4;
@@ -756,4 +759,119 @@ fn what_does_not_fit_an_objective_is_refused_before_any_run() {
         &compare(data.to_str().unwrap(), backbone.to_str().unwrap(), &how),
         &["less of it is better"],
     );
+}
+
+#[test]
+fn words_are_tagged_over_a_decoder_too() {
+    let place = Place::new();
+    let row = |i: usize| {
+        let tags = ["B-mood", "I-mood", "O", "O"];
+        json!({ "tokens": ["good", "fine", "number", i.to_string()], "tags": tags }).to_string()
+    };
+    let rows: Vec<String> = (0..60).map(row).collect();
+    let data = place.file("moods.jsonl", rows.join("\n"));
+    let folder = model(&place, "llama");
+    let how = ["--objective", "tokens", "--set", "recipe.steps=30"];
+    place.ok(&compare(
+        data.to_str().unwrap(),
+        folder.to_str().unwrap(),
+        &how,
+    ));
+    assert!(sound(&place, "tokens", "entity_f1").is_finite());
+}
+
+/// Whether two answers are the same, their numbers but for rounding.
+fn near(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => {
+            let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
+            (a - b).abs() <= 1e-5 * a.abs().max(1.0)
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| near(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len()
+                && a.iter()
+                    .all(|(key, a)| b.get(key).is_some_and(|b| near(a, b)))
+        }
+        (a, b) => a == b,
+    }
+}
+
+#[test]
+fn tasks_of_all_objectives_are_answered_in_one_call_as_each_is_alone() {
+    let place = Place::new();
+    let texts: Vec<String> = (0..60)
+        .map(|i| format!("{} film number {i}", ["good", "bad", "dull"][i % 3]))
+        .collect();
+    let table = |header: &str, label: &dyn Fn(usize) -> String| {
+        let rows = texts.iter().enumerate();
+        let rows = rows.map(|(i, text)| format!("{text},{}\n", label(i)));
+        format!("{header}\n{}", rows.collect::<String>())
+    };
+    place.file("classes.csv", table("text,label", &|i| (i % 2).to_string()));
+    place.file("price.csv", table("text,label", &|i| format!("{i}.5")));
+    place.file(
+        "sets.csv",
+        table("text,nice,odd", &|i| format!("{},{}", i % 2, (i / 2) % 2)),
+    );
+    let tagged = texts.iter().map(|text| {
+        let tokens: Vec<&str> = text.split(' ').collect();
+        json!({ "tokens": tokens, "tags": ["B-mood", "B-thing", "O", "O"] }).to_string() + "\n"
+    });
+    place.file("tags.jsonl", tagged.collect::<String>());
+    let backbone = tiny_backbone();
+    let tasks = [
+        ("classes.csv", "classification", "label"),
+        ("price.csv", "regression", "label"),
+        ("sets.csv", "multi_label", "nice,odd"),
+        ("tags.jsonl", "tokens", "tags"),
+    ];
+    std::fs::create_dir(place.path().join("tasks")).unwrap();
+    for (data, objective, label) in tasks {
+        let weights = place.ok(&[
+            "train",
+            data,
+            "--objective",
+            objective,
+            "--label-column",
+            label,
+            "--method=lora",
+            "--backbone",
+            backbone.to_str().unwrap(),
+            "--budget=quick",
+            "--set=recipe.steps=20",
+            "--set=recipe.evaluations=1",
+            "--set=recipe.batch=8",
+            "--out=out",
+        ]);
+        let from = place.path().join(weights.trim());
+        std::fs::rename(from, place.path().join("tasks").join(objective)).unwrap();
+    }
+    // Rows of the tasks in turn.
+    let row = |i: usize| json!({ "task": tasks[i % 4].1, "text": texts[i] });
+    let rows: Vec<Value> = (0..12).map(row).collect();
+    let predict = |rows: Vec<Value>, of: [&str; 2]| -> Vec<Value> {
+        let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
+        place.file("rows.jsonl", lines.join("\n"));
+        let printed = place.ok(&["predict", of[0], of[1], "--input", "rows.jsonl"]);
+        let answers = printed.lines().map(|l| serde_json::from_str(l).unwrap());
+        answers.collect()
+    };
+    let mixed = predict(rows.clone(), ["--tasks", "tasks"]);
+    for (k, (_, objective, _)) in tasks.iter().enumerate() {
+        let own = rows.iter().skip(k).step_by(4);
+        let own = own.map(|row| json!({ "text": row["text"] })).collect();
+        let alone = predict(own, ["--weights", &format!("tasks/{objective}")]);
+        assert_eq!(alone.len(), 3);
+        for (alone, mixed) in alone.iter().zip(mixed.iter().skip(k).step_by(4)) {
+            let mut mixed = mixed.clone();
+            assert_eq!(
+                mixed.as_object_mut().unwrap().remove("task").unwrap(),
+                *objective
+            );
+            assert!(near(alone, &mixed), "{objective}: {alone} {mixed}");
+        }
+    }
 }

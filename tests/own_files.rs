@@ -123,12 +123,12 @@ fn problems_of_all_files_are_said_at_once() {
         &["nowhere.csv"],
     );
     place.refused(
-        &["compare", "sst2", "--validation=held.csv"],
+        "compare sst2 --validation=held.csv",
         &["--validation", "'sst2'"],
     );
     // Data and backbone are two problems, not one after the other.
     place.refused(
-        &["check", "train.csv", "--backbone=nowhere"],
+        "check train.csv --backbone=nowhere",
         &[
             "no column 'text' and no column 'label'",
             "also: there is no backbone 'nowhere'",
@@ -186,6 +186,28 @@ fn more_tokens_than_the_backbone_has_positions_are_refused_where_they_are_asked_
         &training("data.csv", &backbone, &["--set=recipe.max_tokens=64"]),
     );
     assert!(!said.contains("position table"), "{said}");
+}
+
+#[test]
+fn a_data_set_says_how_long_its_texts_are_unless_the_user_does() {
+    let place = Place::new();
+    let backbone = backbone();
+    place.file("data.csv", rows(0, 60));
+    let yaml = "name: long\nsource:\n  files: { rows: {} }\n  places:\n    - path: { folder: ., files: { rows: data.csv } }\n\
+                splits: { train: rows }\ntext: [review]\nlabel: { column: stars }\n";
+    place.file("long.yaml", format!("{yaml}max_tokens: 4\n"));
+    let longest = |more: &[&str]| {
+        let (weights, _) = both(&place, &training("long.yaml", &backbone, more));
+        let config = fs::read(place.path().join(weights.trim()).join("peftbench.json")).unwrap();
+        serde_json::from_slice::<Value>(&config).unwrap()["max_tokens"].clone()
+    };
+    assert_eq!(longest(&[]), 4);
+    assert_eq!(longest(&["--set=recipe.max_tokens=9"]), 9);
+    place.file("short.yaml", format!("{yaml}max_tokens: 2\n"));
+    place.refused(
+        &training("short.yaml", &backbone, &[]),
+        &["short.yaml", "max_tokens: 2 leaves no text"],
+    );
 }
 
 #[test]
@@ -318,7 +340,7 @@ fn small_mistakes_are_answered_with_what_is_meant() {
         place.refused(&training(name, &backbone, &[]), &[name, "no rows"]);
     }
     place.refused(
-        &["compare", "data.csv", "--plan-only=/dev/null"],
+        "compare data.csv --plan-only=/dev/null",
         &["/dev/null", "is no folder", "--plan-only"],
     );
     let hub = ["check", "hub:ada/reviews", "--offline"];
@@ -355,4 +377,31 @@ fn small_mistakes_are_answered_with_what_is_meant() {
     let bare = training("data.csv", "bare", &[]);
     let said = String::from_utf8_lossy(&place.run(&bare).stderr).into_owned();
     assert_eq!(said.matches("No such file").count(), 1, "{said}");
+}
+
+#[test]
+fn a_damaged_copy_is_named_where_another_place_has_the_whole_file() {
+    let place = Place::new();
+    let whole = fs::metadata(place.reviews()).unwrap().len();
+    fs::create_dir(place.path().join("old")).unwrap();
+    place.file("old/reviews.csv", "review,stars\n");
+    let yaml = format!(
+        "name: reviews\ntext: [review]\nlabel: {{column: stars}}\nformat: csv\nsplits: {{train: train}}\nsource:\n  \
+         files: {{train: {{bytes: {whole}}}}}\n  places:\n  \
+         - path: {{folder: old, files: {{train: reviews.csv}}}}\n  \
+         - path: {{folder: ., files: {{train: reviews.csv}}}}\n"
+    );
+    place.file("reviews.yaml", yaml);
+    let backbone = tiny_backbone();
+    let output = place.run(&format!(
+        "train reviews.yaml --method=head_only --backbone={} --budget=quick --set=recipe.steps=2 --out=out",
+        backbone.display()
+    ));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let note = said.lines().find(|l| l.starts_with("note: reviews: "));
+    assert!(
+        note.is_some_and(|l| l.contains("old/reviews.csv is damaged")),
+        "{said}"
+    );
 }

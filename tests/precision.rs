@@ -67,16 +67,11 @@ fn a_precision_is_part_of_a_runs_name_and_of_the_saved_weights_and_f32_is_the_de
     let config = std::fs::read_to_string(place.path().join(&weights).join("peftbench.json"));
     assert!(config.unwrap().contains("\"precision\": \"bf16\""));
     let data = place.reviews();
-    let evaluated = place.ok(&[
-        "evaluate",
-        "--weights",
-        &weights,
-        "--dataset",
-        data.to_str().unwrap(),
-        "--text-column=review",
-        "--label-column=stars",
-        "--json",
-    ]);
+    let evaluated = place.ok(&format!(
+        "evaluate --weights {weights} --dataset {} --text-column=review --label-column=stars \
+            --json",
+        data.display()
+    ));
     let evaluated: Value = serde_json::from_str(&evaluated).unwrap();
     let metric = half["asked"]["dataset"]["main_metric"].as_str().unwrap();
     let trained = &half["outcome"]["evaluations"].as_array().unwrap()[0]["metrics"][metric];

@@ -36,13 +36,10 @@ fn every_format_that_trains_is_predicted_with_the_same_answers_and_ids_come_back
     let rounding = if reference { 1e-6 } else { 0.0 };
     for (name, contents) in files {
         let input = place.file(name, contents);
-        let printed = place.ok(&[
-            "predict",
-            "--weights",
-            &weights,
-            "--input",
-            input.to_str().unwrap(),
-        ]);
+        let printed = place.ok(&format!(
+            "predict --weights {weights} --input {}",
+            input.display()
+        ));
         let answers: Vec<Value> = printed
             .lines()
             .map(|l| serde_json::from_str(l).unwrap())
@@ -71,15 +68,9 @@ fn every_format_that_trains_is_predicted_with_the_same_answers_and_ids_come_back
             assert!(answers[0]["label"].is_string());
         }
     }
-    let table = place.ok(&[
-        "predict",
-        "--weights",
-        &weights,
-        "--input",
-        "rows.csv",
-        "--format",
-        "csv",
-    ]);
+    let table = place.ok(&format!(
+        "predict --weights {weights} --input rows.csv --format csv"
+    ));
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(lines[0], "id,label,probability");
     assert!(
@@ -87,17 +78,10 @@ fn every_format_that_trains_is_predicted_with_the_same_answers_and_ids_come_back
         "{table}"
     );
     let other = place.file("other.csv", "key,first,second\na,good,bad\n");
-    let printed = place.ok(&[
-        "predict",
-        "--weights",
-        &weights,
-        "--input",
-        other.to_str().unwrap(),
-        "--text-column",
-        "first",
-        "--pair-column",
-        "second",
-    ]);
+    let printed = place.ok(&format!(
+        "predict --weights {weights} --input {} --text-column first --pair-column second",
+        other.display()
+    ));
     assert!(printed.starts_with("{\"key\":\"a\""), "{printed}");
 }
 
@@ -134,22 +118,16 @@ fn an_input_that_is_no_rows_is_named_for_what_it_is() {
     ] {
         let input = place.file(name, contents);
         place.refused(
-            &[
-                "predict",
-                "--weights",
-                &weights,
-                "--input",
-                input.to_str().unwrap(),
-            ],
+            &format!("predict --weights {weights} --input {}", input.display()),
             &[name, says],
         );
     }
     place.refused(
-        &["predict", "--weights", &weights, "--input", "/dev/zero"],
+        &format!("predict --weights {weights} --input /dev/zero"),
         &["/dev/zero", "a device"],
     );
     place.refused(
-        &["predict", "--weights", &weights, "--input", "out"],
+        &format!("predict --weights {weights} --input out"),
         &["is a folder"],
     );
 }

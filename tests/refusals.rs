@@ -33,6 +33,63 @@ fn a_plan_is_read_from_a_regular_file_only() {
     }
 }
 
+/// Puts a named pipe in the place of a file.
+fn pipe(path: &Path) {
+    fs::remove_file(path).ok();
+    let made = std::process::Command::new("mkfifo").arg(path).status();
+    assert!(made.unwrap().success());
+}
+
+#[test]
+fn a_pipe_is_named_and_not_waited_for_wherever_a_file_is_read() {
+    let (place, weights) = trained("head_only", &[]);
+    place.file("rows.jsonl", "{\"text\": \"good\"}\n");
+    let predict = ["predict", "--weights", &weights, "--input", "rows.jsonl"];
+    for name in ["peftbench.json", "weights.safetensors"] {
+        let path = place.path().join(&weights).join(name);
+        let whole = fs::read(&path).unwrap();
+        pipe(&path);
+        place.refused(&predict, &[name, "pipe"]);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, whole).unwrap();
+    }
+    place.ok(&predict);
+    let report = ["report", "--records", "out", "--out", "report"];
+    place.ok(&report);
+    pipe(&place.path().join("out/records/0123456789abcdef.json"));
+    let output = place.run(&report);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("0123456789abcdef.json") && said.contains("not a regular file"),
+        "{said}"
+    );
+    pipe(&place.path().join("out/judging.json"));
+    place.refused(&report, &["judging.json", "not a regular file"]);
+}
+
+#[test]
+fn a_task_whose_backbone_is_not_there_leaves_the_others_answered() {
+    let (place, weights) = trained("head_only", &[]);
+    let tasks = place.path().join("tasks");
+    for name in ["a", "b"] {
+        fs::create_dir_all(tasks.join(name)).unwrap();
+        for entry in fs::read_dir(place.path().join(&weights)).unwrap().flatten() {
+            fs::copy(entry.path(), tasks.join(name).join(entry.file_name())).unwrap();
+        }
+    }
+    let config = tasks.join("a/peftbench.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    json["backbone"] = "nowhere/at/all".into();
+    fs::write(&config, json.to_string()).unwrap();
+    place.file(
+        "rows.jsonl",
+        "{\"task\": \"a\", \"text\": \"good\"}\n{\"task\": \"b\", \"text\": \"good\"}\n",
+    );
+    let answers = place.ok(&["predict", "--tasks", "tasks", "--input", "rows.jsonl"]);
+    assert_eq!(answers.matches("\"label\"").count(), 2, "{answers}");
+}
+
 #[test]
 fn a_class_without_a_name_is_not_imported() {
     let (place, weights) = trained("lora", &[]);
@@ -115,7 +172,7 @@ fn a_format_that_cannot_hold_a_method_names_those_that_can() {
     );
     let weights = format!("--weights={weights}");
     place.refused(
-        &["export", &weights, "--out=new", "--format=peft"],
+        &format!("export {weights} --out=new --format=peft"),
         &["--set p_tuning.pooling=first", "--separate-head"],
     );
 }
@@ -167,18 +224,10 @@ fn a_data_set_with_a_long_name_is_compared_and_reported() {
     let name = format!("{}.csv", "lang".repeat(60));
     fs::copy(place.reviews(), place.path().join(&name)).unwrap();
     let backbone = tiny_backbone().display().to_string();
-    place.ok(&[
-        "compare",
-        &name,
-        "--text-column=review",
-        "--label-column=stars",
-        "--budget=quick",
-        "--set=recipe.steps=2",
-        "--seeds=1",
-        "--methods=head_only",
-        "--backbone",
-        &backbone,
-    ]);
+    place.ok(&format!(
+        "compare {name} --text-column=review --label-column=stars --budget=quick \
+            --set=recipe.steps=2 --seeds=1 --methods=head_only --backbone {backbone}"
+    ));
     let out = place.path().join("reports/out");
     let folder = fs::read_dir(out).unwrap().next().unwrap().unwrap().path();
     assert!(folder.join("report.html").is_file());
@@ -210,19 +259,11 @@ fn a_report_that_is_killed_leaves_every_file_whole_or_not_at_all() {
     let place = Place::new();
     place.reviews();
     let backbone = tiny_backbone().display().to_string();
-    place.ok(&[
-        "compare",
-        "reviews.csv",
-        "--text-column=review",
-        "--label-column=stars",
-        "--budget=quick",
-        "--set=recipe.steps=2",
-        "--seeds=1",
-        "--methods=head_only,majority",
-        "--out=out",
-        "--backbone",
-        &backbone,
-    ]);
+    place.ok(&format!(
+        "compare reviews.csv --text-column=review --label-column=stars --budget=quick \
+            --set=recipe.steps=2 --seeds=1 --methods=head_only,majority --out=out --backbone \
+            {backbone}"
+    ));
     let started = std::time::Instant::now();
     place.ok(&["report", "--records=out", "--out=whole"]);
     let took = started.elapsed();

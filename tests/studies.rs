@@ -341,13 +341,10 @@ fn tuning_gives_every_method_the_same_compute_off_the_validation_split_and_marks
         "{text}"
     );
     place.refused(
-        &["recommend", "--dataset", "sst9", "--records", "out"],
+        "recommend --dataset sst9 --records out",
         &["sst9", "letters", "peftbench compare"],
     );
-    place.refused(
-        &["recommend", "--dataset", "letters", "--max-size", "100"],
-        &["100KB"],
-    );
+    place.refused("recommend --dataset letters --max-size 100", &["100KB"]);
 
     let report = place.ok(&["report", "--records", "out"]);
     assert!(report.contains("LoRA trains 0.1 to 1 %"), "{report}");
@@ -583,6 +580,7 @@ fn the_nearest_examples_are_a_floor_whose_saved_vectors_predict_the_same() {
         .find(|r| r["asked"]["method"]["name"] == "knn")
         .unwrap();
     assert_eq!(knn["asked"]["method"]["config"]["k"], 3);
+    assert_eq!(knn["kind"]["family"], "floor");
     let outcome = &knn["outcome"];
     assert_eq!(
         (

@@ -64,12 +64,17 @@ fn a_suite_compares_every_data_set_and_says_what_holds_over_all_of_them() {
         let folder = place.path().join("out").join(name).join("records");
         assert_eq!(record_files(&folder).len(), 9);
     }
-    let verdict = std::fs::read(place.path().join("out/suite.json")).unwrap();
-    let verdict: Value = serde_json::from_slice(&verdict).unwrap();
-    assert_eq!(verdict["title"], "Two kinds of texts");
+    let read = |path: &str| std::fs::read_to_string(place.path().join(path)).unwrap();
+    let manifest: Value = serde_json::from_str(&read("out/suite.json")).unwrap();
+    assert_eq!(manifest["title"], "Two kinds of texts");
+    assert_eq!(manifest["datasets"][1]["runs"].as_array().unwrap().len(), 9);
     // The floor is in the matrix and takes no part in the verdict.
-    assert_eq!(verdict["tables"][0]["rows"].as_array().unwrap().len(), 3);
-    assert_eq!(verdict["tables"][1]["rows"].as_array().unwrap().len(), 1);
+    assert_eq!(read("out/suite-mine.csv").lines().count(), 4);
+    let verdict = read("out/suite-mine.md");
+    assert!(!verdict.contains("| majority | lora") && !verdict.contains("| lora | majority"));
+    // It follows from the records and what was asked.
+    place.ok(&["report", "--records", "out", "--out", "again"]);
+    assert_eq!(read("again/suite-mine.md"), verdict);
     let page = std::fs::read_to_string(place.path().join("out/report.html")).unwrap();
     assert!(page.contains("Two kinds of texts: the verdict over all data sets"));
     let cost = place.ok(&arguments(&suite, backbone, &["--dry-run", "--json"]));
@@ -87,7 +92,10 @@ fn a_suite_compares_every_data_set_and_says_what_holds_over_all_of_them() {
         backbone,
         &["--dry-run", "--set", "recipe.steps=13"],
     ));
-    assert!(more.starts_with("18 of 18 runs to make, about "), "{more}");
+    assert!(
+        more.starts_with("18 of 18 runs to make, about ") && more.contains("by earlier runs"),
+        "{more}"
+    );
 }
 
 #[test]

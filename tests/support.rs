@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 #[path = "skip.rs"]
 mod skip;
-pub use skip::skip;
+pub use skip::{required, skip};
 
 /// The tiny BERT of the fixtures: vocabulary 100, H 32, 2 layers, 64 positions.
 pub fn tiny_backbone() -> PathBuf {
@@ -65,6 +65,41 @@ pub fn record_files(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
+/// What is typed behind `peftbench`: words, or a line of them.
+pub trait Typed {
+    fn words(&self) -> Vec<String>;
+}
+
+impl Typed for str {
+    fn words(&self) -> Vec<String> {
+        self.split_whitespace().map(str::to_owned).collect()
+    }
+}
+
+impl Typed for String {
+    fn words(&self) -> Vec<String> {
+        self.as_str().words()
+    }
+}
+
+impl Typed for [&str] {
+    fn words(&self) -> Vec<String> {
+        self.iter().map(|word| (*word).to_owned()).collect()
+    }
+}
+
+impl<const N: usize> Typed for [&str; N] {
+    fn words(&self) -> Vec<String> {
+        self.as_slice().words()
+    }
+}
+
+impl Typed for Vec<&str> {
+    fn words(&self) -> Vec<String> {
+        self.as_slice().words()
+    }
+}
+
 /// A folder of its own for a test, with a cache of its own.
 pub struct Place(TempDir);
 
@@ -98,9 +133,9 @@ impl Place {
     }
 
     /// The command, offline and with the test's own cache and folder.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub fn command(&self, typed: &(impl Typed + ?Sized)) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_peftbench"));
-        self.in_place(command.args(arguments));
+        self.in_place(command.args(typed.words()));
         command
     }
 
@@ -114,18 +149,15 @@ impl Place {
             .env("COLUMNS", "100")
     }
 
-    pub fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
+    pub fn run(&self, typed: &(impl Typed + ?Sized)) -> Output {
+        self.command(typed).output().unwrap()
     }
 
     /// Runs the command and expects success; returns what it printed.
-    pub fn ok(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(
-            output.status.success(),
-            "{arguments:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+    pub fn ok(&self, typed: &(impl Typed + ?Sized)) -> String {
+        let output = self.run(typed);
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{:?}: {message}", typed.words());
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -151,15 +183,15 @@ impl Place {
     }
 
     /// Runs the command and expects exit code 2 and one message that says all of `says`.
-    pub fn refused(&self, arguments: &[&str], says: &[&str]) {
-        let output = self.run(arguments);
+    pub fn refused(&self, typed: &(impl Typed + ?Sized), says: &[&str]) {
+        let (output, typed) = (self.run(typed), typed.words());
         let message = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {message}");
-        assert!(!message.contains("panicked"), "{arguments:?}: {message}");
+        assert_eq!(output.status.code(), Some(2), "{typed:?}: {message}");
+        assert!(!message.contains("panicked"), "{typed:?}: {message}");
         for part in says {
             assert!(
                 message.contains(part),
-                "{arguments:?}: '{part}' is not in: {message}"
+                "{typed:?}: '{part}' is not in: {message}"
             );
         }
     }

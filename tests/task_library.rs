@@ -207,13 +207,7 @@ fn rows_of_many_tasks_are_answered_in_order_and_bad_ones_with_an_error_of_their_
     }
     let predicted = |input: &str, code: i32| -> Vec<Value> {
         let path = place.file("rows.jsonl", input);
-        let output = place.run(&[
-            "predict",
-            "--tasks",
-            "tasks",
-            "--input",
-            path.to_str().unwrap(),
-        ]);
+        let output = place.run(&format!("predict --tasks tasks --input {}", path.display()));
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(code), "{said}");
         let text = String::from_utf8(output.stdout).unwrap();
@@ -232,13 +226,10 @@ fn rows_of_many_tasks_are_answered_in_order_and_bad_ones_with_an_error_of_their_
         .map(|r| serde_json::json!({ "text": r.text, "pair": r.pair }).to_string() + "\n")
         .collect();
     let own = place.file("own.jsonl", own);
-    let alone = place.ok(&[
-        "predict",
-        "--weights",
-        "tasks/other_prompt",
-        "--input",
-        own.to_str().unwrap(),
-    ]);
+    let alone = place.ok(&format!(
+        "predict --weights tasks/other_prompt --input {}",
+        own.display()
+    ));
     let mixed = answers.iter().filter(|a| a["task"] == "other_prompt");
     for (alone, mixed) in alone.lines().zip(mixed) {
         let alone: Value = serde_json::from_str(alone).unwrap();
@@ -327,7 +318,7 @@ fn rows_of_many_tasks_are_answered_in_order_and_bad_ones_with_an_error_of_their_
 
     place.refused(&["predict"], &["--weights", "--tasks"]);
     place.refused(
-        &["predict", "--tasks", "out/weights"],
+        "predict --tasks out/weights",
         &["out/weights", "no folders"],
     );
     place.refused(&["tasks", "nowhere"], &["nowhere"]);

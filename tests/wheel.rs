@@ -2,15 +2,14 @@
 
 use std::{fs, path::Path, process::Command};
 
-use crate::support::{Place, few_steps, skip, tiny_backbone};
+use crate::support::{Place, few_steps, required, skip, tiny_backbone};
 
 /// The largest program that is shipped, in bytes.
 const LARGEST: u64 = 40_000_000;
 
 #[test]
 fn the_wheel_brings_program_and_package_into_a_fresh_environment() {
-    let required = std::env::var("PEFTBENCH_REQUIRE").unwrap_or_default();
-    if !required.split(',').any(|kind| kind.trim() == "wheel") {
+    if !required("wheel") {
         return skip(
             "wheel",
             "it is tried where PEFTBENCH_REQUIRE names wheel, after just wheel",

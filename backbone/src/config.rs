@@ -168,7 +168,7 @@ impl Config {
             ));
         }
         if d.windows.contains(&Some(0)) {
-            found.push("a window of 0 tokens sees nothing".into());
+            found.push("local_attention, sliding_window: a window of 0 tokens sees nothing".into());
         }
         if self.positions <= self.position_offset {
             found.push(format!(

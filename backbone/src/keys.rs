@@ -38,10 +38,11 @@ impl<'a> Keys<'a> {
         self.json.get(key)
     }
 
-    /// True or false, or the library's own where it is missing.
+    /// True or false, or the library's own where it is missing. Null is false, as in Python.
     pub(crate) fn boolean(&mut self, key: &str, default: bool) -> bool {
         match self.json.get(key) {
             None => default,
+            Some(Value::Null) => false,
             Some(Value::Bool(value)) => *value,
             Some(value) => {
                 self.wrong(key, value, "true or false");

@@ -353,7 +353,7 @@ impl Weights {
             Self::Gguf(gguf) => gguf.blocks(name, shape),
             Self::Safetensors(path, _) => Err(Error::content(
                 path,
-                "precision q4 takes blocks of four or eight bits from a GGUF, and this is none; accepted: f32, bf16, int8",
+                "precision q4 takes blocks of four or eight bits from a GGUF file, and these weights are in another format; accepted: f32, bf16, int8",
             )),
         }
     }

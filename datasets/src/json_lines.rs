@@ -1,4 +1,5 @@
-//! One JSON object per line, as Python writes it: `NaN` and the infinities are read, as no value.
+//! One JSON object per line, as Python writes it: `NaN` and the infinities are read, as no value, and a whole number of more
+//! digits than 64 bits hold as the text of its digits.
 
 use serde_json::{Map, Value};
 
@@ -6,9 +7,18 @@ use crate::problems::Fault;
 
 /// The object of a line.
 pub(crate) fn object(line: usize, text: &str) -> Result<Map<String, Value>, Fault> {
-    match serde_json::from_str(text) {
+    let again = |text: Option<String>| text.and_then(|text| serde_json::from_str(&text).ok());
+    match serde_json::from_str::<Map<String, Value>>(text) {
+        // A float may be what is left of a whole number.
+        Ok(row)
+            if row
+                .values()
+                .any(|v| v.is_f64() && v.as_f64().is_some_and(|v| v.abs() > 1e18)) =>
+        {
+            Ok(again(rewritten(text, long_number)).unwrap_or(row))
+        }
         Ok(row) => Ok(row),
-        Err(error) => match without_nan(text).and_then(|text| serde_json::from_str(&text).ok()) {
+        Err(error) => match again(rewritten(text, nan)) {
             Some(row) => Ok(row),
             None => Err(fault(line, text, &error)),
         },
@@ -57,8 +67,24 @@ fn fault(line: usize, text: &str, error: &serde_json::Error) -> Fault {
     Fault::new(line, what, detail, hint)
 }
 
-/// The text with `null` for NaN and infinities outside strings, if it has any.
-fn without_nan(text: &str) -> Option<String> {
+/// Null for what is no number in JSON.
+fn nan(word: &str) -> Option<String> {
+    ["NaN", "Infinity", "-Infinity"]
+        .contains(&word)
+        .then(|| "null".to_owned())
+}
+
+/// A text for a whole number that 64 bits do not hold.
+fn long_number(word: &str) -> Option<String> {
+    let digits = word.strip_prefix('-').unwrap_or(word);
+    let whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let fits = || word.parse::<i64>().is_ok() || word.parse::<u64>().is_ok();
+    (whole && !fits()).then(|| format!("\"{word}\""))
+}
+
+/// The text with something else for words outside strings, where there is such a word.
+fn rewritten(text: &str, other: fn(&str) -> Option<String>) -> Option<String> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.');
     let (mut out, mut rest, mut changed) = (String::with_capacity(text.len()), text, false);
     while let Some(next) = rest.chars().next() {
         if next == '"' {
@@ -72,20 +98,16 @@ fn without_nan(text: &str) -> Option<String> {
             rest = &rest[end + 2..];
             continue;
         }
-        let word = ["-Infinity", "Infinity", "NaN"]
-            .into_iter()
-            .find(|word| rest.starts_with(word));
-        match word {
-            Some(word) => {
-                out += "null";
-                rest = &rest[word.len()..];
+        let end = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+        let (word, behind) = rest.split_at(end.max(next.len_utf8()));
+        match other(word) {
+            Some(new) => {
+                out += &new;
                 changed = true;
             }
-            None => {
-                out.push(next);
-                rest = &rest[next.len_utf8()..];
-            }
+            None => out += word,
         }
+        rest = behind;
     }
     changed.then_some(out)
 }

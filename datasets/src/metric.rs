@@ -106,7 +106,7 @@ impl Metric {
     /// The metric of a name.
     ///
     /// # Errors
-    /// The names there are, if it is none of them.
+    /// If the name is not known; the error lists those that are.
     pub fn of(name: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|metric| metric.name() == name);
         found.ok_or_else(|| {

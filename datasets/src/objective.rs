@@ -47,7 +47,7 @@ impl Objective {
     /// The objective of a name.
     ///
     /// # Errors
-    /// The names there are, if it is none of them.
+    /// If the name is not known; the error lists those that are.
     pub fn of(name: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|o| o.name() == name);
         found.ok_or_else(|| {

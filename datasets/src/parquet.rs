@@ -56,15 +56,20 @@ pub(crate) struct Parquet {
 impl Parquet {
     /// `wanted` limits the columns that are read.
     pub fn open(path: &Path, wanted: Option<&[&str]>) -> Result<Self> {
-        let mut reader = ParquetReader::new(open_regular(path)?);
-        let metadata = caught(|| {
-            let metadata = reader.get_metadata().map_err(|error| error.to_string())?;
-            Ok(FileMetadata::clone(metadata))
-        });
-        let mut metadata = metadata.map_err(|message: String| damaged(path, &message))?;
+        let mut metadata = metadata(path)?;
         let (mut fields, mut columns, mut unread) = (Vec::new(), Vec::new(), Vec::new());
         let mut names = Vec::new();
         for field in metadata.schema_descr.fields() {
+            let same = metadata.schema_descr.fields().iter();
+            if same.filter(|other| other.name() == field.name()).count() > 1 {
+                return Err(Error::Format {
+                    path: path.to_owned(),
+                    message: format!(
+                        "there are several columns '{}'; give each column a name of its own",
+                        field.name()
+                    ),
+                });
+            }
             match plain(field) {
                 Ok((field, meaning)) => {
                     let name = field.name().to_owned();
@@ -128,6 +133,41 @@ impl Parquet {
         }
         Ok(rows.into())
     }
+}
+
+fn metadata(path: &Path) -> Result<FileMetadata> {
+    let mut reader = ParquetReader::new(open_regular(path)?);
+    let metadata = caught(|| {
+        let metadata = reader.get_metadata().map_err(|error| error.to_string())?;
+        Ok(FileMetadata::clone(metadata))
+    });
+    metadata.map_err(|message: String| damaged(path, &message))
+}
+
+/// The names of the classes whose numbers a column holds, where `datasets` of Hugging Face wrote the file and keeps them
+/// beside the rows (`ClassLabel`).
+///
+/// # Errors
+/// If the file cannot be read.
+pub(crate) fn class_names(path: &Path, column: &str) -> Result<Option<Vec<String>>> {
+    let metadata = metadata(path)?;
+    let mut said = metadata.key_value_metadata.iter().flatten();
+    let said = said.find(|said| said.key == "huggingface");
+    let said = said.and_then(|said| serde_json::from_str(said.value.as_deref()?).ok());
+    let said: Value = said.unwrap_or_default();
+    let mut feature = said
+        .get("info")
+        .and_then(|v| v.get("features")?.get(column));
+    // Of lists, what is in them.
+    while let Some(inner) = feature.and_then(|v| v.get("feature").or_else(|| v.get(0))) {
+        feature = Some(inner);
+    }
+    let Some(feature) = feature.filter(|v| v["_type"] == "ClassLabel") else {
+        return Ok(None);
+    };
+    let names = feature["names"].as_array().into_iter().flatten();
+    let names: Option<Vec<String>> = names.map(|n| n.as_str().map(str::to_owned)).collect();
+    Ok(names.filter(|names| names.len() > 1))
 }
 
 fn damaged(path: &Path, message: &str) -> Error {

@@ -14,9 +14,10 @@ use crate::{
     group, hex,
     label::{self, Label},
     meaning::{Meaning, NoTarget},
+    parquet::class_names,
     problems::{Fault, Problems},
     repeats,
-    rows::{RowError, RowOptions, Rows, cell_text, require},
+    rows::{RowError, RowOptions, Rows, cell_text, require, shown},
     split,
     text::check_regular,
 };
@@ -66,6 +67,8 @@ pub struct Dataset {
     pub words: Option<Words>,
     /// What completions are written behind, and how long they may be.
     pub completion: Option<Completion>,
+    /// The longest text in tokens, in place of the recipe's own.
+    pub max_tokens: Option<usize>,
     /// What was done to the rows and has to be said.
     pub notes: Vec<String>,
     splits: BTreeMap<Split, Vec<Example>>,
@@ -168,6 +171,7 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
     };
     spec.check(&spec.name)?;
     let mut notes = Vec::new();
+    let spec = &named_by_its_file(spec, files, &mut notes);
     let elsewhere = |split: &Split| spec.split_files.contains_key(split);
     let mut all: Vec<FileOf> = Vec::new();
     for (split, name) in spec.splits.iter().filter(|(split, _)| !elsewhere(split)) {
@@ -305,6 +309,7 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
         objective: spec.objective,
         words,
         completion: spec.completion(),
+        max_tokens: spec.max_tokens,
         labels,
         metrics: spec.metrics.clone(),
         made,
@@ -333,6 +338,42 @@ pub fn read(spec: &DatasetSpec, files: &BTreeMap<String, PathBuf>) -> Result<Dat
         .collect();
     dataset.notes.extend(said);
     Ok(dataset)
+}
+
+/// The specification with the names of classes that the training file says itself, where it names none. Its mark of a label
+/// that is missing comes along: `datasets` of Hugging Face writes -1.
+fn named_by_its_file(
+    spec: &DatasetSpec,
+    files: &BTreeMap<String, PathBuf>,
+    notes: &mut Vec<String>,
+) -> DatasetSpec {
+    let mut spec = spec.clone();
+    let of_classes = matches!(
+        spec.objective,
+        Objective::Classification | Objective::MultiLabel | Objective::Tokens
+    );
+    let label = &mut spec.label;
+    let open = label.names.is_none() && label.threshold.is_none() && label.entities.is_empty();
+    let train = spec.splits.get(&Split::Train);
+    let Some(path) = train.and_then(|name| files.get(name)) else {
+        return spec;
+    };
+    let format = spec.format.or_else(|| Format::of(path).ok());
+    if !of_classes || !open || label.column.is_empty() || format != Some(Format::Parquet) {
+        return spec;
+    }
+    // (What is wrong with the file is said where its rows are read.)
+    if let Ok(Some(names)) = class_names(path, &label.column) {
+        notes.push(format!(
+            "{}: column '{}' holds numbers of classes that the file names: {}",
+            path.display(),
+            label.column,
+            shown(&names)
+        ));
+        label.names = Some(names);
+        label.hidden.get_or_insert_with(|| "-1".to_owned());
+    }
+    spec
 }
 
 /// All values, or all errors as one.
@@ -434,6 +475,8 @@ struct Table {
     groups: Option<Vec<String>>,
     places: Vec<usize>,
     dropped: usize,
+    /// Texts that pandas would read as missing: how many, and the first with its place.
+    odd: (usize, Option<(usize, String)>),
 }
 
 impl Table {
@@ -496,6 +539,7 @@ impl Table {
             groups: group.map(|_| Vec::new()),
             places: Vec::new(),
             dropped: 0,
+            odd: (0, None),
         };
         let mut problems = Problems::new(unit);
         let mut missing: Vec<Fault> = Vec::new();
@@ -551,6 +595,13 @@ impl Table {
             missing.into_iter().for_each(|fault| problems.add(fault));
         }
         problems.check(file.path)?;
+        if let (count, Some((place, text))) = &table.odd {
+            notes.push(format!(
+                "{}: texts that pandas reads as a missing value are read as texts: {count}, the first is '{text}' in {unit} \
+                 {place}",
+                file.path.display()
+            ));
+        }
         match file.rows {
             Some(expected) if expected != count => Err(Error::RowCount {
                 path: file.path.to_owned(),
@@ -602,6 +653,12 @@ impl Table {
                 let hint = format!("give the rows a text, remove them, {drop}");
                 let what = format!("column '{column}' is empty");
                 return Err((true, Fault::new(place, what, None, hint)));
+            }
+            if text.len() < 10 && label::MISSING.contains(&text.trim()) {
+                self.odd.0 += 1;
+                self.odd
+                    .1
+                    .get_or_insert_with(|| (place, text.trim().to_owned()));
             }
             let text = match text_of(&text, file.spec.strip) {
                 stripped if stripped.len() < text.len() => stripped.to_owned(),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::{Example, Objective, Split};
+use crate::{Example, Objective, Split, completion::written};
 
 /// A text's rows.
 #[derive(Default)]
@@ -82,18 +82,22 @@ pub(crate) struct Distinct {
 /// A text and what is paired with it.
 type Text<'a> = (&'a str, Option<&'a str>);
 
-/// The first row of each text that has one class; no row of a text that has several.
+/// The first row of each text that has one class; no row of a text that has several. Of a prompt each completion is another text.
 pub(crate) fn distinct(examples: &[Example]) -> Distinct {
-    let mut seen: HashMap<Text, (usize, BTreeSet<u32>)> = HashMap::new();
+    type Row<'a> = (Text<'a>, Option<&'a str>);
+    fn row(example: &Example) -> Row<'_> {
+        (text_of(example), written(example))
+    }
+    let mut seen: HashMap<Row, (usize, BTreeSet<u32>)> = HashMap::new();
     for example in examples {
-        let (rows, classes) = seen.entry(text_of(example)).or_default();
+        let (rows, classes) = seen.entry(row(example)).or_default();
         *rows += 1;
         classes.extend(example.label.as_ref().and_then(crate::Target::class));
     }
     let torn = seen.values().filter(|(_, classes)| classes.len() > 1);
     let torn: usize = torn.map(|(rows, _)| rows).sum();
     let stays = |example| {
-        seen.remove(&text_of(example))
+        seen.remove(&row(example))
             .is_some_and(|(_, classes)| classes.len() <= 1)
     };
     let keep: Vec<bool> = examples.iter().map(stays).collect();
@@ -195,5 +199,16 @@ mod tests {
         assert_eq!(keep.of(rows), [example("a", 0), example("c", 1)]);
         assert_eq!(keep.of(vec![1, 2, 3, 4, 5, 6]), [1, 4]);
         assert_eq!(distinct(&[example("a", 0)]).note(), None);
+    }
+
+    #[test]
+    fn of_completions_only_those_that_a_prompt_has_twice_are_left_out() {
+        let rows: Vec<Example> = [("a", "one"), ("a", "two"), ("b", "one"), ("a", "one")]
+            .map(|(text, completion)| Example {
+                label: Some(crate::Target::Text(completion.into())),
+                ..example(text, 0)
+            })
+            .into();
+        assert_eq!(distinct(&rows).of(vec![1, 2, 3, 4]), [1, 2, 3]);
     }
 }

@@ -38,7 +38,7 @@ pub struct RowOptions {
     pub quote: Option<String>,
     /// Of the bytes, where it is not UTF-8.
     pub encoding: Option<String>,
-    /// Rows below the header that are none.
+    /// Rows below the header that hold no data.
     pub skip: usize,
     /// Columns that are needed: they tell a header from a text, and one separator from another.
     pub columns: Vec<String>,

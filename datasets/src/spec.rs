@@ -36,7 +36,7 @@ pub struct DatasetSpec {
     /// Where to read about it.
     #[serde(default)]
     pub homepage: String,
-    /// Its files, and where they can be had.
+    /// Its files, and where they are found.
     pub source: Source,
     /// Which file is which split. A validation or test split without a file is taken out of the training rows. Where each
     /// class has a file of its own ([`LabelSpec::files`]), those are the training rows.
@@ -54,7 +54,7 @@ pub struct DatasetSpec {
     /// What is predicted.
     #[serde(default)]
     pub objective: Objective,
-    /// Rows below the header of a CSV or TSV that are none, such as a second header.
+    /// Rows below the header of a CSV or TSV that hold no data, such as a second header.
     #[serde(default)]
     pub skip: usize,
     /// The text's column, or the two of a pair; of tokens, the column with the list of words.
@@ -73,6 +73,9 @@ pub struct DatasetSpec {
     /// The most tokens of a completion; see [`Completion::max_new_tokens`].
     #[serde(default)]
     pub max_new_tokens: Option<usize>,
+    /// The longest text in tokens, in place of the recipe's own, where the user sets none.
+    #[serde(default)]
+    pub max_tokens: Option<usize>,
     /// How it is judged, the main metric first; without it, as its objective is.
     #[serde(default = "accuracy")]
     pub metrics: Vec<Metric>,
@@ -98,10 +101,10 @@ pub struct DatasetSpec {
     /// What keeps examples together when a split is made or a part is held out.
     #[serde(default, with = "serde_yaml::with::singleton_map")]
     pub group: Option<Group>,
-    /// Files from other places whose rows are added to a split, where they can be had.
+    /// Files from other places whose rows are added to a split, where they are found.
     #[serde(default)]
     pub also: Vec<Also>,
-    /// A data set that may be used instead where this one cannot be had, if the user is told.
+    /// A data set that may be used instead where this one is not found; the user is told.
     #[serde(default)]
     pub stand_in: Option<String>,
     /// Files of this machine that are whole splits, in place of what `splits` says; see [`FileOptions::split_files`].
@@ -120,7 +123,7 @@ pub struct Also {
     pub about: String,
     /// The split.
     pub split: Split,
-    /// Its one file, called `rows`, and where it can be had.
+    /// Its one file, called `rows`, and where it is found.
     pub source: Source,
     /// Rows in it, where they are known.
     #[serde(default)]
@@ -452,6 +455,7 @@ pub fn spec_from_path(path: &Path, options: &FileOptions) -> Result<DatasetSpec>
             words: None,
             prompt: None,
             max_new_tokens: None,
+            max_tokens: None,
             group: None,
             also: Vec::new(),
             stand_in: None,
@@ -633,6 +637,12 @@ impl DatasetSpec {
         let mut problem = |key: &str, message: String| problems.push(format!("{key}: {message}"));
         if self.name.is_empty() {
             problem("name", "is empty; give the data set a name".into());
+        }
+        if let Some(few @ 0..3) = self.max_tokens {
+            problem(
+                "max_tokens",
+                format!("{few} leaves no text; accepted: 3 or more"),
+            );
         }
         let tokens = self.objective == Objective::Tokens;
         if !(1..=2).contains(&self.text.len()) || tokens && self.text.len() > 1 {

@@ -195,11 +195,12 @@ impl TextTokenizer {
             path: path.to_owned(),
             message: format!("not a readable tokenizer.json: {error}; fetch or save it again"),
         };
-        let described = caught(|| {
+        let (described, has_types) = caught(|| {
             // What the parts say about each other shows only in use: a template may name a token that is not there.
             files.tokenizer.encode_fast("a", true)?;
-            files.tokenizer.encode_fast(("a", "a"), true)?;
-            files.tokenizer.to_string(false)
+            let pair = files.tokenizer.encode_fast(("a", "a"), true)?;
+            let has_types = pair.get_type_ids().iter().any(|kind| *kind > 0);
+            Ok((files.tokenizer.to_string(false)?, has_types))
         })
         .map_err(damaged)?;
         let mut hash = Sha256::new();
@@ -210,6 +211,9 @@ impl TextTokenizer {
             files.lower_case,
             files.tokenizer.get_encode_special_tokens()
         ));
+        if has_types && !files.types {
+            hash.update(" without types");
+        }
         Ok(Self {
             spaced: files.tokenizer.get_pre_tokenizer().is_some_and(joins_words),
             files: Arc::new(files),
@@ -248,10 +252,26 @@ impl TextTokenizer {
     /// If the tokenizer fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         let text = self.files.tokenizer.decode(ids, true);
-        text.map_err(|e| Error::Tokenizer {
+        let text = text.map_err(|e| Error::Tokenizer {
             path: self.path.clone(),
             message: format!("cannot make a text of tokens: {e}"),
+        })?;
+        Ok(match self.files.clean_up {
+            true => cleaned_up(text),
+            false => text,
         })
+    }
+
+    /// Whether texts are lower-cased before anything else, which no file of the tokenizer itself says.
+    pub fn lower_case(&self) -> bool {
+        self.files.lower_case
+    }
+
+    /// Token types of what was tokenised; all 0 where the model is given none.
+    fn types(&self, encoding: &Encoding) -> Vec<u8> {
+        let kinds = encoding.get_type_ids().iter();
+        let given = u8::from(self.files.types);
+        kinds.map(|kind| *kind as u8 * given).collect()
     }
 
     /// SHA-256 over everything that decides the ids of a text, wherever it was written, but for the most tokens of an
@@ -499,10 +519,9 @@ impl TextTokenizer {
                 ),
             });
         }
-        let types = encoding.get_type_ids().iter().map(|kind| *kind as u8);
         Ok(Tagged {
             ids: encoding.get_ids().to_vec(),
-            types: types.collect(),
+            types: self.types(&encoding),
             words: read,
             truncated,
         })
@@ -572,8 +591,8 @@ impl TextTokenizer {
             tokenizer.post_process(text, pair, true)
         };
         let encoding = finish().map_err(|e| self.failed(&example.text, &e))?;
-        let types = encoding.get_type_ids().iter().map(|kind| *kind as u8);
-        Ok((encoding.get_ids().to_vec(), types.collect(), truncated))
+        let types = self.types(&encoding);
+        Ok((encoding.get_ids().to_vec(), types, truncated))
     }
 
     /// An example inside its template, as one text.
@@ -606,8 +625,8 @@ impl TextTokenizer {
             });
         };
         let encoding = encode(&text)?;
-        let types = encoding.get_type_ids().iter().map(|kind| *kind as u8);
-        Ok((encoding.get_ids().to_vec(), types.collect(), cut))
+        let types = self.types(&encoding);
+        Ok((encoding.get_ids().to_vec(), types, cut))
     }
 
     /// The tokens of a text, or the `wanted + 1` that stay at least when it is cut.
@@ -721,6 +740,16 @@ impl TextTokenizer {
             message: format!("cannot tokenise the text that begins '{start}': {error}"),
         }
     }
+}
+
+/// A text without the spaces that tokenising put before punctuation and English contractions, as
+/// `clean_up_tokenization` of transformers takes them away.
+fn cleaned_up(text: String) -> String {
+    let ends = [".", "?", "!", ",", "'", "n't", "'m", "'s", "'ve", "'re"];
+    ends.iter().fold(text, |text, end| match *end {
+        "'" => text.replace(" ' ", "'"),
+        end => text.replace(&format!(" {end}"), end),
+    })
 }
 
 /// The last border between characters at or before a byte.

@@ -12,6 +12,8 @@
 //! | `truncation_side`, `model_max_length` | which end a long text loses, and from how many tokens on |
 //! | `added_tokens_decoder`, the special tokens, `added_tokens.json`, `special_tokens_map.json` | tokens that are found before the text is split |
 //! | `split_special_tokens` | special tokens in a text are ordinary text |
+//! | `model_input_names` | whether the second text of a pair has token types of its own; the class says it where it is absent |
+//! | `clean_up_tokenization_spaces` | what is written loses spaces before punctuation |
 //! | `max_seq_length`, `do_lower_case` of `sentence_bert_config.json` | as sentence-transformers reads them |
 
 use std::{
@@ -34,6 +36,10 @@ pub(crate) struct TokenizerFiles {
     pub(crate) max_length: Option<usize>,
     /// Texts are lower-cased before anything else.
     pub(crate) lower_case: bool,
+    /// Whether token types are given to the model.
+    pub(crate) types: bool,
+    /// Texts that are made of tokens lose spaces before punctuation.
+    pub(crate) clean_up: bool,
     /// Rows that an embedding table needs: tokens that only the class brings along are not counted.
     pub(crate) vocabulary: usize,
     /// What of the side files is worth a line on the terminal.
@@ -70,6 +76,9 @@ const SPECIAL: [&str; 7] = [
 
 /// From this length on transformers takes `model_max_length` for "no limit".
 const NO_LIMIT: f64 = 1e20;
+
+/// How many times as long as it was a text may become before it is tokenised.
+const GROWTH: f64 = 1000.0;
 
 /// The largest file that is read whole.
 const MAX_FILE: u64 = 1 << 30;
@@ -127,6 +136,8 @@ pub(crate) fn of_json(path: &Path, json: &Value) -> Result<TokenizerFiles> {
         truncation_side: TruncationDirection::Right,
         max_length: None,
         lower_case: false,
+        types: true,
+        clean_up: false,
         vocabulary: largest.map_or(0, |id| id as usize + 1),
         notes: Vec::new(),
     })
@@ -139,6 +150,14 @@ pub(crate) fn read(path: &Path) -> Result<TokenizerFiles> {
     let mut config = side("tokenizer_config.json")?;
     let model = side("config.json")?;
     let class = class(&config, &model)?;
+    // The library reads another file then: that of the newest version that is not newer than itself.
+    if let Some(other) = config.values.get("fast_tokenizer_files").and_then(|files| {
+        let mut files = files.as_array()?.iter();
+        files.find(|file| **file != "tokenizer.json")
+    }) {
+        let accepted = "tokenizer.json alone; make it the one with the version that is wanted";
+        return Err(config.wrong("fast_tokenizer_files", other, accepted));
+    }
 
     let mut pending = added_tokens_decoder(&config)?;
     let mut known: Vec<Pending> = pending.iter().map(|(_, token)| token.clone()).collect();
@@ -222,6 +241,7 @@ pub(crate) fn read(path: &Path) -> Result<TokenizerFiles> {
         ));
     }
     follow(class, &config, &mut file)?;
+    check_growth(path, &file)?;
 
     let mut tokenizer = caught(|| Tokenizer::from_bytes(file.to_string())).map_err(|e| {
         bad(
@@ -290,6 +310,11 @@ pub(crate) fn read(path: &Path) -> Result<TokenizerFiles> {
         max_length = Some(max_length.map_or(limit, |m| m.min(limit)));
     }
     Ok(TokenizerFiles {
+        types: types(class, &config, &model)?,
+        clean_up: match config.values.get("clean_up_tokenization_spaces") {
+            Some(Value::Null) => false,
+            _ => config.boolean("clean_up_tokenization_spaces", false)?,
+        },
         tokenizer,
         truncation_side,
         max_length,
@@ -329,6 +354,62 @@ fn class(config: &Side, model: &Side) -> Result<&'static str> {
     })
 }
 
+/// Refuses steps that together make so much of a text that no memory holds it: forty times `a` to `aa` is 2⁴⁰ letters of one.
+fn check_growth(path: &Path, file: &Value) -> Result<()> {
+    for key in ["normalizer", "post_processor", "decoder"] {
+        let times = growth(&file[key]);
+        if times > GROWTH {
+            return Err(bad(
+                path,
+                format!(
+                    "{key}: its steps may make {times:.1e} times as much of a text; at most {GROWTH} times is followed"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// How many times as long a step may make a text of at least one letter, or of one token. Steps are known by their keys, as
+/// they need not say their type.
+fn growth(step: &Value) -> f64 {
+    let length = |text: &Value| text.as_str().map_or(0, |text| text.chars().count()) as f64;
+    let below = ["normalizers", "processors", "decoders"];
+    let below = below.iter().filter_map(|key| step[*key].as_array());
+    let replaced = match (length(&step["content"]), length(&step["pattern"]["String"])) {
+        // What is no plain text may match between any two letters.
+        (content, 0.0) => 1.0 + content,
+        (content, pattern) => (content / pattern).max(1.0),
+    };
+    let copies = ["single", "pair"].map(|key| {
+        let pieces = step[key].as_array().into_iter().flatten();
+        let texts = pieces.filter_map(|piece| piece["Sequence"]["id"].as_str());
+        let texts: Vec<&str> = texts.collect();
+        let of = |id: &str| texts.iter().filter(|text| **text == id).count();
+        of("A").max(of("B")).max(1) as f64
+    });
+    below.flatten().map(growth).product::<f64>()
+        * replaced
+        * (1.0 + length(&step["prepend"]))
+        * copies[0].max(copies[1])
+}
+
+/// Whether a model that has token types is given any.
+fn types(class: &str, config: &Side, model: &Side) -> Result<bool> {
+    let named = match config.values.get("model_input_names") {
+        None => matches!(class, "BertTokenizer" | GENERIC | UNKNOWN),
+        Some(Value::Array(names)) => names.iter().any(|name| name == "token_type_ids"),
+        Some(other) => {
+            return Err(config.wrong("model_input_names", other, "a list of names"));
+        }
+    };
+    let has_none = model.text("model_type")?.is_some_and(|of| {
+        let with_types = ["bert", "roberta", "xlm-roberta"];
+        !with_types.contains(&of.as_str())
+    });
+    Ok(named || has_none)
+}
+
 /// Writes what the class makes of the configuration into the `tokenizer.json`.
 fn follow(class: &str, config: &Side, file: &mut Value) -> Result<()> {
     if matches!(class, "BertTokenizer" | "DistilBertTokenizer") {
@@ -364,8 +445,9 @@ fn follow(class: &str, config: &Side, file: &mut Value) -> Result<()> {
     // A class that knows nothing of it has it false; null is an error that transformers passes over.
     if explicit != Some(&Value::Null) && class != UNKNOWN {
         let space = config.boolean("add_prefix_space", false)?;
-        if let Some(old) = file["pre_tokenizer"].get_mut("add_prefix_space") {
-            *old = space.into();
+        // (Metaspace, which had the key in files of old, knows another one now.)
+        if file["pre_tokenizer"]["type"] == "ByteLevel" {
+            file["pre_tokenizer"]["add_prefix_space"] = space.into();
         }
     }
     Ok(())

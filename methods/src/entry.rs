@@ -26,7 +26,8 @@ pub struct Entry {
     /// Version of what the method computes: raised whenever a change gives a run of the same seed other numbers.
     pub numerics: u32,
     /// Its family, which has a colour in reports: `prompt`, `lora`, `adapter`, `selective`, `combined`, `whole`, `head`, or `floor`
-    /// for what learns nothing from the texts and is never recommended.
+    /// for what is no method to choose and shows what one has to be above: what learns nothing from the texts, and `knn`, whose cost is not
+    /// what it trains but the examples that it keeps.
     pub family: &'static str,
     /// Its number in the family, which has a mark in reports. Never changed: people remember marks.
     pub member: usize,

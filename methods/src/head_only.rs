@@ -1,4 +1,4 @@
-//! The floor: nothing is trained but the head.
+//! The least that can be trained: the head alone, on the frozen backbone.
 //!
 //! The backbone's vectors never change, so they are computed once per example and not once per step
 //! (a linear probe: Alain and Bengio 2017, arXiv:1610.01644).

@@ -30,7 +30,8 @@ pub const ALL: &[Entry] = &[
     random_features::ENTRY.kind("floor", 1),
     head_only::ENTRY.kind("head", 0),
     linear_probe::ENTRY.kind("head", 1),
-    knn::ENTRY.kind("head", 2),
+    // With the mark that it had among the heads.
+    knn::ENTRY.kind("floor", 5),
     head_only::ZERO_SHOT.kind("floor", 2),
     full::ENTRY.kind("whole", 0),
 ];

@@ -231,12 +231,13 @@ def predict(weights: str | Path, texts: Iterable[str], **flags: object) -> list[
     """The label of each text, by saved weights (ours, or of Hugging Face PEFT or AdapterHub).
 
     Of weights with another objective: the labels of each text (multi_label), its number (regression), the tags of its words (tokens;
-    None of a word that was cut off).
+    None of a word that was cut off), the text that is written behind it (completion).
     """
     rows = "".join(json.dumps({"text": text}) + "\n" for text in texts)
     answers = run("predict", "--weights", str(weights), "--format", "jsonl", *_flags(flags), input=rows)
-    found = map(json.loads, answers.splitlines())
-    return [next(answer[key] for key in ("label", "labels", "prediction", "tags") if key in answer) for answer in found]
+    # (A text may hold other line ends than the one behind an answer.)
+    found = map(json.loads, filter(None, answers.split("\n")))
+    return [next(answer[key] for key in ("label", "labels", "prediction", "tags", "completion") if key in answer) for answer in found]
 
 
 def load_peft(folder: str | Path, **options: Any) -> tuple[Any, Any]:

@@ -17,6 +17,12 @@ SHORT = {"recipe.steps": 6, "recipe.evaluations": 1, "recipe.batch": 8}
 COLUMNS = {"text_column": "review", "label_column": "stars", "backbone": BACKBONE, "budget": "quick", "offline": True}
 
 
+def skip(why):
+    """Says why a test does not run here; where PEFTBENCH_REQUIRE names interop, that is a failure."""
+    assert "interop" not in os.environ.get("PEFTBENCH_REQUIRE", "").split(","), why
+    print("skipped (interop):", why)
+
+
 def rows():
     words = {"up": "good fine great", "down": "bad poor awful"}
     return [{"review": f"{words[label]} number {i}", "stars": label} for i in range(120) for label in words]
@@ -65,8 +71,7 @@ def test_records_are_a_data_frame_with_a_row_per_run():
         import pandas  # noqa: F401
         import pyarrow  # noqa: F401
     except ImportError as error:
-        print("skipped:", error)
-        return
+        return skip(error)
     frame = peftbench.records(folder / "out")
     assert len(frame) == 2 and set(frame["method"]) == {"lora", "head_only"}
 
@@ -103,8 +108,7 @@ def test_an_export_for_peft_is_loaded_with_its_labels():
         import torch
         import transformers  # noqa: F401
     except ImportError as error:
-        print("skipped:", error)
-        return
+        return skip(error)
     folder = place()
     found = peftbench.compare(folder / "reviews.csv", methods=["lora"], seeds=1, out=folder / "out",
                               settings={**SHORT, "backbone.pooling": "pooler"}, **COLUMNS)

@@ -13,6 +13,7 @@ pub mod files;
 pub mod head;
 mod record_file;
 mod rows;
+mod sound;
 pub mod store;
 
 #[cfg(test)]
@@ -61,7 +62,7 @@ pub struct RunRecord {
 #[serde(deny_unknown_fields)]
 pub struct Kind {
     /// Its family, which has a colour: `prompt`, `lora`, `adapter`, `selective`, `combined`, `whole`, `head`, or `floor` for
-    /// what learns nothing from the texts and is never recommended.
+    /// what shows where the bottom is and is never recommended.
     pub family: String,
     /// Its number in the family, which has a mark.
     pub member: usize,
@@ -94,6 +95,16 @@ impl Status {
     pub fn is_whole(&self) -> bool {
         matches!(self, Self::Ok | Self::Diverged { .. })
     }
+
+    /// In a word, as in its JSON.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Diverged { .. } => "diverged",
+            Self::Failed { .. } => "failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
 }
 
 /// Everything that determines a run.
@@ -124,7 +135,7 @@ pub struct Asked {
 pub struct DatasetFacts {
     /// Name of the data set that was read.
     pub name: String,
-    /// Name of the data set that the user asked for, when it could not be had.
+    /// Name of the data set that the user asked for, where that was not found.
     pub stand_in_for: Option<String>,
     /// SHA-256 over the texts and labels of the splits in use.
     pub digest: String,

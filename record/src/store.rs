@@ -17,7 +17,8 @@ use crate::error::{Error, Result};
 use crate::files::{write_new, write_whole};
 use crate::head::Head;
 use crate::record_file::{ENDINGS, UNFINISHED, bytes_of, check_format, id_in};
-use crate::{CLASSIFICATION, FORMAT, Predictions, RunRecord, Status};
+use crate::sound::problem_of;
+use crate::{FORMAT, RunRecord};
 
 /// What [`read_dir`] found.
 #[derive(Debug, Default)]
@@ -126,7 +127,7 @@ fn paths(dir: &Path) -> Result<Vec<PathBuf>> {
         None => true,
     };
     let kept = names.iter().filter(|n| whole(n)).map(|n| dir.join(n));
-    Ok(kept.filter(|path| path.is_file()).collect())
+    Ok(kept.filter(|path| !path.is_dir()).collect())
 }
 
 /// Reads all records (`*.json` and `*.json.gz`) of a folder, on all cores. A folder that does not exist holds none.
@@ -230,202 +231,12 @@ fn read(path: &Path) -> Result<std::result::Result<RunRecord, String>> {
     })
 }
 
-/// The first contradiction in predictions of classes.
-fn problem_of_classes(predictions: &Predictions, classes: usize) -> Option<String> {
-    let examples = predictions.labels.len();
-    if predictions.targets.len() + predictions.outputs.len() + predictions.texts.len() > 0 {
-        return Some(
-            "`outcome.predictions` has `targets`, `outputs` or `texts`, which classification has not".into(),
-        );
-    }
-    if predictions.logits.len() != examples {
-        return Some(format!(
-            "`outcome.predictions` has {examples} labels but {} rows of logits",
-            predictions.logits.len()
-        ));
-    }
-    if let Some(i) = predictions
-        .logits
-        .iter()
-        .position(|row| row.len() != classes)
-    {
-        return Some(format!(
-            "`outcome.predictions.logits[{i}]` has {} values for {classes} labels",
-            predictions.logits[i].len()
-        ));
-    }
-    if let Some(i) = predictions
-        .labels
-        .iter()
-        .position(|&l| l as usize >= classes)
-    {
-        return Some(format!(
-            "`outcome.predictions.labels[{i}]` is {}, but there are {classes} labels",
-            predictions.labels[i]
-        ));
-    }
-    None
-}
-
-/// The first contradiction in predictions of another objective with so many classes or tags.
-fn problem_of_outputs(
-    predictions: &Predictions,
-    objective: &str,
-    classes: usize,
-) -> Option<String> {
-    let (targets, outputs) = (&predictions.targets, &predictions.outputs);
-    let texts = &predictions.texts;
-    if objective == "completion" {
-        let numbers = targets.len() + outputs.len() + predictions.labels.len();
-        let bare = texts.iter().position(|text| text.references.is_empty());
-        return match bare {
-            _ if numbers + predictions.logits.len() > 0 || texts.is_empty() => Some(
-                "`outcome.predictions` of completions has `texts`, at least one, and nothing else"
-                    .into(),
-            ),
-            bare => bare.map(|i| format!("`outcome.predictions.texts[{i}]` has no reference")),
-        };
-    }
-    if targets.len() != outputs.len()
-        || !texts.is_empty()
-        || predictions.labels.len() + predictions.logits.len() > 0
-    {
-        return Some(format!(
-            "`outcome.predictions` has {} targets and {} outputs for {objective}, which must be equally many, and neither \
-             labels nor logits",
-            targets.len(),
-            outputs.len()
-        ));
-    }
-    let width = match objective {
-        "regression" => Some(1),
-        "multi_label" => Some(classes),
-        _ => None,
-    };
-    let tag = |x: &f64| x.fract() == 0.0 && (0.0..classes as f64).contains(x);
-    let fits = |(t, o): (&[f64], &[f64])| {
-        t.len() == o.len()
-            && width.is_none_or(|width| width == t.len())
-            && (width.is_some() || t.iter().chain(o).all(tag))
-    };
-    let odd = targets
-        .iter()
-        .zip(outputs.iter())
-        .position(|pair| !fits(pair));
-    odd.map(|i| {
-        format!(
-            "`outcome.predictions.targets[{i}]` and `outputs[{i}]` are not what {objective} with {classes} labels has"
-        )
-    })
-}
-
-/// The first contradiction in a record, so that everything behind the store can rely on it.
-fn problem_of(record: &RunRecord) -> Option<String> {
-    if record.id.is_empty()
-        || !record
-            .id
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    {
-        return Some(format!(
-            "`id` is {:?}, but it names a file: letters, digits, - and _ only",
-            record.id
-        ));
-    }
-    let ended_well = record.status == Status::Ok;
-    if ended_well != record.outcome.is_some() || ended_well != record.cost.is_some() {
-        return Some("`outcome` and `cost` must be there exactly when `status` is ok".into());
-    }
-    let (Some(outcome), Some(cost)) = (&record.outcome, &record.cost) else {
-        return None;
-    };
-    let predictions = &outcome.predictions;
-    if let Some(problem) = match record.asked.dataset.objective.as_str() {
-        CLASSIFICATION => problem_of_classes(predictions, record.asked.dataset.labels.len()),
-        other => problem_of_outputs(predictions, other, record.asked.dataset.labels.len()),
-    } {
-        return Some(problem);
-    }
-    let Some(last) = outcome.evaluations.last() else {
-        return Some("`outcome.evaluations` is empty; the last entry is the final result".into());
-    };
-    if !last.metrics.contains_key(&record.asked.dataset.main_metric) {
-        return Some(format!(
-            "the last of `outcome.evaluations` lacks the main metric `{}`",
-            record.asked.dataset.main_metric
-        ));
-    }
-
-    if last.examples.is_some() {
-        return Some("the last of `outcome.evaluations` is the final result, which is about all examples, and not some".into());
-    }
-    let numbers = (outcome
-        .loss
-        .iter()
-        .enumerate()
-        .map(|(i, &x)| (format!("outcome.loss[{i}]"), f64::from(x))))
-    .chain(outcome.evaluations.iter().enumerate().flat_map(|(i, e)| {
-        std::iter::once((format!("outcome.evaluations[{i}].loss"), e.loss)).chain(
-            e.metrics
-                .iter()
-                .map(move |(name, &x)| (format!("outcome.evaluations[{i}].metrics.{name}"), x)),
-        )
-    }))
-    .chain(predictions.logits.iter().enumerate().flat_map(|(i, row)| {
-        row.iter()
-            .map(move |&x| (format!("outcome.predictions.logits[{i}]"), f64::from(x)))
-    }))
-    .chain(
-        [
-            ("targets", &predictions.targets),
-            ("outputs", &predictions.outputs),
-        ]
-        .into_iter()
-        .flat_map(|(name, rows)| rows.iter().enumerate().map(move |row| (name, row)))
-        .flat_map(|(name, (i, row))| {
-            row.iter()
-                .map(move |&x| (format!("outcome.predictions.{name}[{i}]"), x))
-        }),
-    )
-    .chain(
-        cost.step_seconds
-            .iter()
-            .enumerate()
-            .map(|(i, &x)| (format!("cost.step_seconds[{i}]"), f64::from(x))),
-    )
-    .chain([
-        ("cost.training_seconds".to_owned(), cost.training_seconds),
-        (
-            "cost.evaluation_seconds".to_owned(),
-            cost.evaluation_seconds,
-        ),
-        (
-            "cost.seconds_to_first_step".to_owned(),
-            cost.seconds_to_first_step,
-        ),
-    ])
-    .chain(cost.latency.iter().enumerate().flat_map(|(i, l)| {
-        [
-            ("p50_ms", l.p50_ms),
-            ("p90_ms", l.p90_ms),
-            ("p99_ms", l.p99_ms),
-        ]
-        .map(|(name, x)| (format!("cost.latency[{i}].{name}"), x))
-    }));
-    let mut bad = numbers.filter(|(_, x)| !x.is_finite());
-    bad.next().map(|(field, x)| {
-        format!(
-            "`{field}` is {x}, and a record holds finite numbers only; end such a run as diverged"
-        )
-    })
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    use crate::sample::Sample;
+    use crate::{Status, sample::Sample};
 
     fn names(dir: &Path) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(dir)
@@ -591,6 +402,65 @@ mod tests {
             "{}",
             found.damaged[0]
         );
+    }
+
+    #[test]
+    fn a_negative_time_or_a_share_beyond_one_is_damage() {
+        let changes: [(fn(&mut RunRecord), &str); 4] = [
+            (
+                |r| r.cost.as_mut().unwrap().training_seconds = -5.0,
+                "`cost.training_seconds` is -5",
+            ),
+            (
+                |r| r.cost.as_mut().unwrap().step_seconds[1] = -0.25,
+                "`cost.step_seconds[1]` is -0.25",
+            ),
+            (
+                |r| {
+                    r.cost.as_mut().unwrap().latency.push(crate::Latency {
+                        variant: "unmerged".into(),
+                        batch: 1,
+                        length: None,
+                        samples: 9,
+                        p50_ms: -1.0,
+                        p90_ms: 2.0,
+                        p99_ms: 3.0,
+                    });
+                },
+                "`cost.latency[0].p50_ms` is -1",
+            ),
+            (
+                |r| {
+                    let last = r.outcome.as_mut().unwrap().evaluations.last_mut().unwrap();
+                    last.metrics.insert("accuracy".into(), 57.0);
+                },
+                "metrics.accuracy` is 57",
+            ),
+        ];
+        for (change, says) in changes {
+            let mut record = Sample::new("lora").record();
+            assert_eq!(problem_of(&record), None);
+            change(&mut record);
+            let problem = problem_of(&record).unwrap_or_default();
+            assert!(problem.contains(says), "{says}: {problem}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_in_place_of_a_record_is_named_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = Sample::new("lora").record();
+        let made = std::process::Command::new("mkfifo")
+            .arg(path_of(dir.path(), &record.id))
+            .status();
+        assert!(made.unwrap().success());
+        assert!(!is_whole(dir.path(), &record.id).unwrap());
+        assert_eq!(find(dir.path(), &record.id).unwrap(), None);
+        let found = read_dir(dir.path()).unwrap();
+        assert!(found.records.is_empty());
+        let reason = &found.damaged[0].reason;
+        assert!(reason.contains("not a regular file"), "{reason}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a comparison answers in words: what is shown of the highest mean, and which method to choose.
 //!
-//! Chosen is the method with the fewest trained parameters that is shown to be near the best. A floor (the commonest class,
-//! random features, a model that nothing was trained of) is never chosen, nor what is not above one.
+//! Chosen is the method with the fewest trained parameters that is shown to be near the best. A floor is never chosen, nor what is not
+//! above one.
 
 use std::collections::BTreeMap;
 
@@ -40,29 +40,39 @@ impl Comparison {
             let labels: Vec<&str> = rows.iter().map(|&i| self.rows[i].label.as_str()).collect();
             format::list(&labels)
         };
-        let (same, others): (Vec<usize>, Vec<usize>) =
-            floors.iter().partition(|&&i| self.rows[i].one_class);
+        let (floors, one_class): (Vec<usize>, Vec<usize>) = floors
+            .into_iter()
+            .partition(|&i| self.rows[i].is_floor_by_name());
         let mut said = Vec::new();
-        if !same.is_empty() {
+        if !floors.is_empty() {
             said.push(format!(
-                "Left out, for giving every text the same answer: {}.",
-                named(&same)
+                "Left out, as floors to compare with and no methods to choose: {}.",
+                named(&floors)
             ));
         }
-        if !others.is_empty() {
+        if !one_class.is_empty() {
             said.push(format!(
-                "Left out, as a floor that the others have to beat: {}.",
-                named(&others)
+                "Left out, for giving every text the same answer: {}.",
+                named(&one_class)
             ));
         }
         if let Some(floor) = self.floor().filter(|_| !below.is_empty()) {
             said.push(format!(
-                "Left out, for a mean that is not above that of {}, which is a floor: {}.",
-                self.rows[floor].label,
+                "Left out, for a mean that is not above that of {}: {}.",
+                self.described(floor),
                 named(&below)
             ));
         }
         said
+    }
+
+    /// A floor by its label and what makes it one.
+    fn described(&self, floor: usize) -> String {
+        let row = &self.rows[floor];
+        match row.is_floor_by_name() {
+            true => format!("the floor {}", row.label),
+            false => format!("{}, which gives every text the same answer", row.label),
+        }
     }
 
     /// The cheapest (by trained parameters) of these ranked rows that is shown to be near the best of them, in words: a
@@ -77,8 +87,10 @@ impl Comparison {
             .collect();
         let left_out = self.left_out(fitting);
         let (chosen, mut said) = if among.is_empty() && !left_out.is_empty() {
-            let none = "No method that fits is above the floors.";
-            (None, vec![none.to_owned()])
+            (
+                None,
+                vec!["No method that fits is above the floors.".to_owned()],
+            )
         } else {
             self.near_best(&among, left_out.is_empty())
         };
@@ -87,7 +99,7 @@ impl Comparison {
         {
             said.push(format!(
                 "Its mean is above that of {}, but it is not shown to be better: run more seeds.",
-                self.rows[floor].label
+                self.described(floor)
             ));
         }
         said.extend(left_out);
@@ -284,6 +296,9 @@ mod tests {
         assert_eq!(verdicts, ["equivalent", "undecided", "worse"]);
         let letters: Vec<&str> = found.rows.iter().map(|r| r.letters.as_str()).collect();
         assert_eq!(letters, ["a", "a", "a", "b"]);
+        // Set off in tables: the highest mean and what is shown to be like it, not what only shares a letter.
+        let leads: Vec<bool> = (0..4).map(|i| found.leads(i)).collect();
+        assert_eq!(leads, [true, true, false, false]);
         let open = found.pair(0, 2).unwrap();
         let needs = open.needs.unwrap();
         assert!(needs.more_examples.is_some_and(|n| n > 0), "{needs:?}");
@@ -322,7 +337,8 @@ mod tests {
         assert_eq!(found.rows[chosen.unwrap()].label, "lora");
         assert!(
             said.iter()
-                .any(|s| s == "Left out, as a floor that the others have to beat: majority."),
+                .any(|s| s
+                    == "Left out, as floors to compare with and no methods to choose: majority."),
             "{said:?}"
         );
         assert!(
@@ -368,8 +384,8 @@ mod tests {
                         assert!(reached(label) > right(floor), "{label}: {said:?}");
                         assert!(!said[0].contains("majority"), "{said:?}");
                         // It is not compared with itself.
-                        let others = said.iter().filter(|s| s.starts_with("So are"));
-                        assert!(others.clone().all(|s| !s.contains(label)), "{said:?}");
+                        let mut others = said.iter().filter(|s| s.starts_with("So are"));
+                        assert!(others.all(|s| !s.contains(label)), "{said:?}");
                         chosen_at_all += 1;
                     }
                     let all = found.answer().join(" ");
@@ -396,8 +412,8 @@ mod tests {
             said,
             [
                 "lora is the only one that fits and is above the floors.",
-                "Left out, as a floor that the others have to beat: majority.",
-                "Left out, for a mean that is not above that of majority, which is a floor: prefix.",
+                "Left out, as floors to compare with and no methods to choose: majority.",
+                "Left out, for a mean that is not above that of the floor majority: prefix.",
             ]
         );
         // Nothing but the floor and what is below it.
@@ -410,13 +426,25 @@ mod tests {
     }
 
     #[test]
+    fn the_nearest_examples_are_no_method_to_choose_and_a_probe_of_the_same_cost_is() {
+        let found = five_seeds(&[
+            ("knn", 0, 0, 101),
+            ("linear_probe", 0, 0, 100),
+            ("lora", 73_728, 0, 100),
+        ]);
+        let (chosen, said) = found.recommended(&[0, 1, 2]);
+        assert_eq!(found.rows[chosen.unwrap()].label, "linear_probe");
+        let left_out = "Left out, as floors to compare with and no methods to choose: knn.";
+        assert!(said.iter().any(|s| s == left_out), "{said:?}");
+    }
+
+    #[test]
     fn what_always_answers_one_class_is_said_and_is_a_floor() {
         let record = Sample::new("new_method")
             .predictions(&labels(100), |i| i % 2 == 0)
             .record();
         let found = &Comparison::from_records(&[record])[0];
         assert!(found.rows[0].is_floor() && found.eligible().is_empty());
-        // Only of such a row is that said: a floor by the registry may answer this and that.
         assert_eq!(
             found.left_out(&[0]),
             ["Left out, for giving every text the same answer: new_method."]

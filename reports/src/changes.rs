@@ -20,8 +20,9 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 use crate::{
     Comparison,
     conditions::{conditions, flat},
+    costs::sitting,
     format,
-    latency::{BACKBONE, SENTENCE, of_records, over_backbone},
+    latency::{SENTENCE, of_records, over_backbone},
     quantity::Quantity,
     row::Row,
     words,
@@ -134,58 +135,30 @@ pub fn changes(before: &[RunRecord], after: &[RunRecord], margin: Margin) -> Cha
                 ));
             }
             for quantity in Quantity::ALL {
-                if let (Some(before), Some(after)) = (quantity.of(old), quantity.of(new)) {
-                    let evidence = (quantity == Quantity::Metric)
-                        .then(|| paired(old, new))
-                        .flatten();
-                    let p = match (quantity, &evidence) {
-                        (_, Some(e)) => Some(e.p),
-                        (Quantity::Metric, None)
-                        | (Quantity::Parameters | Quantity::FileSize, _) => None,
-                        (Quantity::PeakMemory, _) => welch(&before.values, &after.values),
-                        (Quantity::TrainingTime, _) => welch(
-                            &sittings(a, old, |r| Some(r.cost.as_ref()?.training_seconds.ln())),
-                            &sittings(b, new, |r| Some(r.cost.as_ref()?.training_seconds.ln())),
-                        ),
-                        (Quantity::Latency | Quantity::MergedLatency, _) => {
-                            let variant = if quantity == Quantity::Latency {
-                                "unmerged"
-                            } else {
-                                "merged"
-                            };
-                            let ratio = |r: &RunRecord| {
-                                Some(
-                                    over_backbone(&of_records(&[r]), variant, SENTENCE)?
-                                        .ratio
-                                        .ln(),
-                                )
-                            };
-                            let of = |c: &Comparison, row: &Row| -> Vec<f64> {
-                                row.runs
-                                    .iter()
-                                    .filter_map(|run| ratio(c.record(&run.id)?))
-                                    .collect()
-                            };
-                            match new.sentence(BACKBONE) {
-                                Some(_) => welch(&of(a, old), &of(b, new)),
-                                None => None,
-                            }
-                        }
-                    };
-                    let p_equivalent = evidence.map(|e| e.p_equivalent(margin));
-                    let change = Change {
-                        comparison: b.name.clone(),
-                        label: new.label.clone(),
-                        quantity,
-                        metric: b.metric().to_owned(),
-                        difference: after.mean - before.mean,
-                        before,
-                        after,
-                        p_holm: None,
-                        verdict: ChangeVerdict::Undecided,
-                    };
-                    found.push((change, p, p_equivalent));
-                }
+                let (Some(before), Some(after)) = (quantity.of(old), quantity.of(new)) else {
+                    continue;
+                };
+                let evidence = match quantity {
+                    Quantity::Metric => paired(old, new),
+                    _ => None,
+                };
+                let p = match &evidence {
+                    Some(e) => Some(e.p),
+                    None => p_of_cost(quantity, [(a, old, &before), (b, new, &after)]),
+                };
+                let p_equivalent = evidence.map(|e| e.p_equivalent(margin));
+                let change = Change {
+                    comparison: b.name.clone(),
+                    label: new.label.clone(),
+                    quantity,
+                    metric: b.metric().to_owned(),
+                    difference: after.mean - before.mean,
+                    before,
+                    after,
+                    p_holm: None,
+                    verdict: ChangeVerdict::Undecided,
+                };
+                found.push((change, p, p_equivalent));
             }
         }
         for new in b.ranked() {
@@ -228,22 +201,38 @@ fn paired(old: &Row, new: &Row) -> Option<Evidence> {
     Evidence::of(&difference).filter(|e| e.components.seeds >= FEWEST_SEEDS)
 }
 
-/// Means of a row's runs by the hour in which they started.
-fn sittings(
-    comparison: &Comparison,
-    row: &Row,
-    of: impl Fn(&RunRecord) -> Option<f64>,
-) -> Vec<f64> {
-    let mut hours: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
-    for record in row.runs.iter().filter_map(|run| comparison.record(&run.id)) {
-        let started = &record.circumstances.started;
-        let hour = started.get(..13).unwrap_or(started);
-        hours.entry(hour).or_default().extend(of(record));
+/// p-value of a change of what runs cost; `None` where no test is possible or needed.
+fn p_of_cost(quantity: Quantity, sides: [(&Comparison, &Row, &Summary); 2]) -> Option<f64> {
+    let [before, after] = sides.map(|(comparison, row, summary)| -> Vec<f64> {
+        let records = comparison.records_of(row);
+        match quantity {
+            Quantity::Metric | Quantity::Parameters | Quantity::FileSize => Vec::new(),
+            Quantity::PeakMemory => summary.values.clone(),
+            Quantity::TrainingTime => sittings(records),
+            Quantity::Latency | Quantity::MergedLatency => {
+                let ratio =
+                    |r: &RunRecord| over_backbone(&of_records(&[r]), quantity.variant()?, SENTENCE);
+                records.filter_map(|r| Some(ratio(r)?.ratio.ln())).collect()
+            }
+        }
+    });
+    welch(&before, &after)
+}
+
+/// Means of the logarithms of training times by sitting.
+fn sittings<'a>(records: impl Iterator<Item = &'a RunRecord>) -> Vec<f64> {
+    let mut by_sitting: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for record in records {
+        let seconds = record.cost.iter().map(|cost| cost.training_seconds.ln());
+        by_sitting
+            .entry(sitting(record))
+            .or_default()
+            .extend(seconds);
     }
-    hours
+    let means = by_sitting
         .values()
-        .filter_map(|values| statistics::mean(values))
-        .collect()
+        .filter_map(|logs| statistics::mean(logs));
+    means.collect()
 }
 
 fn verdict(change: &Change, p_equivalent: Option<f64>) -> ChangeVerdict {

@@ -10,9 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use record::{BackboneFacts, DatasetFacts, RunRecord, Tuned};
 use serde::Serialize;
 use serde_json::Value;
-use statistics::{
-    Evidence, Family, Looks, Margin, Procedure, Remedy, Scores, Verdict, mcnemar_exact,
-};
+use statistics::{Evidence, Family, Looks, Margin, Procedure, Remedy, Scores, Verdict};
 
 use crate::{
     Judging,
@@ -22,7 +20,7 @@ use crate::{
     needs::Needs,
     notes,
     pair::{McNemar, Pair, Sigma},
-    row::{Row, Standing, predictions},
+    row::{Row, Standing},
 };
 
 /// Bytes of a comparison's name in file names; what is written beside it adds an ending.
@@ -89,6 +87,14 @@ pub fn dataset_slug(dataset: &DatasetFacts) -> String {
         Some(wanted) => format!("{wanted}-stand-in-{}", dataset.name),
         None => dataset.name.clone(),
     }
+}
+
+/// That the data set stands in for another, for notes.
+pub(crate) fn stand_in_note(dataset: &DatasetFacts) -> Option<String> {
+    let (asked, used) = (dataset.stand_in_for.as_ref()?, &dataset.name);
+    Some(format!(
+        "{asked} was not found. All numbers are from {used}, which stands in for it; they are not results on {asked}."
+    ))
 }
 
 impl Comparison {
@@ -271,11 +277,7 @@ impl Comparison {
                     seeds: d.seeds().count(),
                     difference: d.mean(),
                     evidence: found.map(|p| p.evidence),
-                    sigma: found.map(|p| Sigma {
-                        seed: p.evidence.components.sigma_seed(),
-                        example: p.evidence.components.sigma_example(),
-                        residual: p.evidence.components.sigma_residual(),
-                    }),
+                    sigma: found.map(|p| Sigma::of(&p.evidence.components)),
                     corrected: found.and_then(|p| p.corrected),
                     verdict: found.map_or(Verdict::Undecided, |p| p.verdict),
                     needs: open.map(|p| {
@@ -295,50 +297,25 @@ impl Comparison {
 
     /// A remedy in what it adds and how long that takes.
     pub(crate) fn needs(&self, evidence: &Evidence, remedy: &Remedy, rows: &[usize]) -> Needs {
-        let more_seeds = remedy
-            .seeds
-            .map(|n| n.saturating_sub(evidence.components.seeds));
+        let there = &evidence.components;
+        let more_seeds = remedy.seeds.map(|n| n.saturating_sub(there.seeds));
         let each = rows
             .iter()
             .map(|&i| Some(self.rows[i].run_seconds.as_ref()?.mean));
         let each: Option<f64> = each.sum();
         Needs {
             more_seeds,
-            more_examples: remedy
-                .examples
-                .map(|n| n.saturating_sub(evidence.components.examples)),
+            more_examples: remedy.examples.map(|n| n.saturating_sub(there.examples)),
             seconds: more_seeds.zip(each).map(|(n, seconds)| n as f64 * seconds),
         }
     }
 
     fn mcnemar(&self, first: usize, second: usize) -> Vec<McNemar> {
-        let runs = |i: usize| -> BTreeMap<u64, &RunRecord> {
-            let of = self.rows[i]
-                .runs
-                .iter()
-                .filter_map(|run| self.record(&run.id));
-            of.filter(|r| r.outcome.is_some())
-                .map(|r| (r.asked.seed, r))
-                .collect()
-        };
-        let others = runs(second);
-        let test = |(seed, a): (u64, &RunRecord)| {
-            let (pa, pb) = (predictions(a)?, predictions(others.get(&seed)?)?);
-            let labels = &a.outcome.as_ref()?.predictions.labels;
-            let (mut only_first, mut only_second) = (0, 0);
-            for ((label, a), b) in labels.iter().zip(&pa).zip(&pb) {
-                only_first += u64::from(a == label && b != label);
-                only_second += u64::from(a != label && b == label);
-            }
-            let p = mcnemar_exact(only_first, only_second);
-            Some(McNemar {
-                seed,
-                only_first,
-                only_second,
-                p,
-            })
-        };
-        runs(first).into_iter().filter_map(test).collect()
+        let others = self.records_of(&self.rows[second]);
+        let others: BTreeMap<u64, &RunRecord> = others.map(|r| (r.asked.seed, r)).collect();
+        let own = self.records_of(&self.rows[first]);
+        own.filter_map(|r| McNemar::of(r, others.get(&r.asked.seed)?))
+            .collect()
     }
 
     /// The ranked rows, highest mean first.
@@ -356,6 +333,11 @@ impl Comparison {
         self.records.get(*self.places.get(id)?)
     }
 
+    /// The records of a row, by seed.
+    pub fn records_of(&self, row: &Row) -> impl Iterator<Item = &RunRecord> {
+        row.runs.iter().filter_map(|run| self.record(&run.id))
+    }
+
     /// What a run cost, where that counts: see [`CostsOn`].
     pub fn timed<'a>(&self, record: &'a RunRecord) -> Option<&'a record::Cost> {
         record.cost.as_ref().filter(|_| self.costs.counts(record))
@@ -365,6 +347,13 @@ impl Comparison {
     pub fn pair(&self, a: usize, b: usize) -> Option<&Pair> {
         let wanted = (a.min(b), a.max(b));
         self.pairs.iter().find(|p| (p.first, p.second) == wanted)
+    }
+
+    /// Whether a ranked row has the highest mean or is shown to be equivalent to it: what a table may set off. What is only undecided may not
+    /// look as if it were as good.
+    pub fn leads(&self, row: usize) -> bool {
+        let equivalent = |pair: &Pair| pair.verdict == Verdict::Equivalent;
+        self.is_tested() && (row == 0 || self.pair(0, row).is_some_and(equivalent))
     }
 
     /// Name of the main metric.

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use record::RunRecord;
 use serde_json::Value;
 
+use crate::format;
+
 /// Versions of what all methods share.
 pub(crate) fn shared_numerics(record: &RunRecord) -> BTreeMap<String, u32> {
     let mut numerics = record.asked.numerics.clone();
@@ -64,8 +66,7 @@ pub(crate) fn distinctions(groups: &[Vec<&RunRecord>]) -> Vec<Vec<String>> {
     };
     let text = |v: Option<&Value>| match v {
         None | Some(Value::Null) => "none".to_owned(),
-        Some(Value::String(s)) => s.clone(),
-        Some(v) => v.to_string(),
+        Some(v) => format::value(v),
     };
     all.iter()
         .map(|own| {

@@ -44,6 +44,12 @@ impl Machine {
     }
 }
 
+/// The hour in which a run started. What was measured in one hour is one sitting of the machine.
+pub(crate) fn sitting(record: &RunRecord) -> &str {
+    let started = &record.circumstances.started;
+    started.get(..13).unwrap_or(started)
+}
+
 /// The machines of the runs that ended well, with the number of their runs, most first.
 fn machines<'a>(records: impl Iterator<Item = &'a RunRecord>) -> Vec<(Machine, usize)> {
     let mut counts: BTreeMap<Machine, usize> = BTreeMap::new();

@@ -251,15 +251,27 @@ pub fn file_name(text: &str, most: usize) -> String {
     if name.len() <= most {
         return name.to_owned();
     }
-    // FNV-1a: the same on every machine and in every version.
-    let digest = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
-        (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
-    });
+    let digest = hash(text);
     let mut end = most.saturating_sub(9);
     while !name.is_char_boundary(end) {
         end -= 1;
     }
     format!("{}-{:08x}", &name[..end], digest as u32)
+}
+
+/// FNV-1a: the same on every machine and in every version.
+pub(crate) fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, b| {
+        (hash ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
+    })
+}
+
+/// A JSON value; a text without its quotes.
+pub(crate) fn value(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// `1 seed`, `3 seeds`; of several words the last one is that of the thing.

@@ -4,16 +4,16 @@
 //! after looking proves nothing, and who looks several times while seeds are added must spend the error rate over all looks
 //! ([`Looks`]).
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use statistics::{FEWEST_SEEDS, Looks, Margin};
 
 use crate::{
-    Comparison, Error, Result,
+    Comparison, Result,
     conditions::{conditions, flat},
-    files::{folders_with, write_json},
+    files::{folders_with, read_json, write_json},
 };
 
 /// Name of the file in a comparison's folder.
@@ -92,15 +92,7 @@ impl Judging {
 }
 
 fn read(folder: &Path) -> Result<BTreeMap<String, Declared>> {
-    let path = folder.join(FILE);
-    match fs::read(&path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(BTreeMap::new()),
-        Err(source) => Err(record::Error::Read { path, source }.into()),
-        Ok(json) => serde_json::from_slice(&json).map_err(|e| Error::Manifest {
-            path,
-            problem: e.to_string(),
-        }),
-    }
+    Ok(read_json(folder, FILE)?.unwrap_or_default())
 }
 
 /// Keeps in a comparison's folder that it is looked at now (where it has seeds enough for verdicts) and, if it is to go on, at these

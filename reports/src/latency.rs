@@ -62,6 +62,12 @@ impl LatencyCell {
     }
 }
 
+/// The latency of one real sentence in a run, the method not merged.
+pub fn sentence(record: &RunRecord) -> Option<&Latency> {
+    let one = |l: &&Latency| l.variant == "unmerged" && (l.batch, l.length) == SENTENCE;
+    record.cost.as_ref()?.latency.iter().find(one)
+}
+
 /// The latencies of some records.
 pub fn of_records<'a>(records: &[&'a RunRecord]) -> Vec<&'a [Latency]> {
     let timed = records

@@ -21,7 +21,7 @@ pub mod measurement;
 pub mod needs;
 mod notes;
 pub mod objective;
-pub mod page;
+mod page;
 pub mod pair;
 pub mod quantity;
 pub mod recommend;
@@ -44,7 +44,8 @@ pub use statistics::Margin;
 
 use std::path::{Path, PathBuf};
 
-use record::{RunRecord, write_whole};
+use files::Files;
+use record::RunRecord;
 
 /// What was found out beside comparisons.
 #[derive(Clone, Debug, Default)]
@@ -53,8 +54,8 @@ pub struct Findings {
     pub studies: Vec<studies::Study>,
     /// Searches with equal budgets.
     pub tunings: Vec<tuning::Tuning>,
-    /// Verdicts over many data sets.
-    pub suites: Vec<measurement::Measurement>,
+    /// Suites of many data sets.
+    pub suites: Vec<suite::Manifest>,
     /// Tables of other measurements.
     pub measurements: Vec<measurement::Measurement>,
 }
@@ -68,8 +69,8 @@ impl Findings {
         Ok(Self {
             studies: studies::read_all(folder, margin)?,
             tunings: tuning::read_all(folder)?,
-            suites: measurement::read_all(folder, measurement::SUITE)?,
-            measurements: measurement::read_all(folder, measurement::FILE)?,
+            suites: suite::read_all(folder, margin)?,
+            measurements: measurement::read_all(folder)?,
         })
     }
 }
@@ -81,6 +82,8 @@ pub struct Report {
     pub comparisons: Vec<Comparison>,
     /// What was found out beside them.
     pub findings: Findings,
+    /// The verdicts over the data sets of each suite, with its name.
+    pub suites: Vec<(String, measurement::Measurement)>,
     /// The claims, judged by all of it.
     pub claims: Vec<claims::Judged>,
 }
@@ -92,7 +95,10 @@ impl Report {
     /// If the claims' YAML is not valid; not expected.
     pub fn new(records: Vec<RunRecord>, findings: Findings, judging: &Judging) -> Result<Self> {
         let comparisons = Comparison::judged(records, judging);
+        let verdict =
+            |suite: &suite::Manifest| Some((suite.name.clone(), suite.verdict(&comparisons)?));
         Ok(Self {
+            suites: findings.suites.iter().filter_map(verdict).collect(),
             claims: claims::judge_all(&comparisons, &findings.studies)?,
             comparisons,
             findings,
@@ -105,7 +111,7 @@ impl Report {
         self.comparisons.iter().filter(holds)
     }
 
-    /// Writes tables (Markdown, LaTeX, CSV, JSON) and plots (PNG, SVG, PDF) of every comparison, study and search, the judged claims,
+    /// Writes tables (Markdown, LaTeX, CSV, JSON) and plots (PNG, SVG, PDF) of every comparison, study, search and suite, the judged claims,
     /// `records.parquet` with a row per run, and `report.html` with everything. Each file is written whole or not at all; the
     /// files that were written are returned.
     ///
@@ -116,47 +122,41 @@ impl Report {
         let mut records: Vec<&RunRecord> =
             self.comparisons.iter().flat_map(|c| &c.records).collect();
         records.sort_by(|a, b| a.id.cmp(&b.id));
-        let mut files = Vec::new();
-        let mut write = |name: String, content: &[u8]| {
-            let path = out.join(name);
-            write_whole(&path, content)?;
-            files.push(path);
-            Ok::<_, Error>(())
-        };
+        let mut files = Files::new(out);
         for comparison in &self.comparisons {
             let slug = &comparison.slug;
-            let json = serde_json::to_string_pretty(&tables::json(comparison))?;
             for (ending, content) in [
                 ("md", tables::markdown(comparison)),
                 ("tex", tables::latex(comparison)),
                 ("csv", tables::csv(comparison, csv_safe)?),
-                ("json", json),
+                (
+                    "json",
+                    serde_json::to_string_pretty(&tables::json(comparison))?,
+                ),
             ] {
-                write(format!("{slug}.{ending}"), content.as_bytes())?;
+                files.write(&format!("{slug}.{ending}"), content)?;
             }
-            for plot in figures::plots(comparison) {
-                for (ending, content) in plot.files()? {
-                    write(format!("{slug}-{}.{ending}", plot.name), &content)?;
-                }
+            files.plots(slug, &figures::plots(comparison))?;
+        }
+        for (name, verdict) in &self.suites {
+            let name = comparison::slug(name);
+            files.write(&format!("suite-{name}.md"), verdict.markdown())?;
+            if let Some(matrix) = verdict.tables.first() {
+                files.write(&format!("suite-{name}.csv"), matrix.csv(csv_safe)?)?;
             }
         }
-        write(
-            "claims.md".to_owned(),
-            claims::markdown(&self.claims).as_bytes(),
-        )?;
-        write(
-            "claims.json".to_owned(),
-            serde_json::to_string_pretty(&self.claims)?.as_bytes(),
-        )?;
-        write("records.parquet".to_owned(), &frame::parquet(&records)?)?;
-        write("report.html".to_owned(), self.page()?.as_bytes())?;
+        files.write("claims.md", claims::markdown(&self.claims))?;
+        files.write("claims.json", serde_json::to_string_pretty(&self.claims)?)?;
+        files.write("records.parquet", frame::parquet(&records)?)?;
+        files.write("report.html", self.page()?)?;
+        let mut paths = files.paths;
         for study in &self.findings.studies {
-            files.extend(studies::write(study, out)?);
+            paths.extend(studies::write(study, out)?);
         }
         for tuning in &self.findings.tunings {
-            files.extend(tuning::write(tuning, out)?);
+            paths.extend(tuning::write(tuning, out)?);
         }
-        Ok(files)
+        Ok(paths)
     }
 
     /// The HTML page.
@@ -164,28 +164,25 @@ impl Report {
     /// # Errors
     /// If a plot or the page cannot be made; not expected.
     pub fn page(&self) -> Result<String> {
-        let findings = &self.findings;
-        let views = findings
-            .studies
-            .iter()
-            .map(studies::page_view)
-            .collect::<Result<Vec<_>>>()?;
-        let searches = findings
-            .tunings
-            .iter()
-            .map(tuning::page_view)
-            .collect::<Result<Vec<_>>>()?;
-        let measured = &findings.measurements;
+        let Findings {
+            studies,
+            tunings,
+            measurements,
+            ..
+        } = &self.findings;
+        let suites = self.suites.iter().map(|(_, verdict)| verdict.clone());
         let extras = page::Extras {
-            suites: (!findings.suites.is_empty())
-                .then(|| serde_json::to_value(&findings.suites))
-                .transpose()?,
-            claims: Some(serde_json::to_value(&self.claims)?),
-            studies: (!views.is_empty()).then(|| views.into()),
-            tuning: (!searches.is_empty()).then(|| searches.into()),
-            measurements: (!measured.is_empty())
-                .then(|| serde_json::to_value(measured))
-                .transpose()?,
+            suites: &suites.collect::<Vec<_>>(),
+            claims: &self.claims,
+            studies: studies
+                .iter()
+                .map(studies::page_view)
+                .collect::<Result<_>>()?,
+            tuning: tunings
+                .iter()
+                .map(tuning::page_view)
+                .collect::<Result<_>>()?,
+            measurements,
         };
         page::render(&self.comparisons, &extras)
     }

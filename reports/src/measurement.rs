@@ -1,23 +1,18 @@
-//! Tables of what was found beside comparisons (a grid of latencies, domains, the verdict over a suite), kept in a file so that
-//! the page can show them: a [`Measurement`] in every folder that has a [`FILE`] or a [`SUITE`].
+//! Tables of what was found beside comparisons (a grid of latencies, domains, the verdict over a suite). What no record holds is kept
+//! in a file so that the page can show it: a [`Measurement`] in every folder that has a [`FILE`].
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error, Result,
-    files::{folders_with, write_json},
-    table::Table,
+    Result,
+    files::{folders_with, read_json, write_json},
+    table::{Table, markdown_text},
 };
 
 /// Name of the file in a measurement's folder.
 pub const FILE: &str = "measurement.json";
-/// Name of the file in a suite's folder.
-pub const SUITE: &str = "suite.json";
 
 /// What was measured, as people read it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,37 +34,36 @@ impl Measurement {
     /// # Errors
     /// If that cannot be written.
     pub fn write(&self, folder: &Path) -> Result<PathBuf> {
-        self.write_as(folder, FILE)
+        write_json(folder, FILE, self)
     }
 
-    /// Writes it into a folder under a name: [`FILE`] or [`SUITE`].
-    ///
-    /// # Errors
-    /// If that cannot be written.
-    pub fn write_as(&self, folder: &Path, name: &str) -> Result<PathBuf> {
-        write_json(folder, name, self)
+    /// A Markdown section: heading, sentences, tables.
+    pub fn markdown(&self) -> String {
+        let mut text = format!("## {}\n", markdown_text(&self.title));
+        for paragraph in std::iter::once(&self.description).chain(&self.sentences) {
+            if !paragraph.is_empty() {
+                text += &format!("\n{}\n", markdown_text(paragraph));
+            }
+        }
+        for table in &self.tables {
+            text += "\n";
+            if !table.caption.is_empty() {
+                text += &format!("{}:\n\n", markdown_text(&table.caption));
+            }
+            text += &table.markdown();
+        }
+        text
     }
 }
 
-/// What files of this name hold below a comparison's folder, or below a folder of comparisons.
+/// What is kept below a comparison's folder, or below a folder of comparisons.
 ///
 /// # Errors
 /// If a file or a folder cannot be read.
-pub fn read_all(folder: &Path, name: &str) -> Result<Vec<Measurement>> {
-    folders_with(folder, name)?
-        .into_iter()
-        .map(|found| {
-            let path = found.join(name);
-            let json = fs::read(&path).map_err(|source| record::Error::Read {
-                path: path.clone(),
-                source,
-            })?;
-            serde_json::from_slice(&json).map_err(|e| Error::Manifest {
-                path,
-                problem: e.to_string(),
-            })
-        })
-        .collect()
+pub fn read_all(folder: &Path) -> Result<Vec<Measurement>> {
+    let found = folders_with(folder, FILE)?.into_iter();
+    let read = found.map(|folder| read_json(&folder, FILE));
+    read.filter_map(Result::transpose).collect()
 }
 
 #[cfg(test)]
@@ -93,9 +87,9 @@ mod tests {
         };
         let folder = place.path().join("sst2/latency");
         let path = measurement.write(&folder).unwrap();
-        assert_eq!(read_all(place.path(), FILE).unwrap(), [measurement]);
-        fs::write(&path, "{\"title\": 1}").unwrap();
-        let message = read_all(place.path(), FILE).unwrap_err().to_string();
+        assert_eq!(read_all(place.path()).unwrap(), [measurement]);
+        std::fs::write(&path, "{\"title\": 1}").unwrap();
+        let message = read_all(place.path()).unwrap_err().to_string();
         assert!(message.contains(FILE), "{message}");
     }
 }

@@ -1,9 +1,10 @@
 //! Two rows of a comparison, and what is shown of their difference.
 
+use record::RunRecord;
 use serde::Serialize;
-use statistics::{Corrected, Evidence, Verdict};
+use statistics::{Components, Corrected, Evidence, Verdict, mcnemar_exact};
 
-use crate::{needs::Needs, words};
+use crate::{needs::Needs, row::predictions, words};
 
 /// Two ranked rows compared on the same examples and seeds.
 #[derive(Clone, Debug, Serialize)]
@@ -52,6 +53,35 @@ pub struct McNemar {
     pub only_second: u64,
     /// Exact two-sided p-value, not corrected: of this seed's weights, not of the method.
     pub p: f64,
+}
+
+impl Sigma {
+    pub(crate) fn of(components: &Components) -> Self {
+        Self {
+            seed: components.sigma_seed(),
+            example: components.sigma_example(),
+            residual: components.sigma_residual(),
+        }
+    }
+}
+
+impl McNemar {
+    /// Of two runs with one seed; `None` unless every example has one class of several.
+    pub(crate) fn of(first: &RunRecord, second: &RunRecord) -> Option<Self> {
+        let (a, b) = (predictions(first)?, predictions(second)?);
+        let labels = &first.outcome.as_ref()?.predictions.labels;
+        let (mut only_first, mut only_second) = (0, 0);
+        for ((label, a), b) in labels.iter().zip(&a).zip(&b) {
+            only_first += u64::from(a == label && b != label);
+            only_second += u64::from(a != label && b == label);
+        }
+        Some(Self {
+            seed: first.asked.seed,
+            only_first,
+            only_second,
+            p: mcnemar_exact(only_first, only_second),
+        })
+    }
 }
 
 impl Pair {

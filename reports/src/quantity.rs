@@ -1,14 +1,14 @@
 //! What methods are compared by. Name, unit and direction belong to the quantity, so that tables,
 //! plots, the page and recommendations agree on them.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use statistics::Summary;
 
 use crate::{format, row::Row};
 
 /// Something measured of every method.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quantity {
     /// The data set's main metric, on the validation split.
@@ -96,14 +96,24 @@ impl Quantity {
         }
     }
 
+    /// Of a latency, which one: [`record::Latency::variant`].
+    pub(crate) fn variant(self) -> Option<&'static str> {
+        match self {
+            Self::Latency => Some("unmerged"),
+            Self::MergedLatency => Some("merged"),
+            _ => None,
+        }
+    }
+
     /// Its values over the seeds of a row; absent where it was not measured.
     pub fn of(self, row: &Row) -> Option<Summary> {
         match self {
             Self::Metric => row.metric.clone(),
             Self::Parameters => Summary::of(row.parameters.map(|p| p.method as f64)),
             Self::TrainingTime => row.training_seconds.clone(),
-            Self::Latency => row.sentence("unmerged").map(|l| l.p50_ms.clone()),
-            Self::MergedLatency => row.sentence("merged").map(|l| l.p50_ms.clone()),
+            Self::Latency | Self::MergedLatency => {
+                Some(row.sentence(self.variant()?)?.p50_ms.clone())
+            }
             Self::PeakMemory => row.peak_memory_bytes.clone(),
             Self::FileSize => row.file_bytes.clone(),
         }

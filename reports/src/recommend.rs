@@ -3,8 +3,8 @@
 //! The records of the data set whose training-set size is nearest (by ratio) to the one asked for decide. Every
 //! method stands against each constraint with its 95 % interval. Recommended is the method with the fewest parameters among
 //! those that fit and are **shown** to be less than the margin behind the best of them ([`statistics::recommend`]); where
-//! none is shown, the answer says what would show it. What learns nothing from the texts is never recommended, and neither is
-//! what is not better than such a floor; the answer names what was left out.
+//! none is shown, the answer says what would show it. Floors are never recommended, and neither is what is not above them; the answer
+//! names what was left out.
 
 use serde::Serialize;
 use statistics::Summary;

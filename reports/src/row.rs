@@ -395,10 +395,15 @@ impl Row {
         }
     }
 
-    /// Whether it learns nothing from the texts: the registry says so, or it answers one class whatever the text is. Such a row
-    /// is shown to know where the bottom is, and never recommended.
+    /// Whether it is shown to know where the bottom is, and never recommended: the registry calls it a floor, or it answers one class
+    /// whatever the text is.
     pub fn is_floor(&self) -> bool {
-        self.one_class || self.kind.as_ref().is_some_and(|k| k.family == FLOOR)
+        self.one_class || self.is_floor_by_name()
+    }
+
+    /// Whether the registry calls it a floor.
+    pub fn is_floor_by_name(&self) -> bool {
+        self.kind.as_ref().is_some_and(|k| k.family == FLOOR)
     }
 
     /// A time or latency with its mark, where it was measured on a busy machine.
@@ -495,6 +500,15 @@ impl Run {
             status: record.status.clone(),
             metric,
             failed_checks,
+        }
+    }
+
+    /// Why its numbers do not count, in words; `None` if they do.
+    pub fn trouble(&self) -> Option<String> {
+        match (&self.status, self.failed_checks.as_slice()) {
+            (Status::Ok, []) => None,
+            (Status::Ok, checks) => Some(format!("invalid, check failed: {}", checks.join(", "))),
+            (status, _) => Some(status_text(status)),
         }
     }
 }

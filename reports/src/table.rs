@@ -147,7 +147,7 @@ impl Table {
     }
 
     /// The places of the columns that people see.
-    fn shown(&self) -> Vec<usize> {
+    pub(crate) fn shown(&self) -> Vec<usize> {
         (0..self.columns.len())
             .filter(|&i| self.columns[i].rank.is_some())
             .collect()
@@ -203,7 +203,7 @@ impl Table {
         let mut text = lines.join("\n") + "\n";
         if !left_out.is_empty() {
             text += &(wrap(
-                &format!("Left out for want of room: {}.", left_out.join(", ")),
+                &format!("Left out, as there is no room: {}.", left_out.join(", ")),
                 width,
             ) + "\n");
         }

@@ -1,9 +1,9 @@
 //! The table of a comparison: its columns and cells, and what stands around them.
 
-use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
-use record::Status;
-use statistics::Summary;
+use serde_json::{Value, json};
+use statistics::{Calibration, Summary};
 
 use crate::{
     Result,
@@ -15,293 +15,222 @@ use crate::{
     words,
 };
 
-type Make<'a> = Box<dyn Fn(usize, &Row) -> Cell + 'a>;
-
 /// Columns up to this rank are in LaTeX.
 const PAPER: u8 = 4;
 
-/// The table of a comparison, highest mean first.
-pub fn table<'a>(comparison: &'a Comparison) -> Table {
-    let metric = comparison.metric();
-    let mut columns: Vec<(Column, Make<'a>)> = Vec::new();
-    let mut add = |column: Column, cell: Make<'a>| columns.push((column, cell));
-    let hidden =
-        |f: fn(&Row) -> Value| -> Make<'a> { Box::new(move |_, r| Cell::hidden(Some(f(r)))) };
-    // A mean over seeds with its text.
-    fn shown<'b>(of: fn(&Row) -> &Option<Summary>, show: fn(f64) -> String) -> Make<'b> {
-        Box::new(move |_, r| {
-            let mean = of(r).as_ref().map(|s| s.mean);
-            Cell::of(mean, || show(mean.unwrap_or_default()))
-        })
-    }
-    fn quiet<'b>(of: impl Fn(&Row) -> Option<f64> + 'b) -> Make<'b> {
-        Box::new(move |_, r| Cell::hidden(of(r)))
-    }
-    let count = |f: fn(&record::Parameters) -> usize| -> Make<'a> {
-        Box::new(move |_, r| {
-            let n = r.parameters.as_ref().map(f);
-            Cell::of(n, || format::count_short(n.unwrap_or_default() as f64))
-        })
-    };
+/// A table in the making, with a row for each of a comparison's.
+struct Columns<'a> {
+    rows: &'a [Row],
+    table: Table,
+}
 
-    for (name, value) in [
-        ("dataset", comparison.dataset.name.clone()),
-        (
-            "stand_in_for",
-            comparison.dataset.stand_in_for.clone().unwrap_or_default(),
-        ),
-        ("backbone", comparison.backbone.label()),
-    ] {
-        add(
-            Column::hidden(name),
-            Box::new(move |_, _| Cell::hidden(Some(value.clone()))),
-        );
+impl Columns<'_> {
+    /// A column with a cell for each row, given its place.
+    fn add(&mut self, column: Column, cell: impl Fn(usize, &Row) -> Cell) {
+        self.table.columns.push(column);
+        let rows = self.rows.iter().zip(&mut self.table.rows).enumerate();
+        rows.for_each(|(i, (row, cells))| cells.push(cell(i, row)));
     }
-    add(
-        Column::text("label", "method", "method", 0),
-        Box::new(|_, r| Cell::text(r.label.clone())),
-    );
-    add(Column::hidden("method"), hidden(|r| json!(r.method)));
-    add(Column::hidden("variant"), hidden(|r| json!(r.variant)));
-    add(
-        Column::hidden("standing"),
-        hidden(|r| json!(r.standing.name())),
-    );
-    add(
+
+    /// A value with its text.
+    fn shown<T: Copy + Into<Value>>(
+        &mut self,
+        column: Column,
+        value: impl Fn(&Row) -> Option<T>,
+        show: impl Fn(&Row, T) -> String,
+    ) {
+        self.add(column, |_, row| {
+            let value = value(row);
+            Cell::of(value, || value.map_or_else(String::new, |v| show(row, v)))
+        });
+    }
+
+    /// A value that only programs read.
+    fn hidden<T: Into<Value>>(&mut self, name: &str, value: impl Fn(&Row) -> Option<T>) {
+        self.add(Column::hidden(name), |_, row| Cell::hidden(value(row)));
+    }
+}
+
+/// The table of a comparison, highest mean first.
+pub fn table(comparison: &Comparison) -> Table {
+    let (metric, dataset) = (comparison.metric(), &comparison.dataset);
+    let mut columns = Columns {
+        rows: &comparison.rows,
+        table: Table {
+            caption: comparison.name.clone(),
+            columns: Vec::new(),
+            rows: vec![Vec::new(); comparison.rows.len()],
+        },
+    };
+    let mean = |summary: &Option<Summary>| summary.as_ref().map(|s| s.mean);
+    let interval = |row: &Row| row.metric.as_ref()?.interval;
+    let count = |_: &Row, n: usize| format::count_short(n as f64);
+    let bytes = |_: &Row, n: f64| format::bytes(n);
+    let number = Column::number;
+
+    columns.hidden("dataset", |_| Some(dataset.name.as_str()));
+    columns.hidden("stand_in_for", |_| {
+        Some(dataset.stand_in_for.as_deref().unwrap_or_default())
+    });
+    columns.hidden("backbone", |_| Some(comparison.backbone.label()));
+    columns.add(Column::text("label", "method", "method", 0), |_, r| {
+        Cell::text(r.label.clone())
+    });
+    columns.hidden("method", |r| Some(r.method.clone()));
+    columns.hidden("variant", |r| Some(r.variant.clone()));
+    columns.hidden("standing", |r| Some(r.standing.name()));
+    columns.add(
         Column::text("letters", "letters", "letters", 1),
-        Box::new(|_, r| match &r.standing {
+        |_, r| match &r.standing {
             Standing::Invalid { .. } => Cell {
                 text: "invalid".into(),
                 value: Value::Null,
             },
-            _ => Cell::of((!r.letters.is_empty()).then(|| r.letters.clone()), || {
-                r.letters.clone()
-            }),
-        }),
+            _ if r.letters.is_empty() => Cell::of(None::<f64>, String::new),
+            _ => Cell::text(r.letters.clone()),
+        },
     );
-    add(
+    columns.add(
         Column::text("verdict", "verdict", "against the highest mean", 2),
-        Box::new(|i, r| {
-            let text = match (&r.standing, i) {
-                (Standing::Ranked, 0) if comparison.ranked().len() > 1 => "highest mean",
-                (Standing::Ranked, i) if i > 0 => comparison
-                    .pair(0, i)
-                    .map_or(words::NOT_TESTED, |p| p.verdict_text(true)),
-                _ => return Cell::of(None::<f64>, String::new),
-            };
-            Cell::text(text)
-        }),
+        |i, r| match (&r.standing, i) {
+            (Standing::Ranked, 0) if comparison.ranked().len() > 1 => Cell::text("highest mean"),
+            (Standing::Ranked, 1..) => {
+                let pair = comparison.pair(0, i);
+                Cell::text(pair.map_or(words::NOT_TESTED, |p| p.verdict_text(true)))
+            }
+            _ => Cell::of(None::<f64>, String::new),
+        },
     );
-    let short = match format::in_percent(metric) {
-        true => format!(
-            "{} %",
-            format::metric_title(metric).trim_end_matches(" (%)")
-        ),
-        false => format::metric_title(metric)
-            .trim_end_matches(" correlation")
-            .to_owned(),
+    let title = format::metric_title(metric);
+    let short = match title.strip_suffix(" (%)") {
+        Some(name) => format!("{name} %"),
+        None => title.trim_end_matches(" correlation").to_owned(),
     };
-    add(
-        Column::number(
+    columns.shown(
+        number(
             &format!("{metric}_mean"),
             &short,
-            &format!("{} ± sd", format::metric_title(metric)),
+            &format!("{title} ± sd"),
             0,
         ),
-        Box::new(|_, r| match &r.metric {
-            Some(m) => Cell::of(Some(m.mean), || format::metric_spread(metric, m.mean, m.sd)),
-            None => Cell::of(None::<f64>, String::new),
-        }),
+        |r| mean(&r.metric),
+        |r, mean| format::metric_spread(metric, mean, r.metric.as_ref().and_then(|m| m.sd)),
     );
-    add(
-        Column::hidden(&format!("{metric}_sd")),
-        quiet(|r| r.metric.as_ref()?.sd),
-    );
-    add(
-        Column::hidden(&format!("{metric}_standard_error")),
-        quiet(|r| r.standard_error),
-    );
-    add(
-        Column::number(
+    columns.hidden(&format!("{metric}_sd"), |r| r.metric.as_ref()?.sd);
+    columns.hidden(&format!("{metric}_standard_error"), |r| r.standard_error);
+    columns.shown(
+        number(
             &format!("{metric}_low_95"),
             "95 % interval",
             "95 % interval over seeds and examples",
             3,
         ),
-        Box::new(|_, r| match r.metric.as_ref().and_then(|m| m.interval) {
-            Some(interval) => Cell::of(Some(interval[0]), || {
-                format::metric_interval(metric, interval)
-            }),
-            None => Cell::of(None::<f64>, String::new),
-        }),
+        |r| Some(interval(r)?[0]),
+        |r, _| format::metric_interval(metric, interval(r).unwrap_or_default()),
     );
-    add(
-        Column::hidden(&format!("{metric}_high_95")),
-        quiet(|r| Some(r.metric.as_ref()?.interval?[1])),
+    columns.hidden(&format!("{metric}_high_95"), |r| Some(interval(r)?[1]));
+    columns.shown(
+        number("parameters", "params", "trained parameters", 0),
+        |r| Some(r.parameters?.method),
+        count,
     );
-    add(
-        Column::number("parameters", "params", "trained parameters", 0),
-        count(|p| p.method),
+    columns.shown(
+        number("share_of_backbone", "of bb.", "of the backbone", 6),
+        Row::share_of_backbone,
+        |_, share| format::share(share),
     );
-    add(
-        Column::number("share_of_backbone", "of bb.", "of the backbone", 6),
-        Box::new(|_, r| {
-            let share = r.share_of_backbone();
-            Cell::of(share, || format::share(share.unwrap_or_default()))
-        }),
+    columns.shown(
+        number("head_parameters", "head", "head", 12),
+        |r| Some(r.parameters?.head),
+        count,
     );
-    add(
-        Column::number("head_parameters", "head", "head", 12),
-        count(|p| p.head),
+    columns.hidden("backbone_parameters", |r| Some(r.parameters?.backbone));
+    columns.hidden("shipped_parameters", |r| Some(r.parameters?.shipped));
+    columns.shown(
+        number("training_seconds", "training", "training time", 3),
+        |r| mean(&r.training_seconds),
+        |r, seconds| r.marked(format::seconds(seconds)),
     );
-    add(Column::hidden("backbone_parameters"), count(|p| p.backbone));
-    add(Column::hidden("shipped_parameters"), count(|p| p.shipped));
-    add(
-        Column::number("training_seconds", "training", "training time", 3),
-        Box::new(|_, r| {
-            let mean = r.training_seconds.as_ref().map(|s| s.mean);
-            Cell::of(mean, || r.marked(format::seconds(mean.unwrap_or_default())))
-        }),
-    );
-    add(Column::hidden("busy"), hidden(|r| json!(r.busy)));
-    add(
-        Column::hidden("examples_per_second"),
-        quiet(|r| Some(r.examples_per_second.as_ref()?.mean)),
-    );
-    add(
-        Column::hidden("tokens_per_second"),
-        quiet(|r| Some(r.tokens_per_second.as_ref()?.mean)),
-    );
-    add(
-        Column::number("peak_memory_bytes", "memory", "peak memory", 4),
-        shown(|r| &r.peak_memory_bytes, format::bytes),
+    columns.hidden("busy", |r| Some(r.busy));
+    columns.hidden("examples_per_second", |r| mean(&r.examples_per_second));
+    columns.hidden("tokens_per_second", |r| mean(&r.tokens_per_second));
+    columns.shown(
+        number("peak_memory_bytes", "memory", "peak memory", 4),
+        |r| mean(&r.peak_memory_bytes),
+        bytes,
     );
     // The ratio before the times: times of two rows may come from two states of the machine.
-    for (variant, ratio, p50, p99, rank) in [
-        (
-            "unmerged",
-            "latency_over_backbone",
-            "latency_p50_ms",
-            "latency_p99_ms",
-            4,
-        ),
-        (
-            "merged",
-            "merged_latency_over_backbone",
-            "merged_latency_p50_ms",
-            "merged_latency_p99_ms",
-            7,
-        ),
+    for (variant, title, prefix, rank) in [
+        ("unmerged", "latency", "", 4),
+        ("merged", "merged", "merged ", 7),
     ] {
-        let merged = if variant == "merged" { "merged " } else { "" };
-        let title = if merged.is_empty() {
-            "latency"
-        } else {
-            "merged"
-        };
-        add(
-            Column::number(
-                ratio,
+        let name = |what: &str| format!("{}latency_{what}", prefix.replace(' ', "_"));
+        let ratio = |r: &Row| r.over_backbone(variant);
+        columns.shown(
+            number(
+                &name("over_backbone"),
                 title,
-                &format!("{merged}latency over the backbone"),
+                &format!("{prefix}latency over the backbone"),
                 rank,
             ),
-            Box::new(move |_, r| {
-                let found = r.over_backbone(variant);
-                let text = || {
-                    found.map_or_else(String::new, |r| {
-                        latency::overhead_text(&r, comparison.latency_noise)
-                    })
-                };
-                let text = || r.marked(text());
-                Cell::of(found.map(|r| r.ratio), text)
-            }),
+            |r| Some(ratio(r)?.ratio),
+            |r, _| {
+                let text = ratio(r).map(|x| latency::overhead_text(&x, comparison.latency_noise));
+                r.marked(text.unwrap_or_default())
+            },
         );
-        let bound = move |r: &Row, k: usize| Some(r.over_backbone(variant)?.interval?[k]);
-        add(
-            Column::hidden(&format!("{ratio}_low_95")),
-            quiet(move |r| bound(r, 0)),
-        );
-        add(
-            Column::hidden(&format!("{ratio}_high_95")),
-            quiet(move |r| bound(r, 1)),
-        );
-        add(
-            Column::number(
-                p50,
-                &format!("{merged}p50/p99 ms"),
-                &format!("{merged}latency p50/p99 (ms)"),
+        for (k, end) in ["low", "high"].into_iter().enumerate() {
+            columns.hidden(&name(&format!("over_backbone_{end}_95")), |r| {
+                Some(ratio(r)?.interval?[k])
+            });
+        }
+        columns.shown(
+            number(
+                &name("p50_ms"),
+                &format!("{prefix}p50/p99 ms"),
+                &format!("{prefix}latency p50/p99 (ms)"),
                 rank + 4,
             ),
-            Box::new(move |_, r| {
-                let found = r.sentence(variant);
-                Cell::of(found.map(|l| l.p50_ms.mean), || {
-                    r.marked(found.map_or_else(String::new, |l| l.text()))
-                })
-            }),
+            |r| Some(r.sentence(variant)?.p50_ms.mean),
+            |r, _| r.marked(r.sentence(variant).map_or_else(String::new, |l| l.text())),
         );
-        add(
-            Column::hidden(p99),
-            quiet(move |r| Some(r.sentence(variant)?.p99_ms.as_ref()?.mean)),
-        );
+        columns.hidden(&name("p99_ms"), |r| mean(&r.sentence(variant)?.p99_ms));
     }
-    add(
-        Column::hidden("backbone_latency_p50_ms"),
-        quiet(|r| Some(r.sentence(latency::BACKBONE)?.p50_ms.mean)),
+    columns.hidden("backbone_latency_p50_ms", |r| {
+        Some(r.sentence(latency::BACKBONE)?.p50_ms.mean)
+    });
+    columns.hidden("latency_noise", |_| comparison.latency_noise);
+    columns.shown(
+        number("file_bytes", "file", "file", 5),
+        |r| mean(&r.file_bytes),
+        bytes,
     );
-    add(
-        Column::hidden("latency_noise"),
-        quiet(|_| comparison.latency_noise),
+    columns.shown(
+        number("resident_bytes", "loaded", "loaded beside the backbone", 10),
+        |r| mean(&r.resident_bytes),
+        bytes,
     );
-    add(
-        Column::number("file_bytes", "file", "file", 5),
-        shown(|r| &r.file_bytes, format::bytes),
+    columns.shown(
+        number("runs_ok", "seeds", "seeds ok", 9),
+        |r| Some(r.ended_well().0),
+        |r, well| format!("{well}/{}", r.runs.len()),
     );
-    add(
-        Column::number("resident_bytes", "loaded", "loaded beside the backbone", 10),
-        shown(|r| &r.resident_bytes, format::bytes),
-    );
-    add(
-        Column::number("runs_ok", "seeds", "seeds ok", 9),
-        Box::new(|_, r| {
-            let (well, all) = r.ended_well();
-            Cell::of(Some(well), || format!("{well}/{all}"))
-        }),
-    );
-    add(Column::hidden("runs"), hidden(|r| json!(r.ended_well().1)));
-    add(Column::hidden("ece"), quiet(|r| Some(r.calibration?.ece)));
-    add(
-        Column::hidden("ece_floor"),
-        quiet(|r| Some(r.calibration?.ece_floor)),
-    );
-    add(
-        Column::hidden("brier"),
-        quiet(|r| Some(r.calibration?.brier)),
-    );
-    add(Column::hidden("nll"), quiet(|r| Some(r.calibration?.nll)));
-    let others = comparison
-        .rows
-        .iter()
-        .flat_map(|r| r.metrics.keys())
-        .filter(|k| *k != metric);
-    for name in others.collect::<std::collections::BTreeSet<_>>() {
-        add(
-            Column::hidden(&format!("{name}_mean")),
-            quiet(move |r| Some(r.metrics.get(name)?.mean)),
-        );
+    columns.hidden("runs", |r| Some(r.runs.len()));
+    let calibrations: [(&str, fn(Calibration) -> f64); 4] = [
+        ("ece", |c| c.ece),
+        ("ece_floor", |c| c.ece_floor),
+        ("brier", |c| c.brier),
+        ("nll", |c| c.nll),
+    ];
+    for (name, of) in calibrations {
+        columns.hidden(name, |r| r.calibration.map(of));
     }
-    add(
-        Column::hidden("troubles"),
-        hidden(|r| json!(r.troubles().join("; "))),
-    );
-
-    let row = |(i, row): (usize, &Row)| columns.iter().map(|(_, cell)| cell(i, row)).collect();
-    let rows = comparison.rows.iter().enumerate().map(row).collect();
-    Table {
-        caption: comparison.name.clone(),
-        rows,
-        columns: columns.into_iter().map(|(column, _)| column).collect(),
+    let metrics = comparison.rows.iter().flat_map(|r| r.metrics.keys());
+    for name in metrics.filter(|k| *k != metric).collect::<BTreeSet<_>>() {
+        columns.hidden(&format!("{name}_mean"), |r| Some(r.metrics.get(name)?.mean));
     }
+    columns.hidden("troubles", |r| Some(r.troubles().join("; ")));
+    columns.table
 }
 
 /// What is said under the table: troubles and notes.
@@ -334,9 +263,9 @@ pub fn terminal(comparison: &Comparison, width: usize, colour: bool) -> String {
         text += &(wrap(&sentence, width) + "\n");
     }
     text += &format!("\n{}\n", paint("2", &lines[0]));
-    for (row, line) in comparison.rows.iter().zip(&lines[1..]) {
+    for ((i, row), line) in comparison.rows.iter().enumerate().zip(&lines[1..]) {
         text += &match &row.standing {
-            Standing::Ranked if row.letters.contains('a') => paint("32", line),
+            Standing::Ranked if comparison.leads(i) => paint("32", line),
             Standing::Ranked => line.clone(),
             Standing::Invalid { .. } => paint("31", line),
             Standing::Unfinished => paint("33", line),
@@ -433,18 +362,14 @@ pub fn json(comparison: &Comparison) -> Value {
 
 /// How the runs of a comparison ended: e.g. `14 runs ended well, 1 diverged`.
 pub fn status_counts(comparison: &Comparison) -> String {
-    let count = |f: fn(&Status) -> bool| comparison.records.iter().filter(|r| f(&r.status)).count();
-    let mut text = format!(
-        "{} ended well",
-        format::plural(count(|s| *s == Status::Ok), "run")
-    );
-    for (n, word) in [
-        (count(|s| matches!(s, Status::Diverged { .. })), "diverged"),
-        (count(|s| matches!(s, Status::Failed { .. })), "failed"),
-        (count(|s| *s == Status::Interrupted), "interrupted"),
-    ] {
-        if n > 0 {
-            text += &format!(", {n} {word}");
+    let count = |name: &str| {
+        let ended = comparison.records.iter().map(|r| r.status.name());
+        ended.filter(|ended| *ended == name).count()
+    };
+    let mut text = format!("{} ended well", format::plural(count("ok"), "run"));
+    for name in ["diverged", "failed", "interrupted"] {
+        if count(name) > 0 {
+            text += &format!(", {} {name}", count(name));
         }
     }
     text
@@ -453,6 +378,8 @@ pub fn status_counts(comparison: &Comparison) -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use record::Status;
+
     use super::*;
     use crate::sample::Sample;
 
@@ -525,12 +452,6 @@ mod tests {
         for line in text.lines() {
             assert!(line.chars().count() <= 80, "{line}");
         }
-        println!(
-            "{text}\n{}\n{}\n{}",
-            markdown(&example()),
-            csv(&example(), true).unwrap(),
-            serde_json::to_string(&json(&example())["pairs"][0]).unwrap()
-        );
     }
 
     #[test]

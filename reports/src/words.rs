@@ -33,6 +33,8 @@ pub const NOT_TESTED: &str = "not tested";
 /// What is said wherever something is undecided.
 pub const UNDECIDED: &str =
     "Undecided is not equal: neither a difference nor equivalence is shown.";
+/// What is said above claims.
+pub const UNDECIDED_CLAIM: &str = "Undecided says neither that a claim holds nor that it does not; what it lacks stands under it.";
 /// The test behind every verdict, for legends.
 pub const TEST: &str = "crossed seeds and examples after Obuchowski and Rockette, Holm, 5 %";
 

@@ -18,7 +18,7 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// Reads an absolute address; nothing when it is none that is accepted. A fragment is dropped.
+    /// Reads an absolute address; `None` for one that is not accepted. A fragment is dropped.
     pub fn parse(text: &str) -> Option<Self> {
         let (scheme, rest) = text.trim().split_once("://")?;
         let secure = match scheme.to_ascii_lowercase().as_str() {

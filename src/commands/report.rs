@@ -41,8 +41,9 @@ impl ReportFormat {
                 tables.chain(studies.iter().map(studies::latex)).collect()
             }
             Self::Md => {
-                let tables = comparisons.iter().map(tables::markdown);
-                tables
+                let suites = report.suites.iter().map(|(_, verdict)| verdict.markdown());
+                suites
+                    .chain(comparisons.iter().map(tables::markdown))
                     .chain(studies.iter().map(studies::markdown))
                     .collect()
             }

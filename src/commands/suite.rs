@@ -7,11 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use record::Status;
+use record::{Status, store};
 use reports::{
-    Comparison, Margin,
-    measurement::{self, Measurement},
-    suite::{Judged, judge},
+    Margin,
+    going_on::Progress,
+    suite::{FILE, Manifest, Part as PartOf},
 };
 use serde_json::{Map, Value, json};
 
@@ -122,20 +122,22 @@ pub fn suite(suite: &Suite, asked: &Asked<'_>) -> Result<ExitCode> {
     if let Some(code) = ended.say_end(wanted, verbosity) {
         return Ok(code);
     }
-    let verdict = verdict(suite, &parts, &out, asked.margin)?;
     let (mut going_on, mut decided) = (Map::new(), Vec::new());
     for part in &mut parts {
         shared.write_events(&part.out, &part.ids)?;
-        if let Some(own) = &mut part.going_on
-            && let Some(progress) = own.look()?.1
-        {
+        if let Some(progress) = part.look(asked.margin, verbosity)? {
             let said = progress.sentences().into_iter();
             decided.extend(said.map(|sentence| format!("{}: {sentence}", part.name)));
             going_on.insert(part.name.clone(), serde_json::to_value(progress)?);
         }
     }
+    manifest(suite, &parts, &out, asked.margin).write(&out)?;
     let report = report::of_folder(&out, asked.margin, None)?;
     let files = report.write(&out, true)?;
+    let mut verdicts = report.suites.iter();
+    let verdict = verdicts.find_map(|(name, verdict)| (*name == suite.name).then_some(verdict));
+    let verdict =
+        verdict.with_context(|| format!("{}: none of its runs has a record", suite.name))?;
     if verbosity == Verbosity::Json {
         let going_on = (!going_on.is_empty()).then_some(going_on);
         output::event(json!({ "event": "suite", "verdict": verdict, "going_on": going_on }))?;
@@ -173,6 +175,24 @@ struct Part {
     ids: Vec<String>,
     /// How it goes on, where it does.
     going_on: Option<GoingOn>,
+}
+
+impl Part {
+    /// Looks at what there is, and keeps that beside the records: a verdict depends on it. How far it is, where it goes on; nothing
+    /// is looked at without a record.
+    fn look(&mut self, margin: Option<Margin>, verbosity: Verbosity) -> Result<Option<Progress>> {
+        let records = folders::records_folder(&self.out);
+        let mut found = self.ids.iter().map(|id| store::find(&records, id));
+        if found.find_map(Result::transpose).transpose()?.is_none() {
+            return Ok(None);
+        }
+        if let Some(going_on) = &mut self.going_on {
+            return Ok(going_on.look()?.1);
+        }
+        let ids: Vec<&str> = self.ids.iter().map(String::as_str).collect();
+        report::looked(&self.out, &ids, margin, None, verbosity)?;
+        Ok(None)
+    }
 }
 
 /// Goes on with one data set after the other; with how many runs there are to be by now.
@@ -262,40 +282,25 @@ fn parts(
     Ok(parts)
 }
 
-/// The verdict over all data sets, which is written where the page finds it.
-fn verdict(
-    suite: &Suite,
-    parts: &[Part],
-    out: &Path,
-    margin: Option<Margin>,
-) -> Result<Measurement> {
-    let mut comparisons: Vec<Comparison> = Vec::new();
-    for part in parts {
-        let ids: Vec<&str> = part.ids.iter().map(String::as_str).collect();
-        let report = report::of_folder(&part.out, margin, None)?;
-        let found = report.about(&ids).next().cloned();
-        comparisons.push(found.with_context(|| {
-            format!(
-                "{}: none of its runs has a record yet; the same command goes on",
-                part.name
-            )
-        })?);
+/// What is compared, as the report finds it again. A margin that was declared before stays, unless another is declared now.
+fn manifest(suite: &Suite, parts: &[Part], out: &Path, margin: Option<Margin>) -> Manifest {
+    let before = Manifest::read(out).unwrap_or_else(|_| {
+        eprintln!(
+            "note: {}: cannot be read and is written anew; a margin that was declared in it is not kept",
+            out.join(FILE).display()
+        );
+        None
+    });
+    let part = |part: &Part| PartOf {
+        name: part.name.clone(),
+        average: part.average.clone(),
+        runs: part.ids.clone(),
+    };
+    Manifest {
+        name: suite.name.clone(),
+        title: suite.title.clone(),
+        about: suite.about.clone(),
+        margin: margin.or(before.map(|m| m.margin)).unwrap_or_default(),
+        datasets: parts.iter().map(part).collect(),
     }
-    let judged: Vec<Judged<'_>> = parts
-        .iter()
-        .zip(&comparisons)
-        .map(|(part, comparison)| Judged {
-            name: &part.name,
-            average: &part.average,
-            comparison,
-        })
-        .collect();
-    let verdict = judge(
-        &suite.title,
-        &suite.about,
-        &judged,
-        margin.unwrap_or(Margin::POINT),
-    );
-    verdict.write_as(out, measurement::SUITE)?;
-    Ok(verdict)
 }

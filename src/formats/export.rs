@@ -48,6 +48,8 @@ impl Export<'_> {
             false => Some(("objective", serde_json::to_string(&config.objective)?)),
         };
         let pairs = config.pairs.map(|pairs| ("pairs", pairs.to_string()));
+        let lower = self.loaded.tokenizer.lower_case();
+        let lower = lower.then(|| ("lower_case", "true".to_owned()));
         Ok(Vec::from([
             ("labels", serde_json::to_string(&config.labels)?),
             ("max_tokens", config.max_tokens.to_string()),
@@ -57,6 +59,7 @@ impl Export<'_> {
         .chain(words)
         .chain(objective)
         .chain(pairs)
+        .chain(lower)
         .collect())
     }
 
@@ -67,8 +70,14 @@ impl Export<'_> {
             true => ", and take white space around texts away first: text.strip()",
             false => "",
         };
+        let lower = match self.loaded.tokenizer.lower_case() {
+            true => {
+                ", and make texts lower-case, as the backbone's sentence_bert_config.json says: text.lower()"
+            }
+            false => "",
+        };
         format!(
-            "training read up to {0} tokens of a text: in Python give the tokenizer truncation=True, max_length={0}{strip}",
+            "training read up to {0} tokens of a text: in Python give the tokenizer truncation=True, max_length={0}{strip}{lower}",
             config.max_tokens
         )
     }

@@ -26,6 +26,7 @@ class Classifier(torch.nn.Module):
         # space around them removed if it was.
         self.max_tokens = int(self.how["max_tokens"]) if "max_tokens" in self.how else None
         self.strip = self.how.get("strip") == "true"
+        self.lower_case = self.how.get("lower_case") == "true"
         adapter = folder / "adapter_config.json"
         config = json.loads(adapter.read_text()) if adapter.exists() else {}
         self.base = str(base or config.get("base_model_name_or_path") or config.get("model_name") or folder)
@@ -77,7 +78,9 @@ class Classifier(torch.nn.Module):
 if __name__ == "__main__":
     model = Classifier()
     tokenizer = AutoTokenizer.from_pretrained(model.base)
+    tokenizer.padding_side = "right"  # the first row is the text's, whatever its configuration says
     texts = [text.strip() if model.strip else text for text in sys.argv[1:]]
+    texts = [text.lower() if model.lower_case else text for text in texts]
     inputs = tokenizer(texts, padding=True, truncation=True, max_length=model.max_tokens, return_tensors="pt")
     with torch.no_grad():
         for text, row in zip(sys.argv[1:], model(**inputs).softmax(-1)):

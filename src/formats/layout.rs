@@ -1,6 +1,6 @@
 //! Where transformers' models keep the layers that we know by other names.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result, bail};
 use backbone::{Architecture, Config, HeadKind, Pooling, Site, TensorFile};
@@ -8,7 +8,11 @@ use candle_core::Tensor;
 use serde_json::{Map, Value};
 use sources::Place;
 
-use crate::{backbones, prepare::LoadedBackbone, saved::Tensors};
+use crate::{
+    backbones,
+    prepare::LoadedBackbone,
+    saved::{self, Tensors},
+};
 
 /// The families of backbones.
 pub(super) const ARCHITECTURES: [Architecture; 7] = Architecture::ALL;
@@ -244,14 +248,19 @@ pub(super) fn id2label(path: &Path) -> Result<Option<Vec<String>>> {
         return Ok(None);
     }
     let at = || path.display().to_string();
-    let text = fs::read(path).with_context(at)?;
+    let text = saved::read_small(path)?;
     let config: Map<String, Value> = serde_json::from_slice(&text).with_context(at)?;
     let Some(Value::Object(names)) = config.get("id2label") else {
         return Ok(None);
     };
     let names = names.iter().map(|(id, name)| {
-        let id: usize = id.parse().ok()?;
-        Some((id, name.as_str()?.to_owned()))
+        let id: usize = id.trim().parse().ok()?;
+        let name = match name {
+            Value::String(name) => name.clone(),
+            Value::Number(_) | Value::Bool(_) => name.to_string(),
+            _ => return None,
+        };
+        Some((id, name))
     });
     let names: Option<BTreeMap<usize, String>> = names.collect();
     let names = names.filter(|names| names.keys().copied().eq(0..names.len()));
@@ -289,6 +298,23 @@ pub(super) fn take_head(
 ) -> Result<Tensors> {
     let mut head = Tensors::new();
     for (ours, theirs, parts) in layers {
+        // A part that such a layer has elsewhere, but not here.
+        let more = BOTH.iter().map(|part| format!("{theirs}.{part}"));
+        for name in more.filter(|name| !parts.iter().any(|part| name.ends_with(part))) {
+            let of_backbone = match loaded {
+                Some(loaded) => checkpoint_tensor(loaded, &name)?,
+                None => None,
+            };
+            let Some(tensor) = tensors.remove(&name).or(of_backbone) else {
+                continue;
+            };
+            if tensor.abs()?.max_all()?.to_scalar::<f32>()? > 0.0 {
+                bail!(
+                    "tensor '{name}' is not supported: this layer of the classifier has no {} here",
+                    &name[theirs.len() + 1..]
+                );
+            }
+        }
         for part in *parts {
             let name = format!("{theirs}.{part}");
             let tensor = match (tensors.remove(&name), loaded) {

@@ -7,14 +7,15 @@ use datasets::{Completion, Dataset, TextTokenizer};
 use serde_json::Value;
 
 use super::{head::Head, words};
-use crate::prepare::LoadedBackbone;
+use crate::{chat, prepare::LoadedBackbone};
 
-/// Has the backbone read and write completions of a data set; `chosen` says that the user names a head.
+/// Has the backbone read and write completions of a data set; `chosen` says that the user names a head. In a chat the prompt becomes
+/// the user's message, and the completion is the answer.
 ///
 /// # Errors
-/// If the backbone is no decoder, or a classifier is asked for.
-pub fn choose(data: &Dataset, loaded: &mut LoadedBackbone, chosen: bool) -> Result<()> {
-    if data.completion.is_none() {
+/// If the backbone is no decoder, a classifier is asked for, or there is no chat to be asked in.
+pub fn choose(data: &mut Dataset, loaded: &mut LoadedBackbone, chosen: bool) -> Result<()> {
+    let Some(completion) = &mut data.completion else {
         ensure!(
             loaded.head != HeadKind::Vocabulary,
             "backbone: head: 'vocabulary' writes texts, but '{}' is of {}",
@@ -22,7 +23,7 @@ pub fn choose(data: &Dataset, loaded: &mut LoadedBackbone, chosen: bool) -> Resu
             data.objective.name()
         );
         return Ok(());
-    }
+    };
     let config = loaded.backbone.config();
     ensure!(
         config.description.causal,
@@ -41,6 +42,11 @@ pub fn choose(data: &Dataset, loaded: &mut LoadedBackbone, chosen: bool) -> Resu
     // A checkpoint without one is refused now, not by the first run.
     words::output_matrix(loaded, &loaded.backbone)?;
     loaded.head = HeadKind::Vocabulary;
+    if loaded.chat {
+        // What ends the prompt's last line is the chat's.
+        let message = completion.prompt.trim_end();
+        completion.prompt = chat::message(&loaded.files[1], &loaded.tokenizer, message)?;
+    }
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use super::{
     encoded::{EncodedData, data_facts},
     features::FeatureFile,
     head::Head,
-    recipe::Recipe,
+    recipe::{Recipe, RecipeChoice},
     words,
 };
 use crate::{
@@ -64,7 +64,8 @@ impl Prepared {
                 .note(&format!("{why}; texts are cut to that"));
         }
         if let Some(completion) = &prepared.data.dataset.completion {
-            let encoded = prepared.encoded(&plan.recipe.over(1)?, plan.seed, 0)?;
+            let recipe = prepared.recipe(plan)?.over(1)?;
+            let encoded = prepared.encoded(&recipe, plan.seed, 0)?;
             let (train, validation) = (&encoded.train, &encoded.validation);
             let cut = train.truncated + validation.truncated;
             if cut > 0 {
@@ -106,7 +107,7 @@ impl Prepared {
             };
             (data, backbone)
         });
-        let (data, mut backbone) = match (data, backbone) {
+        let (mut data, mut backbone) = match (data, backbone) {
             (Ok(data), Ok(backbone)) => (data, backbone),
             (Err(data), Err(backbone)) => bail!("{data:#}\nalso: {backbone:#}"),
             (Err(error), _) | (_, Err(error)) => return Err(error),
@@ -122,7 +123,7 @@ impl Prepared {
             backbone.head.name()
         );
         let asked = named || chosen;
-        completions::choose(&data.dataset, &mut backbone, chosen)?;
+        completions::choose(&mut data.dataset, &mut backbone, chosen)?;
         let words = words::choose(&data.dataset, &mut backbone, asked, |note| files.note(note))?;
         let of_words = match (&words, &data.dataset.completion) {
             (Some(words), _) => Some(backbone.tokenizer.with_words(words)),
@@ -139,9 +140,18 @@ impl Prepared {
         })
     }
 
+    /// A plan's recipe over these data, which may say how long their texts are.
+    fn recipe(&self, plan: &RunPlan) -> Result<RecipeChoice> {
+        let own = self.data.dataset.max_tokens;
+        match (own, plan.recipe.setting("max_tokens")) {
+            (Some(most), None) => plan.recipe.with("max_tokens", most),
+            _ => Ok(plan.recipe.clone()),
+        }
+    }
+
     /// Why texts are cut to fewer tokens than the recipe says, if they are: the backbone or its tokenizer reads no more.
     fn shorter(&self, plan: &RunPlan) -> Result<Option<String>> {
-        let wanted = plan.recipe.over(1)?.max_tokens;
+        let wanted = self.recipe(plan)?.over(1)?.max_tokens;
         let room = self.backbone.max_tokens(wanted, 0);
         if room == wanted {
             return Ok(None);
@@ -279,7 +289,8 @@ impl Prepared {
         let memory = measure::memory();
         check_memory(&resolved, &self.backbone.backbone, memory)?;
         // The steps of a budget in epochs depend on the examples, which depend on the recipe's other keys.
-        let recipe = plan.recipe.over(1)?;
+        let choice = self.recipe(plan)?;
+        let recipe = choice.over(1)?;
         ensure!(
             self.of_words.is_none() || recipe.augmentation() == Augmentation::default(),
             "recipe: where classes are words or texts are written, a template stands around each text, whose tokens can be \
@@ -295,7 +306,7 @@ impl Prepared {
             self.backbone.backbone.config(),
             memory,
         )?;
-        let recipe = plan.recipe.over(encoded.train.len())?;
+        let recipe = choice.over(encoded.train.len())?;
         let asked = Asked {
             dataset: data_facts(&self.data, &encoded),
             backbone: self

@@ -22,7 +22,7 @@ pub fn choose(
 ) -> Result<Option<Words>> {
     if loaded.head != HeadKind::Words {
         ensure!(
-            !loaded.chat,
+            !loaded.chat || loaded.head == HeadKind::Vocabulary,
             "backbone: chat: true asks for words in a chat, but backbone.head={} trains a classifier: leave one of the two out",
             loaded.head.name()
         );

@@ -33,19 +33,20 @@ pub struct Calibration {
 }
 
 impl Calibration {
-    /// Of these rows of logits; `None` without examples.
+    /// Of these rows of logits; `None` without examples, or where a label is none of its row.
     pub fn of<'a>(labels: &[u32], logits: impl IntoIterator<Item = &'a [f32]>) -> Option<Self> {
         let n = labels.len() as f64;
         let (mut brier, mut nll) = (0.0, 0.0);
         let mut bins = [(0.0, 0.0, 0.0); CALIBRATION_BINS];
         for (&label, row) in labels.iter().zip(logits) {
+            let own = *row.get(label as usize)?;
             let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             let exp: Vec<f64> = row
                 .iter()
                 .map(|&x| (f64::from(x) - f64::from(largest)).exp())
                 .collect();
             let sum: f64 = exp.iter().sum();
-            nll += sum.ln() - (f64::from(row[label as usize]) - f64::from(largest));
+            nll += sum.ln() - (f64::from(own) - f64::from(largest));
             brier += exp
                 .iter()
                 .enumerate()

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::{
-    ALPHA,
+    ALPHA, Margin,
     distribution::{t_tail, t_upper},
 };
 
@@ -61,6 +61,15 @@ impl Combined {
             p,
             between: between.sqrt(),
         })
+    }
+
+    /// p-value of two one-sided tests (Schuirmann 1987) of "on the mean they differ by the margin or more".
+    pub fn p_equivalent(&self, margin: Margin) -> f64 {
+        let room = margin.get() - self.difference.abs();
+        match self.standard_error > 0.0 {
+            true => t_tail(room / self.standard_error, (self.datasets - 1) as f64),
+            false => f64::from(u8::from(room <= 0.0)),
+        }
     }
 }
 

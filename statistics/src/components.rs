@@ -134,8 +134,13 @@ impl Components {
     /// Variance to be expected of the mean over so many seeds and examples.
     pub fn variance_with(&self, seeds: usize, examples: usize) -> f64 {
         let (seed, shared) = self.parts(seeds, examples);
-        let n = examples as f64;
-        (seed + shared).max(2.0 / (n + 2.0).powi(2))
+        (seed + shared).max(least_variance(examples))
+    }
+
+    /// V as it was found, however small.
+    pub(crate) fn found_variance(&self) -> f64 {
+        let (seed, shared) = self.parts(self.seeds, self.examples);
+        seed + shared
     }
 
     /// Degrees of freedom to be expected with so many seeds and examples.
@@ -162,6 +167,11 @@ impl Components {
         let seed = (self.between - self.flips).max(0.0) + self.flips * fewer;
         (seed / seeds as f64, self.shared * fewer)
     }
+}
+
+/// What no variance of a mean over so many examples is below.
+pub(crate) fn least_variance(examples: usize) -> f64 {
+    2.0 / (examples as f64 + 2.0).powi(2)
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ pub enum Error {
         /// What was found.
         value: f64,
     },
-    /// A margin that is none.
+    /// A margin out of range.
     #[error(
         "a margin of {0} cannot be used; it is a fraction above 0 and below 1 (0.01 is one point)"
     )]

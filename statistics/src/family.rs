@@ -2,7 +2,7 @@
 //!
 //! Every pair of methods is compared on the seeds that both have ([`Evidence`]). The p-values of all pairs are corrected together
 //! after Holm: those of "no difference", and apart from them those of "a difference of the margin or more". Fewer than
-//! [`FEWEST_SEEDS`] seeds give evidence but no verdict. With three or four seeds and three methods or more, the variance between
+//! [`FEWEST_SEEDS`] seeds give evidence but no verdict. With three or four seeds and two pairs or more, the variance between
 //! seeds is moderated by that of all pairs ([`Components::moderated`]).
 
 use serde::Serialize;
@@ -85,7 +85,7 @@ impl Family {
                 }
             }
         }
-        moderate(methods.len(), &mut found);
+        moderate(&mut found);
         let mut pairs: Vec<Pair> = found
             .into_iter()
             .map(|(first, second, difference, components)| Pair {
@@ -152,9 +152,10 @@ impl Family {
     }
 }
 
-/// Moderates the pairs of three and four seeds by the pooled variance of all pairs. Two methods have nothing to pool.
-fn moderate(methods: usize, pairs: &mut [(usize, usize, f64, Components)]) {
-    if methods < 3 {
+/// Moderates the pairs of three and four seeds by the pooled variance of all pairs. One pair has nothing to pool: drawn towards itself, its
+/// variance would only count for better known than it is.
+fn moderate(pairs: &mut [(usize, usize, f64, Components)]) {
+    if pairs.len() < 2 {
         return;
     }
     let weight: f64 = pairs.iter().map(|(.., c)| c.between_df).sum();

@@ -5,7 +5,7 @@
 //! comes from seeds, from examples and from neither; [`Row`] is one method's mean with its interval, [`Evidence`] the difference
 //! of two, and a [`Family`] all pairs of a comparison with the four verdicts ([`Verdict`]) under one correction.
 //!
-//! A [`Procedure`] says which methods want more seeds until all is decided, [`recommend`] which method to take. [`Combined`] and [`Ranks`] are for
+//! A [`Procedure`] says which methods want more seeds until all is decided, [`recommend`] which method to take. [`Combined`], [`overall_verdicts`] and [`Ranks`] are for
 //! many data sets, [`Ratio`] for times, [`expected_best`] for searches.
 //!
 //! ```
@@ -44,6 +44,7 @@ mod margin;
 mod mcnemar;
 mod metric;
 mod multi_label;
+mod overall;
 mod procedure;
 mod ranks;
 mod remedy;
@@ -73,6 +74,7 @@ pub use margin::Margin;
 pub use mcnemar::mcnemar_exact;
 pub use metric::{Counts, Metric};
 pub use multi_label::MultiLabel;
+pub use overall::overall_verdicts;
 pub use procedure::{Open, Procedure, Standing, State, with_best_or_neighbours};
 pub use ranks::Ranks;
 pub use remedy::{MOST_EXAMPLES, MOST_SEEDS, Remedy};

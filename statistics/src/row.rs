@@ -2,7 +2,10 @@
 
 use serde::Serialize;
 
-use crate::{ALPHA, Components, Scores, distribution::t_upper, sample::standard_deviation};
+use crate::{
+    ALPHA, Components, Scores, components::least_variance, distribution::t_upper,
+    sample::standard_deviation,
+};
 
 /// The values that a metric can take. It keeps an interval inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,19 +34,23 @@ pub struct Row {
 }
 
 impl Row {
-    /// Of these scores, by the formula of [`Components`].
+    /// Of these scores, by the formula of [`Components`]. The least that a variance may be is for means near an end the variance of so
+    /// many independent examples: else one wrong example would leave an interval many times as wide as none.
     pub fn of(scores: &Scores, range: Range) -> Self {
         let n = scores.examples() as f64;
-        let (variance, df) = match Components::of(scores) {
-            Some(c) => (c.variance(), c.df()),
+        let (found, df) = match Components::of(scores) {
+            Some(c) => (c.found_variance(), c.df()),
             None => {
                 let sd = scores.rows().next().and_then(standard_deviation);
-                let floor = 2.0 / (n + 2.0).powi(2);
-                (sd.map_or(floor, |sd| (sd * sd / n).max(floor)), n - 1.0)
+                (sd.map_or(0.0, |sd| sd * sd / n), n - 1.0)
             }
         };
-        let (mean, standard_error) = (scores.mean(), variance.sqrt());
-        let t = t_upper(ALPHA / 2.0, df);
+        let mean = range.without_rounding(scores.mean());
+        let least = match range.independent_variance(mean, n) {
+            0.0 => least_variance(scores.examples()),
+            independent => least_variance(scores.examples()).min(independent),
+        };
+        let (standard_error, t) = (found.max(least).sqrt(), t_upper(ALPHA / 2.0, df));
         Self {
             seeds: scores.seeds().count(),
             mean,
@@ -54,7 +61,30 @@ impl Row {
     }
 }
 
+/// Nearer than this to an end of its range, a mean is there: a mean of pseudo-values is rounded.
+const ROUNDING: f64 = 1e-12;
+
 impl Range {
+    /// The mean at the end of the range if only rounding keeps it away.
+    fn without_rounding(self, mean: f64) -> f64 {
+        let ends = match self {
+            Self::Share => [0.0, 1.0],
+            Self::Correlation => [-1.0, 1.0],
+            Self::Unbounded => return mean,
+        };
+        let end = ends.into_iter().find(|end| (mean - end).abs() < ROUNDING);
+        end.unwrap_or(mean)
+    }
+
+    /// Variance of a mean of this size over `n` independent examples; that of a correlation near an end, or of normal numbers.
+    fn independent_variance(self, mean: f64, n: f64) -> f64 {
+        match self {
+            Self::Share => (mean * (1.0 - mean)).max(0.0) / n,
+            Self::Correlation => (1.0 - mean * mean).max(0.0).powi(2) / n,
+            Self::Unbounded => f64::INFINITY,
+        }
+    }
+
     /// Interval of a mean with this standard error that reaches `t` of them to either side, of `n` examples.
     fn interval(self, mean: f64, standard_error: f64, t: f64, n: f64) -> [f64; 2] {
         match self {

@@ -29,6 +29,11 @@ fn pairs_are_wrong_as_rarely_as_they_promise() {
                 Bar::EQUIVALENCE,
             );
         }
+        keeps(
+            "found of what knowing the variances finds",
+            five.found / five.found_by_knowing,
+            Bar::FOUND,
+        );
     }
 }
 
@@ -52,9 +57,12 @@ fn rows_are_covered_by_their_intervals() {
 
 #[test]
 fn equal_methods_rarely_get_different_letters() {
-    let [three, five] = study::families([3, 5], vec![0.02; 5], Distant, 200, Drawings::of(600));
-    keeps("any difference at 3", three, Bar::FAMILY_MODERATED);
-    keeps("any difference at 5", five, Bar::FAMILY);
+    for methods in [3, 5] {
+        let sds = vec![0.02; methods];
+        let [three, five] = study::families([3, 5], sds, Distant, 200, Drawings::of(600));
+        keeps("any difference at 3", three, Bar::FAMILY_MODERATED);
+        keeps("any difference at 5", five, Bar::FAMILY);
+    }
 }
 
 #[test]
@@ -62,6 +70,7 @@ fn going_on_until_it_is_decided_keeps_its_error_rate() {
     let rates = study::sequential(3, 0.02, Distant, 200, Drawings::of(300));
     keeps("any difference", rates.false_difference, Bar::SEQUENTIAL);
     keeps("any equivalence", rates.false_equivalence, Bar::SEQUENTIAL);
+    keeps("a worse one chosen", rates.worse_choice, Bar::SEQUENTIAL);
 }
 
 #[test]
@@ -81,6 +90,13 @@ fn data_sets_and_sittings_are_combined_at_the_promised_rate() {
         study::datasets(4, 0.01, Drawings::of(500)),
         Bar::COMBINED,
     );
+    for between in [0.0, 0.02] {
+        keeps(
+            "data sets that go on",
+            study::datasets_going_on(4, between, Drawings::of(200)),
+            Bar::SEQUENTIAL,
+        );
+    }
     keeps(
         "sittings",
         study::sittings(5, Drawings::of(2_000)),

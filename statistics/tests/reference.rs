@@ -106,6 +106,9 @@ fn metrics_and_calibration_equal_scikit_learn_and_numpy() {
         close(ours.nll, &case["nll"]);
         close(ours.brier, &case["brier"]);
         close(ours.ece, &case["ece"]);
+        let mut another = truth.clone();
+        another[0] = logits[0].len() as u32;
+        assert!(Calibration::of(&another, logits.iter().map(Vec::as_slice)).is_none());
         let counts = Counts::of(&truth, &guessed, logits[0].len()).unwrap();
         for name in ["accuracy", "matthews", "f1"] {
             close(Metric::named(name).unwrap().value(&counts), &case[name]);
@@ -158,6 +161,21 @@ fn pseudo_values_of_correlations_equal_leaving_examples_out_of_scipy() {
             all_close(&ours, &case[name]);
             let whole = correlation.value(&truth, &guessed);
             assert!((mean(&ours).unwrap() - whole).abs() < 1e-12);
+        }
+    }
+}
+
+#[test]
+fn what_is_constant_correlates_with_nothing() {
+    let rising: Vec<f64> = (0..7).map(f64::from).collect();
+    for correlation in [Correlation::Pearson, Correlation::Spearman] {
+        // Means of seven tenths are a hair off a tenth.
+        for (a, b) in [
+            ([0.1; 7].to_vec(), [0.7; 7].to_vec()),
+            (rising.clone(), [0.1; 7].to_vec()),
+        ] {
+            assert_eq!(correlation.value(&a, &b), 0.0);
+            assert_eq!(correlation.scores(&a, &b).unwrap(), [0.0; 7]);
         }
     }
 }

@@ -127,6 +127,47 @@ fn intervals_of_rows_stay_within_what_the_metric_can_be() {
 }
 
 #[test]
+fn one_wrong_example_leaves_an_interval_hardly_wider_than_none() {
+    // Ten seeds on 1,000 examples, the first of which is wrong on so many.
+    let low = |wrong: usize| {
+        let rows = (0..10).map(|seed| (seed, (0..1000).map(|j| seed > 0 || j >= wrong).collect()));
+        Row::of(&Scores::right(rows).unwrap(), Range::Share).interval[0]
+    };
+    // Wilson of none among 1,000.
+    assert!((low(0) - 1000.0 / 1003.85).abs() < 1e-4, "{}", low(0));
+    assert!(low(1) > 0.994 && low(1) < low(0), "{} {}", low(1), low(0));
+}
+
+#[test]
+fn rounding_at_an_end_of_the_range_changes_no_interval() {
+    for range in [Range::Share, Range::Correlation] {
+        let of = |hair: f64| {
+            let rows = (0..3).map(|seed| (seed, vec![1.0 + hair; 50]));
+            Row::of(&Scores::new(rows).unwrap(), range).interval
+        };
+        let [low, high] = of(0.0);
+        assert!(low > 0.9 && low < 0.97 && high == 1.0, "{low} {high}");
+        for hair in [-f64::EPSILON, f64::EPSILON] {
+            let found = of(hair);
+            assert!((found[0] - low).abs() < 1e-9 && (found[1] - high).abs() < 1e-9);
+        }
+    }
+}
+
+#[test]
+fn a_pair_that_alone_has_seeds_in_common_is_not_steadied_by_itself() {
+    let two = [flipping(90, 100, 3, 4), flipping(80, 100, 3, 6)];
+    let elsewhere = Scores::right([(9, vec![true; 100])]).unwrap();
+    let three = [two[0].clone(), two[1].clone(), elsewhere];
+    let (alone, beside) = (
+        Family::new(&two, Margin::POINT),
+        Family::new(&three, Margin::POINT),
+    );
+    assert_eq!(alone.pairs, beside.pairs);
+    assert!(alone.pairs[0].evidence.components.between_df < 3.0);
+}
+
+#[test]
 fn seeds_that_agree_leave_the_examples_as_the_floor_that_no_seed_goes_below() {
     let family = Family::new(&[steady(90, 100, 5), steady(89, 100, 5)], Margin::POINT);
     let remedy = Remedy::of(&family.pairs[0].evidence, Margin::POINT, 1);

@@ -29,15 +29,10 @@ fn classes_have_the_names_of_the_backbones_configuration_and_are_matched_by_name
         .map(|t| json!({ "text": t }).to_string())
         .collect();
     let rows = place.file("rows.jsonl", rows.join("\n"));
-    let answers = place.ok(&[
-        "predict",
-        "--weights",
-        weights,
-        "--backbone",
-        base,
-        "--input",
-        rows.to_str().unwrap(),
-    ]);
+    let answers = place.ok(&format!(
+        "predict --weights {weights} --backbone {base} --input {}",
+        rows.display()
+    ));
     let predicted: Vec<String> = answers
         .lines()
         .map(|line| {
@@ -60,21 +55,11 @@ fn classes_have_the_names_of_the_backbones_configuration_and_are_matched_by_name
     }
     let data = place.file("data.csv", &csv);
     let evaluated = |weights: &str| {
-        place.ok(&[
-            "evaluate",
-            "--weights",
-            weights,
-            "--backbone",
-            base,
-            "--dataset",
-            data.to_str().unwrap(),
-            "--text-column",
-            "text",
-            "--label-column",
-            "label",
-            "--split",
-            "train",
-        ])
+        place.ok(&format!(
+            "evaluate --weights {weights} --backbone {base} --dataset {} --text-column text \
+                --label-column label --split train",
+            data.display()
+        ))
     };
     assert!(
         evaluated(weights).contains("accuracy 1.0"),
@@ -83,17 +68,10 @@ fn classes_have_the_names_of_the_backbones_configuration_and_are_matched_by_name
     );
     // Named once more, in whatever order, each class keeps its name.
     let out = place.path().join("imported");
-    place.ok(&[
-        "import",
-        "--weights",
-        weights,
-        "--backbone",
-        base,
-        "--out",
-        out.to_str().unwrap(),
-        "--labels",
-        "ant,moth,zebra",
-    ]);
+    place.ok(&format!(
+        "import --weights {weights} --backbone {base} --out {} --labels ant,moth,zebra",
+        out.display()
+    ));
     assert!(evaluated(out.to_str().unwrap()).contains("accuracy 1.0"));
 }
 
@@ -247,4 +225,130 @@ fn evaluate_shows_every_metric_per_class_and_overall_on_a_split_or_on_all_rows()
         })
         .sum();
     assert_eq!(sum, n);
+}
+
+/// Rows of a file with the classes that these weights give for them.
+fn predicted(place: &Place, weights: &str, base: &str) -> Vec<String> {
+    let rows = place.file("rows.txt", texts().join("\n"));
+    let rows = rows.to_str().unwrap();
+    let answers = place.ok(&[
+        "predict",
+        "--weights",
+        weights,
+        "--backbone",
+        base,
+        "--input",
+        rows,
+    ]);
+    let label = |line: &str| serde_json::from_str::<Value>(line).unwrap()["label"].clone();
+    let labels = answers.lines().map(label);
+    labels.map(|l| l.as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn names_of_classes_may_be_numbers_and_those_that_are_not_clear_are_refused() {
+    let lora = fixture("peft/lora");
+    let weights = lora.to_str().unwrap();
+    let place = Place::new();
+    let base = named_backbone(&place.path().join("base"), &["a", "b", "c"]);
+    let config = std::fs::read_to_string(base.join("config.json")).unwrap();
+    let with = |names: Value| {
+        let mut config: Value = serde_json::from_str(&config).unwrap();
+        config["id2label"] = names;
+        std::fs::write(base.join("config.json"), config.to_string()).unwrap();
+        base.to_str().unwrap()
+    };
+    let plain = predicted(&place, weights, with(json!({"0": "a", "1": "b", "2": "c"})));
+    // In whatever order they are written, and of another kind than text.
+    let mixed = predicted(&place, weights, with(json!({"2": 7, "0": 1.5, "1": true})));
+    let same = |(name, mixed): (&String, &String)| {
+        let index = ["a", "b", "c"].iter().position(|n| n == name).unwrap();
+        ["1.5", "true", "7"][index] == mixed
+    };
+    assert!(plain.iter().zip(&mixed).all(same), "{plain:?} {mixed:?}");
+    // As many names as the classifier has outputs, or none.
+    for names in [json!(null), json!({"0": "a", "1": "b"})] {
+        let found = predicted(&place, weights, with(names));
+        assert!(found.iter().all(|l| l.starts_with("LABEL_")), "{found:?}");
+    }
+    for names in [
+        json!({"1": "a", "2": "b", "3": "c"}),
+        json!({"0": "a", "1": "b", "3": "c"}),
+        json!({"0": "a", "one": "b", "2": "c"}),
+        json!({"0": "a", "1": null, "2": "c"}),
+    ] {
+        place.refused(
+            &[
+                "predict",
+                "--weights",
+                weights,
+                "--backbone",
+                with(names),
+                "--input",
+                "rows.txt",
+            ],
+            &["config.json", "id2label", "from 0 on"],
+        );
+    }
+    let rows = texts()
+        .into_iter()
+        .take(6)
+        .map(|text| format!("{text},a\n"));
+    let data = place.file(
+        "data.csv",
+        "text,label\n".to_owned() + &rows.collect::<String>(),
+    );
+    let twice = with(json!({"0": "a", "1": "a", "2": "c"}));
+    let evaluate = [
+        "evaluate",
+        "--weights",
+        weights,
+        "--backbone",
+        twice,
+        "--split=all",
+    ];
+    let data = ["--dataset", data.to_str().unwrap()];
+    place.refused(
+        &[&evaluate[..], &data].concat(),
+        &["several classes", "'a'", "import --labels"],
+    );
+}
+
+#[test]
+fn f1_is_that_of_the_second_class_of_the_weights_where_the_data_has_one_class() {
+    let place = Place::new();
+    let weights = place.trained("lora", &[]);
+    let backbone = crate::support::tiny_backbone();
+    let backbone = backbone.to_str().unwrap();
+    for (class, f1) in [("up", true), ("down", false)] {
+        let rows: String = (0..40)
+            .map(|i| format!("good number {i},{class}\n"))
+            .collect();
+        let data = place.file("one.csv", format!("text,label\n{rows}"));
+        let printed = place.ok(&[
+            "evaluate",
+            "--weights",
+            weights.as_str(),
+            "--backbone",
+            backbone,
+            "--dataset",
+            data.to_str().unwrap(),
+            "--split=all",
+            "--metric=f1",
+            "--json",
+        ]);
+        let found: Value = serde_json::from_str(&printed).unwrap();
+        let names: Vec<_> = found["classes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|c| &c["class"])
+            .collect();
+        assert_eq!(names, ["down", "up"]);
+        let up = found["classes"][1]["f1"].as_f64().unwrap();
+        assert_eq!(found["metrics"]["f1"].as_f64().unwrap(), up);
+        if !f1 {
+            assert_eq!(up, 0.0);
+        }
+    }
 }

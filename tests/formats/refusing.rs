@@ -56,7 +56,6 @@ fn keys_that_would_change_a_number_are_refused_by_name_and_neutral_ones_are_not(
         ("kasa_config", json!({ "beta": 1.0 })),
         ("lora_alpha", json!(1e308)),
         ("lora_alpha", json!("strong")),
-        ("fan_in_fan_out", json!(true)),
         ("layer_replication", json!([[0, 2]])),
         ("trainable_token_indices", json!([1, 2])),
         ("use_qalora", json!(true)),
@@ -92,6 +91,12 @@ fn keys_that_would_change_a_number_are_refused_by_name_and_neutral_ones_are_not(
         ("init_lora_weights", json!("orthogonal")),
         ("init_lora_weights", json!("lora_ga")),
         ("init_lora_weights", json!(false)),
+        // (PEFT sets it to false over these layers, with a warning.)
+        ("fan_in_fan_out", json!(true)),
+        // (It adds the classifier itself.)
+        ("modules_to_save", json!(null)),
+        ("runtime_config", json!({ "ephemeral_gpu_offload": true })),
+        ("velora_config", json!({ "num_groups": 4 })),
         ("eva_config", json!({ "rho": 2.0, "tau": 0.99 })),
         ("corda_config", json!({ "corda_method": "ipm" })),
         ("loftq_config", json!({ "loftq_bits": 4 })),
@@ -102,6 +107,27 @@ fn keys_that_would_change_a_number_are_refused_by_name_and_neutral_ones_are_not(
         let d = difference(&logits(&loaded, &task, &batch), &expected);
         assert!(d < FORWARD, "{key}: {d:e}");
     }
+
+    let ia3 = fixture("peft/ia3");
+    let (batch, expected) = super::expected(&ia3);
+    for (key, value) in [
+        ("fan_in_fan_out", json!(true)),
+        ("feedforward_modules", json!(r".*output\.dense")),
+        ("modules_to_save", json!(null)),
+    ] {
+        let folder = changed(&ia3, "adapter_config.json", |c| c[key] = value);
+        let (loaded, task) = open(folder.path()).unwrap_or_else(|e| panic!("{key}: {e:#}"));
+        let d = difference(&logits(&loaded, &task, &batch), &expected);
+        assert!(d < FORWARD, "{key}: {d:e}");
+    }
+    let open_feedforward = changed(&ia3, "adapter_config.json", |c| {
+        c["feedforward_modules"] = json!(null);
+    });
+    let message = error_of(open_feedforward.path());
+    assert!(
+        message.contains("feedforward_modules is missing"),
+        "{message}"
+    );
 
     let houlsby = fixture("adapterhub/houlsby");
     for (key, value) in [

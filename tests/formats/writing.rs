@@ -40,17 +40,12 @@ fn an_imported_folder_is_one_of_our_own() {
     let folder = fixture("peft/lora_patterns");
     let base = fixture("bert");
     let out = place.path().join("ours");
-    place.ok(&[
-        "import",
-        "--weights",
-        folder.to_str().unwrap(),
-        "--out",
-        out.to_str().unwrap(),
-        "--backbone",
-        base.to_str().unwrap(),
-        "--labels",
-        "bad,fine,good",
-    ]);
+    place.ok(&format!(
+        "import --weights {} --out {} --backbone {} --labels bad,fine,good",
+        folder.display(),
+        out.display(),
+        base.display()
+    ));
     let (batch, expected) = expected(&folder);
     let (loaded, task) = open(&out).unwrap();
     assert!(difference(&logits(&loaded, &task, &batch), &expected) < FORWARD);
@@ -64,13 +59,11 @@ fn an_imported_folder_is_one_of_our_own() {
         json!({ "encoder.1.query": 5.0 })
     );
     place.refused(
-        &[
-            "import",
-            "--weights",
-            folder.to_str().unwrap(),
-            "--out",
-            out.to_str().unwrap(),
-        ],
+        &format!(
+            "import --weights {} --out {}",
+            folder.display(),
+            out.display()
+        ),
         &["--out", "is there already"],
     );
 }

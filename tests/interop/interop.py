@@ -56,6 +56,17 @@ class Case:
               f"{difference:.1e}, {same} of {len(got)} predictions equal", flush=True)
         return ok
 
+    def written(self, texts, expected, perplexity, theirs):
+        """Texts that are written, and the perplexity of the true ones."""
+        difference = abs(perplexity / theirs - 1)
+        same = sum(a == b for a, b in zip(texts, expected, strict=True))
+        ok = bool(difference <= TOLERANCE and same == len(texts))
+        Case.rows.append((self.what, self.model, self.way, self.reader, difference, same, len(texts), ok))
+        print(f"{'ok  ' if ok else 'FAIL'} {self.way} {self.model} {self.what} [{self.reader}]: perplexity {perplexity:.4f} and "
+              f"{theirs:.4f}, {same} of {len(texts)} texts equal", flush=True)
+        if not ok:
+            print("  ", [pair for pair in zip(texts, expected) if pair[0] != pair[1]][:3])
+
 
 class Tool:
     """The command under test."""
@@ -496,6 +507,156 @@ def families(tool):
             logits(model, tokenizer, TEXTS, 1), tool.predict(weights, TEXTS))
 
 
+def trained(tool, name, data, method, base, *more):
+    """Weights of an objective other than classification, after a few steps."""
+    return tool.run("train", data, "--method", method, "--seed", "3", "--backbone", base, "--out", tool.place / name, "--offline",
+                    "--budget", "quick", "--set", "recipe.evaluations=1", "--set", "recipe.steps=40", *more).strip()
+
+
+def answers(tool, weights, texts, key, *more):
+    rows = "\n".join(json.dumps({"text": t}) for t in texts)
+    out = tool.run("predict", "--weights", weights, "--offline", *more, stdin=rows)
+    return [json.loads(line)[key] for line in out.splitlines()]
+
+
+def numbers_and_sets(tool):
+    """A number, and sets of classes, over BERT: merged, as PEFT's folder, and from PEFT."""
+    from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+
+    base = FIXTURES / "bert"
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    words = ["good", "great", "bad", "dull"]
+    texts = [f"the film {i % 7} was {words[i % 4]} and {'short' if i % 3 else 'long'}" for i in range(240)]
+    prices = tool.place / "prices.csv"
+    prices.write_text("text,label\n" + "".join(f"{t},{9000 - 2500 * (i % 4) + i / 2}\n" for i, t in enumerate(texts)))
+    sets = tool.place / "sets.csv"
+    sets.write_text("text,nice,short\n" + "".join(f"{t},{int(i % 4 < 2)},{int(i % 3 > 0)}\n" for i, t in enumerate(texts)))
+    for kind, data, key, outputs, more in [("regression", prices, "prediction", 1, []),
+                                           ("multi_label", sets, "logits", 2, ["--label-column", "nice,short"])]:
+        problem = {"regression": "regression", "multi_label": "multi_label_classification"}[kind]
+        rows = lambda got: np.asarray(got, dtype=np.float64).reshape(len(TEXTS), -1)
+        weights = trained(tool, f"ours {kind}", data, "lora", base, "--objective", kind, "--set", "backbone.pooling=pooler", *more)
+        expected = rows(answers(tool, weights, TEXTS, key))
+        folder = tool.export(weights, "merged", f"{kind} merged")
+        model = AutoModelForSequenceClassification.from_pretrained(folder)
+        assert model.config.problem_type == problem, model.config
+        Case(f"LoRA, merged ({kind})", "bert", "peftbench → transformers", "AutoModelForSequenceClassification").compare(
+            logits(model, AutoTokenizer.from_pretrained(folder), TEXTS), expected)
+        folder = tool.export(weights, "peft", f"{kind} peft")
+        model = PeftModel.from_pretrained(classifier(base, outputs), folder)
+        Case(f"LoRA ({kind})", "bert", "peftbench → PEFT", "PeftModel.from_pretrained").compare(logits(model, tokenizer, TEXTS), expected)
+        model = get_peft_model(classifier(base, outputs), LoraConfig(task_type=TaskType.SEQ_CLS, r=3, target_modules=["query", "value"]))
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                if p.requires_grad:
+                    p += 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(len(name)))
+        folder = tool.place / f"peft {kind}"
+        model.save_pretrained(folder)
+        model.config.problem_type = problem
+        model.config.save_pretrained(folder)
+        Case(f"LoRA ({kind})", "bert", "PEFT → peftbench", "PEFT").compare(
+            rows(answers(tool, folder, TEXTS, key, "--backbone", base)), logits(model, tokenizer, TEXTS))
+
+
+def tags_of_words(tool):
+    """A tag for each word, merged: the tags of the words' first tokens."""
+    from transformers import AutoModelForTokenClassification
+
+    tags = ["O", "B-mood", "B-thing", "I-thing"]
+    rows = [{"tokens": ["the", "very", "good" if i % 2 else "bad", "story", str(i)],
+             "tags": ["O", "O", "B-mood", "B-thing", "I-thing"]} for i in range(120)]
+    data = tool.place / "tags.jsonl"
+    data.write_text("\n".join(json.dumps(row) for row in rows))
+    for arch in TINY:
+        base = FIXTURES / arch
+        weights = trained(tool, f"tags {arch}", data, "lora", base, "--objective", "tokens", "--set", "recipe.head_learning_rate=0.02")
+        ours = [t for text in answers(tool, weights, TEXTS, "tags") for t in text]
+        folder = tool.export(weights, "merged", f"tags {arch} merged")
+        model = AutoModelForTokenClassification.from_pretrained(folder).eval()
+        assert sorted(model.config.id2label.values()) == sorted(tags), model.config.id2label
+        tokenizer = AutoTokenizer.from_pretrained(folder, add_prefix_space=True) if arch == "roberta" else AutoTokenizer.from_pretrained(folder)
+        theirs = []
+        for text in TEXTS:
+            batch = tokenizer(text.split(), is_split_into_words=True, return_tensors="pt")
+            of_word = batch.word_ids()
+            batch.pop("token_type_ids", None) if arch == "distilbert" else None
+            with torch.no_grad():
+                best = model(**batch).logits[0].argmax(-1).tolist()
+            firsts = [i for i, w in enumerate(of_word) if w is not None and w != of_word[i - 1]]
+            theirs += [model.config.id2label[best[i]] for i in firsts]
+        one_hot = lambda found: [[float(tag == t) for t in tags] for tag in found]
+        Case("LoRA, merged (tags of words)", arch, "peftbench → transformers", "AutoModelForTokenClassification").compare(
+            one_hot(theirs), one_hot(ours))
+
+
+def completions(tool):
+    """Texts over a tied Llama: what is written, and the perplexity of the true texts, as PEFT and transformers have them."""
+    import peft
+    from transformers import AutoModelForCausalLM
+
+    base = family(tool, "llama_scaled")
+    (base / "tokenizer_config.json").write_text(json.dumps({
+        "tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "eos_token": "</s>",
+        "model_input_names": ["input_ids", "attention_mask"]}))
+    tokenizer, end, most = AutoTokenizer.from_pretrained(base), 2, 8
+    things, moods = ["film", "story", "movie", "voice"], ["good", "great", "bad", "dull", "odd"]
+    rows = [(f"the {thing} was {mood} and {length}", text)
+            for thing in things for mood in moods for length in ["short", "long"]
+            for text in ([f"a very good {thing}", "great"] if mood in ("good", "great") else [f"not that {length} but odd"])]
+    data = tool.place / "completions.csv"
+    data.write_text("prompt,completion\n" + "".join(f"{p},{c}\n" for p, c in rows))
+    how = ["--objective", "completion", "--max-new-tokens", most]
+    prompts = sorted({p for p, _ in rows})
+
+    def theirs(model):
+        model.eval()
+        texts, nats, tokens = [], 0.0, 0
+        with torch.no_grad():
+            for prompt in prompts:
+                inputs = tokenizer(prompt + "\n", return_tensors="pt")
+                written = model.generate(**inputs, do_sample=False, max_new_tokens=most)
+                texts.append(tokenizer.decode(written[0, inputs.input_ids.shape[1]:], skip_special_tokens=True))
+            for prompt, completion in rows:
+                of_prompt, own = tokenizer(prompt + "\n").input_ids, tokenizer(completion).input_ids + [end]
+                ids = torch.tensor([of_prompt + own])
+                labels = torch.tensor([[-100] * len(of_prompt) + own])
+                loss = model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).loss
+                nats, tokens = nats + float(loss) * len(own), tokens + len(own)
+        return texts, float(np.exp(nats / tokens))
+
+    for what, method, settings in [
+        ("LoRA", "lora", ["lora.rank=3", "lora.learning_rate=0.05"]),
+        ("DoRA", "dora", ["dora.rank=3", "dora.learning_rate=0.05"]),
+        ("IA3", "ia3", ["ia3.learning_rate=0.05"]),
+        ("layer norms", "layer_norm", ["layer_norm.learning_rate=0.05"]),
+        ("prompt tuning", "prompt_tuning", ["prompt_tuning.virtual_tokens=4"]),
+        ("P-tuning", "p_tuning", ["p_tuning.virtual_tokens=4"]),
+        ("prefix tuning", "prefix_tuning", ["prefix_tuning.virtual_tokens=4"]),
+        ("full", "full", ["full.learning_rate=0.01"]),
+    ]:
+        sets = [part for setting in settings for part in ("--set", setting)]
+        weights = trained(tool, f"writes {method}", data, method, base, *how, *sets)
+        ours = answers(tool, weights, prompts, "completion")
+        evaluated = json.loads(tool.run("evaluate", "--weights", weights, "--dataset", data, "--split", "all", "--json", "--offline", *how))
+        perplexity = evaluated["metrics"]["perplexity"]
+        if method != "full":
+            folder = tool.export(weights, "peft", f"writes {method} peft")
+            model = peft.AutoPeftModelForCausalLM.from_pretrained(folder)
+            Case(f"{what} (completions)", "llama", "peftbench → PEFT", "AutoPeftModelForCausalLM").written(
+                ours, *swap(theirs(model), perplexity))
+        if method in ("lora", "dora", "ia3", "layer_norm", "full"):
+            folder = tool.export(weights, "merged", f"writes {method} merged")
+            model = AutoModelForCausalLM.from_pretrained(folder)
+            Case(f"{what}, merged (completions)", "llama", "peftbench → transformers", "AutoModelForCausalLM").written(
+                ours, *swap(theirs(model), perplexity))
+
+
+def swap(found, perplexity):
+    """Their texts, our perplexity, theirs."""
+    texts, own = found
+    return texts, perplexity, own
+
+
 def sst2(tool, folder, validation, training):
     """The real thing: minilm on SST-2, both ways, all 872 validation sentences."""
     import pyarrow.parquet as parquet
@@ -546,7 +707,8 @@ def write_table(path):
     lines = ["| what | model | way | read by | largest difference of logits | equal predictions |", "|---|---|---|---|---|---|"]
     for what, model, way, reader, difference, same, count, _ in Case.rows:
         lines.append(f"| {what} | {model} | {way} | {reader} | {difference:.0e} | {same} of {count} |")
-    lines += ["", f"Found by `just interop` with {versions()}. Differences are relative to the largest logit."]
+    lines += ["", f"Found by `just interop` with {versions()}. Differences are relative to the largest logit; of completions they are those of "
+                  "the true texts' perplexity, and a prediction is a whole text that is written."]
     begin, end = "<!-- found by just interop -->", "<!-- end -->"
     text = path.read_text()
     head, rest = text.split(begin)
@@ -566,13 +728,15 @@ def main():
     torch.set_num_threads(2)
     with tempfile.TemporaryDirectory() as place:
         tool = Tool(args.binary, Path(place))
-        for part in (from_peft, from_adapters, to_python, to_adapters, families):
+        for part in (from_peft, from_adapters, to_python, to_adapters, families, numbers_and_sets, tags_of_words, completions):
             if args.only in part.__name__:
                 part(tool)
         if args.minilm and args.sst2 and args.only in "sst2":
             sst2(tool, args.minilm, next(args.sst2.glob("validation*")), next(args.sst2.glob("train*")))
         else:
-            print("minilm on SST-2: skipped: not on this machine (peftbench fetch minilm sst2)")
+            print("minilm on SST-2: skipped (large): give --minilm and --sst2, the folders that peftbench fetch minilm sst2 fills")
+            if "large" in os.environ.get("PEFTBENCH_REQUIRE", "").split(","):
+                sys.exit(1)
     failed = [row for row in Case.rows if not row[-1]]
     print(f"{len(Case.rows)} cases, {len(failed)} failed; largest difference {max(r[4] for r in Case.rows):.1e}")
     if failed:

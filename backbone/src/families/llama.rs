@@ -75,7 +75,7 @@ pub(crate) fn read(keys: &mut Keys<'_>, defaults: Config) -> Config {
     let divided = config.hidden.checked_div(config.heads).unwrap_or(0);
     d.head_width = match architecture {
         Architecture::Qwen3 => keys.size("head_dim", 128),
-        _ if keys.is_null("head_dim") => divided,
+        Architecture::Llama if keys.is_null("head_dim") => divided,
         _ => keys.size("head_dim", divided),
     };
     if architecture != Architecture::Qwen2 {
@@ -84,10 +84,35 @@ pub(crate) fn read(keys: &mut Keys<'_>, defaults: Config) -> Config {
     }
     if architecture == Architecture::Llama {
         d.feed_forward_bias = keys.boolean("mlp_bias", false);
+        keys.only("layer_types", "full_attention for each layer", |v| {
+            let full = |kinds: &Vec<Value>| kinds.iter().all(|kind| kind == "full_attention");
+            v.is_null() || v.as_array().is_some_and(full)
+        });
     } else {
         d.windows = windows(keys, config.layers);
     }
     let theta = keys.number("rope_theta", 10_000.0);
+    let theta = match keys
+        .get("rope_parameters")
+        .and_then(|v| v.get("rope_theta"))
+    {
+        None => theta,
+        Some(own)
+            if keys
+                .get("rope_theta")
+                .is_none_or(|v| v.as_f64() == own.as_f64()) =>
+        {
+            own.as_f64().unwrap_or(f64::NAN)
+        }
+        Some(own) => {
+            keys.wrong("rope_parameters.rope_theta", own, "what rope_theta says");
+            theta
+        }
+    };
+    if !(theta.is_finite() && theta > 0.0) {
+        let value = serde_json::json!(theta);
+        keys.wrong("rope_theta", &value, "a number above 0");
+    }
     d.rotary = Some(Rotary {
         theta,
         local_theta: theta,
@@ -96,7 +121,6 @@ pub(crate) fn read(keys: &mut Keys<'_>, defaults: Config) -> Config {
     d.padding = keys.padding("pad_token_id");
     d.tied = keys.boolean("tie_word_embeddings", false);
     keys.only("partial_rotary_factor", "1", |v| v.as_f64() == Some(1.0));
-    keys.only("pretraining_tp", "1", |v| v.as_f64() == Some(1.0));
     keys.only("is_decoder", "true or false", |v| v.is_boolean());
     keys.only("add_cross_attention", "false", |v| !truthy(v));
     config
@@ -109,7 +133,6 @@ fn windows(keys: &mut Keys<'_>, layers: usize) -> Vec<Option<usize>> {
         true => Some(keys.size("sliding_window", 4096)),
         false => None,
     };
-    let from = keys.size("max_window_layers", 28);
     let kinds: Option<Vec<bool>> = match keys.get("layer_types") {
         None | Some(Value::Null) => None,
         Some(value) => {
@@ -133,7 +156,19 @@ fn windows(keys: &mut Keys<'_>, layers: usize) -> Vec<Option<usize>> {
         }
     };
     let Some(window) = window else {
+        // The library refuses layers with a window that nobody gives.
+        if kinds.is_some_and(|kinds| kinds.contains(&true)) {
+            keys.wrong(
+                "layer_types",
+                &"sliding_attention".into(),
+                "full_attention, where use_sliding_window is not true with a sliding_window",
+            );
+        }
         return Vec::new();
+    };
+    let from = match kinds {
+        Some(_) => 0,
+        None => keys.size("max_window_layers", 28),
     };
     (0..layers.min(1 << 16))
         .map(|layer| {
@@ -146,9 +181,10 @@ fn windows(keys: &mut Keys<'_>, layers: usize) -> Vec<Option<usize>> {
         .collect()
 }
 
-/// `rope_scaling`.
+/// `rope_scaling`, or `rope_parameters` as transformers 5 names it.
 fn scaling(keys: &mut Keys<'_>) -> RotaryScaling {
-    let Some(value) = keys.get("rope_scaling").filter(|v| !v.is_null()).cloned() else {
+    let given = |key: &'static str| Some((key, keys.get(key).filter(|v| !v.is_null())?.clone()));
+    let Some((key, value)) = given("rope_scaling").or_else(|| given("rope_parameters")) else {
         return RotaryScaling::None;
     };
     let number = |key: &str| value.get(key).and_then(Value::as_f64).filter(|n| *n > 0.0);
@@ -170,7 +206,7 @@ fn scaling(keys: &mut Keys<'_>) -> RotaryScaling {
     };
     found.unwrap_or_else(|| {
         keys.wrong(
-            "rope_scaling",
+            key,
             &value,
             "null, or rope_type default, linear or llama3 with their numbers",
         );

@@ -5,7 +5,8 @@ use kernels::Activation;
 
 use crate::{
     Architecture, Config, Description, FeedForward, NormKind, Pooling, Projection, Rotary,
-    RotaryScaling, Site, Sublayer, keys::Keys,
+    RotaryScaling, Site, Sublayer,
+    keys::{Keys, truthy},
 };
 
 /// `ModernBertConfig()`.
@@ -59,15 +60,15 @@ pub(crate) fn read(keys: &mut Keys<'_>, defaults: Config) -> Config {
     let d = &mut config.description;
     d.key_value_heads = config.heads;
     d.head_width = config.hidden.checked_div(config.heads).unwrap_or(0);
+    let head_width = d.head_width;
     if keys.boolean("norm_bias", false) {
         d.norm = NormKind::LayerNorm;
     }
     d.attention_bias = keys.boolean("attention_bias", false);
     d.attention_output_bias = d.attention_bias;
     d.feed_forward_bias = keys.boolean("mlp_bias", false);
-    // The library maps the common name on its own one, and the common one wins.
+    // (The common name, rope_theta, is passed over: the library sets its own one behind it.)
     let theta = keys.number("global_rope_theta", 160_000.0);
-    let theta = keys.number("rope_theta", theta);
     let local_theta = match keys.is_null("local_rope_theta") {
         true => theta,
         false => keys.number("local_rope_theta", 10_000.0),
@@ -77,12 +78,46 @@ pub(crate) fn read(keys: &mut Keys<'_>, defaults: Config) -> Config {
         local_theta,
         scaling: RotaryScaling::None,
     });
-    let every = keys.size("global_attn_every_n_layers", 3).max(1);
+    let every = keys.size("global_attn_every_n_layers", 3);
+    if every == 0 {
+        keys.wrong("global_attn_every_n_layers", &0.into(), "1 or more");
+    }
     let window = keys.size("local_attention", 128);
-    d.windows = (0..config.layers.min(1 << 16))
-        .map(|layer| (layer % every != 0).then_some(window))
+    let is_local = |layer: usize| layer % every.max(1) != 0;
+    let layers = 0..config.layers.min(1 << 16);
+    d.windows = layers
+        .clone()
+        .map(|layer| is_local(layer).then_some(window))
         .collect();
+    // What transformers 5 writes beside, or in place of, these keys.
+    keys.only("layer_types", "what global_attn_every_n_layers says", |v| {
+        let kinds = layers.clone().map(|layer| match is_local(layer) {
+            true => "sliding_attention",
+            false => "full_attention",
+        });
+        v.is_null() || v.as_array().is_some_and(|own| kinds.eq(own.iter()))
+    });
+    keys.only(
+        "rope_parameters",
+        "what global_rope_theta and local_rope_theta say, rope_type default",
+        |v| {
+            let same = |kind: &str, theta: f64| match v.get(kind) {
+                None | Some(serde_json::Value::Null) => true,
+                Some(own) => {
+                    own.get("rope_theta").is_none_or(|own| own == theta)
+                        && own.get("rope_type").is_none_or(|own| own == "default")
+                }
+            };
+            v.is_null() || same("full_attention", theta) && same("sliding_attention", local_theta)
+        },
+    );
     keys.only("rope_scaling", "null", serde_json::Value::is_null);
+    keys.only("partial_rotary_factor", "1", |v| v.as_f64() == Some(1.0));
+    keys.only("head_dim", "hidden_size / num_attention_heads", |v| {
+        v.is_null() || v.as_u64() == Some(head_width as u64)
+    });
+    keys.only("classifier_activation", "gelu", |v| v == "gelu");
+    keys.only("classifier_bias", "false", |v| !truthy(v));
     d.classifier_pooling = match keys.get("classifier_pooling").and_then(|v| v.as_str()) {
         Some("mean") => Pooling::Mean,
         _ => Pooling::Cls,

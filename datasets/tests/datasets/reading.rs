@@ -286,6 +286,15 @@ fn completions_of_one_prompt_are_in_one_split_and_stay_as_they_are_written() {
         }
     }
     assert_eq!(seen.len(), 60);
+    // Nor does a part that is held out share a prompt with the rest.
+    let (kept, held) = data.hold_out(0.2);
+    let prompts = |part: &[u32]| -> BTreeSet<&str> {
+        let train = data.split(Split::Train);
+        part.iter()
+            .map(|i| train[*i as usize].text.as_str())
+            .collect()
+    };
+    assert!(!held.is_empty() && prompts(&kept).is_disjoint(&prompts(&held)));
     let written =
         |e: &peftbench_datasets::Example| e.label.as_ref().unwrap().text().map(str::to_owned);
     let first = data.split(Split::Train).iter().find_map(written).unwrap();

@@ -3,9 +3,13 @@
 use std::path::PathBuf;
 
 use peftbench_datasets::{Dataset, Split, Target, read, spec};
+use polars::prelude::{Column, IntoColumn, NamedFrom, Series};
 use sources::Place;
 
-use crate::skip::skip;
+use crate::{
+    skip::skip,
+    support::{Folder, numbers, parquet, strings},
+};
 
 /// Reads a data set from the Hugging Face cache at `HF_HOME`.
 fn from_hub_cache(name: &str) -> Option<Dataset> {
@@ -165,4 +169,49 @@ fn e2e_nlg_is_read_with_all_sentences_of_its_facts_in_one_split() {
     let of = splits.map(facts);
     assert_eq!(of.iter().map(|facts| facts.len()).sum::<usize>(), 547);
     assert!(of[0].is_disjoint(&of[1]) && of[1].is_disjoint(&of[2]) && of[0].is_disjoint(&of[2]));
+}
+
+#[test]
+fn conll2003_and_tnews_are_read_from_files_of_the_form_that_the_hub_has() {
+    let folder = Folder::new();
+    // Tokens and the numbers of their tags, one list a row.
+    let rows = |n: usize| {
+        let tokens = ["Ada", "Lovelace", "of", "London"].map(Some);
+        let tokens = Series::new("".into(), tokens.as_slice());
+        let tags = Series::new("".into(), [1i64, 2, 0, 5].as_slice());
+        let list = |name: &str, row: Series| {
+            Series::new(name.into(), vec![row; n].as_slice()).into_column()
+        };
+        vec![list("tokens", tokens), list("ner_tags", tags)]
+    };
+    let file = |name: &str, columns: Vec<Column>| {
+        let path = folder.path().join(format!("{name}.parquet"));
+        parquet(&path, columns);
+        (name.to_owned(), path)
+    };
+    let files = [("train", 14_041), ("validation", 3_250), ("test", 3_453)];
+    let files = files.map(|(name, n)| file(name, rows(n)));
+    let data = read(&spec("conll2003").unwrap(), &files.into()).unwrap();
+    assert_eq!(data.split(Split::Train).len(), 14_041);
+    let first = &data.split(Split::Test)[0];
+    assert_eq!(first.text, "Ada\nLovelace\nof\nLondon");
+    assert_eq!(first.label, Some(Target::Tags(vec![1, 2, 0, 5])));
+    assert_eq!(data.labels[5], "B-LOC");
+
+    // Headlines with the number of their section.
+    let rows = |n: usize| {
+        let texts: Vec<String> = (0..n).map(|i| format!("标题 {i}")).collect();
+        let texts: Vec<Option<&str>> = texts.iter().map(|text| Some(text.as_str())).collect();
+        let labels: Vec<Option<i64>> = (0..n as i64).map(|i| Some(i % 15)).collect();
+        vec![strings("sentence", &texts), numbers("label", &labels)]
+    };
+    let files = [("train", 53_360), ("validation", 10_000)];
+    let files = files.map(|(name, n)| file(name, rows(n)));
+    let data = read(&spec("tnews").unwrap(), &files.into()).unwrap();
+    assert_eq!(data.split(Split::Validation).len(), 10_000);
+    assert_eq!(
+        data.split(Split::Validation)[14].label,
+        Some(Target::Class(14))
+    );
+    assert_eq!((data.labels.len(), data.labels[14].as_str()), (15, "game"));
 }

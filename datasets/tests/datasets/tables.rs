@@ -203,6 +203,130 @@ fn columns_of_parquet_of_every_kind_have_the_values_that_pyarrow_reads() {
 }
 
 #[test]
+fn numbers_of_classes_have_the_names_that_the_file_keeps_beside_them() {
+    let data = read_file(&fixture("class_label.parquet")).unwrap();
+    assert_eq!(data.labels, ["neg", "pos"]);
+    let said = |notes: &[String]| notes.iter().any(|note| note.contains("neg, pos"));
+    assert!(said(&data.notes), "{:?}", data.notes);
+    // The same column without the names, and what a YAML says before all.
+    let data = read_file(&fixture("value_label.parquet")).unwrap();
+    assert_eq!(data.labels, ["0", "1"]);
+    let path = fixture("class_label.parquet");
+    let of = |options: FileOptions| {
+        let mut spec = spec_from_path(&path, &options).unwrap();
+        if options == FileOptions::default() {
+            spec.label.names = Some(vec!["no".into(), "yes".into()]);
+        }
+        spec
+    };
+    let named = of(FileOptions::default());
+    let data = read(&named, &[("train".to_owned(), path.clone())].into()).unwrap();
+    assert_eq!(data.labels, ["no", "yes"]);
+    assert!(!said(&data.notes));
+    // -1 stands for a label that is missing: refused in training, hidden in a test split.
+    let path = fixture("class_label_missing.parquet");
+    says(
+        read_file(&path),
+        &[
+            "class_label_missing.parquet",
+            "20 rows",
+            "row 1 ('-1')",
+            "--drop-missing",
+        ],
+    );
+    let options = FileOptions {
+        drop_missing: true,
+        ..FileOptions::default()
+    };
+    let spec = spec_from_path(&path, &options).unwrap();
+    let data = read(&spec, &[("train".to_owned(), path)].into()).unwrap();
+    assert_eq!(
+        (data.labels, data.dropped_missing),
+        (vec!["neg".into(), "pos".into()], 20)
+    );
+    let path = fixture("class_label.parquet");
+    let options = FileOptions {
+        split_files: [(Split::Test, fixture("class_label_hidden.parquet"))].into(),
+        ..FileOptions::default()
+    };
+    let spec = spec_from_path(&path, &options).unwrap();
+    let data = read(&spec, &[("train".to_owned(), path)].into()).unwrap();
+    let test = data.split(Split::Test);
+    assert!(test.len() == 6 && test.iter().all(|e| e.label.is_none()));
+    // Of lists, what is in them.
+    for (name, objective, labels) in [
+        ("class_label_list", "multi_label", vec!["neg", "pos"]),
+        ("class_label_tokens", "tokens", vec!["O", "B-PER", "I-PER"]),
+    ] {
+        let path = fixture(&format!("{name}.parquet"));
+        let options = FileOptions {
+            objective: Some(objective.into()),
+            ..FileOptions::default()
+        };
+        let spec = spec_from_path(&path, &options).unwrap();
+        let data = read(&spec, &[("train".to_owned(), path)].into()).unwrap();
+        assert_eq!(data.labels, labels, "{name}");
+    }
+}
+
+#[test]
+fn parquet_columns_of_one_name_or_of_kinds_that_are_not_read_are_refused_by_name() {
+    says(
+        read_file(&fixture("twice.parquet")),
+        &["twice.parquet", "several columns 'text'"],
+    );
+    says(
+        read_file(&fixture("nothing.parquet")),
+        &["nothing.parquet", "6 rows", "'label' has no label"],
+    );
+    for kind in ["time", "half", "fixed", "map"] {
+        says(
+            read_file(&fixture(&format!("unread_{kind}.parquet"))),
+            &["unread_", "column 'label' is", "accepted: texts, numbers"],
+        );
+    }
+}
+
+#[test]
+fn a_text_that_pandas_takes_for_a_missing_value_is_a_text_and_said() {
+    for (name, row) in [
+        ("mine.csv", "NA,0\nnull,1\n"),
+        ("mine.tsv", "NA\t0\nnull\t1\n"),
+    ] {
+        let separator = if name.ends_with("csv") { ',' } else { '\t' };
+        let rows = csv_rows(60, &["0", "1"]).replace(',', &separator.to_string()) + row;
+        let data = read_text(name, rows).unwrap();
+        let all = [Split::Train, Split::Validation, Split::Test];
+        assert_eq!(all.iter().map(|s| data.split(*s).len()).sum::<usize>(), 62);
+        let note = data
+            .notes
+            .iter()
+            .find(|note| note.contains("missing value"));
+        let note = note.unwrap_or_else(|| panic!("{:?}", data.notes));
+        for word in ["2, the first", "'NA'", "line 62"] {
+            assert!(note.contains(word), "{note}");
+        }
+    }
+}
+
+#[test]
+fn whole_numbers_beyond_64_bits_keep_their_digits_in_json() {
+    let folder = Folder::new();
+    let long = "123456789012345678901234567890";
+    let path = folder.write(
+        "rows.jsonl",
+        format!("{{\"text\": \"a \\\"{long}\", \"label\": {long}, \"id\": -{long}, \"x\": 1e300, \"n\": 18446744073709551615}}\n"),
+    );
+    let mut rows = Rows::open(&path, &RowOptions::default()).unwrap();
+    let Some(Ok(row)) = rows.next() else { panic!() };
+    assert_eq!(row.fields["text"], format!("a \"{long}"));
+    assert_eq!(row.fields["label"], long);
+    assert_eq!(row.fields["id"], format!("-{long}"));
+    assert_eq!(row.fields["x"], 1e300);
+    assert_eq!(row.fields["n"], u64::MAX);
+}
+
+#[test]
 fn parquet_labels_of_decimals_categories_and_bytes_are_classes() {
     for (name, labels) in [
         ("decimal_38_0", ["0", "1"]),

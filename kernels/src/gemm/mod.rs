@@ -425,7 +425,9 @@ impl<'a, T: Multiplied> Product<'a, T> {
             Right::Rounded(_, unit) => unit.speed() * SERIAL_BELOW,
             _ => SERIAL_BELOW,
         };
-        if threads == 1 || 2 * self.m * self.n * self.k < serial_below {
+        // (Few rows take as long as reading B.)
+        let little = self.n * self.k < SERIAL_BELOW / 2;
+        if threads == 1 || 2 * self.m * self.n * self.k < serial_below && little {
             return (self.m.div_ceil(BLOCK_ROWS), 1);
         }
         if self.m >= 2 * rows * threads {

@@ -10,24 +10,18 @@ use crate::{methods, support::*};
 
 #[test]
 fn a_packed_batch_equals_one_example_at_a_time_in_any_order() {
-    for Case {
-        frozen,
-        said,
-        resolved,
-        ..
-    } in everywhere()
-    {
-        let method = build(&resolved, &frozen, 1);
-        perturb(&*method);
-        let together = evaluated(&*method, &frozen, &examples());
+    for case in everywhere() {
+        let (frozen, said) = (&case.frozen, &case.said);
+        let method = case.perturbed();
+        let together = evaluated(&*method, frozen, &examples());
         let alone: Vec<_> = examples()
             .into_iter()
-            .flat_map(|e| evaluated(&*method, &frozen, &[e]))
+            .flat_map(|e| evaluated(&*method, frozen, &[e]))
             .collect();
         assert!(largest_difference(&together, &alone) < 1e-6, "{said}");
         let mut reversed: Vec<_> = examples();
         reversed.reverse();
-        let mut reversed = evaluated(&*method, &frozen, &reversed);
+        let mut reversed = evaluated(&*method, frozen, &reversed);
         reversed.reverse();
         assert!(largest_difference(&together, &reversed) < 1e-6, "{said}");
     }

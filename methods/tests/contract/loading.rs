@@ -10,19 +10,13 @@ use crate::{methods, support::*};
 
 #[test]
 fn restored_weights_give_the_same_bits() {
-    for Case {
-        frozen,
-        said,
-        resolved,
-        ..
-    } in everywhere()
-    {
-        let method = build(&resolved, &frozen, 1);
-        perturb(&*method);
-        let other = loaded(&resolved, &frozen, &*method);
+    for case in everywhere() {
+        let (frozen, said) = (&case.frozen, &case.said);
+        let method = case.perturbed();
+        let other = loaded(&case.resolved, frozen, &*method);
         assert_eq!(
-            evaluated(&*method, &frozen, &examples()),
-            evaluated(&*other, &frozen, &examples()),
+            evaluated(&*method, frozen, &examples()),
+            evaluated(&*other, frozen, &examples()),
             "{said}"
         );
     }
@@ -30,15 +24,10 @@ fn restored_weights_give_the_same_bits() {
 
 #[test]
 fn what_is_loaded_to_predict_is_frozen_and_so_is_all_that_it_computes() {
-    for Case {
-        frozen,
-        said,
-        resolved,
-        ..
-    } in everywhere()
-    {
-        let method = build(&resolved, &frozen, 1);
-        let loaded = loaded(&resolved, &frozen, &*method);
+    for case in everywhere() {
+        let (frozen, said) = (&case.frozen, &case.said);
+        let method = case.built();
+        let loaded = loaded(&case.resolved, frozen, &*method);
         assert!(loaded.vars().is_empty(), "{said}");
         for (name, tensor) in loaded.parameters().tensors() {
             assert!(!tensor.track_op(), "{said}: {name}");
@@ -48,7 +37,7 @@ fn what_is_loaded_to_predict_is_frozen_and_so_is_all_that_it_computes() {
                 assert!(!tensor.track_op(), "{said}: {name}");
             }
         }
-        let rows = pooled(&*loaded, &frozen, &packed(&examples()), Phase::Eval);
+        let rows = pooled(&*loaded, frozen, &packed(&examples()), Phase::Eval);
         assert!(!kernels::is_recorded(&rows), "{said}: a gradient is kept");
         // Loaded once more, it ships the same.
         let again: Vec<_> = loaded.shipped().unwrap();
@@ -121,18 +110,13 @@ fn loading_draws_and_factors_nothing() {
 
 #[test]
 fn what_is_shipped_is_what_is_trained_but_for_a_reparametrisation() {
-    for Case {
-        frozen,
-        name: case,
-        said,
-        resolved,
-    } in everywhere()
-    {
-        let method = build(&resolved, &frozen, 1);
+    for case in everywhere() {
+        let (frozen, said) = (&case.frozen, &case.said);
+        let method = case.built();
         let names = |vars: Vec<(String, Var)>| vars.into_iter().map(|(n, _)| n).collect::<Vec<_>>();
         let shipped = method.shipped().unwrap();
         let trained_names = names(method.vars());
-        match case.as_str() {
+        match case.name.as_str() {
             "prefix_tuning reparametrisation=mlp" => {
                 assert_eq!(
                     shipped[0].1.dims(),
@@ -198,7 +182,7 @@ fn what_is_loaded_to_predict_is_packed_once() {
     };
     kernels::with_reference_path(false, || {
         for case in everywhere() {
-            let method = build(&case.resolved, &case.frozen, 1);
+            let method = case.built();
             let loaded = loaded(&case.resolved, &case.frozen, &*method);
             packings(&*loaded, &case.frozen);
             for _ in 0..2 {

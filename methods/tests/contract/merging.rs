@@ -7,20 +7,14 @@ use crate::{methods, support::*};
 #[test]
 fn merged_weights_give_what_the_unmerged_method_gives() {
     let mut merged_cases = 0;
-    for Case {
-        frozen,
-        said,
-        resolved,
-        ..
-    } in everywhere()
-    {
-        let method = build(&resolved, &frozen, 1);
-        perturb(&*method);
-        let unmerged = evaluated(&*method, &frozen, &examples());
-        match method.merge(&frozen) {
+    for case in everywhere() {
+        let (frozen, said) = (&case.frozen, &case.said);
+        let method = case.perturbed();
+        let unmerged = evaluated(&*method, frozen, &examples());
+        match method.merge(frozen) {
             Ok(merged) => {
                 merged_cases += 1;
-                let bare = evaluated(&HeadOnly, &frozen, &examples());
+                let bare = evaluated(&HeadOnly, frozen, &examples());
                 assert!(
                     largest_difference(&unmerged, &bare) > 1e-3,
                     "{said}: the perturbed method is the identity"

@@ -101,6 +101,20 @@ pub struct Case {
     pub resolved: Resolved,
 }
 
+impl Case {
+    /// The method at its start.
+    pub fn built(&self) -> Box<dyn PeftMethod> {
+        build(&self.resolved, &self.frozen, 1)
+    }
+
+    /// The method moved away from its start.
+    pub fn perturbed(&self) -> Box<dyn PeftMethod> {
+        let method = self.built();
+        perturb(&*method);
+        method
+    }
+}
+
 /// Every method with its variants over every kind of backbone, but for those that say why not.
 pub fn everywhere() -> Vec<Case> {
     let mut all = Vec::new();

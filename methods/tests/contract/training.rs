@@ -11,16 +11,11 @@ use crate::{methods, support::*};
 
 #[test]
 fn an_untrained_method_equals_the_backbone_or_says_why_not() {
-    for Case {
-        frozen,
-        said,
-        resolved,
-        ..
-    } in everywhere()
-    {
-        let bare = evaluated(&HeadOnly, &frozen, &examples());
-        let method = build(&resolved, &frozen, 1);
-        let difference = largest_difference(&evaluated(&*method, &frozen, &examples()), &bare);
+    for case in everywhere() {
+        let (frozen, said) = (&case.frozen, &case.said);
+        let bare = evaluated(&HeadOnly, frozen, &examples());
+        let method = case.built();
+        let difference = largest_difference(&evaluated(&*method, frozen, &examples()), &bare);
         match method.starts_as_backbone() {
             Ok(()) => assert!(difference <= 1e-6, "{said}: {difference}"),
             Err(why) => assert!(difference > 1e-6 && !why.is_empty(), "{said}: {difference}"),
@@ -30,21 +25,16 @@ fn an_untrained_method_equals_the_backbone_or_says_why_not() {
 
 #[test]
 fn frozen_weights_are_the_same_bits_after_twenty_steps_and_trained_ones_are_not() {
-    for Case {
-        frozen,
-        said,
-        resolved,
-        ..
-    } in everywhere()
-    {
+    for case in everywhere() {
+        let (frozen, said) = (&case.frozen, &case.said);
         let before = frozen.weights_digest().unwrap();
-        let method = build(&resolved, &frozen, 1);
+        let method = case.built();
         let vars = method.vars();
         let start = backbone::digest_of(vars.iter().map(|(_, v)| v.as_tensor())).unwrap();
         let mut moments = zero_moments(&vars);
         for number in 1..=20 {
             if !vars.is_empty() {
-                step(&vars, &mut moments, &gradients(&*method, &frozen), number);
+                step(&vars, &mut moments, &gradients(&*method, frozen), number);
             }
         }
         assert_eq!(frozen.weights_digest().unwrap(), before, "{said}");
@@ -55,14 +45,9 @@ fn frozen_weights_are_the_same_bits_after_twenty_steps_and_trained_ones_are_not(
 
 #[test]
 fn every_trainable_gets_a_finite_gradient_other_than_zero_within_two_steps() {
-    for Case {
-        frozen,
-        said,
-        resolved,
-        ..
-    } in everywhere()
-    {
-        let method = build(&resolved, &frozen, 1);
+    for case in everywhere() {
+        let (frozen, said) = (&case.frozen, &case.said);
+        let method = case.built();
         let vars = method.vars();
         let mut moments = zero_moments(&vars);
         let mut reached = vec![false; vars.len()];
@@ -70,7 +55,7 @@ fn every_trainable_gets_a_finite_gradient_other_than_zero_within_two_steps() {
             if vars.is_empty() {
                 continue;
             }
-            let grads = gradients(&*method, &frozen);
+            let grads = gradients(&*method, frozen);
             for ((name, var), reached) in vars.iter().zip(&mut reached) {
                 let square = kernels::sum_of_squares(grads.get(var).unwrap()).unwrap();
                 assert!(square.is_finite(), "{said}: {name}");
@@ -93,18 +78,13 @@ fn every_trainable_gets_a_finite_gradient_other_than_zero_within_two_steps() {
 
 #[test]
 fn a_frozen_operand_gets_no_gradient() {
-    for Case {
-        frozen,
-        said,
-        resolved,
-        ..
-    } in everywhere()
-    {
-        let method = build(&resolved, &frozen, 1);
+    for case in everywhere() {
+        let (frozen, said) = (&case.frozen, &case.said);
+        let method = case.built();
         if method.vars().is_empty() || method.backbone().is_some() {
             continue;
         }
-        let grads = gradients(&*method, &frozen);
+        let grads = gradients(&*method, frozen);
         for (name, tensor) in frozen.tensors() {
             assert!(grads.get(&tensor).is_none(), "{said}: {name}");
         }
@@ -139,15 +119,10 @@ fn weight_decay_pulls_towards_zero_only_what_is_neutral_there() {
 
 #[test]
 fn the_same_seed_gives_the_same_bits_and_another_seed_does_not() {
-    for Case {
-        frozen,
-        name: case,
-        said,
-        resolved,
-    } in everywhere()
-    {
+    for case in everywhere() {
+        let (frozen, said) = (&case.frozen, &case.said);
         let digest = |seed| {
-            let vars = build(&resolved, &frozen, seed).vars();
+            let vars = build(&case.resolved, frozen, seed).vars();
             backbone::digest_of(vars.iter().map(|(_, v)| v.as_tensor())).unwrap()
         };
         assert_eq!(digest(1), digest(1), "{said}");
@@ -163,11 +138,11 @@ fn the_same_seed_gives_the_same_bits_and_another_seed_does_not() {
             "majority",
         ];
         // What it draws is its backbone.
-        let drawn = !fixed.iter().any(|name| case.starts_with(name))
+        let drawn = !fixed.iter().any(|name| case.name.starts_with(name))
             && !["text", "pissa", "olora"]
                 .iter()
-                .any(|i| case.ends_with(&format!("init={i}")))
-            && case != "random_features";
+                .any(|i| case.name.ends_with(&format!("init={i}")))
+            && case.name != "random_features";
         assert_eq!(digest(1) != digest(2), drawn, "{said}");
     }
 }

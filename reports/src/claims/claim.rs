@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use statistics::Margin;
 
-use crate::{Error, Result};
+use crate::{Error, Result, quantity::Quantity};
 
 /// The claims that come with the program.
 pub const CLAIMS: &str = include_str!("../../claims.yaml");
@@ -69,10 +69,10 @@ impl Bound {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Measure {
-    /// A quantity of one method over that of another, or of the `backbone`.
+    /// A quantity of one method over that of another, or of the `backbone`; of latencies, over all settings that were timed.
     Ratio {
-        /// The quantity.
-        quantity: RatioOf,
+        /// The quantity; the metric is measured as a difference.
+        quantity: Quantity,
         /// The method.
         of: String,
         /// Another method, or `backbone`.
@@ -177,24 +177,6 @@ impl Measure {
     }
 }
 
-/// A quantity of which ratios are taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RatioOf {
-    /// Trained parameters, head apart.
-    Parameters,
-    /// Median latency, not merged, over all settings that were timed.
-    Latency,
-    /// Median latency, merged, over all settings that were timed.
-    MergedLatency,
-    /// Seconds of training.
-    TrainingTime,
-    /// Peak memory in training.
-    PeakMemory,
-    /// Size of the saved weights.
-    FileSize,
-}
-
 /// The label that stands for the best point of a series.
 pub(super) const BEST: &str = "best";
 
@@ -232,6 +214,11 @@ pub fn parse(yaml: &str) -> Result<Vec<Claim>> {
             return Err(bad("no rules; give at least one"));
         }
         for rule in &claim.rules {
+            if let Measure::Ratio { quantity, .. } = &rule.measure
+                && *quantity == Quantity::Metric
+            {
+                return Err(bad("a ratio of the metric; measure its difference"));
+            }
             let ends = [rule.at_least, rule.at_most].map(|b| b.map(|b| b.value(Margin::default())));
             match ends {
                 [None, None] => return Err(bad("a rule needs at_least, at_most or both")),

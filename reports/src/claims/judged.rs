@@ -7,7 +7,7 @@ use super::{
     measured::{Measured, Measurement, Verdict, failed},
     of_comparison, of_study,
 };
-use crate::{Comparison, Result, studies::Study, table::markdown_text};
+use crate::{Comparison, Result, studies::Study, table::markdown_text, words};
 
 /// What records say about a claim.
 #[derive(Clone, Debug, Serialize)]
@@ -120,26 +120,23 @@ fn what_is_missing(measure: &Measure) -> String {
         | Measure::Difference { of, minus: other } => format!(
             "no comparison has valid runs of {of} and {other} with their defaults; run `peftbench compare DATASET`"
         ),
-        Measure::Study { study, .. }
-        | Measure::Best { study, .. }
-        | Measure::Place { study, .. }
-        | Measure::Interaction { study, .. }
-        | Measure::Share { study, .. }
-        | Measure::Curve { study, .. }
-        | Measure::Spread { study, .. } => format!(
-            "the study {study} lacks runs for it; run `peftbench sweep DATASET --study {study} --seeds 3`"
-        ),
         Measure::Checks {
             method, datasets, ..
         } => format!(
             "{method} has no valid runs on {datasets} data sets over one backbone; run `peftbench compare` on another data set"
         ),
+        _ => {
+            let study = measure.study().unwrap_or_default();
+            format!(
+                "the study {study} lacks runs for it; run `peftbench sweep DATASET --study {study} --seeds 3`"
+            )
+        }
     }
 }
 
 /// A Markdown section of judged claims.
 pub fn markdown(claims: &[Judged]) -> String {
-    let mut text = String::from("## Claims, tested here\n\n");
+    let mut text = format!("## Claims, tested here\n\n{}\n\n", words::UNDECIDED_CLAIM);
     for claim in claims {
         text += &format!(
             "- **{}**: {} ({})\n",

@@ -97,6 +97,23 @@ pub(super) struct Measured {
 }
 
 impl Measured {
+    /// A value of which nothing else is known.
+    pub fn of(value: f64, spread: Spread) -> Self {
+        Self {
+            place: String::new(),
+            dataset: String::new(),
+            what: String::new(),
+            value,
+            spread,
+            looks: None,
+            records: Vec::new(),
+            show: format::metric_difference,
+            metric: String::new(),
+            margin: Margin::default(),
+            judged: true,
+        }
+    }
+
     /// A value of a comparison.
     pub fn of_comparison(
         comparison: &Comparison,
@@ -108,14 +125,9 @@ impl Measured {
             place: comparison.name.clone(),
             dataset: comparison.dataset.name.clone(),
             what,
-            value,
-            spread,
-            looks: None,
-            records: Vec::new(),
-            show: format::metric_difference,
             metric: comparison.metric().to_owned(),
             margin: comparison.margin,
-            judged: true,
+            ..Self::of(value, spread)
         }
     }
 
@@ -137,14 +149,10 @@ impl Measured {
             place: study.title.clone(),
             dataset: study.dataset.name.clone(),
             what: format!("{} {sign} {}", name(points[0]), name(points[1])),
-            value,
-            spread,
-            looks: None,
             records: records.into_iter().collect(),
-            show: format::metric_difference,
             metric: study.metric().to_owned(),
             margin: study.margin,
-            judged: true,
+            ..Self::of(value, spread)
         }
     }
 
@@ -238,22 +246,20 @@ impl Measured {
         };
         let first = found.first()?;
         let ratio = matches!(first.spread, Spread::T { ratio: true, .. });
+        let value = if ratio { mean.value.exp() } else { mean.value };
+        let spread = Spread::T {
+            standard_error: mean.standard_error,
+            df: mean.df,
+            ratio,
+        };
         Some(Self {
             place,
-            dataset: String::new(),
             what: first.what.clone(),
-            value: if ratio { mean.value.exp() } else { mean.value },
-            spread: Spread::T {
-                standard_error: mean.standard_error,
-                df: mean.df,
-                ratio,
-            },
             looks: found.iter().find_map(|m| m.looks.clone()),
-            records: Vec::new(),
             show: first.show,
             metric: first.metric.clone(),
             margin: first.margin,
-            judged: true,
+            ..Self::of(value, spread)
         })
     }
 

@@ -32,6 +32,6 @@ mod of_study;
 #[cfg(test)]
 mod tests;
 
-pub use claim::{At, Bound, CLAIMS, Claim, Measure, RatioOf, Rule, Signed, parse};
+pub use claim::{At, Bound, CLAIMS, Claim, Measure, Rule, Signed, parse};
 pub use judged::{Judged, judge, judge_all, markdown};
 pub use measured::{Measurement, Verdict};

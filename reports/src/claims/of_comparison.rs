@@ -6,10 +6,10 @@ use record::{RunRecord, Status};
 use statistics::{Ratio, Timed};
 
 use super::{
-    claim::{Measure, RatioOf},
+    claim::Measure,
     measured::{Measured, Spread, spread_of, spread_of_times},
 };
-use crate::{Comparison, format, latency, row::Row};
+use crate::{Comparison, costs::sitting, format, latency, quantity::Quantity, row::Row};
 
 /// What a comparison says on this; `None` if it lacks runs for it, or it is not measured in comparisons.
 pub(super) fn measure(comparison: &Comparison, measure: &Measure) -> Option<Measured> {
@@ -62,15 +62,9 @@ pub(super) fn checks<'a>(
                     format::plural(records.len(), &format!("{method} run")),
                     checks.join(" and ")
                 ),
-                dataset: String::new(),
-                value: share,
-                spread: Spread::Exact,
-                looks: None,
-                judged: true,
                 records: records.keys().map(|id| (*id).to_owned()).collect(),
                 show: |_, x| format!("{:.1} %", 100.0 * x),
-                metric: String::new(),
-                margin: statistics::Margin::default(),
+                ..Measured::of(share, Spread::Exact)
             })
         })
         .collect()
@@ -84,100 +78,78 @@ fn default_row<'a>(comparison: &'a Comparison, method: &str) -> Option<&'a Row> 
         .max_by_key(|r| r.ended_well().0)
 }
 
-fn ids(rows: Vec<&Row>) -> Vec<String> {
-    let runs = rows.into_iter().flat_map(|r| &r.runs);
+fn ids<'a>(rows: impl Iterator<Item = &'a Row>) -> Vec<String> {
+    let runs = rows.flat_map(|r| &r.runs);
     runs.filter(|r| r.status == Status::Ok)
         .map(|r| r.id.clone())
         .collect()
 }
 
-fn ratio(comparison: &Comparison, quantity: RatioOf, of: &str, over: &str) -> Option<Measured> {
+fn ratio(comparison: &Comparison, quantity: Quantity, of: &str, over: &str) -> Option<Measured> {
     let own = default_row(comparison, of)?;
-    let backbone = over == "backbone";
-    let other = if backbone {
-        own
-    } else {
-        default_row(comparison, over)?
+    let other = match over {
+        "backbone" => None,
+        method => Some(default_row(comparison, method)?),
     };
-    let (value, spread) = match quantity {
-        RatioOf::Parameters => {
-            let own = own.parameters?;
-            let under = if backbone {
-                own.backbone
-            } else {
-                other.parameters?.method
+    let over_grid = |records: &[&RunRecord]| {
+        latency::over_grid(&latency::of_records(records), quantity.variant()?)
+    };
+    let exact = |value: f64, under: f64| (under > 0.0).then(|| (value / under, Spread::Exact));
+    let timed = |ratio: Ratio| (ratio.ratio, spread_of_times(&ratio));
+    let (value, spread) = match (quantity, other) {
+        (Quantity::Parameters, other) => {
+            let under = match other {
+                None => own.parameters?.backbone,
+                Some(other) => other.parameters?.method,
             };
+            exact(own.parameters?.method as f64, under as f64)?
+        }
+        (Quantity::Latency | Quantity::MergedLatency, None) => {
+            timed(over_grid(&comparison.records_of(own).collect::<Vec<_>>())?)
+        }
+        (_, None) => return None,
+        (Quantity::FileSize, Some(other)) => {
+            // A size is no sample: it has no sitting.
+            let of = |r: &RunRecord| Some(r.cost.as_ref()?.file_bytes as f64);
             (
-                (under > 0).then(|| own.method as f64 / under as f64)?,
+                paired_ratio(comparison, own, other, of)?.ratio,
                 Spread::Exact,
             )
         }
-        RatioOf::Latency | RatioOf::MergedLatency if backbone => {
-            let variant = if quantity == RatioOf::Latency {
-                "unmerged"
-            } else {
-                "merged"
-            };
-            let records = own.runs.iter().filter_map(|run| comparison.record(&run.id));
-            let processes = latency::of_records(&records.collect::<Vec<_>>());
-            let ratio = latency::over_grid(&processes, variant)?;
-            (ratio.ratio, spread_of_times(&ratio))
-        }
-        _ if backbone => return None,
-        _ => {
-            let of = |r: &RunRecord| -> Option<f64> {
-                let cost = match quantity {
-                    RatioOf::FileSize => r.cost.as_ref()?,
-                    _ => comparison.timed(r)?,
-                };
+        (_, Some(other)) => {
+            let of = |r: &RunRecord| {
+                let cost = comparison.timed(r)?;
                 match quantity {
-                    RatioOf::TrainingTime => Some(cost.training_seconds),
-                    RatioOf::PeakMemory => cost.peak_memory_bytes.map(|b| b as f64),
-                    RatioOf::FileSize => Some(cost.file_bytes as f64),
+                    Quantity::TrainingTime => Some(cost.training_seconds),
+                    Quantity::PeakMemory => cost.peak_memory_bytes.map(|b| b as f64),
                     // Over the backbone of the own process, so that two processes can be compared.
-                    RatioOf::Latency => {
-                        Some(latency::over_grid(&latency::of_records(&[r]), "unmerged")?.ratio)
-                    }
-                    _ => Some(latency::over_grid(&latency::of_records(&[r]), "merged")?.ratio),
+                    _ => Some(over_grid(&[r])?.ratio),
                 }
             };
-            let ratio = paired_ratio(comparison, own, other, of)?;
-            // A size is no sample: it has no sitting.
-            let exact = quantity == RatioOf::FileSize;
-            (
-                ratio.ratio,
-                if exact {
-                    Spread::Exact
-                } else {
-                    spread_of_times(&ratio)
-                },
-            )
+            timed(paired_ratio(comparison, own, other, of)?)
         }
     };
     let name = match quantity {
-        RatioOf::Parameters => "trained parameters",
-        RatioOf::Latency => "latency",
-        RatioOf::MergedLatency => "latency after merging",
-        RatioOf::TrainingTime => "training time",
-        RatioOf::PeakMemory => "peak memory",
-        RatioOf::FileSize => "size of the saved weights",
+        Quantity::Metric => return None,
+        Quantity::Parameters => "trained parameters",
+        Quantity::Latency => "latency",
+        Quantity::MergedLatency => "latency after merging",
+        Quantity::TrainingTime => "training time",
+        Quantity::PeakMemory => "peak memory",
+        Quantity::FileSize => "size of the saved weights",
     };
     let what = format!("{name}, {of} / {over}");
     Some(Measured {
-        records: ids(if backbone {
-            vec![own]
-        } else {
-            vec![own, other]
-        }),
-        show: match quantity {
-            RatioOf::Parameters if backbone => |_, x| format::share(x),
+        records: ids(std::iter::once(own).chain(other)),
+        show: match (quantity, other) {
+            (Quantity::Parameters, None) => |_, x| format::share(x),
             _ => |_, x| format!("{x:.3}"),
         },
         ..Measured::of_comparison(comparison, what, value, spread)
     })
 }
 
-/// Ratio of two rows' values, paired by seed; runs of one hour are one sitting.
+/// Ratio of two rows' values, paired by seed, over sittings.
 fn paired_ratio(
     comparison: &Comparison,
     own: &Row,
@@ -185,14 +157,13 @@ fn paired_ratio(
     of: impl Fn(&RunRecord) -> Option<f64>,
 ) -> Option<Ratio> {
     let by_seed = |row: &Row| -> BTreeMap<u64, &RunRecord> {
-        let records = row.runs.iter().filter_map(|run| comparison.record(&run.id));
+        let records = comparison.records_of(row);
         records.map(|r| (r.asked.seed, r)).collect()
     };
     let others = by_seed(other);
     let pairs = by_seed(own).into_iter().filter_map(|(seed, a)| {
-        let started = &a.circumstances.started;
         Some(Timed {
-            sitting: started.get(..13).unwrap_or(started).to_owned(),
+            sitting: sitting(a).to_owned(),
             first: of(a)?,
             second: of(others.get(&seed)?)?,
         })
@@ -216,7 +187,7 @@ fn difference(comparison: &Comparison, of: &str, minus: &str) -> Option<Measured
     };
     let found = Measured::of_comparison(comparison, what, value, spread_of(pair.evidence));
     Some(Measured {
-        records: ids(vec![&comparison.rows[a], &comparison.rows[b]]),
+        records: ids([a, b].into_iter().map(|i| &comparison.rows[i])),
         ..found.looked_at(comparison.looks.as_ref(), pair.seeds)
     })
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     format,
     row::curve_scores,
-    studies::{Point, Series, Study, scored},
+    studies::{Point, Study, scored},
 };
 
 /// What a study says on this; `None` if it lacks runs for it, or it is not measured in studies.
@@ -91,7 +91,7 @@ fn variance_over_variance(study: &Study, of: &At, over: &At) -> Option<Measured>
 /// A point minus the best of the other points of its series.
 fn minus_best(study: &Study, of: &At, minus: &At) -> Option<Measured> {
     let own = point(study, of)?;
-    let series = study.series.iter().find(|s| s.label == minus.series)?;
+    let series = study.series(&minus.series)?;
     let (places, scores) = scored(&series.points);
     let place = places
         .iter()
@@ -124,20 +124,26 @@ fn minus_best(study: &Study, of: &At, minus: &At) -> Option<Measured> {
 /// The best point of one series minus that of another. For the even examples each is the one with the highest mean on the odd ones, and the
 /// other way round.
 fn best_minus_best(study: &Study, of: &str, minus: &str) -> Option<Measured> {
-    let best = |label: &str| {
-        let series = study.series.iter().find(|s| s.label == label)?;
-        best_of_halves(&scored(&series.points).1)
-    };
-    let d = best(of)?.minus(&best(minus)?)?;
-    let at = |series: &str| At {
+    let scores = |label: &str| best_of_halves(&scored(&study.series(label)?.points).1);
+    let d = scores(of)?.minus(&scores(minus)?)?;
+    let mut found = difference(study, [&best(of), &best(minus)], &d);
+    found.records = runs_of(study, [of, minus]);
+    Some(found)
+}
+
+/// The best point of a series.
+fn best(series: &str) -> At {
+    At {
         series: series.to_owned(),
         at: BEST.to_owned(),
-    };
-    let mut found = difference(study, [&at(of), &at(minus)], &d);
-    let own = |s: &&Series| s.label == of || s.label == minus;
-    let runs = study.series.iter().filter(own).flat_map(|s| &s.points);
-    found.records = runs.flat_map(|p| p.runs.clone()).collect();
-    Some(found)
+    }
+}
+
+fn runs_of(study: &Study, labels: [&str; 2]) -> Vec<String> {
+    let own = study.series.iter();
+    let own = own.filter(|s| labels.contains(&s.label.as_str()));
+    let points = own.flat_map(|s| &s.points);
+    points.flat_map(|p| p.runs.clone()).collect()
 }
 
 /// For each half of the examples the scores of the point that is best on the other half, on the seeds that all points have.
@@ -174,7 +180,7 @@ pub(super) fn best_of_halves(points: &[Scores]) -> Option<Scores> {
 /// than the highest of its series.
 fn place_over_place(study: &Study, of: &str, over: &str) -> Option<Measured> {
     let places = |label: &str| -> Option<(f64, Option<[f64; 2]>)> {
-        let series = study.series.iter().find(|s| s.label == label)?;
+        let series = study.series(label)?;
         let highest = series.points.iter().find(|p| p.highest)?.x?;
         let tested = |p: &&Point| p.highest || p.verdict.is_some();
         let possible = series.points.iter().filter(|p| p.metric.is_some());
@@ -190,16 +196,10 @@ fn place_over_place(study: &Study, of: &str, over: &str) -> Option<Measured> {
         Some(([la, ha], [lb, hb])) => Spread::Between([la / hb, ha / lb]),
         None => Spread::Unknown,
     };
-    let at = |series: &str| At {
-        series: series.to_owned(),
-        at: BEST.to_owned(),
-    };
-    let mut found = Measured::of_study(study, [&at(of), &at(over)], "/", a / b, spread);
+    let mut found = Measured::of_study(study, [&best(of), &best(over)], "/", a / b, spread);
     found.what = format!("best {}, {of} / {over}", study.axis.title);
     found.show = |_, x| format!("{x:.2}");
-    let own = |s: &&Series| s.label == of || s.label == over;
-    let runs = study.series.iter().filter(own).flat_map(|s| &s.points);
-    found.records = runs.flat_map(|p| p.runs.clone()).collect();
+    found.records = runs_of(study, [of, over]);
     Some(found)
 }
 

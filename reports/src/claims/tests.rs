@@ -34,23 +34,6 @@ fn comparison(methods: &[(&str, usize, usize)]) -> Vec<Comparison> {
     Comparison::from_records(&records)
 }
 
-/// A value of one data set.
-fn some(spread: Spread) -> Measured {
-    Measured {
-        place: String::new(),
-        dataset: "sst2".into(),
-        what: String::new(),
-        value: 0.0,
-        spread,
-        looks: None,
-        records: vec![],
-        show: |_, x| x.to_string(),
-        metric: String::new(),
-        margin: Margin::default(),
-        judged: true,
-    }
-}
-
 fn one(rule: &str, comparisons: &[Comparison]) -> Judged {
     let yaml = format!("[{{id: x, claim: c, source: s, rules: [{rule}]}}]");
     judge(&parse(&yaml).unwrap(), comparisons, &[]).remove(0)
@@ -158,10 +141,7 @@ fn latencies_are_compared_within_their_process() {
 
 #[test]
 fn the_interval_of_a_ratio_of_variances_is_that_of_the_f_distribution() {
-    let measured = |first, second| Measured {
-        value: 4.0,
-        ..some(Spread::F { first, second })
-    };
+    let measured = |first, second| Measured::of(4.0, Spread::F { first, second });
     // 4 / scipy.stats.f.ppf([0.975, 0.025], 2, 4)
     let [low, high] = measured(3, 5).interval(0.95).unwrap();
     assert!((low - 0.375_618_221_555_731_4).abs() < 1e-6, "{low}");
@@ -217,14 +197,16 @@ fn several_data_sets_are_judged_by_their_mean() {
 
 #[test]
 fn comparisons_of_one_data_set_are_one_data_set() {
-    let of = |value: f64, dataset: &str, standard_error: f64, df: f64| Measured {
-        value,
-        dataset: dataset.into(),
-        ..some(Spread::T {
+    let of = |value: f64, dataset: &str, standard_error: f64, df: f64| {
+        let spread = Spread::T {
             standard_error,
             df,
             ratio: false,
-        })
+        };
+        Measured {
+            dataset: dataset.into(),
+            ..Measured::of(value, spread)
+        }
     };
     // The same data in f32 and in bf16: no narrower than either.
     let found = Measured::with_mean(vec![
@@ -291,11 +273,12 @@ fn f32_and_bf16_of_one_data_set_are_judged_as_one() {
 
 #[test]
 fn an_interval_at_one_of_several_looks_holds_at_all_of_them() {
-    let one = some(Spread::T {
+    let spread = Spread::T {
         standard_error: 1.0,
         df: 1e6,
         ratio: false,
-    });
+    };
+    let one = Measured::of(0.0, spread);
     let looks = Looks::default();
     // The bounds of METHODOLOGY for looks at 3, 5, 10 and 20 seeds.
     for (seeds, bound) in [(3, 5.06), (5, 3.92), (10, 2.77), (20, 1.98)] {
@@ -460,13 +443,13 @@ fn the_declared_margin_is_a_bound_and_a_point_near_the_best_needs_no_correction(
 
 #[test]
 fn what_speaks_against_a_claim_is_corrected_after_holm() {
-    let interval = |value: f64, standard_error: f64| Measured {
-        value,
-        ..some(Spread::T {
+    let interval = |value: f64, standard_error: f64| {
+        let spread = Spread::T {
             standard_error,
             df: 1e6,
             ratio: false,
-        })
+        };
+        Measured::of(value, spread)
     };
     let rule = Rule {
         measure: Measure::Best {

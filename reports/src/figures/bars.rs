@@ -4,7 +4,7 @@ use super::{
     axis::Axis,
     layout::*,
     plot::Figure,
-    scene::{Anchor, Area, Scene, text_width},
+    scene::{Anchor, Area, Scene},
     style::Ink,
 };
 use crate::{comparison::Comparison, quantity::Quantity, row::Row};
@@ -49,19 +49,15 @@ impl Figure for Bars<'_> {
         let line = 34.0;
         let (mut scene, room) = layout.scene(MethodLines::height(rows, line) + AXIS_ROOM);
         let lines = MethodLines::new(rows, room, line);
-        let values = texts
-            .iter()
-            .map(|t| text_width(t, BODY, false))
-            .fold(0.0, f64::max);
         let area = Area {
             left: lines.plot_left,
-            right: room.right - values - 10.0,
+            right: room.right - widest(texts, BODY) - 10.0,
             top: room.top,
             bottom: room.bottom - AXIS_ROOM,
         };
         let [_, most] = range(self.marks.iter().flat_map(Marks::ends));
-        let ticks = if width < 500.0 { 3 } else { 6 };
-        let mut axis = Axis::linear([area.left, area.right], [0.0, most], 0.01, ticks);
+        let ends = [area.left, area.right];
+        let mut axis = Axis::linear(ends, [0.0, most], 0.01, ticks(width));
         axis.thin_out(SMALL);
         let title = self.quantity.title(self.comparison.metric());
         draw_horizontal_axis(&mut scene, &axis, area, &title, true);

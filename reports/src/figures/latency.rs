@@ -112,18 +112,9 @@ impl Figure for Latencies<'_> {
             ..room
         };
         let lines = MethodLines::new(rows, inner, line);
-        let widest = |texts: &mut dyn Iterator<Item = &str>| {
-            texts
-                .map(|t| text_width(t, BODY, false))
-                .fold(0.0, f64::max)
-        };
         let heading = "over backbone";
-        let mut texts = marks
-            .iter()
-            .flatten()
-            .map(|m| m.text.as_str())
-            .chain([heading]);
-        let values = widest(&mut texts);
+        let texts = marks.iter().flatten().map(|m| m.text.as_str());
+        let values = widest(texts.chain([heading]), BODY);
         let area = Area {
             left: lines.plot_left,
             right: room.right - values - 12.0,
@@ -136,8 +127,8 @@ impl Figure for Latencies<'_> {
             .map(|m| m.p99.max(m.p50))
             .chain(bares.iter().copied())
             .fold(0.0, f64::max);
-        let ticks = if width < 500.0 { 3 } else { 6 };
-        let mut axis = Axis::linear([area.left, area.right], [0.0, most], 0.02, ticks);
+        let ends = [area.left, area.right];
+        let mut axis = Axis::linear(ends, [0.0, most], 0.02, ticks(width));
         axis.thin_out(SMALL);
         draw_horizontal_axis(
             &mut scene,

@@ -131,13 +131,26 @@ pub(super) fn spread_note(comparison: &Comparison) -> String {
     }
 }
 
+/// Whether a layout is for a phone.
+pub(super) fn is_narrow(width: f64) -> bool {
+    width < 500.0
+}
+
+/// Numbers that stand on a horizontal axis, about.
+pub(super) fn ticks(width: f64) -> usize {
+    if is_narrow(width) { 3 } else { 6 }
+}
+
+/// Width of the widest of these texts.
+pub(super) fn widest<T: AsRef<str>>(texts: impl IntoIterator<Item = T>, em: f64) -> f64 {
+    let widths = texts.into_iter();
+    let widths = widths.map(|text| text_width(text.as_ref(), em, false));
+    widths.fold(0.0, f64::max)
+}
+
 /// Width that tick texts of a vertical axis take.
 pub(super) fn tick_room(axis: &Axis) -> f64 {
-    axis.ticks
-        .iter()
-        .map(|(_, text)| text_width(text, SMALL, false))
-        .fold(0.0, f64::max)
-        + 8.0
+    widest(axis.ticks.iter().map(|(_, text)| text), SMALL) + 8.0
 }
 
 pub(super) fn draw_vertical_axis(scene: &mut Scene, axis: &Axis, area: Area) {
@@ -299,16 +312,11 @@ impl MethodLines {
                 (method, (!variant.is_empty()).then_some(variant))
             })
             .collect();
-        let widest = names
-            .iter()
-            .flat_map(|(method, variant)| {
-                let variant = variant.as_deref().unwrap_or("");
-                [
-                    text_width(method, BODY, false),
-                    text_width(variant, SMALL, false),
-                ]
-            })
-            .fold(0.0, f64::max);
+        let methods = widest(names.iter().map(|(method, _)| method), BODY);
+        let variants = widest(
+            names.iter().filter_map(|(_, variant)| variant.as_ref()),
+            SMALL,
+        );
         let mut top = room.top;
         let middles = names
             .iter()
@@ -319,7 +327,7 @@ impl MethodLines {
             })
             .collect();
         Self {
-            plot_left: room.left + 22.0 + widest + 12.0,
+            plot_left: room.left + 22.0 + methods.max(variants) + 12.0,
             middles,
             names,
         }

@@ -1,4 +1,4 @@
-//! Plots of a comparison, as PNG, SVG and PDF.
+//! Plots of comparisons, studies and searches, as PNG, SVG and PDF.
 //!
 //! What holds for all of them: units on the axes; a mark per method (its colour and marker,
 //! [`style::style`]) that is the same everywhere; names beside the marks instead of a legend; the
@@ -12,11 +12,13 @@ mod curves;
 mod labels;
 mod latency;
 mod layout;
+mod lines;
 mod pdf;
 mod plot;
 mod ranking;
 mod scatter;
 mod scene;
+mod search;
 mod study;
 pub mod style;
 mod trade_off;
@@ -32,7 +34,9 @@ use trade_off::TradeOff;
 
 pub(crate) use layout::{scale_limit, style_of};
 pub use plot::Plot;
-pub use study::{study_plots, tuning_plot};
+pub(crate) use plot::PlotView;
+pub use search::tuning_plot;
+pub use study::study_plots;
 
 /// The plots of a comparison for which there is anything to show: ranking, accuracy against
 /// parameters, training loss, validation curve, training time, latency, peak memory.
@@ -86,9 +90,10 @@ pub fn plots(comparison: &Comparison) -> Vec<Plot> {
             boxed(Bars::of(comparison, Quantity::PeakMemory)),
         ),
     ];
+    let heading = &comparison.name;
     let drawn = all
         .into_iter()
-        .filter_map(|(name, title, figure)| Some(Plot::of(comparison, name, title, &*figure?)));
+        .filter_map(|(name, title, figure)| Some(Plot::of(heading, name, title, &*figure?)));
     drawn.collect()
 }
 

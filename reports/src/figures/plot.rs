@@ -1,10 +1,12 @@
 //! A figure in its layouts.
 
+use serde::Serialize;
+
 use super::{
     layout::{NARROW, PAGE, WIDE},
     scene::{self, Scene},
 };
-use crate::{Comparison, Result};
+use crate::Result;
 
 /// The numbers of a figure, worked out once, which can be drawn at any width.
 pub(super) trait Figure {
@@ -15,7 +17,7 @@ pub(super) trait Figure {
     fn description(&self) -> String;
 }
 
-/// A plot of a comparison.
+/// A plot.
 #[derive(Clone, Debug)]
 pub struct Plot {
     /// Name for file names, e.g. `accuracy-parameters`.
@@ -30,15 +32,10 @@ pub struct Plot {
 }
 
 impl Plot {
-    /// A figure of a comparison in every layout.
-    pub(super) fn of(
-        comparison: &Comparison,
-        name: String,
-        title: String,
-        figure: &dyn Figure,
-    ) -> Self {
+    /// A figure in every layout, under the heading of what it is of.
+    pub(super) fn of(heading: &str, name: String, title: String, figure: &dyn Figure) -> Self {
         Self {
-            description: format!("{title}, {}. {}", comparison.name, figure.description()),
+            description: format!("{title}, {heading}. {}", figure.description()),
             wide: figure.draw(&title, WIDE),
             page: figure.draw(&title, PAGE),
             narrow: figure.draw(&title, NARROW),
@@ -103,4 +100,21 @@ impl Plot {
     pub fn narrow_svg(&self) -> Result<String> {
         scene::named(&self.name, self.narrow.svg(&self.description))
     }
+
+    /// As the page shows it.
+    pub(crate) fn view(&self) -> Result<PlotView> {
+        Ok(PlotView {
+            name: self.name.clone(),
+            wide: self.svg()?,
+            narrow: self.narrow_svg()?,
+        })
+    }
+}
+
+/// A plot in the page: an SVG for wide screens and one for phones.
+#[derive(Serialize)]
+pub(crate) struct PlotView {
+    name: String,
+    wide: String,
+    narrow: String,
 }

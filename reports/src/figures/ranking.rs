@@ -74,11 +74,7 @@ impl Figure for Ranking<'_> {
             .map(|r| text_width(&r.letters, BODY, true))
             .fold(text_width("letters", SMALL, false), f64::max);
         let letters = if ties { letters + 10.0 } else { 0.0 };
-        let values = texts
-            .iter()
-            .map(|t| text_width(t, BODY, false))
-            .fold(0.0, f64::max)
-            + 12.0;
+        let values = widest(texts, BODY) + 12.0;
         let area = Area {
             left: lines.plot_left,
             right: room.right - letters - values,
@@ -88,12 +84,7 @@ impl Figure for Ranking<'_> {
         let shown = |row: &Row| on_scale(row, limit);
         let drawn = rows.iter().zip(all).filter(|(row, _)| shown(row));
         let ends = range(drawn.flat_map(|(_, marks)| marks.ends()));
-        let mut axis = Axis::linear(
-            [area.left, area.right],
-            ends,
-            0.08,
-            if width < 500.0 { 3 } else { 6 },
-        );
+        let mut axis = Axis::linear([area.left, area.right], ends, 0.08, ticks(width));
         axis.thin_out(SMALL);
         draw_horizontal_axis(
             &mut scene,

@@ -62,16 +62,11 @@ impl Figure for Scatter<'_> {
             bottom: room.bottom - AXIS_ROOM,
         };
         let ends = |i: usize| range(drawn.iter().map(|p| p[i]));
-        let ticks = if width < 500.0 { 3 } else { 6 };
-        let mut across = Axis::linear([area.left, area.right], ends(0), 0.04, ticks);
+        let mut across = Axis::linear([area.left, area.right], ends(0), 0.04, ticks(width));
         let up = Axis::linear([area.bottom, area.top], ends(1), 0.06, 5);
         across.thin_out(SMALL);
         draw_horizontal_axis(&mut scene, &across, area, "true", true);
-        for (value, text) in &up.ticks {
-            let y = up.at(*value);
-            scene.line([[area.left, y], [area.right, y]], Ink::Grid, 1.0);
-            scene.text([area.left - 8.0, y], text, SMALL, Anchor::End, Ink::Muted);
-        }
+        draw_vertical_axis(&mut scene, &up, area);
         scene.text(
             [room.left, room.top + 8.0],
             "predicted",

@@ -8,6 +8,8 @@
 use record::Kind;
 use serde::Serialize;
 
+use crate::format;
+
 /// A colour by its role, so that the page can replace it on a dark background.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -52,38 +54,31 @@ impl Ink {
         Self::Grey,
     ];
 
+    /// Name of the style sheet's variable, and the colour on a light background.
+    fn look(self) -> (&'static str, [u8; 3]) {
+        match self {
+            Self::Text => ("text", [0x1B, 0x1F, 0x24]),
+            Self::Muted => ("muted", [0x57, 0x60, 0x6A]),
+            Self::Grid => ("grid", [0xE3, 0xE6, 0xEA]),
+            Self::Paper => ("paper", [0xFF, 0xFF, 0xFF]),
+            Self::Vermilion => ("vermilion", [0xD5, 0x5E, 0x00]),
+            Self::Blue => ("blue", [0x00, 0x72, 0xB2]),
+            Self::Green => ("green", [0x00, 0x8F, 0x69]),
+            Self::Purple => ("purple", [0xB5, 0x60, 0x8F]),
+            Self::Orange => ("orange", [0xBF, 0x7C, 0x00]),
+            Self::Sky => ("sky", [0x2A, 0x8B, 0xC4]),
+            Self::Grey => ("grey", [0x6E, 0x77, 0x81]),
+        }
+    }
+
     /// Name of the style sheet's variable.
     pub fn key(self) -> &'static str {
-        match self {
-            Self::Text => "text",
-            Self::Muted => "muted",
-            Self::Grid => "grid",
-            Self::Paper => "paper",
-            Self::Vermilion => "vermilion",
-            Self::Blue => "blue",
-            Self::Green => "green",
-            Self::Purple => "purple",
-            Self::Orange => "orange",
-            Self::Sky => "sky",
-            Self::Grey => "grey",
-        }
+        self.look().0
     }
 
     /// On a light background.
     pub fn rgb(self) -> [u8; 3] {
-        match self {
-            Self::Text => [0x1B, 0x1F, 0x24],
-            Self::Muted => [0x57, 0x60, 0x6A],
-            Self::Grid => [0xE3, 0xE6, 0xEA],
-            Self::Paper => [0xFF, 0xFF, 0xFF],
-            Self::Vermilion => [0xD5, 0x5E, 0x00],
-            Self::Blue => [0x00, 0x72, 0xB2],
-            Self::Green => [0x00, 0x8F, 0x69],
-            Self::Purple => [0xB5, 0x60, 0x8F],
-            Self::Orange => [0xBF, 0x7C, 0x00],
-            Self::Sky => [0x2A, 0x8B, 0xC4],
-            Self::Grey => [0x6E, 0x77, 0x81],
-        }
+        self.look().1
     }
 
     /// The same as the drawing library writes it, e.g. `#0072B2`.
@@ -189,13 +184,9 @@ pub struct Style {
 pub fn style(method: &str, kind: Option<&Kind>) -> Style {
     let marker = |n: usize| Marker::ALL[n % Marker::ALL.len()];
     let Some(kind) = kind else {
-        // FNV-1a: the same on every machine and in every version.
-        let hash = method.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
-            (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3)
-        });
         return Style {
             ink: Ink::Sky,
-            marker: marker((hash % 1009) as usize),
+            marker: marker((format::hash(method) % 1009) as usize),
         };
     };
     let ink = match kind.family.as_str() {

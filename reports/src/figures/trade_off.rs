@@ -68,7 +68,7 @@ impl Figure for TradeOff<'_> {
         }
         notes.extend(below_note(comparison, scale_limit(comparison)));
         let layout = Layout::new(comparison, title, width, &notes);
-        let (mut scene, room) = layout.scene(if width < 500.0 { 330.0 } else { 400.0 });
+        let (mut scene, room) = layout.scene(if is_narrow(width) { 330.0 } else { 400.0 });
 
         let ends = range(points.iter().flat_map(|(_, _, y)| y.ends()));
         let vertical = Axis::linear([room.bottom - AXIS_ROOM, room.top + 24.0], ends, 0.08, 6);
@@ -146,7 +146,7 @@ impl Figure for TradeOff<'_> {
             scene.marker(at(x.mean, y.mean), MARK, style_of(row));
             solid.push(Area::around(at(x.mean, y.mean), MARK + 3.0, MARK + 3.0));
         }
-        let longest = if width < 500.0 { 140.0 } else { 230.0 };
+        let longest = if is_narrow(width) { 140.0 } else { 230.0 };
         let names: Vec<String> = points
             .iter()
             .map(|(row, ..)| fit(&row.label, 1.08 * BODY, longest))

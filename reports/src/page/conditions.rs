@@ -15,16 +15,9 @@ pub(super) struct Setting {
 
 /// Leaves of a JSON value by path, as text.
 pub(super) fn leaves(value: &Value) -> Vec<(String, String)> {
-    flat(value)
-        .into_iter()
-        .map(|(key, value)| {
-            let text = match value {
-                Value::String(s) => s,
-                other => other.to_string(),
-            };
-            (key, text)
-        })
-        .filter(|(key, _)| !key.is_empty())
+    let leaves = flat(value).into_iter().filter(|(key, _)| !key.is_empty());
+    leaves
+        .map(|(key, value)| (key, format::value(&value)))
         .collect()
 }
 

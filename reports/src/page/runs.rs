@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use crate::{
     Comparison,
     costs::MARK,
-    format,
+    format, latency,
     row::{self, Row},
+    table::ABSENT,
 };
 
 #[derive(Serialize)]
@@ -23,7 +24,6 @@ pub(super) struct RunView {
     memory: Option<String>,
     latency: Option<String>,
     file: Option<String>,
-    started: String,
     /// By the section's list of checks.
     pub(super) checks: Vec<Option<CheckView>>,
     /// The record without its long lists, where the page holds it.
@@ -32,7 +32,6 @@ pub(super) struct RunView {
 
 #[derive(Clone, Serialize)]
 pub(super) struct CheckView {
-    name: String,
     pub(super) passed: bool,
     detail: String,
 }
@@ -83,7 +82,6 @@ pub(super) fn runs(
                     let outcome = record.outcome.as_ref()?;
                     if name == row::METRIC_CHECK {
                         return Some(CheckView {
-                            name: name.clone(),
                             passed: own_failed.is_none(),
                             detail: own_failed.cloned().unwrap_or_else(|| {
                                 "the stored predictions give the stored metric".into()
@@ -94,18 +92,11 @@ pub(super) fn runs(
                     let mut named = outcome.checks.iter().filter(|c| c.name == *name);
                     let check = named.clone().find(|c| !c.passed).or(named.next())?;
                     Some(CheckView {
-                        name: name.clone(),
                         passed: check.passed,
                         detail: check.detail.clone(),
                     })
                 })
                 .collect();
-            let latency = cost.and_then(|c| {
-                let one = |l: &&record::Latency| {
-                    l.batch == 1 && l.length.is_none() && l.variant == "unmerged"
-                };
-                c.latency.iter().find(one)
-            });
             Some(RunView {
                 id: run.id.clone(),
                 seed: run.seed,
@@ -117,15 +108,14 @@ pub(super) fn runs(
                 memory: cost
                     .and_then(|c| c.peak_memory_bytes)
                     .map(|b| format::bytes(b as f64)),
-                latency: latency.map(|l| {
-                    let p99 = match l.samples >= crate::latency::PASSES_FOR_P99 {
+                latency: latency::sentence(record).map(|l| {
+                    let p99 = match l.samples >= latency::PASSES_FOR_P99 {
                         true => format::ms(l.p99_ms),
-                        false => crate::table::ABSENT.to_owned(),
+                        false => ABSENT.to_owned(),
                     };
                     marked(format!("{} / {p99}", format::ms(l.p50_ms)))
                 }),
                 file: cost.map(|c| format::bytes(c.file_bytes as f64)),
-                started: record.circumstances.started.clone(),
                 checks,
                 record: records.then(|| shortened(record)),
             })

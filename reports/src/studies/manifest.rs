@@ -2,14 +2,16 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 use statistics::{FEWEST_SEEDS, Margin};
 
-use crate::{Error, Result, files::write_json};
+use crate::{
+    Result,
+    files::{read_json, write_json},
+};
 
 /// Name of the file in a study's folder.
 pub const MANIFEST: &str = "study.json";
@@ -98,17 +100,7 @@ impl Manifest {
     /// # Errors
     /// If the file is there but not readable.
     pub fn read(folder: &Path) -> Result<Option<Self>> {
-        let path = folder.join(MANIFEST);
-        match fs::read(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(record::Error::Read { path, source }.into()),
-            Ok(json) => serde_json::from_slice(&json)
-                .map(Some)
-                .map_err(|e| Error::Manifest {
-                    path,
-                    problem: e.to_string(),
-                }),
-        }
+        read_json(folder, MANIFEST)
     }
 
     /// Ids of all its runs.

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use record::{RunRecord, Status};
+use record::RunRecord;
 use serde::Serialize;
 use statistics::{Evidence, Scores, Summary, Verdict};
 
 use super::manifest::{PointPlan, Position};
 use crate::{
     costs::CostsOn,
-    row::{Run, estimate, scores, scores_at, status_text},
+    row::{Run, estimate, scores, scores_at},
 };
 
 /// One point of a curve.
@@ -74,17 +74,9 @@ impl Point {
         let mut well: Vec<(&RunRecord, f64)> = Vec::new();
         for record in found {
             let run = Run::of(record);
-            match run.metric {
-                Some(metric) if record.status == Status::Ok && run.failed_checks.is_empty() => {
-                    well.push((record, metric));
-                }
-                _ => {
-                    let reason = match run.failed_checks.as_slice() {
-                        [] => status_text(&record.status),
-                        checks => format!("invalid, check failed: {}", checks.join(", ")),
-                    };
-                    troubles.push(format!("seed {} {reason}", run.seed));
-                }
+            match run.trouble() {
+                None => well.extend(run.metric.map(|metric| (record, metric))),
+                Some(trouble) => troubles.push(format!("seed {} {trouble}", run.seed)),
             }
         }
         let sound: Vec<&RunRecord> = well.iter().map(|(r, _)| *r).collect();

@@ -83,7 +83,7 @@ pub(super) fn finding(series: &Series, metric: &str, margin: Margin) -> Option<S
         .collect();
     if alike.len() > 1 && alike.len() == others().count() + 1 {
         return Some(format!(
-            "{}: the same mean at every point ({} {metric}).",
+            "{}: the same mean at every point ({} {metric}), which alone does not show that they are equal.",
             series.label,
             format::metric(metric, mean)
         ));

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Result,
-    comparison::{dataset_label, dataset_slug, slug},
+    comparison::{dataset_label, dataset_slug, slug, stand_in_note},
     costs::CostsOn,
     files::folders_with,
     words,
@@ -135,13 +135,7 @@ impl Study {
             .collect();
         let missing = wanted.iter().filter(|id| !by_id.contains_key(id.as_str()));
         let (missing, all) = (missing.count(), wanted.len());
-        let mut notes = Vec::new();
-        if let Some(name) = &asked.dataset.stand_in_for {
-            notes.push(format!(
-                "{name} was not found. All numbers are from {}, which stands in for it.",
-                asked.dataset.name
-            ));
-        }
+        let mut notes: Vec<String> = stand_in_note(&asked.dataset).into_iter().collect();
         if missing > 0 {
             notes.push(format!(
                 "{missing} of {all} runs have no record yet; the same command goes on with them."
@@ -193,10 +187,15 @@ impl Study {
         &self.dataset.main_metric
     }
 
+    /// The series with this label.
+    pub fn series(&self, label: &str) -> Option<&Series> {
+        self.series.iter().find(|s| s.label == label)
+    }
+
     /// The point of a series with this label.
     pub fn point(&self, series: &str, label: &str) -> Option<&Point> {
-        let series = self.series.iter().find(|s| s.label == series)?;
-        series.points.iter().find(|p| p.label == label)
+        let mut points = self.series(series)?.points.iter();
+        points.find(|p| p.label == label)
     }
 
     /// The records of a point, by seed.

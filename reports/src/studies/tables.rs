@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use record::write_whole;
 use serde_json::{Value, json};
 
 use super::{point::Point, series::Series, study::Study};
 use crate::{
     Result,
     costs::MARK,
-    figures, format,
+    figures::{self, Plot},
+    files::Files,
+    format,
     table::{Cell, Column, Table, markdown_text, wrap},
     words,
 };
@@ -193,25 +194,17 @@ pub fn csv(study: &Study) -> Result<String> {
 /// # Errors
 /// If a file cannot be written.
 pub fn write(study: &Study, out: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
+    let mut files = Files::new(out);
     for (ending, content) in [
         ("md", markdown(study)),
         ("tex", latex(study)),
         ("csv", csv(study)?),
         ("json", serde_json::to_string_pretty(study)?),
     ] {
-        let path = out.join(format!("{}.{ending}", study.slug));
-        write_whole(&path, content.as_bytes())?;
-        files.push(path);
+        files.write(&format!("{}.{ending}", study.slug), content)?;
     }
-    for plot in figures::study_plots(study) {
-        for (ending, content) in plot.files()? {
-            let path = out.join(format!("{}-{}.{ending}", study.slug, plot.name));
-            write_whole(&path, &content)?;
-            files.push(path);
-        }
-    }
-    Ok(files)
+    files.plots(&study.slug, &figures::study_plots(study))?;
+    Ok(files.paths)
 }
 
 /// The study with its plots as SVG, as the page shows it.
@@ -220,10 +213,8 @@ pub fn write(study: &Study, out: &Path) -> Result<Vec<PathBuf>> {
 /// If a plot cannot be drawn; not expected.
 pub fn page_view(study: &Study) -> Result<Value> {
     let mut view = serde_json::to_value(study)?;
-    let plots = figures::study_plots(study)
-        .iter()
-        .map(|plot| Ok(json!({ "wide": plot.svg()?, "narrow": plot.narrow_svg()? })))
-        .collect::<Result<Vec<_>>>()?;
-    view["plots"] = plots.into();
+    let plots = figures::study_plots(study);
+    let plots: Vec<_> = plots.iter().map(Plot::view).collect::<Result<_>>()?;
+    view["plots"] = serde_json::to_value(plots)?;
     Ok(view)
 }

@@ -90,7 +90,9 @@ fn a_flat_series_has_no_best_point() {
     let study = Study::new(&manifest, all.concat()).unwrap();
     assert_eq!(
         study.findings,
-        ["prompt_tuning: the same mean at every point (90.0 % accuracy)."]
+        [
+            "prompt_tuning: the same mean at every point (90.0 % accuracy), which alone does not show that they are equal."
+        ]
     );
 }
 

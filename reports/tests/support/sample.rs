@@ -277,6 +277,8 @@ fn kind(method: &str) -> Option<Kind> {
         "head_only" => ("head", 0),
         "majority" => ("floor", 0),
         "random_features" => ("floor", 1),
+        "linear_probe" => ("head", 1),
+        "knn" => ("floor", 5),
         _ => return None,
     };
     Some(Kind {

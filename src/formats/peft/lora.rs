@@ -17,8 +17,10 @@ use crate::saved::Tensors;
 
 /// Where training began, which changes nothing, unless the start was taken out of the backbone's weights.
 fn read_start(keys: &mut Keys) -> Result<()> {
-    // (What a start read beside the weights.)
+    // (What a start read beside the weights, what gradients are made of, where the work is done.)
     keys.without_effect(&[
+        "runtime_config",
+        "velora_config",
         "eva_config",
         "corda_config",
         "loftq_config",
@@ -43,8 +45,8 @@ pub(super) fn read_lora(reading: &mut Reading<'_>) -> Result<Method> {
     let keys = &mut reading.keys;
     keys.only("bias", &["none".into()])?;
     read_start(keys)?;
-    keys.only("fan_in_fan_out", &[false.into()])?;
-    keys.without_effect(&["megatron_core", "qalora_group_size"]);
+    // (The library sets `fan_in_fan_out` to false over layers such as these.)
+    keys.without_effect(&["fan_in_fan_out", "megatron_core", "qalora_group_size"]);
     let rank: usize = keys.take("r")?.unwrap_or(8);
     let alpha: f64 = keys.take("lora_alpha")?.unwrap_or(8.0);
     let dropout: f64 = keys.take("lora_dropout")?.unwrap_or(0.0);

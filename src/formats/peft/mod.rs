@@ -119,7 +119,11 @@ pub(super) fn read(
     let revision = keys.take("revision")?;
     let task_type: Option<String> = keys.take("task_type")?;
     keys.without_effect(WITHOUT_EFFECT);
-    let modules_to_save = keys.take("modules_to_save")?.unwrap_or_default();
+    let mut modules_to_save: Vec<String> = keys.take("modules_to_save")?.unwrap_or_default();
+    // The library adds its names of classifiers before it looks for the modules that are changed.
+    if task_type.as_deref() == Some("SEQ_CLS") {
+        modules_to_save.extend(["classifier", "score"].map(str::to_owned));
+    }
     let mut file = read_tensors(folder, WEIGHTS, "adapter_model.bin")?;
     let mut labels = file.said("labels")?;
     let mut texts = file.texts()?;

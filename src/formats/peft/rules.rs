@@ -37,7 +37,7 @@ impl Modules {
     pub(super) fn new(value: OneOrMany<String>) -> Result<Self> {
         Ok(match value {
             OneOrMany::One(word) if word.eq_ignore_ascii_case("all-linear") => Self::AllLinear,
-            OneOrMany::One(pattern) => Self::Pattern(regex(&format!(r"\A(?:{pattern})\z"))?),
+            OneOrMany::One(pattern) => Self::Pattern(whole(&pattern)?),
             OneOrMany::Many(names) => Self::Names(names),
         })
     }
@@ -57,8 +57,14 @@ impl Modules {
     }
 }
 
+/// A pattern of a stranger's; one that backtracks without end is given up by the library and is an error then.
 pub(super) fn regex(pattern: &str) -> Result<Regex> {
     Regex::new(pattern).with_context(|| format!("the regular expression '{pattern}'"))
+}
+
+/// A pattern for whole paths.
+pub(super) fn whole(pattern: &str) -> Result<Regex> {
+    regex(&format!(r"\A(?:{pattern})\z"))
 }
 
 fn is_match(pattern: &Regex, text: &str) -> Result<bool> {

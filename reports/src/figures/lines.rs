@@ -1,0 +1,228 @@
+//! Lines over one axis in one panel, with their names at the ends.
+
+use super::{
+    axis::{self, Axis},
+    labels,
+    layout::*,
+    plot::{Figure, Plot},
+    scene::{Anchor, Area, Scene, fit},
+    style::{Ink, Style},
+};
+use crate::{format, quantity::Quantity};
+
+/// Room over a panel for the title of its vertical axis.
+pub(super) const HEAD: f64 = 24.0;
+
+/// A line with the band around it.
+pub(super) struct Line {
+    pub(super) label: String,
+    pub(super) style: Style,
+    pub(super) points: Vec<Spot>,
+    /// Whether there is a band, which one seed does not have.
+    pub(super) band: bool,
+}
+
+/// A point of a line.
+pub(super) struct Spot {
+    pub(super) x: f64,
+    pub(super) mean: f64,
+    /// The ends of the band.
+    pub(super) band: [f64; 2],
+    /// Whether it is shown to be worse than the point of its line with the highest mean.
+    pub(super) behind: bool,
+}
+
+impl Line {
+    pub(super) fn path(&self, x: &Axis, y: &Axis) -> Vec<[f64; 2]> {
+        let points = self.points.iter();
+        points.map(|p| [x.at(p.x), y.at(p.mean)]).collect()
+    }
+
+    pub(super) fn draw_band(&self, scene: &mut Scene, x: &Axis, y: &Axis) {
+        if self.band {
+            let there = self.points.iter().map(|p| [x.at(p.x), y.at(p.band[1])]);
+            let back = self.points.iter().rev();
+            let back = back.map(|p| [x.at(p.x), y.at(p.band[0])]);
+            scene.area(there.chain(back).collect(), self.style.ink, 0.16);
+        }
+    }
+}
+
+/// The least and the greatest value of some lines, bands included.
+pub(super) fn values(lines: &[Line]) -> [f64; 2] {
+    range(lines.iter().flat_map(|l| &l.points).flat_map(|p| p.band))
+}
+
+/// What is on the horizontal axis.
+pub(super) struct Across {
+    pub(super) title: String,
+    pub(super) logarithmic: bool,
+    /// Texts at 0, 1, 2 … instead of numbers.
+    pub(super) categories: Vec<String>,
+}
+
+impl Across {
+    /// Equal distances for equal differences.
+    pub(super) fn linear(title: &str) -> Self {
+        Self {
+            title: title.to_owned(),
+            logarithmic: false,
+            categories: Vec::new(),
+        }
+    }
+
+    /// A place as people read it.
+    pub(super) fn text(&self, x: f64) -> String {
+        match self.categories.get(x as usize) {
+            Some(text) => text.clone(),
+            None => number(x),
+        }
+    }
+
+    fn axis(&self, ends: [f64; 2], lines: &[Line], ticks: usize) -> Axis {
+        let mut xs: Vec<f64> = lines.iter().flat_map(|l| &l.points).map(|p| p.x).collect();
+        xs.sort_by(f64::total_cmp);
+        xs.dedup();
+        let mut axis = if !self.categories.is_empty() {
+            let n = self.categories.len() as f64;
+            let place = (ends[1] - ends[0]) / n;
+            let mut axis = Axis::linear(ends, [-0.5, n - 0.5], 0.0, 2);
+            let texts = self.categories.iter().enumerate();
+            axis.ticks = texts
+                .map(|(i, text)| (i as f64, fit(text, SMALL, place - 4.0)))
+                .collect();
+            axis
+        } else if self.logarithmic {
+            let mut axis = Axis::logarithmic(ends, &xs, axis::decade);
+            // The places that were measured are what a reader looks for.
+            axis.ticks = xs.iter().map(|x| (*x, number(*x))).collect();
+            axis
+        } else {
+            let [first, last] = range(xs.into_iter());
+            Axis::linear(ends, [first.min(0.0), last], 0.0, ticks)
+        };
+        axis.thin_out(SMALL);
+        axis
+    }
+}
+
+/// A number on an axis as people read it.
+fn number(x: f64) -> String {
+    match x {
+        x if x >= 10_000.0 => format::count_short(x),
+        x if x >= 1_000.0 => format::count(x.round() as usize),
+        x if x >= 0.01 || x == 0.0 => format!("{x}"),
+        x => format!("{x:e}"),
+    }
+}
+
+/// Lines in one panel.
+pub(super) struct Panel<'a> {
+    /// Title of the vertical axis.
+    pub(super) up: &'a str,
+    pub(super) across: &'a Across,
+    pub(super) lines: &'a [Line],
+    /// Whether every point has its method's marker.
+    pub(super) marked: bool,
+}
+
+impl Panel<'_> {
+    /// Its height with everything around it.
+    pub(super) fn height(width: f64) -> f64 {
+        let panel = if is_narrow(width) { 260.0 } else { 330.0 };
+        HEAD + panel + AXIS_ROOM
+    }
+
+    pub(super) fn draw(&self, scene: &mut Scene, room: Area) {
+        let at = [MARGIN, room.top + 6.0];
+        scene.text(at, self.up, BODY, Anchor::Start, Ink::Text);
+        let (top, bottom) = (room.top + HEAD, room.bottom - AXIS_ROOM);
+        let y = Axis::linear([bottom, top], values(self.lines), 0.05, 6);
+        let most = if is_narrow(scene.width) { 110.0 } else { 200.0 };
+        let names = self.lines.iter().map(|l| fit(&l.label, BODY, most));
+        let names: Vec<String> = names.collect();
+        let area = Area {
+            left: room.left + tick_room(&y),
+            top,
+            right: room.right - widest(&names, BODY) - 38.0,
+            bottom,
+        };
+        let ends = [area.left, area.right];
+        let x = self.across.axis(ends, self.lines, ticks(scene.width));
+        draw_vertical_axis(scene, &y, area);
+        draw_horizontal_axis(scene, &x, area, &self.across.title, false);
+        // The best is drawn last, on top.
+        for line in self.lines.iter().rev() {
+            line.draw_band(scene, &x, &y);
+        }
+        for line in self.lines.iter().rev() {
+            let path = line.path(&x, &y);
+            scene.line(path.clone(), line.style.ink, 2.0);
+            for (p, at) in line.points.iter().zip(path).filter(|_| self.marked) {
+                match p.behind {
+                    true => scene.hollow_marker(at, MARK - 1.0, line.style),
+                    false => scene.marker(at, MARK - 1.0, line.style),
+                }
+            }
+        }
+        let ends = self.lines.iter().filter_map(|l| l.path(&x, &y).pop());
+        let ends: Vec<[f64; 2]> = ends.collect();
+        let wanted: Vec<f64> = ends.iter().map(|end| end[1]).collect();
+        let places = labels::spread(&wanted, BODY + 4.0, [area.top, area.bottom]);
+        for (((line, name), end), place) in self.lines.iter().zip(&names).zip(&ends).zip(places) {
+            let text_at = area.right + 34.0;
+            let link = [[end[0] + 7.0, end[1]], [text_at - 14.0, place]];
+            scene.line(link, line.style.ink, 1.0);
+            scene.marker([text_at - 8.0, place], MARK - 1.5, line.style);
+            scene.text([text_at, place], name, BODY, Anchor::Start, Ink::Text);
+        }
+    }
+}
+
+/// Lines of the main metric under a heading: of a study, of a search.
+pub(super) struct LinePlot<'a> {
+    /// Name of the metric.
+    pub(super) metric: &'a str,
+    /// What was studied.
+    pub(super) heading: &'a str,
+    pub(super) lines: Vec<Line>,
+    pub(super) across: Across,
+    /// How to read it, and what to know of it.
+    pub(super) notes: Vec<String>,
+}
+
+impl LinePlot<'_> {
+    /// `None` where there is nothing to show.
+    pub(super) fn plot(self, name: String, title: String) -> Option<Plot> {
+        let any = !self.lines.is_empty();
+        any.then(|| Plot::of(self.heading, name, title, &self))
+    }
+}
+
+impl Figure for LinePlot<'_> {
+    fn draw(&self, title: &str, width: f64) -> Scene {
+        let layout = Layout::of(width, title, self.heading, &self.notes.join(" "));
+        let (mut scene, room) = layout.scene(Panel::height(width));
+        let panel = Panel {
+            up: &Quantity::Metric.title(self.metric),
+            across: &self.across,
+            lines: &self.lines,
+            marked: true,
+        };
+        panel.draw(&mut scene, room);
+        scene
+    }
+
+    fn description(&self) -> String {
+        let factor = Quantity::Metric.axis_factor(self.metric);
+        let describe = |line: &Line| {
+            let values = line.points.iter().map(|p| {
+                let mean = format::metric(self.metric, p.mean / factor);
+                format!("{mean} at {}", self.across.text(p.x))
+            });
+            format!("{}: {}", line.label, values.collect::<Vec<_>>().join(", "))
+        };
+        let described: Vec<String> = self.lines.iter().map(describe).collect();
+        described.join("; ")
+    }
+}

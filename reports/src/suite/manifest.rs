@@ -1,0 +1,109 @@
+//! What a suite was asked to compare.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use statistics::Margin;
+
+use super::{Judged, judge};
+use crate::{
+    Comparison, Result,
+    files::{folders_with, read_json, write_json},
+    format,
+    measurement::Measurement,
+};
+
+/// Name of the file in a suite's folder.
+pub const FILE: &str = "suite.json";
+
+/// What a suite was asked to compare.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Its name.
+    pub name: String,
+    /// Heading.
+    pub title: String,
+    /// What it is, in a line.
+    pub about: String,
+    /// The margin that was declared.
+    pub margin: Margin,
+    /// Its data sets.
+    pub datasets: Vec<Part>,
+}
+
+/// A data set of a suite.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// Its name.
+    pub name: String,
+    /// The metrics whose mean is its part of the average; the main metric where there is none.
+    pub average: Vec<String>,
+    /// Ids of all runs that it may come to.
+    pub runs: Vec<String>,
+}
+
+impl Manifest {
+    /// Reads the manifest of a suite's folder; `None` if it holds none.
+    ///
+    /// # Errors
+    /// If the file is there but not readable.
+    pub fn read(folder: &Path) -> Result<Option<Self>> {
+        read_json(folder, FILE)
+    }
+
+    /// Writes it into a suite's folder.
+    ///
+    /// # Errors
+    /// If that cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<PathBuf> {
+        write_json(folder, FILE, self)
+    }
+
+    /// The verdict over its data sets, as far as comparisons hold runs of them; `None` where none does.
+    pub fn verdict(&self, comparisons: &[Comparison]) -> Option<Measurement> {
+        let (mut judged, mut missing) = (Vec::new(), Vec::new());
+        for part in &self.datasets {
+            let runs: BTreeSet<&str> = part.runs.iter().map(String::as_str).collect();
+            let holds = |c: &&Comparison| c.records.iter().any(|r| runs.contains(r.id.as_str()));
+            match comparisons.iter().find(holds) {
+                Some(comparison) => judged.push(Judged {
+                    name: &part.name,
+                    average: &part.average,
+                    comparison,
+                }),
+                None => missing.push(&part.name),
+            }
+        }
+        if judged.is_empty() {
+            return None;
+        }
+        let mut verdict = judge(&self.title, &self.about, &judged, self.margin);
+        if !missing.is_empty() {
+            verdict.sentences.push(format!(
+                "Without {}, of which no run has a record yet.",
+                format::list(&missing)
+            ));
+        }
+        Some(verdict)
+    }
+}
+
+/// The suites below a folder, by path. A margin that is asked for goes over the ones that were declared.
+///
+/// # Errors
+/// If a manifest or a folder cannot be read.
+pub fn read_all(folder: &Path, margin: Option<Margin>) -> Result<Vec<Manifest>> {
+    let mut found = Vec::new();
+    for folder in folders_with(folder, FILE)? {
+        if let Some(mut manifest) = Manifest::read(&folder)? {
+            manifest.margin = margin.unwrap_or(manifest.margin);
+            found.push(manifest);
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,133 @@
+//! Equal tuning: how good a method becomes with how much compute of a random search.
+//!
+//! Every method gets the same compute: configurations are drawn at random, and by successive halving (Karnin et al. 2013; Jamieson and
+//! Talwalkar 2016, arXiv:1502.07943) all are trained for a few steps, the best third of them for three times as many, and so on up to a whole
+//! run ([`Manifest::rungs`]). They are judged on examples held out of the training split. The expected best of n configurations after
+//! the first rung, which all of them have run, is that of [`statistics::expected_best`], with the variance of the same paper.
+
+mod manifest;
+mod search;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+pub use manifest::{HALVING, MANIFEST, Manifest, MethodTrials, TrialPlan, kept, rungs};
+pub use search::{Edge, Search, Trial, Tried};
+pub use tables::{markdown, page_view, write};
+
+use std::{collections::BTreeMap, path::Path};
+
+use record::{DatasetFacts, RunRecord, store};
+use search::{edge_note, search};
+use serde::Serialize;
+
+use crate::{
+    Result,
+    comparison::{dataset_label, dataset_slug, slug, stand_in_note},
+    files::{folders_with, read_json},
+    format,
+};
+
+/// A search with its results.
+#[derive(Clone, Debug, Serialize)]
+pub struct Tuning {
+    /// Heading: data set and backbone; a stand-in is said.
+    pub title: String,
+    /// Name for files.
+    pub slug: String,
+    /// The data.
+    pub dataset: DatasetFacts,
+    /// Name of the backbone.
+    pub backbone: String,
+    /// Steps of a trial at each rung.
+    pub rungs: Vec<usize>,
+    /// What the trials are judged by, in words.
+    pub judged_by: String,
+    /// One search per method.
+    pub searches: Vec<Search>,
+    /// What a reader has to know before believing the numbers.
+    pub notes: Vec<String>,
+}
+
+/// The searches below a comparison's folder, or below a folder of comparisons.
+///
+/// # Errors
+/// If a manifest or a folder cannot be read.
+pub fn read_all(folder: &Path) -> Result<Vec<Tuning>> {
+    let mut all = Vec::new();
+    for found in folders_with(folder, MANIFEST)? {
+        let Some(manifest) = read_json(&found, MANIFEST)? else {
+            continue;
+        };
+        let records = store::read_dir(&found.join("records"))?.records;
+        all.extend(Tuning::new(&manifest, &records));
+    }
+    Ok(all)
+}
+
+impl Tuning {
+    /// Joins what was asked with the records that there are; `None` without any.
+    pub fn new(manifest: &Manifest, records: &[RunRecord]) -> Option<Self> {
+        let by_id: BTreeMap<&str, &RunRecord> =
+            records.iter().map(|r| (r.id.as_str(), r)).collect();
+        let first = manifest
+            .methods
+            .iter()
+            .flat_map(|m| &m.trials)
+            .flat_map(|t| &t.runs)
+            .find_map(|(_, id)| by_id.get(id.as_str()))?;
+        let asked = &first.asked;
+        let searches: Vec<Search> = manifest
+            .methods
+            .iter()
+            .map(|m| search(m, &manifest.rungs, &by_id, records))
+            .collect();
+        let mut notes: Vec<String> = stand_in_note(&asked.dataset).into_iter().collect();
+        let tried = || {
+            searches
+                .iter()
+                .flat_map(|s| &s.trials)
+                .flat_map(|t| &t.results)
+        };
+        let bad = tried().filter(|r| r.metric.is_none()).count();
+        if bad > 0 {
+            notes.push(format!(
+                "{} ended without a result and count as 0.",
+                format::plural(bad, "trial run")
+            ));
+        }
+        let planned = manifest.methods.iter().flat_map(|m| &m.trials);
+        let planned: usize = planned.map(|t| t.runs.len()).sum();
+        if tried().count() < planned {
+            notes.push(format!(
+                "{} of {planned} trial runs have a record; the same command goes on with the others.",
+                tried().count()
+            ));
+        }
+        notes.extend(searches.iter().filter_map(edge_note));
+        if !manifest.left_out.is_empty() {
+            notes.push(format!(
+                "Left out, as there is nothing to search: {}.",
+                manifest.left_out.join(", ")
+            ));
+        }
+        Some(Self {
+            title: format!(
+                "Equal tuning · {} · {}",
+                dataset_label(&asked.dataset),
+                asked.backbone.label()
+            ),
+            slug: slug(&format!(
+                "tuning-{}-{}",
+                dataset_slug(&asked.dataset),
+                asked.backbone.label()
+            )),
+            dataset: asked.dataset.clone(),
+            backbone: asked.backbone.label(),
+            rungs: manifest.rungs.clone(),
+            judged_by: manifest.judged_by.clone(),
+            searches,
+            notes,
+        })
+    }
+}

@@ -1,0 +1,149 @@
+//! Pairs of methods over many data sets, looked at once or several times.
+//!
+//! At a look, each data set brings the differences of the seeds that it has by then, and all of them together give a [`Combined`]. A
+//! data set on which all was decided earlier brings the seeds that it has. What is found is judged at the level of the look ([`Looks`]) and
+//! corrected after Holm over all pairs, apart for "no difference" and for "a difference of the margin or more"; a decision stands.
+//! Information is taken to grow with the number of seeds. Where data sets differ from one another it grows more slowly: the looks
+//! are then more alike than assumed, and less than 5 % is spent.
+
+use crate::{ALPHA, Combined, Components, Estimate, Looks, Margin, Scores, Verdict};
+
+impl Combined {
+    /// Of a method's scores minus another's, of one data set each ([`Scores::minus`]), by their first `seeds` seeds, or all where there
+    /// are fewer; `None` as [`Combined::of`], or where a data set has one seed.
+    pub fn of_scores(datasets: &[Scores], seeds: usize) -> Option<Self> {
+        let estimate = |all: &Scores| {
+            let own = all.first(seeds.min(all.seeds().count()))?;
+            Some(Estimate {
+                difference: own.mean(),
+                variance: Components::of(&own)?.variance(),
+            })
+        };
+        let estimates: Option<Vec<Estimate>> = datasets.iter().map(estimate).collect();
+        Self::of(&estimates?)
+    }
+}
+
+/// What is shown over all data sets of the first method of each pair. A pair is given by the first method's scores minus the
+/// second's, of one data set each. Without `looks` the number of seeds was fixed beforehand, and all of them are taken.
+pub fn overall_verdicts(
+    pairs: &[Vec<Scores>],
+    looks: Option<&Looks>,
+    margin: Margin,
+) -> Vec<Verdict> {
+    let at = looks.map_or(&[usize::MAX][..], Looks::seeds);
+    let alpha = |left: usize| ALPHA / left.max(1) as f64;
+    let level = |look: usize, left: usize| {
+        looks.map_or(alpha(left), |looks| looks.levels(alpha(left))[look])
+    };
+    let one_sided = |look: usize, left: usize| {
+        looks.map_or(alpha(left), |looks| {
+            looks.levels_one_sided(alpha(left))[look]
+        })
+    };
+    // A look is made once a data set has got there.
+    let is_made = |pair: &[Scores], seeds: usize| {
+        looks.is_none() || pair.iter().any(|d| d.seeds().count() >= seeds)
+    };
+    let mut verdicts = vec![Verdict::Undecided; pairs.len()];
+    // Hypotheses that are not rejected yet.
+    let (mut equal, mut far) = (pairs.len(), pairs.len());
+    for (look, &seeds) in at.iter().enumerate() {
+        let open = (0..pairs.len()).filter(|&i| verdicts[i] == Verdict::Undecided);
+        let mut tested: Vec<(usize, Combined)> = open
+            .filter(|&i| is_made(&pairs[i], seeds))
+            .filter_map(|i| Some((i, Combined::of_scores(&pairs[i], seeds)?)))
+            .collect();
+        tested.sort_by(|(_, a), (_, b)| a.p.total_cmp(&b.p));
+        for (i, found) in &tested {
+            if found.p >= level(look, equal) {
+                break;
+            }
+            equal -= 1;
+            verdicts[*i] = Verdict::of(found.difference, true, false);
+        }
+        let p = |found: &Combined| found.p_equivalent(margin);
+        tested.sort_by(|(_, a), (_, b)| p(a).total_cmp(&p(b)));
+        for (i, found) in &tested {
+            if p(found) >= one_sided(look, far) {
+                break;
+            }
+            far -= 1;
+            if verdicts[*i] == Verdict::Undecided {
+                verdicts[*i] = Verdict::Equivalent;
+            }
+        }
+    }
+    verdicts
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Differences of a data set by seed: on so many of 100 examples the first method alone is right.
+    fn ahead(by_seed: &[usize]) -> Scores {
+        let row = |n: usize| (0..100).map(|j| f64::from(u8::from(j < n))).collect();
+        Scores::new((0..).zip(by_seed).map(|(seed, n)| (seed, row(*n)))).unwrap()
+    }
+
+    #[test]
+    fn a_data_set_brings_the_first_seeds_or_all_that_it_has() {
+        let few = [ahead(&[4, 6, 5]), ahead(&[5, 7, 6])];
+        let many = [ahead(&[4, 6, 5, 50, 90]), ahead(&[5, 7, 6])];
+        assert_eq!(
+            Combined::of_scores(&few, 3).unwrap(),
+            Combined::of_scores(&many, 3).unwrap()
+        );
+        assert!(Combined::of_scores(&many, 5).unwrap().difference > 0.06);
+        assert_eq!(Combined::of_scores(&few[..1], 3), None);
+        assert_eq!(Combined::of_scores(&[ahead(&[4]), ahead(&[5])], 3), None);
+    }
+
+    #[test]
+    fn what_one_look_shows_an_early_one_of_several_does_not_and_a_decision_stands() {
+        let pair: Vec<Scores> = [5, 7, 6, 8]
+            .map(|n| ahead(&[n, n + 1, n - 1, n, n + 1]))
+            .into();
+        let three: Vec<Scores> = pair.iter().map(|d| d.first(3).unwrap()).collect();
+        let p = Combined::of_scores(&three, 3).unwrap().p;
+        let looks = Looks::default();
+        // Between what an only look and the first of four may spend.
+        assert!(looks.levels(ALPHA)[0] < p && p < ALPHA, "{p}");
+        let of = |pair: &[Scores], looks: Option<&Looks>| {
+            overall_verdicts(&[pair.to_vec()], looks, Margin::POINT)[0]
+        };
+        assert_eq!(of(&three, None), Verdict::Better);
+        assert_eq!(of(&three, Some(&looks)), Verdict::Undecided);
+        // Shown at its first look, and taken back by no later one.
+        let one = Looks::new(vec![3]).unwrap();
+        assert_eq!(of(&three, Some(&one)), Verdict::Better);
+        let two = Looks::new(vec![3, 5]).unwrap();
+        let turned: Vec<Scores> = [60, 61, 59, 60].map(|n| ahead(&[n, n, n, 0, 0])).into();
+        assert!(Combined::of_scores(&turned, 3).unwrap().p < two.levels(ALPHA)[0]);
+        assert_eq!(of(&turned, Some(&two)), Verdict::Better);
+    }
+
+    #[test]
+    fn holm_leaves_more_to_those_behind_a_rejected_one_and_margins_have_a_family_of_their_own() {
+        let sure: Vec<Scores> = [40, 41, 39, 40].map(|n| ahead(&[n, n, n])).into();
+        // Right and wrong alone on as many of 4,000 examples each, moved by the seed; right on up to three more.
+        let equal: Vec<Scores> = (0..4)
+            .map(|d| {
+                let row = |seed: usize| -> Vec<f64> {
+                    let sign = |j: usize| match (j + d + seed) % 50 {
+                        0 => 1.0,
+                        25 => -1.0,
+                        _ => f64::from(u8::from(j % 50 == 7 && j / 50 < d)),
+                    };
+                    (0..4000).map(sign).collect()
+                };
+                Scores::new((0..3).map(|seed| (seed as u64, row(seed)))).unwrap()
+            })
+            .collect();
+        let found = overall_verdicts(&[sure, equal], None, Margin::POINT);
+        assert_eq!(found, [Verdict::Better, Verdict::Equivalent]);
+        assert!(overall_verdicts(&[], None, Margin::POINT).is_empty());
+    }
+}
