@@ -17,6 +17,10 @@ use serde_json::Value as Json;
 /// The largest file that is read.
 const MOST_BYTES: u64 = 1 << 24;
 
+/// Instructions, and bytes and items of values, that a template may take: it is a program of the model's maker. The longest of
+/// real models take some thousands.
+const FUEL: u64 = 10_000_000;
+
 /// What is known of a model's chats.
 struct Chat {
     template: String,
@@ -49,7 +53,7 @@ pub fn message(path: &Path, tokenizer: &TextTokenizer, template: &str) -> Result
     };
     let mut rendered = chat
         .render(template)
-        .with_context(|| format!("{}: chat template", path.display()))?;
+        .with_context(|| path.display().to_string())?;
     // A tokenizer that puts its first token before every text would put it there twice.
     let begins = |text: &str| -> Result<Option<u32>> {
         let example = Example {
@@ -153,7 +157,17 @@ fn of_folder(tokenizer: &Path) -> Result<Chat> {
 }
 
 impl Chat {
-    fn render(&self, message: &str) -> std::result::Result<String, Error> {
+    fn render(&self, message: &str) -> Result<String> {
+        let rendered = self.run(message).map_err(|error| match error.kind() {
+            ErrorKind::OutOfFuel => {
+                anyhow!("it takes more than {FUEL} steps or bytes: it repeats something too often")
+            }
+            _ => error.into(),
+        });
+        rendered.context("chat template")
+    }
+
+    fn run(&self, message: &str) -> std::result::Result<String, Error> {
         let mut jinja = Environment::new();
         // As transformers sets up Jinja.
         jinja.set_syntax(
@@ -163,6 +177,7 @@ impl Chat {
                 .build()?,
         );
         jinja.set_unknown_method_callback(python_method);
+        jinja.set_fuel(Some(FUEL));
         let refuse = |message: String| -> std::result::Result<String, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         };
@@ -200,6 +215,7 @@ fn python_method(
         };
     };
     let argument = |i: usize| arguments.get(i).and_then(Value::as_str);
+    state.consume_fuel(text.len() as u64)?;
     let is_stripped = |c: char| match argument(0) {
         Some(characters) => characters.contains(c),
         None => c.is_whitespace(),
@@ -210,7 +226,13 @@ fn python_method(
         ("rstrip", ..) => text.trim_end_matches(is_stripped).into(),
         ("startswith", Some(start), _) => text.starts_with(start).into(),
         ("endswith", Some(end), _) => text.ends_with(end).into(),
-        ("replace", Some(from), Some(to)) => text.replace(from, to).into(),
+        // The library's, which pays for what it makes.
+        ("replace", Some(_), Some(_)) => {
+            return state.apply_filter(
+                "replace",
+                &[std::slice::from_ref(value), arguments].concat(),
+            );
+        }
         ("split", Some(at), _) if !at.is_empty() => Value::from_iter(text.split(at)),
         ("split", None, _) => Value::from_iter(text.split_whitespace()),
         ("upper", ..) => text.to_uppercase().into(),
@@ -224,7 +246,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn rendered(template: &str, message: &str) -> std::result::Result<String, Error> {
+    fn rendered(template: &str, message: &str) -> Result<String> {
         let chat = Chat {
             template: template.to_owned(),
             bos: "<s>".to_owned(),
@@ -271,7 +293,7 @@ mod tests {
     #[test]
     fn a_template_that_refuses_or_is_wrong_says_so() {
         let says = |template: &str, part: &str| {
-            let message = format!("{:#}", anyhow!(rendered(template, "x").unwrap_err()));
+            let message = format!("{:#}", rendered(template, "x").unwrap_err());
             assert!(message.contains(part), "{message}");
         };
         says(
@@ -282,5 +304,28 @@ mod tests {
         says("{% for %}", "syntax");
         // The language's own bounds.
         says("{{ range(1000000000) }}", "range");
+    }
+
+    #[test]
+    fn a_template_that_repeats_something_too_often_is_given_up() {
+        let twice = "{% set ns = namespace(x='aa') %}{% for i in range(99) %}{% set ns.x = ";
+        for template in [
+            "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
+            "{% for i in range(100000) %}{{ messages[0].content * 1000 }}{% endfor %}",
+            &format!("{twice}ns.x ~ ns.x %}}{{% endfor %}}{{{{ ns.x }}}}"),
+            &format!("{twice}ns.x + ns.x %}}{{% endfor %}}"),
+            &format!("{twice}ns.x * 9 %}}{{% endfor %}}"),
+            &format!("{twice}ns.x.replace('a', 'aaaa') %}}{{% endfor %}}"),
+            &format!("{twice}ns.x|replace('a', 'aaaa') %}}{{% endfor %}}"),
+            "{{ 'a' * 1000000000 }}",
+            "{{ range(100000)|join('x' * 100000) }}",
+            "{{ ('a\n' * 100000)|indent(100000) }}",
+        ] {
+            let message = format!("{:#}", rendered(template, "x").unwrap_err());
+            assert!(
+                message.contains("repeats something too often"),
+                "{template}: {message}"
+            );
+        }
     }
 }

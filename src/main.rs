@@ -12,7 +12,7 @@ use peftbench::{
     },
     examples,
     execute::{local::How, progress::Verbosity},
-    exit,
+    exit, output,
     plan::{DataChoice, Shared},
 };
 use reports::recommend::Wishes;
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let cli = Cli::from_arg_matches(&typed).unwrap_or_else(|e| e.exit());
     let result = set_threads(cli.threads).and_then(|()| execute(cli.command, started));
     result.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        output::tell(format_args!("error: {error:#}"));
         ExitCode::from(exit::BAD_INPUT)
     })
 }
@@ -157,7 +157,7 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
             &a.tasks,
             a.backbone.as_deref(),
             a.offline,
-            a.seconds.clamp(0.1, 600.0),
+            a.seconds,
             a.json,
         ),
         Command::Domains(a) => domains::domains(&domains::Asked {

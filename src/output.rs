@@ -1,9 +1,14 @@
-//! Standard output: where results go.
+//! Standard output, where results go, and standard error, where everything else goes.
 
 use std::{
     fmt,
     io::{self, IsTerminal, Write},
 };
+
+use reports::format;
+
+/// Characters of a message at most; of a longer one, which holds something of a file, the middle is left out.
+const LONGEST: usize = 8_000;
 
 /// Writes a line to standard output. A reader who left early (`peftbench … | head -1`) is no error: what was asked for
 /// is done all the same.
@@ -13,6 +18,17 @@ use std::{
 pub fn line(text: fmt::Arguments<'_>) -> io::Result<()> {
     let mut out = io::stdout().lock();
     reader_left(writeln!(out, "{text}").and_then(|()| out.flush())).map(drop)
+}
+
+/// Writes a message to standard error. It may hold names and texts from anywhere: what would steer the terminal is written
+/// out, and nothing long is shown whole. Where nobody listens any more the work goes on.
+pub fn tell(text: fmt::Arguments<'_>) {
+    writeln!(io::stderr().lock(), "{}", message(&text.to_string())).ok();
+}
+
+fn message(text: &str) -> String {
+    let lines: Vec<String> = text.split('\n').map(format::visible).collect();
+    format::cut(&lines.join("\n"), LONGEST)
 }
 
 /// Writes an event of a `--json` stream, with the time at which it happened.
@@ -63,13 +79,15 @@ pub fn table_width() -> usize {
     }
 }
 
-/// Rows of cells as aligned columns; all rows have as many cells as the first.
+/// Rows of cells as aligned columns; all rows have as many cells as the first. They may hold names from anywhere.
 pub fn columns(rows: &[Vec<String>]) -> String {
+    let visible = |row: &Vec<String>| row.iter().map(|cell| format::visible(cell)).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(visible).collect();
     let cells = rows.first().map_or(0, Vec::len);
     let width = |c: usize| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..cells).map(width).collect();
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         let cells = row
             .iter()
             .zip(&widths)
@@ -83,4 +101,26 @@ pub fn columns(rows: &[Vec<String>]) -> String {
 /// [`line`] of a formatted text.
 macro_rules! say {
     ($($part:tt)*) => { $crate::output::line(format_args!($($part)*)) };
+}
+
+/// In this crate [`tell`] stands behind the name that everybody uses: the one of the standard library passes control characters
+/// on, and ends the program where standard error was closed.
+macro_rules! eprintln {
+    ($($part:tt)*) => { $crate::output::tell(format_args!($($part)*)) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_steers_no_terminal_and_is_not_longer_than_anybody_reads() {
+        assert_eq!(
+            message("label \u{1b}[2J\rok\nnext \u{202e}line"),
+            "label \\u{1b}[2J\\rok\nnext \\u{202e}line"
+        );
+        let long = message(&format!("begin {} end", "x".repeat(500_000)));
+        assert!(long.starts_with("begin x") && long.ends_with("x end"));
+        assert_eq!(long.chars().count(), LONGEST);
+    }
 }

@@ -153,15 +153,15 @@ pub fn save(
 /// If it is missing, damaged or of another format.
 pub fn read_config(folder: &Path) -> Result<SavedConfig> {
     let path = folder.join(CONFIG);
-    let text = fs::read_to_string(&path).with_context(|| {
-        format!(
-            "{}: cannot be read; is this a folder written by peftbench train, Hugging Face PEFT or AdapterHub?{}",
-            path.display(),
-            below(folder)
-        )
-    })?;
+    ensure!(
+        path.exists(),
+        "{}: is not there; is this a folder written by peftbench train, Hugging Face PEFT or AdapterHub?{}",
+        path.display(),
+        below(folder)
+    );
+    let text = read_small(&path)?;
     let config: SavedConfig =
-        serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+        serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
     ensure!(
         config.format == FORMAT,
         "{}: format {} is not {FORMAT}",
@@ -204,6 +204,17 @@ pub fn read_config(folder: &Path) -> Result<SavedConfig> {
         path.display()
     );
     Ok(config)
+}
+
+/// The largest configuration that is read, in bytes.
+const LARGEST: u64 = 64 << 20;
+
+/// The bytes of a configuration, which may be a stranger's.
+///
+/// # Errors
+/// If it is not there, is no regular file or is larger than any configuration; the message names it.
+pub fn read_small(path: &Path) -> Result<Vec<u8>> {
+    Ok(sources::read_whole(path, LARGEST)?)
 }
 
 /// What to say where a folder has no weights, but folders in it have: PEFT puts an adapter with a name into one.

@@ -485,31 +485,48 @@ pub fn open(config: &SavedConfig, named: Option<&str>, offline: bool) -> Result<
     Ok(TaskLibrary::new(loaded))
 }
 
-/// A library of the tasks in a folder, over the named backbone or that of the first task that names one; and why the
-/// others cannot be used.
+/// A library, still without tasks, over the named backbone, or over that of the first task in a folder whose backbone can be
+/// opened: what is wrong with one task is no reason to refuse the others.
 ///
 /// # Errors
 /// If no task can be read, or the backbone is not found or damaged.
+pub fn open_for(folder: &Path, named: Option<&str>, offline: bool) -> Result<TaskLibrary> {
+    let (mut first_error, mut tried) = (None, Vec::new());
+    for path in task_folders(folder)?.values() {
+        let config = match weights::read_config(path) {
+            Ok(config) => config,
+            Err(error) => {
+                first_error.get_or_insert(error);
+                continue;
+            }
+        };
+        let backbone = (config.backbone.clone(), config.precision);
+        if tried.contains(&backbone) {
+            continue;
+        }
+        match open(&config, named, offline) {
+            Ok(library) => return Ok(library),
+            Err(error) if named.is_some() => return Err(error),
+            Err(error) => {
+                first_error.get_or_insert(error);
+            }
+        }
+        tried.push(backbone);
+    }
+    let error = first_error.context("no task")?;
+    Err(error.context(format!("{}: no task there is readable", folder.display())))
+}
+
+/// The same with the tasks of the folder; and why those that cannot be used cannot.
+///
+/// # Errors
+/// As [`open_for`].
 pub fn open_all(
     folder: &Path,
     named: Option<&str>,
     offline: bool,
 ) -> Result<(TaskLibrary, BTreeMap<String, String>)> {
-    let mut first_error = None;
-    let first = task_folders(folder)?
-        .values()
-        .find_map(|path| match weights::read_config(path) {
-            Ok(config) => Some(config),
-            Err(error) => {
-                first_error = first_error.take().or(Some(error));
-                None
-            }
-        });
-    let Some(first) = first else {
-        let error = first_error.context("no task")?;
-        return Err(error.context(format!("{}: no task there is readable", folder.display())));
-    };
-    let library = open(&first, named, offline)?;
+    let library = open_for(folder, named, offline)?;
     let unusable = library
         .add_all(folder)?
         .into_iter()

@@ -3,7 +3,10 @@
 use anyhow::{Result, bail, ensure};
 use statistics::Margin;
 
-/// A number above 0 with one of these units behind it.
+/// The largest size, count or number of seconds; larger ones are mistakes, and no clock reaches them.
+const MOST: f64 = 1e15;
+
+/// A number from 0 on with one of these units behind it.
 fn with_unit(text: &str, units: &[(&str, f64)], example: &str) -> Result<f64> {
     let end = text
         .find(|c: char| !(c.is_ascii_digit() || c == '.'))
@@ -22,8 +25,12 @@ fn with_unit(text: &str, units: &[(&str, f64)], example: &str) -> Result<f64> {
             known.join(", ")
         );
     };
-    ensure!(number >= 0.0, "must not be below 0");
-    Ok(number * factor)
+    let value = number * factor;
+    ensure!(
+        (0.0..=MOST).contains(&value),
+        "{text} is beyond what is measured here; expected something like {example}"
+    );
+    Ok(value)
 }
 
 /// A size in bytes: `100KB`, `1.5 MB`, `64KiB`.
@@ -119,6 +126,9 @@ mod tests {
             (size("-3MB"), "100KB"),
             (share("5 apples"), "5%"),
             (time("5"), "5min"),
+            (time(&format!("{}s", "9".repeat(400))), "5min"),
+            (time("99999999999999999999999h"), "5min"),
+            (size(&format!("{}GB", "9".repeat(20))), "100KB"),
             (pair("lora").map(|_| 0.0), "lora:full"),
         ] {
             let message = result.unwrap_err().to_string();

@@ -307,3 +307,17 @@ fn a_name_that_is_no_repository_and_a_folder_without_weights_are_refused() {
         );
     }
 }
+
+#[cfg(unix)]
+#[test]
+fn what_a_link_leads_to_outside_a_folder_is_not_sent() {
+    let place = Place::new();
+    let folder = weights(&place, "lora");
+    let secret = place.file("secret", "hf_secret");
+    std::os::unix::fs::symlink(secret, folder.join("notes.txt")).unwrap();
+    let folder = folder.to_str().unwrap();
+    place.refused(
+        &["push", folder, "me/my-lora", "--dry-run"],
+        &["notes.txt", "secret"],
+    );
+}

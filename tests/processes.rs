@@ -81,6 +81,62 @@ fn a_signal_to_the_comparison_alone_reaches_the_run_and_the_exit_code_tells_whic
     }
 }
 
+/// Files below a folder whose names end like this.
+#[cfg(unix)]
+fn below(folder: &std::path::Path, end: &str) -> usize {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.path().is_dir() {
+            true => below(&entry.path(), end),
+            false => usize::from(entry.file_name().to_string_lossy().ends_with(end)),
+        })
+        .sum()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_to_a_search_or_a_study_reaches_its_run_too() {
+    for (command, more) in [
+        ("tune", &["--methods=lora", "--trials=1"][..]),
+        ("sweep", &["--study=rank.yaml"]),
+    ] {
+        let place = Place::new();
+        place.file(
+            "rank.yaml",
+            "title: Rank\nquestion: Does it matter?\nx: {title: rank, key: lora.rank, values: [1, 2]}\nseries: [{method: lora}]\n",
+        );
+        let (child, mut events) = endless(&place, command, &[more, &["--seeds=1"]].concat());
+        signal("-TERM", &child.id().to_string());
+        assert!(events.all(|line| line.is_ok()));
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(143), "{command}: {said}");
+        let out = place.path().join("out");
+        assert_eq!(below(&out, ".unfinished.json"), 1, "{command}: {said}");
+        assert_eq!(below(&out, ".claim"), 0, "{command}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_what_only_reads_at_once() {
+    use std::os::unix::process::ExitStatusExt;
+    let place = Place::new();
+    let weights = place.trained("head_only", &[]);
+    let mut command = place.command(&["predict", "--weights", &weights, "--input", "-"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // It has its weights once it answers.
+    let mut rows = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut rows, b"{\"text\": \"good\"}\n").unwrap();
+    let mut answer = String::new();
+    let mut answers = BufReader::new(child.stdout.take().unwrap());
+    answers.read_line(&mut answer).unwrap();
+    assert!(answer.contains("label"), "{answer}");
+    signal("-TERM", &child.id().to_string());
+    assert_eq!(child.wait().unwrap().signal(), Some(15));
+}
+
 /// The processes whose parent is `pid`.
 #[cfg(target_os = "linux")]
 fn children_of(pid: u32) -> Vec<u32> {

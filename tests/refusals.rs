@@ -33,6 +33,63 @@ fn a_plan_is_read_from_a_regular_file_only() {
     }
 }
 
+/// Puts a named pipe in the place of a file.
+fn pipe(path: &Path) {
+    fs::remove_file(path).ok();
+    let made = std::process::Command::new("mkfifo").arg(path).status();
+    assert!(made.unwrap().success());
+}
+
+#[test]
+fn a_pipe_is_named_and_not_waited_for_wherever_a_file_is_read() {
+    let (place, weights) = trained("head_only", &[]);
+    place.file("rows.jsonl", "{\"text\": \"good\"}\n");
+    let predict = ["predict", "--weights", &weights, "--input", "rows.jsonl"];
+    for name in ["peftbench.json", "weights.safetensors"] {
+        let path = place.path().join(&weights).join(name);
+        let whole = fs::read(&path).unwrap();
+        pipe(&path);
+        place.refused(&predict, &[name, "pipe"]);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, whole).unwrap();
+    }
+    place.ok(&predict);
+    let report = ["report", "--records", "out", "--out", "report"];
+    place.ok(&report);
+    pipe(&place.path().join("out/records/0123456789abcdef.json"));
+    let output = place.run(&report);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("0123456789abcdef.json") && said.contains("not a regular file"),
+        "{said}"
+    );
+    pipe(&place.path().join("out/judging.json"));
+    place.refused(&report, &["judging.json", "not a regular file"]);
+}
+
+#[test]
+fn a_task_whose_backbone_is_not_there_leaves_the_others_answered() {
+    let (place, weights) = trained("head_only", &[]);
+    let tasks = place.path().join("tasks");
+    for name in ["a", "b"] {
+        fs::create_dir_all(tasks.join(name)).unwrap();
+        for entry in fs::read_dir(place.path().join(&weights)).unwrap().flatten() {
+            fs::copy(entry.path(), tasks.join(name).join(entry.file_name())).unwrap();
+        }
+    }
+    let config = tasks.join("a/peftbench.json");
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    json["backbone"] = "nowhere/at/all".into();
+    fs::write(&config, json.to_string()).unwrap();
+    place.file(
+        "rows.jsonl",
+        "{\"task\": \"a\", \"text\": \"good\"}\n{\"task\": \"b\", \"text\": \"good\"}\n",
+    );
+    let answers = place.ok(&["predict", "--tasks", "tasks", "--input", "rows.jsonl"]);
+    assert_eq!(answers.matches("\"label\"").count(), 2, "{answers}");
+}
+
 #[test]
 fn a_class_without_a_name_is_not_imported() {
     let (place, weights) = trained("lora", &[]);

@@ -454,8 +454,11 @@ impl Gguf {
             None => hidden.checked_div(heads).unwrap_or(0),
         };
         let number = |key: &str, default: f64| match self.own(key) {
-            Some(Field::Number(x)) => *x,
-            _ => default,
+            None => Ok(default),
+            Some(Field::Number(x)) if x.is_finite() => Ok(*x),
+            Some(Field::Whole(n)) => Ok(*n as f64),
+            Some(Field::Number(x)) => self.bad(format!("{family}.{key} is {x}, no finite number")),
+            Some(_) => self.bad(format!("{family}.{key} is no number")),
         };
         let mut config = json!({
             "architectures": [match family.as_str() {
@@ -472,8 +475,8 @@ impl Gguf {
             "intermediate_size": need("feed_forward_length")?,
             "vocab_size": rows,
             "max_position_embeddings": need("context_length")?,
-            "rms_norm_eps": number("attention.layer_norm_rms_epsilon", 1e-6),
-            "rope_theta": number("rope.freq_base", 10_000.0),
+            "rms_norm_eps": number("attention.layer_norm_rms_epsilon", 1e-6)?,
+            "rope_theta": number("rope.freq_base", 10_000.0)?,
             "hidden_act": "silu",
             "tie_word_embeddings": !self.tensors.contains_key("output.weight"),
             "attention_bias": family == "llama" && self.tensors.contains_key("blk.0.attn_q.bias"),
@@ -487,7 +490,7 @@ impl Gguf {
             Some(Field::Text(none)) if none == "none" => {}
             Some(Field::Text(kind)) => {
                 config["rope_scaling"] =
-                    json!({ "rope_type": kind, "factor": number("rope.scaling.factor", 1.0) });
+                    json!({ "rope_type": kind, "factor": number("rope.scaling.factor", 1.0)? });
             }
             Some(_) => return self.bad(format!("{family}.rope.scaling.type is no text")),
         }

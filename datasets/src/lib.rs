@@ -82,8 +82,30 @@ fn hex(bytes: &[u8]) -> String {
 fn caught<T, E: From<String>>(
     work: impl FnOnce() -> std::result::Result<T, E>,
 ) -> std::result::Result<T, E> {
+    use std::{
+        panic::{set_hook, take_hook},
+        sync::{
+            Once,
+            atomic::{AtomicUsize, Ordering::SeqCst},
+        },
+    };
+    static QUIET: Once = Once::new();
+    /// How many of these are under way; their work may panic in threads of its own.
+    static CAUGHT: AtomicUsize = AtomicUsize::new(0);
+    // What becomes an error is told once, by the error.
+    QUIET.call_once(|| {
+        let tell = take_hook();
+        set_hook(Box::new(move |panic| {
+            if CAUGHT.load(SeqCst) == 0 {
+                tell(panic);
+            }
+        }));
+    });
+    CAUGHT.fetch_add(1, SeqCst);
     // Nothing that `work` has touched is used after a panic.
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    CAUGHT.fetch_sub(1, SeqCst);
+    result.unwrap_or_else(|panic| {
         let message = panic.downcast_ref::<String>().map(String::as_str);
         let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
         Err(message.unwrap_or("it cannot be read").to_owned().into())

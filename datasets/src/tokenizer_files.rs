@@ -77,6 +77,9 @@ const SPECIAL: [&str; 7] = [
 /// From this length on transformers takes `model_max_length` for "no limit".
 const NO_LIMIT: f64 = 1e20;
 
+/// How many times as long as it was a text may become before it is tokenised.
+const GROWTH: f64 = 1000.0;
+
 /// The largest file that is read whole.
 const MAX_FILE: u64 = 1 << 30;
 
@@ -238,6 +241,7 @@ pub(crate) fn read(path: &Path) -> Result<TokenizerFiles> {
         ));
     }
     follow(class, &config, &mut file)?;
+    check_growth(path, &file)?;
 
     let mut tokenizer = caught(|| Tokenizer::from_bytes(file.to_string())).map_err(|e| {
         bad(
@@ -348,6 +352,46 @@ fn class(config: &Side, model: &Side) -> Result<&'static str> {
         Some("modernbert") => GENERIC,
         _ => UNKNOWN,
     })
+}
+
+/// Refuses steps that together make so much of a text that no memory holds it: forty times `a` to `aa` is 2⁴⁰ letters of one.
+fn check_growth(path: &Path, file: &Value) -> Result<()> {
+    for key in ["normalizer", "post_processor", "decoder"] {
+        let times = growth(&file[key]);
+        if times > GROWTH {
+            return Err(bad(
+                path,
+                format!(
+                    "{key}: its steps may make {times:.1e} times as much of a text; at most {GROWTH} times is followed"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// How many times as long a step may make a text of at least one letter, or of one token. Steps are known by their keys, as
+/// they need not say their type.
+fn growth(step: &Value) -> f64 {
+    let length = |text: &Value| text.as_str().map_or(0, |text| text.chars().count()) as f64;
+    let below = ["normalizers", "processors", "decoders"];
+    let below = below.iter().filter_map(|key| step[*key].as_array());
+    let replaced = match (length(&step["content"]), length(&step["pattern"]["String"])) {
+        // What is no plain text may match between any two letters.
+        (content, 0.0) => 1.0 + content,
+        (content, pattern) => (content / pattern).max(1.0),
+    };
+    let copies = ["single", "pair"].map(|key| {
+        let pieces = step[key].as_array().into_iter().flatten();
+        let texts = pieces.filter_map(|piece| piece["Sequence"]["id"].as_str());
+        let texts: Vec<&str> = texts.collect();
+        let of = |id: &str| texts.iter().filter(|text| **text == id).count();
+        of("A").max(of("B")).max(1) as f64
+    });
+    below.flatten().map(growth).product::<f64>()
+        * replaced
+        * (1.0 + length(&step["prepend"]))
+        * copies[0].max(copies[1])
 }
 
 /// Whether a model that has token types is given any.

@@ -19,7 +19,9 @@ use std::{
 
 use backbone::{Backbone, Config, TensorFile};
 use datasets::{Example, FileOptions, RowOptions, Rows, TextTokenizer};
-use peftbench::{formats, weights};
+use peftbench::{
+    execute::plan_file, formats, gguf_tokenizer, study, suite, weights,
+};
 use sha2::{Digest, Sha256};
 use sources::{Fetcher, Index, Settings, Source};
 
@@ -50,6 +52,9 @@ const READERS: &[(&str, Reader)] = &[
         adapter(place, "adapterhub/houlsby", "head_config.json", bytes)
     }),
     ("yaml", yaml),
+    ("saved", saved),
+    ("plan", plan),
+    ("manifest", manifest),
     ("csv", |place, bytes| rows(place, "rows.csv", bytes)),
     ("tsv", |place, bytes| rows(place, "rows.tsv", bytes)),
     ("jsonl", |place, bytes| rows(place, "rows.jsonl", bytes)),
@@ -63,6 +68,7 @@ const READERS: &[(&str, Reader)] = &[
     }),
     ("simple_index", simple_index),
     ("record", record),
+    ("report", report),
 ];
 
 /// A folder for the bytes, and what is made once.
@@ -123,9 +129,10 @@ fn safetensors(place: &Place, bytes: &[u8]) {
 
 fn gguf(place: &Place, bytes: &[u8]) {
     let path = place.file("model.gguf", bytes);
-    if let Ok(file) = backbone::Gguf::open(&path) {
-        drop(file.config());
+    if let Ok(config) = Config::read(&path) {
+        drop(Backbone::load(config, &path));
     }
+    drop(gguf_tokenizer::read(&path));
 }
 
 fn weights_index(place: &Place, bytes: &[u8]) {
@@ -184,6 +191,38 @@ fn adapter(place: &Place, fixture: &str, name: &str, bytes: &[u8]) {
 fn yaml(place: &Place, bytes: &[u8]) {
     let path = place.file("own.yaml", bytes);
     drop(datasets::spec_from_path(&path, &FileOptions::default()));
+    drop(study::study(&path.display().to_string()));
+    drop(suite::find(&path.display().to_string()));
+}
+
+fn saved(place: &Place, bytes: &[u8]) {
+    let folder = place.folder.path().join("saved");
+    fs::create_dir_all(&folder).expect("a folder");
+    fs::write(folder.join(weights::CONFIG), bytes).expect("written");
+    if let Ok(config) = weights::read_config(&folder) {
+        drop(methods::resolve_values(&config.method, config.config));
+    }
+}
+
+fn plan(place: &Place, bytes: &[u8]) {
+    let path = place.file("plans.jsonl", bytes);
+    if let Ok(lines) = plan_file::read(&path) {
+        drop(lines);
+    }
+}
+
+/// What stands beside the records of a comparison: studies, searches, measurements, margins.
+fn manifest(place: &Place, bytes: &[u8]) {
+    let folder = place.folder.path().join("compared");
+    fs::create_dir_all(folder.join("records")).expect("a folder");
+    for name in ["study.json", "tuning.json", "measurement.json", "suite.json", "judging.json"] {
+        fs::write(folder.join(name), bytes).expect("written");
+    }
+    drop(reports::studies::Manifest::read(&folder));
+    drop(reports::studies::read_all(&folder, None));
+    drop(reports::tuning::read_all(&folder));
+    drop(reports::measurement::read_all(&folder, reports::measurement::FILE));
+    drop(reports::Judging::read(&folder, None));
 }
 
 fn rows(place: &Place, name: &str, bytes: &[u8]) {
@@ -293,14 +332,32 @@ fn simple_index(place: &Place, bytes: &[u8]) {
     drop(fetcher(place, index).fetch("net", &package("wheel", b"another")));
 }
 
-fn record(place: &Place, bytes: &[u8]) {
+/// The records of a folder with these bytes under the name that they give themselves.
+fn records(place: &Place, bytes: &[u8]) -> Vec<record::RunRecord> {
     let folder = place.folder.path().join("records");
+    fs::remove_dir_all(&folder).ok();
     fs::create_dir_all(&folder).expect("a folder");
-    fs::write(folder.join("0123456789abcdef.json"), bytes).expect("written");
-    if let Ok(read) = record::store::read_dir(&folder) {
-        for comparison in reports::Comparison::from_records(&read.records) {
-            drop(reports::tables::terminal(&comparison, 80, false));
-            drop(reports::tables::json(&comparison));
-        }
+    let named: Option<String> = serde_json::from_slice::<serde_json::Value>(bytes)
+        .ok()
+        .and_then(|json| Some(json["id"].as_str()?.to_owned()))
+        .filter(|id| id.len() < 100 && id.bytes().all(|b| b.is_ascii_alphanumeric()));
+    let name = named.unwrap_or_else(|| "0123456789abcdef".to_owned());
+    fs::write(folder.join(format!("{name}.json")), bytes).expect("written");
+    drop(record::store::heads(&folder));
+    record::store::read_dir(&folder).map_or(Vec::new(), |read| read.records)
+}
+
+fn record(place: &Place, bytes: &[u8]) {
+    for comparison in reports::Comparison::from_records(&records(place, bytes)) {
+        drop(reports::tables::terminal(&comparison, 80, false));
+        drop(reports::tables::json(&comparison));
+    }
+}
+
+/// The whole report with its figures.
+fn report(place: &Place, bytes: &[u8]) {
+    let (findings, judging) = (reports::Findings::default(), reports::Judging::default());
+    if let Ok(report) = reports::Report::new(records(place, bytes), findings, &judging) {
+        drop(report.write(&place.folder.path().join("report"), true));
     }
 }

@@ -1,7 +1,7 @@
 //! Files that are written whole or not at all.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use tempfile::NamedTempFile;
@@ -47,18 +47,38 @@ pub fn write_new(path: &Path, bytes: &[u8]) -> Result<bool> {
     Ok(true)
 }
 
-/// Reads a file. On NFS a file that another machine has replaced since it was opened is stale: it is opened anew.
+/// The largest record or manifest that is read, in bytes.
+pub(crate) const LARGEST: u64 = 256 << 20;
+
+/// Reads a regular file. On NFS a file that another machine has replaced since it was opened is stale: it is opened anew.
 ///
 /// # Errors
-/// If it cannot be read.
+/// If it cannot be read, is a pipe, a socket, a device or a folder, or has more than 256 MiB.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     for _ in 0..3 {
-        match fs::read(path) {
+        match read_once(path) {
             Err(e) if e.kind() == io::ErrorKind::StaleNetworkFileHandle => {}
             other => return other,
         }
     }
-    fs::read(path)
+    read_once(path)
+}
+
+fn read_once(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(io::Error::other("it is larger than 256 MiB"));
+    }
+    Ok(bytes)
+}
+
+/// Opens a regular file: a pipe would be waited for, a device has no end.
+pub(crate) fn open(path: &Path) -> io::Result<fs::File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    fs::File::open(path)
 }
 
 fn failed(path: &Path) -> impl Fn(io::Error) -> Error + Copy + '_ {

@@ -3,7 +3,6 @@
 //! In a record's file the short parts stand before the long ones (steps, predictions), so the first few kilobytes are enough.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
@@ -107,7 +106,7 @@ fn read(path: &Path) -> std::io::Result<(Vec<u8>, bool)> {
         return Ok((bytes_of(path)?, true));
     }
     let mut json = Vec::with_capacity(FIRST as usize);
-    match File::open(path).and_then(|file| file.take(FIRST).read_to_end(&mut json)) {
+    match crate::files::open(path).and_then(|file| file.take(FIRST).read_to_end(&mut json)) {
         Ok(read) => Ok((json, (read as u64) < FIRST)),
         Err(e) if e.kind() == ErrorKind::StaleNetworkFileHandle => {
             Ok((crate::files::read(path)?, true))

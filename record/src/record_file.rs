@@ -7,14 +7,12 @@ use flate2::read::GzDecoder;
 
 use crate::FORMAT;
 use crate::error::{Error, Result};
-use crate::files;
+use crate::files::{self, LARGEST};
 
 /// Endings of a whole record's file: as it is written, and compressed.
 pub(crate) const ENDINGS: [&str; 2] = [".json", ".json.gz"];
 /// End of the name of a file whose run did not come to its end.
 pub(crate) const UNFINISHED: &str = ".unfinished.json";
-/// The largest record that is read of a compressed file, in bytes.
-const LARGEST: u64 = 256 << 20;
 
 /// The id that a file of a record has for its name.
 pub(crate) fn id_in(path: &Path) -> Option<&str> {

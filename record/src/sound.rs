@@ -118,6 +118,14 @@ pub(crate) fn problem_of(record: &RunRecord) -> Option<String> {
     } {
         return Some(problem);
     }
+    let shares = record.asked.dataset.objective == CLASSIFICATION;
+    let metrics = outcome.evaluations.iter().enumerate();
+    let mut beyond = metrics.flat_map(|(i, e)| e.metrics.iter().map(move |m| (i, m)));
+    if let Some((i, (name, x))) = beyond.find(|(_, (_, x))| shares && x.abs() > 1.0 + 1e-9) {
+        return Some(format!(
+            "`outcome.evaluations[{i}].metrics.{name}` is {x}, and no metric of classes is beyond 1"
+        ));
+    }
     let Some(last) = outcome.evaluations.last() else {
         return Some("`outcome.evaluations` is empty; the last entry is the final result".into());
     };
@@ -131,11 +139,14 @@ pub(crate) fn problem_of(record: &RunRecord) -> Option<String> {
         return Some("the last of `outcome.evaluations` is the final result, which is about all examples, and not some".into());
     }
 
-    not_finite(outcome, cost).map(|(field, x)| {
-        format!(
-            "`{field}` is {x}, and a record holds finite numbers only; end such a run as diverged"
-        )
-    })
+    not_finite(outcome, cost)
+        .map(|(field, x)| {
+            format!("`{field}` is {x}, and a record holds finite numbers only; end such a run as diverged")
+        })
+        .or_else(|| {
+            let (field, x) = negative(cost)?;
+            Some(format!("`{field}` is {x}, and no time is negative"))
+        })
 }
 
 /// The first number that is not finite, with its place. Names are made of bad numbers only: a record has many good ones.
@@ -159,6 +170,18 @@ fn not_finite(outcome: &Outcome, cost: &Cost) -> Option<(String, f64)> {
         let all = metrics.chain([("loss".to_owned(), e.loss)]);
         all.map(move |(name, x)| (format!("outcome.evaluations[{i}].{name}"), x))
     });
+    let mut others = evaluations.chain(times(cost));
+    let predictions = &outcome.predictions;
+    in_list("outcome.loss", &outcome.loss)
+        .or_else(|| in_rows("logits", &predictions.logits))
+        .or_else(|| in_rows("targets", &predictions.targets))
+        .or_else(|| in_rows("outputs", &predictions.outputs))
+        .or_else(|| in_list("cost.step_seconds", &cost.step_seconds))
+        .or_else(|| others.find(|(_, x)| !x.is_finite()))
+}
+
+/// The times of a run but for those of single steps, each with its place.
+fn times(cost: &Cost) -> impl Iterator<Item = (String, f64)> {
     let latencies = cost.latency.iter().enumerate().flat_map(|(i, l)| {
         let all = [
             ("p50_ms", l.p50_ms),
@@ -171,14 +194,14 @@ fn not_finite(outcome: &Outcome, cost: &Cost) -> Option<(String, f64)> {
         ("training_seconds", cost.training_seconds),
         ("evaluation_seconds", cost.evaluation_seconds),
         ("seconds_to_first_step", cost.seconds_to_first_step),
-    ]
-    .map(|(name, x)| (format!("cost.{name}"), x));
-    let mut others = evaluations.chain(latencies).chain(seconds);
-    let predictions = &outcome.predictions;
-    in_list("outcome.loss", &outcome.loss)
-        .or_else(|| in_rows("logits", &predictions.logits))
-        .or_else(|| in_rows("targets", &predictions.targets))
-        .or_else(|| in_rows("outputs", &predictions.outputs))
-        .or_else(|| in_list("cost.step_seconds", &cost.step_seconds))
-        .or_else(|| others.find(|(_, x)| !x.is_finite()))
+    ];
+    latencies.chain(seconds.map(|(name, x)| (format!("cost.{name}"), x)))
+}
+
+/// The first time below 0, with its place.
+fn negative(cost: &Cost) -> Option<(String, f64)> {
+    let mut steps = cost.step_seconds.iter().enumerate();
+    let step = steps.find(|(_, x)| **x < 0.0);
+    let step = step.map(|(i, &x)| (format!("cost.step_seconds[{i}]"), x.into()));
+    step.or_else(|| times(cost).find(|(_, x)| *x < 0.0))
 }

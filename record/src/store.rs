@@ -127,7 +127,7 @@ fn paths(dir: &Path) -> Result<Vec<PathBuf>> {
         None => true,
     };
     let kept = names.iter().filter(|n| whole(n)).map(|n| dir.join(n));
-    Ok(kept.filter(|path| path.is_file()).collect())
+    Ok(kept.filter(|path| !path.is_dir()).collect())
 }
 
 /// Reads all records (`*.json` and `*.json.gz`) of a folder, on all cores. A folder that does not exist holds none.
@@ -402,6 +402,65 @@ mod tests {
             "{}",
             found.damaged[0]
         );
+    }
+
+    #[test]
+    fn a_negative_time_or_a_share_beyond_one_is_damage() {
+        let changes: [(fn(&mut RunRecord), &str); 4] = [
+            (
+                |r| r.cost.as_mut().unwrap().training_seconds = -5.0,
+                "`cost.training_seconds` is -5",
+            ),
+            (
+                |r| r.cost.as_mut().unwrap().step_seconds[1] = -0.25,
+                "`cost.step_seconds[1]` is -0.25",
+            ),
+            (
+                |r| {
+                    r.cost.as_mut().unwrap().latency.push(crate::Latency {
+                        variant: "unmerged".into(),
+                        batch: 1,
+                        length: None,
+                        samples: 9,
+                        p50_ms: -1.0,
+                        p90_ms: 2.0,
+                        p99_ms: 3.0,
+                    });
+                },
+                "`cost.latency[0].p50_ms` is -1",
+            ),
+            (
+                |r| {
+                    let last = r.outcome.as_mut().unwrap().evaluations.last_mut().unwrap();
+                    last.metrics.insert("accuracy".into(), 57.0);
+                },
+                "metrics.accuracy` is 57",
+            ),
+        ];
+        for (change, says) in changes {
+            let mut record = Sample::new("lora").record();
+            assert_eq!(problem_of(&record), None);
+            change(&mut record);
+            let problem = problem_of(&record).unwrap_or_default();
+            assert!(problem.contains(says), "{says}: {problem}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_in_place_of_a_record_is_named_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let record = Sample::new("lora").record();
+        let made = std::process::Command::new("mkfifo")
+            .arg(path_of(dir.path(), &record.id))
+            .status();
+        assert!(made.unwrap().success());
+        assert!(!is_whole(dir.path(), &record.id).unwrap());
+        assert_eq!(find(dir.path(), &record.id).unwrap(), None);
+        let found = read_dir(dir.path()).unwrap();
+        assert!(found.records.is_empty());
+        let reason = &found.damaged[0].reason;
+        assert!(reason.contains("not a regular file"), "{reason}");
     }
 
     #[test]

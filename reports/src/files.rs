@@ -23,7 +23,7 @@ pub(crate) fn write_json(folder: &Path, name: &str, value: &impl Serialize) -> R
 /// The value in a JSON file of a folder; `None` where there is no such file.
 pub(crate) fn read_json<T: DeserializeOwned>(folder: &Path, name: &str) -> Result<Option<T>> {
     let path = folder.join(name);
-    match fs::read(&path) {
+    match record::files::read(&path) {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         Err(source) => Err(record::Error::Read { path, source }.into()),
         Ok(json) => match serde_json::from_slice(&json) {

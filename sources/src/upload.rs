@@ -16,7 +16,7 @@ use crate::address::{Address, percent_encoded};
 use crate::fetch::Fetcher;
 use crate::http::Sent;
 use crate::hub::Hubs;
-use crate::verify::regular;
+use crate::verify::{check_folder, regular};
 use crate::{Error, Result};
 
 /// Bytes of a file that the hub looks at to choose how it is kept.
@@ -38,8 +38,10 @@ pub struct Upload {
 /// The files of a folder as a repository will hold them, by name. Folders in it, and names with a dot in front, are left out.
 ///
 /// # Errors
-/// If the folder cannot be read, or holds something that is no regular file.
+/// If the folder cannot be read, or holds something that is no regular file or a link out of it: what it leads to was never
+/// meant for others.
 pub fn folder(folder: &Path) -> Result<Vec<Upload>> {
+    check_folder(folder)?;
     let unreadable = |reason| Error::Unreadable {
         file: folder.to_owned(),
         reason,

@@ -216,7 +216,7 @@ fn write_all(data: &[(String, LoadedData)], folder: &Path) -> Result<PathBuf> {
     fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let write = |name: &str, text: &str| -> Result<PathBuf> {
         let path = folder.join(name);
-        fs::write(&path, text).with_context(|| path.display().to_string())?;
+        write_whole(&path, text.as_bytes())?;
         Ok(path)
     };
     let labels = &data[0].1.dataset.labels;
@@ -284,7 +284,7 @@ fn cross(
 ) -> Result<Vec<Crossed>> {
     let path = asked.out.join("crossed.json");
     // A damaged file costs its evaluations, nothing else.
-    let mut known: BTreeMap<String, Crossed> = fs::read(&path)
+    let mut known: BTreeMap<String, Crossed> = record::files::read(&path)
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
         .unwrap_or_default();
@@ -344,8 +344,7 @@ fn cross(
                 }
                 crossed.extend(known.get(&key(digest)).cloned());
             }
-            fs::write(&path, serde_json::to_string_pretty(&known)?)
-                .with_context(|| path.display().to_string())?;
+            write_whole(&path, &serde_json::to_vec_pretty(&known)?)?;
         }
     }
     Ok(crossed)

@@ -221,7 +221,7 @@ impl Elsewhere {
         let report = sbatch(&words)
             .with_context(|| format!("the jobs {} were submitted before", jobs.join(", ")))?;
         let all = jobs.iter().chain([&report]).map(|job| format!("{job}\n"));
-        let known = fs::read_to_string(tasks.folder.join(status::JOBS)).unwrap_or_default();
+        let known = status::text_of(&tasks.folder.join(status::JOBS)).unwrap_or_default();
         let all: String = std::iter::once(known).chain(all).collect();
         write_whole(&tasks.folder.join(status::JOBS), all.as_bytes())?;
         say!(

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Result, ensure};
 use backbone::{Backbone, Batch};
 use methods::{HeadOnly, PeftMethod};
 use rand::Rng;
@@ -53,11 +53,12 @@ pub fn serving(
     seconds: f64,
     as_json: bool,
 ) -> Result<ExitCode> {
-    let folders = task_library::task_folders(folder)?;
-    let first = folders.values().next().context("no task")?;
-    let config = crate::weights::read_config(first)?;
+    ensure!(
+        (0.1..=600.0).contains(&seconds),
+        "--seconds {seconds}: accepted: 0.1 to 600"
+    );
     let clock = Instant::now();
-    let library = task_library::open(&config, named, offline)?;
+    let library = task_library::open_for(folder, named, offline)?;
     let base_start = clock.elapsed().as_secs_f64();
     for (name, added) in library.add_all(folder)? {
         if let Err(error) = added {
@@ -72,7 +73,7 @@ pub fn serving(
         .filter(|task| !owns_its_backbone(task))
         .collect();
     let n = tasks.len();
-    anyhow::ensure!(
+    ensure!(
         n >= 2,
         "{}: {n} tasks there share a backbone; two are needed (a method that trains the backbone itself shares none)",
         folder.display()

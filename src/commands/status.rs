@@ -370,11 +370,16 @@ fn state(record: Option<&Head>, claim: Option<&Watched>, newest: Option<SystemTi
     }
 }
 
+/// What a small file of a plan says, if it can be read.
+pub fn text_of(path: &Path) -> Option<String> {
+    String::from_utf8(record::files::read(path).ok()?).ok()
+}
+
 /// The last line of a file that says something; little of the file is read.
 fn last_line(path: &Path) -> Option<String> {
     use std::io::{Read, Seek, SeekFrom};
     const END: u64 = 4096;
-    let mut file = fs::File::open(path).ok()?;
+    let mut file = datasets::open_regular(path).ok()?;
     let length = file.metadata().ok()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(END)))
         .ok()?;
@@ -569,7 +574,7 @@ impl Scheduler {
             .ok()?
             .elapsed()
             .ok()?;
-        (age < SCHEDULER).then(|| fs::read_to_string(path).ok())?
+        (age < SCHEDULER).then(|| text_of(&path))?
     }
 
     fn squeue(&self) -> Option<String> {
@@ -595,7 +600,7 @@ impl Scheduler {
 
     /// Numbers of the jobs: those that were submitted here, and those that have written a log.
     fn jobs(&self) -> BTreeSet<String> {
-        let submitted = fs::read_to_string(self.folder.join(JOBS)).unwrap_or_default();
+        let submitted = text_of(&self.folder.join(JOBS)).unwrap_or_default();
         let mut jobs: BTreeSet<String> = submitted.lines().map(str::to_owned).collect();
         for entry in fs::read_dir(self.folder.join("logs"))
             .into_iter()

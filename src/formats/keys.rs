@@ -6,6 +6,8 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
+use crate::saved;
+
 /// The keys that have not been read yet.
 pub(super) struct Keys {
     path: PathBuf,
@@ -14,8 +16,7 @@ pub(super) struct Keys {
 
 impl Keys {
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes =
-            std::fs::read(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+        let bytes = saved::read_small(path)?;
         let map = serde_json::from_slice(&bytes)
             .with_context(|| format!("{}: is no readable JSON object", path.display()))?;
         Ok(Self {

@@ -1,6 +1,6 @@
 //! Where transformers' models keep the layers that we know by other names.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result, bail};
 use backbone::{Architecture, Config, HeadKind, Pooling, Site, TensorFile};
@@ -8,7 +8,11 @@ use candle_core::Tensor;
 use serde_json::{Map, Value};
 use sources::Place;
 
-use crate::{backbones, prepare::LoadedBackbone, saved::Tensors};
+use crate::{
+    backbones,
+    prepare::LoadedBackbone,
+    saved::{self, Tensors},
+};
 
 /// The families of backbones.
 pub(super) const ARCHITECTURES: [Architecture; 7] = Architecture::ALL;
@@ -244,7 +248,7 @@ pub(super) fn id2label(path: &Path) -> Result<Option<Vec<String>>> {
         return Ok(None);
     }
     let at = || path.display().to_string();
-    let text = fs::read(path).with_context(at)?;
+    let text = saved::read_small(path)?;
     let config: Map<String, Value> = serde_json::from_slice(&text).with_context(at)?;
     let Some(Value::Object(names)) = config.get("id2label") else {
         return Ok(None);

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     gguf_tokenizer, labels,
-    saved::{Tensors, write_tensors},
+    saved::{self, Tensors, write_tensors},
 };
 
 pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
@@ -186,6 +186,10 @@ fn write_tokenizer(export: &Export<'_>, out: &Path) -> Result<()> {
     let [_, tokenizer, _] = &export.loaded.files;
     let copy = |from: &Path, name: &str| {
         let to = out.join(name);
+        // What is copied goes to others: no link may bring something from elsewhere along.
+        let folder = from.parent().unwrap_or(Path::new("."));
+        let own = from.file_name().unwrap_or_default().to_string_lossy();
+        sources::inside(folder, &own)?;
         fs::copy(from, &to).with_context(|| format!("{}: cannot be written", to.display()))
     };
     if backbone::is_gguf(tokenizer) {
@@ -215,7 +219,7 @@ fn write_tokenizer(export: &Export<'_>, out: &Path) -> Result<()> {
     let path = out.join("tokenizer_config.json");
     if path.exists() {
         let at = || path.display().to_string();
-        let text = fs::read(&path).with_context(at)?;
+        let text = saved::read_small(&path)?;
         let mut json: Map<String, Value> = serde_json::from_slice(&text).with_context(at)?;
         json.insert("model_max_length".into(), cut.into());
         return write_json(&path, &json.into());

@@ -2,7 +2,7 @@
 //! kept in the cache, for every seed and method over the same frozen backbone.
 //!
 //! A row has the same bits in whatever batch it is computed, so that it does not matter who has computed it. What may change
-//! bits (weights, configuration, tokenizer, precision, instruction set, versions of the code) is in the file's name.
+//! bits (weights, configuration, tokenizer, precision, instruction set, the code itself) is in the file's name.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -28,19 +28,22 @@ impl FeatureFile {
     pub fn of(cache: &Path, loaded: &LoadedBackbone, examples: &Encoded) -> Self {
         let backbone = &loaded.backbone;
         let code = format!(
-            "{} {} {} {} {} {:?} {} {}",
-            env!("CARGO_PKG_VERSION"),
-            kernels::NUMERICS,
-            backbone::NUMERICS,
+            "{} {} {} {:?} {} {}",
+            env!("PEFTBENCH_NUMERICS"),
             backbone.precision().name(),
             backbone.pooling().name(),
             kernels::levels()[0],
             kernels::bf16_unit().name(),
             kernels::reference_path(),
         );
+        Self::named(cache, &code, &loaded.digest, examples)
+    }
+
+    /// The file for the vectors that this code computes over the backbone of this digest.
+    fn named(cache: &Path, code: &str, backbone: &str, examples: &Encoded) -> Self {
         let mut hasher = Sha256::new();
         hasher.update(code);
-        hasher.update(&loaded.digest);
+        hasher.update(backbone);
         for (i, offset) in examples.offsets.iter().enumerate() {
             hasher.update(offset.to_le_bytes());
             for word in examples.words.get(i).into_iter().flatten() {
@@ -58,7 +61,7 @@ impl FeatureFile {
 
     /// So many numbers, if the file is whole.
     fn read(&self, numbers: usize) -> Option<Vec<f32>> {
-        let bytes = fs::read(&self.0).ok()?;
+        let bytes = record::files::read(&self.0).ok()?;
         let (content, digest) = bytes.split_last_chunk::<32>()?;
         let whole = content.len() == 4 * numbers && Sha256::digest(content)[..] == digest[..];
         let number = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
@@ -172,6 +175,29 @@ fn tensor(model: Model<'_>, rows: Vec<f32>) -> backbone::Result<Tensor> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn another_code_backbone_or_text_has_a_file_of_its_own() {
+        let texts = |ids: &[u32]| Encoded {
+            ids: ids.to_vec(),
+            types: vec![0; ids.len()],
+            offsets: vec![0, ids.len()],
+            labels: Vec::new(),
+            words: Vec::new(),
+            truncated: 0,
+        };
+        let named = |code: &str, backbone: &str, ids: &[u32]| {
+            FeatureFile::named(Path::new("cache"), code, backbone, &texts(ids)).0
+        };
+        let file = named("a", "b", &[5, 7]);
+        assert_eq!(file, named("a", "b", &[5, 7]));
+        let others = [
+            named("a2", "b", &[5, 7]),
+            named("a", "b2", &[5, 7]),
+            named("a", "b", &[5, 8]),
+        ];
+        assert!(!others.contains(&file), "{others:?}");
+    }
 
     #[test]
     fn vectors_come_back_bit_by_bit_and_a_damaged_file_is_none() {

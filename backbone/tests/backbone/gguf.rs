@@ -262,6 +262,23 @@ fn the_configuration_is_that_of_transformers() {
     assert!(said.len() > 2);
 }
 
+#[test]
+fn a_number_of_the_header_that_is_none_is_refused_and_not_taken_for_a_missing_one() {
+    let (bytes, _) = file(GgmlDType::F32, "llama");
+    for (known, says) in [
+        (100_000f32, "rope.freq_base is NaN"),
+        (1e-5, "layer_norm_rms_epsilon is NaN"),
+    ] {
+        let at = bytes.windows(4).position(|w| w == known.to_le_bytes());
+        let at = at.unwrap();
+        let mut other = bytes.clone();
+        other[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+        let (_folder, path) = written(&other);
+        let message = Config::read(&path).unwrap_err().to_string();
+        assert!(message.contains(says), "{message}");
+    }
+}
+
 fn config_of_the_file() -> Config {
     let mut expected = config();
     expected.epsilon = 1e-5;

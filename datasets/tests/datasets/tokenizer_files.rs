@@ -271,6 +271,36 @@ fn padding_to_a_length_beyond_memory_is_not_followed() {
 }
 
 #[test]
+fn steps_that_make_a_text_too_long_for_any_memory_are_refused() {
+    let double = json!({ "type": "Replace", "pattern": { "String": "a" }, "content": "aa" });
+    let between = json!({ "type": "Replace", "pattern": { "Regex": "" }, "content": "aaaa" });
+    let copy = json!({ "Sequence": { "id": "A", "type_id": 0 } });
+    let twice = json!({
+        "type": "TemplateProcessing", "single": [copy, copy], "pair": [copy, copy], "special_tokens": {}
+    });
+    for (key, list, step) in [
+        ("normalizer", "normalizers", &double),
+        ("normalizer", "normalizers", &between),
+        ("decoder", "decoders", &double),
+        ("post_processor", "processors", &twice),
+    ] {
+        let folder = Folder::new();
+        let mut file: Value = serde_json::from_str(TOKENIZER).unwrap();
+        let mut write = |steps: usize| {
+            file[key] = json!({ "type": "Sequence", list: vec![step; steps] });
+            folder.write("tokenizer.json", file.to_string())
+        };
+        says(
+            TextTokenizer::from_file(&write(40)),
+            &["tokenizer.json", key, "times as much of a text"],
+        );
+        if key == "normalizer" {
+            TextTokenizer::from_file(&write(2)).unwrap();
+        }
+    }
+}
+
+#[test]
 fn a_folder_is_answered_with_its_file_or_the_line_that_converts() {
     let folder = Folder::new();
     says(

@@ -57,6 +57,7 @@ impl Modules {
     }
 }
 
+/// A pattern of a stranger's; one that backtracks without end is given up by the library and is an error then.
 pub(super) fn regex(pattern: &str) -> Result<Regex> {
     Regex::new(pattern).with_context(|| format!("the regular expression '{pattern}'"))
 }
