@@ -3,10 +3,11 @@
 //! At a look, each data set brings the differences of the seeds that it has by then, and all of them together give a [`Combined`]. A
 //! data set on which all was decided earlier brings the seeds that it has. What is found is judged at the level of the look ([`Looks`]) and
 //! corrected after Holm over all pairs, apart for "no difference" and for "a difference of the margin or more"; a decision stands.
-//! Where no seed will come any more, all seeds are tested once again, at what is left of the error rate (Bonferroni): else a suite whose
-//! data sets are all decided at an early look would stay at the level of that look.
 //! Information is taken to grow with the number of seeds. Where data sets differ from one another it grows more slowly: the looks
 //! are then more alike than assumed, and less than 5 % is spent.
+//!
+//! Where all data sets have ended before the last look, no seed will come: one more test of all seeds spends what the looks that were
+//! made leave of the error rate (their levels are subtracted, as Bonferroni does, which asks nothing of how they depend on each other).
 
 use crate::{ALPHA, Combined, Components, Estimate, Looks, Margin, Scores, Verdict};
 
@@ -28,35 +29,41 @@ impl Combined {
 
 /// What is shown over all data sets of the first method of each pair. A pair is given by the first method's scores minus the
 /// second's, of one data set each. Without `looks` the number of seeds was fixed beforehand, and all of them are taken. `ended` says that
-/// no data set is to have more seeds.
+/// no data set goes on, whatever looks are left.
 pub fn overall_verdicts(
     pairs: &[Vec<Scores>],
     looks: Option<&Looks>,
     ended: bool,
     margin: Margin,
 ) -> Vec<Verdict> {
-    const ALL: usize = usize::MAX;
-    let at = looks.map_or(&[ALL][..], Looks::seeds);
-    let at_end = looks.filter(|_| ended).map(|_| ALL);
     let most = pairs.iter().flatten().map(|d| d.seeds().count()).max();
-    let share = |left: usize, look: usize, levels: fn(&Looks, f64) -> Vec<f64>| {
-        let alpha = ALPHA / left.max(1) as f64;
-        let Some(looks) = looks else { return alpha };
-        let levels = levels(looks, alpha);
-        let made = looks.made(most.unwrap_or(0));
-        let left_over = || alpha - levels[..made].iter().sum::<f64>();
-        levels.get(look).copied().unwrap_or_else(left_over)
+    let made = looks.map_or(0, |looks| looks.made(most.unwrap_or(0)));
+    let mut at = looks.map_or(vec![usize::MAX], |looks| looks.seeds().to_vec());
+    if ended && made < at.len() {
+        at.truncate(made);
+        at.push(usize::MAX);
+    }
+    let alpha = |left: usize| ALPHA / left.max(1) as f64;
+    let of_look = |look: usize, left: usize, levels: &dyn Fn(&Looks, f64) -> Vec<f64>| {
+        let Some(looks) = looks else {
+            return alpha(left);
+        };
+        let levels = levels(looks, alpha(left));
+        match at[look] {
+            usize::MAX => alpha(left) - levels[..made].iter().sum::<f64>(),
+            _ => levels[look],
+        }
     };
-    let level = |look: usize, left: usize| share(left, look, Looks::levels);
-    let one_sided = |look: usize, left: usize| share(left, look, Looks::levels_one_sided);
+    let level = |look, left| of_look(look, left, &Looks::levels);
+    let one_sided = |look, left| of_look(look, left, &Looks::levels_one_sided);
     // A look is made once a data set has got there.
     let is_made = |pair: &[Scores], seeds: usize| {
-        seeds == ALL || pair.iter().any(|d| d.seeds().count() >= seeds)
+        seeds == usize::MAX || pair.iter().any(|d| d.seeds().count() >= seeds)
     };
     let mut verdicts = vec![Verdict::Undecided; pairs.len()];
     // Hypotheses that are not rejected yet.
     let (mut equal, mut far) = (pairs.len(), pairs.len());
-    for (look, seeds) in at.iter().copied().chain(at_end).enumerate() {
+    for (look, &seeds) in at.iter().enumerate() {
         let open = (0..pairs.len()).filter(|&i| verdicts[i] == Verdict::Undecided);
         let mut tested: Vec<(usize, Combined)> = open
             .filter(|&i| is_made(&pairs[i], seeds))
@@ -124,14 +131,15 @@ mod tests {
         };
         assert_eq!(of(&three, None), Verdict::Better);
         assert_eq!(of(&three, Some(&looks)), Verdict::Undecided);
-        // Where no seed will come any more, what is left of the error rate is spent.
-        let at_end = overall_verdicts(
-            std::slice::from_ref(&three),
-            Some(&looks),
-            true,
-            Margin::POINT,
-        );
-        assert_eq!(at_end, [Verdict::Better]);
+        // Unless no look is to come; then what was spent is not to be had again.
+        let last = |pair: &[Scores]| {
+            overall_verdicts(&[pair.to_vec()], Some(&looks), true, Margin::POINT)[0]
+        };
+        assert_eq!(last(&three), Verdict::Better);
+        let weak: Vec<Scores> = [1, 9, 2, 12].map(|n| ahead(&[n, n, n, n, n])).into();
+        let p = Combined::of_scores(&weak, 5).unwrap().p;
+        assert!(p > ALPHA, "{p}");
+        assert_eq!(last(&weak), Verdict::Undecided);
         // Shown at its first look, and taken back by no later one.
         let one = Looks::new(vec![3]).unwrap();
         assert_eq!(of(&three, Some(&one)), Verdict::Better);

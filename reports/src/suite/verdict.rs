@@ -11,18 +11,23 @@ use super::{
 };
 use crate::{
     format,
-    going_on::progress,
     measurement::Measurement,
     row::Row,
     table::{Cell, Column, Table},
     words,
 };
 
-/// The verdict over these data sets, in the order given: its tables and what they say.
-pub fn judge(title: &str, about: &str, datasets: &[Judged<'_>], margin: Margin) -> Measurement {
+/// The verdict over these data sets, in the order given: its tables and what they say. `ended` says that none of them goes on, whatever
+/// looks are left.
+pub fn judge(
+    title: &str,
+    about: &str,
+    datasets: &[Judged<'_>],
+    ended: bool,
+    margin: Margin,
+) -> Measurement {
     let methods = methods(datasets);
     let looks = looks(datasets);
-    let ended = datasets.iter().all(has_ended);
     let pairs = pairs(datasets, &methods, looks.as_ref(), ended, margin);
     let ranks = ranks(datasets, &methods);
     let mut tables = vec![matrix(datasets, ranks.as_ref().map(|r| (&methods[..], r)))];
@@ -44,17 +49,6 @@ fn looks(datasets: &[Judged<'_>]) -> Option<Looks> {
     let all = datasets.iter().filter_map(|d| d.comparison.looks.as_ref());
     let seeds: BTreeSet<usize> = all.flat_map(|looks| looks.seeds()).copied().collect();
     Looks::new(seeds.into_iter().collect()).ok()
-}
-
-/// Whether no method is to have more seeds on a data set, as its records stand.
-fn has_ended(dataset: &Judged<'_>) -> bool {
-    let comparison = dataset.comparison;
-    let all: Vec<usize> = (0..comparison.ranked().len()).collect();
-    let goes_on = comparison
-        .procedure()
-        .and_then(|procedure| progress(comparison, &procedure, &all, &[]))
-        .is_some_and(|progress| !progress.wanted.is_empty());
-    !goes_on
 }
 
 /// The methods that are ranked on every data set and learn something from the texts, in the order of the first.
