@@ -68,7 +68,7 @@ fn a_pipe_is_named_and_not_waited_for_wherever_a_file_is_read() {
     for name in ["judging.json", "study.json", "measurement.json"] {
         pipe(&place.path().join("out").join(name));
     }
-    assert_ne!(place.run(&report).status.code(), Some(101));
+    place.ok(&report);
 }
 
 #[test]
