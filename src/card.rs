@@ -207,7 +207,7 @@ impl Card<'_> {
             }
             write!(
                 text,
-                "\nMade again by (file names and columns of your own data come on top):\n\n```\n{}\n```\n",
+                "\nMade again by (where data and backbone of your own lie, and the names of columns, come on top):\n\n```\n{}\n```\n",
                 command(record, config)?
             )?;
         }
@@ -391,24 +391,27 @@ impl Card<'_> {
                 rows.push((
                     format!("against {}, the highest mean", comparison.rows[0].label),
                     match pair.verdict {
-                        statistics::Verdict::Undecided => words::UNDECIDED.to_owned(),
+                        statistics::Verdict::Undecided => {
+                            "undecided: neither a difference nor equivalence is shown".to_owned()
+                        }
                         verdict => {
                             words::verdict_in_full(verdict.reversed(), metric, comparison.margin)
                         }
                     },
                 ));
             }
-            for (variant, name) in [("unmerged", "latency"), ("merged", "latency, merged")] {
+            for (variant, name) in [("unmerged", ""), ("merged", " after merging")] {
                 if let (Some(cell), Some(over)) =
                     (row.sentence(variant), row.over_backbone(variant))
                 {
+                    let over = reports::latency::overhead_text(&over, comparison.latency_noise);
+                    let over = match over.as_str() {
+                        "≈" => "not measurably",
+                        over => over,
+                    };
                     rows.push((
-                        format!("{name} of one sentence, p50/p99"),
-                        format!(
-                            "{} ms, {} over the backbone",
-                            cell.text(),
-                            reports::latency::overhead_text(&over, comparison.latency_noise)
-                        ),
+                        format!("latency of one sentence{name}, p50/p99"),
+                        format!("{} ms, {over} over the backbone", cell.text()),
                     ));
                 }
             }
@@ -502,7 +505,7 @@ fn origin(record: &RunRecord) -> Result<Vec<(&'static str, String)>> {
     ])
 }
 
-/// The command that makes the run again.
+/// The command that makes the run again. It tells nobody in which folders of this machine data or backbone lay.
 fn command(record: &RunRecord, config: &SavedConfig) -> Result<String> {
     let (asked, backbone) = (&record.asked, &config.backbone);
     let budget = asked.recipe["budget"].as_str().unwrap_or("standard");
@@ -512,8 +515,11 @@ fn command(record: &RunRecord, config: &SavedConfig) -> Result<String> {
         .as_ref()
         .unwrap_or(&asked.dataset.name);
     let mut command = format!(
-        "peftbench train {name} --method {} --seed {} --budget {budget} --backbone {backbone}",
-        asked.method.name, asked.seed
+        "peftbench train {} --method {} --seed {} --budget {budget} --backbone {}",
+        plain(name),
+        asked.method.name,
+        asked.seed,
+        plain(backbone)
     );
     let mut set = |owner: &str, given: &Value, default: &Value| {
         for (key, value) in given.as_object().into_iter().flatten() {

@@ -76,6 +76,8 @@ fn every_saved_folder_has_a_card_with_the_numbers_of_its_record_and_of_its_compa
     ] {
         assert!(body.contains(part), "{part}: {body}");
     }
+    // It may be shown to everybody: no folder of this machine.
+    assert!(!body.contains(env!("CARGO_MANIFEST_DIR")), "{body}");
 }
 
 /// Runs the Python of a card in its folder.

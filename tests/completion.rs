@@ -538,7 +538,8 @@ fn what_cannot_be_completed_is_refused_before_any_run() {
         &with(&["--max-new-tokens", "0"]),
         &["max_new_tokens: 0"],
     );
-    let tags = "{\"tokens\": [\"good\", \"is\"], \"tags\": [\"B-x\", \"O\"]}\n".repeat(60);
+    let row = |i| format!("{{\"tokens\": [\"good\", \"{i}\"], \"tags\": [\"B-x\", \"O\"]}}\n");
+    let tags: String = (0..60).map(row).collect();
     for (name, more, says) in [
         (
             "o.jsonl",
@@ -723,6 +724,6 @@ fn a_prompt_can_be_asked_in_the_tokenizers_chat_and_saved_weights_keep_it() {
         .unwrap();
     let known = written
         .iter()
-        .find(|t| t["prompt"] == "user : good fine great number <unk> review :");
+        .find(|t| t["prompt"] == "<unk> : good fine great number <unk> review :");
     assert_eq!(known.unwrap()["text"], answer["completion"], "{answer}");
 }

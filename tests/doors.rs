@@ -162,6 +162,9 @@ fn the_chinese_readme_has_the_figures_of_the_english_one() {
         expected.remove(7);
         assert_eq!(cells(chinese, its_name)[1..], expected[1..], "{name}");
     }
+    let known = datasets::names().count();
+    assert!(english.contains(&format!("one of {known} that it knows")));
+    assert!(chinese.contains(&format!("内置的 {known} 个数据集")));
 }
 
 #[test]

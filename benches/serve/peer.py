@@ -22,9 +22,9 @@ BATCH = 32
 
 
 class Model:
-    def __init__(self, folder):
+    def __init__(self, folder, base):
         tasks = sorted(path for path in Path(folder).iterdir() if path.is_dir())
-        base = json.loads((tasks[0] / "adapter_config.json").read_text())["base_model_name_or_path"]
+        base = base or json.loads((tasks[0] / "adapter_config.json").read_text())["base_model_name_or_path"]
         config = AutoConfig.from_pretrained(tasks[0])
         self.labels = config.id2label
         self.tokenizer = AutoTokenizer.from_pretrained(base)
@@ -90,9 +90,10 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
     parser.add_argument("--mode", choices=["plain", "batched"], default="plain")
+    parser.add_argument("--base", help="folder of the backbone, where the name in the exports is not to be fetched")
     asked = parser.parse_args()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    model = Model(asked.folder)
+    model = Model(asked.folder, asked.base)
     service = {"plain": Plain, "batched": Batched}[asked.mode](model)
 
     class Handler(BaseHTTPRequestHandler):

@@ -37,6 +37,12 @@ def prepared(binary, out, tasks, backbone):
     return weights, exports
 
 
+def fetched(backbone):
+    """The folder of a backbone that peftbench has fetched as a Python package; none for others."""
+    cache = os.environ.get("PEFTBENCH_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "peftbench")
+    return next((str(file.parent) for file in Path(cache, "packages").glob(f"*{backbone}*/**/model.safetensors")), None)
+
+
 class Service:
     """A running side; stopped at the end of a `with`."""
 
@@ -68,7 +74,9 @@ def main():
     asked = parser.parse_args()
     asked.out.mkdir(parents=True, exist_ok=True)
     weights, exports = prepared(asked.binary, asked.out, asked.tasks, asked.backbone)
-    peer = [os.environ.get("PEFTBENCH_PYTHON", sys.executable), HERE / "peer.py", exports, "--mode"]
+    base = fetched(asked.backbone)
+    named = ["--base", base] if base else []
+    peer = [os.environ.get("PEFTBENCH_PYTHON", sys.executable), HERE / "peer.py", exports, *named, "--mode"]
     commands = [[asked.binary, "serve", "--tasks", weights, "--port", "0"], [*peer, "plain"], [*peer, "batched"]]
     names = sorted(path.name for path in weights.iterdir())
     rows = [{"task": names[i % len(names)], "text": load.text(i)} for i in range(4 * len(names))]

@@ -235,7 +235,7 @@ impl Table {
         text
     }
 
-    /// As LaTeX with booktabs: the columns up to this rank, the largest of the column `best` in bold. What is wider than a line
+    /// As LaTeX with booktabs: the columns up to this rank, the largest of the column `best` in bold, all that are as large too. What is wider than a line
     /// goes on in a table of the same number, in which the names stand again.
     pub fn latex(&self, most: u8, best: Option<&str>, caption: &str) -> String {
         let rank = |i: usize| self.columns[i].rank.unwrap_or(0);
@@ -263,12 +263,11 @@ impl Table {
         }
         let bold = best.and_then(|name| {
             let column = self.columns.iter().position(|c| c.name == name)?;
-            let value = |r: usize| self.rows[r][column].value.as_f64();
-            let row = (0..self.rows.len()).filter(|&r| value(r).is_some());
-            Some((
-                row.max_by(|&a, &b| value(a).unwrap_or(0.0).total_cmp(&value(b).unwrap_or(0.0)))?,
-                column,
-            ))
+            let values = self
+                .rows
+                .iter()
+                .filter_map(|row| row[column].value.as_f64());
+            Some((column, values.reduce(f64::max)?))
         });
         let mut text = "% \\usepackage{booktabs}\n".to_owned();
         let caption = latex_text(caption);
@@ -291,14 +290,17 @@ impl Table {
     }
 
     /// Some of the columns as a LaTeX table.
-    fn latex_part(&self, part: &[usize], bold: Option<(usize, usize)>, caption: &str) -> String {
+    /// Some of the columns; cells of the column `bold` that have its value are in bold.
+    fn latex_part(&self, part: &[usize], bold: Option<(usize, f64)>, caption: &str) -> String {
         let line = |cells: Vec<String>| format!("{} \\\\\n", cells.join(" & "));
         let columns: Vec<LatexColumn> = part.iter().map(|&i| self.latex_column(i)).collect();
         let align: String = columns.iter().map(|column| column.align).collect();
         let headings = line(columns.into_iter().map(|column| column.heading).collect());
-        let rows = self.rows.iter().enumerate().map(|(r, row)| {
+        let rows = self.rows.iter().map(|row| {
             let cell = |&i: &usize| match bold {
-                Some(best) if best == (r, i) => format!("\\textbf{{{}}}", latex_text(&row[i].text)),
+                Some((column, best)) if column == i && row[i].value.as_f64() == Some(best) => {
+                    format!("\\textbf{{{}}}", latex_text(&row[i].text))
+                }
                 _ => latex_text(&row[i].text),
             };
             line(part.iter().map(cell).collect())

@@ -8,6 +8,7 @@ use statistics::{Calibration, Summary};
 use crate::{
     Result,
     comparison::Comparison,
+    costs::MARK,
     format, latency,
     row::{Row, Standing},
     table::{Cell, Column, Table, markdown_text, wrap},
@@ -312,8 +313,12 @@ pub fn markdown(comparison: &Comparison) -> String {
 
 /// A LaTeX table with booktabs.
 pub fn latex(comparison: &Comparison) -> String {
+    // What a mark beside a time means has to stand with it.
+    let marked = comparison.costs.notes.iter();
+    let marked = marked.filter(|note| note.starts_with(MARK));
+    let marked: String = marked.map(|note| format!(" {note}")).collect();
     let caption = format!(
-        "{}. {}, {} judged. {}",
+        "{}. {}, {} judged. {}{marked}",
         comparison.name,
         format::plural(comparison.seeds.len(), "seed"),
         format::plural(comparison.dataset.validation_examples, "example"),
@@ -377,6 +382,22 @@ mod tests {
 
     use super::*;
     use crate::sample::Sample;
+
+    #[test]
+    fn in_a_table_for_a_paper_all_that_is_highest_is_bold_and_a_mark_is_explained() {
+        let busy = |method: &str, seed| {
+            let run = Sample::new(method).seed(seed);
+            run.with(|r| r.circumstances.load = Some(2.0)).record()
+        };
+        let records: Vec<_> = ["lora", "adapter"]
+            .iter()
+            .flat_map(|method| (0..3).map(move |seed| busy(method, seed)))
+            .collect();
+        let text = latex(&Comparison::from_records(&records)[0]);
+        assert_eq!(text.matches("\\textbf{90.0").count(), 2, "{text}");
+        assert!(text.contains("60.0 s*"), "{text}");
+        assert!(text.contains("* Measured while other work"), "{text}");
+    }
 
     fn example() -> Comparison {
         let labels: Vec<u32> = (0..200).map(|i| i % 2).collect();

@@ -122,16 +122,19 @@ pub fn suite(suite: &Suite, asked: &Asked<'_>) -> Result<ExitCode> {
     if let Some(code) = ended.say_end(wanted, verbosity) {
         return Ok(code);
     }
-    let (mut going_on, mut decided) = (Map::new(), Vec::new());
+    let (mut going_on, mut decided, mut ended_parts) = (Map::new(), Vec::new(), 0);
     for part in &mut parts {
         shared.write_events(&part.out, &part.ids)?;
         if let Some(progress) = part.look(asked.margin, verbosity)? {
+            ended_parts += usize::from(progress.wanted.is_empty());
             let said = progress.sentences().into_iter();
             decided.extend(said.map(|sentence| format!("{}: {sentence}", part.name)));
             going_on.insert(part.name.clone(), serde_json::to_value(progress)?);
         }
     }
-    manifest(suite, &parts, &out, asked.margin).write(&out)?;
+    let mut manifest = manifest(suite, &parts, &out, asked.margin);
+    manifest.ended = ended_parts == parts.len();
+    manifest.write(&out)?;
     let report = report::of_folder(&out, asked.margin, None)?;
     let files = report.write(&out, true)?;
     let mut verdicts = report.suites.iter();
@@ -301,6 +304,7 @@ fn manifest(suite: &Suite, parts: &[Part], out: &Path, margin: Option<Margin>) -
         title: suite.title.clone(),
         about: suite.about.clone(),
         margin: margin.or(before.map(|m| m.margin)).unwrap_or_default(),
+        ended: false,
         datasets: parts.iter().map(part).collect(),
     }
 }

@@ -5,6 +5,9 @@
 //! corrected after Holm over all pairs, apart for "no difference" and for "a difference of the margin or more"; a decision stands.
 //! Information is taken to grow with the number of seeds. Where data sets differ from one another it grows more slowly: the looks
 //! are then more alike than assumed, and less than 5 % is spent.
+//!
+//! Where all data sets have ended before the last look, no seed will come: one more test of all seeds spends what the looks that were
+//! made leave of the error rate (their levels are subtracted, as Bonferroni does, which asks nothing of how they depend on each other).
 
 use crate::{ALPHA, Combined, Components, Estimate, Looks, Margin, Scores, Verdict};
 
@@ -25,25 +28,37 @@ impl Combined {
 }
 
 /// What is shown over all data sets of the first method of each pair. A pair is given by the first method's scores minus the
-/// second's, of one data set each. Without `looks` the number of seeds was fixed beforehand, and all of them are taken.
+/// second's, of one data set each. Without `looks` the number of seeds was fixed beforehand, and all of them are taken. `ended` says that
+/// no data set goes on, whatever looks are left.
 pub fn overall_verdicts(
     pairs: &[Vec<Scores>],
     looks: Option<&Looks>,
+    ended: bool,
     margin: Margin,
 ) -> Vec<Verdict> {
-    let at = looks.map_or(&[usize::MAX][..], Looks::seeds);
+    let most = pairs.iter().flatten().map(|d| d.seeds().count()).max();
+    let made = looks.map_or(0, |looks| looks.made(most.unwrap_or(0)));
+    let mut at = looks.map_or(vec![usize::MAX], |looks| looks.seeds().to_vec());
+    if ended && made < at.len() {
+        at.truncate(made);
+        at.push(usize::MAX);
+    }
     let alpha = |left: usize| ALPHA / left.max(1) as f64;
-    let level = |look: usize, left: usize| {
-        looks.map_or(alpha(left), |looks| looks.levels(alpha(left))[look])
+    let of_look = |look: usize, left: usize, levels: &dyn Fn(&Looks, f64) -> Vec<f64>| {
+        let Some(looks) = looks else {
+            return alpha(left);
+        };
+        let levels = levels(looks, alpha(left));
+        match at[look] {
+            usize::MAX => alpha(left) - levels[..made].iter().sum::<f64>(),
+            _ => levels[look],
+        }
     };
-    let one_sided = |look: usize, left: usize| {
-        looks.map_or(alpha(left), |looks| {
-            looks.levels_one_sided(alpha(left))[look]
-        })
-    };
+    let level = |look, left| of_look(look, left, &Looks::levels);
+    let one_sided = |look, left| of_look(look, left, &Looks::levels_one_sided);
     // A look is made once a data set has got there.
     let is_made = |pair: &[Scores], seeds: usize| {
-        looks.is_none() || pair.iter().any(|d| d.seeds().count() >= seeds)
+        seeds == usize::MAX || pair.iter().any(|d| d.seeds().count() >= seeds)
     };
     let mut verdicts = vec![Verdict::Undecided; pairs.len()];
     // Hypotheses that are not rejected yet.
@@ -112,10 +127,19 @@ mod tests {
         // Between what an only look and the first of four may spend.
         assert!(looks.levels(ALPHA)[0] < p && p < ALPHA, "{p}");
         let of = |pair: &[Scores], looks: Option<&Looks>| {
-            overall_verdicts(&[pair.to_vec()], looks, Margin::POINT)[0]
+            overall_verdicts(&[pair.to_vec()], looks, false, Margin::POINT)[0]
         };
         assert_eq!(of(&three, None), Verdict::Better);
         assert_eq!(of(&three, Some(&looks)), Verdict::Undecided);
+        // Unless no look is to come; then what was spent is not to be had again.
+        let last = |pair: &[Scores]| {
+            overall_verdicts(&[pair.to_vec()], Some(&looks), true, Margin::POINT)[0]
+        };
+        assert_eq!(last(&three), Verdict::Better);
+        let weak: Vec<Scores> = [1, 9, 2, 12].map(|n| ahead(&[n, n, n, n, n])).into();
+        let p = Combined::of_scores(&weak, 5).unwrap().p;
+        assert!(p > ALPHA, "{p}");
+        assert_eq!(last(&weak), Verdict::Undecided);
         // Shown at its first look, and taken back by no later one.
         let one = Looks::new(vec![3]).unwrap();
         assert_eq!(of(&three, Some(&one)), Verdict::Better);
@@ -142,8 +166,8 @@ mod tests {
                 Scores::new((0..3).map(|seed| (seed as u64, row(seed)))).unwrap()
             })
             .collect();
-        let found = overall_verdicts(&[sure, equal], None, Margin::POINT);
+        let found = overall_verdicts(&[sure, equal], None, false, Margin::POINT);
         assert_eq!(found, [Verdict::Better, Verdict::Equivalent]);
-        assert!(overall_verdicts(&[], None, Margin::POINT).is_empty());
+        assert!(overall_verdicts(&[], None, false, Margin::POINT).is_empty());
     }
 }

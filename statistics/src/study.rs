@@ -550,7 +550,12 @@ pub fn datasets_going_on(count: usize, between: f64, drawings: Drawings) -> f64 
                 scores[1].minus(&scores[0])?.first(decided.seeds)
             })
             .collect();
-        let found = overall_verdicts(&[differences], Some(&procedure.looks), procedure.margin);
+        let found = overall_verdicts(
+            &[differences],
+            Some(&procedure.looks),
+            true,
+            procedure.margin,
+        );
         [matches!(found[0], Verdict::Better | Verdict::Worse)]
     });
     wrong

@@ -31,6 +31,9 @@ pub struct Manifest {
     pub about: String,
     /// The margin that was declared.
     pub margin: Margin,
+    /// Whether all data sets went on until nothing was left to do, so that no look is to come.
+    #[serde(default)]
+    pub ended: bool,
     /// Its data sets.
     pub datasets: Vec<Part>,
 }
@@ -82,7 +85,7 @@ impl Manifest {
         if judged.is_empty() {
             return None;
         }
-        let mut verdict = judge(&self.title, &self.about, &judged, self.margin);
+        let mut verdict = judge(&self.title, &self.about, &judged, self.ended, self.margin);
         if !missing.is_empty() {
             verdict.sentences.push(format!(
                 "Without {}, of which no run has a record yet.",

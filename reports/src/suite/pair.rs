@@ -28,6 +28,7 @@ pub(super) fn pairs<'a>(
     datasets: &[Judged<'_>],
     methods: &[&'a str],
     looks: Option<&Looks>,
+    ended: bool,
     margin: Margin,
 ) -> Vec<Pair<'a>> {
     let mut found: Vec<(Vec<Scores>, Pair<'a>)> = Vec::new();
@@ -49,7 +50,7 @@ pub(super) fn pairs<'a>(
     }
     let (scores, mut pairs): (Vec<Vec<Scores>>, Vec<Pair<'a>>) = found.into_iter().unzip();
     let p = holm(&pairs.iter().map(|pair| pair.combined.p).collect::<Vec<_>>());
-    let verdicts = overall_verdicts(&scores, looks, margin);
+    let verdicts = overall_verdicts(&scores, looks, ended, margin);
     for ((pair, p), verdict) in pairs.iter_mut().zip(p).zip(verdicts) {
         (pair.p, pair.verdict) = (p, verdict);
     }

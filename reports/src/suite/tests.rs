@@ -66,7 +66,7 @@ fn judged(comparisons: &[(String, Comparison)]) -> Measurement {
             comparison,
         })
         .collect();
-    judge("Four", "", &judged, Margin::POINT)
+    judge("Four", "", &judged, false, Margin::POINT)
 }
 
 fn verdict(ahead: &[i64]) -> Measurement {
@@ -175,6 +175,7 @@ fn a_manifest_and_the_records_give_the_same_verdict_again() {
         title: "Four".to_owned(),
         about: String::new(),
         margin: Margin::POINT,
+        ended: false,
         datasets: comparisons.iter().map(part).collect(),
     };
     let place = tempfile::tempdir().unwrap();

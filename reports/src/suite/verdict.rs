@@ -17,11 +17,18 @@ use crate::{
     words,
 };
 
-/// The verdict over these data sets, in the order given: its tables and what they say.
-pub fn judge(title: &str, about: &str, datasets: &[Judged<'_>], margin: Margin) -> Measurement {
+/// The verdict over these data sets, in the order given: its tables and what they say. `ended` says that none of them goes on, whatever
+/// looks are left.
+pub fn judge(
+    title: &str,
+    about: &str,
+    datasets: &[Judged<'_>],
+    ended: bool,
+    margin: Margin,
+) -> Measurement {
     let methods = methods(datasets);
     let looks = looks(datasets);
-    let pairs = pairs(datasets, &methods, looks.as_ref(), margin);
+    let pairs = pairs(datasets, &methods, looks.as_ref(), ended, margin);
     let ranks = ranks(datasets, &methods);
     let mut tables = vec![matrix(datasets, ranks.as_ref().map(|r| (&methods[..], r)))];
     if !pairs.is_empty() {
