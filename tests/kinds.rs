@@ -141,7 +141,7 @@ fn tables_are_read_as_pandas_reads_them_or_named_for_what_they_are() {
             &[],
             &[
                 "missing value are read as texts: 1, the first is 'NA' in line 2",
-                "neg 15 4 1",
+                "neg 16 3 1",
             ],
         ),
         read(

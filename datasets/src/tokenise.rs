@@ -575,6 +575,10 @@ impl TextTokenizer {
             text = self.part(&example.text, usize::MAX)?;
             *second = self.part(example.pair.as_deref().unwrap_or_default(), usize::MAX)?;
         }
+        // As the library has it where no post-processor says otherwise.
+        if let Some(Part { encoding, .. }) = &mut pair {
+            encoding.set_type_ids(vec![1; encoding.len()]);
+        }
         let (text, pair) = (text.encoding, pair.map(|p| p.encoding));
         let truncated = text.len() + pair.as_ref().map_or(0, Encoding::len) > room;
         let finish = || {

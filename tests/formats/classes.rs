@@ -310,7 +310,7 @@ fn names_of_classes_may_be_numbers_and_those_that_are_not_clear_are_refused() {
     let data = ["--dataset", data.to_str().unwrap()];
     place.refused(
         &[&evaluate[..], &data].concat(),
-        &["several classes", "'a'", "import --labels"],
+        &["two classes", "'a'", "import --labels"],
     );
 }
 

@@ -182,7 +182,7 @@ fn windows(keys: &mut Keys<'_>, layers: usize) -> Vec<Option<usize>> {
 }
 
 /// `rope_scaling`, or `rope_parameters` as transformers 5 names it.
-fn scaling(keys: &mut Keys<'_>) -> RotaryScaling {
+pub(super) fn scaling(keys: &mut Keys<'_>) -> RotaryScaling {
     let given = |key: &'static str| Some((key, keys.get(key).filter(|v| !v.is_null())?.clone()));
     let Some((key, value)) = given("rope_scaling").or_else(|| given("rope_parameters")) else {
         return RotaryScaling::None;

@@ -76,7 +76,7 @@ pub(crate) fn read(keys: &mut Keys<'_>, defaults: Config) -> Config {
     d.rotary = Some(Rotary {
         theta,
         local_theta,
-        scaling: RotaryScaling::None,
+        scaling: super::llama::scaling(keys),
     });
     let every = keys.size("global_attn_every_n_layers", 3);
     if every == 0 {
@@ -111,7 +111,6 @@ pub(crate) fn read(keys: &mut Keys<'_>, defaults: Config) -> Config {
             v.is_null() || same("full_attention", theta) && same("sliding_attention", local_theta)
         },
     );
-    keys.only("rope_scaling", "null", serde_json::Value::is_null);
     keys.only("partial_rotary_factor", "1", |v| v.as_f64() == Some(1.0));
     keys.only("head_dim", "hidden_size / num_attention_heads", |v| {
         v.is_null() || v.as_u64() == Some(head_width as u64)

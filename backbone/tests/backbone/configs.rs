@@ -44,9 +44,12 @@ fn may_be_refused(key: &str, value: &Value) -> bool {
         }
         "position_embedding_type" => value.as_str().unwrap().starts_with("relative"),
         "is_decoder" => value == true,
-        "rope_scaling" => ["dynamic", "yarn"]
-            .iter()
-            .any(|kind| value["rope_type"] == *kind),
+        "rope_scaling" => {
+            // The last is ModernBERT's case.
+            let kinds = [json!("dynamic"), json!("yarn")];
+            kinds.contains(&value["rope_type"])
+                || *value == json!({"rope_type": "linear", "factor": 2.0})
+        }
         // Of the library's own classifier, and of newer versions of the library.
         "classifier_bias" | "classifier_activation" | "layer_types" => true,
         "local_attention" => value == 0,

@@ -87,7 +87,7 @@ fn label_columns_have_the_classes_that_pandas_finds() {
         for case in cases {
             let values = case["values"].as_array().unwrap();
             let row = |i: usize| match (kind, &values[i % values.len()]) {
-                ("csv", value) => format!("text {i},{}\n", value.as_str().unwrap()),
+                ("csv", value) => format!("text {i},\"{}\"\n", value.as_str().unwrap()),
                 (_, value) => format!(
                     "{}\n",
                     serde_json::json!({ "text": format!("text {i}"), "label": value })
