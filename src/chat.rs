@@ -17,9 +17,9 @@ use serde_json::Value as Json;
 /// The largest file that is read.
 const MOST_BYTES: u64 = 1 << 24;
 
-/// Instructions, and bytes and items of values, that a template may take: it is a program of the model's maker. The longest of
-/// real models take some thousands.
-const FUEL: u64 = 10_000_000;
+/// Instructions that a template may take, of which each 64 bytes of what it makes count as one: it is a program of the model's
+/// maker. The longest of real models take some thousands.
+const FUEL: u64 = 200_000;
 
 /// What is known of a model's chats.
 struct Chat {
@@ -160,7 +160,7 @@ impl Chat {
     fn render(&self, message: &str) -> Result<String> {
         let rendered = self.run(message).map_err(|error| match error.kind() {
             ErrorKind::OutOfFuel => {
-                anyhow!("it takes more than {FUEL} steps or bytes: it repeats something too often")
+                anyhow!("it takes more than {FUEL} steps: it repeats something too often")
             }
             _ => error.into(),
         });
@@ -321,7 +321,10 @@ mod tests {
             "{{ range(100000)|join('x' * 100000) }}",
             "{{ ('a\n' * 100000)|indent(100000) }}",
         ] {
-            let message = format!("{:#}", rendered(template, "x").unwrap_err());
+            let message = match rendered(template, "x") {
+                Err(error) => format!("{error:#}"),
+                Ok(text) => format!("{} bytes", text.len()),
+            };
             assert!(
                 message.contains("repeats something too often"),
                 "{template}: {message}"

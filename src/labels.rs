@@ -41,13 +41,6 @@ impl Matched {
 /// # Errors
 /// If the data has a class that the classifier lacks; the message names all of them.
 pub fn matched(classifier: &[String], data: &[String]) -> Result<Matched> {
-    let mut twice = (1..classifier.len()).filter(|i| classifier[..*i].contains(&classifier[*i]));
-    if let Some(i) = twice.next() {
-        bail!(
-            "the classifier has two classes of the name '{}': which is which is not known; name them with peftbench import --labels",
-            classifier[i]
-        );
-    }
     let place = |name: &String| classifier.iter().position(|label| label == name);
     let missing: Vec<&str> = data
         .iter()
@@ -197,15 +190,6 @@ mod tests {
         let message = matched(&anonymous, &names(&["a", "b"])).unwrap_err();
         assert!(message.to_string().contains("import --labels"));
         assert!(matched(&anonymous, &names(&["0", "3"])).is_err());
-    }
-
-    #[test]
-    fn two_classes_of_one_name_are_refused_because_either_may_be_meant() {
-        let message = matched(&names(&["a", "a", "b"]), &names(&["a", "b"])).unwrap_err();
-        assert!(
-            message.to_string().contains("two classes of the name 'a'"),
-            "{message}"
-        );
     }
 
     #[test]

@@ -314,7 +314,7 @@ fn a_name_that_is_no_repository_and_a_folder_without_weights_are_refused() {
 #[test]
 fn what_a_link_leads_to_outside_a_folder_is_not_sent() {
     let place = Place::new();
-    let folder = weights(&place, "lora");
+    let folder = place.path().join(place.trained("lora", &[]));
     let secret = place.file("secret", "hf_secret");
     std::os::unix::fs::symlink(secret, folder.join("notes.txt")).unwrap();
     let folder = folder.to_str().unwrap();

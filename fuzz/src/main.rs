@@ -19,9 +19,7 @@ use std::{
 
 use backbone::{Backbone, Config, TensorFile};
 use datasets::{Example, FileOptions, RowOptions, Rows, TextTokenizer};
-use peftbench::{
-    execute::plan_file, formats, gguf_tokenizer, study, suite, weights,
-};
+use peftbench::{execute::plan_file, formats, gguf_tokenizer, study, suite, weights};
 use sha2::{Digest, Sha256};
 use sources::{Fetcher, Index, Settings, Source};
 
@@ -215,13 +213,19 @@ fn plan(place: &Place, bytes: &[u8]) {
 fn manifest(place: &Place, bytes: &[u8]) {
     let folder = place.folder.path().join("compared");
     fs::create_dir_all(folder.join("records")).expect("a folder");
-    for name in ["study.json", "tuning.json", "measurement.json", "suite.json", "judging.json"] {
+    for name in [
+        "study.json",
+        "tuning.json",
+        "measurement.json",
+        "suite.json",
+        "judging.json",
+    ] {
         fs::write(folder.join(name), bytes).expect("written");
     }
     drop(reports::studies::Manifest::read(&folder));
     drop(reports::studies::read_all(&folder, None));
     drop(reports::tuning::read_all(&folder));
-    drop(reports::measurement::read_all(&folder, reports::measurement::FILE));
+    drop(reports::measurement::read_all(&folder));
     drop(reports::Judging::read(&folder, None));
 }
 

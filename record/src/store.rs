@@ -427,7 +427,7 @@ mod tests {
                         p99_ms: 3.0,
                     });
                 },
-                "`cost.latency[0].p50_ms` is -1",
+                "p50_ms` is -1",
             ),
             (
                 |r| {

@@ -21,9 +21,6 @@ pub use blocks::BlockKind;
 const STRIP: usize = 32;
 /// The most vectors of any level in a strip.
 const VECTORS: usize = 8;
-/// Inputs between the one that is multiplied and the one whose numbers are asked for: what the processor asks for by itself ends with
-/// each page.
-const ASKED_AHEAD: usize = 128;
 /// Strips that are worth a task of their own.
 const LEAST: usize = 4;
 
@@ -192,16 +189,6 @@ impl Quantised {
         block * self.block..self.width.min((block + 1) * self.block)
     }
 
-    /// Where the numbers lie that are multiplied in a while.
-    #[inline(always)]
-    fn ahead(&self, strip: usize, input: usize) -> *const f32 {
-        let at = strip * self.width + input + ASKED_AHEAD;
-        match &self.codes {
-            Codes::Eight(codes) => codes.as_ptr().wrapping_add(at).cast(),
-            Codes::Four { pairs, .. } => pairs.as_ptr().wrapping_add(at).cast(),
-        }
-    }
-
     /// The values of a strip at one input, which lies in this block.
     #[inline(always)]
     fn widen(&self, strip: usize, input: usize, block: usize, to: &mut [f32; STRIP]) {
@@ -363,7 +350,6 @@ impl Kernel<f32> for Row<'_> {
         unsafe {
             for block in 0..self.of.blocks {
                 for input in self.of.inputs(block) {
-                    V::prefetch(self.of.ahead(self.strip, input));
                     self.of.widen(self.strip, input, block, &mut values);
                     let x = V::splat(*self.x.add(input));
                     for (i, sum) in sums.iter_mut().enumerate().take(vectors) {

@@ -10,14 +10,6 @@ use std::sync::OnceLock;
 /// Rows of a tile.
 pub(crate) const ROWS: usize = 16;
 
-/// Bytes of the right operand between what is multiplied and what is asked for, where few rows leave memory to bind.
-const ASKED_AHEAD: usize = 16 << 10;
-
-/// Asks for the cache lines at these bytes from `ahead`, which need not exist.
-macro_rules! ask_for {
-    ($($at:literal)*) => { concat!($("prefetcht1 [{ahead} + ", $at, "]\n"),*) };
-}
-
 /// Whether this machine multiplies tiles of bf16, and the system lets this process do so.
 pub(crate) fn available() -> bool {
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
@@ -120,8 +112,6 @@ pub(crate) unsafe fn multiply(
                 "tilezero tmm0",
                 "tilezero tmm1",
                 "2:",
-                ask_for!("0" "64" "128" "192" "256" "320" "384" "448" "512" "576" "640" "704" "768" "832" "896" "960" "1024"
-                    "1088" "1152" "1216" "1280" "1344" "1408" "1472" "1536" "1600" "1664" "1728" "1792" "1856" "1920" "1984"),
                 "tileloadd tmm4, [{a} + {a_row}]",
                 "tileloadd tmm6, [{b} + {b_row}]",
                 "tileloadd tmm7, [{b} + {b_row} + 64]",
@@ -129,7 +119,6 @@ pub(crate) unsafe fn multiply(
                 "tdpbf16ps tmm1, tmm4, tmm7",
                 "add {a}, 64",
                 "add {b}, 2048",
-                "add {ahead}, 2048",
                 "dec {steps}",
                 "jnz 2b",
                 "tilestored [{c} + {b_row}], tmm0",
@@ -140,8 +129,6 @@ pub(crate) unsafe fn multiply(
                 b_row = in(reg) 128usize,
                 steps = inout(reg) steps => _,
                 c = in(reg) c,
-                // What the processor asks for by itself ends with each page.
-                ahead = inout(reg) b.wrapping_byte_add(ASKED_AHEAD) => _,
                 out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
                 options(nostack),
             )
