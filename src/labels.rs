@@ -47,6 +47,16 @@ pub fn matched(classifier: &[String], data: &[String]) -> Result<Matched> {
         .filter(|name| place(name).is_none())
         .map(String::as_str)
         .collect();
+    let twice = data.iter().find(|name| {
+        let same = classifier.iter().filter(|label| label == name);
+        same.count() > 1
+    });
+    if let Some(name) = twice {
+        bail!(
+            "the classifier has several classes that are called '{name}': which of them the data means is not known; name \
+             them with peftbench import --labels"
+        );
+    }
     if missing.is_empty() {
         let classes = data.iter().filter_map(place).map(|i| i as u32).collect();
         let note = None;

@@ -116,7 +116,7 @@ pub(crate) fn read(keys: &mut Keys<'_>, defaults: Config) -> Config {
     d.rotary = Some(Rotary {
         theta,
         local_theta: theta,
-        scaling: scaling(keys),
+        scaling: scaling(keys, &["rope_scaling", "rope_parameters"]),
     });
     d.padding = keys.padding("pad_token_id");
     d.tied = keys.boolean("tie_word_embeddings", false);
@@ -181,10 +181,10 @@ fn windows(keys: &mut Keys<'_>, layers: usize) -> Vec<Option<usize>> {
         .collect()
 }
 
-/// `rope_scaling`, or `rope_parameters` as transformers 5 names it.
-pub(super) fn scaling(keys: &mut Keys<'_>) -> RotaryScaling {
+/// The scaling that the first of these keys with a value describes.
+pub(super) fn scaling(keys: &mut Keys<'_>, names: &[&'static str]) -> RotaryScaling {
     let given = |key: &'static str| Some((key, keys.get(key).filter(|v| !v.is_null())?.clone()));
-    let Some((key, value)) = given("rope_scaling").or_else(|| given("rope_parameters")) else {
+    let Some((key, value)) = names.iter().copied().find_map(given) else {
         return RotaryScaling::None;
     };
     let number = |key: &str| value.get(key).and_then(Value::as_f64).filter(|n| *n > 0.0);

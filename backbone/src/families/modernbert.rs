@@ -76,7 +76,7 @@ pub(crate) fn read(keys: &mut Keys<'_>, defaults: Config) -> Config {
     d.rotary = Some(Rotary {
         theta,
         local_theta,
-        scaling: super::llama::scaling(keys),
+        scaling: super::llama::scaling(keys, &["rope_scaling"]),
     });
     let every = keys.size("global_attn_every_n_layers", 3);
     if every == 0 {
