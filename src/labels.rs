@@ -53,8 +53,8 @@ pub fn matched(classifier: &[String], data: &[String]) -> Result<Matched> {
     });
     if let Some(name) = twice {
         bail!(
-            "the classifier has several classes that are called '{name}': which of them the data means is not known; name \
-             them with peftbench import --labels"
+            "the classifier has two classes of the name '{name}': which is which is not known; name them with peftbench \
+             import --labels"
         );
     }
     if missing.is_empty() {
