@@ -83,7 +83,7 @@ pub(crate) fn read(keys: &mut Keys<'_>, defaults: Config) -> Config {
         keys.wrong("global_attn_every_n_layers", &0.into(), "1 or more");
     }
     let window = keys.size("local_attention", 128);
-    let is_local = |layer: usize| layer % every.max(1) != 0;
+    let is_local = |layer: usize| !layer.is_multiple_of(every.max(1));
     let layers = 0..config.layers.min(1 << 16);
     d.windows = layers
         .clone()
