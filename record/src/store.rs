@@ -406,7 +406,8 @@ mod tests {
 
     #[test]
     fn a_negative_time_or_a_share_beyond_one_is_damage() {
-        let changes: [(fn(&mut RunRecord), &str); 4] = [
+        type Change = fn(&mut RunRecord);
+        let changes: [(Change, &str); 4] = [
             (
                 |r| r.cost.as_mut().unwrap().training_seconds = -5.0,
                 "`cost.training_seconds` is -5",

@@ -216,7 +216,8 @@ pub fn table(comparison: &Comparison) -> Table {
         |r, well| format!("{well}/{}", r.runs.len()),
     );
     columns.hidden("runs", |r| Some(r.runs.len()));
-    let calibrations: [(&str, fn(Calibration) -> f64); 4] = [
+    type Of = fn(Calibration) -> f64;
+    let calibrations: [(&str, Of); 4] = [
         ("ece", |c| c.ece),
         ("ece_floor", |c| c.ece_floor),
         ("brier", |c| c.brier),
