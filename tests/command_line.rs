@@ -45,7 +45,7 @@ fn a_large_validation_split_is_judged_by_the_same_800_examples_until_the_last_st
         assert_eq!(judged(record, 1).len(), 850);
         let labels = &record["outcome"]["predictions"]["labels"];
         let predicted = evaluations[0]["predicted"].as_str().unwrap();
-        let right = |i: &&usize| labels[**i].to_string() == predicted[**i..**i + 1];
+        let right = |i: &&usize| labels[**i].as_u64() == predicted[**i..**i + 1].parse().ok();
         let right = same.iter().filter(right).count();
         assert_eq!(
             evaluations[0]["metrics"]["accuracy"],
