@@ -91,3 +91,14 @@ pub fn check_empty(folder: &Path) -> Result<()> {
     );
     Ok(())
 }
+
+/// The largest configuration that is read, in bytes.
+const LARGEST: u64 = 64 << 20;
+
+/// The bytes of a configuration, which may be a stranger's.
+///
+/// # Errors
+/// If it is not there, is no regular file or is larger than any configuration; the message names it.
+pub fn read_small(path: &Path) -> Result<Vec<u8>> {
+    Ok(sources::read_whole(path, LARGEST)?)
+}

@@ -448,7 +448,7 @@ impl LoadedBackbone {
             return Ok(Gguf::open(path)?.config()?);
         }
         let at = || path.display().to_string();
-        let text = crate::saved::read_small(path)?;
+        let text = crate::folders::read_small(path)?;
         serde_json::from_slice(&text).with_context(at)
     }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
+    folders,
     objective::{self, Scale},
     prepare::LoadedBackbone,
     train::head::Head,
@@ -159,7 +160,7 @@ pub fn read_config(folder: &Path) -> Result<SavedConfig> {
         path.display(),
         below(folder)
     );
-    let text = read_small(&path)?;
+    let text = folders::read_small(&path)?;
     let config: SavedConfig =
         serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
     ensure!(
@@ -204,17 +205,6 @@ pub fn read_config(folder: &Path) -> Result<SavedConfig> {
         path.display()
     );
     Ok(config)
-}
-
-/// The largest configuration that is read, in bytes.
-const LARGEST: u64 = 64 << 20;
-
-/// The bytes of a configuration, which may be a stranger's.
-///
-/// # Errors
-/// If it is not there, is no regular file or is larger than any configuration; the message names it.
-pub fn read_small(path: &Path) -> Result<Vec<u8>> {
-    Ok(sources::read_whole(path, LARGEST)?)
 }
 
 /// What to say where a folder has no weights, but folders in it have: PEFT puts an adapter with a name into one.

@@ -89,14 +89,6 @@ pub fn dataset_slug(dataset: &DatasetFacts) -> String {
     }
 }
 
-/// That the data set stands in for another, for notes.
-pub(crate) fn stand_in_note(dataset: &DatasetFacts) -> Option<String> {
-    let (asked, used) = (dataset.stand_in_for.as_ref()?, &dataset.name);
-    Some(format!(
-        "{asked} was not found. All numbers are from {used}, which stands in for it; they are not results on {asked}."
-    ))
-}
-
 impl Comparison {
     /// Sorts records into comparisons, judged with a margin of one point.
     pub fn from_records(records: &[RunRecord]) -> Vec<Self> {

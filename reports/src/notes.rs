@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use record::RunRecord;
 use statistics::FEWEST_SEEDS;
 
-use crate::{Comparison, comparison::stand_in_note, format, words};
+use crate::{Comparison, format, words};
 
 /// What a reader has to know before believing the numbers.
 pub fn of(comparison: &Comparison) -> Vec<String> {
     let records = &comparison.records;
-    let mut notes: Vec<String> = stand_in_note(&comparison.dataset).into_iter().collect();
+    let mut notes: Vec<String> = words::stand_in_note(&comparison.dataset)
+        .into_iter()
+        .collect();
     let ranked = comparison.ranked();
     let well: BTreeSet<usize> = ranked.iter().map(|r| r.ended_well().0).collect();
     let most = well.iter().max().copied().unwrap_or(0);

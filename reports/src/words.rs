@@ -3,9 +3,18 @@
 //! Four things can be said of two methods ([`Verdict`]). *Undecided* must never be read as *equal*: it stands with "neither a
 //! difference nor equivalence is shown", and where it can be known, with what would decide.
 
+use record::DatasetFacts;
 use statistics::{FEWEST_SEEDS, Looks, Margin, Verdict};
 
 use crate::{format, needs::Needs};
+
+/// That the data set stands in for another, for notes.
+pub(crate) fn stand_in_note(dataset: &DatasetFacts) -> Option<String> {
+    let (asked, used) = (dataset.stand_in_for.as_ref()?, &dataset.name);
+    Some(format!(
+        "{asked} was not found. All numbers are from {used}, which stands in for it; they are not results on {asked}."
+    ))
+}
 
 /// A verdict on the first of two methods, in a table's cell.
 pub fn verdict(verdict: Verdict) -> &'static str {

@@ -69,7 +69,8 @@ impl Foreign<'_> {
             return Ok(Objective::Classification);
         }
         let at = || path.display().to_string();
-        let config: Value = serde_json::from_slice(&saved::read_small(&path)?).with_context(at)?;
+        let config: Value =
+            serde_json::from_slice(&crate::folders::read_small(&path)?).with_context(at)?;
         match config.get("problem_type") {
             None | Some(Value::Null) => Ok(Objective::Classification),
             Some(Value::String(kind)) if kind == "single_label_classification" => {

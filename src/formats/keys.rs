@@ -6,7 +6,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::saved;
+use crate::folders;
 
 /// The keys that have not been read yet.
 pub(super) struct Keys {
@@ -16,7 +16,7 @@ pub(super) struct Keys {
 
 impl Keys {
     pub fn read(path: &Path) -> Result<Self> {
-        let bytes = saved::read_small(path)?;
+        let bytes = folders::read_small(path)?;
         let map = serde_json::from_slice(&bytes)
             .with_context(|| format!("{}: is no readable JSON object", path.display()))?;
         Ok(Self {

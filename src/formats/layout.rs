@@ -8,11 +8,7 @@ use candle_core::Tensor;
 use serde_json::{Map, Value};
 use sources::Place;
 
-use crate::{
-    backbones,
-    prepare::LoadedBackbone,
-    saved::{self, Tensors},
-};
+use crate::{backbones, prepare::LoadedBackbone, saved::Tensors};
 
 /// The families of backbones.
 pub(super) const ARCHITECTURES: [Architecture; 7] = Architecture::ALL;
@@ -248,7 +244,7 @@ pub(super) fn id2label(path: &Path) -> Result<Option<Vec<String>>> {
         return Ok(None);
     }
     let at = || path.display().to_string();
-    let text = saved::read_small(path)?;
+    let text = crate::folders::read_small(path)?;
     let config: Map<String, Value> = serde_json::from_slice(&text).with_context(at)?;
     let Some(Value::Object(names)) = config.get("id2label") else {
         return Ok(None);

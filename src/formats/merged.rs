@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     gguf_tokenizer, labels,
-    saved::{self, Tensors, write_tensors},
+    saved::{Tensors, write_tensors},
 };
 
 pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
@@ -219,7 +219,7 @@ fn write_tokenizer(export: &Export<'_>, out: &Path) -> Result<()> {
     let path = out.join("tokenizer_config.json");
     if path.exists() {
         let at = || path.display().to_string();
-        let text = saved::read_small(&path)?;
+        let text = crate::folders::read_small(&path)?;
         let mut json: Map<String, Value> = serde_json::from_slice(&text).with_context(at)?;
         json.insert("model_max_length".into(), cut.into());
         return write_json(&path, &json.into());

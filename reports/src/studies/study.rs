@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Result,
-    comparison::{dataset_label, dataset_slug, slug, stand_in_note},
+    comparison::{dataset_label, dataset_slug, slug},
     costs::CostsOn,
     files::folders_with,
     words,
@@ -135,7 +135,7 @@ impl Study {
             .collect();
         let missing = wanted.iter().filter(|id| !by_id.contains_key(id.as_str()));
         let (missing, all) = (missing.count(), wanted.len());
-        let mut notes: Vec<String> = stand_in_note(&asked.dataset).into_iter().collect();
+        let mut notes: Vec<String> = words::stand_in_note(&asked.dataset).into_iter().collect();
         if missing > 0 {
             notes.push(format!(
                 "{missing} of {all} runs have no record yet; the same command goes on with them."

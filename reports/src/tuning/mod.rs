@@ -23,9 +23,9 @@ use serde::Serialize;
 
 use crate::{
     Result,
-    comparison::{dataset_label, dataset_slug, slug, stand_in_note},
+    comparison::{dataset_label, dataset_slug, slug},
     files::{folders_with, read_json},
-    format,
+    format, words,
 };
 
 /// A search with its results.
@@ -82,7 +82,7 @@ impl Tuning {
             .iter()
             .map(|m| search(m, &manifest.rungs, &by_id, records))
             .collect();
-        let mut notes: Vec<String> = stand_in_note(&asked.dataset).into_iter().collect();
+        let mut notes: Vec<String> = words::stand_in_note(&asked.dataset).into_iter().collect();
         let tried = || {
             searches
                 .iter()
