@@ -1,8 +1,60 @@
 //! What is refused before any work, and outputs that are whole or not there.
 
-use std::{fs, path::Path, time::Duration};
+use std::{any::TypeId, fs, path::Path, time::Duration};
+
+use clap::CommandFactory;
+use peftbench::cli::Cli;
 
 use crate::support::{Place, tiny_backbone};
+
+/// What no number of the command line may be.
+const SENSELESS: [&str; 9] = [
+    "nan",
+    "inf",
+    "-inf",
+    "1e300",
+    "-1",
+    "1e-300",
+    "99999999999999999999999999999",
+    "99999999999999999999h",
+    "",
+];
+
+#[test]
+fn every_number_of_the_command_line_has_a_range_and_a_refusal_names_it() {
+    let root = Cli::command();
+    let numbers = [
+        TypeId::of::<f64>(),
+        TypeId::of::<usize>(),
+        TypeId::of::<u64>(),
+        TypeId::of::<u16>(),
+        TypeId::of::<u8>(),
+        TypeId::of::<statistics::Margin>(),
+    ];
+    let mut seen = 0;
+    for command in root.get_subcommands().chain([&root]) {
+        let flags = command.get_arguments().filter(|arg| {
+            let of = arg.get_value_parser().type_id();
+            arg.get_action().takes_values() && numbers.iter().any(|number| of == *number)
+        });
+        for flag in flags.filter_map(|arg| arg.get_long()) {
+            seen += 1;
+            for value in SENSELESS {
+                let value = format!("--{flag}={value}");
+                let typed = match command.get_name() {
+                    "peftbench" => vec!["peftbench", &value],
+                    name => vec!["peftbench", name, &value],
+                };
+                let error = root.clone().try_get_matches_from(&typed).unwrap_err();
+                let message = error.to_string();
+                for part in ["accepted: ", " to ", flag] {
+                    assert!(message.contains(part), "{typed:?}: {message}");
+                }
+            }
+        }
+    }
+    assert!(seen > 50, "{seen} numbers");
+}
 
 /// A place with the weights of a method that was trained for three steps.
 fn trained(method: &str, more: &[&str]) -> (Place, String) {
