@@ -76,9 +76,10 @@ pub(super) fn reading(
         Architecture::Bert if trained_pooler => (Pooling::Cls, HeadKind::DenseTanh),
         Architecture::Bert => (Pooling::Pooler, HeadKind::Linear),
         Architecture::Roberta => (Pooling::Cls, HeadKind::DenseTanh),
-        other => match loaded {
-            Some(loaded) => backbone::conventions(loaded.backbone.config()),
-            None => backbone::conventions(&Config::of(other)),
+        // Over a backbone of another kind it is refused, by the kinds.
+        other => match loaded.map(|loaded| loaded.backbone.config()) {
+            Some(config) if config.architecture == other => backbone::conventions(config),
+            _ => backbone::conventions(&Config::of(other)),
         },
     }
 }
