@@ -22,7 +22,7 @@ use statistics::EntityCounts;
 
 use crate::train::head::Head;
 
-pub use classification::argmax;
+pub use classification::class_metric;
 pub use regression::Scale;
 pub use tokens::Entity;
 
@@ -94,7 +94,8 @@ pub struct Part {
 }
 
 impl Part {
-    fn new(name: String, counts: EntityCounts) -> Self {
+    /// Of the counts of this class or type.
+    pub fn new(name: String, counts: EntityCounts) -> Self {
         Self {
             name,
             precision: counts.precision(),

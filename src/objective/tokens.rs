@@ -6,13 +6,9 @@ use candle_core::Tensor;
 use datasets::{Encoded, Metric, Target, Word};
 use record::Predictions;
 use serde::Serialize;
-use statistics::{EntityCounts, entities};
+use statistics::{EntityCounts, argmax, entities};
 
-use super::{
-    Answered, Objective, Part, Prediction,
-    classification::{argmax, cross_entropy},
-    named, stored,
-};
+use super::{Answered, Objective, Part, Prediction, classification::cross_entropy, named, stored};
 use crate::train::head::Head;
 
 /// What a word has that belongs to no entity; a word that was not read is counted as one.

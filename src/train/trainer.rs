@@ -16,6 +16,7 @@ use datasets::{Encoded, Metric, Target};
 use methods::HeadOnly;
 use rand_chacha::ChaCha8Rng;
 use record::{Evaluation, answers};
+use statistics::argmax;
 
 use super::{
     augmenter::Augmenter,
@@ -28,7 +29,7 @@ use super::{
     optimiser::{Optimiser, StepError},
     recipe::Recipe,
 };
-use crate::objective::{Objective, argmax};
+use crate::objective::Objective;
 
 /// Why training ended before its last step.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ use std::{panic, thread};
 use crate::{
     ALPHA, Combined, Error, Estimate, Evidence, FEWEST_SEEDS, Family, Likeness, Looks, Margin,
     Metric, Procedure, Range, Ratio, Recommendation, Row, Scores, State, Timed, Verdict, World,
-    jackknife, overall_verdicts, recommend,
+    overall_verdicts, recommend,
     simulation::{ACCURACY, Normals},
     standard_deviation,
 };
@@ -228,7 +228,7 @@ pub fn metric_pairs<const S: usize>(
             let predicted: Vec<u32> = pairs
                 .map(|(&l, &right)| if right > 0.5 { l } else { 1 - l })
                 .collect();
-            Ok((seed, jackknife::scores(metric, &labels, &predicted, 2)?))
+            Ok((seed, metric.scores(&labels, &predicted, 2)?))
         });
         Scores::new(rows.collect::<Result<Vec<_>, Error>>()?)
     };
