@@ -7,7 +7,7 @@ use serde_json::json;
 use statistics::{Margin, Verdict};
 
 use super::*;
-use crate::{figures, sample::Sample};
+use crate::{Kept, figures, sample::Sample};
 
 fn labels(n: u32) -> Vec<u32> {
     (0..n).map(|i| i % 2).collect()
@@ -205,7 +205,7 @@ fn a_manifest_is_read_back_as_it_was_written_and_a_broken_one_is_named() {
         Some(Verdict::Equivalent)
     );
     assert!(markdown(&wide[0]).contains("equivalent within 20.0 points"));
-    fs::write(below.join(MANIFEST), "{").unwrap();
+    fs::write(below.join(Manifest::FILE), "{").unwrap();
     assert!(
         read_all(folder.path(), None)
             .unwrap_err()

@@ -5,7 +5,7 @@ use statistics::{Looks, Margin};
 
 use super::*;
 use crate::{
-    Comparison,
+    Comparison, Kept,
     measurement::Measurement,
     sample::{self, Sample},
 };
@@ -200,7 +200,7 @@ fn a_manifest_and_the_records_give_the_same_verdict_again() {
         read_all(place.path(), Some(asked)).unwrap()[0].margin,
         asked
     );
-    std::fs::write(place.path().join("four").join(FILE), "{}").unwrap();
+    std::fs::write(place.path().join("four").join(Manifest::FILE), "{}").unwrap();
     let message = read_all(place.path(), None).unwrap_err().to_string();
-    assert!(message.contains(FILE), "{message}");
+    assert!(message.contains(Manifest::FILE), "{message}");
 }
