@@ -146,12 +146,11 @@ mod tests {
 
     /// `seeds` runs of a method that is wrong on so many of 1,000 examples from a place on, which the seed moves.
     fn runs(method: &str, seeds: u64, from: usize, wrong: usize) -> Vec<RunRecord> {
-        let labels: Vec<u32> = (0..1000).map(|i| i % 2).collect();
         let one = |seed: u64| {
             let from = from + 3 * seed as usize;
             Sample::new(method)
                 .seed(seed)
-                .predictions(&labels, move |i| !(from..from + wrong).contains(&i))
+                .right(1000, move |i| !(from..from + wrong).contains(&i))
                 .record()
         };
         (0..seeds).map(one).collect()
@@ -210,11 +209,10 @@ mod tests {
 
     #[test]
     fn two_floors_are_never_cared_about() {
-        let labels: Vec<u32> = (0..100).map(|i| i % 2).collect();
         let floor = |method: &str, seed| {
             Sample::new(method)
                 .seed(seed)
-                .predictions(&labels, |i| i % 2 == 0)
+                .right(100, |i| i % 2 == 0)
                 .record()
         };
         let records: Vec<RunRecord> = (0..3)

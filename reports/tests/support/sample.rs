@@ -16,7 +16,6 @@ pub struct Sample {
 impl Sample {
     /// A run of this method that ended well: 9 of 10 examples right.
     pub fn new(method: &str) -> Self {
-        let labels: Vec<u32> = (0..10).map(|i| i % 2).collect();
         let record = RunRecord {
             format: FORMAT,
             id: String::new(),
@@ -99,7 +98,7 @@ impl Sample {
             kind: kind(method),
         };
         Self { record }
-            .predictions(&labels, |i| i != 0)
+            .right(10, |i| i != 0)
             .latency("unmerged", 4.0, 6.0)
     }
 
@@ -158,6 +157,12 @@ impl Sample {
         ];
         self.record.asked.dataset.validation_examples = labels.len();
         self
+    }
+
+    /// The same of `n` examples with the labels 0 and 1 in turn.
+    pub fn right(self, n: u32, right: impl Fn(usize) -> bool) -> Self {
+        let labels: Vec<u32> = (0..n).map(|i| i % 2).collect();
+        self.predictions(&labels, right)
     }
 
     pub fn parameters(mut self, method: usize) -> Self {
