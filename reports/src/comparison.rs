@@ -19,7 +19,7 @@ use crate::{
     format, latency,
     needs::Needs,
     notes,
-    pair::{McNemar, Pair, Sigma},
+    pair::{McNemar, Pair},
     row::{Row, Standing},
 };
 
@@ -269,7 +269,7 @@ impl Comparison {
                     seeds: d.seeds().count(),
                     difference: d.mean(),
                     evidence: found.map(|p| p.evidence),
-                    sigma: found.map(|p| Sigma::of(&p.evidence.components)),
+                    sigma: found.map(|p| p.evidence.components.sigma()),
                     corrected: found.and_then(|p| p.corrected),
                     verdict: found.map_or(Verdict::Undecided, |p| p.verdict),
                     needs: open.map(|p| {

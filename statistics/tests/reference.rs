@@ -242,9 +242,9 @@ fn evidence_equals_the_covariance_matrix_of_seeds() {
         within(e.df, &case["df"], 1e-8);
         let c = e.components;
         for (ours, name) in [
-            (c.sigma_seed(), "sigma_seed"),
-            (c.sigma_example(), "sigma_example"),
-            (c.sigma_residual(), "sigma_residual"),
+            (c.sigma().seed, "sigma_seed"),
+            (c.sigma().example, "sigma_example"),
+            (c.sigma().residual, "sigma_residual"),
         ] {
             // A component of zero is the square root of what rounding leaves.
             assert!(
