@@ -1,13 +1,11 @@
 //! One class of several: softmax and cross-entropy.
 
-use std::collections::BTreeMap;
-
 use candle_core::Tensor;
 use datasets::{Encoded, Metric, Target};
 use record::Predictions;
 use statistics::{Counts, argmax};
 
-use super::{Answered, Objective, Prediction, named};
+use super::{Answered, Metrics, Objective, Prediction, named};
 use crate::train::head::Head;
 
 /// One class of several.
@@ -50,12 +48,7 @@ impl Objective for Classification {
         sum / labels.len() as f64
     }
 
-    fn metrics(
-        &self,
-        metrics: &[Metric],
-        examples: &Encoded,
-        outputs: &[Vec<f32>],
-    ) -> BTreeMap<String, f64> {
+    fn metrics(&self, metrics: &[Metric], examples: &Encoded, outputs: &[Vec<f32>]) -> Metrics {
         let predicted: Vec<u32> = outputs.iter().map(|row| argmax(row)).collect();
         let counts = Counts::of(&classes(examples), &predicted, self.labels.len());
         named(metrics, |m| {

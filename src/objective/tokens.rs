@@ -8,7 +8,9 @@ use record::Predictions;
 use serde::Serialize;
 use statistics::{EntityCounts, argmax, entities};
 
-use super::{Answered, Objective, Part, Prediction, classification::cross_entropy, named, stored};
+use super::{
+    Answered, Metrics, Objective, Part, Prediction, classification::cross_entropy, named, stored,
+};
 use crate::train::head::Head;
 
 /// What a word has that belongs to no entity; a word that was not read is counted as one.
@@ -114,12 +116,7 @@ impl Objective for Tokens {
         sum / words.max(1) as f64
     }
 
-    fn metrics(
-        &self,
-        metrics: &[Metric],
-        examples: &Encoded,
-        outputs: &[Vec<f32>],
-    ) -> BTreeMap<String, f64> {
+    fn metrics(&self, metrics: &[Metric], examples: &Encoded, outputs: &[Vec<f32>]) -> Metrics {
         let counts: EntityCounts = self
             .both(examples, outputs)
             .iter()
