@@ -150,8 +150,8 @@ fn heading(columns: &[String]) -> String {
     format!("| method | figure | {columns} | our best / their best |\n|---|---|{rule}\n")
 }
 
-/// A row: method and figure, the values of our columns and of theirs (`–` where there is none), and the ratio of the best, each with so
-/// many digits. `most` says that more is better.
+/// A row: method and figure, the values of our columns and of theirs (`–` where there is none), and the ratio of the best, each
+/// with so many digits. `most` says that more is better.
 fn row(
     table: &mut String,
     [method, figure]: [&str; 2],

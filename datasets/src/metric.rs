@@ -1,4 +1,5 @@
-//! How data sets are judged: the metrics by name. They are computed where their scores by example are, in the crate `statistics`.
+//! How data sets are judged: the metrics by name. They are computed where their scores by example are, in the crate
+//! `statistics`.
 
 use serde::{Deserialize, Serialize};
 

@@ -521,8 +521,8 @@ fn resampled_variance(d: &Scores) -> f64 {
         - d.mean().powi(2)
 }
 
-/// The second method's scores minus the first's on each of so many data sets of 400 examples, on which it is truly ahead by a number that varies
-/// around zero; as many of the seeds as `take` says.
+/// The second method's scores minus the first's on each of so many data sets of 400 examples, on which it is truly ahead by a
+/// number that varies around zero; as many of the seeds as `take` says.
 fn differences(
     count: usize,
     between: f64,
