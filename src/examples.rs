@@ -221,8 +221,8 @@ const EXAMPLES: &[Example] = &[
         [
             ("check", "every YAML that comes with the program"),
             (
-                "check reviews.csv --set lora.rank=4",
-                "your file and your settings",
+                "check reviews.csv --text-column review --label-column stars",
+                "your file: its rows, classes and splits, and what is odd about it",
             ),
         ],
     ),
