@@ -46,7 +46,7 @@ wheel *flags:
 wheel-test: wheel
     PEFTBENCH_REQUIRE=wheel cargo test --test main wheel:: -- --nocapture
 
-# Compile what is written for each processor for ARM too, where that target can be had.
+# Compile what is written for each processor for ARM too, where that target can be installed.
 cross target="aarch64-unknown-linux-gnu":
     #!/usr/bin/env bash
     set -euo pipefail
