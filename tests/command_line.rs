@@ -703,7 +703,10 @@ fn every_yaml_is_checked_and_all_problems_are_said_at_once() {
     ];
     // Of a file, what is said is about the file.
     let printed = place.ok(&arguments);
-    assert!(printed.lines().all(|l| !l.contains("ok  data set")), "{printed}");
+    assert!(
+        printed.lines().all(|l| !l.contains("ok  data set")),
+        "{printed}"
+    );
     assert!(printed.contains("reviews.csv with lora"), "{printed}");
     arguments.extend(["--set", "lora.rank=99"]);
     arguments.extend(["--set", "adapter.reduction_factor=99"]);

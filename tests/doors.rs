@@ -147,7 +147,15 @@ fn the_readme_has_the_figures_of_the_example_and_the_methods_that_the_program_li
     let readme = include_str!("../README.md");
     let example = include_str!("../docs/example/sst2-minilm.md");
     let (shown, known) = (cells(readme, "method"), cells(example, "method"));
-    for method in ["full", "lora", "adapter", "prompt_tuning", "head_only", "random_features", "majority"] {
+    for method in [
+        "full",
+        "lora",
+        "adapter",
+        "prompt_tuning",
+        "head_only",
+        "random_features",
+        "majority",
+    ] {
         let (here, there) = (cells(readme, method), cells(example, method));
         for (name, value) in shown.iter().zip(&here) {
             // The first of p50 and p99.

@@ -434,7 +434,8 @@ mod tests {
         ]);
         let (chosen, said) = found.recommended(&[0, 1, 2]);
         assert_eq!(found.rows[chosen.unwrap()].label, "linear_probe");
-        let left_out = "Left out as floors, which are there to compare with and not to be chosen: knn.";
+        let left_out =
+            "Left out as floors, which are there to compare with and not to be chosen: knn.";
         assert!(said.iter().any(|s| s == left_out), "{said:?}");
     }
 
