@@ -114,7 +114,7 @@ fn a_report_is_printed_in_every_format_and_its_figures_are_vectors_too() {
 #[test]
 fn a_table_for_a_paper_is_compiled_and_fits_its_page_whatever_the_number_of_columns() {
     let place = Place::new();
-    let records = sample::realistic_comparison(&sample::TWENTY, 3);
+    let records = sample::realistic_comparison(&sample::twenty(), 3);
     let comparison = &reports::Comparison::from_records(&records)[0];
     let latex = reports::tables::latex(comparison);
     assert!(latex.contains("Continued."), "{latex}");
@@ -140,6 +140,44 @@ fn cells<'a>(text: &'a str, first: &str) -> Vec<&'a str> {
     let row = text.lines().find(|line| line.starts_with(&start));
     let row = row.unwrap_or_else(|| panic!("no row of {first}"));
     row.trim_matches('|').split('|').map(str::trim).collect()
+}
+
+#[test]
+fn the_readme_has_the_figures_of_the_example_and_the_methods_that_the_program_lists() {
+    let readme = include_str!("../README.md");
+    let example = include_str!("../docs/example/sst2-minilm.md");
+    let (shown, known) = (cells(readme, "method"), cells(example, "method"));
+    for method in [
+        "full",
+        "lora",
+        "adapter",
+        "prompt_tuning",
+        "head_only",
+        "random_features",
+        "majority",
+    ] {
+        let (here, there) = (cells(readme, method), cells(example, method));
+        for (name, value) in shown.iter().zip(&here) {
+            // The first of p50 and p99.
+            let theirs = match *name {
+                "latency p50 (ms)" => "latency p50/p99 (ms)",
+                "over the backbone" => "latency over the backbone",
+                name => name,
+            };
+            let column = known.iter().position(|known| *known == theirs);
+            let column = column.unwrap_or_else(|| panic!("the example has no column '{theirs}'"));
+            let expected = match theirs.contains("p50") {
+                true => there[column].split('/').next().unwrap(),
+                false => there[column],
+            };
+            assert_eq!(*value, expected, "{method}: {name}");
+        }
+    }
+    let place = Place::new();
+    let mut command = place.command(&["list", "methods"]);
+    let wide = command.env("COLUMNS", "400").output().unwrap();
+    let listed = String::from_utf8(wide.stdout).unwrap();
+    assert!(readme.contains(listed.trim_end()), "{listed}");
 }
 
 #[test]

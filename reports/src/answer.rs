@@ -46,7 +46,7 @@ impl Comparison {
         let mut said = Vec::new();
         if !floors.is_empty() {
             said.push(format!(
-                "Left out, as floors to compare with and no methods to choose: {}.",
+                "Left out as floors, which are there to compare with and not to be chosen: {}.",
                 named(&floors)
             ));
         }
@@ -260,11 +260,6 @@ mod tests {
     use super::*;
     use crate::sample::Sample;
 
-    /// `n` examples with alternating labels.
-    fn labels(n: u32) -> Vec<u32> {
-        (0..n).map(|i| i % 2).collect()
-    }
-
     /// Five seeds of each method: `wrong` of 1,000 examples are wrong from this place on, moved by the seed.
     fn five_seeds(methods: &[(&str, usize, usize, usize)]) -> Comparison {
         let runs = (0..5).flat_map(|seed| {
@@ -275,7 +270,7 @@ mod tests {
                     Sample::new(method)
                         .seed(seed)
                         .parameters(parameters)
-                        .predictions(&labels(1000), move |i| !(from..from + wrong).contains(&i))
+                        .right(1000, move |i| !(from..from + wrong).contains(&i))
                         .record()
                 })
         });
@@ -338,7 +333,7 @@ mod tests {
         assert!(
             said.iter()
                 .any(|s| s
-                    == "Left out, as floors to compare with and no methods to choose: majority."),
+                    == "Left out as floors, which are there to compare with and not to be chosen: majority."),
             "{said:?}"
         );
         assert!(
@@ -412,7 +407,7 @@ mod tests {
             said,
             [
                 "lora is the only one that fits and is above the floors.",
-                "Left out, as floors to compare with and no methods to choose: majority.",
+                "Left out as floors, which are there to compare with and not to be chosen: majority.",
                 "Left out, for a mean that is not above that of the floor majority: prefix.",
             ]
         );
@@ -434,14 +429,15 @@ mod tests {
         ]);
         let (chosen, said) = found.recommended(&[0, 1, 2]);
         assert_eq!(found.rows[chosen.unwrap()].label, "linear_probe");
-        let left_out = "Left out, as floors to compare with and no methods to choose: knn.";
+        let left_out =
+            "Left out as floors, which are there to compare with and not to be chosen: knn.";
         assert!(said.iter().any(|s| s == left_out), "{said:?}");
     }
 
     #[test]
     fn what_always_answers_one_class_is_said_and_is_a_floor() {
         let record = Sample::new("new_method")
-            .predictions(&labels(100), |i| i % 2 == 0)
+            .right(100, |i| i % 2 == 0)
             .record();
         let found = &Comparison::from_records(&[record])[0];
         assert!(found.rows[0].is_floor() && found.eligible().is_empty());

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 use datasets::{Split, Target};
 use record::{Status, write_whole};
 use reports::{
-    format,
+    Kept, format,
     measurement::Measurement,
     table::{Cell, Column, Table, markdown_text},
     words,
@@ -189,7 +189,7 @@ fn check_labels(data: &[(String, LoadedData)]) -> Result<()> {
         let labels = &other.dataset.labels;
         ensure!(
             other.dataset.objective.is_classification(),
-            "--datasets: '{name}' is of {}; domains are compared for classification only",
+            "--datasets: the objective of '{name}' is {}; domains are compared for classification only",
             other.dataset.objective.name()
         );
         ensure!(
