@@ -288,6 +288,55 @@ fn a_data_set_with_a_long_name_is_compared_and_reported() {
     assert!(folder.join("report.html").is_file());
 }
 
+#[test]
+fn names_of_classes_steer_no_terminal_wherever_they_are_shown() {
+    let place = Place::new();
+    let classes = ["\u{1b}[2Jup", "\u{202e}down", "\u{9b}2J", "plain"];
+    let row = |i: usize| {
+        let row = serde_json::json!({ "text": format!("word {} number {i}", i % 4), "label": classes[i % 4] });
+        format!("{row}\n")
+    };
+    place.file("rows.jsonl", (0..160).map(row).collect::<String>());
+    let backbone = tiny_backbone().display().to_string();
+    let own = [
+        "--budget=quick",
+        "--set=recipe.steps=2",
+        "--out=out",
+        "--backbone",
+        &backbone,
+    ];
+    let silent = |arguments: &[&str]| {
+        let output = place.run(arguments);
+        let [out, said] =
+            [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        assert!(output.status.success(), "{said}");
+        for text in [&out, &said] {
+            let steers = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+            assert!(!text.contains(steers), "{arguments:?}: {text:?}");
+        }
+        out
+    };
+    silent(
+        &[
+            &["compare", "rows.jsonl", "--methods=head_only", "--seeds=1"][..],
+            &own,
+        ]
+        .concat(),
+    );
+    let weights = silent(&[&["train", "rows.jsonl", "--method=lora"][..], &own].concat());
+    let weights = weights.trim();
+    silent(&[
+        "evaluate",
+        "--weights",
+        weights,
+        "--dataset=rows.jsonl",
+        "--split=all",
+    ]);
+    silent(&["predict", "--weights", weights, "--input=rows.jsonl"]);
+    silent(&["tasks", "out/weights"]);
+    silent(&["report", "--records=out", "--format=md"]);
+}
+
 /// Refuses a file of a report that is cut short.
 fn check_whole(path: &Path) {
     let bytes = fs::read(path).unwrap();

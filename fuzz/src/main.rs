@@ -20,6 +20,7 @@ use std::{
 use backbone::{Backbone, Config, TensorFile};
 use datasets::{Example, FileOptions, RowOptions, Rows, TextTokenizer};
 use peftbench::{chat, execute::plan_file, formats, gguf_tokenizer, study, suite, weights};
+use reports::Kept;
 use sha2::{Digest, Sha256};
 use sources::{Fetcher, Index, Settings, Source};
 

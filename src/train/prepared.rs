@@ -79,7 +79,8 @@ impl Prepared {
         }
         let classes = prepared.data.dataset.classes();
         if !classes.is_empty() {
-            eprint!("{}", datasets::class_table(&classes, MOST_CLASSES));
+            let table = datasets::class_table(&classes, MOST_CLASSES);
+            eprintln!("{}", table.trim_end());
         }
         Ok(prepared)
     }
