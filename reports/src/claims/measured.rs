@@ -255,7 +255,9 @@ impl Measured {
         // Where data sets have several, it is the main metric of each.
         let what = match found.iter().all(|m| m.metric == first.metric) {
             true => first.what.clone(),
-            false => first.what.replacen(&first.metric, "main metric", 1),
+            false => first
+                .what
+                .replacen(&format::metric_name(&first.metric), "main metric", 1),
         };
         Some(Self {
             place,
