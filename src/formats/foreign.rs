@@ -127,7 +127,8 @@ impl Foreign<'_> {
         let known = (output.is_some() || self.loaded.is_some()) && self.words.is_none();
         ensure!(classes >= 1 || !known, "the classifier has no outputs");
         // One output is a number, as transformers takes it.
-        let number = classes == 1 && known;
+        let tags = self.texts.objective == Some(Objective::Tokens);
+        let number = classes == 1 && known && !tags;
         let objective = match self.texts.objective {
             _ if number => Objective::Regression,
             Some(objective) => objective,
@@ -234,7 +235,7 @@ pub(super) struct Texts {
     /// Whether white space around it is cut off.
     strip: Option<bool>,
     /// What is predicted of it.
-    objective: Option<Objective>,
+    pub(super) objective: Option<Objective>,
     /// Whether there are two.
     pairs: Option<bool>,
 }

@@ -66,6 +66,22 @@ pub(super) fn head_layers(
     }
 }
 
+/// The one layer of `AutoModelForTokenClassification`, which reads every row.
+pub(super) fn tag_layers(architecture: Architecture) -> Result<HeadLayers> {
+    match architecture {
+        Architecture::Bert | Architecture::Roberta | Architecture::DistilBert => {
+            Ok(&[("head.output", "classifier", BOTH)])
+        }
+        Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3 => {
+            Ok(&[("head.output", "score", BOTH)])
+        }
+        Architecture::ModernBert => bail!(
+            "a tag for each word over modernbert has two layers and a norm in transformers, and one layer here; supported: \
+             bert, roberta, distilbert, llama, qwen2, qwen3"
+        ),
+    }
+}
+
 /// How `AutoModelForSequenceClassification` reads a backbone. BERT's pooler belongs to the head where it was trained.
 pub(super) fn reading(
     architecture: Architecture,
@@ -158,11 +174,12 @@ pub(super) fn site(architecture: Architecture, path: &str) -> Option<Site> {
         .find(|site| architecture.module(*site) == path)
 }
 
-/// All linear layers of a transformers model for sequence classification, by their paths, with the site of those that
-/// have one.
+/// All linear layers of a transformers model for sequence classification, or for token classification (`tags`), by their
+/// paths, with the site of those that have one.
 pub(super) fn linear_modules(
     architecture: Architecture,
     layers: usize,
+    tags: bool,
 ) -> BTreeMap<String, Option<Site>> {
     let sites = (0..layers)
         .flat_map(|layer| {
@@ -174,7 +191,10 @@ pub(super) fn linear_modules(
             (path, Some(site))
         });
     let (pooling, head) = reading(architecture, None, true);
-    let of_head = head_layers(architecture, pooling, head).unwrap_or_default();
+    let of_head = match tags {
+        true => tag_layers(architecture).unwrap_or_default(),
+        false => head_layers(architecture, pooling, head).unwrap_or_default(),
+    };
     let linear = of_head.iter().filter(|(ours, ..)| *ours != "head.norm");
     sites
         .chain(linear.map(|(_, path, _)| (path.to_string(), None)))

@@ -1,6 +1,6 @@
 //! A classifier in a file of its own, for heads that the classes of the Python libraries cannot hold.
 //!
-//! `head.safetensors` has the tensors `dense.*` and `output.*` (and `pooler.*` where the vector goes through BERT's
+//! `head.safetensors` has the tensors `dense.*`, `norm.*` and `output.*` (and `pooler.*` where the vector goes through BERT's
 //! pooler), and in its metadata how they are used; `head.py` beside it is the reader.
 
 use std::path::Path;
@@ -41,10 +41,10 @@ pub(super) fn read(folder: &Path) -> Result<Option<SeparateHead>> {
     let architecture = word(&file, "architecture")?.to_owned();
     let mut tensors = Tensors::new();
     for (name, tensor) in std::mem::take(&mut file.tensors) {
-        if ["dense", "output"].contains(&name.split('.').next().unwrap_or_default()) {
+        if ["dense", "norm", "output"].contains(&name.split('.').next().unwrap_or_default()) {
             tensors.insert(format!("head.{name}"), tensor);
         } else if !name.starts_with("pooler.") {
-            bail!("{FILE}: tensor '{name}' is none of dense, output, pooler");
+            bail!("{FILE}: tensor '{name}' is none of dense, norm, output, pooler");
         }
     }
     Ok(Some(SeparateHead {
