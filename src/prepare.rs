@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use backbone::{Backbone, Config, Gguf, HeadKind, Pooling, Precision};
-use datasets::{Completion, Dataset, DatasetSpec, TextTokenizer, Words};
+use datasets::{Completion, Dataset, DatasetSpec, Example, TextTokenizer, Words};
 use record::BackboneFacts;
 use serde_json::{Map, Value};
 use sources::{Fetched, Fetcher, Progress};
@@ -450,6 +450,32 @@ impl LoadedBackbone {
         let at = || path.display().to_string();
         let text = crate::folders::read_small(path)?;
         serde_json::from_slice(&text).with_context(at)
+    }
+
+    /// Refuses pairs of texts, before any run meets one, where the backbone has no token type for the second.
+    ///
+    /// # Errors
+    /// If that is so.
+    pub fn check_pairs(&self) -> Result<()> {
+        let known = self.backbone.config().token_types;
+        let pair = Example {
+            text: "a".to_owned(),
+            pair: Some("b".to_owned()),
+            label: None,
+        };
+        ensure!(
+            known != 1
+                || self
+                    .tokenizer
+                    .encode(&[pair], 16)?
+                    .types
+                    .iter()
+                    .all(|kind| *kind == 0),
+            "{}: its tokenizer gives the second text of a pair token type 1, but its type_vocab_size is 1; name single texts, or \
+             another backbone",
+            self.name
+        );
+        Ok(())
     }
 
     /// The longest text in tokens: the recipe's limit, or what the position table or the tokenizer leaves.
