@@ -15,7 +15,7 @@ use sources::{Fetched, Fetcher, Progress};
 
 use crate::{
     backbone_settings::BackboneSettings, backbones, download_bar, gguf_tokenizer, hub_id, nearest,
-    plan::DataChoice,
+    plan::DataChoice, saved::ADAPTER_CONFIG,
 };
 
 /// Fetches files and knows whether the network may be used.
@@ -256,7 +256,22 @@ impl Files {
             let folder = Path::new(choice);
             let config_file = folder.join("config.json");
             let config = Config::read(&config_file)?;
-            let (pooling, head) = backbone::conventions(&config);
+            ensure!(
+                !folder.join(ADAPTER_CONFIG).exists(),
+                "{choice}: an adapter lies beside the model ({ADAPTER_CONFIG}), and transformers would read it over the base that \
+                 it names; name a folder without it, or read the adapter: --weights {choice}"
+            );
+            let (by_convention, head) = backbone::conventions(&config);
+            let pooling = match settings.pooling {
+                Some(_) => by_convention,
+                None => sentence_pooling(folder)?.unwrap_or(by_convention),
+            };
+            if pooling != by_convention {
+                self.note(&format!(
+                    "{choice}: its {SENTENCE_POOLING} reads texts by '{0}', and so they are read here (backbone.pooling={0})",
+                    pooling.name()
+                ));
+            }
             let name = folder
                 .canonicalize()
                 .ok()
@@ -312,6 +327,42 @@ impl Files {
         found.head = settings.head.unwrap_or(found.head);
         found.chat = settings.chat.unwrap_or(found.chat);
         Ok(found)
+    }
+}
+
+/// Where sentence-transformers has how a model is read.
+const SENTENCE_POOLING: &str = "1_Pooling/config.json";
+
+/// How sentence-transformers reads the model of a folder, where it is one of theirs.
+fn sentence_pooling(folder: &Path) -> Result<Option<Pooling>> {
+    let path = folder.join(SENTENCE_POOLING);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let at = || path.display().to_string();
+    let text = crate::folders::read_small(&path)?;
+    let config: Map<String, Value> = serde_json::from_slice(&text).with_context(at)?;
+    let modes: Vec<&str> = match config.get("pooling_mode").and_then(Value::as_str) {
+        Some(mode) => vec![mode],
+        None => {
+            let on = config.iter().filter(|(_, value)| **value == true);
+            on.filter_map(|(key, _)| key.strip_prefix("pooling_mode_"))
+                .collect()
+        }
+    };
+    match modes[..] {
+        ["mean_tokens" | "mean"] => Ok(Some(Pooling::Mean)),
+        ["cls_token" | "cls"] => Ok(Some(Pooling::Cls)),
+        ["lasttoken"] => Ok(Some(Pooling::Last)),
+        _ => bail!(
+            "{}: the model reads texts by {}, which is not followed; say by what they are to be read: \
+             --set backbone.pooling=mean, or cls",
+            at(),
+            match modes[..] {
+                [] => "nothing".to_owned(),
+                _ => modes.join(" and "),
+            }
+        ),
     }
 }
 

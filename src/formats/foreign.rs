@@ -62,26 +62,32 @@ impl Foreign<'_> {
         Ok((0..classes).map(labels::anonymous).collect())
     }
 
-    /// What several outputs stand for: the `problem_type` of the folder's own `config.json`, as transformers takes it.
-    fn objective(&self) -> Result<Objective> {
+    /// What the outputs stand for: one is a number, and of several the `problem_type` of the folder's own `config.json` says it,
+    /// as in transformers.
+    fn objective(&self, outputs: usize) -> Result<Objective> {
         let path = self.folder.join("config.json");
-        if !path.is_file() {
-            return Ok(Objective::Classification);
-        }
-        let at = || path.display().to_string();
-        let config: Value =
-            serde_json::from_slice(&crate::folders::read_small(&path)?).with_context(at)?;
-        match config.get("problem_type") {
-            None | Some(Value::Null) => Ok(Objective::Classification),
-            Some(Value::String(kind)) if kind == "single_label_classification" => {
-                Ok(Objective::Classification)
-            }
-            Some(Value::String(kind)) if kind == "multi_label_classification" => {
-                Ok(Objective::MultiLabel)
-            }
-            Some(other) => bail!(
-                "config.json: problem_type {other} with several outputs; supported: single_label_classification, \
-                 multi_label_classification, and regression with one output"
+        let config: Value = match path.is_file() {
+            true => serde_json::from_slice(&crate::folders::read_small(&path)?)
+                .with_context(|| path.display().to_string())?,
+            false => Value::Null,
+        };
+        let kind = match &config["problem_type"] {
+            Value::Null => None,
+            kind => Some(kind.as_str().unwrap_or("that is no text")),
+        };
+        match (kind, outputs) {
+            (None | Some("regression"), 1) => Ok(Objective::Regression),
+            (None | Some("single_label_classification"), 2..) => Ok(Objective::Classification),
+            (Some("multi_label_classification"), 2..) => Ok(Objective::MultiLabel),
+            _ => bail!(
+                "config.json: problem_type {} with {}; supported: single_label_classification and multi_label_classification \
+                 with several outputs, regression with one",
+                config["problem_type"],
+                if outputs == 1 {
+                    "one output"
+                } else {
+                    "several outputs"
+                }
             ),
         }
     }
@@ -130,9 +136,8 @@ impl Foreign<'_> {
         let tags = self.texts.objective == Some(Objective::Tokens);
         let number = classes == 1 && known && !tags;
         let objective = match self.texts.objective {
-            _ if number => Objective::Regression,
-            Some(objective) => objective,
-            None => self.objective()?,
+            Some(objective) if !number => objective,
+            _ => self.objective(if known { classes } else { 2 })?,
         };
         let labels = match self.labels.take() {
             _ if number => Vec::new(),

@@ -199,6 +199,7 @@ fn write_tokenizer(export: &Export<'_>, out: &Path) -> Result<()> {
         "added_tokens.json",
         "special_tokens_map.json",
         "tokenizer_config.json",
+        "sentence_bert_config.json",
     ] {
         let beside = tokenizer.with_file_name(name);
         if beside.exists() {

@@ -41,7 +41,7 @@ pub(super) fn read(folder: &Path) -> Result<Option<SeparateHead>> {
     let architecture = word(&file, "architecture")?.to_owned();
     let mut tensors = Tensors::new();
     for (name, tensor) in std::mem::take(&mut file.tensors) {
-        if ["dense", "norm", "output"].contains(&name.split('.').next().unwrap_or_default()) {
+        if is_layer(&name) {
             tensors.insert(format!("head.{name}"), tensor);
         } else if !name.starts_with("pooler.") {
             bail!("{FILE}: tensor '{name}' is none of dense, norm, output, pooler");
@@ -63,6 +63,11 @@ pub(super) fn read(folder: &Path) -> Result<Option<SeparateHead>> {
     }))
 }
 
+/// Whether a tensor is one of a layer that the reader computes.
+fn is_layer(name: &str) -> bool {
+    ["dense", "norm", "output"].contains(&name.split('.').next().unwrap_or_default())
+}
+
 fn word<'a>(file: &'a File, key: &str) -> Result<&'a str> {
     let value = file.metadata.get(key);
     Ok(value.with_context(|| format!("{FILE}: its metadata has no '{key}'"))?)
@@ -82,6 +87,12 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<String> {
         .into_iter()
         .map(|(name, t)| (name.trim_start_matches("head.").to_owned(), t))
         .collect();
+    if let Some(name) = tensors.keys().find(|name| !is_layer(name)) {
+        bail!(
+            "'{name}' of the method '{}' is no layer of a classifier, so the head cannot be written into a file of its own",
+            config.method
+        );
+    }
     if backbone.pooling() == Pooling::Pooler {
         for (name, tensor) in backbone.tensors() {
             if let Some(part) = name.strip_prefix("pooler.dense.") {

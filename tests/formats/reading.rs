@@ -289,19 +289,30 @@ fn keys_and_tensor_names_of_adapter_transformers_1_are_read_as_todays() {
 #[test]
 fn a_foreign_folder_says_by_its_problem_type_whether_classes_exclude_each_other() {
     let lora = fixture("peft/lora");
-    for (kind, expected) in [
-        (json!(null), Ok(Objective::Classification)),
+    let one = with_tensors(whole, "adapter_model.safetensors", |tensors| {
+        for (name, tensor) in tensors {
+            if name.contains("classifier.") {
+                *tensor = tensor.narrow(0, 0, 1).unwrap().copy().unwrap();
+            }
+        }
+    });
+    let whole = lora.as_path();
+    let (classes, sets) = ("single_label_classification", "multi_label_classification");
+    for (folder, kind, expected) in [
+        (whole, json!(null), Ok(Objective::Classification)),
+        (whole, json!(classes), Ok(Objective::Classification)),
+        (whole, json!(sets), Ok(Objective::MultiLabel)),
         (
-            json!("single_label_classification"),
-            Ok(Objective::Classification),
+            whole,
+            json!("regression"),
+            Err("problem_type \"regression\""),
         ),
-        (
-            json!("multi_label_classification"),
-            Ok(Objective::MultiLabel),
-        ),
-        (json!("regression"), Err("problem_type \"regression\"")),
+        (one.path(), json!(null), Ok(Objective::Regression)),
+        (one.path(), json!("regression"), Ok(Objective::Regression)),
+        (one.path(), json!(sets), Err("with one output")),
+        (one.path(), json!(classes), Err("with one output")),
     ] {
-        let folder = copy(&lora);
+        let folder = copy(folder);
         let config = json!({ "problem_type": kind }).to_string();
         fs::write(folder.path().join("config.json"), config).unwrap();
         match (open(folder.path()), expected) {

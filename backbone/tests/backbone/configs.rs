@@ -250,6 +250,24 @@ fn all_keys_that_cannot_be_followed_are_named_together() {
 }
 
 #[test]
+fn keys_by_which_the_library_reads_other_files_are_refused_by_name() {
+    let with = |key: &str, value: Value| read(&json!({"model_type": "bert", key: value}));
+    for (key, value) in [
+        ("transformers_weights", json!("other.safetensors")),
+        (
+            "configuration_files",
+            json!(["config.4.0.0.json", "config.json"]),
+        ),
+    ] {
+        let message = with(key, value).unwrap_err().to_string();
+        assert!(message.contains(key), "{message}");
+        with(key, Value::Null).unwrap();
+    }
+    with("transformers_weights", json!("model.safetensors")).unwrap();
+    with("configuration_files", json!(["config.json"])).unwrap();
+}
+
+#[test]
 fn sizes_are_compared_with_the_file_before_anything_is_allocated() {
     let base = json!({
         "model_type": "bert", "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12,
