@@ -114,7 +114,7 @@ fn python_of_completion(completion: &Completion, merged: bool) -> String {
         "{}prompt = {}\n\
          for text in [\"A text\", \"Another text\"]:\n    \
          inputs = tokenizer(prompt.replace(\"{{text}}\", text), return_tensors=\"pt\")\n    \
-         written = model.generate(**inputs, do_sample=False, max_new_tokens={})\n    \
+         written = model.generate(**inputs, do_sample=False, repetition_penalty=1.0, max_new_tokens={})\n    \
          print(tokenizer.decode(written[0, inputs.input_ids.shape[1]:], skip_special_tokens=True))\n",
         python_of_model(merged),
         json!(completion.prompt),

@@ -184,10 +184,11 @@ impl Fetcher {
             true => name == "model.safetensors",
             false => shard(name),
         };
-        const BESIDE: [&str; 11] = [
+        const BESIDE: [&str; 12] = [
             "config.json",
             "tokenizer.json",
             "tokenizer_config.json",
+            "chat_template.jinja",
             "special_tokens_map.json",
             "added_tokens.json",
             "vocab.txt",

@@ -200,6 +200,7 @@ fn write_tokenizer(export: &Export<'_>, out: &Path) -> Result<()> {
         "special_tokens_map.json",
         "tokenizer_config.json",
         "sentence_bert_config.json",
+        "chat_template.jinja",
     ] {
         let beside = tokenizer.with_file_name(name);
         if beside.exists() {

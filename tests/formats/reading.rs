@@ -289,7 +289,7 @@ fn keys_and_tensor_names_of_adapter_transformers_1_are_read_as_todays() {
 #[test]
 fn a_foreign_folder_says_by_its_problem_type_whether_classes_exclude_each_other() {
     let lora = fixture("peft/lora");
-    let one = with_tensors(whole, "adapter_model.safetensors", |tensors| {
+    let one = with_tensors(&lora, "adapter_model.safetensors", |tensors| {
         for (name, tensor) in tensors {
             if name.contains("classifier.") {
                 *tensor = tensor.narrow(0, 0, 1).unwrap().copy().unwrap();

@@ -379,6 +379,7 @@ fn a_model_is_one_folder_of_what_a_backbone_is_read_from() {
         ("README.md", rows("about")),
         ("config.json", rows("{}")),
         ("vocab.txt", rows("[PAD]")),
+        ("chat_template.jinja", rows("{{ messages }}")),
         ("model.safetensors", rows("numbers")),
         ("pytorch_model.bin", rows("pickle")),
         ("onnx/model.onnx", rows("x")),
@@ -405,7 +406,12 @@ fn a_model_is_one_folder_of_what_a_backbone_is_read_from() {
     };
     assert_eq!(
         names(&found.folder),
-        ["config.json", "model.safetensors", "vocab.txt"]
+        [
+            "chat_template.jinja",
+            "config.json",
+            "model.safetensors",
+            "vocab.txt"
+        ]
     );
     assert_eq!(found.fetched.commit.as_deref(), Some(COMMIT));
     assert_eq!(
