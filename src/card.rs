@@ -313,7 +313,15 @@ impl Card<'_> {
             Some(Format::Merged) => "",
             _ => "\nor, without Python, `peftbench predict --weights . --input rows.csv`.\n",
         };
-        format!("```python\n{}```\n{shell}", self.python())
+        let mut texts = String::new();
+        if self.config.pairs == Some(true) {
+            texts += "\nIt was trained on pairs of texts: give it the second ones as well, `tokenizer(texts, seconds)` (of head.py \
+                      `model.inputs(texts, seconds)`); `peftbench predict` takes them by `--pair-column`.\n";
+        }
+        if self.config.strip && self.format.is_some() && !self.separate_head {
+            texts += "\nIn training, white space around a text was taken away: give Python `text.strip()`.\n";
+        }
+        format!("```python\n{}```\n{shell}{texts}", self.python())
     }
 
     fn python(&self) -> String {

@@ -115,6 +115,33 @@ impl Foreign<'_> {
         Ok(())
     }
 
+    /// Says so where the backbone is not, by its name, the one that the folder was trained over: its numbers fit every
+    /// backbone of these sizes.
+    fn check_name(&self, loaded: &LoadedBackbone) {
+        let Some(theirs) = self.backbone.as_deref().filter(|name| !name.is_empty()) else {
+            return;
+        };
+        let last = |name: &str| {
+            let name = name.split('@').next().unwrap_or_default();
+            let last = name.trim_end_matches('/').rsplit(['/', '\\']).next();
+            last.unwrap_or_default().to_lowercase()
+        };
+        let known = layout::known_backbone(theirs);
+        let in_cache = theirs.replace('/', "--");
+        let folder = loaded.folder.as_ref();
+        let folder = folder.map(|folder| folder.display().to_string());
+        if known.as_ref() != Some(&loaded.name)
+            && last(theirs) != last(&loaded.name)
+            && !folder.is_some_and(|folder| folder.contains(&in_cache))
+        {
+            eprintln!(
+                "note: {}: it was trained over '{theirs}'; whether '{}' is the same model is not known",
+                self.folder.display(),
+                loaded.name
+            );
+        }
+    }
+
     pub(super) fn finish(mut self) -> Result<Saved> {
         if let Some(loaded) = self.loaded {
             let found = loaded.backbone.config().architecture;
@@ -126,6 +153,7 @@ impl Foreign<'_> {
                 found.name()
             );
             self.check_revision(loaded)?;
+            self.check_name(loaded);
         }
         let output = self.head_tensors.get("head.output.weight");
         let classes = output.and_then(|t| t.dims().first().copied()).unwrap_or(0);
