@@ -435,7 +435,8 @@ def families(tool):
     """Decoders and ModernBERT both ways, one text at a time: what stands before padding is another question."""
     import adapters
     from adapters import AutoAdapterModel, CompacterConfig, DoubleSeqBnConfig, ParBnConfig, SeqBnConfig
-    from peft import IA3Config, LNTuningConfig, LoraConfig, PeftModel, PrefixTuningConfig, PromptTuningConfig, TaskType, get_peft_model
+    from peft import (AutoPeftModelForSequenceClassification, IA3Config, LNTuningConfig, LoraConfig, PeftModel, PrefixTuningConfig,
+                      PromptTuningConfig, TaskType, get_peft_model)
 
     task = TaskType.SEQ_CLS
     texts, labels = examples(tool)
@@ -475,8 +476,10 @@ def families(tool):
             expected = tool.predict(weights, TEXTS)
             if method != "full":
                 folder = tool.export(weights, "peft", re.sub(r"\W+", "-", f"out {name} {what}"))
-                model = PeftModel.from_pretrained(classifier(base), folder)
-                Case(what, name, "peftbench → PEFT", "PeftModel.from_pretrained").compare(logits(model, tokenizer, TEXTS, 1), expected)
+                told = AutoConfig.from_pretrained(folder).id2label
+                model = AutoPeftModelForSequenceClassification.from_pretrained(folder, id2label=told, ignore_mismatched_sizes=True, **EAGER)
+                Case(what, name, "peftbench → PEFT", "AutoPeftModelForSequenceClassification").compare(
+                    logits(model, tokenizer, TEXTS, 1), expected)
             if method in ("lora", "dora", "ia3", "layer_norm", "full"):
                 folder = tool.export(weights, "merged", re.sub(r"\W+", "-", f"merged {name} {what}"))
                 model = AutoModelForSequenceClassification.from_pretrained(folder)
