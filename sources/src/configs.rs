@@ -13,6 +13,8 @@ use serde_yaml::Value;
 
 /// The file that says it.
 pub(crate) const CARD: &str = "README.md";
+/// More patterns than a subset has, each of which is compared with every file.
+const PATTERNS: usize = 1000;
 
 /// A subset of a data set as its card describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,6 +161,16 @@ fn subset(value: &Value) -> Result<Subset, String> {
         // Without a word about splits, all of it is for training.
         Some(all) => vec![("train".to_owned(), patterns(all)?)],
     };
+    if splits
+        .iter()
+        .map(|(_, patterns)| patterns.len())
+        .sum::<usize>()
+        > PATTERNS
+    {
+        return Err(at(format!(
+            "data_files: more than {PATTERNS} paths; name them by patterns"
+        )));
+    }
     Ok(Subset {
         name: name.to_owned(),
         is_default: value.get("default").and_then(Value::as_bool) == Some(true),

@@ -23,7 +23,7 @@ use crate::{Error, Result};
 /// The longest page of a list of files.
 const PAGE: u64 = 64 << 20;
 /// The longest card.
-const LONGEST_CARD: u64 = 16 << 20;
+const LONGEST_CARD: u64 = 4 << 20;
 /// More pages of a list than any repository has.
 const PAGES: usize = 200;
 /// The branch on which the hub keeps data sets of any form as Parquet.

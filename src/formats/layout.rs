@@ -19,7 +19,7 @@ pub(super) type HeadLayer = (&'static str, &'static str, &'static [&'static str]
 /// The layers of a head.
 pub(super) type HeadLayers = &'static [HeadLayer];
 
-pub(super) const BOTH: &[&str] = &["weight", "bias"];
+const BOTH: &[&str] = &["weight", "bias"];
 const WEIGHT: &[&str] = &["weight"];
 
 /// The layers of a head in `AutoModelForSequenceClassification`; nothing where that class cannot hold such a head.
