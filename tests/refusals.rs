@@ -403,3 +403,19 @@ fn pairs_over_a_backbone_with_one_token_type_are_refused_before_any_run() {
     let train = ["train", single.to_str().unwrap()];
     place.ok(&[&train[..], &how, &["--out=single"]].concat());
 }
+
+#[test]
+fn a_classifier_without_layers_is_not_written_for_other_libraries() {
+    let (place, weights) = trained("knn", &[]);
+    place.refused(
+        &[
+            "export",
+            "--weights",
+            &weights,
+            "--format=merged",
+            "--separate-head",
+            "--out=merged",
+        ],
+        &["knn", "is no layer of a classifier"],
+    );
+}
