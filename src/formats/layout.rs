@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use backbone::{Architecture, Config, HeadKind, Pooling, Site, TensorFile};
 use candle_core::Tensor;
 use serde_json::{Map, Value};
@@ -21,6 +21,13 @@ pub(super) type HeadLayers = &'static [HeadLayer];
 
 const BOTH: &[&str] = &["weight", "bias"];
 const WEIGHT: &[&str] = &["weight"];
+
+/// ModernBERT's, whatever it reads.
+const MODERN_BERT: HeadLayers = &[
+    ("head.dense", "head.dense", WEIGHT),
+    ("head.norm", "head.norm", WEIGHT),
+    ("head.output", "classifier", BOTH),
+];
 
 /// The layers of a head in `AutoModelForSequenceClassification`; nothing where that class cannot hold such a head.
 ///
@@ -52,11 +59,9 @@ pub(super) fn head_layers(
             ("head.dense", "pre_classifier", BOTH),
             ("head.output", "classifier", BOTH),
         ]),
-        (Architecture::ModernBert, Pooling::Cls | Pooling::Mean, HeadKind::DenseNorm) => Some(&[
-            ("head.dense", "head.dense", WEIGHT),
-            ("head.norm", "head.norm", WEIGHT),
-            ("head.output", "classifier", BOTH),
-        ]),
+        (Architecture::ModernBert, Pooling::Cls | Pooling::Mean, HeadKind::DenseNorm) => {
+            Some(MODERN_BERT)
+        }
         (
             Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3,
             Pooling::Last,
@@ -66,20 +71,30 @@ pub(super) fn head_layers(
     }
 }
 
-/// The one layer of `AutoModelForTokenClassification`, which reads every row.
-pub(super) fn tag_layers(architecture: Architecture) -> Result<HeadLayers> {
+/// The head of `AutoModelForTokenClassification`, which reads every row, and its layers.
+pub(super) fn tag_layers(architecture: Architecture) -> (HeadKind, HeadLayers) {
     match architecture {
         Architecture::Bert | Architecture::Roberta | Architecture::DistilBert => {
-            Ok(&[("head.output", "classifier", BOTH)])
+            (HeadKind::Linear, &[("head.output", "classifier", BOTH)])
         }
         Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3 => {
-            Ok(&[("head.output", "score", BOTH)])
+            (HeadKind::Linear, &[("head.output", "score", BOTH)])
         }
-        Architecture::ModernBert => bail!(
-            "a tag for each word over modernbert has two layers and a norm in transformers, and one layer here; supported: \
-             bert, roberta, distilbert, llama, qwen2, qwen3"
-        ),
+        Architecture::ModernBert => (HeadKind::DenseNorm, MODERN_BERT),
     }
+}
+
+/// The layers of a head that gives a tag to each word, where transformers' class has such a head.
+pub(super) fn layers_of_tags(architecture: Architecture, head: HeadKind) -> Result<HeadLayers> {
+    let (theirs, layers) = tag_layers(architecture);
+    ensure!(
+        theirs == head,
+        "transformers' class for tags of words over a {} has the head '{}', and this one is '{}', so it is not written",
+        architecture.name(),
+        theirs.name(),
+        head.name()
+    );
+    Ok(layers)
 }
 
 /// How `AutoModelForSequenceClassification` reads a backbone. BERT's pooler belongs to the head where it was trained.
@@ -192,7 +207,7 @@ pub(super) fn linear_modules(
         });
     let (pooling, head) = reading(architecture, None, true);
     let of_head = match tags {
-        true => tag_layers(architecture).unwrap_or_default(),
+        true => tag_layers(architecture).1,
         false => head_layers(architecture, pooling, head).unwrap_or_default(),
     };
     let linear = of_head.iter().filter(|(ours, ..)| *ours != "head.norm");

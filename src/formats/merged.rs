@@ -28,7 +28,7 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
     let layers = match layout::head_layers(architecture, frozen.pooling(), task.config.head) {
         _ if export.separate_head => None,
         _ if words => Some(&[] as layout::HeadLayers),
-        _ if tokens => Some(layout::tag_layers(architecture)?),
+        _ if tokens => Some(layout::layers_of_tags(architecture, task.config.head)?),
         Some(layers) => Some(layers),
         None => {
             return Err(layout::cannot_hold(

@@ -59,12 +59,10 @@ pub(super) fn read_head(folder: &Path, loaded: Option<&LoadedBackbone>) -> Resul
             "{HEAD_CONFIG}: model_class '{class}' is not supported; supported: …ForSequenceClassification, \
              …ForTokenClassification, and AdapterHub's own classes"
         );
-        let (pooling, mut kind) = layout::reading(architecture, loaded, tags);
-        let layers = if tags {
-            kind = HeadKind::Linear;
-            layout::tag_layers(architecture)?
-        } else {
-            layout::head_layers(architecture, pooling, kind).context("no such head")?
+        let (pooling, kind) = layout::reading(architecture, loaded, tags);
+        let (kind, layers) = match layout::head_layers(architecture, pooling, kind) {
+            _ if tags => layout::tag_layers(architecture),
+            layers => (kind, layers.context("no such head")?),
         };
         return finish_head(
             Head {

@@ -201,12 +201,10 @@ pub(super) fn read(
             // (Where every word has a tag, no pooler is read.)
             let trained =
                 tags || deltas.contains_key(pooler) || left.keys().any(|n| n.starts_with(pooler));
-            let (pooling, mut head) = layout::reading(architecture, loaded, trained);
-            let layers = if tags {
-                head = HeadKind::Linear;
-                layout::tag_layers(architecture)?
-            } else {
-                layout::head_layers(architecture, pooling, head).context("no such head")?
+            let (pooling, head) = layout::reading(architecture, loaded, trained);
+            let (head, layers) = match layout::head_layers(architecture, pooling, head) {
+                _ if tags => layout::tag_layers(architecture),
+                layers => (head, layers.context("no such head")?),
             };
             // PEFT always saves the classifier of such a folder, and refuses one without it.
             let lacks = |part: &str| !left.contains_key(&format!("{part}.weight"));
@@ -322,7 +320,7 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
     );
     let layers = match layers {
         _ if of_model => Some(&[] as layout::HeadLayers),
-        _ if tags => Some(layout::tag_layers(architecture)?),
+        _ if tags => Some(layout::layers_of_tags(architecture, head)?),
         Some(layers) if !export.separate_head => Some(layers),
         _ if export.separate_head => None,
         _ if !row_0 && layout::head_layers(architecture, pooling, head).is_some() => bail!(
