@@ -24,8 +24,9 @@ tune dataset *flags:
 install:
     #!/usr/bin/env bash
     set -euo pipefail
-    cargo install --locked --path .
-    program="${CARGO_HOME:-$HOME/.cargo}/bin/peftbench"
+    root="${CARGO_INSTALL_ROOT:-${CARGO_HOME:-$HOME/.cargo}}"
+    cargo install --locked --path . --root "$root"
+    program="$root/bin/peftbench"
     share="${XDG_DATA_HOME:-$HOME/.local/share}"
     config="${XDG_CONFIG_HOME:-$HOME/.config}"
     mkdir -p "$share/bash-completion/completions" "$share/zsh/site-functions" "$config/fish/completions"
@@ -45,7 +46,7 @@ wheel *flags:
 wheel-test: wheel
     PEFTBENCH_REQUIRE=wheel cargo test --test main wheel:: -- --nocapture
 
-# Compile what is written for each processor for ARM too, where that target can be had.
+# Compile what is written for each processor for ARM too, where that target can be installed.
 cross target="aarch64-unknown-linux-gnu":
     #!/usr/bin/env bash
     set -euo pipefail

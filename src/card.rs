@@ -86,7 +86,7 @@ fn purpose(objective: Objective, labels: &str) -> String {
     match objective {
         Objective::Classification => format!("classifying texts as {labels}"),
         Objective::MultiLabel => {
-            format!("saying of texts which of these they are, any number of them: {labels}")
+            format!("labelling texts with any number of {labels}")
         }
         Objective::Regression => "predicting a number for a text".to_owned(),
         Objective::Tokens => format!("tagging the words of texts with {labels}"),
@@ -243,7 +243,7 @@ impl Card<'_> {
             }
             write!(
                 text,
-                "\nMade again by (where data and backbone of your own lie, and the names of columns, come on top):\n\n```\n{}\n```\n",
+                "\nThis command makes it again (add where data and backbone of your own lie, and the names of columns):\n\n```\n{}\n```\n",
                 command(record, config)?
             )?;
         }

@@ -66,11 +66,11 @@ pub enum Command {
     Cite(Cite),
     /// Recommend the method that keeps to given limits, by the records of runs.
     Recommend(Recommend),
-    /// List methods, data sets, backbones, studies or runs.
+    /// List methods, data sets, backbones, studies, suites or runs.
     List(List),
     /// Fetch backbones and data sets into the cache.
     Fetch(Fetch),
-    /// Check every YAML, and the plan of a comparison, without training; all problems at once.
+    /// Check your data and the plan of a comparison, or every YAML, without training; all problems at once.
     Check(Check),
     /// Make the runs of one task of a plan file (see compare --plan-only), as a scheduler starts it.
     RunPlan(RunPlan),
@@ -712,9 +712,9 @@ pub struct Export {
 pub struct Push {
     /// Folder that train or export wrote.
     pub folder: PathBuf,
-    /// The repository, OWNER/NAME; it is made unless it is there.
+    /// The repository, OWNER/NAME; it is created where it does not exist yet.
     pub repo: String,
-    /// Make it private where it is made.
+    /// Make it private where it is created.
     #[arg(long)]
     pub private: bool,
     /// Send nothing: say what would be sent.

@@ -140,8 +140,8 @@ const EXAMPLES: &[Example] = &[
         "export",
         [
             (
-                "export --weights my-lora --format peft --out lora-peft",
-                "for Hugging Face PEFT",
+                "export --weights my-lora --format peft --separate-head --out peft",
+                "for Hugging Face PEFT; the head in a file of its own",
             ),
             (
                 "export --weights my-lora --format merged --out model",
@@ -221,8 +221,8 @@ const EXAMPLES: &[Example] = &[
         [
             ("check", "every YAML that comes with the program"),
             (
-                "check reviews.csv --set lora.rank=4",
-                "your file and your settings",
+                "check reviews.csv --text-column review --label-column stars",
+                "your file: its rows, classes and splits, and what is odd about it",
             ),
         ],
     ),
@@ -321,13 +321,17 @@ mod tests {
         let documents = [
             include_str!("../README.md"),
             include_str!("../README.zh-CN.md"),
+            include_str!("../docs/ADDING.md"),
             include_str!("../docs/CLUSTER.md"),
             include_str!("../docs/COMPATIBILITY.md"),
             include_str!("../docs/DATASETS.md"),
             include_str!("../docs/EVENTS.md"),
             include_str!("../docs/METHODOLOGY.md"),
+            include_str!("../docs/PERFORMANCE.md"),
+            include_str!("../docs/SECURITY.md"),
             include_str!("../docs/SERVING.md"),
             include_str!("../docs/STUDIES.md"),
+            include_str!("../docs/example/README.md"),
         ];
         let mut tried = 0;
         for document in documents {

@@ -663,14 +663,13 @@ fn everything_that_can_be_listed_is_listed_in_words_and_as_json() {
         let narrow = command.env("COLUMNS", "80").output().unwrap();
         let narrow = String::from_utf8(narrow.stdout).unwrap();
         assert!(narrow.contains(expected));
-        for line in narrow.lines() {
+        let mut command = place.command(&["list"]);
+        let kinds = command.env("COLUMNS", "80").output().unwrap();
+        let kinds = String::from_utf8(kinds.stdout).unwrap();
+        for line in narrow.lines().chain(kinds.lines()) {
             assert!(line.chars().count() <= 80, "{line}");
         }
-        assert!(
-            place
-                .ok(&["list"])
-                .contains(&format!("peftbench list {what}"))
-        );
+        assert!(kinds.contains(&format!("peftbench list {what}")));
         let json: Value = serde_json::from_str(&place.ok(&["list", what, "--json"])).unwrap();
         assert!(json.get(expected).is_some(), "{json}");
     }
@@ -692,7 +691,7 @@ fn every_yaml_is_checked_and_all_problems_are_said_at_once() {
     );
 
     let (data, backbone) = (place.reviews(), tiny_backbone());
-    let arguments = [
+    let mut arguments = vec![
         "check",
         data.to_str().unwrap(),
         "--text-column",
@@ -701,10 +700,15 @@ fn every_yaml_is_checked_and_all_problems_are_said_at_once() {
         "stars",
         "--backbone",
         backbone.to_str().unwrap(),
-        "--set",
-        "lora.rank=99",
-        "--set",
-        "adapter.reduction_factor=99",
     ];
+    // Of a file, what is said is about the file.
+    let printed = place.ok(&arguments);
+    assert!(
+        printed.lines().all(|l| !l.contains("ok  data set")),
+        "{printed}"
+    );
+    assert!(printed.contains("reviews.csv with lora"), "{printed}");
+    arguments.extend(["--set", "lora.rank=99"]);
+    arguments.extend(["--set", "adapter.reduction_factor=99"]);
     place.refused(&arguments, &["rank 99", "reduction_factor 99"]);
 }

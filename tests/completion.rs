@@ -571,7 +571,7 @@ fn what_cannot_be_completed_is_refused_before_any_run() {
         &good,
         decoder,
         &head,
-        &["backbone.head=score", "leave it out"],
+        &["backbone.head=score", "leave the setting out"],
     );
     refused(
         "i.csv",

@@ -143,6 +143,44 @@ fn cells<'a>(text: &'a str, first: &str) -> Vec<&'a str> {
 }
 
 #[test]
+fn the_readme_has_the_figures_of_the_example_and_the_methods_that_the_program_lists() {
+    let readme = include_str!("../README.md");
+    let example = include_str!("../docs/example/sst2-minilm.md");
+    let (shown, known) = (cells(readme, "method"), cells(example, "method"));
+    for method in [
+        "full",
+        "lora",
+        "adapter",
+        "prompt_tuning",
+        "head_only",
+        "random_features",
+        "majority",
+    ] {
+        let (here, there) = (cells(readme, method), cells(example, method));
+        for (name, value) in shown.iter().zip(&here) {
+            // The first of p50 and p99.
+            let theirs = match *name {
+                "latency p50 (ms)" => "latency p50/p99 (ms)",
+                "over the backbone" => "latency over the backbone",
+                name => name,
+            };
+            let column = known.iter().position(|known| *known == theirs);
+            let column = column.unwrap_or_else(|| panic!("the example has no column '{theirs}'"));
+            let expected = match theirs.contains("p50") {
+                true => there[column].split('/').next().unwrap(),
+                false => there[column],
+            };
+            assert_eq!(*value, expected, "{method}: {name}");
+        }
+    }
+    let place = Place::new();
+    let mut command = place.command(&["list", "methods"]);
+    let wide = command.env("COLUMNS", "400").output().unwrap();
+    let listed = String::from_utf8(wide.stdout).unwrap();
+    assert!(readme.contains(listed.trim_end()), "{listed}");
+}
+
+#[test]
 fn the_chinese_readme_has_the_figures_of_the_english_one() {
     let (english, chinese) = (
         include_str!("../README.md"),

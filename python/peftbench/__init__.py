@@ -177,7 +177,8 @@ def _streamed(command: str, dataset: Any, arguments: list[str], last: str,
         dataset = path
     run(command, str(dataset), *arguments, "--json", on_event=hear)
     if not found:
-        raise Error(f"peftbench {command} ended without a result")
+        raise Error(f"peftbench {command} gave no '{last}' (a suite, dry_run and plan_only give other events: "
+                    f'run("{command}", …, "--json", on_event=…) passes them on)')
     return found
 
 
@@ -191,6 +192,8 @@ def compare(dataset: Any, *, methods: Iterable[str] | None = None, seeds: int | 
     settings  overrides such as `{"lora.rank": 4, "recipe.steps": 200}`
     out       folder of records, weights and report
     flags     those of `peftbench compare`, such as `text_column`, `label_column`, `backbone`, `budget`, `offline`
+
+    Of a suite (`glue-small`) there is no single comparison: `run("compare", "glue-small")` returns its tables.
     """
     chosen = ",".join(methods) if methods else None
     arguments = [*_settings(settings), *_flags({"methods": chosen, "seeds": seeds, "out": out, **flags})]
@@ -250,10 +253,11 @@ def load_peft(folder: str | Path, **options: Any) -> tuple[Any, Any]:
 
     adapter = json.loads(Path(folder, "adapter_config.json").read_text())
     base = {"pretrained_model_name_or_path": adapter["base_model_name_or_path"], "revision": adapter.get("revision") or "main"}
-    classes = {"SEQ_CLS": "AutoModelForSequenceClassification", "TOKEN_CLS": "AutoModelForTokenClassification",
-               "CAUSAL_LM": "AutoModelForCausalLM"}
+    classes = {"SEQ_CLS": "AutoModelForSequenceClassification", "TOKEN_CLS": "AutoModelForTokenClassification"}
+    if adapter["task_type"] == "CAUSAL_LM":
+        raise Error(f"{folder} answers with the words of a language model; its README.md has the lines that load and ask it")
     if adapter["task_type"] not in classes:
-        raise Error(f"{folder}: its classifier is in a file of its own: use head.py beside it")
+        raise Error(f"{folder}: its classifier is in a file of its own; use head.py beside it")
     config = transformers.AutoConfig.from_pretrained(folder)
     model = getattr(transformers, classes[adapter["task_type"]]).from_pretrained(
         **base, config=config, ignore_mismatched_sizes=True, **options)

@@ -95,6 +95,15 @@ def test_a_refusal_is_an_error_with_the_words_of_the_program():
         raise AssertionError("it was not refused")
 
 
+def test_what_compares_nothing_says_how_its_events_are_heard():
+    try:
+        compared(place(), dry_run=True)
+    except peftbench.Error as error:
+        assert "on_event" in str(error), error
+    else:
+        raise AssertionError("there was a comparison")
+
+
 def test_flags_and_settings_are_those_of_the_command_line():
     assert peftbench._flags({"text_column": ["a", "b"], "offline": True, "seeds": 3, "out": None, "quiet": False}) == \
         ["--text-column", "a", "--text-column", "b", "--offline", "--seeds", "3"]

@@ -46,7 +46,7 @@ impl Comparison {
         let mut said = Vec::new();
         if !floors.is_empty() {
             said.push(format!(
-                "Left out, as floors to compare with and no methods to choose: {}.",
+                "Left out as floors, which are there to compare with and not to be chosen: {}.",
                 named(&floors)
             ));
         }
@@ -338,7 +338,7 @@ mod tests {
         assert!(
             said.iter()
                 .any(|s| s
-                    == "Left out, as floors to compare with and no methods to choose: majority."),
+                    == "Left out as floors, which are there to compare with and not to be chosen: majority."),
             "{said:?}"
         );
         assert!(
@@ -412,7 +412,7 @@ mod tests {
             said,
             [
                 "lora is the only one that fits and is above the floors.",
-                "Left out, as floors to compare with and no methods to choose: majority.",
+                "Left out as floors, which are there to compare with and not to be chosen: majority.",
                 "Left out, for a mean that is not above that of the floor majority: prefix.",
             ]
         );
@@ -434,7 +434,8 @@ mod tests {
         ]);
         let (chosen, said) = found.recommended(&[0, 1, 2]);
         assert_eq!(found.rows[chosen.unwrap()].label, "linear_probe");
-        let left_out = "Left out, as floors to compare with and no methods to choose: knn.";
+        let left_out =
+            "Left out as floors, which are there to compare with and not to be chosen: knn.";
         assert!(said.iter().any(|s| s == left_out), "{said:?}");
     }
 

@@ -122,7 +122,7 @@ impl CostsOn {
         if let Some(most) = busy.iter().copied().reduce(f64::max) {
             notes.push(format!(
                 "{MARK} Measured while other work kept cores of the machine busy (up to {most:.1} beside the run): these times are \
-                 longer than those of a machine of its own."
+                 longer than those of an idle machine."
             ));
         }
         Self {

@@ -144,8 +144,8 @@ pub fn look(
         let shown: Vec<String> = before.iter().map(usize::to_string).collect();
         notes.push(format!(
             "a verdict's 5 % assume that the number of seeds was fixed beforehand, and these records were looked at with {} seeds before; the \
-             verdicts now spend the 5 % over all looks so far, as if these had been planned; whoever stops when something is shown is still \
-             wrong more often, but not with --until-decided, which plans its looks",
+             verdicts now spend the 5 % over all looks so far, as if these had been planned; whoever stops as soon as something is shown \
+             is still wrong more often than that. --until-decided, which plans its looks, is not",
             shown.join(", ")
         ));
     }

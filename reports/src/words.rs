@@ -69,16 +69,16 @@ pub fn too_few_seeds(seeds: usize) -> String {
 pub fn looked_at(looks: &Looks) -> String {
     let looks: Vec<String> = looks.seeds().iter().map(usize::to_string).collect();
     format!(
-        "Looks at {} seeds share the 5 %: verdicts are stricter at each than for a number of seeds fixed beforehand, which the \
-         p-values are for.",
+        "Looks at {} seeds share the 5 %, so the verdicts of each look are stricter than the p-values, which are for a number of \
+         seeds fixed beforehand.",
         format::list(&looks)
     )
 }
 
-/// What would decide a pair, e.g. `wants about 12 more seeds (34 min) or 1,800 more examples`.
+/// What would decide a pair, e.g. `needs about 12 more seeds (34 min) or 1,800 more examples`.
 pub fn needs(needs: &Needs) -> String {
     if needs.more_seeds == Some(0) {
-        return "would be decided if it were the only pair and the only look; as all of them share the 5 %, it wants a few more seeds"
+        return "would be decided if it were the only pair and the only look; as all of them share the 5 %, it needs a few more seeds"
             .to_owned();
     }
     let seeds = needs.more_seeds.map(|n| {
@@ -92,10 +92,10 @@ pub fn needs(needs: &Needs) -> String {
         .more_examples
         .map(|n| format!("{} more examples", format::count(n)));
     match (seeds, examples) {
-        (Some(a), Some(b)) => format!("wants about {a} or {b}"),
-        (Some(a), None) => format!("wants about {a}"),
-        (None, Some(b)) => format!("wants about {b}; more seeds alone do not decide it"),
-        (None, None) => "wants both more seeds and more examples".to_owned(),
+        (Some(a), Some(b)) => format!("needs about {a} or {b}"),
+        (Some(a), None) => format!("needs about {a}"),
+        (None, Some(b)) => format!("needs about {b}; more seeds alone do not decide it"),
+        (None, None) => "needs both more seeds and more examples".to_owned(),
     }
 }
 
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_pair_is_told_to_want_no_seeds() {
+    fn no_pair_is_told_to_need_no_seeds() {
         let of = |more_seeds, more_examples| {
             needs(&Needs {
                 more_seeds,
@@ -136,10 +136,10 @@ mod tests {
                 seconds: Some(120.0),
             })
         };
-        assert!(of(Some(0), Some(0)).ends_with("it wants a few more seeds"));
+        assert!(of(Some(0), Some(0)).ends_with("it needs a few more seeds"));
         assert_eq!(
             of(Some(12), Some(1800)),
-            "wants about 12 more seeds (2 min 00 s) or 1,800 more examples"
+            "needs about 12 more seeds (2 min 00 s) or 1,800 more examples"
         );
     }
 }

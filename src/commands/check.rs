@@ -1,6 +1,6 @@
 //! `check`: every YAML, and the plan of a comparison, without training; all problems at once.
 
-use std::{collections::BTreeMap, process::ExitCode};
+use std::{cell::Cell, collections::BTreeMap, process::ExitCode};
 
 use anyhow::Result;
 
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// `check`.
+/// `check`. Where a comparison is asked about, of the YAMLs that come with the program only problems are printed.
 ///
 /// # Errors
 /// If standard output cannot be written. Problems are printed, all of them, and the exit code says whether there were any.
@@ -22,14 +22,16 @@ pub fn check(comparison: Option<&Shared>) -> Result<ExitCode> {
     let mut problems = Vec::new();
     let mut said = Ok(());
     let mut count = 0;
+    let shown = Cell::new(comparison.is_none());
     let mut one = |what: String, result: Result<()>| {
         count += 1;
         match result {
-            Ok(()) => {
+            Ok(()) if shown.get() => {
                 if let Err(e) = say!("ok  {what}") {
                     said = Err(e);
                 }
             }
+            Ok(()) => {}
             Err(e) => problems.push(format!("{what}: {e:#}")),
         }
     };
@@ -65,6 +67,7 @@ pub fn check(comparison: Option<&Shared>) -> Result<ExitCode> {
     for name in study::names() {
         one(format!("study {name}"), study::study(name).map(drop));
     }
+    shown.set(true);
     if let Some(shared) = comparison {
         let dataset = &shared.data.name;
         let plans = shared.plan().and_then(|(base, overrides)| {

@@ -189,7 +189,7 @@ fn check_labels(data: &[(String, LoadedData)]) -> Result<()> {
         let labels = &other.dataset.labels;
         ensure!(
             other.dataset.objective.is_classification(),
-            "--datasets: '{name}' is of {}; domains are compared for classification only",
+            "--datasets: the objective of '{name}' is {}; domains are compared for classification only",
             other.dataset.objective.name()
         );
         ensure!(

@@ -76,7 +76,7 @@ pub fn evaluate(
     let task = weights::load(folder, &loaded)?;
     ensure!(
         task.config.objective == data.dataset.objective,
-        "{}: these weights are of {}, but '{}' is of {}{}",
+        "{}: the objective of these weights is {}, but that of '{}' is {}{}",
         folder.display(),
         task.config.objective.name(),
         data.dataset.name,

@@ -54,9 +54,17 @@ fn kinds(as_json: bool) -> Result<ExitCode> {
         });
         let count = counts.iter().find(|(known, _)| *known == name);
         let count = count.map_or(String::new(), |(_, n)| n.to_string());
-        say!("peftbench list {name:9}  {count:>3}  {help}")?;
+        let before = format!("peftbench list {name:9}  {count:>3}  ");
+        say!("{before}{}", beside(&before, &help))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A text that stands behind another one on its line: broken at words, its further lines under its first.
+fn beside(before: &str, text: &str) -> String {
+    let indent = before.chars().count();
+    let room = output::table_width().saturating_sub(indent).max(30);
+    reports::table::wrap(text, room).replace('\n', &format!("\n{:indent$}", ""))
 }
 
 /// `list`.
@@ -145,10 +153,8 @@ pub fn list(what: Option<Kind>, folder: &Path, as_json: bool) -> Result<ExitCode
     } else {
         let width = rows.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
         for (name, _, about) in rows {
-            let room = output::table_width().saturating_sub(width + 2).max(30);
-            let about = reports::table::wrap(&about, room);
-            let about = about.replace('\n', &format!("\n{:width$}  ", ""));
-            say!("{name:width$}  {about}")?;
+            let before = format!("{name:width$}  ");
+            say!("{before}{}", beside(&before, &about))?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -112,7 +112,7 @@ pub fn serve(asked: &Asked) -> Result<ExitCode> {
     let place = server.server_addr();
     let tasks = format::plural(library.names().len(), "task");
     eprintln!(
-        "{tasks} over {} after {}; stop with ctrl-C",
+        "{tasks} over {}, loaded in {}; stop with ctrl-C",
         library.loaded().name,
         format::seconds(started.elapsed().as_secs_f64())
     );
@@ -446,13 +446,13 @@ impl Counters {
         add(
             "passes_total",
             "counter",
-            "Times that rows went to the backbone together.",
+            "Passes through the backbone.",
             &plain(of(&self.passes)),
         );
         add(
             "waiting",
             "gauge",
-            "Requests to predict on their way.",
+            "Requests to predict that are under way.",
             &plain(of(&self.waiting)),
         );
         add(

@@ -147,7 +147,7 @@ pub fn run_all(
     }
     if how.jobs > 1 {
         progress.note(&format!(
-            "note: {} runs share the machine, so their times, memory and latencies are not those of a machine of their own",
+            "note: {} runs share the machine, so their times, memory and latencies are not those of an idle machine",
             how.jobs
         ));
     }

@@ -18,7 +18,7 @@ pub fn choose(data: &mut Dataset, loaded: &mut LoadedBackbone, chosen: bool) -> 
     let Some(completion) = &mut data.completion else {
         ensure!(
             loaded.head != HeadKind::Vocabulary,
-            "backbone: head: 'vocabulary' writes texts, but '{}' is of {}",
+            "backbone: head: 'vocabulary' writes texts, but the objective of '{}' is {}",
             data.name,
             data.objective.name()
         );
@@ -27,7 +27,7 @@ pub fn choose(data: &mut Dataset, loaded: &mut LoadedBackbone, chosen: bool) -> 
     let config = loaded.backbone.config();
     ensure!(
         config.description.causal,
-        "'{}' is of completion, which takes a decoder (llama, qwen2, qwen3), but backbone '{}' is a {}, which reads texts in \
+        "the objective of '{}' is completion, which takes a decoder (llama, qwen2, qwen3), but backbone '{}' is a {}, which reads texts in \
          both directions and writes none",
         data.name,
         loaded.name,
@@ -35,7 +35,7 @@ pub fn choose(data: &mut Dataset, loaded: &mut LoadedBackbone, chosen: bool) -> 
     );
     ensure!(
         !chosen || loaded.head == HeadKind::Vocabulary,
-        "--set backbone.head={} trains a classifier, but '{}' is of completion; leave it out",
+        "--set backbone.head={} trains a classifier, but the objective of '{}' is completion; leave the setting out",
         loaded.head.name(),
         data.name
     );

@@ -266,13 +266,13 @@ impl Prepared {
         let data = &self.data.dataset;
         ensure!(
             name != "linear_probe" || data.objective.is_classification(),
-            "linear_probe is a logistic regression, which gives one class of several, but '{}' is of {}: leave it out",
+            "linear_probe is a logistic regression, which gives one class of several, but the objective of '{}' is {}: leave the method out",
             data.name,
             data.objective.name()
         );
         ensure!(
             name != "knn" || data.objective.is_classification(),
-            "knn takes the class that most of the nearest examples have, but '{}' is of {}: leave it out",
+            "knn takes the class that most of the nearest examples have, but the objective of '{}' is {}: leave the method out",
             data.name,
             data.objective.name()
         );

@@ -336,7 +336,7 @@ impl Training<'_> {
     ) -> Result<Trained, Stop> {
         if !self.objective.kind().is_classification() {
             return Err(Stop::Failed(anyhow::anyhow!(
-                "a logistic regression gives one class of several, but this data set is of {}; leave the method out",
+                "a logistic regression gives one class of several, but the objective of this data set is {}; leave the method out",
                 self.objective.kind().name()
             )));
         }
@@ -434,7 +434,7 @@ impl Training<'_> {
     ) -> Result<(Trained, Head), Stop> {
         if !self.objective.kind().is_classification() {
             return Err(Stop::Failed(anyhow::anyhow!(
-                "the nearest examples vote for one class of several, but this data set is of {}; leave the method out",
+                "the nearest examples vote for one class of several, but the objective of this data set is {}; leave the method out",
                 self.objective.kind().name()
             )));
         }

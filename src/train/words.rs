@@ -31,7 +31,7 @@ pub fn choose(
     let of_classes = data.objective.is_classification();
     if (asked || loaded.chat) && !of_classes {
         bail!(
-            "backbone: head: words: a word stands for one class of several, but '{}' is of {}; train a classifier: leave \
+            "backbone: head: words: a word stands for one class of several, but the objective of '{}' is {}; train a classifier: leave \
              --template and --words out, and --set backbone.head=score",
             data.name,
             data.objective.name()

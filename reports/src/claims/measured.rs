@@ -284,7 +284,9 @@ impl Measured {
         let bounds = [low, high].map(|b| Some(b).filter(|b| b.is_finite()));
         let show = |x: f64| (self.show)(&self.metric, x);
         let shown = match interval {
-            None => format!(" (no interval: fewer than {FEWEST_SEEDS} seeds, or one sitting)"),
+            None => format!(
+                " (no interval: fewer than {FEWEST_SEEDS} seeds, or all made in one sitting)"
+            ),
             Some([l, h]) if l == h => String::new(),
             Some([l, h]) => {
                 let over = if self.looks.is_some() {
