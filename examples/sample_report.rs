@@ -30,7 +30,7 @@ fn main() -> reports::Result<()> {
             for (name, records) in [
                 ("five", five()),
                 ("troubled", two),
-                ("twenty", sample::realistic_comparison(&sample::TWENTY, 3)),
+                ("twenty", sample::realistic_comparison(&sample::twenty(), 3)),
                 ("one", sample::realistic_comparison(&["lora"], 1)),
                 ("one-seed", sample::realistic_comparison(&sample::FIVE, 1)),
                 (

@@ -6,8 +6,9 @@
 use backbone::{Backbone, Batch, Cache, Error, Result};
 use candle_core::DType;
 use methods::PeftMethod;
+use statistics::argmax;
 
-use crate::{objective::argmax, train::head::Vocabulary};
+use crate::train::head::Vocabulary;
 
 /// Prompts that are continued together.
 const TOGETHER: usize = 32;

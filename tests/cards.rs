@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     doors::compared,
-    support::{Place, skip, tiny_backbone},
+    support::{Place, skip, tiny_backbone, words},
 };
 
 fn card(folder: &Path) -> (Value, String) {
@@ -135,15 +135,8 @@ fn the_python_in_the_cards_of_saved_and_exported_folders_runs() {
     ] {
         let name = format!("{format}{}", more.unwrap_or_default());
         let from = from.to_str().unwrap();
-        let mut arguments = vec![
-            "export",
-            "--weights",
-            from,
-            "--format",
-            format,
-            "--out",
-            &name,
-        ];
+        let line = format!("export --weights {from} --format {format} --out {name}");
+        let mut arguments = words(&line);
         arguments.extend(more);
         place.ok(&arguments);
         folders.push((format, place.path().join(name)));

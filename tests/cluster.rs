@@ -4,7 +4,7 @@ use std::{fs, path::PathBuf, process::Output};
 
 use serde_json::{Value, json};
 
-use crate::support::{Place, SIX_STEPS, few_steps, record_files, tiny_backbone};
+use crate::support::{Place, SIX_STEPS, Typed, few_steps, record_files, tiny_backbone, words};
 
 /// A command of a few steps over the tiny backbone and data.
 fn tiny(place: &Place, command: &str, more: &[&str]) -> Vec<String> {
@@ -13,10 +13,6 @@ fn tiny(place: &Place, command: &str, more: &[&str]) -> Vec<String> {
     let more = [&SIX_STEPS[..], more].concat();
     let all = few_steps(command, data, backbone, &more).into_iter();
     all.map(str::to_owned).collect()
-}
-
-fn words(arguments: &[String]) -> Vec<&str> {
-    arguments.iter().map(String::as_str).collect()
 }
 
 fn records(place: &Place) -> Vec<PathBuf> {
@@ -38,21 +34,9 @@ fn ended(output: &Output, code: i32, says: &[&str]) {
 
 /// Plans two methods over two seeds into `plan`, two runs per task; what was printed, and the plan file.
 fn planned(place: &Place, more: &[&str]) -> (String, PathBuf) {
-    let all = [
-        &[
-            "--methods",
-            "lora,ia3",
-            "--seeds",
-            "2",
-            "--plan-only",
-            "plan",
-            "--per-task",
-            "2",
-        ],
-        more,
-    ]
-    .concat();
-    let printed = place.ok(&words(&tiny(place, "compare", &all)));
+    let own = words("--methods lora,ia3 --seeds 2 --plan-only plan --per-task 2");
+    let all = [&own[..], more].concat();
+    let printed = place.ok(&tiny(place, "compare", &all));
     (printed, place.path().join("plan/plans.jsonl"))
 }
 
@@ -103,10 +87,10 @@ fn a_plan_file_is_made_task_by_task_and_by_workers_and_its_state_is_told() {
 fn a_time_limit_follows_from_runs_on_the_same_data_only_and_from_the_cores_of_a_task() {
     let place = Place::new();
     let lora = ["--methods", "lora", "--seeds", "1"];
-    place.ok(&words(&tiny(&place, "compare", &lora)));
+    place.ok(&tiny(&place, "compare", &lora));
     let plan = |more: &[&str]| {
         let plan = ["--methods", "lora,ia3", "--seeds", "2", "--plan-only=plan"];
-        let output = place.run(&words(&tiny(&place, "compare", &[&plan, more].concat())));
+        let output = place.run(&tiny(&place, "compare", &[&plan, more].concat()));
         ended(&output, 0, &[]);
         let said = String::from_utf8(output.stderr).unwrap();
         let script = fs::read_to_string(place.path().join("plan/submit.sbatch")).unwrap();
@@ -128,7 +112,7 @@ fn a_time_limit_follows_from_runs_on_the_same_data_only_and_from_the_cores_of_a_
         &["--methods", "lora", "--seeds", "1", "--plan-only=other"],
     );
     other[1] = "longer.csv".to_owned();
-    let output = place.run(&words(&other));
+    let output = place.run(&other);
     ended(&output, 0, &["no record of the same data"]);
     let script = fs::read_to_string(place.path().join("other/submit.sbatch")).unwrap();
     assert!(script.contains("#SBATCH --time=01:00:00\n"), "{script}");
@@ -194,18 +178,11 @@ fn what_another_node_may_have_is_no_reason_to_give_up() {
             fs::copy(&path, backbone.join(path.file_name().unwrap())).unwrap();
         }
     }
-    let more = [
-        "--methods",
-        "lora,ia3",
-        "--seeds",
-        "2",
-        "--plan-only",
-        "plan",
-    ];
+    let more = words("--methods lora,ia3 --seeds 2 --plan-only plan");
     let mut arguments = tiny(&place, "compare", &more);
     let named = arguments.iter().position(|a| a == "--backbone").unwrap();
     arguments[named + 1] = backbone.to_str().unwrap().to_owned();
-    place.ok(&words(&arguments));
+    place.ok(&arguments);
     let file = place.path().join("plan/plans.jsonl");
     let weights = fs::read_dir(&backbone).unwrap().map(|e| e.unwrap().path());
     let weights = weights.filter(|p| p.extension().is_some_and(|e| e == "safetensors"));
@@ -275,7 +252,7 @@ fn studies_and_searches_are_planned_too_and_a_search_goes_on_with_its_winners() 
             "plan",
         ],
     );
-    let printed = place.ok(&words(&sweep));
+    let printed = place.ok(&sweep);
     assert!(printed.contains("report --records"), "{printed}");
     assert_eq!(counts(&place, "plan"), json!({ "waiting": 2 }));
     place.ok(&["work", "plan"]);
@@ -296,18 +273,9 @@ fn studies_and_searches_are_planned_too_and_a_search_goes_on_with_its_winners() 
     let tune = tiny(
         &place,
         "tune",
-        &[
-            "--methods",
-            "lora",
-            "--trials",
-            "2",
-            "--seeds",
-            "1",
-            "--plan-only",
-            "search",
-        ],
+        &words("--methods lora --trials 2 --seeds 1 --plan-only search"),
     );
-    let printed = place.ok(&words(&tune));
+    let printed = place.ok(&tune);
     assert!(printed.contains("the same command again"), "{printed}");
     assert_eq!(counts(&place, "search"), json!({ "waiting": 2 }));
     // Stage after stage until the winner is trained.
@@ -317,7 +285,7 @@ fn studies_and_searches_are_planned_too_and_a_search_goes_on_with_its_winners() 
         stages += 1;
         assert!(stages < 8, "{printed}");
         place.ok(&["work", "search", "--jobs", "2"]);
-        printed = place.ok(&words(&tune));
+        printed = place.ok(&tune);
     }
     assert!(stages >= 2, "the search, then the winner");
 }
@@ -351,12 +319,8 @@ fn fake_slurm(place: &Place) -> String {
 fn a_comparison_is_submitted_as_arrays_with_the_report_behind_them_and_slurm_is_asked_seldom() {
     let place = Place::new();
     let path = fake_slurm(&place);
-    let run = |arguments: &[&str]| {
-        let output = place
-            .command(arguments)
-            .env("PATH", &path)
-            .output()
-            .unwrap();
+    let run = |typed: &dyn Typed| {
+        let output = place.command(typed).env("PATH", &path).output().unwrap();
         ended(&output, 0, &[]);
         String::from_utf8(output.stdout).unwrap()
     };
@@ -374,7 +338,7 @@ fn a_comparison_is_submitted_as_arrays_with_the_report_behind_them_and_slurm_is_
         "-p",
         "fast lane",
     ];
-    let printed = run(&words(&tiny(&place, "compare", &more)));
+    let printed = run(&tiny(&place, "compare", &more));
     assert!(
         printed.contains("submitted: 101, 102 for the runs, 103"),
         "{printed}"
@@ -422,11 +386,7 @@ fn a_comparison_is_submitted_as_arrays_with_the_report_behind_them_and_slurm_is_
     )
     .unwrap();
     let again = tiny(&place, "compare", &more);
-    let output = place
-        .command(&words(&again))
-        .env("PATH", &path)
-        .output()
-        .unwrap();
+    let output = place.command(&again).env("PATH", &path).output().unwrap();
     ended(&output, 2, &["invalid partition", "nothing was submitted"]);
 }
 
@@ -438,10 +398,7 @@ fn what_is_said_of_a_plan_without_one_is_refused() {
         (&["--parallel", "2"], "--parallel"),
         (&["--", "-p", "fast"], "behind --"),
     ] {
-        place.refused(
-            &words(&tiny(&place, "compare", more)),
-            &[says, "--plan-only"],
-        );
+        place.refused(&tiny(&place, "compare", more), &[says, "--plan-only"]);
     }
     place.refused(&["status", "nowhere"], &["nowhere", "--plan-only"]);
 }
@@ -450,9 +407,9 @@ fn what_is_said_of_a_plan_without_one_is_refused() {
 fn of_two_records_of_a_run_the_first_stays_and_that_is_said() {
     let place = Place::new();
     let arguments = tiny(&place, "train", &["--method", "lora"]);
-    place.ok(&words(&arguments));
+    place.ok(&arguments);
     let first = fs::read(&records(&place)[0]).unwrap();
-    let again = place.run(&words(&arguments));
+    let again = place.run(&arguments);
     ended(&again, 0, &["note: the run had a record already"]);
     assert_eq!(fs::read(&records(&place)[0]).unwrap(), first);
 }
@@ -460,23 +417,15 @@ fn of_two_records_of_a_run_the_first_stays_and_that_is_said() {
 #[test]
 fn all_saved_weights_of_a_comparison_are_timed_on_one_node_by_a_batch_script() {
     let place = Place::new();
-    place.ok(&words(&tiny(
+    place.ok(&tiny(
         &place,
         "compare",
         &["--methods", "lora,ia3", "--seeds", "1"],
-    )));
-    let arguments = [
-        "latency",
-        "--weights",
-        "out",
-        "--batches=1",
-        "--lengths=8",
-        "--seconds=0.01",
-        "--no-sentences",
-        "--plan-only",
-        "latency",
-    ];
-    let printed = place.ok(&[&arguments[..], &["--", "-p", "fast"]].concat());
+    ));
+    let printed = place.ok(
+        "latency --weights out --batches=1 --lengths=8 --seconds=0.01 --no-sentences \
+         --plan-only latency -- -p fast",
+    );
     assert!(printed.starts_with("sbatch -p fast "), "{printed}");
     let script = fs::read_to_string(place.path().join("latency/latency.sbatch")).unwrap();
     assert!(script.contains("#SBATCH --exclusive\n"), "{script}");

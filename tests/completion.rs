@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use crate::{
     decoders::{SMALL, methods_of, model, records},
-    support::{Place, record_files, tiny_backbone},
+    support::{NoWords, Place, close, record_files, tiny_backbone, words},
 };
 
 const FORWARD: f32 = 1e-5;
@@ -29,18 +29,6 @@ const TEN_STEPS: f32 = 1e-4;
 
 /// The methods of the fixtures: one in the weights, one with rows of its own, one with keys and values of its own.
 const METHODS: [&str; 3] = ["lora", "prompt_tuning", "prefix_tuning"];
-
-struct NoWords;
-
-impl methods::Words for NoWords {
-    fn encode(&self, _: &str) -> Result<Vec<u32>, String> {
-        Err("no tokenizer here".into())
-    }
-
-    fn ordinary(&self) -> Vec<u32> {
-        Vec::new()
-    }
-}
 
 /// A fixture: prompts with their completions, and a method at its start over the tied tiny Llama.
 struct Fixture {
@@ -146,22 +134,8 @@ impl Fixture {
     }
 
     fn close(&self, name: &str, got: &Tensor, tolerance: f32) {
-        let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let (got, expected) = (flat(got), flat(&self.tensors[name]));
-        assert_eq!(got.len(), expected.len(), "{}: {name}", self.name);
-        let scale = expected
-            .iter()
-            .fold(f32::MIN_POSITIVE, |m, x| m.max(x.abs()));
-        let most = got
-            .iter()
-            .zip(&expected)
-            .fold(0f32, |m, (a, b)| m.max((a - b).abs()));
-        assert!(
-            most <= tolerance * scale,
-            "{}: {name}: {}",
-            self.name,
-            most / scale
-        );
+        let what = format!("{}: {name}", self.name);
+        close(&what, got, &self.tensors[name], tolerance);
     }
 }
 
@@ -264,18 +238,8 @@ fn texts_are_learnt_judged_reported_predicted_and_evaluated() {
     let folder = model(&place, "llama_scaled");
     let [data, folder] = [&data, &folder].map(|p| p.to_str().unwrap());
     let how = ["--objective", "completion", "--max-new-tokens", "8"];
-    let mut arguments = vec![
-        "compare",
-        data,
-        "--backbone",
-        folder,
-        "--seeds",
-        "1",
-        "--out",
-        "out",
-        "--methods",
-        "all",
-    ];
+    let line = format!("compare {data} --backbone {folder} --seeds 1 --out out --methods all");
+    let mut arguments = words(&line);
     arguments.extend(how);
     // (No column of stars, and bitfit's own rate is for wider models.)
     arguments.extend(&SMALL[..SMALL.len() - 2]);
@@ -325,26 +289,12 @@ fn texts_are_learnt_judged_reported_predicted_and_evaluated() {
     assert!(page.contains("What is written") && page.contains("true completion"));
 
     // Trained whole and for longer it has learnt the texts.
-    let mut arguments = vec![
-        "compare",
-        data,
-        "--backbone",
-        folder,
-        "--seeds",
-        "1",
-        "--out",
-        "learnt",
-        "--methods",
-        "full,zero_shot",
-        "--metric",
-        "exact_match",
-        "--set",
-        "recipe.steps=150",
-        "--set",
-        "full.learning_rate=0.01",
-        "--set",
-        "recipe.evaluations=1",
-    ];
+    let line = format!(
+        "compare {data} --backbone {folder} --seeds 1 --out learnt --methods full,zero_shot \
+        --metric exact_match --set recipe.steps=150 --set full.learning_rate=0.01 \
+        --set recipe.evaluations=1"
+    );
+    let mut arguments = words(&line);
     arguments.extend(how);
     place.ok(&arguments);
     let all = records(&place, "learnt");
@@ -388,16 +338,8 @@ fn texts_are_learnt_judged_reported_predicted_and_evaluated() {
     assert_eq!(answers[0]["completion"], "up up");
     assert_eq!(answers[1]["completion"], "down");
     assert_eq!(answers[1]["id"], 8);
-    let mut arguments = vec![
-        "evaluate",
-        "--weights",
-        &weights,
-        "--dataset",
-        data,
-        "--split",
-        "validation",
-        "--json",
-    ];
+    let line = format!("evaluate --weights {weights} --dataset {data} --split validation --json");
+    let mut arguments = words(&line);
     arguments.extend(how);
     let evaluated: Value = serde_json::from_str(&place.ok(&arguments)).unwrap();
     for metric in ["exact_match", "rouge_l", "bleu", "chrf", "perplexity"] {
@@ -408,15 +350,9 @@ fn texts_are_learnt_judged_reported_predicted_and_evaluated() {
         );
     }
     // Merged it is a language model that writes the same by itself.
-    place.ok(&[
-        "export",
-        "--weights",
-        &weights,
-        "--format",
-        "merged",
-        "--out",
-        "merged",
-    ]);
+    place.ok(&format!(
+        "export --weights {weights} --format merged --out merged"
+    ));
     let read = |path: &str| -> Value {
         serde_json::from_slice(&fs::read(place.path().join(path)).unwrap()).unwrap()
     };
@@ -426,20 +362,11 @@ fn texts_are_learnt_judged_reported_predicted_and_evaluated() {
         serde_json::json!(["LlamaForCausalLM"])
     );
     assert_eq!(config["peftbench"]["completion"]["max_new_tokens"], 8);
-    let mut arguments = vec![
-        "compare",
-        data,
-        "--backbone",
-        "merged",
-        "--seeds",
-        "1",
-        "--out",
-        "again",
-        "--methods",
-        "zero_shot",
-        "--metric",
-        "exact_match",
-    ];
+    let line = format!(
+        "compare {data} --backbone merged --seeds 1 --out again --methods zero_shot \
+        --metric exact_match"
+    );
+    let mut arguments = words(&line);
     arguments.extend(how);
     place.ok(&arguments);
     let again = records(&place, "again");
@@ -451,15 +378,7 @@ fn texts_are_learnt_judged_reported_predicted_and_evaluated() {
         .into_iter()
         .find(|r| r["asked"]["method"]["name"] == "lora");
     let lora = format!("out/weights/{}", lora.unwrap()["id"].as_str().unwrap());
-    place.ok(&[
-        "export",
-        "--weights",
-        &lora,
-        "--format",
-        "peft",
-        "--out",
-        "peft",
-    ]);
+    place.ok(&format!("export --weights {lora} --format peft --out peft"));
     assert_eq!(read("peft/adapter_config.json")["task_type"], "CAUSAL_LM");
     for (folder, says) in [("peft", "model.generate("), (&lora, "--max-new-tokens 8")] {
         let card = fs::read_to_string(place.path().join(folder).join("README.md")).unwrap();
@@ -473,16 +392,8 @@ fn what_cannot_be_completed_is_refused_before_any_run() {
     let decoder = model(&place, "llama_scaled");
     let refused = |name: &str, text: &str, backbone: &str, more: &[&str], says: &[&str]| {
         let data = place.file(name, text);
-        let mut arguments = vec![
-            "compare",
-            data.to_str().unwrap(),
-            "--backbone",
-            backbone,
-            "--seeds",
-            "1",
-            "--methods",
-            "lora",
-        ];
+        let mut arguments = words("compare --seeds 1 --methods lora");
+        arguments.extend([data.to_str().unwrap(), "--backbone", backbone]);
         arguments.extend(more);
         place.refused(&arguments, says);
     };
@@ -671,25 +582,10 @@ fn a_prompt_can_be_asked_in_the_tokenizers_chat_and_saved_weights_keep_it() {
     let folder = model(&place, "llama_scaled");
     let (data, path) = (data.to_str().unwrap(), folder.to_str().unwrap());
     let asked = |out: &'static str, more: &'static str| {
-        let all = [
-            "train",
-            data,
-            "--objective=completion",
-            "--backbone",
-            path,
-            "--method=zero_shot",
-            "--max-new-tokens=6",
-            "--out",
-            out,
-            more,
-        ];
-        all.map(str::to_owned).to_vec()
-    };
-    let run = |arguments: &[String]| -> String {
-        place.ok(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+        let task = words("train --objective=completion --method=zero_shot --max-new-tokens=6");
+        [&task[..], &[data, "--backbone", path, "--out", out, more]].concat()
     };
     let chat = asked("chat", "--set=backbone.chat=true");
-    let chat: Vec<&str> = chat.iter().map(String::as_str).collect();
     place.refused(&chat, &["no chat template", "backbone.chat"]);
     let config = serde_json::json!({
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -706,7 +602,7 @@ fn a_prompt_can_be_asked_in_the_tokenizers_chat_and_saved_weights_keep_it() {
         "{pooling}"
     );
     // It is the same run as with this prompt.
-    run(&asked("plain", "--prompt=user : {text} review :"));
+    place.ok(&asked("plain", "--prompt=user : {text} review :"));
     let plain = records(&place, "plain");
     assert_eq!(plain[0]["id"], all[0]["id"]);
     // Every number above 3 is the unknown word.

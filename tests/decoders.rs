@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use peftbench::{gguf_tokenizer, prepare::Files};
 use serde_json::{Value, json};
 
-use crate::support::{Place, rounding, skip};
+use crate::support::{Place, rounding, skip, words};
 
 /// Words of the tiny tokenizer; the families' fixtures have 40 rows of embeddings, and 3 stands for padding.
 const WORDS: [&str; 20] = [
@@ -99,20 +99,10 @@ fn every_method_is_compared_over_every_family_or_left_out_with_its_reason() {
         let place = Place::new();
         let data = place.reviews();
         let folder = model(&place, family);
-        let mut arguments = vec![
-            "compare",
-            data.to_str().unwrap(),
-            "--text-column",
-            "review",
-            "--backbone",
-            folder.to_str().unwrap(),
-            "--methods",
-            "all",
-            "--seeds",
-            "1",
-            "--out",
-            "out",
-        ];
+        let [data, folder] = [&data, &folder].map(|p| p.to_str().unwrap());
+        let line = format!("compare {data} --backbone {folder} --text-column review");
+        let mut arguments = words(&line);
+        arguments.extend(words("--methods all --seeds 1 --out out"));
         // Settings are for methods that are compared.
         arguments.extend(SMALL.iter().filter(|s| !s.starts_with("bitfit")));
         let output = place.run(&arguments);
@@ -160,18 +150,10 @@ fn what_is_named_and_cannot_be_used_is_refused() {
     let folder = model(&place, "llama");
     let [data, folder] = [&data, &folder].map(|p| p.to_str().unwrap());
     let refused = |more: &[&str], says: &[&str]| {
-        let mut arguments = vec![
-            "compare",
-            data,
-            "--text-column",
-            "review",
-            "--label-column",
-            "stars",
-            "--backbone",
-            folder,
-            "--seeds",
-            "1",
-        ];
+        let line = format!(
+            "compare {data} --text-column review --label-column stars --backbone {folder} --seeds 1"
+        );
+        let mut arguments = words(&line);
         arguments.extend(more);
         place.refused(&arguments, says);
     };
@@ -462,26 +444,12 @@ fn a_decoders_weights_go_to_peft_and_back() {
         let data = place.reviews();
         let folder = model(&place, family);
         let [data, folder] = [&data, &folder].map(|p| p.to_str().unwrap());
-        let mut arguments = vec![
-            "compare",
-            data,
-            "--text-column",
-            "review",
-            "--label-column",
-            "stars",
-            "--backbone",
-            folder,
-            "--seeds",
-            "1",
-            "--out",
-            "out",
-            "--methods",
-            methods,
-            "--set",
-            "recipe.steps=3",
-            "--set",
-            "recipe.evaluations=1",
-        ];
+        let line = format!(
+            "compare {data} --text-column review --label-column stars --backbone {folder} \
+            --seeds 1 --out out --methods {methods} --set recipe.steps=3 \
+            --set recipe.evaluations=1"
+        );
+        let mut arguments = words(&line);
         if methods.contains("prompt_tuning") {
             arguments.extend(["--set", "prompt_tuning.pooling=first"]);
         }

@@ -114,7 +114,7 @@ fn a_report_is_printed_in_every_format_and_its_figures_are_vectors_too() {
 #[test]
 fn a_table_for_a_paper_is_compiled_and_fits_its_page_whatever_the_number_of_columns() {
     let place = Place::new();
-    let records = sample::realistic_comparison(&sample::TWENTY, 3);
+    let records = sample::realistic_comparison(&sample::twenty(), 3);
     let comparison = &reports::Comparison::from_records(&records)[0];
     let latex = reports::tables::latex(comparison);
     assert!(latex.contains("Continued."), "{latex}");

@@ -18,21 +18,11 @@ use peftbench::train::{
 };
 use serde_json::Value;
 
+use crate::support::{NoWords, close};
+
 const FORWARD: f32 = 1e-5;
 const GRADIENT: f32 = 1e-4;
 const TEN_STEPS: f32 = 1e-4;
-
-struct NoWords;
-
-impl methods::Words for NoWords {
-    fn encode(&self, _: &str) -> Result<Vec<u32>, String> {
-        Err("no tokenizer here".into())
-    }
-
-    fn ordinary(&self) -> Vec<u32> {
-        Vec::new()
-    }
-}
 
 struct Case {
     name: String,
@@ -163,17 +153,8 @@ impl Case {
 
     /// The largest difference, relative to the largest value.
     fn close(&self, what: &str, got: &Tensor, expected: &Tensor, tolerance: f32) -> f32 {
-        let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let (got, expected) = (flat(got), flat(expected));
-        assert_eq!(got.len(), expected.len(), "{}: {what}", self.name);
-        let largest = expected.iter().fold(0f32, |m, x| m.max(x.abs()));
-        let gap = got
-            .iter()
-            .zip(&expected)
-            .fold(0f32, |m, (a, b)| m.max((a - b).abs()))
-            / largest;
-        assert!(gap <= tolerance, "{}: {what}: {gap:.1e}", self.name);
-        gap
+        let what = format!("{}: {what}", self.name);
+        close(&what, got, expected, tolerance)
     }
 }
 

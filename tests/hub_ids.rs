@@ -41,25 +41,10 @@ fn place() -> Place {
 #[test]
 fn a_run_over_a_model_and_a_data_set_of_the_hub_says_of_which_commits_they_are() {
     let place = place();
-    let arguments = [
-        "train",
-        "hub:ada/reviews",
-        "--text-column",
-        "review",
-        "--label-column",
-        "stars",
-        "--backbone",
-        "ada/net",
-        "--method",
-        "lora",
-        "--budget",
-        "quick",
-        "--set",
-        "recipe.steps=2",
-        "--out",
-        "out",
-    ];
-    place.ok(&arguments);
+    place.ok(
+        "train hub:ada/reviews --text-column review --label-column stars --backbone ada/net \
+         --method lora --budget quick --set recipe.steps=2 --out out",
+    );
     let records = place.path().join("out").join("records");
     let record = crate::support::record_files(&records).remove(0);
     let record: serde_json::Value = serde_json::from_slice(&fs::read(record).unwrap()).unwrap();
@@ -77,18 +62,12 @@ fn a_run_over_a_model_and_a_data_set_of_the_hub_says_of_which_commits_they_are()
 fn an_id_that_is_not_here_or_is_none_is_refused_with_what_is_accepted() {
     let place = place();
     let train = |data: &'static str, backbone: &'static str| {
+        let columns = ["--text-column", "review", "--label-column", "stars"];
         [
-            "train",
-            data,
-            "--text-column",
-            "review",
-            "--label-column",
-            "stars",
-            "--backbone",
-            backbone,
-            "--method",
-            "lora",
+            &["train", data, "--backbone", backbone, "--method", "lora"],
+            &columns[..],
         ]
+        .concat()
     };
     place.refused(
         &train("hub:ada/nothing", "ada/net"),

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::{
     decoders::model,
-    support::{Place, tiny_backbone},
+    support::{NoWords, Place, close, tiny_backbone, words},
 };
 
 const FORWARD: f32 = 1e-5;
@@ -154,38 +154,8 @@ impl Fixture {
     }
 
     fn close(&self, name: &str, got: &Tensor, tolerance: f32) {
-        let expected = self.tensors[name]
-            .flatten_all()
-            .unwrap()
-            .to_vec1::<f32>()
-            .unwrap();
-        let got = got.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        assert_eq!(got.len(), expected.len(), "{name}");
-        let scale = expected
-            .iter()
-            .fold(f32::MIN_POSITIVE, |m, x| m.max(x.abs()));
-        let most = got
-            .iter()
-            .zip(&expected)
-            .fold(0f32, |m, (a, b)| m.max((a - b).abs()));
-        assert!(
-            most <= tolerance * scale,
-            "{}: {name}: {}",
-            self.objective.kind().name(),
-            most / scale
-        );
-    }
-}
-
-struct NoWords;
-
-impl methods::Words for NoWords {
-    fn encode(&self, _: &str) -> Result<Vec<u32>, String> {
-        Err("no tokenizer here".into())
-    }
-
-    fn ordinary(&self) -> Vec<u32> {
-        Vec::new()
+        let what = format!("{}: {name}", self.objective.kind().name());
+        close(&what, got, &self.tensors[name], tolerance);
     }
 }
 
@@ -255,28 +225,12 @@ fn ten_steps_of_every_objective_lose_what_transformers_loses() {
 
 /// A comparison of a few steps over the tiny backbone.
 fn compare<'a>(data: &'a str, backbone: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let mut arguments = vec![
-        "compare",
-        data,
-        "--backbone",
-        backbone,
-        "--budget",
-        "quick",
-        "--seeds",
-        "2",
-        "--methods",
-        "majority,head_only,prompt_tuning,lora",
-        "--set",
-        "prompt_tuning.virtual_tokens=4",
-        "--set",
-        "recipe.steps=120",
-        "--set",
-        "recipe.head_learning_rate=0.02",
-        "--set",
-        "recipe.batch=8",
-        "--out",
-        "out",
-    ];
+    let mut arguments = words(
+        "compare --budget quick --seeds 2 --methods majority,head_only,prompt_tuning,lora \
+         --set prompt_tuning.virtual_tokens=4 --set recipe.steps=120 --set recipe.head_learning_rate=0.02 \
+         --set recipe.batch=8 --out out",
+    );
+    arguments.extend([data, "--backbone", backbone]);
     arguments.extend(more);
     arguments
 }
@@ -343,13 +297,8 @@ fn numbers_are_learnt_reported_predicted_and_evaluated_in_their_own_unit() {
         "rows.jsonl",
         "{\"text\": \"good fine great number 3\"}\n{\"text\": \"bad dull number 5\"}\n",
     );
-    let answers = place.ok(&[
-        "predict",
-        "--weights",
-        &folder,
-        "--input",
-        rows.to_str().unwrap(),
-    ]);
+    let predict = format!("predict --weights {folder} --input {}", rows.display());
+    let answers = place.ok(&predict);
     let numbers: Vec<f64> = answers
         .lines()
         .map(|line| {
@@ -359,24 +308,10 @@ fn numbers_are_learnt_reported_predicted_and_evaluated_in_their_own_unit() {
         })
         .collect();
     assert!(numbers[0] > 6000.0 && numbers[1] < 4000.0, "{numbers:?}");
-    let csv = [
-        "predict",
-        "--weights",
-        &folder,
-        "--input",
-        rows.to_str().unwrap(),
-        "--format",
-        "csv",
-    ];
-    assert!(place.ok(&csv).starts_with("label,probability\n"));
-    let mut arguments = vec![
-        "evaluate",
-        "--weights",
-        &folder,
-        "--dataset",
-        data,
-        "--json",
-    ];
+    let csv = place.ok(&(predict + " --format csv"));
+    assert!(csv.starts_with("label,probability\n"));
+    let line = format!("evaluate --weights {folder} --dataset {data} --json");
+    let mut arguments = words(&line);
     arguments.extend(how);
     let evaluated: Value = serde_json::from_str(&place.ok(&arguments)).unwrap();
     let record = records(&place)
@@ -388,23 +323,11 @@ fn numbers_are_learnt_reported_predicted_and_evaluated_in_their_own_unit() {
         assert_eq!(evaluated["metrics"][metric], stored[metric], "{metric}");
     }
     // Another library's folder holds the same numbers, in their own unit.
-    place.ok(&[
-        "export",
-        "--weights",
-        &folder,
-        "--format",
-        "peft",
-        "--out",
-        "exported",
-    ]);
-    let mut arguments = vec![
-        "evaluate",
-        "--weights",
-        "exported",
-        "--dataset",
-        data,
-        "--json",
-    ];
+    place.ok(&format!(
+        "export --weights {folder} --format peft --out exported"
+    ));
+    let line = format!("evaluate --weights exported --dataset {data} --json");
+    let mut arguments = words(&line);
     arguments.extend(how);
     let exported: Value = serde_json::from_str(&place.ok(&arguments)).unwrap();
     let rmse = |v: &Value| v["metrics"]["rmse"].as_f64().unwrap();
@@ -412,15 +335,9 @@ fn numbers_are_learnt_reported_predicted_and_evaluated_in_their_own_unit() {
         (rmse(&exported) / rmse(&evaluated) - 1.0).abs() < 1e-4,
         "{exported}"
     );
-    place.ok(&[
-        "export",
-        "--weights",
-        &folder,
-        "--format",
-        "merged",
-        "--out",
-        "merged",
-    ]);
+    place.ok(&format!(
+        "export --weights {folder} --format merged --out merged"
+    ));
     let config = std::fs::read(place.path().join("merged/config.json")).unwrap();
     let config: Value = serde_json::from_slice(&config).unwrap();
     assert_eq!(config["problem_type"], "regression");
@@ -634,15 +551,9 @@ fn tags_of_words_are_learnt_from_conll_and_from_lists_alike_and_entities_are_fou
             assert!(evaluated.contains(word), "{evaluated}");
         }
         let exported = if conll { "merged" } else { "again" };
-        place.ok(&[
-            "export",
-            "--weights",
-            &folder,
-            "--format",
-            "merged",
-            "--out",
-            exported,
-        ]);
+        place.ok(&format!(
+            "export --weights {folder} --format merged --out {exported}"
+        ));
         let config = std::fs::read(place.path().join(exported).join("config.json")).unwrap();
         let config: Value = serde_json::from_slice(&config).unwrap();
         assert_eq!(
@@ -650,22 +561,13 @@ fn tags_of_words_are_learnt_from_conll_and_from_lists_alike_and_entities_are_fou
             json!(["BertForTokenClassification"])
         );
         // As a folder of PEFT it gives the same answers, here and, as its card says, in Python.
-        place.ok(&[
-            "export",
-            "--weights",
-            &folder,
-            "--format",
-            "peft",
-            "--out",
-            "peft",
-        ]);
-        let again = place.ok(&[
-            "predict",
-            "--weights",
-            "peft",
-            "--input",
-            input.to_str().unwrap(),
-        ]);
+        place.ok(&format!(
+            "export --weights {folder} --format peft --out peft"
+        ));
+        let again = place.ok(&format!(
+            "predict --weights peft --input {}",
+            input.display()
+        ));
         let again: Vec<Value> = again
             .lines()
             .map(|l| serde_json::from_str(l).unwrap())
@@ -844,22 +746,11 @@ fn tasks_of_all_objectives_are_answered_in_one_call_as_each_is_alone() {
     ];
     std::fs::create_dir(place.path().join("tasks")).unwrap();
     for (data, objective, label) in tasks {
-        let weights = place.ok(&[
-            "train",
-            data,
-            "--objective",
-            objective,
-            "--label-column",
-            label,
-            "--method=lora",
-            "--backbone",
-            backbone.to_str().unwrap(),
-            "--budget=quick",
-            "--set=recipe.steps=20",
-            "--set=recipe.evaluations=1",
-            "--set=recipe.batch=8",
-            "--out=out",
-        ]);
+        let backbone = backbone.to_str().unwrap();
+        let weights = place.ok(&format!(
+            "train {data} --objective {objective} --label-column {label} --method=lora --backbone {backbone} --budget=quick \
+             --set=recipe.steps=20 --set=recipe.evaluations=1 --set=recipe.batch=8 --out=out"
+        ));
         let from = place.path().join(weights.trim());
         std::fs::rename(from, place.path().join("tasks").join(objective)).unwrap();
     }

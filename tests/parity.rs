@@ -19,6 +19,8 @@ use peftbench::{
 };
 use serde_json::{Value, json};
 
+use crate::support::{NoWords, close};
+
 const FORWARD: f32 = 1e-5;
 const GRADIENT: f32 = 1e-4;
 const TEN_STEPS: f32 = 1e-4;
@@ -250,23 +252,8 @@ impl Fixture {
     }
 
     fn close(&self, what: &str, got: &Tensor, expected: &Tensor, tolerance: f32) -> f32 {
-        let (got, expected) = (got.flatten_all().unwrap(), expected.flatten_all().unwrap());
-        assert_eq!(got.dims(), expected.dims(), "{}: {what}", self.what);
-        let largest = |t: Tensor| {
-            t.abs()
-                .unwrap()
-                .max_all()
-                .unwrap()
-                .to_scalar::<f32>()
-                .unwrap()
-        };
-        let difference = largest((&got - &expected).unwrap()) / largest(expected);
-        assert!(
-            difference <= tolerance,
-            "{}: {what}: {difference:.1e} is above {tolerance:.0e}",
-            self.what
-        );
-        difference
+        let what = format!("{}: {what}", self.what);
+        close(&what, got, expected, tolerance)
     }
 }
 
@@ -293,18 +280,6 @@ fn joined<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Tensor {
         .map(|t| t.flatten_all().unwrap())
         .collect();
     Tensor::cat(&flat, 0).unwrap()
-}
-
-struct NoWords;
-
-impl methods::Words for NoWords {
-    fn encode(&self, _: &str) -> Result<Vec<u32>, String> {
-        Err("no tokenizer here".into())
-    }
-
-    fn ordinary(&self) -> Vec<u32> {
-        Vec::new()
-    }
 }
 
 /// Our pooling and our prompt tuning's first row for a pooling of the fixtures.

@@ -31,7 +31,7 @@ use record::{RunRecord, Status, answers, store};
 use serde_json::Value;
 
 use crate::{
-    sample::{TWENTY, realistic},
+    sample::{realistic, twenty},
     support::Place,
 };
 
@@ -134,7 +134,7 @@ impl Simulation {
         let mut planned = Vec::new();
         for seed in 0..world.seeds {
             for dataset in 0..world.datasets {
-                for method in &TWENTY[..world.methods] {
+                for method in &twenty()[..world.methods] {
                     let record = run(method, seed, dataset);
                     planned.push(plan(&record, &out));
                     runs.insert(record.id.clone(), record);

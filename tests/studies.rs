@@ -9,7 +9,7 @@ use peftbench::{
 };
 use serde_json::Value;
 
-use crate::support::{Place, few_steps, tiny_backbone};
+use crate::support::{Place, few_steps, tiny_backbone, words};
 
 /// Rows of two classes, each text unlike all others in the words of the tiny vocabulary.
 fn letters(place: &Place, rows: usize) -> String {
@@ -37,18 +37,9 @@ fn tiny(command: &str, data: &str, more: &[&str]) -> Vec<String> {
     all.map(str::to_owned).collect()
 }
 
-fn ok(place: &Place, arguments: &[String]) -> String {
-    place.ok(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
-}
-
 fn said(place: &Place, arguments: &[String]) -> String {
-    let output = place.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let output = place.run(arguments);
     String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn refused(place: &Place, arguments: &[String], says: &[&str]) {
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    place.refused(&arguments, says);
 }
 
 #[test]
@@ -129,7 +120,7 @@ fn a_study_runs_every_point_over_seeds_leaves_out_what_cannot_be_and_goes_on_whe
     );
     let study = study.to_str().unwrap();
     let arguments = tiny("sweep", &data, &["--study", study, "--seeds", "2"]);
-    let table = ok(&place, &arguments);
+    let table = place.ok(&arguments);
     assert!(
         table.contains("virtual tokens") && table.contains("prompt_tuning"),
         "{table}"
@@ -156,11 +147,10 @@ fn a_study_runs_every_point_over_seeds_leaves_out_what_cannot_be_and_goes_on_whe
     // What the study varies cannot be set.
     let mut fixed = arguments.clone();
     fixed.extend(["--set".into(), "prompt_tuning.virtual_tokens=3".into()]);
-    refused(&place, &fixed, &["virtual_tokens", "what the study varies"]);
+    place.refused(&fixed, &["virtual_tokens", "what the study varies"]);
     let other = tiny("sweep", &data, &["--study", study, "--set", "lora.rank=4"]);
-    refused(&place, &other, &["lora", "not among the methods"]);
-    refused(
-        &place,
+    place.refused(&other, &["lora", "not among the methods"]);
+    place.refused(
         &tiny("sweep", &data, &["--study", "promt_length"]),
         &["promt_length", "prompt_length"],
     );
@@ -177,14 +167,11 @@ fn a_study_varies_the_training_set_and_its_augmentation_the_same_for_all_methods
          {label: 16 dropped, set: {recipe.train_examples: 16, recipe.token_drop: 0.3}},\
          {label: all, set: {}}], series: [{method: lora}, {method: head_only}]}",
     );
-    let events = ok(
-        &place,
-        &tiny(
-            "sweep",
-            &data,
-            &["--study", study.to_str().unwrap(), "--seeds", "1", "--json"],
-        ),
-    );
+    let events = place.ok(&tiny(
+        "sweep",
+        &data,
+        &["--study", study.to_str().unwrap(), "--seeds", "1", "--json"],
+    ));
     let events: Vec<Value> = events
         .lines()
         .map(|l| serde_json::from_str(l).unwrap())
@@ -235,32 +222,22 @@ fn tuning_gives_every_method_the_same_compute_off_the_validation_split_and_marks
     let data = letters(&place, 240);
     let methods = ["--methods", "lora,head_only", "--seeds", "2"];
     // The defaults first: they stand beside the tuned rows.
-    ok(
-        &place,
-        &tiny(
-            "compare",
-            &data,
-            &[&methods[..], &["--set", "recipe.steps=30"]].concat(),
-        ),
-    );
+    place.ok(&tiny(
+        "compare",
+        &data,
+        &[&methods[..], &["--set", "recipe.steps=30"]].concat(),
+    ));
     let arguments = tiny(
         "tune",
         &data,
         &[
             &methods[..],
-            &[
-                "--trials",
-                "3",
-                "--set",
-                "lora.rank=2",
-                "--set",
-                "recipe.steps=30",
-            ],
+            &words("--trials 3 --set lora.rank=2 --set recipe.steps=30"),
         ]
         .concat(),
     );
     // Under the same conditions but with a fixed rank.
-    let printed = ok(&place, &arguments);
+    let printed = place.ok(&arguments);
     for part in [
         "lora (tuned)",
         "head_only (tuned)",
@@ -314,13 +291,8 @@ fn tuning_gives_every_method_the_same_compute_off_the_validation_split_and_marks
         !again.contains("1/8") && again.contains("had a record already"),
         "{again}"
     );
-    refused(
-        &place,
-        &tiny("tune", &data, &["--trials", "0"]),
-        &["--trials 0"],
-    );
-    refused(
-        &place,
+    place.refused(&tiny("tune", &data, &["--trials", "0"]), &["--trials 0"]);
+    place.refused(
         &tiny("tune", &data, &["--set", "recipe.held_out=0.2"]),
         &["--held-out"],
     );
@@ -374,7 +346,7 @@ fn a_comparison_goes_on_until_it_is_decided_and_keeps_its_error_rate_over_all_lo
     let arguments = tiny("compare", &data, &[&methods[..], &going_on].concat());
     let last =
         |printed: &str| -> Value { serde_json::from_str(printed.lines().last().unwrap()).unwrap() };
-    let first = last(&ok(&place, &arguments));
+    let first = last(&place.ok(&arguments));
     assert_eq!(first["comparisons"][0]["margin"], 0.4);
     assert_eq!(first["comparisons"][0]["looks"], serde_json::json!([3, 5]));
     let pairs = first["going_on"]["pairs"].as_array().unwrap();
@@ -397,14 +369,14 @@ fn a_comparison_goes_on_until_it_is_decided_and_keeps_its_error_rate_over_all_lo
     }
     // It goes on from the records alone: nothing is left to do.
     let before = place.records("out").len();
-    assert_eq!(last(&ok(&place, &arguments))["going_on"], first["going_on"]);
+    assert_eq!(last(&place.ok(&arguments))["going_on"], first["going_on"]);
     assert_eq!(place.records("out").len(), before);
     let planned = [
         &arguments[..],
         &["--plan-only".to_owned(), "plan".to_owned()],
     ]
     .concat();
-    assert_eq!(last(&ok(&place, &planned))["going_on"], first["going_on"]);
+    assert_eq!(last(&place.ok(&planned))["going_on"], first["going_on"]);
     // The report knows the margin and the looks, and another margin is said to come late.
     let json: Value =
         serde_json::from_str(&place.ok(&["report", "--records", "out", "--json"])).unwrap();
@@ -427,8 +399,7 @@ fn a_comparison_goes_on_until_it_is_decided_and_keeps_its_error_rate_over_all_lo
         ),
         (&["--margin", "0"], "margin"),
     ] {
-        refused(
-            &place,
+        place.refused(
             &tiny("compare", &data, &[&methods[..], more].concat()),
             &[says],
         );
@@ -474,13 +445,13 @@ fn a_study_made_again_with_more_seeds_spends_the_error_rate_over_all_looks() {
         let json = fs::read(place.path().join("out/studies/dropout/study.json")).unwrap();
         serde_json::from_slice::<Value>(&json).unwrap()["looks"].clone()
     };
-    let once = ok(&place, &with("3"));
+    let once = place.ok(&with("3"));
     assert!(!once.contains("Looks at"), "{once}");
-    let again = ok(&place, &with("5"));
+    let again = place.ok(&with("5"));
     assert!(again.contains("Looks at 3 and 5 seeds"), "{again}");
     assert_eq!(looks(), serde_json::json!([3, 5]));
     // The same command once more is no further look.
-    ok(&place, &with("5"));
+    place.ok(&with("5"));
     assert_eq!(looks(), serde_json::json!([3, 5]));
     let report = place.ok(&["report", "--records", "out", "--format", "md"]);
     assert!(report.contains("Looks at 3 and 5 seeds"), "{report}");
@@ -521,18 +492,9 @@ fn hours_of_tuning_are_shared_equally_and_buy_what_the_first_trial_says() {
     let arguments = tiny(
         "tune",
         &data,
-        &[
-            "--methods",
-            "lora,head_only",
-            "--seeds",
-            "1",
-            "--hours",
-            "0.0001",
-            "--set",
-            "recipe.steps=30",
-        ],
+        &words("--methods lora,head_only --seeds 1 --hours 0.0001 --set recipe.steps=30"),
     );
-    let printed = ok(&place, &arguments);
+    let printed = place.ok(&arguments);
     assert!(
         printed.contains("lora (tuned)") && printed.contains("head_only (tuned)"),
         "{printed}"
@@ -561,15 +523,8 @@ fn hours_of_tuning_are_shared_equally_and_buy_what_the_first_trial_says() {
 fn the_nearest_examples_are_a_floor_whose_saved_vectors_predict_the_same() {
     let place = Place::new();
     let data = letters(&place, 240);
-    let methods = [
-        "--methods",
-        "knn,linear_probe",
-        "--seeds",
-        "1",
-        "--set",
-        "knn.k=3",
-    ];
-    let printed = ok(&place, &tiny("compare", &data, &methods));
+    let methods = words("--methods knn,linear_probe --seeds 1 --set knn.k=3");
+    let printed = place.ok(&tiny("compare", &data, &methods));
     assert!(
         printed.contains("knn") && printed.contains("linear_probe"),
         "{printed}"
@@ -592,8 +547,7 @@ fn the_nearest_examples_are_a_floor_whose_saved_vectors_predict_the_same() {
     for check in outcome["checks"].as_array().unwrap() {
         assert_eq!(check["passed"], true, "{check}");
     }
-    refused(
-        &place,
+    place.refused(
         &tiny("compare", &data, &["--methods", "knn", "--set", "knn.k=0"]),
         &["k: 0 neighbours"],
     );
@@ -620,14 +574,11 @@ fn a_quiet_comparison_says_nothing_and_a_json_one_prints_events_only() {
     );
     let quiet = said(&place, &arguments);
     assert!(quiet.is_empty(), "{quiet}");
-    let json = ok(
-        &place,
-        &tiny(
-            "compare",
-            &data,
-            &["--methods", "head_only", "--seeds", "1", "--json"],
-        ),
-    );
+    let json = place.ok(&tiny(
+        "compare",
+        &data,
+        &["--methods", "head_only", "--seeds", "1", "--json"],
+    ));
     let events: Vec<Value> = json
         .lines()
         .map(|l| serde_json::from_str(l).unwrap())

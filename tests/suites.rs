@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Place, record_files, tiny_backbone};
+use crate::support::{Place, record_files, tiny_backbone, words};
 
 /// A suite of two files of the user's own; the second is about the words' other half.
 fn suite(place: &Place) -> String {
@@ -21,18 +21,8 @@ fn suite(place: &Place) -> String {
 }
 
 fn arguments<'a>(suite: &'a str, backbone: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let mut arguments = vec![
-        "compare",
-        suite,
-        "--backbone",
-        backbone,
-        "--budget",
-        "quick",
-        "--seeds",
-        "3",
-        "--out",
-        "out",
-    ];
+    let mut arguments = words("compare --budget quick --seeds 3 --out out");
+    arguments.extend([suite, "--backbone", backbone]);
     arguments.extend(more);
     arguments
 }

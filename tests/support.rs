@@ -6,6 +6,7 @@ use std::{
     process::{Command, Output},
 };
 
+use candle_core::Tensor;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -65,6 +66,11 @@ pub fn record_files(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
+/// The words of a line.
+pub fn words(line: &str) -> Vec<&str> {
+    line.split_whitespace().collect()
+}
+
 /// What is typed behind `peftbench`: words, or a line of them.
 pub trait Typed {
     fn words(&self) -> Vec<String>;
@@ -72,7 +78,7 @@ pub trait Typed {
 
 impl Typed for str {
     fn words(&self) -> Vec<String> {
-        self.split_whitespace().map(str::to_owned).collect()
+        words(self).words()
     }
 }
 
@@ -82,19 +88,19 @@ impl Typed for String {
     }
 }
 
-impl Typed for [&str] {
+impl<S: AsRef<str>> Typed for [S] {
     fn words(&self) -> Vec<String> {
-        self.iter().map(|word| (*word).to_owned()).collect()
+        self.iter().map(|word| word.as_ref().to_owned()).collect()
     }
 }
 
-impl<const N: usize> Typed for [&str; N] {
+impl<S: AsRef<str>, const N: usize> Typed for [S; N] {
     fn words(&self) -> Vec<String> {
         self.as_slice().words()
     }
 }
 
-impl Typed for Vec<&str> {
+impl<S: AsRef<str>> Typed for Vec<S> {
     fn words(&self) -> Vec<String> {
         self.as_slice().words()
     }
@@ -204,4 +210,34 @@ pub fn rounding() -> f64 {
         Some(_) => 1e-6,
         None => 0.0,
     }
+}
+
+/// No tokenizer, for methods that are built without one.
+pub struct NoWords;
+
+impl methods::Words for NoWords {
+    fn encode(&self, _: &str) -> Result<Vec<u32>, String> {
+        Err("no tokenizer here".into())
+    }
+
+    fn ordinary(&self) -> Vec<u32> {
+        Vec::new()
+    }
+}
+
+/// The largest difference of a tensor to the expected one, relative to the largest value of that, which may not be above the
+/// tolerance.
+pub fn close(what: &str, got: &Tensor, expected: &Tensor, tolerance: f32) -> f32 {
+    let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let (got, expected) = (flat(got), flat(expected));
+    assert_eq!(got.len(), expected.len(), "{what}");
+    assert!(!got.iter().any(|x| x.is_nan()), "{what}");
+    let largest = |values: Vec<f32>| values.into_iter().fold(0f32, |m, x| m.max(x.abs()));
+    let gaps = got.iter().zip(&expected).map(|(a, b)| a - b).collect();
+    let gap = largest(gaps) / largest(expected).max(f32::MIN_POSITIVE);
+    assert!(
+        gap <= tolerance,
+        "{what}: {gap:.1e} is above {tolerance:.0e}"
+    );
+    gap
 }

@@ -6,7 +6,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -25,7 +24,7 @@ use peftbench::{
 };
 use serde_json::{Value, json};
 
-use super::{batches, done, last_line, python};
+use super::{batches, done, heading, last_line, python, row};
 use crate::{
     common::{self, median},
     roofline,
@@ -84,14 +83,7 @@ pub fn main(arguments: &[&str]) -> Result<()> {
     let out = common::out()?;
     let python = python(&out)?;
     let files = prepare(&out)?;
-    let mut table = String::from("| method | figure |");
-    let names = OURS.map(|precision| format!("ours, {}", precision.name()));
-    let theirs = THEIRS.map(|(_, title)| title.to_owned());
-    for column in names.iter().chain(&theirs) {
-        write!(table, " {column} |")?;
-    }
-    writeln!(table, " our best / their best |")?;
-    writeln!(table, "|---|---|{}", "---:|".repeat(7))?;
+    let mut table = heading(&[our_columns(), their_columns()].concat());
     // llama.cpp has no file of a LoRA: its figures stand beside ours with one, too.
     let mut without_lora = Vec::new();
     for (what, ours, theirs) in TASKS {
@@ -137,8 +129,10 @@ pub fn main(arguments: &[&str]) -> Result<()> {
             "training" => &OF_TRAINING[..],
             _ => &OF_INFERENCE[..],
         };
-        for figure in figures {
-            row(&mut table, ours, figure, &columns)?;
+        for (title, key, most) in figures {
+            let [own, others] =
+                [our_columns(), their_columns()].map(|all| all.map(|c| value(&columns, &c, key)));
+            row(&mut table, [ours, title], *most, [&own, &others], [0, 2])?;
         }
     }
     println!("{table}");
@@ -163,29 +157,21 @@ fn add(columns: &mut Columns, column: &str, command: &mut Command) {
     }
 }
 
-/// The median of each column's runs (`–` where there are none), and the ratio of the best.
-fn row(table: &mut String, method: &str, figure: &Figure, columns: &Columns) -> Result<()> {
-    let (title, key, most) = *figure;
-    let value = |column: &String| -> f64 {
-        let runs = columns.get(column).into_iter().flatten();
-        let values: Vec<f64> = runs.filter_map(|run| run[key].as_f64()).collect();
-        median(&values)
-    };
-    let ours = OURS.map(|precision| value(&format!("ours, {}", precision.name())));
-    let theirs = THEIRS.map(|(_, title)| value(&title.to_owned()));
-    let best = |values: &[f64]| match most {
-        true => values.iter().copied().fold(f64::NAN, f64::max),
-        false => values.iter().copied().fold(f64::NAN, f64::min),
-    };
-    write!(table, "| {method} | {title} |")?;
-    for value in ours.iter().chain(&theirs) {
-        match value.is_nan() {
-            true => write!(table, " – |")?,
-            false => write!(table, " {value:.0} |")?,
-        }
-    }
-    writeln!(table, " {:.2} |", best(&ours) / best(&theirs))?;
-    Ok(())
+/// Names of our columns.
+fn our_columns() -> [String; 3] {
+    OURS.map(|precision| format!("ours, {}", precision.name()))
+}
+
+/// Names of theirs.
+fn their_columns() -> [String; 3] {
+    THEIRS.map(|(_, title)| title.to_owned())
+}
+
+/// The median of a column's runs.
+fn value(columns: &Columns, column: &str, key: &str) -> f64 {
+    let runs = columns.get(column).into_iter().flatten();
+    let values: Vec<f64> = runs.filter_map(|run| run[key].as_f64()).collect();
+    median(&values)
 }
 
 /// Says so where both sides did not begin with the same loss in f32: then they did not do the same.

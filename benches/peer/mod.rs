@@ -98,19 +98,9 @@ pub fn main(arguments: &[&str]) -> Result<()> {
     write_batches(setting, &work, STEPS, SENTENCES)?;
     let model = peer_model(setting, &out)?;
 
-    let mut table = String::from("| method | figure |");
-    for column in settings.iter().map(|(p, _)| format!("ours, {}", p.name())) {
-        write!(table, " {column} |")?;
-    }
-    for mode in MODES {
-        write!(table, " PyTorch, {mode} |")?;
-    }
-    writeln!(table, " our best / their best |")?;
-    writeln!(
-        table,
-        "|---|---|{}",
-        "---:|".repeat(settings.len() + MODES.len() + 1)
-    )?;
+    let ours = settings.iter().map(|(p, _)| format!("ours, {}", p.name()));
+    let theirs = MODES.map(|mode| format!("PyTorch, {mode}"));
+    let mut table = heading(&ours.chain(theirs).collect::<Vec<_>>());
     for (ours, theirs) in METHODS {
         if !names.is_empty() && !names.contains(&ours) {
             continue;
@@ -154,6 +144,36 @@ pub fn lora_in_f32() -> Result<impl Fn() -> Result<[f64; 2]>> {
     })
 }
 
+/// The head of a table with these columns.
+fn heading(columns: &[String]) -> String {
+    let (columns, rule) = (columns.join(" | "), "---:|".repeat(columns.len() + 1));
+    format!("| method | figure | {columns} | our best / their best |\n|---|---|{rule}\n")
+}
+
+/// A row: method and figure, the values of our columns and of theirs (`–` where there is none), and the ratio of the best, each
+/// with so many digits. `most` says that more is better.
+fn row(
+    table: &mut String,
+    [method, figure]: [&str; 2],
+    most: bool,
+    [ours, theirs]: [&[f64]; 2],
+    [digits, of_ratio]: [usize; 2],
+) -> Result<()> {
+    let best = |values: &[f64]| match most {
+        true => values.iter().copied().fold(f64::NAN, f64::max),
+        false => values.iter().copied().fold(f64::NAN, f64::min),
+    };
+    write!(table, "| {method} | {figure} |")?;
+    for value in ours.iter().chain(theirs) {
+        match value.is_nan() {
+            true => write!(table, " – |")?,
+            false => write!(table, " {value:.digits$} |")?,
+        }
+    }
+    writeln!(table, " {:.of_ratio$} |", best(ours) / best(theirs))?;
+    Ok(())
+}
+
 /// A row per figure: medians of our precisions, of their modes (`–` for one that failed), and the ratio of the best.
 fn rows(table: &mut String, name: &str, own: &[Vec<Figures>], peer: &[Vec<Figures>]) -> Result<()> {
     type Figure = fn(&Figures) -> f64;
@@ -175,18 +195,7 @@ fn rows(table: &mut String, name: &str, own: &[Vec<Figures>], peer: &[Vec<Figure
         if !theirs.iter().chain(&ours).any(|value| *value > 0.0) {
             continue;
         }
-        let best = |values: &[f64]| match most {
-            true => values.iter().copied().fold(f64::NAN, f64::max),
-            false => values.iter().copied().fold(f64::NAN, f64::min),
-        };
-        write!(table, "| {name} | {what} |")?;
-        for value in ours.iter().chain(&theirs) {
-            match value.is_nan() {
-                true => write!(table, " – |")?,
-                false => write!(table, " {value:.2} |")?,
-            }
-        }
-        writeln!(table, " {:.3} |", best(&ours) / best(&theirs))?;
+        row(table, [name, what], most, [&ours, &theirs], [2, 3])?;
     }
     let later = own[0].iter().map(|f| f.later_examples_per_second);
     let later = median(&later.collect::<Vec<_>>());

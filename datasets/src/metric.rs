@@ -1,17 +1,9 @@
-//! How data sets are judged; and the metrics of classification, by scikit-learn's definitions. (Those of the other objectives
-//! are computed where their pseudo-values are, in the crate `statistics`.)
-//!
-//! With the confusion matrix `K[label][prediction]` over `n` examples:
-//! - accuracy = `Σ K[c][c] / n`
-//! - F1 of a class = `2 tp / (2 tp + fp + fn)`. A class that is neither among the labels nor among the predictions has
-//!   none, and counts in no mean.
-//! - Matthews = `(c s − Σ p_k t_k) / √((s² − Σ p_k²)(s² − Σ t_k²))` with `c` hits, `s` examples, `p_k` predictions and `t_k`
-//!   labels of class k: Gorodkin's form for any number of classes (2004, doi:10.1016/j.compbiolchem.2004.09.006); for two
-//!   it is Matthews' own (1975).
+//! How data sets are judged: the metrics by name. They are computed where their scores by example are, in the crate
+//! `statistics`.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Confusion, confusion::ratio, nearest::nearest};
+use crate::nearest::nearest;
 
 /// How a data set is judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
@@ -132,7 +124,7 @@ impl Metric {
         })
     }
 
-    /// The unit of [`Metric::compute`]: a fraction is 0 … 1, a correlation −1 … 1.
+    /// The unit of its values: a fraction is 0 … 1, a correlation −1 … 1.
     pub fn unit(self) -> &'static str {
         match self {
             Metric::Matthews | Metric::Pearson | Metric::Spearman => "correlation",
@@ -145,107 +137,5 @@ impl Metric {
     /// Whether more is better.
     pub fn higher_is_better(self) -> bool {
         !matches!(self, Metric::Rmse | Metric::Perplexity)
-    }
-
-    /// The metric of `predictions` against `labels`, both below `classes` and of the same length.
-    ///
-    /// Where the formula divides by zero (no examples, a class that nobody has or predicts) the value is 0.
-    pub fn compute(self, labels: &[u32], predictions: &[u32], classes: usize) -> f64 {
-        self.of_confusion(&Confusion::new(labels, predictions, classes))
-    }
-
-    /// The metric of a confusion matrix; NaN for one of another objective, which no data set of classes may name.
-    pub fn of_confusion(self, confusion: &Confusion) -> f64 {
-        let classes = 0..confusion.classes();
-        let sum = |of: &dyn Fn(usize) -> f64| classes.clone().map(of).sum::<f64>();
-        let n = sum(&|c| confusion.labelled(c));
-        let right = sum(&|c| confusion.hits(c));
-        let f1 = |c: usize| confusion.scores(c).f1;
-        match self {
-            Metric::Accuracy => ratio(right, n),
-            Metric::F1 if confusion.classes() == 2 => f1(1),
-            Metric::F1 | Metric::MacroF1 => {
-                let present = |c: usize| {
-                    f64::from(u8::from(
-                        confusion.labelled(c) + confusion.predicted(c) > 0.0,
-                    ))
-                };
-                ratio(sum(&f1), sum(&present))
-            }
-            Metric::WeightedF1 => ratio(sum(&|c| f1(c) * confusion.labelled(c)), n),
-            Metric::Matthews => {
-                let (labelled, predicted) = (|c| confusion.labelled(c), |c| confusion.predicted(c));
-                let covariance = right * n - sum(&|c| predicted(c) * labelled(c));
-                let variances = (n * n - sum(&|c| predicted(c) * predicted(c)))
-                    * (n * n - sum(&|c| labelled(c) * labelled(c)));
-                ratio(covariance, variances.sqrt())
-            }
-            Metric::MicroF1
-            | Metric::Pearson
-            | Metric::Spearman
-            | Metric::Rmse
-            | Metric::EntityF1
-            | Metric::EntityPrecision
-            | Metric::EntityRecall
-            | Metric::RougeL
-            | Metric::ExactMatch
-            | Metric::Bleu
-            | Metric::Chrf
-            | Metric::Perplexity
-            | Metric::NumericMatch => f64::NAN,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(labels: &[u32], predictions: &[u32], classes: usize, expected: [f64; 3]) {
-        for (metric, expected) in [Metric::Accuracy, Metric::F1, Metric::Matthews]
-            .into_iter()
-            .zip(expected)
-        {
-            let value = metric.compute(labels, predictions, classes);
-            assert!(
-                (value - expected).abs() < 1e-15,
-                "{metric:?}: {value}, expected {expected}"
-            );
-        }
-    }
-    // Expected values: accuracy_score, f1_score (average "binary", for three classes "macro") and matthews_corrcoef of
-    // scikit-learn 1.9.1.
-    #[test]
-    fn two_classes_agree_with_scikit_learn() {
-        check(
-            &[1, 0, 1, 1, 0, 1, 0, 0, 1, 1, 1, 0],
-            &[1, 0, 0, 1, 1, 1, 0, 1, 1, 1, 0, 0],
-            2,
-            [0.6666666666666666, 0.7142857142857143, 0.3142857142857143],
-        );
-        check(
-            &[1, 0, 1, 1],
-            &[1, 1, 1, 1],
-            2,
-            [0.75, 0.8571428571428571, 0.0],
-        );
-        check(&[0, 0, 1], &[0, 0, 0], 2, [0.6666666666666666, 0.0, 0.0]);
-        check(&[0, 1, 0, 1], &[1, 0, 1, 0], 2, [0.0, 0.0, -1.0]);
-    }
-
-    #[test]
-    fn three_classes_agree_with_scikit_learn() {
-        check(
-            &[0, 2, 1, 1, 2, 0, 2, 1, 0, 2, 2, 1, 0],
-            &[0, 2, 2, 1, 2, 1, 2, 0, 0, 1, 2, 1, 2],
-            3,
-            [0.6153846153846154, 0.5995670995670995, 0.41825095628565206],
-        );
-    }
-
-    #[test]
-    fn no_examples_give_zero_and_not_nan() {
-        check(&[], &[], 2, [0.0, 0.0, 0.0]);
     }
 }

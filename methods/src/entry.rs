@@ -100,14 +100,18 @@ impl Entry {
 
 /// A method's own configuration: the structure part of its YAML, parsed.
 pub(crate) trait MethodConfig: fmt::Debug + Send + Sync + 'static {
-    /// Checks the values against the backbone's sizes.
-    fn check(&self, backbone: &backbone::Config) -> std::result::Result<(), String>;
+    /// Checks the values against the backbone's sizes; there may be none.
+    fn check(&self, _backbone: &backbone::Config) -> std::result::Result<(), String> {
+        Ok(())
+    }
 
-    /// The number of trained parameters, which may be beyond all memory.
+    /// The number of trained parameters, which may be beyond all memory; 0 of a method that trains nothing.
     ///
     /// # Errors
     /// As [`MethodConfig::check`].
-    fn parameters(&self, backbone: &Backbone) -> std::result::Result<f64, String>;
+    fn parameters(&self, _backbone: &Backbone) -> std::result::Result<f64, String> {
+        Ok(0.0)
+    }
 
     /// The keys that the backbone's family decides where the configuration leaves them open, with its choice.
     fn of_family(&self, _backbone: &backbone::Config) -> Map<String, Value> {

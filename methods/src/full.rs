@@ -29,10 +29,6 @@ fn trained(backbone: &Backbone) -> impl Iterator<Item = (String, Tensor)> {
 }
 
 impl MethodConfig for Config {
-    fn check(&self, _: &backbone::Config) -> std::result::Result<(), String> {
-        Ok(())
-    }
-
     fn parameters(&self, backbone: &Backbone) -> std::result::Result<f64, String> {
         Ok(trained(backbone).map(|(_, t)| t.elem_count() as f64).sum())
     }

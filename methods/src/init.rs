@@ -165,6 +165,21 @@ pub(crate) fn check_alpha(alpha: f64) -> std::result::Result<(), String> {
     ))
 }
 
+/// Checks a number of virtual tokens, behind which two special tokens and one of the text must still fit.
+pub(crate) fn check_virtual_tokens(
+    count: usize,
+    backbone: &backbone::Config,
+) -> std::result::Result<(), String> {
+    let positions = backbone.max_tokens();
+    let most = positions.saturating_sub(3);
+    if (1..=most).contains(&count) {
+        return Ok(());
+    }
+    Err(format!(
+        "virtual_tokens {count} must be in 1 … {most}: the position table has {positions} rows and the text needs room"
+    ))
+}
+
 /// Checks a dropout probability.
 pub(crate) fn check_dropout(p: f64) -> std::result::Result<(), String> {
     if (0.0..1.0).contains(&p) {

@@ -24,10 +24,6 @@ pub(crate) const ENTRY: Entry =
 struct Config {}
 
 impl MethodConfig for Config {
-    fn check(&self, _: &backbone::Config) -> std::result::Result<(), String> {
-        Ok(())
-    }
-
     fn parameters(&self, backbone: &Backbone) -> std::result::Result<f64, String> {
         let tensors = backbone
             .norms()

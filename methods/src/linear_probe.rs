@@ -29,10 +29,6 @@ impl MethodConfig for Config {
         }
     }
 
-    fn parameters(&self, _: &Backbone) -> std::result::Result<f64, String> {
-        Ok(0.0)
-    }
-
     fn build(&self, _: &mut Building<'_, '_>) -> Result<Box<dyn PeftMethod>> {
         Ok(Box::new(LinearProbe { c: self.c }))
     }

@@ -21,14 +21,6 @@ pub(crate) const ENTRY: Entry =
 struct Config {}
 
 impl MethodConfig for Config {
-    fn check(&self, _: &backbone::Config) -> std::result::Result<(), String> {
-        Ok(())
-    }
-
-    fn parameters(&self, _: &Backbone) -> std::result::Result<f64, String> {
-        Ok(0.0)
-    }
-
     fn build(&self, _: &mut Building<'_, '_>) -> Result<Box<dyn PeftMethod>> {
         Ok(Box::new(Majority))
     }

@@ -53,15 +53,7 @@ struct Config {
 
 impl MethodConfig for Config {
     fn check(&self, backbone: &backbone::Config) -> std::result::Result<(), String> {
-        // Two special tokens and one of the text must still fit behind the virtual ones.
-        let most = backbone.max_tokens().saturating_sub(3);
-        if self.virtual_tokens == 0 || self.virtual_tokens > most {
-            return Err(format!(
-                "virtual_tokens {} must be in 1 … {most}: the position table has {} rows and the text needs room",
-                self.virtual_tokens,
-                backbone.max_tokens()
-            ));
-        }
+        init::check_virtual_tokens(self.virtual_tokens, backbone)?;
         if self.init == Init::Text && self.init_text.trim().is_empty() {
             return Err("init_text: init: text needs a text".into());
         }

@@ -26,14 +26,6 @@ pub(crate) const ENTRY: Entry = Entry::of::<Config>(
 struct Config {}
 
 impl MethodConfig for Config {
-    fn check(&self, _: &backbone::Config) -> std::result::Result<(), String> {
-        Ok(())
-    }
-
-    fn parameters(&self, _: &Backbone) -> std::result::Result<f64, String> {
-        Ok(0.0)
-    }
-
     fn build(&self, at: &mut Building<'_, '_>) -> Result<Box<dyn PeftMethod>> {
         let seed = at.tensors.constant("seed", &[1], |rng| {
             // A file holds floats: f32 has every integer of 24 bits.

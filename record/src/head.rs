@@ -11,7 +11,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::error::Result;
 use crate::record_file::{bytes_of, check_format, id_in, is_compressed};
-use crate::{Asked, Circumstances, FORMAT, RunRecord, Status};
+use crate::{Asked, Circumstances, Cost, FORMAT, RunRecord, Status};
 
 /// Bytes that are read first: more than the short parts of a record take.
 const FIRST: u64 = 16 << 10;
@@ -31,7 +31,7 @@ pub struct Head {
     pub cost: Option<CostHead>,
 }
 
-/// Of [`crate::Cost`].
+/// Of [`Cost`].
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 pub struct CostHead {
     /// Seconds of training steps.
@@ -44,6 +44,18 @@ pub struct CostHead {
     pub peak_memory_bytes: Option<u64>,
     /// Size of the saved weights, in bytes.
     pub file_bytes: u64,
+}
+
+impl From<&Cost> for CostHead {
+    fn from(cost: &Cost) -> Self {
+        Self {
+            training_seconds: cost.training_seconds,
+            evaluation_seconds: cost.evaluation_seconds,
+            seconds_to_first_step: cost.seconds_to_first_step,
+            peak_memory_bytes: cost.peak_memory_bytes,
+            file_bytes: cost.file_bytes,
+        }
+    }
 }
 
 impl CostHead {
@@ -60,13 +72,7 @@ impl From<&RunRecord> for Head {
             status: record.status.clone(),
             asked: record.asked.clone(),
             circumstances: record.circumstances.clone(),
-            cost: record.cost.as_ref().map(|cost| CostHead {
-                training_seconds: cost.training_seconds,
-                evaluation_seconds: cost.evaluation_seconds,
-                seconds_to_first_step: cost.seconds_to_first_step,
-                peak_memory_bytes: cost.peak_memory_bytes,
-                file_bytes: cost.file_bytes,
-            }),
+            cost: record.cost.as_ref().map(CostHead::from),
         }
     }
 }

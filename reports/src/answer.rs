@@ -260,11 +260,6 @@ mod tests {
     use super::*;
     use crate::sample::Sample;
 
-    /// `n` examples with alternating labels.
-    fn labels(n: u32) -> Vec<u32> {
-        (0..n).map(|i| i % 2).collect()
-    }
-
     /// Five seeds of each method: `wrong` of 1,000 examples are wrong from this place on, moved by the seed.
     fn five_seeds(methods: &[(&str, usize, usize, usize)]) -> Comparison {
         let runs = (0..5).flat_map(|seed| {
@@ -275,7 +270,7 @@ mod tests {
                     Sample::new(method)
                         .seed(seed)
                         .parameters(parameters)
-                        .predictions(&labels(1000), move |i| !(from..from + wrong).contains(&i))
+                        .right(1000, move |i| !(from..from + wrong).contains(&i))
                         .record()
                 })
         });
@@ -442,7 +437,7 @@ mod tests {
     #[test]
     fn what_always_answers_one_class_is_said_and_is_a_floor() {
         let record = Sample::new("new_method")
-            .predictions(&labels(100), |i| i % 2 == 0)
+            .right(100, |i| i % 2 == 0)
             .record();
         let found = &Comparison::from_records(&[record])[0];
         assert!(found.rows[0].is_floor() && found.eligible().is_empty());

@@ -380,14 +380,13 @@ mod tests {
     }
 
     fn set(wrong: usize, seconds: f64, bytes: u64, seeds: u64) -> Vec<RunRecord> {
-        let labels: Vec<u32> = (0..500).map(|i| i % 2).collect();
         (0..seeds)
             .map(|seed| {
                 Sample::new("lora")
                     .seed(seed)
                     .training_seconds(seconds + seed as f64)
                     .file_bytes(bytes)
-                    .predictions(&labels, move |i| i >= wrong)
+                    .right(500, move |i| i >= wrong)
                     // Two hours of measuring.
                     .with(|r| r.circumstances.started = format!("2026-01-02T0{}:00:00Z", seed % 2))
                     .record()

@@ -19,7 +19,7 @@ use crate::{
     format, latency,
     needs::Needs,
     notes,
-    pair::{McNemar, Pair, Sigma},
+    pair::{McNemar, Pair},
     row::{Row, Standing},
 };
 
@@ -269,7 +269,7 @@ impl Comparison {
                     seeds: d.seeds().count(),
                     difference: d.mean(),
                     evidence: found.map(|p| p.evidence),
-                    sigma: found.map(|p| Sigma::of(&p.evidence.components)),
+                    sigma: found.map(|p| p.evidence.components.sigma()),
                     corrected: found.and_then(|p| p.corrected),
                     verdict: found.map_or(Verdict::Undecided, |p| p.verdict),
                     needs: open.map(|p| {
@@ -372,18 +372,13 @@ mod tests {
     use record::Status;
     use serde_json::json;
 
-    /// `n` examples with alternating labels.
-    fn labels(n: u32) -> Vec<u32> {
-        (0..n).map(|i| i % 2).collect()
-    }
-
     #[test]
     fn runs_of_one_configuration_become_a_row_over_seeds() {
         let run = |seed, seconds, right: usize| {
             Sample::new("lora")
                 .seed(seed)
                 .training_seconds(seconds)
-                .predictions(&labels(100), move |i| i < right)
+                .right(100, move |i| i < right)
                 .record()
         };
         let found =
@@ -414,7 +409,7 @@ mod tests {
                 [("lora", 84), ("full", 86), ("head_only", 70)].map(|(m, right)| {
                     Sample::new(m)
                         .seed(s)
-                        .predictions(&labels(100), move |i| i < right)
+                        .right(100, move |i| i < right)
                         .record()
                 })
             })
@@ -433,7 +428,7 @@ mod tests {
         let run = |m: &str, right: usize, parameters| {
             Sample::new(m)
                 .parameters(parameters)
-                .predictions(&labels(100), move |i| i < right)
+                .right(100, move |i| i < right)
                 .record()
         };
         let found = Comparison::from_records(&[
@@ -509,7 +504,7 @@ mod tests {
     fn a_failed_check_makes_the_row_invalid_and_unranked() {
         let good = Sample::new("lora").record();
         let best_but_wrong = Sample::new("full")
-            .predictions(&labels(10), |_| true)
+            .right(10, |_| true)
             .check("merged_equals_unmerged", false, "largest difference 0.3")
             .record();
         let found = &Comparison::from_records(&[best_but_wrong, good])[0];
@@ -570,11 +565,9 @@ mod tests {
     fn one_seed_gives_mcnemar_and_no_verdict_letter_or_order() {
         // Of 200: both right on 100..200; only the first on 0..30, only the second on 30..40.
         let first = Sample::new("full")
-            .predictions(&labels(200), |i| !(30..40).contains(&i))
+            .right(200, |i| !(30..40).contains(&i))
             .record();
-        let second = Sample::new("lora")
-            .predictions(&labels(200), |i| i >= 30)
-            .record();
+        let second = Sample::new("lora").right(200, |i| i >= 30).record();
         let found = &Comparison::from_records(&[second, first])[0];
         let pair = found.pair(1, 0).unwrap();
         // scipy.stats.binomtest(10, 40, 0.5).pvalue

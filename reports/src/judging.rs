@@ -1,6 +1,6 @@
 //! How comparisons are judged: the margin that was declared for each, and the numbers of seeds at which each is looked at.
 //!
-//! Both are kept beside the records ([`FILE`]), because no record shows them and a verdict depends on them: a margin that is chosen
+//! Both are kept beside the records, because no record shows them and a verdict depends on them: a margin that is chosen
 //! after looking proves nothing, and who looks several times while seeds are added must spend the error rate over all looks
 //! ([`Looks`]).
 
@@ -11,13 +11,16 @@ use sha2::{Digest, Sha256};
 use statistics::{FEWEST_SEEDS, Looks, Margin};
 
 use crate::{
-    Comparison, Result,
+    Comparison, Kept, Result,
     conditions::{conditions, flat},
-    files::{folders_with, read_json, write_json},
 };
 
-/// Name of the file in a comparison's folder.
-pub const FILE: &str = "judging.json";
+/// What was declared in a folder, by comparison.
+type Declarations = BTreeMap<String, Declared>;
+
+impl Kept for Declarations {
+    const FILE: &'static str = "judging.json";
+}
 
 /// What was declared for one comparison.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -34,7 +37,7 @@ pub struct Declared {
 pub struct Judging {
     /// A margin that is asked for now, for all of them.
     asked: Option<Margin>,
-    declared: BTreeMap<String, Declared>,
+    declared: Declarations,
     /// A part of the name of the processor whose costs are shown.
     costs_on: Option<String>,
 }
@@ -52,13 +55,10 @@ impl Judging {
     /// # Errors
     /// If a file is there but not readable.
     pub fn read(folder: &Path, asked: Option<Margin>) -> Result<Self> {
-        let mut declared = BTreeMap::new();
-        for found in folders_with(folder, FILE)? {
-            declared.extend(read(&found)?);
-        }
+        let found = Declarations::read_below(folder)?.into_iter();
         Ok(Self {
             asked,
-            declared,
+            declared: found.flat_map(|(_, declared)| declared).collect(),
             costs_on: None,
         })
     }
@@ -91,10 +91,6 @@ impl Judging {
     }
 }
 
-fn read(folder: &Path) -> Result<BTreeMap<String, Declared>> {
-    Ok(read_json(folder, FILE)?.unwrap_or_default())
-}
-
 /// Keeps in a comparison's folder that it is looked at now (where it has seeds enough for verdicts) and, if it is to go on, at these
 /// numbers of seeds. With what a reader of the verdicts has to know about that, a sentence each.
 ///
@@ -109,7 +105,7 @@ pub fn look(
     let Some(key) = key(comparison) else {
         return Ok(Vec::new());
     };
-    let mut all = read(folder)?;
+    let mut all = Declarations::read(folder)?.unwrap_or_default();
     let known = all.get(&key).cloned();
     let mut now = known.clone().unwrap_or_default();
     let mut notes = Vec::new();
@@ -153,7 +149,7 @@ pub fn look(
         && (comparison.is_tested() || planned.is_some() || margin.is_some())
     {
         all.insert(key, now);
-        write_json(folder, FILE, &all)?;
+        all.write(folder)?;
     }
     Ok(notes)
 }

@@ -16,6 +16,7 @@ pub mod format;
 pub mod frame;
 pub mod going_on;
 pub mod judging;
+mod kept;
 pub mod latency;
 pub mod measurement;
 pub mod needs;
@@ -40,6 +41,7 @@ mod sample;
 pub use comparison::Comparison;
 pub use error::{Error, Result};
 pub use judging::Judging;
+pub use kept::Kept;
 pub use statistics::Margin;
 
 use std::path::{Path, PathBuf};

@@ -1,18 +1,14 @@
 //! Tables of what was found beside comparisons (a grid of latencies, domains, the verdict over a suite). What no record holds is kept
-//! in a file so that the page can show it: a [`Measurement`] in every folder that has a [`FILE`].
+//! in a file so that the page can show it: a [`Measurement`] in every folder that has its file.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Result,
-    files::{folders_with, read_json, write_json},
+    Kept, Result,
     table::{Table, markdown_text},
 };
-
-/// Name of the file in a measurement's folder.
-pub const FILE: &str = "measurement.json";
 
 /// What was measured, as people read it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,15 +24,11 @@ pub struct Measurement {
     pub sentences: Vec<String>,
 }
 
-impl Measurement {
-    /// Writes it into a folder.
-    ///
-    /// # Errors
-    /// If that cannot be written.
-    pub fn write(&self, folder: &Path) -> Result<PathBuf> {
-        write_json(folder, FILE, self)
-    }
+impl Kept for Measurement {
+    const FILE: &'static str = "measurement.json";
+}
 
+impl Measurement {
     /// A Markdown section: heading, sentences, tables.
     pub fn markdown(&self) -> String {
         let mut text = format!("## {}\n", markdown_text(&self.title));
@@ -61,9 +53,8 @@ impl Measurement {
 /// # Errors
 /// If a file or a folder cannot be read.
 pub fn read_all(folder: &Path) -> Result<Vec<Measurement>> {
-    let found = folders_with(folder, FILE)?.into_iter();
-    let read = found.map(|folder| read_json(&folder, FILE));
-    read.filter_map(Result::transpose).collect()
+    let found = Measurement::read_below(folder)?.into_iter();
+    Ok(found.map(|(_, measurement)| measurement).collect())
 }
 
 #[cfg(test)]
@@ -90,6 +81,6 @@ mod tests {
         assert_eq!(read_all(place.path()).unwrap(), [measurement]);
         std::fs::write(&path, "{\"title\": 1}").unwrap();
         let message = read_all(place.path()).unwrap_err().to_string();
-        assert!(message.contains(FILE), "{message}");
+        assert!(message.contains(Measurement::FILE), "{message}");
     }
 }

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use record::{CLASSIFICATION, DatasetFacts, Predictions, Rows};
 use statistics::{
-    Correlation, Counts, EntityCounts, Metric, MultiLabel, TextCase, TextMetric, jackknife, mean,
-    predicted,
+    Correlation, Counts, EntityCounts, Metric, MultiLabel, TextCase, TextMetric, argmax, mean,
 };
 
 /// The predicted label of each example; `None` unless every example has one class of several.
 pub fn classes(dataset: &DatasetFacts, predictions: &Predictions) -> Option<Vec<u32>> {
     let logits = predictions.logits.iter();
-    (dataset.objective == CLASSIFICATION).then(|| logits.map(predicted).collect())
+    (dataset.objective == CLASSIFICATION).then(|| logits.map(argmax).collect())
 }
 
 /// The main metric, computed from the predictions; `None` where its name is not known.
@@ -152,7 +151,7 @@ pub fn class_scores(dataset: &DatasetFacts, labels: &[u32], predicted: &[u32]) -
     match Metric::named(&dataset.main_metric)? {
         // Right and wrong exactly; the jackknife gives the same up to rounding.
         Metric::Accuracy => Some(labels.iter().zip(predicted).map(right).collect()),
-        metric => jackknife::scores(metric, labels, predicted, dataset.labels.len()).ok(),
+        metric => metric.scores(labels, predicted, dataset.labels.len()).ok(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use record::RunRecord;
 use serde::Serialize;
-use statistics::{Components, Corrected, Evidence, Verdict, mcnemar_exact};
+use statistics::{Corrected, Evidence, Sigma, Verdict, mcnemar_exact};
 
 use crate::{needs::Needs, row::predictions, words};
 
@@ -31,17 +31,6 @@ pub struct Pair {
     pub mcnemar: Vec<McNemar>,
 }
 
-/// Standard deviations of a difference.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Sigma {
-    /// Over seeds.
-    pub seed: f64,
-    /// Over examples.
-    pub example: f64,
-    /// Of what neither explains.
-    pub residual: f64,
-}
-
 /// The test of McNemar for one seed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct McNemar {
@@ -53,16 +42,6 @@ pub struct McNemar {
     pub only_second: u64,
     /// Exact two-sided p-value, not corrected: of this seed's weights, not of the method.
     pub p: f64,
-}
-
-impl Sigma {
-    pub(crate) fn of(components: &Components) -> Self {
-        Self {
-            seed: components.sigma_seed(),
-            example: components.sigma_example(),
-            residual: components.sigma_residual(),
-        }
-    }
 }
 
 impl McNemar {

@@ -405,7 +405,6 @@ mod tests {
 
     /// Three seeds of full (best, large), lora and adapter (like it), head_only (worse, smallest).
     fn records(train: usize) -> Vec<RunRecord> {
-        let labels: Vec<u32> = (0..1000).map(|i| i % 2).collect();
         let mut all = Vec::new();
         for seed in 0..3 {
             for (method, parameters, bytes, wrong, latency) in [
@@ -418,7 +417,7 @@ mod tests {
                     .seed(seed)
                     .parameters(parameters)
                     .file_bytes(bytes)
-                    .predictions(&labels, move |i| i >= wrong)
+                    .right(1000, move |i| i >= wrong)
                     .latency("backbone", 4.0, 6.0)
                     .latency("unmerged", latency + 0.01 * seed as f64, 7.0)
                     .with(|r| r.asked.dataset.train_examples = train);

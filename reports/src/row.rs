@@ -5,7 +5,7 @@ use std::{
     ops::Range,
 };
 
-use record::{Kind, Parameters, RunRecord, Status, Tuned, answers};
+use record::{Kind, Parameters, RunRecord, Status, Tuned, answers, head::CostHead};
 use serde::Serialize;
 use serde_json::Value;
 use statistics::{Calibration, Ratio, Scores, Summary};
@@ -380,9 +380,7 @@ impl Row {
             examples_per_second: of_costs(&|c| per_second(c.examples, c.training_seconds)),
             tokens_per_second: of_costs(&|c| per_second(c.tokens, c.training_seconds)),
             seconds_to_first_step: of_costs(&|c| Some(c.seconds_to_first_step)),
-            run_seconds: of_costs(&|c| {
-                Some(c.seconds_to_first_step + c.training_seconds + c.evaluation_seconds)
-            }),
+            run_seconds: of_costs(&|c| Some(CostHead::from(c).seconds())),
             peak_memory_bytes: of_costs(&|c| c.peak_memory_bytes.map(|b| b as f64)),
             file_bytes: of_sizes(&|c| Some(c.file_bytes as f64)),
             latency: latency::cells(&latency::of_records(&timed)),

@@ -289,8 +289,7 @@ impl Table {
         }
     }
 
-    /// Some of the columns as a LaTeX table.
-    /// Some of the columns; cells of the column `bold` that have its value are in bold.
+    /// Some of the columns as a LaTeX table; cells of the column `bold` that have its value are in bold.
     fn latex_part(&self, part: &[usize], bold: Option<(usize, f64)>, caption: &str) -> String {
         let line = |cells: Vec<String>| format!("{} \\\\\n", cells.join(" & "));
         let columns: Vec<LatexColumn> = part.iter().map(|&i| self.latex_column(i)).collect();

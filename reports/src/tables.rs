@@ -401,11 +401,10 @@ mod tests {
     }
 
     fn example() -> Comparison {
-        let labels: Vec<u32> = (0..200).map(|i| i % 2).collect();
         let run = |m: &str, seed, wrong: usize| {
             Sample::new(m)
                 .seed(seed)
-                .predictions(&labels, move |i| i >= wrong + seed as usize)
+                .right(200, move |i| i >= wrong + seed as usize)
         };
         let mut records = Vec::new();
         for seed in 0..3 {
@@ -436,7 +435,7 @@ mod tests {
         }
         records.push(
             Sample::new("adapter")
-                .predictions(&labels, |_| true)
+                .right(200, |_| true)
                 .seed(0)
                 .ended(Status::Diverged {
                     step: 12,
@@ -457,14 +456,12 @@ mod tests {
 
     #[test]
     fn sentences_that_were_false_or_clumsy_do_not_come_back() {
-        let labels: Vec<u32> = (0..400).map(|i| i % 2).collect();
         let runs = |seeds: u64, wrong: [usize; 3]| -> Vec<record::RunRecord> {
             let methods = ["lora", "adapter", "majority"].into_iter().zip(wrong);
             let each = methods.flat_map(|(method, wrong)| {
-                let labels = &labels;
                 (0..seeds).map(move |seed| {
                     let right = move |i: usize| i >= wrong;
-                    let run = Sample::new(method).seed(seed).predictions(labels, right);
+                    let run = Sample::new(method).seed(seed).right(400, right);
                     run.latency("unmerged", 5.0, 7.5).record()
                 })
             });

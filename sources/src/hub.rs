@@ -16,11 +16,12 @@ use std::path::{Path, PathBuf};
 
 use hf_hub::{Cache, Repo, RepoType};
 
-use crate::address::{Address, percent_encoded, without_secrets};
+use crate::address::{Address, percent_encoded};
 use crate::download::Download;
 use crate::fetch::{Fetcher, Got, Network, Wanted};
 use crate::files::cannot_write;
 use crate::http::{Client, Facts, Ways, is_hex};
+use crate::settings::address_of;
 use crate::spec::{Hub, HubKind};
 use crate::verify::Note;
 use crate::{Error, Result};
@@ -269,11 +270,7 @@ pub(crate) struct Hubs {
 impl Hubs {
     pub fn new(fetcher: &Fetcher) -> Result<Self> {
         let settings = &fetcher.settings;
-        let endpoint = Address::parse(&settings.endpoint).ok_or_else(|| Error::Environment {
-            name: "HF_ENDPOINT",
-            value: without_secrets(&settings.endpoint),
-            problem: "is no address; write https://host or http://host:port".into(),
-        })?;
+        let endpoint = address_of(&settings.endpoint)?;
         let certificates = settings.certificates.as_ref();
         let ways = Ways {
             certificates: certificates.map(|(name, file)| (name.as_str(), file.as_path())),

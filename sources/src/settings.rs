@@ -83,13 +83,7 @@ impl Settings {
         };
 
         let endpoint = get("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
-        if Address::parse(&endpoint).is_none() {
-            return Err(Error::Environment {
-                name: "HF_ENDPOINT",
-                value: without_secrets(&endpoint),
-                problem: "is no address; write https://host or http://host:port".into(),
-            });
-        }
+        address_of(&endpoint)?;
 
         let token = get("HF_TOKEN")
             .or_else(|| {
@@ -119,4 +113,13 @@ impl Settings {
             pip_environment: BTreeMap::new(),
         })
     }
+}
+
+/// The address of a hub.
+pub(crate) fn address_of(endpoint: &str) -> Result<Address> {
+    Address::parse(endpoint).ok_or_else(|| Error::Environment {
+        name: "HF_ENDPOINT",
+        value: without_secrets(endpoint),
+        problem: "is no address; write https://host or http://host:port".into(),
+    })
 }

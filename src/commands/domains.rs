@@ -17,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 use datasets::{Split, Target};
 use record::{Status, write_whole};
 use reports::{
-    format,
+    Kept, format,
     measurement::Measurement,
     table::{Cell, Column, Table, markdown_text},
     words,

@@ -4,13 +4,14 @@ use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
-use datasets::{Confusion, Dataset, Encoded, Example, Metric, Objective, Split, Target};
+use datasets::{Dataset, Encoded, Example, Metric, Objective, Split, Target};
 use reports::table::Table;
 use serde_json::json;
+use statistics::{Counts, argmax};
 
 use crate::{
     labels::{self, Matched},
-    objective::{self, argmax},
+    objective,
     output::terminal_width,
     plan::DataChoice,
     prepare::{Files, LoadedBackbone, LoadedData},
@@ -92,8 +93,8 @@ pub fn evaluate(
     let run = Evaluated::new(folder, &data, &examples, &loaded, &task, files.cache())?;
     match data.dataset.objective.is_classification() {
         true => {
-            let (names, confusion) = run.confusion(&data, &task);
-            show(&data, part, &names, &confusion, json)?;
+            let (names, counts) = run.counts(&data, &task)?;
+            show(&data, part, &names, &counts, json)?;
         }
         false => run.show(&data, part, &*task.objective, json)?,
     }
@@ -236,12 +237,12 @@ impl Evaluated {
 
     /// Predictions against the labels, in the order of the data's classes, then those that only the weights have. Of two
     /// classes the weights' order stays where the data has one of them: F1 is that of the second.
-    fn confusion(&self, data: &LoadedData, task: &Task) -> (Vec<String>, Confusion) {
+    fn counts(&self, data: &LoadedData, task: &Task) -> Result<(Vec<String>, Counts)> {
         if let ([class], [_, _]) = (&self.classes.classes[..], &task.config.labels[..]) {
             let predicted: Vec<u32> = self.outputs.iter().map(|row| argmax(row)).collect();
             let labels = vec![*class; predicted.len()];
             let names = task.config.labels.clone();
-            return (names, Confusion::new(&labels, &predicted, 2));
+            return Ok((names, Counts::of(&labels, &predicted, 2)?));
         }
         let predicted: Vec<u32> = self
             .outputs
@@ -257,8 +258,8 @@ impl Evaluated {
                 .filter(|(class, _)| !self.classes.classes.contains(class))
                 .map(|(_, name)| name.clone()),
         );
-        let confusion = Confusion::new(&labels, &predicted, names.len());
-        (names, confusion)
+        let counts = Counts::of(&labels, &predicted, names.len())?;
+        Ok((names, counts))
     }
 
     /// Prints the metrics and how well each class or type is found.
@@ -286,13 +287,7 @@ impl Evaluated {
                 other => other.clone(),
             };
         }
-        // The data set's own metrics first.
-        let mut metrics = data.dataset.metrics.clone();
-        for more in data.dataset.objective.default_metrics() {
-            if !metrics.contains(&more) {
-                metrics.push(more);
-            }
-        }
+        let metrics = metrics(data, data.dataset.objective.default_metrics());
         let values = objective.metrics(&metrics, &self.encoded, &self.outputs);
         let parts = objective.parts(&self.encoded, &self.outputs);
         let (dataset, examples) = (&data.dataset.name, self.encoded.len());
@@ -303,26 +298,49 @@ impl Evaluated {
             say!("{all}")?;
             return Ok(());
         }
-        for metric in metrics {
-            let value = values[metric.name()];
-            say!(
-                "{} {value:.4} ({examples} examples of {dataset}, {})",
-                metric.name(),
-                part.name()
-            )?;
-        }
+        say_metrics(data, part, examples, &metrics, |m| values[m.name()])?;
         if !parts.is_empty() {
-            let rows = parts.into_iter().map(|p| {
-                let [precision, recall, f1] =
-                    [p.precision, p.recall, p.f1].map(|x| format!("{x:.4}"));
-                vec![p.name, precision, recall, f1, p.support.to_string()]
-            });
-            let headings = ["class", "precision", "recall", "f1", "examples"].map(str::to_owned);
-            let table = Table::of_texts("", 1, &headings, rows.collect());
-            say!("\n{}", table.terminal(terminal_width()).trim_end())?;
+            say!("\n{}", table(&parts).terminal(terminal_width()).trim_end())?;
         }
         Ok(())
     }
+}
+
+/// The data set's own metrics, then those of these that are not among them.
+fn metrics(data: &LoadedData, more: impl IntoIterator<Item = Metric>) -> Vec<Metric> {
+    let mut metrics = data.dataset.metrics.clone();
+    for more in more {
+        if !metrics.contains(&more) {
+            metrics.push(more);
+        }
+    }
+    metrics
+}
+
+/// Prints metrics, a line each.
+fn say_metrics(
+    data: &LoadedData,
+    part: Part,
+    examples: usize,
+    metrics: &[Metric],
+    value: impl Fn(Metric) -> f64,
+) -> Result<()> {
+    let (dataset, part) = (&data.dataset.name, part.name());
+    for metric in metrics {
+        let (name, value) = (metric.name(), value(*metric));
+        say!("{name} {value:.4} ({examples} examples of {dataset}, {part})")?;
+    }
+    Ok(())
+}
+
+/// How well each class or type is found.
+fn table(parts: &[objective::Part]) -> Table {
+    let headings = ["class", "precision", "recall", "f1", "examples"].map(str::to_owned);
+    let rows = parts.iter().map(|p| {
+        let [precision, recall, f1] = [p.precision, p.recall, p.f1].map(|x| format!("{x:.4}"));
+        vec![p.name.clone(), precision, recall, f1, p.support.to_string()]
+    });
+    Table::of_texts("", 1, &headings, rows.collect())
 }
 
 /// Prints the metrics, the scores of every class and the confusion matrix.
@@ -330,80 +348,57 @@ fn show(
     data: &LoadedData,
     part: Part,
     names: &[String],
-    confusion: &Confusion,
+    counts: &Counts,
     as_json: bool,
 ) -> Result<()> {
-    // The data set's own metrics first.
-    let mut metrics = data.dataset.metrics.clone();
-    for more in [Metric::Accuracy, Metric::MacroF1, Metric::WeightedF1] {
-        if !metrics.contains(&more) {
-            metrics.push(more);
-        }
-    }
-    let (dataset, scores) = (&data.dataset.name, confusion.all_scores());
-    let examples: u64 = scores.iter().map(|s| s.support).sum();
-    let classes = || names.iter().zip(&scores);
+    let more = [Metric::Accuracy, Metric::MacroF1, Metric::WeightedF1];
+    let metrics = metrics(data, more);
+    let value = |metric| objective::class_metric(metric, counts);
+    let (matrix, by_class) = (counts.matrix(), counts.by_class());
+    let examples: usize = by_class.iter().map(|class| class.truth).sum();
+    let parts = names.iter().cloned().zip(by_class);
+    let parts: Vec<_> = parts
+        .map(|(name, counts)| objective::Part::new(name, counts))
+        .collect();
     if as_json {
-        let metrics: serde_json::Map<_, _> = metrics
+        let metrics = metrics
             .iter()
-            .map(|m| (m.name().to_owned(), json!(m.of_confusion(confusion))))
-            .collect();
-        let classes: Vec<_> = classes()
-            .map(|(name, s)| {
-                json!({ "class": name, "precision": s.precision, "recall": s.recall, "f1": s.f1, "examples": s.support })
-            })
-            .collect();
+            .map(|m| (m.name().to_owned(), json!(value(*m))));
+        let metrics: serde_json::Map<_, _> = metrics.collect();
         let all = json!({
-            "dataset": dataset, "split": part.name(), "examples": examples, "metrics": metrics,
-            "classes": classes, "confusion": confusion.matrix,
+            "dataset": data.dataset.name, "split": part.name(), "examples": examples, "metrics": metrics,
+            "classes": parts, "confusion": matrix,
         });
         say!("{all}")?;
         return Ok(());
     }
-    for metric in &metrics {
-        say!(
-            "{} {:.4} ({examples} examples of {dataset}, {})",
-            metric.name(),
-            metric.of_confusion(confusion),
-            part.name()
-        )?;
-    }
-    let headings = ["class", "precision", "recall", "f1", "examples"].map(str::to_owned);
-    let rows = classes().map(|(name, s)| {
-        let shares = [s.precision, s.recall, s.f1].map(|x| format!("{x:.4}"));
-        let [precision, recall, f1] = shares;
-        vec![name.clone(), precision, recall, f1, s.support.to_string()]
-    });
-    let per_class = Table::of_texts("", 1, &headings, rows.collect());
+    say_metrics(data, part, examples, &metrics, value)?;
     let headings: Vec<String> = ["label \\ predicted".to_owned()]
         .into_iter()
         .chain(names.iter().cloned())
         .collect();
-    let rows = names.iter().zip(&confusion.matrix).map(|(name, row)| {
+    let rows = names.iter().zip(&matrix).map(|(name, row)| {
         let counts = row.iter().map(u64::to_string);
         [name.clone()].into_iter().chain(counts).collect()
     });
-    let matrix = Table::of_texts("", 1, &headings, rows.collect());
+    let whole = Table::of_texts("", 1, &headings, rows.collect());
     let width = terminal_width();
-    say!("\n{}", per_class.terminal(width).trim_end())?;
-    let lines = matrix.lines(width).0;
+    say!("\n{}", table(&parts).terminal(width).trim_end())?;
+    let lines = whole.lines(width).0;
     if lines.iter().all(|line| line.chars().count() <= width) {
         say!("\n{}", lines.join("\n"))?;
     } else {
-        say!(
-            "\n{}",
-            confused(names, confusion).terminal(width).trim_end()
-        )?;
+        say!("\n{}", confused(names, &matrix).terminal(width).trim_end())?;
         say!("The confusion matrix is wider than the terminal; --json has all of it.")?;
     }
     Ok(())
 }
 
 /// The pairs of classes that are confused most.
-fn confused(names: &[String], confusion: &Confusion) -> Table {
+fn confused(names: &[String], matrix: &[Vec<u64>]) -> Table {
     const MOST: usize = 15;
     let mut pairs: Vec<(u64, usize, usize)> = Vec::new();
-    for (label, row) in confusion.matrix.iter().enumerate() {
+    for (label, row) in matrix.iter().enumerate() {
         for (predicted, count) in row.iter().enumerate() {
             if label != predicted && *count > 0 {
                 pairs.push((*count, label, predicted));

@@ -13,6 +13,7 @@ use backbone::Backbone;
 use datasets::{Encoded, Objective, Split};
 use record::{Circumstances, Latency};
 use reports::{
+    Kept,
     costs::MARK,
     format,
     latency::{self as overhead, BACKBONE, noise_floor, overhead_text},

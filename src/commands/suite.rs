@@ -9,9 +9,9 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use record::{Status, store};
 use reports::{
-    Margin,
+    Kept, Margin,
     going_on::Progress,
-    suite::{FILE, Manifest, Part as PartOf},
+    suite::{Manifest, Part as PartOf},
 };
 use serde_json::{Map, Value, json};
 
@@ -290,7 +290,7 @@ fn manifest(suite: &Suite, parts: &[Part], out: &Path, margin: Option<Margin>) -
     let before = Manifest::read(out).unwrap_or_else(|_| {
         eprintln!(
             "note: {}: cannot be read and is written anew; a margin that was declared in it is not kept",
-            out.join(FILE).display()
+            out.join(Manifest::FILE).display()
         );
         None
     });

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, process::ExitCode};
 use anyhow::{Result, ensure};
 use record::Status;
 use reports::{
-    Margin, format,
+    Kept, Margin, format,
     studies::{self, Manifest, PointPlan, SeriesPlan, Study},
 };
 

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use methods::{Range, Resolved};
 use record::{RunRecord, Status, Tuned, store};
 use reports::{
-    Margin, tables,
+    Kept, Margin, tables,
     tuning::{self, Edge, HALVING, Manifest, MethodTrials, TrialPlan, Tuning},
 };
 use serde_json::Value;

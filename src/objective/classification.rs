@@ -1,12 +1,11 @@
 //! One class of several: softmax and cross-entropy.
 
-use std::collections::BTreeMap;
-
 use candle_core::Tensor;
 use datasets::{Encoded, Metric, Target};
 use record::Predictions;
+use statistics::{Counts, argmax};
 
-use super::{Answered, Objective, Prediction, named};
+use super::{Answered, Metrics, Objective, Prediction, named};
 use crate::train::head::Head;
 
 /// One class of several.
@@ -49,16 +48,13 @@ impl Objective for Classification {
         sum / labels.len() as f64
     }
 
-    fn metrics(
-        &self,
-        metrics: &[Metric],
-        examples: &Encoded,
-        outputs: &[Vec<f32>],
-    ) -> BTreeMap<String, f64> {
+    fn metrics(&self, metrics: &[Metric], examples: &Encoded, outputs: &[Vec<f32>]) -> Metrics {
         let predicted: Vec<u32> = outputs.iter().map(|row| argmax(row)).collect();
-        let labels = classes(examples);
+        let counts = Counts::of(&classes(examples), &predicted, self.labels.len());
         named(metrics, |m| {
-            m.compute(&labels, &predicted, self.labels.len())
+            counts
+                .as_ref()
+                .map_or(f64::NAN, |counts| class_metric(m, counts))
         })
     }
 
@@ -93,15 +89,10 @@ impl Objective for Classification {
     }
 }
 
-/// Index of the largest value, the first of equals.
-pub fn argmax(row: &[f32]) -> u32 {
-    let mut best = 0;
-    for (i, value) in row.iter().enumerate() {
-        if *value > row[best] {
-            best = i;
-        }
-    }
-    best as u32
+/// A metric by its name; none of a number for one of another objective, which no data set of classes may name.
+pub fn class_metric(metric: Metric, counts: &Counts) -> f64 {
+    let metric = statistics::Metric::named(metric.name());
+    metric.map_or(f64::NAN, |metric| metric.value(counts))
 }
 
 /// `log Σ exp(row) − row[label]`.

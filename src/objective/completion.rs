@@ -4,14 +4,14 @@
 //! The outputs of an example are the loss of its completion in nats, summed over its tokens, and behind it the ids of what is
 //! written behind its prompt; whole numbers of that size are exact in f32. Examples of one prompt are one case.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use candle_core::Tensor;
 use datasets::{Encoded, Metric, TextTokenizer};
 use record::{Predictions, Written};
 use statistics::TextMetric;
 
-use super::{Answered, Objective, Prediction, named};
+use super::{Answered, Metrics, Objective, Prediction, named};
 use crate::train::head::Head;
 
 /// A text that goes on.
@@ -84,12 +84,7 @@ impl Objective for Completion {
         nats / tokens.sum::<usize>().max(1) as f64
     }
 
-    fn metrics(
-        &self,
-        metrics: &[Metric],
-        examples: &Encoded,
-        outputs: &[Vec<f32>],
-    ) -> BTreeMap<String, f64> {
+    fn metrics(&self, metrics: &[Metric], examples: &Encoded, outputs: &[Vec<f32>]) -> Metrics {
         let written = self.written(examples, outputs);
         let cases = written
             .iter()

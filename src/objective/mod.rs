@@ -22,12 +22,15 @@ use statistics::EntityCounts;
 
 use crate::train::head::Head;
 
-pub use classification::argmax;
+pub use classification::class_metric;
 pub use regression::Scale;
 pub use tokens::Entity;
 
 /// What stands in a table for the tag of a word that was not read, as in CoNLL-U.
 const NO_TAG: &str = "_";
+
+/// Values of metrics by name.
+pub type Metrics = BTreeMap<String, f64>;
 
 /// What is predicted, and how.
 pub trait Objective: Send + Sync {
@@ -53,12 +56,7 @@ pub trait Objective: Send + Sync {
     fn mean_loss(&self, examples: &Encoded, outputs: &[Vec<f32>]) -> f64;
 
     /// Metrics of the outputs of all examples by name.
-    fn metrics(
-        &self,
-        metrics: &[Metric],
-        examples: &Encoded,
-        outputs: &[Vec<f32>],
-    ) -> BTreeMap<String, f64>;
+    fn metrics(&self, metrics: &[Metric], examples: &Encoded, outputs: &[Vec<f32>]) -> Metrics;
 
     /// What a record keeps of the outputs of all examples.
     fn predictions(&self, examples: &Encoded, outputs: Vec<Vec<f32>>) -> Predictions;
@@ -94,7 +92,8 @@ pub struct Part {
 }
 
 impl Part {
-    fn new(name: String, counts: EntityCounts) -> Self {
+    /// Of the counts of this class or type.
+    pub fn new(name: String, counts: EntityCounts) -> Self {
         Self {
             name,
             precision: counts.precision(),
@@ -226,7 +225,7 @@ fn stored(examples: &Encoded, outputs: Rows<f64>) -> Predictions {
 }
 
 /// Computes each metric by its name.
-fn named(metrics: &[Metric], value: impl Fn(Metric) -> f64) -> BTreeMap<String, f64> {
+fn named(metrics: &[Metric], value: impl Fn(Metric) -> f64) -> Metrics {
     let named = metrics.iter().map(|m| (m.name().to_owned(), value(*m)));
     named.collect()
 }

@@ -1,13 +1,11 @@
 //! Any number of several classes: a sigmoid for each, and binary cross-entropy over all of them.
 
-use std::collections::BTreeMap;
-
 use candle_core::Tensor;
 use datasets::{Encoded, Metric, Target};
 use record::Predictions;
 use statistics::{EntityCounts, MultiLabel as Scores};
 
-use super::{Answered, Objective, Part, Prediction, named, stored};
+use super::{Answered, Metrics, Objective, Part, Prediction, named, stored};
 use crate::train::head::Head;
 
 /// Any number of several classes.
@@ -71,12 +69,7 @@ impl Objective for MultiLabel {
         pairs.map(loss).sum::<f64>() / truth.iter().flatten().count().max(1) as f64
     }
 
-    fn metrics(
-        &self,
-        metrics: &[Metric],
-        examples: &Encoded,
-        outputs: &[Vec<f32>],
-    ) -> BTreeMap<String, f64> {
+    fn metrics(&self, metrics: &[Metric], examples: &Encoded, outputs: &[Vec<f32>]) -> Metrics {
         let (truth, predicted) = (truth(examples), predicted(outputs));
         named(metrics, |m| {
             let scores = Scores::named(m.name());

@@ -1,14 +1,12 @@
 //! A number: mean squared error on a scale of mean 0 and standard deviation 1, read back in the number's own unit.
 
-use std::collections::BTreeMap;
-
 use candle_core::Tensor;
 use datasets::{Encoded, Metric, Target};
 use record::Predictions;
 use serde::{Deserialize, Serialize};
 use statistics::{Correlation, root_mean_square_error};
 
-use super::{Answered, Objective, Prediction, named, stored};
+use super::{Answered, Metrics, Objective, Prediction, named, stored};
 use crate::train::head::Head;
 
 /// What an output is multiplied by and shifted by to be a number of the data: `mean + deviation · output`.
@@ -107,12 +105,7 @@ impl Objective for Regression {
         (error / self.scale.deviation).powi(2)
     }
 
-    fn metrics(
-        &self,
-        metrics: &[Metric],
-        examples: &Encoded,
-        outputs: &[Vec<f32>],
-    ) -> BTreeMap<String, f64> {
+    fn metrics(&self, metrics: &[Metric], examples: &Encoded, outputs: &[Vec<f32>]) -> Metrics {
         let (truth, predicted) = (truth(examples), self.numbers(outputs));
         named(metrics, |m| match Correlation::named(m.name()) {
             Some(correlation) => correlation.value(&truth, &predicted),

@@ -6,12 +6,10 @@ use candle_core::Tensor;
 use datasets::{Encoded, Metric, Target, Word};
 use record::Predictions;
 use serde::Serialize;
-use statistics::{EntityCounts, entities};
+use statistics::{EntityCounts, argmax, entities};
 
 use super::{
-    Answered, Objective, Part, Prediction,
-    classification::{argmax, cross_entropy},
-    named, stored,
+    Answered, Metrics, Objective, Part, Prediction, classification::cross_entropy, named, stored,
 };
 use crate::train::head::Head;
 
@@ -118,12 +116,7 @@ impl Objective for Tokens {
         sum / words.max(1) as f64
     }
 
-    fn metrics(
-        &self,
-        metrics: &[Metric],
-        examples: &Encoded,
-        outputs: &[Vec<f32>],
-    ) -> BTreeMap<String, f64> {
+    fn metrics(&self, metrics: &[Metric], examples: &Encoded, outputs: &[Vec<f32>]) -> Metrics {
         let counts: EntityCounts = self
             .both(examples, outputs)
             .iter()

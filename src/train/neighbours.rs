@@ -154,9 +154,7 @@ mod tests {
 
     fn classes_of(outputs: &Tensor) -> Vec<u32> {
         let rows: Vec<Vec<f32>> = outputs.to_vec2().unwrap();
-        rows.iter()
-            .map(|row| crate::objective::argmax(row))
-            .collect()
+        rows.iter().map(|row| statistics::argmax(row)).collect()
     }
 
     #[test]

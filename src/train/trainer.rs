@@ -16,6 +16,7 @@ use datasets::{Encoded, Metric, Target};
 use methods::HeadOnly;
 use rand_chacha::ChaCha8Rng;
 use record::{Evaluation, answers};
+use statistics::argmax;
 
 use super::{
     augmenter::Augmenter,
@@ -28,7 +29,7 @@ use super::{
     optimiser::{Optimiser, StepError},
     recipe::Recipe,
 };
-use crate::objective::{Objective, argmax};
+use crate::objective::Objective;
 
 /// Why training ended before its last step.
 #[derive(Debug, thiserror::Error)]
@@ -119,6 +120,7 @@ pub struct Training<'a> {
 }
 
 /// What training gives.
+#[derive(Default)]
 pub struct Trained {
     /// Loss of every step.
     pub loss: Vec<f32>,
@@ -311,15 +313,9 @@ impl Training<'_> {
         let row: Vec<f32> = row.to_vec1()?;
         let logits: Vec<Vec<f32>> = vectors(self.validation).map(|n| row.repeat(n)).collect();
         Ok(Trained {
-            loss: Vec::new(),
-            step_seconds: Vec::new(),
-            first_step: None,
-            examples: 0,
-            tokens: 0,
             evaluations: vec![self.evaluation(0, &logits, None)],
-            evaluation_seconds: 0.0,
             logits,
-            never_moved: Vec::new(),
+            ..Trained::default()
         })
     }
 
@@ -359,6 +355,22 @@ impl Training<'_> {
         };
         let found = problem.solve(self.stop).ok_or(Stop::Interrupted)?;
         model.head.set(&found.weight, &found.bias)?;
+        let mut trained = self.evaluated(model, clock, tell)?;
+        trained.tokens = tokens;
+        if !found.converged {
+            let missed = "head.output (the solver did not converge)";
+            trained.never_moved.push(missed.to_owned());
+        }
+        Ok(trained)
+    }
+
+    /// What is known of a model whose head is there at once, since `clock` was started, and not after steps: it is evaluated.
+    fn evaluated(
+        &mut self,
+        model: Model<'_>,
+        clock: Instant,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<Trained, Stop> {
         let seconds = clock.elapsed().as_secs_f64();
         let first_step = Some(Instant::now());
         let clock = Instant::now();
@@ -370,18 +382,13 @@ impl Training<'_> {
             metric: evaluation.metrics[self.metrics[0].name()],
         });
         Ok(Trained {
-            loss: Vec::new(),
             step_seconds: vec![seconds as f32],
             first_step,
-            examples: labels.len(),
-            tokens,
+            examples: self.train.len(),
             evaluations: vec![evaluation],
             evaluation_seconds: clock.elapsed().as_secs_f64(),
             logits,
-            never_moved: match found.converged {
-                true => Vec::new(),
-                false => vec!["head.output (the solver did not converge)".to_owned()],
-            },
+            ..Trained::default()
         })
     }
 
@@ -445,31 +452,12 @@ impl Training<'_> {
         let hidden = model.backbone.config().hidden;
         let found = Neighbours::new(features, hidden, &labels, self.objective.outputs(), votes);
         let head = Head::of_neighbours(found.map_err(|e| Stop::Failed(e.into()))?);
-        let seconds = clock.elapsed().as_secs_f64();
-        let first_step = Some(Instant::now());
-        let clock = Instant::now();
         let model = Model {
             head: &head,
             ..model
         };
-        let mut features = Features::kept_in(self.kept.take());
-        let logits = self.constant(model, &mut features)?;
-        let evaluation = self.evaluation(0, &logits, None);
-        tell(Event::Evaluated {
-            step: 0,
-            metric: evaluation.metrics[self.metrics[0].name()],
-        });
-        let trained = Trained {
-            loss: Vec::new(),
-            step_seconds: vec![seconds as f32],
-            first_step,
-            examples: labels.len(),
-            tokens,
-            evaluations: vec![evaluation],
-            evaluation_seconds: clock.elapsed().as_secs_f64(),
-            logits,
-            never_moved: Vec::new(),
-        };
+        let mut trained = self.evaluated(model, clock, tell)?;
+        trained.tokens = tokens;
         Ok((trained, head))
     }
 
@@ -488,15 +476,10 @@ impl Training<'_> {
             )));
         }
         Ok(Trained {
-            loss: Vec::new(),
-            step_seconds: Vec::new(),
-            first_step: None,
-            examples: 0,
-            tokens: 0,
             evaluations: vec![self.evaluation(0, &logits, None)],
             evaluation_seconds: clock.elapsed().as_secs_f64(),
             logits,
-            never_moved: Vec::new(),
+            ..Trained::default()
         })
     }
 

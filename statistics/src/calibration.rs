@@ -5,11 +5,11 @@ use serde::Serialize;
 /// Bins of the expected calibration error.
 pub const CALIBRATION_BINS: usize = 15;
 
-/// Index of the largest logit, the first of equals.
-pub fn predicted(logits: &[f32]) -> u32 {
+/// Index of the largest value, the first of equals.
+pub fn argmax(row: &[f32]) -> u32 {
     let mut best = 0;
-    for (i, &x) in logits.iter().enumerate() {
-        if x > logits[best] {
+    for (i, &x) in row.iter().enumerate() {
+        if x > row[best] {
             best = i;
         }
     }
@@ -56,7 +56,7 @@ impl Calibration {
             let confidence = 1.0 / sum;
             let bin = (confidence * CALIBRATION_BINS as f64).ceil() as usize;
             let (right, sure, variance) = &mut bins[bin.clamp(1, CALIBRATION_BINS) - 1];
-            *right += f64::from(u8::from(predicted(row) == label));
+            *right += f64::from(u8::from(argmax(row) == label));
             *sure += confidence;
             *variance += confidence * (1.0 - confidence);
         }

@@ -55,6 +55,17 @@ pub struct Components {
     pub flips: f64,
 }
 
+/// Standard deviations that the uncertainty of a mean is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Sigma {
+    /// σs over seeds, on infinitely many examples.
+    pub seed: f64,
+    /// σx over examples, of infinitely many seeds.
+    pub example: f64,
+    /// σe of what neither the seed nor the example explains.
+    pub residual: f64,
+}
+
 impl Components {
     /// Of these scores; `None` with one seed.
     pub fn of(scores: &Scores) -> Option<Self> {
@@ -101,19 +112,13 @@ impl Components {
         self
     }
 
-    /// Standard deviation σs over seeds, on infinitely many examples.
-    pub fn sigma_seed(&self) -> f64 {
-        (self.between - self.flips).max(0.0).sqrt()
-    }
-
-    /// Standard deviation σx over examples, of infinitely many seeds.
-    pub fn sigma_example(&self) -> f64 {
-        (self.shared * self.examples as f64).sqrt()
-    }
-
-    /// Standard deviation σe of what neither the seed nor the example explains.
-    pub fn sigma_residual(&self) -> f64 {
-        (self.flips * self.examples as f64).sqrt()
+    /// The standard deviations.
+    pub fn sigma(&self) -> Sigma {
+        Sigma {
+            seed: (self.between - self.flips).max(0.0).sqrt(),
+            example: (self.shared * self.examples as f64).sqrt(),
+            residual: (self.flips * self.examples as f64).sqrt(),
+        }
     }
 
     /// Variance V of the mean.

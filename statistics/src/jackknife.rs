@@ -4,35 +4,6 @@
 //! `θ + (n − 1) (mean of all θ₋ᵢ − θ₋ⱼ)`, with θ₋ⱼ the metric without example j. These are centred: their mean is θ itself, so a
 //! mean of scores is the metric that is printed. Of accuracy they are 1 for right and 0 for wrong.
 
-use crate::{
-    Error,
-    metric::{Counts, Metric},
-};
-
-/// Scores of one run's predicted labels: one per example, with the metric as their mean.
-///
-/// # Errors
-/// If labels and predictions do not match, or one is not below `classes`.
-pub fn scores(
-    metric: Metric,
-    labels: &[u32],
-    predicted: &[u32],
-    classes: usize,
-) -> Result<Vec<f64>, Error> {
-    let counts = Counts::of(labels, predicted, classes)?;
-    // Examples with the same label and prediction leave the same counts.
-    let mut known = vec![None; classes * classes];
-    let without: Vec<f64> = labels
-        .iter()
-        .zip(predicted)
-        .map(|(&l, &p)| {
-            *known[l as usize * classes + p as usize]
-                .get_or_insert_with(|| metric.value(&counts.without(l, p)))
-        })
-        .collect();
-    Ok(pseudo_values(metric.value(&counts), &without))
-}
-
 /// Scores for a metric that is a sum over examples divided by another (`above`, `below`), such as F1: one per example, with the
 /// metric as their mean. What is divided by 0 is 0.
 pub fn ratio_scores(parts: &[(f64, f64)]) -> Vec<f64> {

@@ -58,9 +58,9 @@ mod text_metric;
 mod verdict;
 
 pub use best::{Recommendation, p_near_best, recommend};
-pub use calibration::{CALIBRATION_BINS, Calibration, predicted};
+pub use calibration::{CALIBRATION_BINS, Calibration, argmax};
 pub use combined::{Combined, Estimate, probability_of_improvement};
-pub use components::Components;
+pub use components::{Components, Sigma};
 pub use correlation::{Correlation, root_mean_square_error};
 pub use entities::{Entity, EntityCounts, entities};
 pub use error::Error;

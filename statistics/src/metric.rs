@@ -1,14 +1,24 @@
-//! Metrics of classification, computed from counts, so that one example can be taken out of them.
+//! Metrics of classification by scikit-learn's definitions, computed from counts, so that one example can be taken out of them.
+//!
+//! With the confusion matrix `K[label][prediction]` over `n` examples:
+//! - accuracy = `Σ K[c][c] / n`
+//! - F1 of a class = `2 tp / (2 tp + fp + fn)`. A class that is neither among the labels nor among the predictions has
+//!   none, and counts in no mean. Without one example the same classes count as with it.
+//! - Matthews = `(c s − Σ p_k t_k) / √((s² − Σ p_k²)(s² − Σ t_k²))` with `c` hits, `s` examples, `p_k` predictions and `t_k`
+//!   labels of class k: Gorodkin's form for any number of classes (2004, doi:10.1016/j.compbiolchem.2004.09.006); for two
+//!   it is Matthews' own (1975).
 
 use serde::Serialize;
 
-use crate::Error;
+use crate::{EntityCounts, Error, jackknife::pseudo_values};
 
-/// How often each label was predicted as each label: `counts[label * classes + predicted]`.
+/// How often each label was predicted as each label, the confusion matrix: `counts[label * classes + predicted]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Counts {
     classes: usize,
     counts: Vec<f64>,
+    /// How many classes count in a mean: those among the labels or the predictions.
+    present: f64,
 }
 
 impl Counts {
@@ -33,11 +43,36 @@ impl Counts {
             }
             counts[l as usize * classes + p as usize] += 1.0;
         }
-        Ok(Self { classes, counts })
+        let mut found = Self {
+            classes,
+            counts,
+            present: 0.0,
+        };
+        let present = (0..classes).filter(|&k| found.labelled(k) + found.predicted(k) > 0.0);
+        let present = present.count();
+        found.present = present as f64;
+        Ok(found)
+    }
+
+    /// The matrix, by label and then by prediction.
+    pub fn matrix(&self) -> Vec<Vec<u64>> {
+        let rows = self.counts.chunks(self.classes.max(1));
+        rows.map(|row| row.iter().map(|n| *n as u64).collect())
+            .collect()
+    }
+
+    /// How often each class is predicted, is there, and is both.
+    pub fn by_class(&self) -> Vec<EntityCounts> {
+        let of = |k: usize| EntityCounts {
+            right: self.counts[k * self.classes + k] as usize,
+            truth: self.labelled(k) as usize,
+            predicted: self.predicted(k) as usize,
+        };
+        (0..self.classes).map(of).collect()
     }
 
     /// The same without one example.
-    pub(crate) fn without(&self, label: u32, predicted: u32) -> Self {
+    fn without(&self, label: u32, predicted: u32) -> Self {
         let mut fewer = self.clone();
         fewer.counts[label as usize * self.classes + predicted as usize] -= 1.0;
         fewer
@@ -83,11 +118,11 @@ fn ratio(above: f64, below: f64) -> f64 {
 pub enum Metric {
     /// Share of right predictions.
     Accuracy,
-    /// F1 of the label with index 1 where there are two labels; else the mean over the labels (macro).
+    /// F1 of the class with index 1 where there are two; else the mean over the classes (macro).
     F1,
-    /// Mean of F1 over the labels.
+    /// Mean of F1 over the classes.
     MacroF1,
-    /// Mean of F1 over the labels, weighted by how many examples have each.
+    /// Mean of F1 over the classes, weighted by how many examples have each.
     WeightedF1,
     /// Matthews' correlation, for any number of labels as Gorodkin (2004) extends it.
     Matthews,
@@ -106,10 +141,10 @@ impl Metric {
         }
     }
 
-    /// Its value on these counts.
+    /// Its value on these counts; 0 where the formula divides by 0.
     pub fn value(self, counts: &Counts) -> f64 {
         let classes = counts.classes;
-        let macro_f1 = || ratio((0..classes).map(|k| counts.f1(k)).sum(), classes as f64);
+        let macro_f1 = || ratio((0..classes).map(|k| counts.f1(k)).sum(), counts.present);
         match self {
             Self::Accuracy => ratio(counts.right(), counts.total()),
             Self::F1 if classes == 2 => counts.f1(1),
@@ -133,5 +168,29 @@ impl Metric {
                 ratio(counts.right() * total - both, spread.sqrt())
             }
         }
+    }
+
+    /// Scores of one run's predicted labels: one per example, with the metric as their mean ([`pseudo_values`]).
+    ///
+    /// # Errors
+    /// As [`Counts::of`].
+    pub fn scores(
+        self,
+        labels: &[u32],
+        predicted: &[u32],
+        classes: usize,
+    ) -> Result<Vec<f64>, Error> {
+        let counts = Counts::of(labels, predicted, classes)?;
+        // Examples with the same label and prediction leave the same counts.
+        let mut known = vec![None; classes * classes];
+        let without: Vec<f64> = labels
+            .iter()
+            .zip(predicted)
+            .map(|(&l, &p)| {
+                *known[l as usize * classes + p as usize]
+                    .get_or_insert_with(|| self.value(&counts.without(l, p)))
+            })
+            .collect();
+        Ok(pseudo_values(self.value(&counts), &without))
     }
 }

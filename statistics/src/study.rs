@@ -6,9 +6,9 @@
 use std::{panic, thread};
 
 use crate::{
-    ALPHA, Combined, Error, Estimate, Evidence, FEWEST_SEEDS, Family, Likeness, Looks, Margin,
-    Metric, Procedure, Range, Ratio, Recommendation, Row, Scores, State, Timed, Verdict, World,
-    jackknife, overall_verdicts, recommend,
+    ALPHA, Combined, Error, Evidence, FEWEST_SEEDS, Family, Likeness, Looks, Margin, Metric,
+    Procedure, Range, Ratio, Recommendation, Row, Scores, State, Timed, Verdict, World,
+    overall_verdicts, recommend,
     simulation::{ACCURACY, Normals},
     standard_deviation,
 };
@@ -178,13 +178,9 @@ pub fn pairs<const S: usize>(
 ) -> [PairRates; S] {
     let margin = Margin::POINT;
     let behind = |behind: f64| {
-        let world = World {
-            accuracy: vec![ACCURACY, ACCURACY - behind],
-            seed_sd: vec![seed_sd; 2],
-            likeness,
-            examples,
-            seeds: seeds.into_iter().max().unwrap_or(0),
-        };
+        let accuracy = vec![ACCURACY, ACCURACY - behind];
+        let most = seeds.into_iter().max();
+        let world = world(accuracy, seed_sd, likeness, examples, most);
         each(drawings, |number| {
             let scores = world.draw(number);
             let differences = scores[0].minus(&scores[1]);
@@ -228,7 +224,7 @@ pub fn metric_pairs<const S: usize>(
             let predicted: Vec<u32> = pairs
                 .map(|(&l, &right)| if right > 0.5 { l } else { 1 - l })
                 .collect();
-            Ok((seed, jackknife::scores(metric, &labels, &predicted, 2)?))
+            Ok((seed, metric.scores(&labels, &predicted, 2)?))
         });
         Scores::new(rows.collect::<Result<Vec<_>, Error>>()?)
     };
@@ -255,13 +251,8 @@ pub fn rows<const S: usize>(
     examples: usize,
     drawings: Drawings,
 ) -> [f64; S] {
-    let world = World {
-        accuracy: vec![accuracy],
-        seed_sd: vec![seed_sd],
-        likeness: Likeness::Close,
-        examples,
-        seeds: seeds.into_iter().max().unwrap_or(0),
-    };
+    let most = seeds.into_iter().max();
+    let world = world(vec![accuracy], seed_sd, Likeness::Close, examples, most);
     rates(drawings, |number| {
         let scores = world.draw(number);
         seeds.map(|s| {
@@ -308,10 +299,26 @@ pub fn pair_in_family(
     wrong
 }
 
+/// Methods of the same accuracy, whose seeds vary by these numbers.
 fn equal(seed_sd: Vec<f64>, likeness: Likeness, examples: usize, seeds: Option<usize>) -> World {
+    let accuracy = vec![ACCURACY; seed_sd.len()];
     World {
-        accuracy: vec![ACCURACY; seed_sd.len()],
         seed_sd,
+        ..world(accuracy, 0.0, likeness, examples, seeds)
+    }
+}
+
+/// Methods of these accuracies, whose seeds vary alike.
+fn world(
+    accuracy: Vec<f64>,
+    seed_sd: f64,
+    likeness: Likeness,
+    examples: usize,
+    seeds: Option<usize>,
+) -> World {
+    World {
+        seed_sd: vec![seed_sd; accuracy.len()],
+        accuracy,
         likeness,
         examples,
         seeds: seeds.unwrap_or(0),
@@ -353,13 +360,7 @@ pub fn sequential(
     let run = |behind: f64| {
         let mut accuracy = vec![ACCURACY - behind; methods];
         accuracy[0] = ACCURACY;
-        let world = World {
-            accuracy,
-            seed_sd: vec![seed_sd; methods],
-            likeness,
-            examples,
-            seeds: most,
-        };
+        let world = world(accuracy, seed_sd, likeness, examples, Some(most));
         rates(drawings, |number| {
             let end = go_on(&procedure, &world.draw(number));
             let differ = |v: Verdict| matches!(v, Verdict::Better | Verdict::Worse);
@@ -440,13 +441,8 @@ pub fn choices(
     examples: usize,
     drawings: Drawings,
 ) -> Choices {
-    let world = World {
-        accuracy: behind.iter().map(|b| ACCURACY - b).collect(),
-        seed_sd: vec![seed_sd; behind.len()],
-        likeness: Likeness::Distant,
-        examples,
-        seeds,
-    };
+    let accuracy = behind.iter().map(|b| ACCURACY - b).collect();
+    let world = world(accuracy, seed_sd, Likeness::Distant, examples, Some(seeds));
     let margin = Margin::POINT;
     let costs: Vec<f64> = (0..behind.len()).rev().map(|c| c as f64).collect();
     let among: Vec<usize> = (0..behind.len()).collect();
@@ -490,12 +486,8 @@ pub fn bootstrap<const S: usize>(
     examples: usize,
     drawings: Drawings,
 ) -> [f64; S] {
-    let world = equal(
-        vec![seed_sd; 2],
-        likeness,
-        examples,
-        seeds.into_iter().max(),
-    );
+    let most = seeds.into_iter().max();
+    let world = equal(vec![seed_sd; 2], likeness, examples, most);
     rates(drawings, |number| {
         let scores = world.draw(number);
         let differences = scores[0].minus(&scores[1]);
@@ -529,28 +521,30 @@ fn resampled_variance(d: &Scores) -> f64 {
         - d.mean().powi(2)
 }
 
-/// False differences over so many data sets, whose true differences vary around zero; five seeds and 400 examples of each.
+/// The second method's scores minus the first's on each of so many data sets of 400 examples, on which it is truly ahead by a
+/// number that varies around zero; as many of the seeds as `take` says.
+fn differences(
+    count: usize,
+    between: f64,
+    seeds: usize,
+    number: u64,
+    take: impl Fn(&[Scores]) -> usize,
+) -> Vec<Scores> {
+    let mut normal = Normals::new(number + TRUTHS);
+    let of = |dataset: u64| {
+        let accuracy = vec![ACCURACY, ACCURACY + between * normal.next()];
+        let world = world(accuracy, 0.007, Likeness::Distant, 400, Some(seeds));
+        let scores = world.draw(number * 1_000 + dataset);
+        scores[1].minus(&scores[0])?.first(take(&scores))
+    };
+    (0..count as u64).filter_map(of).collect()
+}
+
+/// False differences over so many data sets, whose true differences vary around zero; five seeds of each.
 pub fn datasets(count: usize, between: f64, drawings: Drawings) -> f64 {
     let [wrong] = rates(drawings, |number| {
-        let mut normal = Normals::new(number + TRUTHS);
-        let estimates: Vec<Estimate> = (0..count as u64)
-            .filter_map(|dataset| {
-                let world = World {
-                    accuracy: vec![ACCURACY, ACCURACY + between * normal.next()],
-                    seed_sd: vec![0.007; 2],
-                    likeness: Likeness::Distant,
-                    examples: 400,
-                    seeds: 5,
-                };
-                let scores = world.draw(number * 1_000 + dataset);
-                let e = Evidence::of(&scores[1].minus(&scores[0])?)?;
-                Some(Estimate {
-                    difference: e.difference,
-                    variance: e.components.variance(),
-                })
-            })
-            .collect();
-        [Combined::of(&estimates).is_some_and(|c| c.p < ALPHA)]
+        let differences = differences(count, between, 5, number, |_| 5);
+        [Combined::of_scores(&differences, 5).is_some_and(|c| c.p < ALPHA)]
     });
     wrong
 }
@@ -562,22 +556,9 @@ pub fn datasets_going_on(count: usize, between: f64, drawings: Drawings) -> f64 
         margin: Margin::POINT,
     };
     let most = procedure.looks.seeds().last().copied().unwrap_or(0);
+    let decided = |scores: &[Scores]| procedure.state(scores, |_, _, _| true).pairs[0].seeds;
     let [wrong] = rates(drawings, |number| {
-        let mut normal = Normals::new(number + TRUTHS);
-        let differences: Vec<Scores> = (0..count as u64)
-            .filter_map(|dataset| {
-                let world = World {
-                    accuracy: vec![ACCURACY, ACCURACY + between * normal.next()],
-                    seed_sd: vec![0.007; 2],
-                    likeness: Likeness::Distant,
-                    examples: 400,
-                    seeds: most,
-                };
-                let scores = world.draw(number * 1_000 + dataset);
-                let decided = procedure.state(&scores, |_, _, _| true).pairs[0];
-                scores[1].minus(&scores[0])?.first(decided.seeds)
-            })
-            .collect();
+        let differences = differences(count, between, most, number, decided);
         let found = overall_verdicts(
             &[differences],
             Some(&procedure.looks),

@@ -4,16 +4,10 @@
 use serde_json::Value;
 use statistics::*;
 
-fn cases(name: &str) -> Vec<Value> {
-    let fixture: Value = serde_json::from_str(include_str!("fixtures/objectives.json")).unwrap();
-    let cases = fixture[name].as_array().unwrap().clone();
-    assert!(!cases.is_empty());
-    cases
-}
+use crate::{cases_of, numbers};
 
-fn numbers(v: &Value) -> Vec<f64> {
-    let list = v.as_array().unwrap();
-    list.iter().map(|x| x.as_f64().unwrap()).collect()
+fn cases(name: &str) -> Vec<Value> {
+    cases_of(include_str!("fixtures/objectives.json"), name)
 }
 
 #[track_caller]

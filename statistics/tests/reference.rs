@@ -3,16 +3,10 @@
 use serde_json::Value;
 use statistics::*;
 
-fn cases(name: &str) -> Vec<Value> {
-    let fixture: Value = serde_json::from_str(include_str!("fixtures/statistics.json")).unwrap();
-    let cases = fixture[name].as_array().unwrap().clone();
-    assert!(!cases.is_empty());
-    cases
-}
+use crate::{cases_of, numbers};
 
-fn numbers(v: &Value) -> Vec<f64> {
-    let list = v.as_array().unwrap();
-    list.iter().map(|x| x.as_f64().unwrap()).collect()
+fn cases(name: &str) -> Vec<Value> {
+    cases_of(include_str!("fixtures/statistics.json"), name)
 }
 
 fn labels(v: &Value) -> Vec<u32> {
@@ -101,7 +95,7 @@ fn metrics_and_calibration_equal_scikit_learn_and_numpy() {
         let logits: Vec<Vec<f32>> = rows
             .map(|row| numbers(row).iter().map(|&x| x as f32).collect())
             .collect();
-        let guessed: Vec<u32> = logits.iter().map(|row| predicted(row)).collect();
+        let guessed: Vec<u32> = logits.iter().map(|row| argmax(row)).collect();
         let ours = Calibration::of(&truth, logits.iter().map(Vec::as_slice)).unwrap();
         close(ours.nll, &case["nll"]);
         close(ours.brier, &case["brier"]);
@@ -122,6 +116,42 @@ fn a_metric_without_a_denominator_is_zero() {
     let counts = Counts::of(&[0, 0], &[0, 0], 2).unwrap();
     assert_eq!(Metric::F1.value(&counts), 0.0);
     assert_eq!(Metric::Matthews.value(&counts), 0.0);
+    let nothing = Counts::of(&[], &[], 2).unwrap();
+    for name in METRICS {
+        assert_eq!(Metric::named(name).unwrap().value(&nothing), 0.0, "{name}");
+    }
+}
+
+const METRICS: [&str; 5] = ["accuracy", "f1", "macro_f1", "weighted_f1", "matthews"];
+
+/// `fixtures/generate_metrics.py`.
+#[test]
+fn metrics_and_scores_per_class_are_those_of_scikit_learn_whichever_classes_are_absent() {
+    let all: Value = serde_json::from_str(include_str!("fixtures/metrics.json")).unwrap();
+    let all = all.as_array().unwrap();
+    assert_eq!(all.len(), 40);
+    let near = |a: f64, b: &Value| (a - b.as_f64().unwrap()).abs() < 1e-12;
+    for case in all {
+        let (truth, guessed) = (labels(&case["labels"]), labels(&case["predictions"]));
+        let classes = case["classes"].as_u64().unwrap() as usize;
+        let counts = Counts::of(&truth, &guessed, classes).unwrap();
+        for name in METRICS {
+            let metric = Metric::named(name).unwrap();
+            let value = metric.value(&counts);
+            assert!(near(value, &case[name]), "{name}: {value} in {case}");
+            // A mean of scores is the metric that is printed.
+            let scores = metric.scores(&truth, &guessed, classes).unwrap();
+            let mean = mean(&scores).unwrap();
+            assert!((mean - value).abs() < 1e-12, "{name}: {mean} in {case}");
+        }
+        assert_eq!(serde_json::json!(counts.matrix()), case["confusion"]);
+        for (k, own) in counts.by_class().into_iter().enumerate() {
+            assert!(near(own.precision(), &case["precision"][k]), "{case}");
+            assert!(near(own.recall(), &case["recall"][k]), "{case}");
+            assert!(near(own.f1(), &case["class_f1"][k]), "{case}");
+            assert_eq!(own.truth as u64, case["support"][k].as_u64().unwrap());
+        }
+    }
 }
 
 #[test]
@@ -131,7 +161,7 @@ fn pseudo_values_equal_leaving_examples_out_of_scikit_learn() {
         let classes = case["classes"].as_u64().unwrap() as usize;
         for (name, expected) in case["scores"].as_object().unwrap() {
             let metric = Metric::named(name).unwrap();
-            let ours = jackknife::scores(metric, &truth, &guessed, classes).unwrap();
+            let ours = metric.scores(&truth, &guessed, classes).unwrap();
             all_close(&ours, expected);
         }
     }
@@ -141,12 +171,12 @@ fn pseudo_values_equal_leaving_examples_out_of_scikit_learn() {
 fn pseudo_values_of_accuracy_are_right_and_wrong_and_all_have_the_metric_as_mean() {
     let (truth, guessed) = ([0, 1, 2, 1, 0, 2], [0, 1, 1, 1, 2, 2]);
     let counts = Counts::of(&truth, &guessed, 3).unwrap();
-    let right = jackknife::scores(Metric::Accuracy, &truth, &guessed, 3).unwrap();
+    let right = Metric::Accuracy.scores(&truth, &guessed, 3).unwrap();
     for (score, expected) in right.iter().zip([1.0, 1.0, 0.0, 1.0, 0.0, 1.0]) {
         assert!((score - expected).abs() < 1e-12);
     }
     for metric in [Metric::MacroF1, Metric::WeightedF1, Metric::Matthews] {
-        let scores = jackknife::scores(metric, &truth, &guessed, 3).unwrap();
+        let scores = metric.scores(&truth, &guessed, 3).unwrap();
         assert!((mean(&scores).unwrap() - metric.value(&counts)).abs() < 1e-12);
     }
 }
@@ -206,9 +236,9 @@ fn evidence_equals_the_covariance_matrix_of_seeds() {
         within(e.df, &case["df"], 1e-8);
         let c = e.components;
         for (ours, name) in [
-            (c.sigma_seed(), "sigma_seed"),
-            (c.sigma_example(), "sigma_example"),
-            (c.sigma_residual(), "sigma_residual"),
+            (c.sigma().seed, "sigma_seed"),
+            (c.sigma().example, "sigma_example"),
+            (c.sigma().residual, "sigma_residual"),
         ] {
             // A component of zero is the square root of what rounding leaves.
             assert!(

@@ -231,15 +231,9 @@ fn evaluate_shows_every_metric_per_class_and_overall_on_a_split_or_on_all_rows()
 fn predicted(place: &Place, weights: &str, base: &str) -> Vec<String> {
     let rows = place.file("rows.txt", texts().join("\n"));
     let rows = rows.to_str().unwrap();
-    let answers = place.ok(&[
-        "predict",
-        "--weights",
-        weights,
-        "--backbone",
-        base,
-        "--input",
-        rows,
-    ]);
+    let answers = place.ok(&format!(
+        "predict --weights {weights} --backbone {base} --input {rows}"
+    ));
     let label = |line: &str| serde_json::from_str::<Value>(line).unwrap()["label"].clone();
     let labels = answers.lines().map(label);
     labels.map(|l| l.as_str().unwrap().to_owned()).collect()

@@ -15,7 +15,7 @@ use peftbench::{
 use serde_json::{Value, json};
 
 use super::{FORWARD, expected, fixture, fixtures, logits, open, round_trip};
-use crate::support::Place;
+use crate::support::{NoWords, Place};
 
 #[test]
 fn what_is_written_for_a_library_is_read_back_with_the_same_bits() {
@@ -215,17 +215,5 @@ fn a_start_that_was_taken_out_of_the_weights_is_written_for_peft_as_a_part_of_th
         weights::save(own.path(), &task.config, &*task.method, &task.head).unwrap();
         let loaded_again = weights::load(own.path(), &loaded).unwrap();
         assert_eq!(logits(&loaded, &loaded_again, &batch), before, "{init}");
-    }
-}
-
-struct NoWords;
-
-impl methods::Words for NoWords {
-    fn encode(&self, _: &str) -> Result<Vec<u32>, String> {
-        Err("no words".into())
-    }
-
-    fn ordinary(&self) -> Vec<u32> {
-        Vec::new()
     }
 }

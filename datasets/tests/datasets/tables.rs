@@ -1,11 +1,8 @@
-//! Files as pandas, pyarrow and scikit-learn read and judge them. `fixtures/generate.py` made what is compared with.
+//! Files as pandas and pyarrow read them. `fixtures/generate.py` made what is compared with.
 
 use std::path::PathBuf;
 
-use peftbench_datasets::{
-    ClassScores, Confusion, FileOptions, Objective, RowError, RowOptions, Rows, Split, read,
-    spec_from_path,
-};
+use peftbench_datasets::{FileOptions, RowError, RowOptions, Rows, Split, read, spec_from_path};
 use serde_json::Value;
 
 use crate::support::*;
@@ -28,11 +25,6 @@ fn bytes(hex: &str) -> Vec<u8> {
         .chunks(2)
         .map(|pair| pair[0] << 4 | pair[1])
         .collect()
-}
-
-fn numbers(value: &Value) -> Vec<u32> {
-    let numbers = value.as_array().unwrap().iter();
-    numbers.map(|v| v.as_u64().unwrap() as u32).collect()
 }
 
 /// The values of two columns, row by row.
@@ -375,37 +367,4 @@ fn a_parquet_file_of_several_row_groups_is_read_in_parts_and_in_order() {
         assert_eq!(row.place, count);
     }
     assert_eq!(count, 9000);
-}
-
-#[test]
-fn metrics_and_scores_per_class_are_those_of_scikit_learn() {
-    let cases = cases("metrics.json");
-    let cases = cases.as_array().unwrap();
-    assert_eq!(cases.len(), 40);
-    let close = |a: f64, b: &Value| (a - b.as_f64().unwrap()).abs() < 1e-12;
-    for case in cases {
-        let (labels, predictions) = (numbers(&case["labels"]), numbers(&case["predictions"]));
-        let classes = case["classes"].as_u64().unwrap() as usize;
-        for metric in Objective::Classification.metrics() {
-            let value = metric.compute(&labels, &predictions, classes);
-            assert!(
-                close(value, &case[metric.name()]),
-                "{metric:?}: {value} in {case}"
-            );
-        }
-        let confusion = Confusion::new(&labels, &predictions, classes);
-        assert_eq!(serde_json::json!(confusion.matrix), case["confusion"]);
-        for (c, scores) in confusion.all_scores().into_iter().enumerate() {
-            let ClassScores {
-                precision,
-                recall,
-                f1,
-                support,
-            } = scores;
-            assert!(close(precision, &case["precision"][c]), "{case}");
-            assert!(close(recall, &case["recall"][c]), "{case}");
-            assert!(close(f1, &case["class_f1"][c]), "{case}");
-            assert_eq!(support, case["support"][c].as_u64().unwrap());
-        }
-    }
 }

@@ -10,10 +10,6 @@ use super::{
 };
 use crate::{Comparison, sample::Sample, studies::Study};
 
-fn labels() -> Vec<u32> {
-    (0..1000).map(|i| i % 2).collect()
-}
-
 /// A comparison of three seeds: `wrong` examples of 1,000 are wrong, the same ones for every seed.
 fn comparison(methods: &[(&str, usize, usize)]) -> Vec<Comparison> {
     let records: Vec<RunRecord> = (0..3)
@@ -23,7 +19,7 @@ fn comparison(methods: &[(&str, usize, usize)]) -> Vec<Comparison> {
                 Sample::new(method)
                     .seed(seed)
                     .parameters(*parameters)
-                    .predictions(&labels(), move |i| i >= wrong)
+                    .right(1000, move |i| i >= wrong)
                     .latency("backbone", 4.0 + 0.1 * seed as f64, 6.0)
                     .latency("unmerged", 5.0 + 0.12 * seed as f64, 7.0)
                     .latency("merged", 4.01 + 0.1 * seed as f64, 6.0)
@@ -113,11 +109,8 @@ fn a_difference_is_undecided_while_its_interval_lies_across_the_limit() {
 
 #[test]
 fn one_seed_leaves_a_difference_undecided() {
-    let records = [("lora", 100), ("full", 400)].map(|(m, wrong)| {
-        Sample::new(m)
-            .predictions(&labels(), move |i| i >= wrong)
-            .record()
-    });
+    let records = [("lora", 100), ("full", 400)]
+        .map(|(m, wrong)| Sample::new(m).right(1000, move |i| i >= wrong).record());
     let rule = "{measure: {difference: {of: lora, minus: full}}, at_least: -0.01}";
     let judged = one(rule, &Comparison::from_records(&records));
     assert_eq!(judged.verdict, Verdict::Undecided);
@@ -250,7 +243,7 @@ fn f32_and_bf16_of_one_data_set_are_judged_as_one() {
                 [("lora", 100), ("full", 150)].map(|(method, wrong)| {
                     Sample::new(method)
                         .seed(seed)
-                        .predictions(&labels(), move |i| i >= wrong)
+                        .right(1000, move |i| i >= wrong)
                         .with(|r| r.asked.backbone.precision = precision.map(str::to_owned))
                         .record()
                 })
@@ -316,7 +309,7 @@ fn study(series: &[Line<'_>]) -> Study {
                         )
                         .seed(seed)
                         .parameters(226_080)
-                        .predictions(&labels(), move |i| !(from..from + wrong).contains(&i))
+                        .right(1000, move |i| !(from..from + wrong).contains(&i))
                         .record()
                 })
                 .collect();

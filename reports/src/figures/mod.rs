@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn twenty_methods_are_readable() {
         assert_readable(&comparison(&sample::realistic_comparison(
-            &sample::TWENTY,
+            &sample::twenty(),
             3,
         )));
     }
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn what_would_squeeze_all_others_together_is_named_below_the_scale() {
         let plots = plots(&comparison(&sample::realistic_comparison(
-            &sample::TWENTY,
+            &sample::twenty(),
             3,
         )));
         for name in ["accuracy-parameters", "validation-accuracy"] {

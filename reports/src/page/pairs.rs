@@ -1,12 +1,9 @@
 //! The pairs of a comparison with their numbers.
 
 use serde::Serialize;
+use statistics::Sigma;
 
-use crate::{
-    Comparison, format,
-    pair::{Pair, Sigma},
-    words,
-};
+use crate::{Comparison, format, pair::Pair, words};
 
 #[derive(Serialize)]
 pub(super) struct PairView {

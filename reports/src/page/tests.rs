@@ -157,9 +157,8 @@ fn the_script_is_given_predictions_and_quantities() {
 
 #[test]
 fn the_page_recommends_among_what_is_above_the_floors_only() {
-    let labels: Vec<u32> = (0..100).map(|i| i % 2).collect();
     let run = |method: &str, right: usize| {
-        let sample = Sample::new(method).predictions(&labels, move |i| i < right);
+        let sample = Sample::new(method).right(100, move |i| i < right);
         sample.record()
     };
     let page = page(&[

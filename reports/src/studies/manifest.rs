@@ -1,20 +1,11 @@
 //! What a study was asked to do.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use statistics::{FEWEST_SEEDS, Margin};
 
-use crate::{
-    Result,
-    files::{read_json, write_json},
-};
-
-/// Name of the file in a study's folder.
-pub const MANIFEST: &str = "study.json";
+use crate::Kept;
 
 /// What a study was asked to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -94,15 +85,11 @@ pub struct PointPlan {
     pub runs: Vec<String>,
 }
 
-impl Manifest {
-    /// Reads the manifest of a study's folder; `None` if it holds none.
-    ///
-    /// # Errors
-    /// If the file is there but not readable.
-    pub fn read(folder: &Path) -> Result<Option<Self>> {
-        read_json(folder, MANIFEST)
-    }
+impl Kept for Manifest {
+    const FILE: &'static str = "study.json";
+}
 
+impl Manifest {
     /// Ids of all its runs.
     pub fn runs(&self) -> impl Iterator<Item = &String> {
         let points = self.series.iter().flat_map(|s| &s.points);
@@ -132,13 +119,5 @@ impl Manifest {
         if looks.len() > 1 {
             self.looks = looks;
         }
-    }
-
-    /// Writes it into a study's folder.
-    ///
-    /// # Errors
-    /// If that cannot be written.
-    pub fn write(&self, folder: &Path) -> Result<PathBuf> {
-        write_json(folder, MANIFEST, self)
     }
 }

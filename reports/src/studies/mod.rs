@@ -14,7 +14,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-pub use manifest::{Axis, MANIFEST, Manifest, PointPlan, Position, SeriesPlan};
+pub use manifest::{Axis, Manifest, PointPlan, Position, SeriesPlan};
 pub use point::{CurvePoint, Point};
 pub use series::{Series, kind_of, scored};
 pub use study::{Study, read_all};

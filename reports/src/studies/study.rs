@@ -10,15 +10,14 @@ use serde::Serialize;
 use statistics::{FEWEST_SEEDS, Looks, Margin};
 
 use super::{
-    manifest::{Axis, MANIFEST, Manifest},
+    manifest::{Axis, Manifest},
     point::Point,
     series::{Series, compare_with_highest, finding, kind_of},
 };
 use crate::{
-    Result,
+    Kept, Result,
     comparison::{dataset_label, dataset_slug, slug},
     costs::CostsOn,
-    files::folders_with,
     words,
 };
 
@@ -64,9 +63,9 @@ pub struct Study {
 /// # Errors
 /// If a manifest or a folder cannot be read.
 pub fn read_all(folder: &Path, margin: Option<Margin>) -> Result<Vec<Study>> {
-    folders_with(folder, MANIFEST)?
-        .into_iter()
-        .map(|found| Study::read(&found, margin))
+    let found = Manifest::read_below(folder)?.into_iter();
+    found
+        .map(|(folder, manifest)| Study::of(&folder, manifest, margin))
         .filter_map(Result::transpose)
         .collect()
 }
@@ -78,9 +77,14 @@ impl Study {
     /// # Errors
     /// If the manifest or the folder of records cannot be read.
     pub fn read(folder: &Path, margin: Option<Margin>) -> Result<Option<Self>> {
-        let Some(mut manifest) = Manifest::read(folder)? else {
-            return Ok(None);
-        };
+        match Manifest::read(folder)? {
+            Some(manifest) => Self::of(folder, manifest, margin),
+            None => Ok(None),
+        }
+    }
+
+    /// What was asked with the records beside it.
+    fn of(folder: &Path, mut manifest: Manifest, margin: Option<Margin>) -> Result<Option<Self>> {
         manifest.margin = margin.unwrap_or(manifest.margin);
         let records = store::read_dir(&folder.join("records"))?.records;
         Ok(Self::new(&manifest, records))

@@ -7,18 +7,14 @@ use serde_json::json;
 use statistics::{Margin, Verdict};
 
 use super::*;
-use crate::{figures, sample::Sample};
-
-fn labels(n: u32) -> Vec<u32> {
-    (0..n).map(|i| i % 2).collect()
-}
+use crate::{Kept, figures, sample::Sample};
 
 fn run(p: usize, seed: u64, wrong: std::ops::Range<usize>) -> RunRecord {
     Sample::new("prompt_tuning")
         .variant(&format!("virtual_tokens={p}"), json!({"virtual_tokens": p}))
         .parameters(384 * p)
         .seed(seed)
-        .predictions(&labels(300), move |i| !wrong.contains(&i))
+        .right(300, move |i| !wrong.contains(&i))
         .record()
 }
 
@@ -205,7 +201,7 @@ fn a_manifest_is_read_back_as_it_was_written_and_a_broken_one_is_named() {
         Some(Verdict::Equivalent)
     );
     assert!(markdown(&wide[0]).contains("equivalent within 20.0 points"));
-    fs::write(below.join(MANIFEST), "{").unwrap();
+    fs::write(below.join(Manifest::FILE), "{").unwrap();
     assert!(
         read_all(folder.path(), None)
             .unwrap_err()
@@ -250,13 +246,12 @@ fn seeds_added_after_looking_are_counted_as_looks_and_the_verdicts_spend_their_e
     assert_eq!(looks(&after, 5, &after), [3, 5]);
 
     // Wrong on 25 and on 20 of the same examples, p = 0.025: shown where three seeds were fixed, not as the first look of two, which may spend 0.011.
-    let labels = labels(300);
     let runs = |p: usize, wrong: usize| -> Vec<RunRecord> {
         let one = |seed: u64| {
             Sample::new("prompt_tuning")
                 .variant(&format!("virtual_tokens={p}"), json!({"virtual_tokens": p}))
                 .seed(seed)
-                .predictions(&labels, move |i| i >= wrong)
+                .right(300, move |i| i >= wrong)
                 .record()
         };
         (0..3).map(one).collect()

@@ -1,23 +1,12 @@
 //! What a suite was asked to compare.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, path::Path};
 
 use serde::{Deserialize, Serialize};
 use statistics::Margin;
 
 use super::{Judged, judge};
-use crate::{
-    Comparison, Result,
-    files::{folders_with, read_json, write_json},
-    format,
-    measurement::Measurement,
-};
-
-/// Name of the file in a suite's folder.
-pub const FILE: &str = "suite.json";
+use crate::{Comparison, Kept, Result, format, measurement::Measurement};
 
 /// What a suite was asked to compare.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -50,23 +39,11 @@ pub struct Part {
     pub runs: Vec<String>,
 }
 
+impl Kept for Manifest {
+    const FILE: &'static str = "suite.json";
+}
+
 impl Manifest {
-    /// Reads the manifest of a suite's folder; `None` if it holds none.
-    ///
-    /// # Errors
-    /// If the file is there but not readable.
-    pub fn read(folder: &Path) -> Result<Option<Self>> {
-        read_json(folder, FILE)
-    }
-
-    /// Writes it into a suite's folder.
-    ///
-    /// # Errors
-    /// If that cannot be written.
-    pub fn write(&self, folder: &Path) -> Result<PathBuf> {
-        write_json(folder, FILE, self)
-    }
-
     /// The verdict over its data sets, as far as comparisons hold runs of them; `None` where none does.
     pub fn verdict(&self, comparisons: &[Comparison]) -> Option<Measurement> {
         let (mut judged, mut missing) = (Vec::new(), Vec::new());
@@ -101,12 +78,9 @@ impl Manifest {
 /// # Errors
 /// If a manifest or a folder cannot be read.
 pub fn read_all(folder: &Path, margin: Option<Margin>) -> Result<Vec<Manifest>> {
-    let mut found = Vec::new();
-    for folder in folders_with(folder, FILE)? {
-        if let Some(mut manifest) = Manifest::read(&folder)? {
-            manifest.margin = margin.unwrap_or(manifest.margin);
-            found.push(manifest);
-        }
+    let mut found = Manifest::read_below(folder)?;
+    for (_, manifest) in &mut found {
+        manifest.margin = margin.unwrap_or(manifest.margin);
     }
-    Ok(found)
+    Ok(found.into_iter().map(|(_, manifest)| manifest).collect())
 }

@@ -16,5 +16,5 @@ mod verdict;
 mod tests;
 
 pub use judged::Judged;
-pub use manifest::{FILE, Manifest, Part, read_all};
+pub use manifest::{Manifest, Part, read_all};
 pub use verdict::judge;

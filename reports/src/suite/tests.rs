@@ -5,26 +5,20 @@ use statistics::{Looks, Margin};
 
 use super::*;
 use crate::{
-    Comparison,
+    Comparison, Kept,
     measurement::Measurement,
     sample::{self, Sample},
 };
 
 /// Comparisons over so many data sets, in which `lora` is right more often than `bitfit` by the shares given.
 fn comparisons(ahead: &[i64]) -> Vec<(String, Comparison)> {
-    let labels: Vec<u32> = (0..400).map(|i| i % 2).collect();
     let of = |(i, ahead): (usize, &i64)| {
         let mut records = Vec::new();
         for seed in 0..5 {
             for (method, wrong) in [("lora", (60 - ahead) as usize), ("bitfit", 60)] {
                 let from = seed as usize * 3 + i;
                 let right = move |j: usize| !(from..from + wrong).contains(&j);
-                records.push(
-                    Sample::new(method)
-                        .seed(seed)
-                        .predictions(&labels, right)
-                        .record(),
-                );
+                records.push(Sample::new(method).seed(seed).right(400, right).record());
             }
         }
         let name = format!("data{i}");
@@ -200,7 +194,7 @@ fn a_manifest_and_the_records_give_the_same_verdict_again() {
         read_all(place.path(), Some(asked)).unwrap()[0].margin,
         asked
     );
-    std::fs::write(place.path().join("four").join(FILE), "{}").unwrap();
+    std::fs::write(place.path().join("four").join(Manifest::FILE), "{}").unwrap();
     let message = read_all(place.path(), None).unwrap_err().to_string();
-    assert!(message.contains(FILE), "{message}");
+    assert!(message.contains(Manifest::FILE), "{message}");
 }

@@ -1,17 +1,12 @@
 //! What a search was asked to do.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Result, files::write_json};
+use crate::Kept;
 
-/// Name of the file in a search's folder.
-pub const MANIFEST: &str = "tuning.json";
 /// Of this many configurations one goes on to the next rung, with as many times the steps.
 pub const HALVING: usize = 3;
 /// After fewer steps a method has hardly left its start.
@@ -56,14 +51,8 @@ pub struct TrialPlan {
     pub beyond_edge: bool,
 }
 
-impl Manifest {
-    /// Writes it into a search's folder.
-    ///
-    /// # Errors
-    /// If that cannot be written.
-    pub fn write(&self, folder: &Path) -> Result<PathBuf> {
-        write_json(folder, MANIFEST, self)
-    }
+impl Kept for Manifest {
+    const FILE: &'static str = "tuning.json";
 }
 
 /// The steps of each rung for so many trials of a whole run of `steps`: as many rungs as the trials can be divided, at most `most`, none

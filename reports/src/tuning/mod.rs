@@ -11,7 +11,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 
-pub use manifest::{HALVING, MANIFEST, Manifest, MethodTrials, TrialPlan, kept, rungs};
+pub use manifest::{HALVING, Manifest, MethodTrials, TrialPlan, kept, rungs};
 pub use search::{Edge, Search, Trial, Tried};
 pub use tables::{markdown, page_view, write};
 
@@ -22,9 +22,8 @@ use search::{edge_note, search};
 use serde::Serialize;
 
 use crate::{
-    Result,
+    Kept, Result,
     comparison::{dataset_label, dataset_slug, slug},
-    files::{folders_with, read_json},
     format, words,
 };
 
@@ -55,10 +54,7 @@ pub struct Tuning {
 /// If a manifest or a folder cannot be read.
 pub fn read_all(folder: &Path) -> Result<Vec<Tuning>> {
     let mut all = Vec::new();
-    for found in folders_with(folder, MANIFEST)? {
-        let Some(manifest) = read_json(&found, MANIFEST)? else {
-            continue;
-        };
+    for (found, manifest) in Manifest::read_below(folder)? {
         let records = store::read_dir(&found.join("records"))?.records;
         all.extend(Tuning::new(&manifest, &records));
     }

@@ -10,7 +10,6 @@ const STEPS: usize = 500;
 
 /// Trials of lora with these learning rates, each with its right answers of 100 after each rung.
 fn searched(range: [f64; 2], trials: &[(f64, &[usize], bool)]) -> (Manifest, Vec<RunRecord>) {
-    let labels: Vec<u32> = (0..100).map(|i| i % 2).collect();
     let rungs = rungs(trials.len(), STEPS, 2);
     let mut records = Vec::new();
     let mut plans = Vec::new();
@@ -31,7 +30,7 @@ fn searched(range: [f64; 2], trials: &[(f64, &[usize], bool)]) -> (Manifest, Vec
                     json!({"learning_rate": rate, "steps": steps}),
                 )
                 .training_seconds(steps as f64)
-                .predictions(&labels, move |i| i < right);
+                .right(100, move |i| i < right);
             let record = match right {
                 0 => record.ended(Status::Diverged {
                     step: 1,

@@ -16,7 +16,6 @@ pub struct Sample {
 impl Sample {
     /// A run of this method that ended well: 9 of 10 examples right.
     pub fn new(method: &str) -> Self {
-        let labels: Vec<u32> = (0..10).map(|i| i % 2).collect();
         let record = RunRecord {
             format: FORMAT,
             id: String::new(),
@@ -96,10 +95,10 @@ impl Sample {
                 system: "linux-x86_64".into(),
                 libraries: BTreeMap::from([("candle-core".into(), "0.11.1".into())]),
             },
-            kind: kind(method),
+            kind: facts(method).kind,
         };
         Self { record }
-            .predictions(&labels, |i| i != 0)
+            .right(10, |i| i != 0)
             .latency("unmerged", 4.0, 6.0)
     }
 
@@ -158,6 +157,12 @@ impl Sample {
         ];
         self.record.asked.dataset.validation_examples = labels.len();
         self
+    }
+
+    /// The same of `n` examples with the labels 0 and 1 in turn.
+    pub fn right(self, n: u32, right: impl Fn(usize) -> bool) -> Self {
+        let labels: Vec<u32> = (0..n).map(|i| i % 2).collect();
+        self.predictions(&labels, right)
     }
 
     pub fn parameters(mut self, method: usize) -> Self {
@@ -254,79 +259,59 @@ pub fn on_data(records: Vec<RunRecord>, name: &str, asked: Option<&str>) -> Vec<
     records.into_iter().map(rename).collect()
 }
 
-/// As the registry has it.
-fn kind(method: &str) -> Option<Kind> {
-    let (family, member) = match method {
-        "prompt_tuning" => ("prompt", 0),
-        "prefix_tuning" => ("prompt", 1),
-        "p_tuning" => ("prompt", 2),
-        "lora" => ("lora", 0),
-        "dora" => ("lora", 1),
-        "pissa" => ("lora", 2),
-        "olora" => ("lora", 3),
-        "lora_plus" => ("lora", 4),
-        "adapter" => ("adapter", 0),
-        "compacter" => ("adapter", 1),
-        "parallel_adapter" => ("adapter", 2),
-        "adapter_drop" => ("adapter", 3),
-        "bitfit" => ("selective", 0),
-        "ia3" => ("selective", 1),
-        "layer_norm" => ("selective", 2),
-        "mam" => ("combined", 0),
-        "full" => ("whole", 0),
-        "head_only" => ("head", 0),
-        "majority" => ("floor", 0),
-        "random_features" => ("floor", 1),
-        "linear_probe" => ("head", 1),
-        "knn" => ("floor", 5),
-        _ => return None,
-    };
-    Some(Kind {
-        family: family.into(),
-        member,
-    })
-}
+/// Of each method its family and number in it, as the registry has them, and what it reaches and costs in [`realistic`]: accuracy,
+/// parameters, seconds, bytes of memory, and median latency as a multiple of the backbone's, as trained and merged.
+const METHODS: &str = "\
+prompt_tuning    prompt    0 0.817     7680 131   455e6 1.58 -
+lora             lora      0 0.851    73728  96   391e6 1.16 1
+adapter          adapter   0 0.849   226080  88   402e6 1.12 -
+head_only        head      0 0.802        0   9.5 301e6 1    -
+full             whole     0 0.866 22713216 182   682e6 1    -
+dora             lora      1 0.852    78336 118   420e6 1.31 1.01
+bitfit           selective 0 0.838    20736  71   371e6 1    1
+ia3              selective 1 0.829    13824  77   377e6 1.05 1
+layer_norm       selective 2 0.831     9984  74   371e6 1    1
+prefix_tuning    prompt    1 0.836    92160 101   405e6 1.22 -
+p_tuning         prompt    2 0.814   231552 137   460e6 1.58 -
+pissa            lora      2 0.854    73728  97   391e6 1.16 1
+olora            lora      3 0.853    73728  97.5 391e6 1.16 1
+lora_plus        lora      4 0.855    73728  96.5 391e6 1.16 1
+parallel_adapter adapter   2 0.848   115200  84   396e6 1.09 -
+compacter        adapter   1 0.835     9408  99   398e6 1.18 -
+adapter_drop     adapter   3 0.842   113040  61   350e6 1.06 -
+mam              combined  0 0.853   207360 121   431e6 1.29 -
+majority         floor     0 0.509        0   0.2 290e6 1    -
+random_features  floor     1 0.583        0   9.6 301e6 1    -
+linear_probe     head      1 0.84     50000  90   400e6 1.1  -
+knn              floor     5 0.84     50000  90   400e6 1.1  -
+";
 
-/// What a method reaches and costs in [`realistic`].
+/// A line of [`METHODS`].
 struct Facts {
+    kind: Option<Kind>,
     accuracy: f64,
     parameters: usize,
     seconds: f64,
     memory: f64,
-    /// Median latency as a multiple of the backbone's, and after merging.
     latency: (f64, Option<f64>),
 }
 
 fn facts(method: &str) -> Facts {
-    let facts = |accuracy, parameters, seconds, memory, unmerged, merged| Facts {
-        accuracy,
-        parameters,
-        seconds,
-        memory,
-        latency: (unmerged, merged),
-    };
-    match method {
-        "full" => facts(0.866, 22_713_216, 182.0, 682e6, 1.0, None),
-        "lora" => facts(0.851, 73_728, 96.0, 391e6, 1.16, Some(1.0)),
-        "adapter" => facts(0.849, 226_080, 88.0, 402e6, 1.12, None),
-        "prompt_tuning" => facts(0.817, 7_680, 131.0, 455e6, 1.58, None),
-        "head_only" => facts(0.802, 0, 9.5, 301e6, 1.0, None),
-        "dora" => facts(0.852, 78_336, 118.0, 420e6, 1.31, Some(1.01)),
-        "bitfit" => facts(0.838, 20_736, 71.0, 371e6, 1.0, Some(1.0)),
-        "ia3" => facts(0.829, 13_824, 77.0, 377e6, 1.05, Some(1.0)),
-        "layer_norm" => facts(0.831, 9_984, 74.0, 371e6, 1.0, Some(1.0)),
-        "prefix_tuning" => facts(0.836, 92_160, 101.0, 405e6, 1.22, None),
-        "p_tuning" => facts(0.814, 231_552, 137.0, 460e6, 1.58, None),
-        "pissa" => facts(0.854, 73_728, 97.0, 391e6, 1.16, Some(1.0)),
-        "olora" => facts(0.853, 73_728, 97.5, 391e6, 1.16, Some(1.0)),
-        "lora_plus" => facts(0.855, 73_728, 96.5, 391e6, 1.16, Some(1.0)),
-        "parallel_adapter" => facts(0.848, 115_200, 84.0, 396e6, 1.09, None),
-        "compacter" => facts(0.835, 9_408, 99.0, 398e6, 1.18, None),
-        "adapter_drop" => facts(0.842, 113_040, 61.0, 350e6, 1.06, None),
-        "mam" => facts(0.853, 207_360, 121.0, 431e6, 1.29, None),
-        "majority" => facts(0.509, 0, 0.2, 290e6, 1.0, None),
-        "random_features" => facts(0.583, 0, 9.6, 301e6, 1.0, None),
-        _ => facts(0.84, 50_000, 90.0, 400e6, 1.1, None),
+    let mut lines = METHODS.lines();
+    let line = lines.find(|line| line.split_whitespace().next() == Some(method));
+    let line = line.unwrap_or("- - - 0.84 50000 90 400e6 1.1 -");
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let number = |i: usize| words[i].parse::<f64>();
+    Facts {
+        kind: words[2].parse().ok().map(|member| Kind {
+            family: words[1].into(),
+            member,
+        }),
+        accuracy: number(3).unwrap(),
+        parameters: number(4).unwrap() as usize,
+        seconds: number(5).unwrap(),
+        memory: number(6).unwrap(),
+        latency: (number(7).unwrap(), number(8).ok()),
     }
 }
 
@@ -454,29 +439,11 @@ pub fn realistic_comparison(methods: &[&str], seeds: u64) -> Vec<RunRecord> {
 /// The five methods that every comparison has.
 pub const FIVE: [&str; 5] = ["prompt_tuning", "lora", "adapter", "head_only", "full"];
 
-/// Twenty methods.
-pub const TWENTY: [&str; 20] = [
-    "prompt_tuning",
-    "lora",
-    "adapter",
-    "head_only",
-    "full",
-    "dora",
-    "bitfit",
-    "ia3",
-    "layer_norm",
-    "prefix_tuning",
-    "p_tuning",
-    "pissa",
-    "olora",
-    "lora_plus",
-    "parallel_adapter",
-    "compacter",
-    "adapter_drop",
-    "mam",
-    "majority",
-    "random_features",
-];
+/// These five and more: twenty methods.
+pub fn twenty() -> Vec<&'static str> {
+    let names = METHODS.lines().filter_map(|line| line.split(' ').next());
+    names.take(20).collect()
+}
 
 /// A comparison with something of everything: a failed run, a diverged and an invalid method.
 pub fn troubled_comparison(seeds: u64) -> Vec<RunRecord> {
