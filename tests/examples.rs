@@ -1,4 +1,4 @@
-//! The committed examples follow from the records beside them.
+//! The committed examples follow from the records beside them, and the page of results from the examples.
 
 use std::{
     fs,
@@ -17,11 +17,8 @@ fn read(path: &Path) -> String {
 
 #[test]
 fn committed_tables_follow_from_the_records_beside_them() {
-    let results = fs::read_dir(docs().join("results"));
-    let results = results
-        .into_iter()
-        .flatten()
-        .map(|entry| entry.unwrap().path());
+    let results = fs::read_dir(docs().join("results")).unwrap();
+    let results = results.map(|entry| entry.unwrap().path());
     let all = [docs().join("example")].into_iter().chain(results);
     for folder in all.filter(|path| path.is_dir()) {
         let place = Place::new();
@@ -43,5 +40,29 @@ fn committed_tables_follow_from_the_records_beside_them() {
             }
         }
         assert!(tables > 1, "{records}: no tables");
+    }
+}
+
+#[test]
+fn tables_of_the_results_are_those_of_the_examples_and_links_lead_somewhere() {
+    let text = read(&docs().join("RESULTS.md"));
+    let mut tables = 0;
+    for block in text.split("<!-- from ").skip(1) {
+        let (from, rest) = block.split_once(" -->\n").unwrap();
+        let (table, _) = rest.split_once("\n<!-- end -->").unwrap();
+        assert!(
+            table.lines().count() > 2 && read(&docs().join(from)).contains(table),
+            "{from} does not hold this table: {table}"
+        );
+        tables += 1;
+    }
+    assert!(tables >= 1);
+    for link in text.split("](").skip(1) {
+        let (link, _) = link.split_once(')').unwrap();
+        let file = link.split('#').next().unwrap();
+        assert!(
+            link.starts_with("https://") || docs().join(file).exists(),
+            "{link} leads nowhere"
+        );
     }
 }

@@ -151,7 +151,8 @@ pub struct DatasetFacts {
     /// classification, whose records do not name it.
     #[serde(default = "classification", skip_serializing_if = "is_classification")]
     pub objective: String,
-    /// Training examples that were longer than the position table and were cut.
+    /// Training examples that were longer than what the run reads (the recipe's `max_tokens`, the backbone's positions, for completions
+    /// `max_new_tokens`) and were cut.
     pub truncated: usize,
 }
 

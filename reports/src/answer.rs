@@ -199,14 +199,15 @@ impl Comparison {
             .metric
             .as_ref()
             .map_or_else(String::new, |m| format::metric(metric, m.mean));
+        let name = format::metric_name(metric);
         if ranked.len() == 1 {
             return vec![format!(
-                "{} reached {value} {metric}; there is no other valid result to compare it with.",
+                "{} reached {value} {name}; there is no other valid result to compare it with.",
                 best.label
             )];
         }
         let mut text = vec![format!(
-            "The highest mean is that of {}: {value} {metric}.",
+            "The highest mean is that of {}: {value} {name}.",
             best.label
         )];
         if !self.is_tested() {

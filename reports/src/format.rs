@@ -83,6 +83,11 @@ pub fn metric_title(name: &str) -> String {
     }
 }
 
+/// Name of a metric without its unit, e.g. `accuracy`.
+pub fn metric_name(name: &str) -> String {
+    metric_title(name).trim_end_matches(" (%)").to_owned()
+}
+
 /// Whether a metric is shown in percent.
 pub fn in_percent(name: &str) -> bool {
     !matches!(

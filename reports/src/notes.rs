@@ -108,7 +108,7 @@ pub fn of(comparison: &Comparison) -> Vec<String> {
         .unwrap_or(0);
     if truncated > 0 {
         notes.push(format!(
-            "Up to {} training examples were longer than the position table and were cut.",
+            "Up to {} training examples were longer than what a run reads (recipe.max_tokens, the backbone's positions, for completions max_new_tokens) and were cut.",
             format::count(truncated)
         ));
     }

@@ -252,9 +252,16 @@ impl Measured {
             df: mean.df,
             ratio,
         };
+        // Where data sets have several, it is the main metric of each.
+        let what = match found.iter().all(|m| m.metric == first.metric) {
+            true => first.what.clone(),
+            false => first
+                .what
+                .replacen(&format::metric_name(&first.metric), "main metric", 1),
+        };
         Some(Self {
             place,
-            what: first.what.clone(),
+            what,
             looks: found.iter().find_map(|m| m.looks.clone()),
             show: first.show,
             metric: first.metric.clone(),

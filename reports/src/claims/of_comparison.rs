@@ -179,7 +179,10 @@ fn difference(comparison: &Comparison, of: &str, minus: &str) -> Option<Measured
     };
     let (a, b) = (place(of)?, place(minus)?);
     let pair = comparison.pair(a, b)?;
-    let what = format!("{}, {of} − {minus}", comparison.metric());
+    let what = format!(
+        "{}, {of} − {minus}",
+        format::metric_name(comparison.metric())
+    );
     let value = if pair.first == a {
         pair.difference
     } else {

@@ -183,9 +183,13 @@ fn several_data_sets_are_judged_by_their_mean() {
     assert_eq!(judged.evidence.len(), 5);
     let mean = judged.evidence.last().unwrap();
     assert!(mean.judged && mean.place == "mean over 4 data sets");
+    assert_eq!(mean.what, "accuracy, lora − full");
     assert!((mean.value - 0.0485).abs() < 1e-3, "{}", mean.value);
     assert!(judged.evidence[..4].iter().all(|e| !e.judged));
     assert_eq!(judged.verdict, Verdict::Holds);
+    all[2].dataset.main_metric = "matthews".to_owned();
+    let mean = one(rule, &all).evidence.pop().unwrap();
+    assert_eq!(mean.what, "main metric, lora − full");
 }
 
 #[test]
