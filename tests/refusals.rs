@@ -5,6 +5,8 @@ use std::{any::TypeId, fs, path::Path, time::Duration};
 use clap::CommandFactory;
 use peftbench::cli::Cli;
 
+use serde_json::Value;
+
 use crate::support::{Place, tiny_backbone};
 
 /// What no number of the command line may be.
@@ -449,4 +451,72 @@ fn every_test_that_the_promises_name_exists() {
         }
     }
     assert!(count > 60, "{count} tests are named");
+}
+
+#[test]
+fn pairs_over_a_backbone_with_one_token_type_are_refused_before_any_run() {
+    let place = Place::new();
+    let backbone = place.path().join("one-type");
+    fs::create_dir(&backbone).unwrap();
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        fs::copy(tiny_backbone().join(name), backbone.join(name)).unwrap();
+    }
+    let config = fs::read(tiny_backbone().join("config.json")).unwrap();
+    let mut config: Value = serde_json::from_slice(&config).unwrap();
+    config["type_vocab_size"] = 1.into();
+    fs::write(backbone.join("config.json"), config.to_string()).unwrap();
+    let path = tiny_backbone().join("model.safetensors");
+    let mut tensors = candle_core::safetensors::load(path, &candle_core::Device::Cpu).unwrap();
+    for (name, tensor) in &mut tensors {
+        if name.contains("token_type_embeddings") {
+            *tensor = tensor.narrow(0, 0, 1).unwrap().copy().unwrap();
+        }
+    }
+    candle_core::safetensors::save(&tensors, backbone.join("model.safetensors")).unwrap();
+    let rows = |pair: bool| -> String {
+        let row = |i: usize| match pair {
+            true => format!("good {i},fine {i},{}\n", i % 2),
+            false => format!("good {i},{}\n", i % 2),
+        };
+        (0..60).map(row).collect()
+    };
+    let pairs = place.file("pairs.csv", format!("one,two,label\n{}", rows(true)));
+    let single = place.file("single.csv", format!("text,label\n{}", rows(false)));
+    let backbone = backbone.to_str().unwrap();
+    let how = [
+        "--backbone",
+        backbone,
+        "--budget=quick",
+        "--set=recipe.steps=2",
+        "--set=recipe.evaluations=1",
+        "--method=lora",
+    ];
+    let train = [
+        "train",
+        pairs.to_str().unwrap(),
+        "--text-column=one",
+        "--pair-column=two",
+    ];
+    place.refused(
+        &[&train[..], &how, &["--out=pairs"]].concat(),
+        &["token type 1", "type_vocab_size is 1"],
+    );
+    let train = ["train", single.to_str().unwrap()];
+    place.ok(&[&train[..], &how, &["--out=single"]].concat());
+}
+
+#[test]
+fn a_classifier_without_layers_is_not_written_for_other_libraries() {
+    let (place, weights) = trained("knn", &[]);
+    place.refused(
+        &[
+            "export",
+            "--weights",
+            &weights,
+            "--format=merged",
+            "--separate-head",
+            "--out=merged",
+        ],
+        &["knn", "is no layer of a classifier"],
+    );
 }

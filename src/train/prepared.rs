@@ -113,6 +113,9 @@ impl Prepared {
             (Err(data), Err(backbone)) => bail!("{data:#}\nalso: {backbone:#}"),
             (Err(error), _) | (_, Err(error)) => return Err(error),
         };
+        if data.dataset.has_pairs() {
+            backbone.check_pairs()?;
+        }
         let named = !plan.data.options.words.is_empty();
         let chosen = plan.backbone_settings.head.is_some();
         if named && !chosen {
