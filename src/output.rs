@@ -3,8 +3,10 @@
 use std::{
     fmt,
     io::{self, IsTerminal, Write},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use humantime::Rfc3339Timestamp;
 use reports::format;
 
 /// Characters of a message at most; of a longer one, which holds something of a file, the middle is left out.
@@ -36,9 +38,17 @@ fn message(text: &str) -> String {
 /// # Errors
 /// As [`line()`].
 pub fn event(mut value: serde_json::Value) -> io::Result<()> {
-    let now = humantime::format_rfc3339_millis(std::time::SystemTime::now());
-    value["time"] = now.to_string().into();
+    value["time"] = utc(SystemTime::now(), humantime::format_rfc3339_millis).into();
     line(format_args!("{value}"))
+}
+
+/// A time as RFC 3339 in UTC, by the function that writes it; `unknown` for one that a wrong clock gives (before 1970, after 9999).
+pub fn utc(time: SystemTime, write: fn(SystemTime) -> Rfc3339Timestamp) -> String {
+    const AFTER_9999: Duration = Duration::from_secs(253_402_300_800);
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) if since < AFTER_9999 => write(time).to_string(),
+        _ => "unknown".to_owned(),
+    }
 }
 
 /// Whether the reader of standard output left early, by what writing to it gave.
@@ -112,6 +122,24 @@ macro_rules! eprintln {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_is_wrong_gives_no_time_and_no_panic() {
+        let years = |n: u64| Duration::from_secs(n * 366 * 24 * 3600);
+        let of = |time| {
+            let seconds = utc(time, humantime::format_rfc3339_seconds);
+            (seconds, utc(time, humantime::format_rfc3339_millis))
+        };
+        let text = str::to_owned;
+        let first = (
+            text("1970-01-01T00:00:00Z"),
+            text("1970-01-01T00:00:00.000Z"),
+        );
+        assert_eq!(of(UNIX_EPOCH), first);
+        for time in [UNIX_EPOCH - years(1), UNIX_EPOCH + years(9000)] {
+            assert_eq!(of(time), (text("unknown"), text("unknown")));
+        }
+    }
 
     #[test]
     fn a_message_steers_no_terminal_and_is_not_longer_than_anybody_reads() {
