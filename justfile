@@ -131,10 +131,9 @@ test-slurm:
 fuzz-long *seconds_and_readers:
     fuzz/run.sh {{ seconds_and_readers }}
 
-# Rows without end through predict while tasks come and go, and a long training; answers and memory are checked.
-soak rows="1000000" steps="10000":
-    cargo build --release --quiet --bin peftbench --example soak
-    target/release/examples/soak target/release/peftbench {{ rows }} {{ steps }}
+# Many rows through the task library, predict --tasks and serve while tasks come and go, and a long training: answers and memory are checked. Minutes; just soak 1000000 10000 takes hours.
+soak rows="20000" steps="2000":
+    PEFTBENCH_SOAK="{{ rows }} {{ steps }}" cargo test --release --test main -- --nocapture --test-threads 1 soak::
 
 # Test the report's page in headless Chromium, where there is one; screenshots into target/page/shots.
 page-test:

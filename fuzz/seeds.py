@@ -87,6 +87,9 @@ seed("index", json.dumps({"metadata": {}, "weight_map": {"embeddings.LayerNorm.w
 seed("config", *((FIXTURES / name / "config.json").read_bytes() for name in ["bert", "roberta", "distilbert"]))
 seed("tokenizer", *((FIXTURES / name / "tokenizer.json").read_bytes() for name in ["bert", "roberta"]))
 seed("tokenizer_config", '{"do_lower_case": false, "model_max_length": 20, "added_tokens_decoder": {"5": {"content": "xx"}}}')
+seed("chat", "{% for m in messages %}{{ bos_token }}[{{ m['role'] }}]\n{{ m.content | trim }}{{ eos_token }}{% endfor %}"
+     "{% if add_generation_prompt %}[assistant]\n{% endif %}",
+     "{% set ns = namespace(x='') %}{%- for m in messages[::-1] %}{% set ns.x = m.content.split('\n', 1)[-1] %}{% endfor %}{{ ns.x }}")
 seed("vocabulary", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nthe\nfilm\n##s\n")
 seed("peft", *(p.read_bytes() for p in sorted(FIXTURES.glob("peft/*/adapter_config.json"))))
 seed("adapterhub", *(p.read_bytes() for p in sorted(FIXTURES.glob("adapterhub/*/adapter_config.json"))))

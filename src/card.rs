@@ -114,7 +114,7 @@ fn python_of_completion(completion: &Completion, merged: bool) -> String {
         "{}prompt = {}\n\
          for text in [\"A text\", \"Another text\"]:\n    \
          inputs = tokenizer(prompt.replace(\"{{text}}\", text), return_tensors=\"pt\")\n    \
-         written = model.generate(**inputs, do_sample=False, max_new_tokens={})\n    \
+         written = model.generate(**inputs, do_sample=False, repetition_penalty=1.0, max_new_tokens={})\n    \
          print(tokenizer.decode(written[0, inputs.input_ids.shape[1]:], skip_special_tokens=True))\n",
         python_of_model(merged),
         json!(completion.prompt),
@@ -135,6 +135,42 @@ fn python_of_words(words: &Words, labels: &[String], merged: bool) -> String {
         json!(labels),
         json!(words.words),
         json!(words.template)
+    )
+}
+
+/// Python that reads a folder of PEFT with its classifier. The library takes number and names of the classes from the base, so
+/// that it is given those of the folder; where the base has a classifier of its own, of another size, that one is dropped.
+fn python_of_peft(objective: Objective, max_tokens: usize) -> String {
+    let tags = objective == Objective::Tokens;
+    let texts = match tags {
+        true => "[[\"A\", \"text\"], [\"Another\", \"text\"]], is_split_into_words=True",
+        false => "[\"A text\", \"Another text\"]",
+    };
+    let answer = match objective {
+        Objective::Regression => "print(logits[:, 0].tolist())\n",
+        Objective::MultiLabel => {
+            "print([[names[i] for i, x in enumerate(row) if x > 0] for row in logits.tolist()])\n"
+        }
+        // A word has the tag of its first token.
+        Objective::Tokens => {
+            "for text, row in enumerate(logits.argmax(-1).tolist()):\n    \
+             words = inputs.word_ids(text)\n    \
+             print([names[row[words.index(word)]] for word in sorted(set(words) - {None})])\n"
+        }
+        Objective::Classification | Objective::Completion => {
+            "print([names[int(i)] for i in logits.argmax(-1)])\n"
+        }
+    };
+    // RoBERTa's tokenizer wants it for words; others pass over it.
+    let spaced = if tags { ", add_prefix_space=True" } else { "" };
+    format!(
+        "import peft, transformers\n\nnames = transformers.AutoConfig.from_pretrained(\".\").id2label\n\
+         model = peft.{}.from_pretrained(\".\", id2label=names, ignore_mismatched_sizes=True).eval()\n\
+         base = model.peft_config[\"default\"]\n\
+         tokenizer = transformers.AutoTokenizer.from_pretrained(base.base_model_name_or_path, revision=base.revision{spaced})\n\
+         inputs = tokenizer({texts}, padding=True, truncation=True, max_length={max_tokens}, return_tensors=\"pt\")\n\
+         logits = model(**inputs).logits\n{answer}",
+        formats::peft_class(objective)
     )
 }
 
@@ -277,7 +313,15 @@ impl Card<'_> {
             Some(Format::Merged) => "",
             _ => "\nor, without Python, `peftbench predict --weights . --input rows.csv`.\n",
         };
-        format!("```python\n{}```\n{shell}", self.python())
+        let mut texts = String::new();
+        if self.config.pairs == Some(true) {
+            texts += "\nIt was trained on pairs of texts: give it the second ones as well, `tokenizer(texts, seconds)` (of head.py \
+                      `model.inputs(texts, seconds)`); `peftbench predict` takes them by `--pair-column`.\n";
+        }
+        if self.config.strip && self.format.is_some() && !self.separate_head {
+            texts += "\nIn training, white space around a text was taken away: give Python `text.strip()`.\n";
+        }
+        format!("```python\n{}```\n{shell}{texts}", self.python())
     }
 
     fn python(&self) -> String {
@@ -294,25 +338,11 @@ impl Card<'_> {
         }
         let [load, answer] = match (format, config.objective) {
             _ if self.separate_head => [
-                "from head import Classifier\nfrom transformers import AutoTokenizer\n\n\
-                 model = Classifier(\".\")\n\
-                 inputs = AutoTokenizer.from_pretrained(model.base)([\"A text\", \"Another text\"], padding=True, return_tensors=\"pt\")\n",
+                "from head import Classifier\n\nmodel = Classifier(\".\")\n\
+                 inputs = model.inputs([\"A text\", \"Another text\"])\n",
                 "print([model.labels[i] for i in model(**inputs).argmax(-1)])\n",
             ],
-            (Format::Peft, objective) => [
-                "import peftbench\n\nmodel, tokenizer = peftbench.load_peft(\".\")\n\
-                 inputs = tokenizer([\"A text\", \"Another text\"], padding=True, return_tensors=\"pt\")\n",
-                match objective {
-                    Objective::Classification => {
-                        "print([model.config.id2label[int(i)] for i in model(**inputs).logits.argmax(-1)])\n"
-                    }
-                    Objective::Regression => "print(model(**inputs).logits[:, 0].tolist())\n",
-                    _ => {
-                        "names = model.config.id2label\n\
-                         print([[names[i] for i, x in enumerate(row) if x > 0] for row in model(**inputs).logits.tolist()])\n"
-                    }
-                },
-            ],
+            (Format::Peft, objective) => return python_of_peft(objective, config.max_tokens),
             (Format::Adapterhub, _) => [
                 "import json, adapters, transformers\n\nbase = json.load(open(\"adapter_config.json\"))[\"model_name\"]\n\
                  model = adapters.AutoAdapterModel.from_pretrained(base, attn_implementation=\"eager\")\n\

@@ -220,23 +220,28 @@ fn python_method(
         Some(characters) => characters.contains(c),
         None => c.is_whitespace(),
     };
-    Ok(match (method, argument(0), argument(1)) {
-        ("strip", ..) => text.trim_matches(is_stripped).into(),
-        ("lstrip", ..) => text.trim_start_matches(is_stripped).into(),
-        ("rstrip", ..) => text.trim_end_matches(is_stripped).into(),
-        ("startswith", Some(start), _) => text.starts_with(start).into(),
-        ("endswith", Some(end), _) => text.ends_with(end).into(),
+    // An argument that is not followed is refused: it would change what comes out.
+    Ok(match (method, arguments.len(), argument(0)) {
+        ("strip", 0, _) | ("strip", 1, Some(_)) => text.trim_matches(is_stripped).into(),
+        ("lstrip", 0, _) | ("lstrip", 1, Some(_)) => text.trim_start_matches(is_stripped).into(),
+        ("rstrip", 0, _) | ("rstrip", 1, Some(_)) => text.trim_end_matches(is_stripped).into(),
+        ("startswith", 1, Some(start)) => text.starts_with(start).into(),
+        ("endswith", 1, Some(end)) => text.ends_with(end).into(),
         // The library's, which pays for what it makes.
-        ("replace", Some(_), Some(_)) => {
+        ("replace", 2, Some(_)) if argument(1).is_some() => {
             return state.apply_filter(
                 "replace",
                 &[std::slice::from_ref(value), arguments].concat(),
             );
         }
-        ("split", Some(at), _) if !at.is_empty() => Value::from_iter(text.split(at)),
-        ("split", None, _) => Value::from_iter(text.split_whitespace()),
-        ("upper", ..) => text.to_uppercase().into(),
-        ("lower", ..) => text.to_lowercase().into(),
+        ("split", 1, Some(at)) if !at.is_empty() => Value::from_iter(text.split(at)),
+        ("split", 2, Some(at)) if !at.is_empty() => {
+            let most = usize::try_from(arguments[1].clone())?;
+            Value::from_iter(text.splitn(most.saturating_add(1), at))
+        }
+        ("split", 0, _) => Value::from_iter(text.split_whitespace()),
+        ("upper", 0, _) => text.to_uppercase().into(),
+        ("lower", 0, _) => text.to_lowercase().into(),
         _ => return Err(unknown()),
     })
 }
@@ -288,6 +293,33 @@ mod tests {
             rendered("{{ messages[0].get('name', 'nobody') }}", "").unwrap(),
             "nobody"
         );
+    }
+
+    #[test]
+    fn methods_of_texts_follow_all_their_arguments_or_are_refused() {
+        // What Python gives.
+        for (call, expected) in [
+            ("'a-b-c'.split('-')|join('|')", "a|b|c"),
+            ("'a-b-c'.split('-', 1)|join('|')", "a|b-c"),
+            ("'a-b-c'.split('-', 1)[-1]", "b-c"),
+            ("' a  b '.split()|join('|')", "a|b"),
+            ("'xaxx'.strip('x')", "a"),
+            ("'xaxx'.rstrip('x')", "xa"),
+            ("'aXb'.lower() ~ 'aXb'.upper()", "axbAXB"),
+        ] {
+            let found = rendered(&format!("{{{{ {call} }}}}"), "").unwrap();
+            assert_eq!(found, expected, "{call}");
+        }
+        for call in [
+            "'a b c'.split(none, 1)",
+            "'a-b-c'.split('-', maxsplit=1)",
+            "'aaa'.replace('a', 'b', 1)",
+            "'ab'.startswith('b', 1)",
+            "'ab'.strip('a', 'b')",
+        ] {
+            let found = rendered(&format!("{{{{ {call} }}}}"), "");
+            assert!(found.is_err(), "{call}: {found:?}");
+        }
     }
 
     #[test]

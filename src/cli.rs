@@ -8,14 +8,18 @@ use statistics::Margin;
 
 use crate::{
     commands::{
-        evaluate::Part, list::Kind, plan_only::Elsewhere, predict::AnswerFormat,
-        report::ReportFormat,
+        evaluate::Part, latency::MOST_TOKENS, list::Kind, plan_only::Elsewhere,
+        predict::AnswerFormat, report::ReportFormat, tune::MOST_TRIALS,
     },
     execute::{local::How, progress::Verbosity},
     formats::Format,
-    plan::{DataChoice, Shared},
+    plan::{DataChoice, MOST_SEEDS, Shared},
+    train::recipe::MOST_HELD_OUT,
     units,
 };
+
+/// Tasks of a plan at most; no cluster takes as many.
+const MOST_TASKS: usize = 100_000_000;
 
 /// Which parameter-efficient fine-tuning method should I use, and how sure can I be?
 #[derive(Debug, Parser)]
@@ -25,7 +29,7 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
     /// Threads that compute, at most the cores of this machine [default: PEFTBENCH_THREADS, or all of them].
-    #[arg(long, global = true, hide_short_help = true)]
+    #[arg(long, global = true, value_parser = units::number(1..=kernels::available_threads()), hide_short_help = true)]
     pub threads: Option<usize>,
 }
 
@@ -136,7 +140,7 @@ pub struct FileArguments {
     #[arg(long, hide_short_help = true)]
     pub prompt: Option<String>,
     /// The most tokens of a completion, the end of the text among them [default: 64].
-    #[arg(long, value_name = "N", hide_short_help = true)]
+    #[arg(long, value_name = "N", value_parser = units::number(1..=MOST_TOKENS), hide_short_help = true)]
     pub max_new_tokens: Option<usize>,
 }
 
@@ -194,13 +198,13 @@ pub struct RunPlan {
     #[arg(long, value_name = "FILE")]
     pub from: Option<PathBuf>,
     /// Which task of it, counted from 0 [default: as Slurm, Kubernetes or HyperQueue says].
-    #[arg(long, requires = "from")]
+    #[arg(long, requires = "from", value_parser = units::number(0..=MOST_TASKS))]
     pub task: Option<usize>,
     /// What is added to the scheduler's index, where a cluster takes no array as large as the plan.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = units::number(0..=MOST_TASKS))]
     pub offset: usize,
     /// Runs that one task makes, one after the other.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..), hide_short_help = true)]
+    #[arg(long, default_value_t = 1, value_parser = units::number(1..=u16::MAX), hide_short_help = true)]
     pub per_task: u16,
 }
 
@@ -238,16 +242,16 @@ pub struct PlanArguments {
     #[arg(long, hide_short_help = true)]
     pub submit: bool,
     /// Runs that one task of the plan makes, one after the other [default: as many as last 15 minutes by the records].
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..), hide_short_help = true)]
+    #[arg(long, value_parser = units::number(1..=u16::MAX), hide_short_help = true)]
     pub per_task: Option<u16>,
     /// Tasks of the plan at the same time at most [default: as the cluster allows].
-    #[arg(long, hide_short_help = true)]
+    #[arg(long, value_parser = units::number(1..=MOST_TASKS), hide_short_help = true)]
     pub parallel: Option<usize>,
     /// Arguments for sbatch, behind --.
     #[arg(last = true, value_name = "SBATCH")]
     pub more: Vec<String>,
     /// Which last job of an earlier submission this is.
-    #[arg(long, hide = true, env = "PEFTBENCH_AGAIN", default_value_t = 0)]
+    #[arg(long, hide = true, env = "PEFTBENCH_AGAIN", default_value_t = 0, value_parser = units::number(0..=u8::MAX))]
     pub again: u8,
 }
 
@@ -310,7 +314,7 @@ pub struct RunArguments {
 pub struct HowArguments {
     /// Runs that go on at the same time, each with its share of the threads. Their times and latencies are then those
     /// of a busy machine.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024), hide_short_help = true)]
+    #[arg(long, default_value_t = 1, value_parser = units::number(1..=1024u16), hide_short_help = true)]
     pub jobs: u16,
     /// Print events, and at the end the result, as JSON lines.
     #[arg(long)]
@@ -367,7 +371,7 @@ pub struct Compare {
     #[arg(long, value_delimiter = ',')]
     pub methods: Vec<String>,
     /// Number of seeds [default: the budget's].
-    #[arg(long)]
+    #[arg(long, value_parser = units::number(1..=MOST_SEEDS))]
     pub seeds: Option<usize>,
     /// Differences of the main metric that are smaller do not matter, e.g. 0.5% [default: the one declared before, else one point].
     #[arg(long, value_name = "SHARE", value_parser = units::margin)]
@@ -376,7 +380,7 @@ pub struct Compare {
     #[arg(long, conflicts_with = "seeds")]
     pub until_decided: bool,
     /// Seeds of the last look.
-    #[arg(long, default_value_t = 20, requires = "until_decided", value_parser = clap::value_parser!(u16).range(3..=1000), hide_short_help = true)]
+    #[arg(long, default_value_t = 20, requires = "until_decided", value_parser = units::number(3..=1000u16), hide_short_help = true)]
     pub max_seeds: u16,
     /// Start no run after this time, e.g. 3h; the same command goes on later.
     #[arg(long, value_name = "TIME", requires = "until_decided", value_parser = units::time, hide_short_help = true)]
@@ -405,7 +409,7 @@ pub struct Sweep {
     #[arg(long)]
     pub study: String,
     /// Number of seeds [default: the budget's].
-    #[arg(long)]
+    #[arg(long, value_parser = units::number(1..=MOST_SEEDS))]
     pub seeds: Option<usize>,
     /// Differences of the main metric that are smaller do not matter, e.g. 0.5% [default: the one declared before, else one point].
     #[arg(long, value_name = "SHARE", value_parser = units::margin)]
@@ -428,16 +432,16 @@ pub struct Tune {
     #[arg(long, value_delimiter = ',')]
     pub methods: Vec<String>,
     /// Configurations to try of each method: all for a ninth of the steps, the best third for a third, the best of these for all.
-    #[arg(long, default_value_t = 9)]
+    #[arg(long, default_value_t = 9, value_parser = units::number(1..=MOST_TRIALS))]
     pub trials: usize,
     /// Instead of a number of trials: hours of training for the trials of all methods together, each method its equal part.
-    #[arg(long, conflicts_with = "trials")]
+    #[arg(long, conflicts_with = "trials", value_parser = units::number(0.0001..=8760.0))]
     pub hours: Option<f64>,
     /// Share of the training split that is held out to judge the trials.
-    #[arg(long, default_value_t = 0.1, hide_short_help = true)]
+    #[arg(long, default_value_t = 0.1, value_parser = units::number(0.001..=MOST_HELD_OUT), hide_short_help = true)]
     pub held_out: f64,
     /// Number of seeds of the winners [default: the budget's].
-    #[arg(long)]
+    #[arg(long, value_parser = units::number(1..=MOST_SEEDS))]
     pub seeds: Option<usize>,
     /// Differences of the main metric that are smaller do not matter, e.g. 0.5% [default: the one declared before, else one point].
     #[arg(long, value_name = "SHARE", value_parser = units::margin)]
@@ -460,7 +464,7 @@ pub struct Train {
     #[arg(long)]
     pub method: String,
     /// Seed of every random stream.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = units::number(0..=u64::MAX))]
     pub seed: u64,
     /// Print the record as JSON.
     #[arg(long)]
@@ -558,22 +562,22 @@ pub struct Serve {
     #[arg(long, value_name = "DIR")]
     pub tasks: PathBuf,
     /// Port; 0 takes one that is free. The address is printed.
-    #[arg(long, default_value_t = 8080)]
+    #[arg(long, default_value_t = 8080, value_parser = units::number(0..=u16::MAX))]
     pub port: u16,
     /// Address to listen on. There is no password: what listens elsewhere than on this machine belongs behind a proxy.
     #[arg(long, default_value = "127.0.0.1")]
     pub host: std::net::IpAddr,
     /// Rows that share a pass at most.
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, default_value_t = 32, value_parser = units::number(1..=u16::MAX))]
     pub batch: u16,
     /// Requests that wait at most; more are refused with status 503.
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..), hide_short_help = true)]
+    #[arg(long, default_value_t = 256, value_parser = units::number(1..=u16::MAX), hide_short_help = true)]
     pub queue: u16,
     /// Size of a request at most.
-    #[arg(long, value_name = "SIZE", default_value = "1MB", value_parser = units::size, hide_short_help = true)]
+    #[arg(long, value_name = "SIZE", default_value = "1MB", value_parser = units::body, hide_short_help = true)]
     pub max_body: f64,
     /// Requests that are read and answered at the same time.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024), hide_short_help = true)]
+    #[arg(long, default_value_t = 64, value_parser = units::number(1..=1024u16), hide_short_help = true)]
     pub callers: u16,
     /// The backbone; by default the one that the first task names.
     #[arg(long)]
@@ -593,7 +597,7 @@ pub struct Serving {
     #[arg(long)]
     pub backbone: Option<String>,
     /// Seconds to measure, all together.
-    #[arg(long, default_value_t = 8.0)]
+    #[arg(long, default_value_t = 8.0, value_parser = units::number(0.1..=600.0))]
     pub seconds: f64,
     /// Do not use the network.
     #[arg(long, hide_short_help = true)]
@@ -610,10 +614,10 @@ pub struct Latency {
     #[arg(long, required = true, num_args = 1.., value_name = "DIR")]
     pub weights: Vec<PathBuf>,
     /// Batch sizes.
-    #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32], hide_short_help = true)]
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32], value_parser = units::number(1..=MOST_TOKENS), hide_short_help = true)]
     pub batches: Vec<usize>,
     /// Lengths in tokens [default: 16, 64 and 128, as far as the backbone reads them].
-    #[arg(long, value_delimiter = ',', hide_short_help = true)]
+    #[arg(long, value_delimiter = ',', value_parser = units::number(1..=MOST_TOKENS), hide_short_help = true)]
     pub lengths: Vec<usize>,
     /// Data set or file whose validation sentences are timed too [default: the one of the first weights].
     #[arg(long)]
@@ -625,7 +629,7 @@ pub struct Latency {
     #[arg(long, hide_short_help = true)]
     pub no_sentences: bool,
     /// Seconds for each setting (batch size × length), all weights together; at least five passes each are made.
-    #[arg(long, default_value_t = 3.0, hide_short_help = true)]
+    #[arg(long, default_value_t = 3.0, value_parser = units::number(0.001..=86_400.0), hide_short_help = true)]
     pub seconds: f64,
     /// The backbone; by default the one that the first weights name.
     #[arg(long)]
@@ -661,7 +665,7 @@ pub struct Domains {
     #[arg(long, default_value = "quick")]
     pub budget: String,
     /// Number of seeds.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = units::number(1..=MOST_SEEDS))]
     pub seeds: usize,
     /// Differences of the main metric that are smaller do not matter, e.g. 0.5% [default: the one declared before, else one point].
     #[arg(long, value_name = "SHARE", value_parser = units::margin)]
@@ -789,7 +793,7 @@ pub struct Recommend {
     #[arg(long)]
     pub dataset: String,
     /// Examples that there are to train on.
-    #[arg(long, value_name = "EXAMPLES")]
+    #[arg(long, value_name = "EXAMPLES", value_parser = units::number(1..=1_000_000_000usize))]
     pub train_size: Option<usize>,
     /// Largest size of the saved weights, head included, e.g. 100KB.
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
@@ -807,7 +811,7 @@ pub struct Recommend {
     #[arg(long, value_name = "TIME", value_parser = units::time)]
     pub max_training_time: Option<f64>,
     /// Smallest main metric, e.g. 80%.
-    #[arg(long, value_name = "SHARE", value_parser = units::share)]
+    #[arg(long, value_name = "SHARE", value_parser = units::metric)]
     pub min_metric: Option<f64>,
     /// Differences of the main metric that are smaller do not matter, e.g. 0.5% [default: the one declared before, else one point].
     #[arg(long, value_name = "SHARE", value_parser = units::margin)]

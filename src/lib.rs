@@ -4,6 +4,8 @@
 //! hooks, head, loss, step, record) → the reports crate. [`execute`] makes many runs, a process each; [`commands`] is
 //! what a user asks for.
 #![forbid(unsafe_code)]
+// The standard library's would pass on what steers a terminal: what is said goes through `output`.
+#![warn(clippy::print_stderr)]
 
 // First: the others use its macro.
 #[macro_use]

@@ -8,14 +8,14 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use backbone::{Backbone, Config, Gguf, HeadKind, Pooling, Precision};
-use datasets::{Completion, Dataset, DatasetSpec, TextTokenizer, Words};
+use datasets::{Completion, Dataset, DatasetSpec, Example, TextTokenizer, Words};
 use record::BackboneFacts;
 use serde_json::{Map, Value};
 use sources::{Fetched, Fetcher, Progress};
 
 use crate::{
     backbone_settings::BackboneSettings, backbones, download_bar, gguf_tokenizer, hub_id, nearest,
-    plan::DataChoice,
+    plan::DataChoice, saved::ADAPTER_CONFIG,
 };
 
 /// Fetches files and knows whether the network may be used.
@@ -256,7 +256,22 @@ impl Files {
             let folder = Path::new(choice);
             let config_file = folder.join("config.json");
             let config = Config::read(&config_file)?;
-            let (pooling, head) = backbone::conventions(&config);
+            ensure!(
+                !folder.join(ADAPTER_CONFIG).exists(),
+                "{choice}: an adapter lies beside the model ({ADAPTER_CONFIG}), and transformers would read it over the base that \
+                 it names; name a folder without it, or read the adapter: --weights {choice}"
+            );
+            let (by_convention, head) = backbone::conventions(&config);
+            let pooling = match settings.pooling {
+                Some(_) => by_convention,
+                None => sentence_pooling(folder)?.unwrap_or(by_convention),
+            };
+            if pooling != by_convention {
+                self.note(&format!(
+                    "{choice}: its {SENTENCE_POOLING} reads texts by '{0}', and so they are read here (backbone.pooling={0})",
+                    pooling.name()
+                ));
+            }
             let name = folder
                 .canonicalize()
                 .ok()
@@ -312,6 +327,42 @@ impl Files {
         found.head = settings.head.unwrap_or(found.head);
         found.chat = settings.chat.unwrap_or(found.chat);
         Ok(found)
+    }
+}
+
+/// Where sentence-transformers has how a model is read.
+const SENTENCE_POOLING: &str = "1_Pooling/config.json";
+
+/// How sentence-transformers reads the model of a folder, where it is one of theirs.
+fn sentence_pooling(folder: &Path) -> Result<Option<Pooling>> {
+    let path = folder.join(SENTENCE_POOLING);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let at = || path.display().to_string();
+    let text = crate::folders::read_small(&path)?;
+    let config: Map<String, Value> = serde_json::from_slice(&text).with_context(at)?;
+    let modes: Vec<&str> = match config.get("pooling_mode").and_then(Value::as_str) {
+        Some(mode) => vec![mode],
+        None => {
+            let on = config.iter().filter(|(_, value)| **value == true);
+            on.filter_map(|(key, _)| key.strip_prefix("pooling_mode_"))
+                .collect()
+        }
+    };
+    match modes[..] {
+        ["mean_tokens" | "mean"] => Ok(Some(Pooling::Mean)),
+        ["cls_token" | "cls"] => Ok(Some(Pooling::Cls)),
+        ["lasttoken"] => Ok(Some(Pooling::Last)),
+        _ => bail!(
+            "{}: the model reads texts by {}, which is not followed; say by what they are to be read: \
+             --set backbone.pooling=mean, or cls",
+            at(),
+            match modes[..] {
+                [] => "nothing".to_owned(),
+                _ => modes.join(" and "),
+            }
+        ),
     }
 }
 
@@ -450,6 +501,32 @@ impl LoadedBackbone {
         let at = || path.display().to_string();
         let text = crate::folders::read_small(path)?;
         serde_json::from_slice(&text).with_context(at)
+    }
+
+    /// Refuses pairs of texts, before any run meets one, where the backbone has no token type for the second.
+    ///
+    /// # Errors
+    /// If that is so.
+    pub fn check_pairs(&self) -> Result<()> {
+        let known = self.backbone.config().token_types;
+        let pair = Example {
+            text: "a".to_owned(),
+            pair: Some("b".to_owned()),
+            label: None,
+        };
+        ensure!(
+            known != 1
+                || self
+                    .tokenizer
+                    .encode(&[pair], 16)?
+                    .types
+                    .iter()
+                    .all(|kind| *kind == 0),
+            "{}: its tokenizer gives the second text of a pair token type 1, but its type_vocab_size is 1; name single texts, or \
+             another backbone",
+            self.name
+        );
+        Ok(())
     }
 
     /// The longest text in tokens: the recipe's limit, or what the position table or the tokenizer leaves.

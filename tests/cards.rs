@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     doors::compared,
-    support::{Place, skip, words},
+    support::{Place, skip, tiny_backbone, words},
 };
 
 fn card(folder: &Path) -> (Value, String) {
@@ -81,7 +81,14 @@ fn every_saved_folder_has_a_card_with_the_numbers_of_its_record_and_of_its_compa
 }
 
 /// Runs the Python of a card in its folder.
-fn run_python_of(folder: &Path, more_path: &str) -> Option<String> {
+pub fn run_python_of(folder: &Path, more_path: &str) -> Option<String> {
+    let (_, body) = card(folder);
+    let code = body.split("```python\n").nth(1).unwrap();
+    run_python(folder, code.split("```").next().unwrap(), more_path)
+}
+
+/// Runs Python in a folder, with the libraries; what it printed.
+fn run_python(folder: &Path, code: &str, more_path: &str) -> Option<String> {
     let Ok(python) = std::env::var("PEFTBENCH_PYTHON") else {
         skip(
             "interop",
@@ -89,14 +96,6 @@ fn run_python_of(folder: &Path, more_path: &str) -> Option<String> {
         );
         return None;
     };
-    let (_, body) = card(folder);
-    let code = body
-        .split("```python\n")
-        .nth(1)
-        .unwrap()
-        .split("```")
-        .next()
-        .unwrap();
     let output = Command::new(python)
         .args(["-c", code])
         .current_dir(folder)
@@ -161,6 +160,110 @@ fn the_python_in_the_cards_of_saved_and_exported_folders_runs() {
             "{folder:?}: {printed}"
         );
     }
+}
+
+#[test]
+fn head_py_reads_texts_as_training_did_whatever_the_tokenizer_of_its_backbone_says() {
+    let place = Place::new();
+    let backbone = place.path().join("backbone");
+    fs::create_dir(&backbone).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(tiny_backbone().join(name), backbone.join(name)).unwrap();
+    }
+    let json = |name: &str, change: &dyn Fn(&mut Value)| {
+        let text = fs::read(tiny_backbone().join(name)).unwrap();
+        let mut json: Value = serde_json::from_slice(&text).unwrap();
+        change(&mut json);
+        fs::write(backbone.join(name), json.to_string()).unwrap();
+    };
+    // Case counts for this tokenizer, and it would put padding before a text.
+    json("tokenizer.json", &|t| {
+        t["normalizer"]["lowercase"] = false.into();
+    });
+    json("tokenizer_config.json", &|t| {
+        t["padding_side"] = "left".into();
+    });
+    let lower = place.path().join("backbone/sentence_bert_config.json");
+    let backbone = backbone.to_str().unwrap();
+    let texts = [
+        "good fine great number 5",
+        " BAD Poor ",
+        "GOOD",
+        "awful bad bad bad number",
+    ];
+    let rows: Vec<String> = texts.map(|text| json!({ "text": text }).to_string()).into();
+    let rows = place.file("rows.jsonl", rows.join("\n"));
+    let logits_of = |printed: &str| -> Vec<Vec<f64>> {
+        let row = |line: &str| -> Vec<f64> {
+            let row: Value = serde_json::from_str(line).unwrap();
+            serde_json::from_value(row["logits"].clone()).unwrap()
+        };
+        printed.lines().map(row).collect()
+    };
+    let mut found = Vec::new();
+    for (lowers, out) in [(false, "as-it-is"), (true, "lower")] {
+        fs::write(&lower, json!({ "do_lower_case": lowers }).to_string()).unwrap();
+        let weights = place.ok(&[
+            &[
+                "train",
+                place.reviews().to_str().unwrap(),
+                "--backbone",
+                backbone,
+            ][..],
+            &[
+                "--text-column=review",
+                "--label-column=stars",
+                "--method=lora",
+                "--out",
+                out,
+            ],
+            &[
+                "--budget=quick",
+                "--set=recipe.steps=20",
+                "--set=recipe.evaluations=1",
+            ],
+            &["--set=recipe.max_tokens=6", "--set=backbone.pooling=mean"],
+        ]
+        .concat());
+        let weights = weights.trim();
+        let ours = place.ok(&[
+            "predict",
+            "--weights",
+            weights,
+            "--input",
+            rows.to_str().unwrap(),
+        ]);
+        let ours = logits_of(&ours);
+        let folder = format!("{out}-head");
+        place.ok(&[
+            &[
+                "export",
+                "--weights",
+                weights,
+                "--format=peft",
+                "--separate-head",
+            ][..],
+            &["--out", &folder],
+        ]
+        .concat());
+        // All in one batch, so that there is padding.
+        let code = format!(
+            "import json\nfrom head import Classifier\nmodel = Classifier('.')\n\
+             for row in model(**model.inputs({})).tolist():\n    print(json.dumps({{'logits': row}}))\n",
+            json!(texts)
+        );
+        let Some(printed) = run_python(&place.path().join(folder), &code, "") else {
+            return;
+        };
+        let theirs = logits_of(&printed);
+        assert_eq!(theirs.len(), texts.len());
+        for (a, b) in theirs.iter().flatten().zip(ours.iter().flatten()) {
+            assert!((a - b).abs() < 1e-4, "{lowers}: {theirs:?} {ours:?}");
+        }
+        found.push(ours);
+    }
+    // It is a difference: what is no word of the vocabulary in capitals is one in lower case.
+    assert!((found[0][2][0] - found[1][2][0]).abs() > 1e-3, "{found:?}");
 }
 
 /// What a hub was sent: addresses with their bodies.

@@ -447,7 +447,7 @@ fn what_cannot_be_completed_is_refused_before_any_run() {
         &good,
         decoder,
         &with(&["--max-new-tokens", "0"]),
-        &["max_new_tokens: 0"],
+        &["--max-new-tokens", "accepted: 1 to"],
     );
     let row = |i| format!("{{\"tokens\": [\"good\", \"{i}\"], \"tags\": [\"B-x\", \"O\"]}}\n");
     let tags: String = (0..60).map(row).collect();

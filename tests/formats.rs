@@ -7,6 +7,7 @@ mod refusing;
 mod writing;
 
 use std::{
+    collections::HashMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -58,13 +59,17 @@ fn logits(loaded: &LoadedBackbone, task: &Task, batch: &Batch) -> Vec<Vec<f32>> 
 fn expected(folder: &Path) -> (Batch, Vec<Vec<f32>>) {
     let path = folder.join("expected.safetensors");
     let tensors = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
+    (inputs(&tensors), tensors["logits"].to_vec2().unwrap())
+}
+
+/// The inputs in the tensors of a fixture.
+fn inputs(tensors: &HashMap<String, Tensor>) -> Batch {
     let numbers = |name: &str| tensors[name].to_vec1::<u32>().unwrap();
     let offsets = numbers("input.offsets")
         .iter()
         .map(|o| *o as usize)
         .collect();
-    let batch = Batch::new(numbers("input.ids"), numbers("input.types"), offsets).unwrap();
-    (batch, tensors["logits"].to_vec2().unwrap())
+    Batch::new(numbers("input.ids"), numbers("input.types"), offsets).unwrap()
 }
 
 /// Folders of the fixtures below `kind` whose method we have.
@@ -115,7 +120,7 @@ fn changed(folder: &Path, file: &str, change: impl FnOnce(&mut Value)) -> TempDi
 fn with_tensors(
     folder: &Path,
     file: &str,
-    change: impl FnOnce(&mut std::collections::HashMap<String, Tensor>),
+    change: impl FnOnce(&mut HashMap<String, Tensor>),
 ) -> TempDir {
     let copy = copy(folder);
     let path = copy.path().join(file);

@@ -28,6 +28,7 @@ mod refusals;
 mod sample;
 mod scale;
 mod serving;
+mod soak;
 mod studies;
 mod suites;
 mod support;

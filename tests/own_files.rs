@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{Place, few_steps, tiny_backbone};
 
@@ -404,4 +404,83 @@ fn a_damaged_copy_is_named_where_another_place_has_the_whole_file() {
         note.is_some_and(|l| l.contains("old/reviews.csv is damaged")),
         "{said}"
     );
+}
+
+#[test]
+fn a_folder_is_read_as_its_own_library_reads_it_or_refused_by_what_lies_in_it() {
+    let place = Place::new();
+    let base = place.path().join("base");
+    fs::create_dir_all(base.join("1_Pooling")).unwrap();
+    let files = [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ];
+    for name in files {
+        fs::copy(tiny_backbone().join(name), base.join(name)).unwrap();
+    }
+    let pooling = base.join("1_Pooling/config.json");
+    let train = |out: &str| {
+        let data = place.reviews();
+        let arguments = [
+            "train",
+            data.to_str().unwrap(),
+            "--text-column=review",
+            "--label-column=stars",
+            "--backbone=base",
+            "--method=head_only",
+            "--budget=quick",
+            "--set=recipe.steps=2",
+            "--set=recipe.evaluations=1",
+            "--out",
+            out,
+        ];
+        let output = place.run(&arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let folder = String::from_utf8(output.stdout).unwrap();
+        (output.status.success(), folder.trim().to_owned(), said)
+    };
+    for (modes, read_by) in [
+        (
+            json!({ "pooling_mode_cls_token": true, "pooling_mode_mean_tokens": false }),
+            "cls",
+        ),
+        (
+            json!({ "pooling_mode_cls_token": false, "pooling_mode_mean_tokens": true }),
+            "mean",
+        ),
+        (
+            json!({ "pooling_mode": "cls", "word_embedding_dimension": 32 }),
+            "cls",
+        ),
+    ] {
+        fs::write(&pooling, modes.to_string()).unwrap();
+        let (ok, folder, said) =
+            train(&format!("out-{modes}").replace(['"', '{', '}', ':', ','], ""));
+        assert!(ok, "{said}");
+        let config = fs::read(place.path().join(folder).join("peftbench.json")).unwrap();
+        let config: Value = serde_json::from_slice(&config).unwrap();
+        assert_eq!(config["pooling"], read_by, "{modes}");
+        assert_eq!(
+            said.contains("1_Pooling/config.json reads texts by 'cls'"),
+            read_by == "cls",
+            "{said}"
+        );
+    }
+    for modes in [
+        json!({ "pooling_mode_max_tokens": true }),
+        json!({ "pooling_mode_cls_token": true, "pooling_mode_mean_tokens": true }),
+    ] {
+        fs::write(&pooling, modes.to_string()).unwrap();
+        let (ok, _, said) = train("refused");
+        assert!(
+            !ok && said.contains("1_Pooling") && said.contains("--set backbone.pooling=mean"),
+            "{said}"
+        );
+    }
+    fs::remove_file(&pooling).unwrap();
+    fs::write(base.join("adapter_config.json"), "{}").unwrap();
+    let (ok, _, said) = train("refused");
+    assert!(!ok && said.contains("adapter_config.json"), "{said}");
 }

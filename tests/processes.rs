@@ -1,31 +1,51 @@
 //! A comparison and the processes of its runs: signals, claims, several at the same time, threads.
 
 #[cfg(unix)]
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::{
     fs,
     io::{BufRead, BufReader, Lines},
+    path::Path,
     process::{Child, ChildStdout, Stdio},
+    thread,
+    time::Duration,
 };
 
 use serde_json::Value;
 
-use crate::support::{Place, record_files, tiny, tiny_backbone};
+use crate::{
+    decoders::model,
+    support::{Place, record_files, tiny, tiny_backbone},
+};
 
-/// A comparison of one run that would take hours, once it has begun to train; what it tells is read on by the caller.
+/// More steps than anybody waits for.
 #[cfg(unix)]
-fn endless(place: &Place, command: &str, more: &[&str]) -> (Child, Lines<BufReader<ChildStdout>>) {
-    let (data, backbone) = (place.reviews(), tiny_backbone());
-    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
-    let mut arguments = tiny(command, data, backbone, more);
-    arguments.extend(["--set=recipe.steps=1000000", "--json"]);
-    let mut child = place
-        .command(&arguments)
+const ENDLESS: &str = "--set=recipe.steps=1000000";
+
+#[cfg(unix)]
+fn start(place: &Place, arguments: &[&str]) -> Child {
+    place
+        .command(arguments)
         .process_group(0)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap();
+        .unwrap()
+}
+
+/// A command over the reviews whose runs would take hours, once the first has begun to train; what it tells is read on by the
+/// caller.
+#[cfg(unix)]
+fn endless(place: &Place, command: &str, more: &[&str]) -> (Child, Lines<BufReader<ChildStdout>>) {
+    let (data, backbone) = (place.reviews(), tiny_backbone());
+    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
+    begun(place, &tiny(command, data, backbone, more))
+}
+
+/// The same of any arguments.
+#[cfg(unix)]
+fn begun(place: &Place, arguments: &[&str]) -> (Child, Lines<BufReader<ChildStdout>>) {
+    let mut child = start(place, &[arguments, &[ENDLESS, "--json"]].concat());
     // Until the run has begun to train there is nothing to interrupt.
     let mut events = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(events.any(|line| line.unwrap().contains("\"step\"")));
@@ -83,7 +103,7 @@ fn a_signal_to_the_comparison_alone_reaches_the_run_and_the_exit_code_tells_whic
 
 /// Files below a folder whose names end like this.
 #[cfg(unix)]
-fn below(folder: &std::path::Path, end: &str) -> usize {
+fn below(folder: &Path, end: &str) -> usize {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     entries
         .map(|entry| match entry.path().is_dir() {
@@ -105,22 +125,131 @@ fn a_signal_to_a_search_or_a_study_reaches_its_run_too() {
             "rank.yaml",
             "title: Rank\nquestion: Does it matter?\nx: {title: rank, key: lora.rank, values: [1, 2]}\nseries: [{method: lora}]\n",
         );
-        let (child, mut events) = endless(&place, command, &[more, &["--seeds=1"]].concat());
-        signal("-TERM", &child.id().to_string());
-        assert!(events.all(|line| line.is_ok()));
-        let output = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(143), "{command}: {said}");
-        let out = place.path().join("out");
-        assert_eq!(below(&out, ".unfinished.json"), 1, "{command}: {said}");
-        assert_eq!(below(&out, ".claim"), 0, "{command}");
+        let (child, events) = endless(&place, command, &[more, &["--seeds=1"]].concat());
+        stops(&place, child, Some(events));
+    }
+}
+
+/// Signals the command alone: the one run that it makes is recorded as interrupted, and its claim is given back.
+#[cfg(unix)]
+fn stops(place: &Place, child: Child, events: Option<Lines<BufReader<ChildStdout>>>) {
+    signal("-TERM", &child.id().to_string());
+    assert!(events.into_iter().flatten().all(|line| line.is_ok()));
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(143), "{said}");
+    let out = place.path().join("out");
+    assert_eq!(below(&out, ".unfinished.json"), 1, "{said}");
+    assert_eq!(below(&out, ".claim"), 0, "{said}");
+}
+
+/// Two files of texts with the same two labels.
+#[cfg(unix)]
+fn films_and_tales(place: &Place) {
+    for (name, good, bad) in [
+        ("films", "good fine", "bad poor"),
+        ("tales", "great", "awful"),
+    ] {
+        let row = |i: usize| format!("{} {i},{}\n", [good, bad][i % 2], ["up", "down"][i % 2]);
+        let rows: String = (0..160).map(row).collect();
+        place.file(&format!("{name}.csv"), format!("text,label\n{rows}"));
     }
 }
 
 #[cfg(unix)]
 #[test]
+fn a_signal_to_a_suite_or_to_a_comparison_of_completions_reaches_its_run_too() {
+    let place = Place::new();
+    films_and_tales(&place);
+    let suite = place.file(
+        "both.yaml",
+        "title: Both\nabout: Films and tales.\ndatasets: [films.csv, tales.csv]\nmethods: [lora]\n",
+    );
+    let backbone = tiny_backbone();
+    let shared = [
+        "--budget=quick",
+        "--seeds=1",
+        "--set=recipe.batch=8",
+        "--out=out",
+        "--backbone",
+    ];
+    let of = |what: &[&str], backbone: &Path| {
+        let all = [
+            &["compare"][..],
+            what,
+            &shared,
+            &[backbone.to_str().unwrap()],
+        ]
+        .concat();
+        let (child, events) = begun(&place, &all);
+        stops(&place, child, Some(events));
+        fs::remove_dir_all(place.path().join("out")).unwrap();
+    };
+    of(&[suite.to_str().unwrap()], &backbone);
+    let row = |i: usize| format!("number {},good fine\n", i % 80);
+    let rows: String = (0..160).map(row).collect();
+    let data = place.file("texts.csv", format!("prompt,completion\n{rows}"));
+    let decoder = model(&place, "llama_scaled");
+    let what = [
+        data.to_str().unwrap(),
+        "--objective=completion",
+        "--max-new-tokens=8",
+        "--methods=lora",
+    ];
+    of(&what, &decoder);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_to_the_study_of_domains_reaches_its_run_too() {
+    let place = Place::new();
+    films_and_tales(&place);
+    let backbone = tiny_backbone();
+    let mut child = start(
+        &place,
+        &[
+            "domains",
+            "--datasets=films.csv,tales.csv",
+            "--methods=lora",
+            "--set=recipe.batch=8",
+            ENDLESS,
+            "--out=out",
+            "--backbone",
+            backbone.to_str().unwrap(),
+        ],
+    );
+    // It tells no events; who has claimed a run is about to make it.
+    while below(&place.path().join("out"), ".claim") == 0 {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before");
+        thread::sleep(Duration::from_millis(20));
+    }
+    stops(&place, child, None);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_a_measurement_at_once() {
+    let place = Place::new();
+    let weights = place.trained("head_only", &[]);
+    let mut child = start(
+        &place,
+        &[
+            "latency",
+            "--weights",
+            &weights,
+            "--no-sentences",
+            "--seconds=60",
+        ],
+    );
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(said.any(|line| line.unwrap().starts_with("[1/")));
+    signal("-TERM", &child.id().to_string());
+    assert_eq!(child.wait().unwrap().signal(), Some(15));
+}
+
+#[cfg(unix)]
+#[test]
 fn a_signal_ends_what_only_reads_at_once() {
-    use std::os::unix::process::ExitStatusExt;
     let place = Place::new();
     let weights = place.trained("head_only", &[]);
     let mut command = place.command(&["predict", "--weights", &weights, "--input", "-"]);
@@ -166,7 +295,7 @@ fn a_run_ends_with_the_comparison_that_was_killed_and_its_claim_is_taken_over() 
         fs::read_to_string(format!("/proc/{}/stat", run[0])).is_ok_and(|stat| !stat.contains(") Z"))
     };
     while running() {
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20));
     }
     assert!(
         fs::read_dir(place.path().join("out/records"))

@@ -1,8 +1,62 @@
 //! What is refused before any work, and outputs that are whole or not there.
 
-use std::{fs, path::Path, time::Duration};
+use std::{any::TypeId, fs, path::Path, time::Duration};
+
+use clap::CommandFactory;
+use peftbench::cli::Cli;
+
+use serde_json::Value;
 
 use crate::support::{Place, tiny_backbone};
+
+/// What no number of the command line may be.
+const SENSELESS: [&str; 9] = [
+    "nan",
+    "inf",
+    "-inf",
+    "1e300",
+    "-1",
+    "1e-300",
+    "99999999999999999999999999999",
+    "99999999999999999999h",
+    "",
+];
+
+#[test]
+fn every_number_of_the_command_line_has_a_range_and_a_refusal_names_it() {
+    let root = Cli::command();
+    let numbers = [
+        TypeId::of::<f64>(),
+        TypeId::of::<usize>(),
+        TypeId::of::<u64>(),
+        TypeId::of::<u16>(),
+        TypeId::of::<u8>(),
+        TypeId::of::<statistics::Margin>(),
+    ];
+    let mut seen = 0;
+    for command in root.get_subcommands().chain([&root]) {
+        let flags = command.get_arguments().filter(|arg| {
+            let of = arg.get_value_parser().type_id();
+            arg.get_action().takes_values() && numbers.iter().any(|number| of == *number)
+        });
+        for flag in flags.filter_map(|arg| arg.get_long()) {
+            seen += 1;
+            for value in SENSELESS {
+                let value = format!("--{flag}={value}");
+                let typed = match command.get_name() {
+                    "peftbench" => vec!["peftbench", &value],
+                    name => vec!["peftbench", name, &value],
+                };
+                let error = root.clone().try_get_matches_from(&typed).unwrap_err();
+                let message = error.to_string();
+                for part in ["accepted: ", " to ", flag] {
+                    assert!(message.contains(part), "{typed:?}: {message}");
+                }
+            }
+        }
+    }
+    assert!(seen > 50, "{seen} numbers");
+}
 
 /// A place with the weights of a method that was trained for three steps.
 fn trained(method: &str, more: &[&str]) -> (Place, String) {
@@ -236,6 +290,55 @@ fn a_data_set_with_a_long_name_is_compared_and_reported() {
     assert!(folder.join("report.html").is_file());
 }
 
+#[test]
+fn names_of_classes_steer_no_terminal_wherever_they_are_shown() {
+    let place = Place::new();
+    let classes = ["\u{1b}[2Jup", "\u{202e}down", "\u{9b}2J", "plain"];
+    let row = |i: usize| {
+        let row = serde_json::json!({ "text": format!("word {} number {i}", i % 4), "label": classes[i % 4] });
+        format!("{row}\n")
+    };
+    place.file("rows.jsonl", (0..160).map(row).collect::<String>());
+    let backbone = tiny_backbone().display().to_string();
+    let own = [
+        "--budget=quick",
+        "--set=recipe.steps=2",
+        "--out=out",
+        "--backbone",
+        &backbone,
+    ];
+    let silent = |arguments: &[&str]| {
+        let output = place.run(arguments);
+        let [out, said] =
+            [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        assert!(output.status.success(), "{said}");
+        for text in [&out, &said] {
+            let steers = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+            assert!(!text.contains(steers), "{arguments:?}: {text:?}");
+        }
+        out
+    };
+    silent(
+        &[
+            &["compare", "rows.jsonl", "--methods=head_only", "--seeds=1"][..],
+            &own,
+        ]
+        .concat(),
+    );
+    let weights = silent(&[&["train", "rows.jsonl", "--method=lora"][..], &own].concat());
+    let weights = weights.trim();
+    silent(&[
+        "evaluate",
+        "--weights",
+        weights,
+        "--dataset=rows.jsonl",
+        "--split=all",
+    ]);
+    silent(&["predict", "--weights", weights, "--input=rows.jsonl"]);
+    silent(&["tasks", "out/weights"]);
+    silent(&["report", "--records=out", "--format=md"]);
+}
+
 /// Refuses a file of a report that is cut short.
 fn check_whole(path: &Path) {
     let bytes = fs::read(path).unwrap();
@@ -348,4 +451,72 @@ fn every_test_that_the_promises_name_exists() {
         }
     }
     assert!(count > 60, "{count} tests are named");
+}
+
+#[test]
+fn pairs_over_a_backbone_with_one_token_type_are_refused_before_any_run() {
+    let place = Place::new();
+    let backbone = place.path().join("one-type");
+    fs::create_dir(&backbone).unwrap();
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        fs::copy(tiny_backbone().join(name), backbone.join(name)).unwrap();
+    }
+    let config = fs::read(tiny_backbone().join("config.json")).unwrap();
+    let mut config: Value = serde_json::from_slice(&config).unwrap();
+    config["type_vocab_size"] = 1.into();
+    fs::write(backbone.join("config.json"), config.to_string()).unwrap();
+    let path = tiny_backbone().join("model.safetensors");
+    let mut tensors = candle_core::safetensors::load(path, &candle_core::Device::Cpu).unwrap();
+    for (name, tensor) in &mut tensors {
+        if name.contains("token_type_embeddings") {
+            *tensor = tensor.narrow(0, 0, 1).unwrap().copy().unwrap();
+        }
+    }
+    candle_core::safetensors::save(&tensors, backbone.join("model.safetensors")).unwrap();
+    let rows = |pair: bool| -> String {
+        let row = |i: usize| match pair {
+            true => format!("good {i},fine {i},{}\n", i % 2),
+            false => format!("good {i},{}\n", i % 2),
+        };
+        (0..60).map(row).collect()
+    };
+    let pairs = place.file("pairs.csv", format!("one,two,label\n{}", rows(true)));
+    let single = place.file("single.csv", format!("text,label\n{}", rows(false)));
+    let backbone = backbone.to_str().unwrap();
+    let how = [
+        "--backbone",
+        backbone,
+        "--budget=quick",
+        "--set=recipe.steps=2",
+        "--set=recipe.evaluations=1",
+        "--method=lora",
+    ];
+    let train = [
+        "train",
+        pairs.to_str().unwrap(),
+        "--text-column=one",
+        "--pair-column=two",
+    ];
+    place.refused(
+        &[&train[..], &how, &["--out=pairs"]].concat(),
+        &["token type 1", "type_vocab_size is 1"],
+    );
+    let train = ["train", single.to_str().unwrap()];
+    place.ok(&[&train[..], &how, &["--out=single"]].concat());
+}
+
+#[test]
+fn a_classifier_without_layers_is_not_written_for_other_libraries() {
+    let (place, weights) = trained("knn", &[]);
+    place.refused(
+        &[
+            "export",
+            "--weights",
+            &weights,
+            "--format=merged",
+            "--separate-head",
+            "--out=merged",
+        ],
+        &["knn", "is no layer of a classifier"],
+    );
 }

@@ -291,3 +291,29 @@ fn a_signal_ends_the_service_with_success_and_what_it_did() {
     );
     assert!(fs::exists(place.path().join("out")).unwrap());
 }
+
+#[cfg(unix)]
+#[test]
+fn a_caller_who_never_ends_sending_does_not_hold_a_service_that_was_told_to_stop() {
+    let place = Place::new();
+    compared(&place, &["--methods", "head_only", "--seeds", "1"]);
+    let mut service = Service::start(&place, &[]);
+    let mut slow = TcpStream::connect(&service.address).unwrap();
+    slow.write_all(b"POST /v1/predict HTTP/1.1\r\nContent-Length: 5000\r\n\r\n{")
+        .unwrap();
+    // (Whoever asks later is answered later.)
+    assert_eq!(service.predict(&json!({ "rows": ["a"] })).0, 200);
+    let id = service.child.id().to_string();
+    let kill = std::process::Command::new("kill")
+        .args(["-TERM", &id])
+        .status();
+    assert!(kill.unwrap().success());
+    assert!(service.child.wait().unwrap().success());
+    let mut said = String::new();
+    let stderr = service.child.stderr.as_mut().unwrap();
+    stderr.read_to_string(&mut said).unwrap();
+    for part in ["still sending", "stopped: 1 request, 1 row answered"] {
+        assert!(said.contains(part), "{said}");
+    }
+    drop(slow);
+}

@@ -291,7 +291,10 @@ fn tuning_gives_every_method_the_same_compute_off_the_validation_split_and_marks
         !again.contains("1/8") && again.contains("had a record already"),
         "{again}"
     );
-    place.refused(&tiny("tune", &data, &["--trials", "0"]), &["--trials 0"]);
+    place.refused(
+        &tiny("tune", &data, &["--trials", "0"]),
+        &["--trials", "accepted: 1 to 10000"],
+    );
     place.refused(
         &tiny("tune", &data, &["--set", "recipe.held_out=0.2"]),
         &["--held-out"],

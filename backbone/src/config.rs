@@ -129,6 +129,21 @@ impl Config {
             "weights in f32, f16 or bf16: save the model without quantisation",
             |v| !truthy(v),
         );
+        // Keys by which the library reads other files than these.
+        keys.only(
+            "transformers_weights",
+            "null or model.safetensors, the file that is read",
+            |v| v.is_null() || v == "model.safetensors",
+        );
+        keys.only(
+            "configuration_files",
+            "config.json alone; make it the one of the version that is wanted",
+            |v| {
+                let files = v.as_array();
+                v.is_null()
+                    || files.is_some_and(|files| files.iter().all(|file| file == "config.json"))
+            },
+        );
         let mut problems = keys.problems();
         if problems.is_empty() {
             problems = config.disagreements();

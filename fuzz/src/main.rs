@@ -19,7 +19,8 @@ use std::{
 
 use backbone::{Backbone, Config, TensorFile};
 use datasets::{Example, FileOptions, RowOptions, Rows, TextTokenizer};
-use peftbench::{execute::plan_file, formats, gguf_tokenizer, study, suite, weights};
+use peftbench::{chat, execute::plan_file, formats, gguf_tokenizer, study, suite, weights};
+use reports::Kept;
 use sha2::{Digest, Sha256};
 use sources::{Fetcher, Index, Settings, Source};
 
@@ -40,6 +41,7 @@ const READERS: &[(&str, Reader)] = &[
     ("vocabulary", |place, bytes| {
         tokenizer(place, "vocab.txt", bytes)
     }),
+    ("chat", chat),
     ("peft", |place, bytes| {
         adapter(place, "peft/lora", "adapter_config.json", bytes)
     }),
@@ -73,6 +75,7 @@ const READERS: &[(&str, Reader)] = &[
 struct Place {
     folder: tempfile::TempDir,
     server: OnceCell<Server>,
+    tokenizer: OnceCell<TextTokenizer>,
 }
 
 impl Place {
@@ -110,7 +113,7 @@ thread_local! {
             std::process::exit(2);
         };
         let folder = tempfile::tempdir().expect("a folder for temporary files");
-        (Place { folder, server: OnceCell::new() }, *reader)
+        (Place { folder, server: OnceCell::new(), tokenizer: OnceCell::new() }, *reader)
     };
 }
 
@@ -177,6 +180,20 @@ fn tokenizer(place: &Place, name: &str, bytes: &[u8]) {
             drop(tokenizer.encode(std::slice::from_ref(&example), most));
         }
     }
+}
+
+fn chat(place: &Place, bytes: &[u8]) {
+    let folder = place.fixture("bert");
+    fs::write(folder.join("chat_template.jinja"), bytes).expect("written");
+    let path = folder.join("tokenizer.json");
+    let tokenizer = place
+        .tokenizer
+        .get_or_init(|| TextTokenizer::from_file(&path).expect("a tokenizer"));
+    drop(chat::message(
+        &path,
+        tokenizer,
+        "Review: {text}\nIs it good?",
+    ));
 }
 
 fn adapter(place: &Place, fixture: &str, name: &str, bytes: &[u8]) {

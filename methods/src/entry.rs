@@ -192,6 +192,7 @@ pub(crate) fn plain(message: &str) -> String {
         ("expected usize", "expected a whole number of at least 0"),
         ("expected u64", "expected a whole number of at least 0"),
         ("expected f64", "expected a number"),
+        ("expected string or map", "expected a word"),
         ("expected a boolean", "expected true or false"),
         ("expected a sequence", "expected a list"),
         ("expected a map", "expected a table of keys"),

@@ -246,19 +246,20 @@ def predict(weights: str | Path, texts: Iterable[str], **flags: object) -> list[
 def load_peft(folder: str | Path, **options: Any) -> tuple[Any, Any]:
     """A folder that `peftbench export --format peft` wrote, as a `PeftModel` ready to predict, and its tokenizer.
 
-    `options` go to `AutoModelForSequenceClassification.from_pretrained`.
+    `options` go to `from_pretrained` of the class of transformers that holds the model.
     """
     import peft
     import transformers
 
     adapter = json.loads(Path(folder, "adapter_config.json").read_text())
     base = {"pretrained_model_name_or_path": adapter["base_model_name_or_path"], "revision": adapter.get("revision") or "main"}
+    classes = {"SEQ_CLS": "AutoModelForSequenceClassification", "TOKEN_CLS": "AutoModelForTokenClassification"}
     if adapter["task_type"] == "CAUSAL_LM":
         raise Error(f"{folder} answers with the words of a language model; its README.md has the lines that load and ask it")
-    if adapter["task_type"] != "SEQ_CLS":
+    if adapter["task_type"] not in classes:
         raise Error(f"{folder}: its classifier is in a file of its own; use head.py beside it")
     config = transformers.AutoConfig.from_pretrained(folder)
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+    model = getattr(transformers, classes[adapter["task_type"]]).from_pretrained(
         **base, config=config, ignore_mismatched_sizes=True, **options)
     tokenizer = transformers.AutoTokenizer.from_pretrained(**base)
     return peft.PeftModel.from_pretrained(model, folder).eval(), tokenizer

@@ -161,13 +161,12 @@ impl Table {
             .iter()
             .map(|row| row.iter().map(|c| format::visible(&c.text)).collect())
             .collect();
+        let titles = self.columns.iter().map(|c| format::visible(&c.title));
+        let titles: Vec<String> = titles.collect();
         let rank = |i: usize| self.columns[i].rank.unwrap_or(0);
         let widest = |i: usize| {
             let cells = texts.iter().map(|row| chars(&row[i]));
-            cells
-                .chain([chars(&self.columns[i].title)])
-                .max()
-                .unwrap_or(0)
+            cells.chain([chars(&titles[i])]).max().unwrap_or(0)
         };
         let mut shown = self.shown();
         // A column without any value says nothing.
@@ -192,7 +191,7 @@ impl Table {
             });
             padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         };
-        let heading = line(&|i| self.columns[i].title.clone());
+        let heading = line(&|i| titles[i].clone());
         let rows = texts.iter().map(|row| line(&|i| row[i].clone()));
         (std::iter::once(heading).chain(rows).collect(), left_out)
     }

@@ -51,6 +51,7 @@
 
 mod address;
 mod archive;
+mod configs;
 mod download;
 mod error;
 mod fetch;

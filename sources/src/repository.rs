@@ -12,6 +12,7 @@ use hf_hub::{Cache, Repo};
 use serde::{Deserialize, Serialize};
 
 use crate::address::Address;
+use crate::configs::{self, CARD, Subset};
 use crate::fetch::{Fetched, Fetcher};
 use crate::files::cannot_write;
 use crate::http::is_hex;
@@ -21,6 +22,8 @@ use crate::{Error, Result};
 
 /// The longest page of a list of files.
 const PAGE: u64 = 64 << 20;
+/// The longest card.
+const LONGEST_CARD: u64 = 4 << 20;
 /// More pages of a list than any repository has.
 const PAGES: usize = 200;
 /// The branch on which the hub keeps data sets of any form as Parquet.
@@ -181,10 +184,11 @@ impl Fetcher {
             true => name == "model.safetensors",
             false => shard(name),
         };
-        const BESIDE: [&str; 11] = [
+        const BESIDE: [&str; 12] = [
             "config.json",
             "tokenizer.json",
             "tokenizer_config.json",
+            "chat_template.jinja",
             "special_tokens_map.json",
             "added_tokens.json",
             "vocab.txt",
@@ -259,20 +263,28 @@ impl Fetcher {
         Ok(own)
     }
 
-    /// Finds the files of a data set's splits: in the repository itself, else in its conversion to Parquet by the hub.
+    /// Finds the files of a data set's splits, as its card says or by their names: in the repository itself, else in its
+    /// conversion to Parquet by the hub.
     ///
     /// # Errors
     /// [`Error::NoFiles`] when neither has a training split, or has several subsets and none is named; and as
     /// [`Fetcher::fetch`].
     pub fn data(&self, reference: &Reference) -> Result<HubData> {
-        let tree = self.tree(reference, HubKind::Dataset, reference.revision.as_deref())?;
-        let first = match splits_of(&tree, reference.subset.as_deref()) {
-            Ok(data) => return Ok(data),
-            Err(first) => first,
-        };
+        let mut tree = self.tree(reference, HubKind::Dataset, reference.revision.as_deref())?;
         let refused = |problem: String| Error::NoFiles {
             repo: reference.repo.clone(),
             problem,
+        };
+        let card = self.card(&mut tree)?;
+        let named = reference.subset.as_deref();
+        let described = configs::chosen(&card, named, &reference.repo).map_err(refused)?;
+        let found = match described {
+            Some(subset) => splits_by_card(&tree, subset),
+            None => splits_of(&tree, "", named),
+        };
+        let first = match found {
+            Ok(data) => return Ok(data),
+            Err(first) => first,
         };
         if reference.revision.is_some() {
             return Err(refused(first));
@@ -285,7 +297,33 @@ impl Fetcher {
             }
             Err(error) => return Err(error),
         };
-        splits_of(&converted, reference.subset.as_deref()).map_err(refused)
+        let subset = described.map(|subset| subset.name.as_str()).or(named);
+        splits_of(&converted, "", subset).map_err(refused)
+    }
+
+    /// The subsets that a data set's card describes.
+    fn card(&self, tree: &mut Tree) -> Result<Vec<Subset>> {
+        let Some(file) = tree.files.iter().find(|file| file.path == CARD) else {
+            return Ok(Vec::new());
+        };
+        let source = source_of(&tree.hub, [(CARD.to_owned(), file)].into_iter());
+        let what = format!("the card of {}", tree.hub.repo);
+        let text = match self.fetch(&what, &source) {
+            Ok(fetched) => crate::verify::read_whole(&fetched.files[CARD], LONGEST_CARD),
+            Err(_) if self.settings.offline => {
+                tree.warnings.push(format!(
+                    "its {CARD} is not on this machine, so what that says of its files is not followed"
+                ));
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(error),
+        };
+        let refused = |problem: String| Error::NoFiles {
+            repo: tree.hub.repo.clone(),
+            problem,
+        };
+        let text = text.map_err(|error| refused(format!("{CARD}: {error}")))?;
+        configs::subsets(&String::from_utf8_lossy(&text)).map_err(refused)
     }
 
     /// The files of a repository as it is now, or was when it was last looked at.
@@ -501,17 +539,97 @@ const WORDS: [(&str, &[&str]); 3] = [
     ("test", &["test", "testing", "eval", "evaluation"]),
 ];
 
-fn splits_of(tree: &Tree, subset: Option<&str>) -> Result<HubData, String> {
+/// The form of a file, by its place in [`EXTENSIONS`].
+fn form_of(path: &str) -> Option<usize> {
+    let extension = path.rsplit('.').next().unwrap_or_default();
+    EXTENSIONS.iter().position(|known| *known == extension)
+}
+
+/// The splits of a subset that a card describes. Of other splits than those for training, validation and test it is said that
+/// they are left out.
+fn splits_by_card(tree: &Tree, subset: &Subset) -> Result<HubData, String> {
+    if subset.splits.is_empty() {
+        return splits_of(tree, &subset.folder, None);
+    }
+    let mut found: BTreeMap<&'static str, Vec<&Listed>> = BTreeMap::new();
+    let (mut forms, mut others) = (BTreeSet::new(), Vec::new());
+    for (split, patterns) in &subset.splits {
+        let lower = split.to_lowercase();
+        let known = WORDS
+            .iter()
+            .find(|(_, words)| words.contains(&lower.as_str()));
+        let Some((known, _)) = known.filter(|(known, _)| !found.contains_key(known)) else {
+            others.push(split.as_str());
+            continue;
+        };
+        let files: Vec<&Listed> = tree
+            .files
+            .iter()
+            .filter(|file| {
+                patterns
+                    .iter()
+                    .any(|pattern| configs::matches(pattern, &file.path))
+            })
+            .filter(|file| {
+                let name = file.path.rsplit('/').next().unwrap_or_default();
+                !name.starts_with(['.', '_']) && name != CARD
+            })
+            .collect();
+        if files.is_empty() {
+            return Err(format!(
+                "its card says {} for the split \"{split}\" of \"{}\", but it has no such file; it has: {}",
+                patterns.join(", "),
+                subset.name,
+                some(tree.files.iter().map(|file| file.path.as_str()))
+            ));
+        }
+        forms.extend(files.iter().map(|file| form_of(&file.path)));
+        found.insert(*known, files);
+    }
+    if !found.contains_key("train") {
+        return Err(format!(
+            "its card names no training split of \"{}\"; it has: {}",
+            subset.name,
+            some(subset.splits.iter().map(|(split, _)| split.as_str()))
+        ));
+    }
+    let (1, Some(Some(form))) = (forms.len(), forms.first()) else {
+        return Err(format!(
+            "its card names files of several forms, or of another than .parquet, .jsonl, .csv and .tsv: {}",
+            some(found.values().flatten().map(|file| file.path.as_str()))
+        ));
+    };
+    let mut data = with_splits(tree, &found, *form);
+    if !others.is_empty() {
+        data.warnings.push(format!(
+            "its splits {} are left out: what is for training, validation and test is read",
+            some(others.into_iter())
+        ));
+    }
+    Ok(data)
+}
+
+/// What a file has in common with the others of its split: its path without the number of the part.
+fn without_number(path: &str) -> &str {
+    let stem = path.split('.').next().unwrap_or(path);
+    let stem = stem.find("-of-").map_or(stem, |at| &stem[..at]);
+    stem.trim_end_matches(|c: char| c.is_ascii_digit() || "-_/".contains(c))
+}
+
+/// The splits of the files below a folder (empty, or with a slash at its end), by their names.
+fn splits_of(tree: &Tree, folder: &str, subset: Option<&str>) -> Result<HubData, String> {
     // subset → extension → split → files
     let mut found: BTreeMap<String, BTreeMap<usize, BTreeMap<&str, Vec<&Listed>>>> =
         BTreeMap::new();
     let mut unsplit: Vec<&Listed> = Vec::new();
     for file in &tree.files {
-        let extension = file.path.rsplit('.').next().unwrap_or_default();
-        let Some(form) = EXTENSIONS.iter().position(|known| *known == extension) else {
+        let Some(path) = file.path.strip_prefix(folder) else {
             continue;
         };
-        match split_of(&file.path) {
+        let Some(form) = form_of(path) else {
+            continue;
+        };
+        match split_of(path) {
             Some((subset, split)) => found
                 .entry(subset)
                 .or_default()
@@ -527,11 +645,10 @@ fn splits_of(tree: &Tree, subset: Option<&str>) -> Result<HubData, String> {
     if found.is_empty()
         && let [only] = unsplit.as_slice()
     {
-        let extension = only.path.rsplit('.').next().unwrap_or_default();
-        let form = EXTENSIONS.iter().position(|known| *known == extension);
+        let form = form_of(&only.path).unwrap_or(0);
         found.insert(
             "default".into(),
-            BTreeMap::from([(form.unwrap_or(0), BTreeMap::from([("train", vec![*only])]))]),
+            BTreeMap::from([(form, BTreeMap::from([("train", vec![*only])]))]),
         );
     }
     found.retain(|_, forms| {
@@ -563,6 +680,33 @@ fn splits_of(tree: &Tree, subset: Option<&str>) -> Result<HubData, String> {
         },
     };
     let (form, splits) = chosen.iter().next().ok_or("nothing")?;
+    let mut data = with_splits(tree, splits, *form);
+    let others: Vec<&str> = found.keys().map(String::as_str).collect();
+    if subset.is_none() && others.len() > 1 {
+        let others = others.into_iter().filter(|name| *name != "default");
+        data.warnings.push(format!(
+            "its subsets {} are left out; hub:{}/SUBSET names one",
+            some(others),
+            tree.hub.repo
+        ));
+    }
+    for (split, files) in splits {
+        let kinds: BTreeSet<&str> = files
+            .iter()
+            .map(|file| without_number(&file.path))
+            .collect();
+        if kinds.len() > 1 {
+            data.warnings.push(format!(
+                "its {split} split is made of all of {}",
+                some(kinds.into_iter())
+            ));
+        }
+    }
+    Ok(data)
+}
+
+/// The data of these splits, whose files have one form.
+fn with_splits(tree: &Tree, splits: &BTreeMap<&str, Vec<&Listed>>, form: usize) -> HubData {
     let mut named: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
     let mut files = Vec::new();
     for (split, _) in WORDS {
@@ -580,12 +724,12 @@ fn splits_of(tree: &Tree, subset: Option<&str>) -> Result<HubData, String> {
             files.push((name, *file));
         }
     }
-    Ok(HubData {
+    HubData {
         source: source_of(&tree.hub, files.into_iter()),
         splits: named,
-        extension: EXTENSIONS[*form].to_string(),
+        extension: EXTENSIONS[form].to_string(),
         warnings: tree.warnings.clone(),
-    })
+    }
 }
 
 /// The subset and the split that a path speaks of, if it does.

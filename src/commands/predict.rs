@@ -500,7 +500,8 @@ impl Answers {
                         self.further.insert(names).clone()
                     }
                 };
-                if !self.noted && fields.keys().any(|name| !further.contains(name)) {
+                let known = further.iter().filter(|name| fields.contains_key(*name));
+                if !self.noted && known.count() < fields.len() {
                     self.noted = true;
                     eprintln!(
                         "note: the table has the columns of the first row; others are left out (--format jsonl has all)"

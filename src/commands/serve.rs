@@ -13,7 +13,8 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     sync::{
-        atomic::{AtomicU64, Ordering},
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread,
@@ -36,6 +37,8 @@ use crate::{
 
 /// How often a waiting thread looks whether it shall end.
 const POLL: Duration = Duration::from_millis(100);
+/// After so long without anything else to do, a stopping service leaves callers who are still sending.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Upper ends of the histogram of times, in seconds.
 const BUCKETS: [f64; 10] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0];
 
@@ -119,7 +122,7 @@ pub fn serve(asked: &Asked) -> Result<ExitCode> {
     // What a script waits for.
     say!("http://{place}")?;
     signals.flagged();
-    let counters = Counters::default();
+    let counters = Arc::new(Counters::default());
     let (sender, jobs) = sync_channel::<Job>(asked.limits.queue);
     let service = Service {
         library: &library,
@@ -128,6 +131,7 @@ pub fn serve(asked: &Asked) -> Result<ExitCode> {
         counters: &counters,
         limits: asked.limits,
     };
+    leave_slow_callers(signals.flag(), Arc::clone(&counters));
     thread::scope(|scope| {
         let callers: Vec<_> = (0..asked.limits.callers)
             .map(|_| {
@@ -150,15 +154,26 @@ pub fn serve(asked: &Asked) -> Result<ExitCode> {
             caller.join().ok();
         }
     });
-    eprintln!(
-        "stopped: {}, {} answered",
-        format::plural(
-            counters.answered[0].load(Ordering::Relaxed) as usize,
-            "request"
-        ),
-        format::plural(counters.rows.load(Ordering::Relaxed) as usize, "row")
-    );
+    counters.say_end();
     Ok(ExitCode::SUCCESS)
+}
+
+/// Ends a service that was stopped when all that is left are callers who are not done sending: they could hold it for ever.
+fn leave_slow_callers(stop: Arc<AtomicBool>, counters: Arc<Counters>) {
+    thread::spawn(move || {
+        let mut idle = Duration::ZERO;
+        while idle < PATIENCE {
+            thread::sleep(POLL);
+            let busy = counters.waiting.load(Ordering::Relaxed) > 0;
+            idle = match stop.load(Ordering::Relaxed) && !busy {
+                true => idle + POLL,
+                false => Duration::ZERO,
+            };
+        }
+        eprintln!("note: a caller who was still sending is left without an answer");
+        counters.say_end();
+        std::process::exit(0);
+    });
 }
 
 struct Service<'a> {
@@ -399,6 +414,15 @@ impl Service<'_> {
 }
 
 impl Counters {
+    fn say_end(&self) {
+        let of = |value: &AtomicU64| value.load(Ordering::Relaxed) as usize;
+        eprintln!(
+            "stopped: {}, {} answered",
+            format::plural(of(&self.answered[0]), "request"),
+            format::plural(of(&self.rows), "row")
+        );
+    }
+
     fn time(&self, took: Duration) {
         let seconds = took.as_secs_f64();
         for (bucket, end) in self.times.iter().zip(BUCKETS) {

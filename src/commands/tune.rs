@@ -36,7 +36,7 @@ use crate::{
 const TRIAL_SEED: u64 = 1_000_000;
 
 /// Trials of a method at most.
-const MOST_TRIALS: usize = 10_000;
+pub const MOST_TRIALS: usize = 10_000;
 
 /// Rungs at most: a trial's first look is at no less than a ninth of a run.
 const MOST_RUNGS: usize = 3;
@@ -166,7 +166,10 @@ pub fn tune(
 ) -> Result<ExitCode> {
     let verbosity = how.verbosity;
     let (base, overrides) = shared.plan()?;
-    check(&asked, &base)?;
+    ensure!(
+        base.recipe.setting("held_out").is_none(),
+        "--set recipe.held_out: give --held-out"
+    );
     let seeds = plan::seeds(seeds, base.recipe.budget())?;
     let (wanted, mut left_out) = wanted(methods, &overrides)?;
     let folder = study::folder(&base.out, "tuning");
@@ -290,29 +293,6 @@ pub fn tune(
     let failed = searching.records.iter().any(|r| r.status != Status::Ok)
         || winning.records.iter().any(|r| r.status != Status::Ok);
     Ok(exit::after(failed))
-}
-
-fn check(asked: &Asked, base: &RunPlan) -> Result<()> {
-    match asked.compute {
-        Compute::Trials(trials) => ensure!(
-            (1..=MOST_TRIALS).contains(&trials),
-            "--trials {trials}: accepted: 1 to {MOST_TRIALS}"
-        ),
-        Compute::Hours(hours) => ensure!(
-            hours > 0.0 && hours.is_finite(),
-            "--hours {hours}: must be above 0"
-        ),
-    }
-    ensure!(
-        asked.held_out > 0.0,
-        "--held-out {}: must be above 0 and at most 0.9",
-        asked.held_out
-    );
-    ensure!(
-        base.recipe.setting("held_out").is_none(),
-        "--set recipe.held_out: give --held-out"
-    );
-    Ok(())
 }
 
 /// What is searched for, and the methods that have nothing to search.

@@ -87,7 +87,8 @@ impl Export<'_> {
         let config = &self.task.config;
         if let Some(completion) = &config.completion {
             return Some(format!(
-                "completions are written behind the prompt {:?}: model.generate(…, do_sample=False, max_new_tokens={})",
+                "completions are written behind the prompt {:?}: model.generate(…, do_sample=False, \
+                 repetition_penalty=1.0, max_new_tokens={})",
                 completion.prompt, completion.max_new_tokens
             ));
         }

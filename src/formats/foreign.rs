@@ -62,26 +62,32 @@ impl Foreign<'_> {
         Ok((0..classes).map(labels::anonymous).collect())
     }
 
-    /// What several outputs stand for: the `problem_type` of the folder's own `config.json`, as transformers takes it.
-    fn objective(&self) -> Result<Objective> {
+    /// What the outputs stand for: one is a number, and of several the `problem_type` of the folder's own `config.json` says it,
+    /// as in transformers.
+    fn objective(&self, outputs: usize) -> Result<Objective> {
         let path = self.folder.join("config.json");
-        if !path.is_file() {
-            return Ok(Objective::Classification);
-        }
-        let at = || path.display().to_string();
-        let config: Value =
-            serde_json::from_slice(&crate::folders::read_small(&path)?).with_context(at)?;
-        match config.get("problem_type") {
-            None | Some(Value::Null) => Ok(Objective::Classification),
-            Some(Value::String(kind)) if kind == "single_label_classification" => {
-                Ok(Objective::Classification)
-            }
-            Some(Value::String(kind)) if kind == "multi_label_classification" => {
-                Ok(Objective::MultiLabel)
-            }
-            Some(other) => bail!(
-                "config.json: problem_type {other} with several outputs; supported: single_label_classification, \
-                 multi_label_classification, and regression with one output"
+        let config: Value = match path.is_file() {
+            true => serde_json::from_slice(&crate::folders::read_small(&path)?)
+                .with_context(|| path.display().to_string())?,
+            false => Value::Null,
+        };
+        let kind = match &config["problem_type"] {
+            Value::Null => None,
+            kind => Some(kind.as_str().unwrap_or("that is no text")),
+        };
+        match (kind, outputs) {
+            (None | Some("regression"), 1) => Ok(Objective::Regression),
+            (None | Some("single_label_classification"), 2..) => Ok(Objective::Classification),
+            (Some("multi_label_classification"), 2..) => Ok(Objective::MultiLabel),
+            _ => bail!(
+                "config.json: problem_type {} with {}; supported: single_label_classification and multi_label_classification \
+                 with several outputs, regression with one",
+                config["problem_type"],
+                if outputs == 1 {
+                    "one output"
+                } else {
+                    "several outputs"
+                }
             ),
         }
     }
@@ -109,6 +115,33 @@ impl Foreign<'_> {
         Ok(())
     }
 
+    /// Says so where the backbone is not, by its name, the one that the folder was trained over: its numbers fit every
+    /// backbone of these sizes.
+    fn check_name(&self, loaded: &LoadedBackbone) {
+        let Some(theirs) = self.backbone.as_deref().filter(|name| !name.is_empty()) else {
+            return;
+        };
+        let last = |name: &str| {
+            let name = name.split('@').next().unwrap_or_default();
+            let last = name.trim_end_matches('/').rsplit(['/', '\\']).next();
+            last.unwrap_or_default().to_lowercase()
+        };
+        let known = layout::known_backbone(theirs);
+        let in_cache = theirs.replace('/', "--");
+        let folder = loaded.folder.as_ref();
+        let folder = folder.map(|folder| folder.display().to_string());
+        if known.as_ref() != Some(&loaded.name)
+            && last(theirs) != last(&loaded.name)
+            && !folder.is_some_and(|folder| folder.contains(&in_cache))
+        {
+            eprintln!(
+                "note: {}: it was trained over '{theirs}'; whether '{}' is the same model is not known",
+                self.folder.display(),
+                loaded.name
+            );
+        }
+    }
+
     pub(super) fn finish(mut self) -> Result<Saved> {
         if let Some(loaded) = self.loaded {
             let found = loaded.backbone.config().architecture;
@@ -120,6 +153,7 @@ impl Foreign<'_> {
                 found.name()
             );
             self.check_revision(loaded)?;
+            self.check_name(loaded);
         }
         let output = self.head_tensors.get("head.output.weight");
         let classes = output.and_then(|t| t.dims().first().copied()).unwrap_or(0);
@@ -127,11 +161,11 @@ impl Foreign<'_> {
         let known = (output.is_some() || self.loaded.is_some()) && self.words.is_none();
         ensure!(classes >= 1 || !known, "the classifier has no outputs");
         // One output is a number, as transformers takes it.
-        let number = classes == 1 && known;
+        let tags = self.texts.objective == Some(Objective::Tokens);
+        let number = classes == 1 && known && !tags;
         let objective = match self.texts.objective {
-            _ if number => Objective::Regression,
-            Some(objective) => objective,
-            None => self.objective()?,
+            Some(objective) if !number => objective,
+            _ => self.objective(if known { classes } else { 2 })?,
         };
         let labels = match self.labels.take() {
             _ if number => Vec::new(),
@@ -234,7 +268,7 @@ pub(super) struct Texts {
     /// Whether white space around it is cut off.
     strip: Option<bool>,
     /// What is predicted of it.
-    objective: Option<Objective>,
+    pub(super) objective: Option<Objective>,
     /// Whether there are two.
     pairs: Option<bool>,
 }

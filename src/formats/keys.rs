@@ -37,6 +37,11 @@ impl Keys {
         self.map.contains_key(key)
     }
 
+    /// Whether the value of a key is this word; the key stays unread.
+    pub fn is(&self, key: &str, word: &str) -> bool {
+        self.map.get(key).is_some_and(|value| value == word)
+    }
+
     /// The value of a key; nothing if it is missing or null.
     pub fn take<T: DeserializeOwned>(&mut self, key: &str) -> Result<Option<T>> {
         match self.map.shift_remove(key) {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use backbone::{Architecture, Config, HeadKind, Pooling, Site, TensorFile};
 use candle_core::Tensor;
 use serde_json::{Map, Value};
@@ -19,8 +19,15 @@ pub(super) type HeadLayer = (&'static str, &'static str, &'static [&'static str]
 /// The layers of a head.
 pub(super) type HeadLayers = &'static [HeadLayer];
 
-pub(super) const BOTH: &[&str] = &["weight", "bias"];
+const BOTH: &[&str] = &["weight", "bias"];
 const WEIGHT: &[&str] = &["weight"];
+
+/// ModernBERT's, whatever it reads.
+const MODERN_BERT: HeadLayers = &[
+    ("head.dense", "head.dense", WEIGHT),
+    ("head.norm", "head.norm", WEIGHT),
+    ("head.output", "classifier", BOTH),
+];
 
 /// The layers of a head in `AutoModelForSequenceClassification`; nothing where that class cannot hold such a head.
 ///
@@ -52,11 +59,9 @@ pub(super) fn head_layers(
             ("head.dense", "pre_classifier", BOTH),
             ("head.output", "classifier", BOTH),
         ]),
-        (Architecture::ModernBert, Pooling::Cls | Pooling::Mean, HeadKind::DenseNorm) => Some(&[
-            ("head.dense", "head.dense", WEIGHT),
-            ("head.norm", "head.norm", WEIGHT),
-            ("head.output", "classifier", BOTH),
-        ]),
+        (Architecture::ModernBert, Pooling::Cls | Pooling::Mean, HeadKind::DenseNorm) => {
+            Some(MODERN_BERT)
+        }
         (
             Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3,
             Pooling::Last,
@@ -64,6 +69,32 @@ pub(super) fn head_layers(
         ) => Some(&[("head.output", "score", WEIGHT)]),
         _ => None,
     }
+}
+
+/// The head of `AutoModelForTokenClassification`, which reads every row, and its layers.
+pub(super) fn tag_layers(architecture: Architecture) -> (HeadKind, HeadLayers) {
+    match architecture {
+        Architecture::Bert | Architecture::Roberta | Architecture::DistilBert => {
+            (HeadKind::Linear, &[("head.output", "classifier", BOTH)])
+        }
+        Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3 => {
+            (HeadKind::Linear, &[("head.output", "score", BOTH)])
+        }
+        Architecture::ModernBert => (HeadKind::DenseNorm, MODERN_BERT),
+    }
+}
+
+/// The layers of a head that gives a tag to each word, where transformers' class has such a head.
+pub(super) fn layers_of_tags(architecture: Architecture, head: HeadKind) -> Result<HeadLayers> {
+    let (theirs, layers) = tag_layers(architecture);
+    ensure!(
+        theirs == head,
+        "transformers' class for tags of words over a {} has the head '{}', and this one is '{}', so it is not written",
+        architecture.name(),
+        theirs.name(),
+        head.name()
+    );
+    Ok(layers)
 }
 
 /// How `AutoModelForSequenceClassification` reads a backbone. BERT's pooler belongs to the head where it was trained.
@@ -76,9 +107,10 @@ pub(super) fn reading(
         Architecture::Bert if trained_pooler => (Pooling::Cls, HeadKind::DenseTanh),
         Architecture::Bert => (Pooling::Pooler, HeadKind::Linear),
         Architecture::Roberta => (Pooling::Cls, HeadKind::DenseTanh),
-        other => match loaded {
-            Some(loaded) => backbone::conventions(loaded.backbone.config()),
-            None => backbone::conventions(&Config::of(other)),
+        // Over a backbone of another kind it is refused, by the kinds.
+        other => match loaded.map(|loaded| loaded.backbone.config()) {
+            Some(config) if config.architecture == other => backbone::conventions(config),
+            _ => backbone::conventions(&Config::of(other)),
         },
     }
 }
@@ -158,11 +190,12 @@ pub(super) fn site(architecture: Architecture, path: &str) -> Option<Site> {
         .find(|site| architecture.module(*site) == path)
 }
 
-/// All linear layers of a transformers model for sequence classification, by their paths, with the site of those that
-/// have one.
+/// All linear layers of a transformers model for sequence classification, or for token classification (`tags`), by their
+/// paths, with the site of those that have one.
 pub(super) fn linear_modules(
     architecture: Architecture,
     layers: usize,
+    tags: bool,
 ) -> BTreeMap<String, Option<Site>> {
     let sites = (0..layers)
         .flat_map(|layer| {
@@ -174,7 +207,10 @@ pub(super) fn linear_modules(
             (path, Some(site))
         });
     let (pooling, head) = reading(architecture, None, true);
-    let of_head = head_layers(architecture, pooling, head).unwrap_or_default();
+    let of_head = match tags {
+        true => tag_layers(architecture).1,
+        false => head_layers(architecture, pooling, head).unwrap_or_default(),
+    };
     let linear = of_head.iter().filter(|(ours, ..)| *ours != "head.norm");
     sites
         .chain(linear.map(|(_, path, _)| (path.to_string(), None)))

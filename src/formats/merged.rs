@@ -4,7 +4,7 @@
 
 use std::{fs, path::Path};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use backbone::{Architecture, Backbone, Gguf, HeadKind};
 use datasets::Objective;
 use serde_json::{Map, Value, json};
@@ -25,19 +25,10 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
     let backbone = merged(export)?;
     let words = matches!(task.config.head, HeadKind::Words | HeadKind::Vocabulary);
     let tokens = task.config.objective == Objective::Tokens;
-    ensure!(
-        !tokens
-            || matches!(
-                architecture,
-                Architecture::Bert | Architecture::Roberta | Architecture::DistilBert
-            ),
-        "a tag for each word over {} is not written as a checkpoint; supported: bert, roberta, distilbert",
-        architecture.name()
-    );
     let layers = match layout::head_layers(architecture, frozen.pooling(), task.config.head) {
         _ if export.separate_head => None,
         _ if words => Some(&[] as layout::HeadLayers),
-        _ if tokens => Some(&[("head.output", "classifier", layout::BOTH)] as layout::HeadLayers),
+        _ if tokens => Some(layout::layers_of_tags(architecture, task.config.head)?),
         Some(layers) => Some(layers),
         None => {
             return Err(layout::cannot_hold(
@@ -208,6 +199,8 @@ fn write_tokenizer(export: &Export<'_>, out: &Path) -> Result<()> {
         "added_tokens.json",
         "special_tokens_map.json",
         "tokenizer_config.json",
+        "sentence_bert_config.json",
+        "chat_template.jinja",
     ] {
         let beside = tokenizer.with_file_name(name);
         if beside.exists() {

@@ -82,6 +82,17 @@ pub fn read(folder: &Path, loaded: Option<&LoadedBackbone>) -> Result<Option<Sav
         .map(Some)
 }
 
+/// The class of PEFT that reads a folder with its classifier.
+pub fn peft_class(objective: Objective) -> &'static str {
+    match objective {
+        Objective::Tokens => "AutoPeftModelForTokenClassification",
+        Objective::Completion => "AutoPeftModelForCausalLM",
+        Objective::Classification | Objective::MultiLabel | Objective::Regression => {
+            "AutoPeftModelForSequenceClassification"
+        }
+    }
+}
+
 /// Writes a task into a foreign folder; returns what the reader must know, if anything.
 ///
 /// # Errors
@@ -93,20 +104,11 @@ pub fn export(export: &Export<'_>, format: Format, out: &Path) -> Result<Option<
         "--separate-head: its reader gives classes, not {}",
         objective.name()
     );
-    let holds = match format {
-        Format::Merged => true,
-        Format::Peft => objective != Objective::Tokens,
-        Format::Adapterhub => objective.is_classification(),
-    };
     ensure!(
-        holds,
-        "this format is not written for {}; --format {} is",
-        objective.name(),
-        if objective == Objective::Tokens {
-            "merged"
-        } else {
-            "peft or merged"
-        }
+        format != Format::Adapterhub
+            || matches!(objective, Objective::Classification | Objective::Tokens),
+        "this format is not written for {}; --format peft or merged is",
+        objective.name()
     );
     fs::create_dir_all(out).with_context(|| format!("{}: cannot be made", out.display()))?;
     let said = match format {
@@ -116,11 +118,12 @@ pub fn export(export: &Export<'_>, format: Format, out: &Path) -> Result<Option<
     };
     // `head.py` has the names and does with texts what training did; a class of the library has to be told.
     let names = match format {
-        Format::Peft => {
-            "; AutoPeftModelForSequenceClassification takes class names from the base: give it \
-             id2label=AutoConfig.from_pretrained(FOLDER).id2label"
-        }
-        Format::Adapterhub | Format::Merged => "",
+        Format::Peft => format!(
+            "; {} takes number and names of the classes from the base: give it \
+             id2label=AutoConfig.from_pretrained(FOLDER).id2label, as the README.md beside does",
+            peft_class(objective)
+        ),
+        Format::Adapterhub | Format::Merged => String::new(),
     };
-    Ok(said.or_else(|| Some(export.texts() + names)))
+    Ok(said.or_else(|| Some(export.texts() + &names)))
 }

@@ -1,6 +1,6 @@
 //! A classifier in a file of its own, for heads that the classes of the Python libraries cannot hold.
 //!
-//! `head.safetensors` has the tensors `dense.*` and `output.*` (and `pooler.*` where the vector goes through BERT's
+//! `head.safetensors` has the tensors `dense.*`, `norm.*` and `output.*` (and `pooler.*` where the vector goes through BERT's
 //! pooler), and in its metadata how they are used; `head.py` beside it is the reader.
 
 use std::path::Path;
@@ -41,10 +41,10 @@ pub(super) fn read(folder: &Path) -> Result<Option<SeparateHead>> {
     let architecture = word(&file, "architecture")?.to_owned();
     let mut tensors = Tensors::new();
     for (name, tensor) in std::mem::take(&mut file.tensors) {
-        if ["dense", "output"].contains(&name.split('.').next().unwrap_or_default()) {
+        if is_layer(&name) {
             tensors.insert(format!("head.{name}"), tensor);
         } else if !name.starts_with("pooler.") {
-            bail!("{FILE}: tensor '{name}' is none of dense, output, pooler");
+            bail!("{FILE}: tensor '{name}' is none of dense, norm, output, pooler");
         }
     }
     Ok(Some(SeparateHead {
@@ -61,6 +61,11 @@ pub(super) fn read(folder: &Path) -> Result<Option<SeparateHead>> {
         first: word(&file, "rows_from")? == "0",
         tensors,
     }))
+}
+
+/// Whether a tensor is one of a layer that the reader computes.
+fn is_layer(name: &str) -> bool {
+    ["dense", "norm", "output"].contains(&name.split('.').next().unwrap_or_default())
 }
 
 fn word<'a>(file: &'a File, key: &str) -> Result<&'a str> {
@@ -82,6 +87,12 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<String> {
         .into_iter()
         .map(|(name, t)| (name.trim_start_matches("head.").to_owned(), t))
         .collect();
+    if let Some(name) = tensors.keys().find(|name| !is_layer(name)) {
+        bail!(
+            "'{name}' of the method '{}' is no layer of a classifier, so the head cannot be written into a file of its own",
+            config.method
+        );
+    }
     if backbone.pooling() == Pooling::Pooler {
         for (name, tensor) in backbone.tensors() {
             if let Some(part) = name.strip_prefix("pooler.dense.") {

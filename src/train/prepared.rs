@@ -79,7 +79,8 @@ impl Prepared {
         }
         let classes = prepared.data.dataset.classes();
         if !classes.is_empty() {
-            eprint!("{}", datasets::class_table(&classes, MOST_CLASSES));
+            let table = datasets::class_table(&classes, MOST_CLASSES);
+            eprintln!("{}", table.trim_end());
         }
         Ok(prepared)
     }
@@ -112,6 +113,9 @@ impl Prepared {
             (Err(data), Err(backbone)) => bail!("{data:#}\nalso: {backbone:#}"),
             (Err(error), _) | (_, Err(error)) => return Err(error),
         };
+        if data.dataset.has_pairs() {
+            backbone.check_pairs()?;
+        }
         let named = !plan.data.options.words.is_empty();
         let chosen = plan.backbone_settings.head.is_some();
         if named && !chosen {

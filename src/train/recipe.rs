@@ -16,7 +16,7 @@ const MOST_EXAMPLES: usize = 500_000_000;
 const YAML: &str = include_str!("../../recipe.yaml");
 
 /// The largest share of the training split that may be held out.
-const MOST_HELD_OUT: f64 = 0.9;
+pub const MOST_HELD_OUT: f64 = 0.9;
 
 /// What every method shares, resolved for a budget and a training split.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! Folders of other libraries are read as the libraries read them.
 
-use std::{fs, path::Path};
+use std::{collections::HashMap, fs, path::Path};
 
 use backbone::TensorFile;
 use candle_core::{Device, Tensor};
@@ -9,8 +9,8 @@ use peftbench::{formats::Format, train::run::difference};
 use serde_json::{Value, json};
 
 use super::{
-    FORWARD, changed, copy, error_of, expected, fixture, fixtures, logits, open, round_trip,
-    with_tensors,
+    FORWARD, changed, copy, error_of, expected, fixture, fixtures, inputs, logits, open,
+    round_trip, with_tensors,
 };
 
 #[test]
@@ -26,6 +26,100 @@ fn folders_of_the_python_libraries_predict_what_the_libraries_predict() {
     }
     println!("{count} folders; largest difference of logits {worst:.1e}");
     assert!(count >= 12, "{count}");
+}
+
+#[test]
+fn folders_that_tag_words_are_read_as_such_by_task_type_and_by_class() {
+    // What transformers' class for token classification computed with PEFT's LoRA, at the words' first tokens.
+    let path = fixture("objectives/tokens.safetensors");
+    let tensors = candle_core::safetensors::load(&path, &Device::Cpu).unwrap();
+    let meta = TensorFile::open(&path).unwrap().metadata().unwrap()["meta"].clone();
+    let meta: Value = serde_json::from_str(&meta).unwrap();
+    let words: Vec<Vec<u32>> = serde_json::from_value(meta["words"].clone()).unwrap();
+    let batch = inputs(&tensors).reading(words).unwrap();
+    let expected_of_words: Vec<f32> = tensors["logits"].flatten_all().unwrap().to_vec1().unwrap();
+    let close = |got: Vec<Vec<f32>>, expected: &[f32], at: &str| {
+        let got = got.concat();
+        assert_eq!(got.len(), expected.len(), "{at}");
+        let d = difference(&[got], &[expected.to_vec()]);
+        assert!(d < FORWARD, "{at}: {d:e}");
+    };
+    let saved = tensors.iter().filter_map(|(name, tensor)| {
+        let name = name
+            .strip_prefix("init.")?
+            .replace(".modules_to_save.default", "");
+        Some((name.replace(".default", ""), tensor.clone()))
+    });
+    let saved: HashMap<String, Tensor> = saved.collect();
+    let folder = with_tensors(&fixture("peft/lora"), "adapter_model.safetensors", |t| {
+        *t = saved
+    });
+    let class = |name: &str| json!({ "base_model_class": name, "parent_library": "transformers" });
+    for (task_type, auto_mapping) in [
+        (json!("TOKEN_CLS"), Value::Null),
+        // Without a kind of task the library writes the class that it was trained in.
+        (Value::Null, class("BertForTokenClassification")),
+    ] {
+        let folder = changed(folder.path(), "adapter_config.json", |c| {
+            c["task_type"] = task_type.clone();
+            c["auto_mapping"] = auto_mapping;
+        });
+        let (loaded, task) = open(folder.path()).unwrap_or_else(|e| panic!("{e:#}"));
+        assert_eq!(task.config.objective, Objective::Tokens);
+        close(
+            logits(&loaded, &task, &batch),
+            &expected_of_words,
+            &format!("PEFT, {task_type}"),
+        );
+        let (out, loaded, again) = round_trip(&loaded, &task, Format::Peft, false);
+        close(
+            logits(&loaded, &again, &batch),
+            &expected_of_words,
+            "written again",
+        );
+        let config = fs::read_to_string(out.path().join("adapter_config.json")).unwrap();
+        assert!(config.contains("\"TOKEN_CLS\""), "{config}");
+    }
+    let answers = changed(folder.path(), "adapter_config.json", |c| {
+        c["task_type"] = Value::Null;
+        c["auto_mapping"] = class("BertForQuestionAnswering");
+    });
+    let message = error_of(answers.path());
+    assert!(message.contains("BertForQuestionAnswering"), "{message}");
+    // AdapterHub's own head for tags is that for classes, at every row; the one for classes reads row 0.
+    let classes = fixture("adapterhub/pfeiffer_flexible_head");
+    let (batch, expected) = expected(&classes);
+    let batch = batch.reading(vec![vec![0]; expected.len()]).unwrap();
+    let tagging = changed(&classes, "head_config.json", |c| {
+        let head = c["config"].as_object_mut().unwrap();
+        head.insert("head_type".into(), "tagging".into());
+        head.remove("use_pooler");
+        head.remove("bias");
+    });
+    let (loaded, task) = open(tagging.path()).unwrap_or_else(|e| panic!("{e:#}"));
+    assert_eq!(task.config.objective, Objective::Tokens);
+    close(
+        logits(&loaded, &task, &batch),
+        &expected.concat(),
+        "AdapterHub",
+    );
+    let (_out, loaded, again) = round_trip(&loaded, &task, Format::Adapterhub, false);
+    assert_eq!(again.config.objective, Objective::Tokens);
+    close(
+        logits(&loaded, &again, &batch),
+        &expected.concat(),
+        "AdapterHub, written again",
+    );
+    // A head of a class of transformers is what that class makes of it.
+    let of_class = |class: &str| {
+        changed(&fixture("adapterhub/houlsby"), "head_config.json", |c| {
+            c["model_class"] = class.into();
+        })
+    };
+    let (_, task) = open(of_class("BertForTokenClassification").path()).unwrap();
+    assert_eq!(task.config.objective, Objective::Tokens);
+    let message = error_of(of_class("BertForMultipleChoice").path());
+    assert!(message.contains("BertForMultipleChoice"), "{message}");
 }
 
 #[test]
@@ -195,19 +289,30 @@ fn keys_and_tensor_names_of_adapter_transformers_1_are_read_as_todays() {
 #[test]
 fn a_foreign_folder_says_by_its_problem_type_whether_classes_exclude_each_other() {
     let lora = fixture("peft/lora");
-    for (kind, expected) in [
-        (json!(null), Ok(Objective::Classification)),
+    let one = with_tensors(&lora, "adapter_model.safetensors", |tensors| {
+        for (name, tensor) in tensors {
+            if name.contains("classifier.") {
+                *tensor = tensor.narrow(0, 0, 1).unwrap().copy().unwrap();
+            }
+        }
+    });
+    let whole = lora.as_path();
+    let (classes, sets) = ("single_label_classification", "multi_label_classification");
+    for (folder, kind, expected) in [
+        (whole, json!(null), Ok(Objective::Classification)),
+        (whole, json!(classes), Ok(Objective::Classification)),
+        (whole, json!(sets), Ok(Objective::MultiLabel)),
         (
-            json!("single_label_classification"),
-            Ok(Objective::Classification),
+            whole,
+            json!("regression"),
+            Err("problem_type \"regression\""),
         ),
-        (
-            json!("multi_label_classification"),
-            Ok(Objective::MultiLabel),
-        ),
-        (json!("regression"), Err("problem_type \"regression\"")),
+        (one.path(), json!(null), Ok(Objective::Regression)),
+        (one.path(), json!("regression"), Ok(Objective::Regression)),
+        (one.path(), json!(sets), Err("with one output")),
+        (one.path(), json!(classes), Err("with one output")),
     ] {
-        let folder = copy(&lora);
+        let folder = copy(folder);
         let config = json!({ "problem_type": kind }).to_string();
         fs::write(folder.path().join("config.json"), config).unwrap();
         match (open(folder.path()), expected) {

@@ -14,7 +14,7 @@ use super::{
     FORWARD, changed, copy, error_of, expected, fixture, logits, missing, named_backbone, open,
     round_trip, with_tensors,
 };
-use crate::support::Place;
+use crate::support::{Place, tiny_backbone};
 
 #[test]
 fn a_method_that_does_not_exist_here_is_refused_by_name() {
@@ -366,6 +366,33 @@ fn a_head_that_a_class_of_transformers_cannot_hold_is_refused_with_the_ways_out(
     let (out, loaded, again) = round_trip(&loaded, &task, Format::Peft, true);
     assert_eq!(logits(&loaded, &again, &batch), before);
     assert!(out.path().join("head.py").exists());
+}
+
+#[test]
+fn a_folder_over_a_backbone_of_another_kind_is_refused_by_both_kinds() {
+    let place = Place::new();
+    let backbone = tiny_backbone();
+    place.file("rows.jsonl", "{\"text\": \"good\"}\n");
+    for (name, kind) in [
+        ("peft/lora_distilbert", "'distilbert'"),
+        ("peft/prompt_tuning_distilbert", "'distilbert'"),
+        ("peft/lora_roberta", "'roberta'"),
+    ] {
+        let (folder, backbone) = (fixture(name), backbone.display().to_string());
+        let folder = folder.to_str().unwrap();
+        let arguments = [
+            "predict",
+            "--weights",
+            folder,
+            "--input=rows.jsonl",
+            "--backbone",
+            &backbone,
+        ];
+        place.refused(
+            &arguments,
+            &["made for a backbone of the kind", kind, "'bert'"],
+        );
+    }
 }
 
 #[test]

@@ -293,7 +293,7 @@ READINGS = {
 
 
 def to_python(tool):
-    from peft import PeftModel
+    from peft import AutoPeftModelForSequenceClassification
 
     peft_methods = [
         ("LoRA", "lora", ["lora.rank=3"]),
@@ -330,8 +330,11 @@ def to_python(tool):
                 # Python learns the classes from the folder.
                 config = AutoConfig.from_pretrained(folder)
                 assert config.num_labels == len(LABELS) and sorted(config.id2label.values()) == LABELS, config
-                model = PeftModel.from_pretrained(classifier(base), folder)
-                Case(f"{what} ({pooling}, {head})", arch, "peftbench → PEFT", "PeftModel.from_pretrained").compare(
+                # As the model card says: the library takes number and names of the classes from the base.
+                model = AutoPeftModelForSequenceClassification.from_pretrained(
+                    folder, id2label=config.id2label, ignore_mismatched_sizes=True, **EAGER)
+                assert [model.config.id2label[i] for i in range(2)] == LABELS, model.config.id2label
+                Case(f"{what} ({pooling}, {head})", arch, "peftbench → PEFT", "AutoPeftModelForSequenceClassification").compare(
                     logits(model, tokenizer, TEXTS), expected)
                 if method in ("lora", "dora", "ia3"):
                     folder = tool.export(weights, "merged", name + "-merged")
@@ -432,7 +435,8 @@ def families(tool):
     """Decoders and ModernBERT both ways, one text at a time: what stands before padding is another question."""
     import adapters
     from adapters import AutoAdapterModel, CompacterConfig, DoubleSeqBnConfig, ParBnConfig, SeqBnConfig
-    from peft import IA3Config, LNTuningConfig, LoraConfig, PeftModel, PrefixTuningConfig, PromptTuningConfig, TaskType, get_peft_model
+    from peft import (AutoPeftModelForSequenceClassification, IA3Config, LNTuningConfig, LoraConfig, PeftModel, PrefixTuningConfig,
+                      PromptTuningConfig, TaskType, get_peft_model)
 
     task = TaskType.SEQ_CLS
     texts, labels = examples(tool)
@@ -472,8 +476,10 @@ def families(tool):
             expected = tool.predict(weights, TEXTS)
             if method != "full":
                 folder = tool.export(weights, "peft", re.sub(r"\W+", "-", f"out {name} {what}"))
-                model = PeftModel.from_pretrained(classifier(base), folder)
-                Case(what, name, "peftbench → PEFT", "PeftModel.from_pretrained").compare(logits(model, tokenizer, TEXTS, 1), expected)
+                told = AutoConfig.from_pretrained(folder).id2label
+                model = AutoPeftModelForSequenceClassification.from_pretrained(folder, id2label=told, ignore_mismatched_sizes=True, **EAGER)
+                Case(what, name, "peftbench → PEFT", "AutoPeftModelForSequenceClassification").compare(
+                    logits(model, tokenizer, TEXTS, 1), expected)
             if method in ("lora", "dora", "ia3", "layer_norm", "full"):
                 folder = tool.export(weights, "merged", re.sub(r"\W+", "-", f"merged {name} {what}"))
                 model = AutoModelForSequenceClassification.from_pretrained(folder)
@@ -481,6 +487,16 @@ def families(tool):
                 own = AutoTokenizer.from_pretrained(folder)
                 Case(f"{what}, merged", name, "peftbench → transformers", "AutoModelForSequenceClassification").compare(
                     logits(model, own, TEXTS, 1), expected)
+    # Heads that no class holds, read at the last token or through ModernBERT's dense layer and norm; the texts in one batch.
+    for name, settings in [("llama", ["backbone.head=linear"]), ("qwen3", []), ("modernbert", [])]:
+        base = family(tool, name)
+        for what, method, own in [("LoRA", "lora", ["lora.rank=3"]), ("prompt tuning", "prompt_tuning", ["prompt_tuning.virtual_tokens=4"])]:
+            weights = tool.train(re.sub(r"\W+", "-", f"apart {name} {what}"), method, base, *settings, *own)
+            folder = tool.export(weights, "peft", re.sub(r"\W+", "-", f"apart {name} {what} out"), "--separate-head")
+            model = separate(folder, None)
+            with torch.no_grad():
+                got = model(**model.inputs(TEXTS)).numpy()
+            Case(f"{what} (head apart)", name, "peftbench → peft", "head.py of the folder").compare(got, tool.predict(weights, TEXTS))
     base = family(tool, "llama")
     tokenizer = AutoTokenizer.from_pretrained(base)
     for what, config, method, settings in [
@@ -521,7 +537,7 @@ def answers(tool, weights, texts, key, *more):
 
 def numbers_and_sets(tool):
     """A number, and sets of classes, over BERT: merged, as PEFT's folder, and from PEFT."""
-    from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+    from peft import AutoPeftModelForSequenceClassification, LoraConfig, TaskType, get_peft_model
 
     base = FIXTURES / "bert"
     tokenizer = AutoTokenizer.from_pretrained(base)
@@ -543,13 +559,12 @@ def numbers_and_sets(tool):
         Case(f"LoRA, merged ({kind})", "bert", "peftbench → transformers", "AutoModelForSequenceClassification").compare(
             logits(model, AutoTokenizer.from_pretrained(folder), TEXTS), expected)
         folder = tool.export(weights, "peft", f"{kind} peft")
-        model = PeftModel.from_pretrained(classifier(base, outputs), folder)
-        Case(f"LoRA ({kind})", "bert", "peftbench → PEFT", "PeftModel.from_pretrained").compare(logits(model, tokenizer, TEXTS), expected)
-        model = get_peft_model(classifier(base, outputs), LoraConfig(task_type=TaskType.SEQ_CLS, r=3, target_modules=["query", "value"]))
-        with torch.no_grad():
-            for name, p in model.named_parameters():
-                if p.requires_grad:
-                    p += 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(len(name)))
+        names = AutoConfig.from_pretrained(folder).id2label
+        model = AutoPeftModelForSequenceClassification.from_pretrained(folder, id2label=names, ignore_mismatched_sizes=True, **EAGER)
+        Case(f"LoRA ({kind})", "bert", "peftbench → PEFT", "AutoPeftModelForSequenceClassification").compare(
+            logits(model, tokenizer, TEXTS), expected)
+        model = moved(get_peft_model(classifier(base, outputs), LoraConfig(
+            task_type=TaskType.SEQ_CLS, r=3, target_modules=["query", "value"])))
         folder = tool.place / f"peft {kind}"
         model.save_pretrained(folder)
         model.config.problem_type = problem
@@ -558,8 +573,20 @@ def numbers_and_sets(tool):
             rows(answers(tool, folder, TEXTS, key, "--backbone", base)), logits(model, tokenizer, TEXTS))
 
 
+def moved(model):
+    """Nothing that is trained is at its start any more."""
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if p.requires_grad:
+                p += 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(len(name)))
+    return model.eval()
+
+
 def tags_of_words(tool):
-    """A tag for each word, merged: the tags of the words' first tokens."""
+    """A tag for each word, both ways: the tags of the words' first tokens."""
+    import adapters
+    from adapters import AutoAdapterModel, SeqBnConfig
+    from peft import AutoPeftModelForTokenClassification, LoraConfig, TaskType, get_peft_model
     from transformers import AutoModelForTokenClassification
 
     tags = ["O", "B-mood", "B-thing", "I-thing"]
@@ -567,26 +594,79 @@ def tags_of_words(tool):
              "tags": ["O", "O", "B-mood", "B-thing", "I-thing"]} for i in range(120)]
     data = tool.place / "tags.jsonl"
     data.write_text("\n".join(json.dumps(row) for row in rows))
-    for arch in TINY:
-        base = FIXTURES / arch
-        weights = trained(tool, f"tags {arch}", data, "lora", base, "--objective", "tokens", "--set", "recipe.head_learning_rate=0.02")
-        ours = [t for text in answers(tool, weights, TEXTS, "tags") for t in text]
-        folder = tool.export(weights, "merged", f"tags {arch} merged")
-        model = AutoModelForTokenClassification.from_pretrained(folder).eval()
-        assert sorted(model.config.id2label.values()) == sorted(tags), model.config.id2label
-        tokenizer = AutoTokenizer.from_pretrained(folder, add_prefix_space=True) if arch == "roberta" else AutoTokenizer.from_pretrained(folder)
-        theirs = []
+    one_hot = lambda found: [[float(tag == t) for t in tags] for tag in found]
+    told = {"id2label": dict(enumerate(tags)), "label2id": {t: i for i, t in enumerate(tags)}}
+
+    def ours(weights, *more):
+        return one_hot(t for text in answers(tool, weights, TEXTS, "tags", *more) for t in text)
+
+    def theirs(model, folder, arch, names):
+        spaced = {"add_prefix_space": True} if arch == "roberta" else {}
+        tokenizer = AutoTokenizer.from_pretrained(folder, **spaced)
+        found = []
         for text in TEXTS:
             batch = tokenizer(text.split(), is_split_into_words=True, return_tensors="pt")
             of_word = batch.word_ids()
             batch.pop("token_type_ids", None) if arch == "distilbert" else None
             with torch.no_grad():
-                best = model(**batch).logits[0].argmax(-1).tolist()
-            firsts = [i for i, w in enumerate(of_word) if w is not None and w != of_word[i - 1]]
-            theirs += [model.config.id2label[best[i]] for i in firsts]
-        one_hot = lambda found: [[float(tag == t) for t in tags] for tag in found]
+                best = model.eval()(**batch).logits[0].argmax(-1).tolist()
+            found += [names[best[of_word.index(word)]] for word in sorted(set(of_word) - {None})]
+        return one_hot(found)
+
+    for arch in [*TINY, "llama", "modernbert"]:
+        base = family(tool, arch) if arch in FAMILIES else FIXTURES / arch
+        # Named by the kind of task, and, where a folder names none, by the class that it was trained in.
+        modules = {"distilbert": ["q_lin", "v_lin"], "llama": ["q_proj", "v_proj"], "modernbert": ["Wqkv"]}.get(arch, ["query", "value"])
+        saved = {"modules_to_save": ["head"]} if arch == "modernbert" else {}
+        for what, options in [("LoRA (tags of words)", {"task_type": TaskType.TOKEN_CLS, **saved}),
+                              ("LoRA without task_type (tags of words)", {"modules_to_save": ["classifier", "score", "head"]})]:
+            torch.manual_seed(5)
+            model = AutoModelForTokenClassification.from_pretrained(base, ignore_mismatched_sizes=True, **told)
+            model = moved(get_peft_model(model, LoraConfig(r=3, target_modules=modules, **options)))
+            folder = tool.place / f"peft {arch} {what}"
+            model.save_pretrained(folder)
+            model.config.save_pretrained(folder)
+            Case(what, arch, "PEFT → peftbench", "PEFT").compare(
+                ours(folder, "--backbone", base), theirs(model, base, arch, told["id2label"]))
+        if arch == "modernbert":  # of one layer here, and of two there: not written
+            continue
+        weights = trained(tool, f"tags {arch}", data, "lora", base, "--objective", "tokens", "--set", "recipe.head_learning_rate=0.02")
+        expected = ours(weights)
+        folder = tool.export(weights, "merged", f"tags {arch} merged")
+        model = AutoModelForTokenClassification.from_pretrained(folder)
+        assert sorted(model.config.id2label.values()) == sorted(tags), model.config.id2label
         Case("LoRA, merged (tags of words)", arch, "peftbench → transformers", "AutoModelForTokenClassification").compare(
-            one_hot(theirs), one_hot(ours))
+            theirs(model, folder, arch, model.config.id2label), expected)
+        folder = tool.export(weights, "peft", f"tags {arch} peft")
+        names = AutoConfig.from_pretrained(folder).id2label
+        model = AutoPeftModelForTokenClassification.from_pretrained(folder, id2label=names, ignore_mismatched_sizes=True)
+        Case("LoRA (tags of words)", arch, "peftbench → PEFT", "AutoPeftModelForTokenClassification").compare(
+            theirs(model, base, arch, model.config.id2label), expected)
+    base = FIXTURES / "bert"
+    for head in ["transformers' head", "AdapterHub's head"]:
+        torch.manual_seed(5)
+        if head.startswith("t"):
+            model = AutoModelForTokenClassification.from_pretrained(base, ignore_mismatched_sizes=True, **told)
+            adapters.init(model)
+            model.add_adapter("task", config=SeqBnConfig(reduction_factor=8))
+        else:
+            model = AutoAdapterModel.from_pretrained(base)
+            model.add_adapter("task", config=SeqBnConfig(reduction_factor=8))
+            model.add_tagging_head("task", num_labels=len(tags), id2label=told["id2label"])
+        model.train_adapter("task")
+        moved(model)
+        folder = tool.place / f"hub tags {head[:5]}"
+        model.save_adapter(str(folder), "task", with_head=True, use_safetensors=True)
+        Case(f"Pfeiffer, {head} (tags of words)", "bert", "AdapterHub → peftbench", "adapters").compare(
+            ours(folder, "--backbone", base), theirs(model, base, "bert", told["id2label"]))
+    weights = trained(tool, "tags adapter", data, "adapter", base, "--objective", "tokens", "--set", "recipe.head_learning_rate=0.02",
+                      "--set", "adapter.placement=pfeiffer", "--set", "adapter.reduction_factor=8")
+    folder = tool.export(weights, "adapterhub", "tags adapter hub")
+    model = AutoAdapterModel.from_pretrained(base)
+    model.load_adapter(str(folder), set_active=True, use_safetensors=True)
+    names = {i: name for name, i in json.loads((folder / "head_config.json").read_text())["config"]["label2id"].items()}
+    Case("Pfeiffer (tags of words)", "bert", "peftbench → AdapterHub", "AutoAdapterModel.load_adapter").compare(
+        theirs(model, base, "bert", names), ours(weights))
 
 
 def completions(tool):

@@ -181,15 +181,38 @@ fn windows(keys: &mut Keys<'_>, layers: usize) -> Vec<Option<usize>> {
         .collect()
 }
 
-/// The scaling that the first of these keys with a value describes.
+/// The scaling that these keys describe; those that have a value must say the same.
 pub(super) fn scaling(keys: &mut Keys<'_>, names: &[&'static str]) -> RotaryScaling {
-    let given = |key: &'static str| Some((key, keys.get(key).filter(|v| !v.is_null())?.clone()));
-    let Some((key, value)) = names.iter().copied().find_map(given) else {
-        return RotaryScaling::None;
-    };
+    let mut found = None;
+    for key in names {
+        let Some(value) = keys.get(key).filter(|v| !v.is_null()) else {
+            continue;
+        };
+        match scaling_of(value) {
+            None => keys.wrong(
+                key,
+                value,
+                "null, or rope_type default, linear or llama3 with their numbers",
+            ),
+            Some(own) if found.as_ref().is_some_and(|other| *other != own) => {
+                keys.wrong(key, value, "what rope_scaling says");
+            }
+            own => found = own,
+        }
+    }
+    found.unwrap_or(RotaryScaling::None)
+}
+
+/// The scaling that a value describes, if it is one that is followed.
+fn scaling_of(value: &Value) -> Option<RotaryScaling> {
     let number = |key: &str| value.get(key).and_then(Value::as_f64).filter(|n| *n > 0.0);
+    // (Where newer versions of the library have what stands beside in older ones.)
+    let partial = value.get("partial_rotary_factor");
+    if partial.is_some_and(|share| share.as_f64() != Some(1.0)) {
+        return None;
+    }
     let kind = value.get("type").or(value.get("rope_type"));
-    let found = match kind.and_then(Value::as_str) {
+    match kind.and_then(Value::as_str) {
         Some("default") => Some(RotaryScaling::None),
         Some("linear") => number("factor").map(|factor| RotaryScaling::Linear { factor }),
         Some("llama3") => number("factor")
@@ -203,15 +226,7 @@ pub(super) fn scaling(keys: &mut Keys<'_>, names: &[&'static str]) -> RotaryScal
                 context,
             }),
         _ => None,
-    };
-    found.unwrap_or_else(|| {
-        keys.wrong(
-            key,
-            &value,
-            "null, or rope_type default, linear or llama3 with their numbers",
-        );
-        RotaryScaling::None
-    })
+    }
 }
 
 /// The layers that PEFT scales over these families.

@@ -106,9 +106,18 @@ pub(crate) fn read(keys: &mut Keys<'_>, defaults: Config) -> Config {
                 Some(own) => {
                     own.get("rope_theta").is_none_or(|own| own == theta)
                         && own.get("rope_type").is_none_or(|own| own == "default")
+                        && own
+                            .get("partial_rotary_factor")
+                            .is_none_or(|own| own == 1.0)
                 }
             };
-            v.is_null() || same("full_attention", theta) && same("sliding_attention", local_theta)
+            let own =
+                |key: &String| ["full_attention", "sliding_attention"].contains(&key.as_str());
+            let only_own = v.as_object().is_some_and(|v| v.keys().all(own));
+            v.is_null()
+                || only_own
+                    && same("full_attention", theta)
+                    && same("sliding_attention", local_theta)
         },
     );
     keys.only("partial_rotary_factor", "1", |v| v.as_f64() == Some(1.0));

@@ -237,10 +237,13 @@ impl Backbone {
             fixed = fixed.zeros_like()?;
         }
         if let Some(table) = &self.types {
-            let types: Vec<u32> = types
-                .iter()
-                .map(|t| (*t).min(self.config.token_types as u32 - 1))
-                .collect();
+            let known = self.config.token_types;
+            if let Some(kind) = types.iter().find(|kind| **kind as usize >= known) {
+                return Err(Error::Unsupported(format!(
+                    "a text has token type {kind}, as the second of a pair has, but the backbone's type_vocab_size is {known}; \
+                     give it single texts, or a tokenizer_config.json whose model_input_names leave token_type_ids out"
+                )));
+            }
             fixed = kernels::add(&fixed, &kernels::embed(table, &types)?)?;
         }
         let x = &input.embeddings;

@@ -158,6 +158,20 @@ fn rotary_positions_as_newer_versions_of_the_library_write_them_are_those_of_the
                 json!({"rope_parameters": {"rope_theta": "many", "rope_type": "default"}}),
                 "rope_theta",
             ),
+            (
+                json!({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}}),
+                "rope_parameters",
+            ),
+            // A kind of attention with its own is another model's form.
+            (
+                json!({"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 5e5}}}),
+                "rope_parameters",
+            ),
+            // The two keys say different things.
+            (
+                json!({"rope_scaling": {"rope_type": "default"}, "rope_parameters": {"rope_type": "linear", "factor": 2}}),
+                "rope_parameters",
+            ),
             (json!({"rope_theta": 0.0}), "rope_theta"),
         ] {
             let message = with(family, more).unwrap_err().to_string();
@@ -170,10 +184,17 @@ fn rotary_positions_as_newer_versions_of_the_library_write_them_are_those_of_the
         with("modernbert", modern(160_000.0, 10_000.0)).unwrap(),
         with("modernbert", json!({})).unwrap()
     );
-    let message = with("modernbert", modern(160_000.0, 500.0))
-        .unwrap_err()
-        .to_string();
-    assert!(message.contains("rope_parameters"), "{message}");
+    let mut partial = modern(160_000.0, 10_000.0);
+    partial["rope_parameters"]["full_attention"]["partial_rotary_factor"] = json!(0.5);
+    // (The last is the form of other families.)
+    for other in [
+        modern(160_000.0, 500.0),
+        partial,
+        json!({"rope_parameters": of(160_000.0)}),
+    ] {
+        let message = with("modernbert", other).unwrap_err().to_string();
+        assert!(message.contains("rope_parameters"), "{message}");
+    }
 }
 
 #[test]
@@ -229,6 +250,24 @@ fn all_keys_that_cannot_be_followed_are_named_together() {
 }
 
 #[test]
+fn keys_by_which_the_library_reads_other_files_are_refused_by_name() {
+    let with = |key: &str, value: Value| read(&json!({"model_type": "bert", key: value}));
+    for (key, value) in [
+        ("transformers_weights", json!("other.safetensors")),
+        (
+            "configuration_files",
+            json!(["config.4.0.0.json", "config.json"]),
+        ),
+    ] {
+        let message = with(key, value).unwrap_err().to_string();
+        assert!(message.contains(key), "{message}");
+        with(key, Value::Null).unwrap();
+    }
+    with("transformers_weights", json!("model.safetensors")).unwrap();
+    with("configuration_files", json!(["config.json"])).unwrap();
+}
+
+#[test]
 fn sizes_are_compared_with_the_file_before_anything_is_allocated() {
     let base = json!({
         "model_type": "bert", "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 12,
@@ -255,5 +294,22 @@ fn sizes_are_compared_with_the_file_before_anything_is_allocated() {
                 .to_string();
             assert!(message.len() < 400, "{message}");
         }
+    }
+}
+
+#[test]
+fn a_token_type_without_a_row_in_the_table_is_refused_as_in_the_library() {
+    let folder = fixtures().with_file_name("roberta");
+    let config = Config::read(&folder.join("config.json")).unwrap();
+    assert_eq!(config.token_types, 1);
+    let backbone = Backbone::load(config, &folder.join("model.safetensors")).unwrap();
+    let read = |types: Vec<u32>| {
+        let batch = Batch::new(vec![0, 5, 2, 2, 6, 2], types, vec![0, 6]).unwrap();
+        backbone.hidden_states(&batch, &NoHooks, Phase::Eval)
+    };
+    read(vec![0; 6]).unwrap();
+    let message = read(vec![0, 0, 0, 1, 1, 1]).unwrap_err().to_string();
+    for part in ["token type 1", "type_vocab_size is 1"] {
+        assert!(message.contains(part), "{message}");
     }
 }

@@ -240,6 +240,106 @@ fn a_subset_is_named_or_the_error_lists_them() {
 }
 
 #[test]
+fn a_card_says_which_files_are_which_subset_and_split_whatever_their_names() {
+    let card = "---\nlicense: mit\nconfigs:\n\
+                - config_name: en\n  data_files:\n  - {split: train, path: data/en_*.csv}\n  - {split: dev, path: data/held.csv}\n  \
+                - {split: extra, path: data/train.csv}\n\
+                - config_name: de\n  data_files: data/train.csv\n---\n# Reviews\n";
+    let serve = |card: &str| {
+        Repository::data(vec![
+            ("README.md", rows(card)),
+            ("data/en_a.csv", rows("a")),
+            ("data/en_test.csv", rows("b")),
+            ("data/held.csv", rows("held")),
+            ("data/train.csv", rows("de")),
+        ])
+        .serve()
+    };
+    let machine = Machine::new();
+    let server = serve(card);
+    let fetcher = machine.online(&server.address());
+    let english = fetcher.data(&data("hub:ada/reviews/en")).unwrap();
+    assert_eq!(english.splits["train"], ["train-00000", "train-00001"]);
+    assert!(
+        english
+            .warnings
+            .iter()
+            .any(|w| w.contains("splits extra are left out")),
+        "{:?}",
+        english.warnings
+    );
+    let all = contents(&fetcher, &data("hub:ada/reviews/en"));
+    let all: Vec<(&str, &str)> = all.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    assert_eq!(
+        all,
+        [
+            ("train-00000", "a"),
+            ("train-00001", "b"),
+            ("validation", "held")
+        ]
+    );
+    assert_eq!(
+        contents(&fetcher, &data("hub:ada/reviews/de"))["train"],
+        "de"
+    );
+    let error = |text: &str, fetcher: &Fetcher| fetcher.data(&data(text)).unwrap_err().to_string();
+    let several = error("hub:ada/reviews", &fetcher);
+    assert!(
+        several.contains("hub:ada/reviews/SUBSET: en, de"),
+        "{several}"
+    );
+    // What was read of it is known without the network.
+    assert_eq!(
+        machine.offline().data(&data("hub:ada/reviews/en")).unwrap(),
+        english
+    );
+
+    for (card, says) in [
+        (
+            "- config_name: en\n  sep: \";\"\n  data_files: data/train.csv\n",
+            "sep",
+        ),
+        (
+            "- config_name: en\n  data_files: data/none-*.csv\n",
+            "data/none-*.csv",
+        ),
+        (
+            "- config_name: en\n  data_files:\n    test: data/held.csv\n",
+            "no training split",
+        ),
+    ] {
+        let machine = Machine::new();
+        let server = serve(&format!("---\nconfigs:\n{card}---\n"));
+        let message = error("hub:ada/reviews@main", &machine.online(&server.address()));
+        assert!(message.contains(says), "{message}");
+    }
+}
+
+#[test]
+fn what_is_left_out_or_put_together_by_the_names_of_files_is_said() {
+    let machine = Machine::new();
+    let server = Repository::data(vec![
+        ("train.csv", rows("a")),
+        ("validation_matched.csv", rows("b")),
+        ("validation_mismatched.csv", rows("c")),
+        ("extra/train.csv", rows("d")),
+    ])
+    .serve();
+    let fetcher = machine.online(&server.address());
+    let found = fetcher.data(&data("hub:ada/reviews")).unwrap();
+    for says in [
+        "its subsets extra are left out",
+        "validation split is made of all of validation_matched, validation_mismatched",
+    ] {
+        assert!(
+            found.warnings.iter().any(|w| w.contains(says)),
+            "{says}: {:?}",
+            found.warnings
+        );
+    }
+}
+
+#[test]
 fn a_data_set_of_another_form_is_taken_from_the_hubs_conversion() {
     let machine = Machine::new();
     let server = Repository::data(vec![
@@ -279,6 +379,7 @@ fn a_model_is_one_folder_of_what_a_backbone_is_read_from() {
         ("README.md", rows("about")),
         ("config.json", rows("{}")),
         ("vocab.txt", rows("[PAD]")),
+        ("chat_template.jinja", rows("{{ messages }}")),
         ("model.safetensors", rows("numbers")),
         ("pytorch_model.bin", rows("pickle")),
         ("onnx/model.onnx", rows("x")),
@@ -305,7 +406,12 @@ fn a_model_is_one_folder_of_what_a_backbone_is_read_from() {
     };
     assert_eq!(
         names(&found.folder),
-        ["config.json", "model.safetensors", "vocab.txt"]
+        [
+            "chat_template.jinja",
+            "config.json",
+            "model.safetensors",
+            "vocab.txt"
+        ]
     );
     assert_eq!(found.fetched.commit.as_deref(), Some(COMMIT));
     assert_eq!(

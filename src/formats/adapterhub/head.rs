@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use backbone::{Architecture, HeadKind, Pooling};
+use datasets::Objective;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -23,7 +24,15 @@ use crate::{
 const HEAD_CONFIG: &str = "head_config.json";
 const HEAD: &str = "model_head.safetensors";
 
-pub(super) type Head = (Pooling, HeadKind, Tensors, Option<Vec<String>>);
+/// A classifier on its way in.
+pub(super) struct Head {
+    pub(super) pooling: Pooling,
+    pub(super) kind: HeadKind,
+    pub(super) tensors: Tensors,
+    pub(super) labels: Option<Vec<String>>,
+    /// Whether it gives a tag to each word.
+    pub(super) tags: bool,
+}
 
 pub(super) fn read_head(folder: &Path, loaded: Option<&LoadedBackbone>) -> Result<Head> {
     ensure!(
@@ -33,7 +42,8 @@ pub(super) fn read_head(folder: &Path, loaded: Option<&LoadedBackbone>) -> Resul
     let mut keys = Keys::read(&folder.join(HEAD_CONFIG))?;
     let model_type: String = keys.take("model_type")?.context("model_type is missing")?;
     let architecture = architecture(&model_type)?;
-    keys.without_effect(&["hidden_size", "model_class", "model_name", "version"]);
+    keys.without_effect(&["hidden_size", "model_name", "version"]);
+    let class: Option<String> = keys.take("model_class")?;
     let name: Option<String> = keys.take("name")?;
     let outer = labels(&mut keys)?;
     let flexible: Option<Map<String, Value>> = keys.take("config")?;
@@ -41,14 +51,33 @@ pub(super) fn read_head(folder: &Path, loaded: Option<&LoadedBackbone>) -> Resul
     keys.finish()?;
     let mut left = read_tensors(folder, HEAD, "pytorch_model_head.bin")?.tensors;
     let Some(flexible) = flexible else {
-        // The head of a transformers class. Its pooler is frozen.
-        let (pooling, head) = layout::reading(architecture, loaded, false);
-        let layers = layout::head_layers(architecture, pooling, head).context("no such head")?;
-        let tensors = layout::take_head(&mut left, layers, &Tensors::new(), loaded)?;
-        return finish_head(left, (pooling, head, tensors, outer));
+        // The head of a transformers class. Its pooler is frozen, and is not read where every word has a tag.
+        let class = class.unwrap_or_default();
+        let tags = class.ends_with("ForTokenClassification");
+        ensure!(
+            tags || class.is_empty() || class.ends_with("ForSequenceClassification"),
+            "{HEAD_CONFIG}: model_class '{class}' is not supported; supported: …ForSequenceClassification, \
+             …ForTokenClassification, and AdapterHub's own classes"
+        );
+        let (pooling, kind) = layout::reading(architecture, loaded, tags);
+        let (kind, layers) = match layout::head_layers(architecture, pooling, kind) {
+            _ if tags => layout::tag_layers(architecture),
+            layers => (kind, layers.context("no such head")?),
+        };
+        return finish_head(
+            Head {
+                pooling,
+                kind,
+                tensors: layout::take_head(&mut left, layers, &Tensors::new(), loaded)?,
+                labels: outer,
+                tags,
+            },
+            &left,
+        );
     };
     let mut keys = Keys::of(&folder.join(HEAD_CONFIG), flexible);
-    keys.only("head_type", &["classification".into()])?;
+    let tags = keys.is("head_type", "tagging");
+    keys.only("head_type", &["classification".into(), "tagging".into()])?;
     let bias: bool = keys.take("bias")?.unwrap_or(true);
     keys.without_effect(&["dropout_prob", "num_labels"]);
     let labels = labels(&mut keys)?.or(outer);
@@ -56,7 +85,7 @@ pub(super) fn read_head(folder: &Path, loaded: Option<&LoadedBackbone>) -> Resul
     let layers: usize = keys.take("layers")?.unwrap_or(2);
     let activation: Option<String> = keys.take("activation_function")?;
     keys.finish()?;
-    let head = match (layers, activation.as_deref()) {
+    let kind = match (layers, activation.as_deref()) {
         (1, _) if !bias => HeadKind::Score,
         (_, _) if !bias => bail!("{HEAD_CONFIG}: bias: false is supported for one layer only"),
         (1, _) => HeadKind::Linear,
@@ -76,18 +105,27 @@ pub(super) fn read_head(folder: &Path, loaded: Option<&LoadedBackbone>) -> Resul
     };
     let name = name.context("name is missing")?;
     let mut tensors = Tensors::new();
-    for (ours, theirs) in flexible_layers(head) {
-        for part in parts(head) {
+    for (ours, theirs) in flexible_layers(kind) {
+        for part in parts(kind) {
             let theirs = format!("heads.{name}.{theirs}.{part}");
             let tensor = left.remove(&theirs);
             let tensor = tensor.with_context(|| format!("{HEAD}: tensor '{theirs}' is missing"))?;
             tensors.insert(format!("{ours}.{part}"), tensor);
         }
     }
-    finish_head(left, (pooling, head, tensors, labels))
+    finish_head(
+        Head {
+            pooling,
+            kind,
+            tensors,
+            labels,
+            tags,
+        },
+        &left,
+    )
 }
 
-fn finish_head(left: Tensors, head: Head) -> Result<Head> {
+fn finish_head(head: Head, left: &Tensors) -> Result<Head> {
     if let Some(name) = left.keys().next() {
         bail!(
             "{HEAD}: tensor '{name}' belongs to nothing that is computed here; it is not ignored"
@@ -149,15 +187,18 @@ pub(super) fn write_head(export: &Export<'_>, common: Value, out: &Path) -> Resu
     let labels = task.config.labels.iter().enumerate();
     let mut config = common;
     config["config"] = json!({
-        "head_type": "classification",
+        "head_type": "tagging",
         "layers": flexible_layers(head).len(),
         "activation_function": if head == HeadKind::DenseRelu { "relu" } else { "tanh" },
-        "use_pooler": pooling == Pooling::Pooler,
-        "bias": head != HeadKind::Score,
         "dropout_prob": null,
         "num_labels": task.config.labels.len(),
         "label2id": labels.map(|(i, l)| (l.clone(), json!(i))).collect::<Map<_, _>>(),
     });
+    if task.config.objective != Objective::Tokens {
+        config["config"]["head_type"] = "classification".into();
+        config["config"]["use_pooler"] = (pooling == Pooling::Pooler).into();
+        config["config"]["bias"] = (head != HeadKind::Score).into();
+    }
     write_tensors(&out.join(HEAD), tensors, &[])?;
     write_json(&out.join(HEAD_CONFIG), &config)?;
     Ok(())

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use backbone::{Architecture, Pooling};
+use datasets::Objective;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -87,7 +88,13 @@ pub(super) fn read(
             let labels = Some(separate.labels);
             (separate.pooling, separate.head, separate.tensors, labels)
         }
-        None => read_head(folder, loaded)?,
+        None => {
+            let head = read_head(folder, loaded)?;
+            if head.tags {
+                texts.objective = Some(Objective::Tokens);
+            }
+            (head.pooling, head.kind, head.tensors, head.labels)
+        }
     };
     Foreign {
         folder,
@@ -217,6 +224,7 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
     let loaded = export.loaded;
     let architecture = loaded.backbone.config().architecture;
     let pooling = loaded.backbone.pooling();
+    let tags = export.task.config.objective == Objective::Tokens;
     let (ours, _) = export.tensors()?;
     let mut parts = parts(export, ours)?;
     let configs = parts.iter_mut().map(|part| write_part(part, loaded));
@@ -226,7 +234,7 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
         _ => json!({ "architecture": "union", "configs": configs }),
     };
     ensure!(
-        pooling != Pooling::Mean || export.separate_head,
+        pooling != Pooling::Mean || tags || export.separate_head,
         "AdapterHub's heads read the first row, not the mean of all rows; train with --set backbone.pooling=cls, or write \
          the head into a file of its own, with the few lines of Python that read it: --separate-head"
     );

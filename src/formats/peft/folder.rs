@@ -24,6 +24,8 @@ pub(super) struct Reading<'a> {
     /// What paths of modules begin with: `bert.` in a class for sequence classification, nothing in a bare encoder.
     pub(super) prefix: String,
     pub(super) modules_to_save: Vec<String>,
+    /// Whether it gives a tag to each word.
+    pub(super) tags: bool,
     pub(super) loaded: Option<&'a LoadedBackbone>,
     /// Changes of the weights of the head's layers, by their paths.
     pub(super) head_deltas: Tensors,
@@ -75,7 +77,7 @@ impl Reading<'_> {
         };
         let layers = loaded.backbone.config().layers;
         let own = self.architecture.prefix();
-        for (path, site) in layout::linear_modules(self.architecture, layers) {
+        for (path, site) in layout::linear_modules(self.architecture, layers, self.tags) {
             let path = match site {
                 Some(_) if self.prefix.is_empty() => path.trim_start_matches(&own).to_owned(),
                 None if self.prefix.is_empty() => continue,

@@ -15,8 +15,8 @@ use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context, Result, bail, ensure};
 use backbone::{Architecture, HeadKind, Pooling};
-use datasets::Words;
-use serde_json::json;
+use datasets::{Objective, Words};
+use serde_json::{Map, Value, json};
 
 use super::{
     export::{Export, write_json},
@@ -95,12 +95,7 @@ pub(super) fn writes(method: &str) -> bool {
 }
 
 /// Keys that change nothing when weights are read, whatever the type.
-const WITHOUT_EFFECT: &[&str] = &[
-    "auto_mapping",
-    "ensure_weight_tying",
-    "inference_mode",
-    "peft_version",
-];
+const WITHOUT_EFFECT: &[&str] = &["ensure_weight_tying", "inference_mode", "peft_version"];
 
 pub(super) fn read(
     folder: &Path,
@@ -118,10 +113,12 @@ pub(super) fn read(
     let backbone = keys.take("base_model_name_or_path")?;
     let revision = keys.take("revision")?;
     let task_type: Option<String> = keys.take("task_type")?;
+    let class: Option<Map<String, Value>> = keys.take("auto_mapping")?;
     keys.without_effect(WITHOUT_EFFECT);
     let mut modules_to_save: Vec<String> = keys.take("modules_to_save")?.unwrap_or_default();
     // The library adds its names of classifiers before it looks for the modules that are changed.
-    if task_type.as_deref() == Some("SEQ_CLS") {
+    let of_classes = matches!(task_type.as_deref(), Some("SEQ_CLS" | "TOKEN_CLS"));
+    if of_classes {
         modules_to_save.extend(["classifier", "score"].map(str::to_owned));
     }
     let mut file = read_tensors(folder, WEIGHTS, "adapter_model.bin")?;
@@ -139,17 +136,26 @@ pub(super) fn read(
 
     let separate = separate_head::read(folder)?;
     let words: Option<Words> = file.said("words")?;
-    let bare = match task_type.as_deref() {
-        Some("SEQ_CLS") => false,
-        Some("CAUSAL_LM") if words.is_some() => false,
-        Some("CAUSAL_LM") => bail!(
+    let kind = match &task_type {
+        Some(kind) => kind.as_str(),
+        None => kind_of_class(class, separate.is_some())?,
+    };
+    let (bare, tags) = match kind {
+        "SEQ_CLS" => (false, false),
+        "TOKEN_CLS" => (false, true),
+        "CAUSAL_LM" if words.is_some() => (false, false),
+        "CAUSAL_LM" => bail!(
             "task_type CAUSAL_LM: it holds a language model's method, but no words that stand for classes; what this program \
              trained with words can be read (completions from the folder that it wrote itself)"
         ),
-        None if separate.is_none() => false,
-        None | Some("FEATURE_EXTRACTION") => true,
-        Some(other) => bail!("task_type '{other}' is not supported; supported: SEQ_CLS, CAUSAL_LM"),
+        "FEATURE_EXTRACTION" => (true, false),
+        other => {
+            bail!("task_type '{other}' is not supported; supported: SEQ_CLS, TOKEN_CLS, CAUSAL_LM")
+        }
     };
+    if tags {
+        texts.objective = Some(Objective::Tokens);
+    }
     let architecture = match &separate {
         Some(head) => head.architecture,
         None => architecture_of(&tensors, loaded),
@@ -164,6 +170,7 @@ pub(super) fn read(
             architecture.prefix()
         },
         modules_to_save,
+        tags,
         loaded,
         head_deltas: Tensors::new(),
         first_row: match &separate {
@@ -191,18 +198,20 @@ pub(super) fn read(
             );
             let deltas = &reading.head_deltas;
             let pooler = "bert.pooler.dense";
-            let trained = deltas.contains_key(pooler) || left.keys().any(|n| n.starts_with(pooler));
+            // (Where every word has a tag, no pooler is read.)
+            let trained =
+                tags || deltas.contains_key(pooler) || left.keys().any(|n| n.starts_with(pooler));
             let (pooling, head) = layout::reading(architecture, loaded, trained);
-            let layers =
-                layout::head_layers(architecture, pooling, head).context("no such head")?;
+            let (head, layers) = match layout::head_layers(architecture, pooling, head) {
+                _ if tags => layout::tag_layers(architecture),
+                layers => (head, layers.context("no such head")?),
+            };
             // PEFT always saves the classifier of such a folder, and refuses one without it.
             let lacks = |part: &str| !left.contains_key(&format!("{part}.weight"));
             let classifier = layers.iter().map(|(_, theirs, _)| *theirs);
-            let classifier = classifier.filter(|theirs| theirs.starts_with("classifier"));
-            if let (Some("SEQ_CLS"), Some(part)) = (
-                task_type.as_deref(),
-                classifier.clone().find(|part| lacks(part)),
-            ) && !deltas.contains_key(part)
+            let mut classifier = classifier.filter(|theirs| theirs.starts_with("classifier"));
+            if let (true, Some(part)) = (of_classes, classifier.find(|part| lacks(part)))
+                && !deltas.contains_key(part)
             {
                 bail!(
                     "{WEIGHTS}: tensor '{part}.weight' is missing: the folder was saved without its classifier"
@@ -243,6 +252,26 @@ pub(super) fn read(
     .finish()
 }
 
+/// The kind of task of a folder that names none: that of the class that it was trained in, which the library writes then.
+fn kind_of_class(
+    class: Option<Map<String, Value>>,
+    has_separate_head: bool,
+) -> Result<&'static str> {
+    let class = class.and_then(|map| Some(map.get("base_model_class")?.as_str()?.to_owned()));
+    Ok(match class.as_deref() {
+        None if has_separate_head => "FEATURE_EXTRACTION",
+        None => "SEQ_CLS",
+        Some(class) if class.ends_with("ForSequenceClassification") => "SEQ_CLS",
+        Some(class) if class.ends_with("ForTokenClassification") => "TOKEN_CLS",
+        Some(class) if class.ends_with("ForCausalLM") => "CAUSAL_LM",
+        Some(class) if class.ends_with("Model") => "FEATURE_EXTRACTION",
+        Some(class) => bail!(
+            "auto_mapping: base_model_class '{class}' is not supported; supported: …ForSequenceClassification, \
+             …ForTokenClassification, …ForCausalLM, and …Model with a head of its own"
+        ),
+    })
+}
+
 /// The kind of model that tensors were saved from: by the paths of its modules, or by its head.
 fn architecture_of(tensors: &Tensors, loaded: Option<&LoadedBackbone>) -> Architecture {
     let by_path = tensors.keys().find_map(|n| layout::split_prefix(n, loaded));
@@ -272,6 +301,7 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
     let architecture = loaded.backbone.config().architecture;
     let (pooling, head) = (loaded.backbone.pooling(), task.config.head);
     let of_model = matches!(head, HeadKind::Words | HeadKind::Vocabulary);
+    let tags = task.config.objective == Objective::Tokens;
     let tokens = task.method.virtual_tokens();
     // The library's class reads row 0, which is a virtual token where there are any.
     let row_0 = tokens == 0
@@ -281,7 +311,7 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
     let layers = layout::head_layers(architecture, pooling, head).filter(|_| row_0);
     let own = loaded.backbone.config().description.classifier_pooling;
     ensure!(
-        architecture != Architecture::ModernBert || export.separate_head || pooling == own,
+        architecture != Architecture::ModernBert || export.separate_head || tags || pooling == own,
         "the classifier reads by '{}', but the backbone's config.json says classifier_pooling '{}', which PEFT would follow; \
          train with --set backbone.pooling={}, or write the head into a file of its own: --separate-head",
         pooling.name(),
@@ -290,6 +320,7 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
     );
     let layers = match layers {
         _ if of_model => Some(&[] as layout::HeadLayers),
+        _ if tags => Some(layout::layers_of_tags(architecture, head)?),
         Some(layers) if !export.separate_head => Some(layers),
         _ if export.separate_head => None,
         _ if !row_0 && layout::head_layers(architecture, pooling, head).is_some() => bail!(
@@ -347,7 +378,7 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<Option<String>> {
                 _ => false,
             };
         }
-        config["task_type"] = "SEQ_CLS".into();
+        config["task_type"] = if tags { "TOKEN_CLS" } else { "SEQ_CLS" }.into();
         config["modules_to_save"] = json!(saved);
     } else {
         said = Some(separate_head::write(export, out)?);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 use backbone::Site;
+use datasets::Objective;
 use serde_json::{Value, json};
 
 use super::{
@@ -74,7 +75,8 @@ impl Writing<'_> {
                 )),
             },
         };
-        for (path, site) in layout::linear_modules(self.architecture, all_layers) {
+        let tags = self.export.task.config.objective == Objective::Tokens;
+        for (path, site) in layout::linear_modules(self.architecture, all_layers, tags) {
             let wanted = site.is_some_and(|site| sites.contains(&site));
             if rules.matches(&path)? != wanted {
                 return Ok((json!(paths), Value::Null));
