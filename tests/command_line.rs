@@ -356,7 +356,7 @@ fn bad_options_are_refused_with_the_accepted_ones() {
             vec!["pooling", "max", "mean"],
         ),
         (["--set", "rank=4"], vec!["method.key=value"]),
-        (["--seeds", "0"], vec!["--seeds 0"]),
+        (["--seeds", "0"], vec!["--seeds", "accepted: 1 to 10000"]),
         (
             ["--seeds", "18446744073709551615"],
             vec!["--seeds", "10000"],
