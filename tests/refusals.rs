@@ -334,7 +334,6 @@ fn names_of_classes_steer_no_terminal_wherever_they_are_shown() {
         "--dataset=rows.jsonl",
         "--split=all",
     ]);
-    silent(&["predict", "--weights", weights, "--input=rows.jsonl"]);
     silent(&["tasks", "out/weights"]);
     silent(&["report", "--records=out", "--format=md"]);
 }
