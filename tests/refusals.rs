@@ -494,7 +494,7 @@ fn pairs_over_a_backbone_with_one_token_type_are_refused_before_any_run() {
         "train",
         pairs.to_str().unwrap(),
         "--text-column=one",
-        "--pair-column=two",
+        "--text-column=two",
     ];
     place.refused(
         &[&train[..], &how, &["--out=pairs"]].concat(),
