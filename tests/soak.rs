@@ -264,12 +264,12 @@ impl Caller {
             .map(|i| json!({ "task": STAYING[i % 3], "text": text(i) }))
             .collect();
         let body = json!({ "rows": rows }).to_string();
+        // In one piece: small ones would wait for each other's receipt.
         let length = body.len();
-        write!(
-            self.0.get_mut(),
+        let request = format!(
             "POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}"
-        )
-        .unwrap();
+        );
+        self.0.get_mut().write_all(request.as_bytes()).unwrap();
         let (mut line, mut length) = (String::new(), 0);
         self.0.read_line(&mut line).unwrap();
         assert!(line.starts_with("HTTP/1.1 200"), "{line}");
