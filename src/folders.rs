@@ -7,6 +7,9 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
+/// In a folder of weights: the configuration of an adapter, in the schema of PEFT or of AdapterHub.
+pub const ADAPTER_CONFIG: &str = "adapter_config.json";
+
 /// Folder of a run's weights.
 pub fn weights_folder(out: &Path, id: &str) -> PathBuf {
     out.join("weights").join(id)

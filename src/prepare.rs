@@ -14,8 +14,8 @@ use serde_json::{Map, Value};
 use sources::{Fetched, Fetcher, Progress};
 
 use crate::{
-    backbone_settings::BackboneSettings, backbones, download_bar, gguf_tokenizer, hub_id, nearest,
-    plan::DataChoice, saved::ADAPTER_CONFIG,
+    backbone_settings::BackboneSettings, backbones, download_bar, folders::ADAPTER_CONFIG,
+    gguf_tokenizer, hub_id, nearest, plan::DataChoice,
 };
 
 /// Fetches files and knows whether the network may be used.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    folders,
+    folders::{self, ADAPTER_CONFIG},
     objective::{self, Scale},
     prepare::LoadedBackbone,
     train::head::Head,
@@ -36,8 +36,6 @@ pub const FORMAT: u32 = 1;
 pub const WEIGHTS: &str = "weights.safetensors";
 /// The configuration beside them.
 pub const CONFIG: &str = "peftbench.json";
-/// The configuration of an adapter, in the schema of PEFT or of AdapterHub.
-pub const ADAPTER_CONFIG: &str = "adapter_config.json";
 
 /// The configuration beside saved weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -6,10 +6,7 @@ use anyhow::{Result, ensure};
 use reports::format;
 use sources::Fetcher;
 
-use crate::{
-    card::CARD,
-    saved::{ADAPTER_CONFIG, CONFIG},
-};
+use crate::{card::CARD, folders::ADAPTER_CONFIG, saved::CONFIG};
 
 /// `push`.
 ///

@@ -10,9 +10,10 @@ use serde_json::{Map, Value};
 
 use super::layout;
 use crate::{
+    folders::ADAPTER_CONFIG,
     labels,
     prepare::LoadedBackbone,
-    saved::{self, ADAPTER_CONFIG, Saved, SavedConfig, Tensors},
+    saved::{self, Saved, SavedConfig, Tensors},
 };
 
 /// Longest text of a folder that does not say it; cut to what the backbone's position table leaves.

@@ -20,8 +20,9 @@ use clap::ValueEnum;
 use datasets::Objective;
 
 use crate::{
+    folders::ADAPTER_CONFIG,
     prepare::LoadedBackbone,
-    saved::{ADAPTER_CONFIG, CONFIG, Saved},
+    saved::{CONFIG, Saved},
 };
 
 pub use export::Export;

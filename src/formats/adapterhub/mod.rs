@@ -22,8 +22,9 @@ use super::{
     layout, separate_head,
 };
 use crate::{
+    folders::ADAPTER_CONFIG,
     prepare::LoadedBackbone,
-    saved::{ADAPTER_CONFIG, Saved, Tensors, write_tensors},
+    saved::{Saved, Tensors, write_tensors},
 };
 use bottleneck::{read_bottleneck, write_bottleneck};
 use folder::{NAME, Part, Reading, WEIGHTS, architecture};

@@ -25,8 +25,9 @@ use super::{
     layout, merged, separate_head,
 };
 use crate::{
+    folders::ADAPTER_CONFIG,
     prepare::LoadedBackbone,
-    saved::{ADAPTER_CONFIG, Saved, Tensors, write_tensors},
+    saved::{Saved, Tensors, write_tensors},
 };
 use folder::{EMBEDDINGS, Reading, WEIGHTS, Writing, Written};
 use ia3::{read_ia3, write_ia3};
