@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use crate::{
     decoders::model,
-    support::{NoWords, Place, close, tiny_backbone, words},
+    support::{NoWords, Place, close, near, tiny_backbone, words},
 };
 
 const FORWARD: f32 = 1e-5;
@@ -696,25 +696,6 @@ fn words_are_tagged_over_a_decoder_too() {
     assert!(sound(&place, "tokens", "entity_f1").is_finite());
 }
 
-/// Whether two answers are the same, their numbers but for rounding.
-fn near(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => {
-            let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
-            (a - b).abs() <= 1e-5 * a.abs().max(1.0)
-        }
-        (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| near(a, b))
-        }
-        (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len()
-                && a.iter()
-                    .all(|(key, a)| b.get(key).is_some_and(|b| near(a, b)))
-        }
-        (a, b) => a == b,
-    }
-}
-
 #[test]
 fn tasks_of_all_objectives_are_answered_in_one_call_as_each_is_alone() {
     let place = Place::new();
@@ -776,7 +757,7 @@ fn tasks_of_all_objectives_are_answered_in_one_call_as_each_is_alone() {
                 mixed.as_object_mut().unwrap().remove("task").unwrap(),
                 *objective
             );
-            assert!(near(alone, &mixed), "{objective}: {alone} {mixed}");
+            assert!(near(alone, &mixed, 1e-5), "{objective}: {alone} {mixed}");
         }
     }
 }

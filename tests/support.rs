@@ -212,6 +212,25 @@ pub fn rounding() -> f64 {
     }
 }
 
+/// Whether two answers are the same, their numbers but for `rounding` (of what is larger than 1, relative to it).
+pub fn near(a: &Value, b: &Value, rounding: f64) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => {
+            let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
+            (a - b).abs() <= rounding * a.abs().max(1.0)
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| near(a, b, rounding))
+        }
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len()
+                && a.iter()
+                    .all(|(key, a)| b.get(key).is_some_and(|b| near(a, b, rounding)))
+        }
+        (a, b) => a == b,
+    }
+}
+
 /// No tokenizer, for methods that are built without one.
 pub struct NoWords;
 
