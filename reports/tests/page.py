@@ -166,7 +166,7 @@ def recommending(page):
     assert verdict.inner_text().startswith("full: 86.6 %"), verdict.inner_text()
     part.get_by_label("At most parameters").fill("1000000")
     said = part.locator(".verdict").inner_text()
-    assert said.startswith("lora: ") or ("none is recommended" in said and "wants" in said), said
+    assert said.startswith("lora: ") or ("none is recommended" in said and "needs" in said), said
     part.get_by_label("At most parameters").fill("0")
     assert verdict.inner_text().startswith("head_only: "), verdict.inner_text()
     part.get_by_label("At least accuracy").fill("99")
