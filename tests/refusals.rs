@@ -151,21 +151,28 @@ fn a_task_whose_backbone_is_not_there_leaves_the_others_answered() {
 fn sizes_in_a_tasks_configuration_are_not_believed_and_leave_the_others_answered() {
     let (place, weights) = trained("p_tuning", &[]);
     // The width is that of an encoder that saved weights no longer need; the prompt's length is in the file.
-    for (name, key) in [("whole", ""), ("wide", "width"), ("long", "virtual_tokens")] {
+    let changed: [(&str, &[&str]); 4] = [
+        ("whole", &[]),
+        ("wide", &["config", "width"]),
+        ("long", &["config", "virtual_tokens"]),
+        ("far", &["max_tokens"]),
+    ];
+    for (name, keys) in changed {
         let folder = place.path().join("tasks").join(name);
         fs::create_dir_all(&folder).unwrap();
         for entry in fs::read_dir(place.path().join(&weights)).unwrap().flatten() {
             fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
         }
-        if !key.is_empty() {
+        if !keys.is_empty() {
             let path = folder.join("peftbench.json");
             let mut json: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-            json["config"][key] = 10_000_000_000_u64.into();
+            let value = keys.iter().fold(&mut json, |at, key| &mut at[*key]);
+            *value = 10_000_000_000_u64.into();
             fs::write(&path, json.to_string()).unwrap();
         }
     }
     let row = |task: &str| format!("{{\"task\": \"{task}\", \"text\": \"good\"}}\n");
-    place.file("rows.jsonl", ["whole", "wide", "long"].map(row).concat());
+    place.file("rows.jsonl", changed.map(|(name, _)| row(name)).concat());
     let output = place.run(&["predict", "--tasks", "tasks", "--input", "rows.jsonl"]);
     assert_eq!(output.status.code(), Some(1));
     let answers = String::from_utf8(output.stdout).unwrap();
@@ -175,8 +182,10 @@ fn sizes_in_a_tasks_configuration_are_not_believed_and_leave_the_others_answered
         .collect();
     assert!(answers[0]["label"].is_string(), "{}", answers[0]);
     assert_eq!(answers[0]["label"], answers[1]["label"]);
-    let error = answers[2]["error"].as_str().unwrap();
-    assert!(error.contains("virtual_tokens"), "{error}");
+    for (answer, key) in answers[2..].iter().zip(["virtual_tokens", "max_tokens"]) {
+        let error = answer["error"].as_str().unwrap();
+        assert!(error.contains(key), "{error}");
+    }
 }
 
 #[test]
