@@ -647,16 +647,22 @@ impl TextTokenizer {
             Ok(text.len() <= most && encode(text)?.len() <= limit)
         })?;
         let Some((text, cut)) = found else {
+            let alone = encode(&words.alone())?.len();
+            let what = match self.completion {
+                Some(_) => "prompt",
+                None => "template",
+            };
             return Err(Error::Words {
-                message: format!(
-                    "{}: '{}' alone has {} tokens, which leaves no room for a text in {limit}",
-                    match self.completion {
-                        Some(_) => "prompt",
-                        None => "template",
-                    },
-                    words.template,
-                    encode(&words.alone())?.len()
-                ),
+                message: match alone <= limit {
+                    true => format!(
+                        "{what}: with the second text it has more than {limit} tokens without any of the first, and only the \
+                         first text is cut; shorten the second"
+                    ),
+                    false => format!(
+                        "{what}: '{}' alone has {alone} tokens, which leaves no room for a text in {limit}",
+                        words.template
+                    ),
+                },
             });
         };
         let encoding = encode(&text)?;

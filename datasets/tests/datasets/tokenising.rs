@@ -372,4 +372,12 @@ fn a_prompt_without_room_is_refused_with_what_to_do() {
         message.contains("prompt: '{text} .' alone has 3 tokens") && message.contains("in 2"),
         "{message}"
     );
+    let pairs = Completion::new(true, Some("{text} . {pair}"), Some(3));
+    let tokenizer = tokenizer.with_completion(&pairs, 3);
+    let long = [example("a film", Some("b b b b b b b b"), None)];
+    let message = tokenizer.encode(&long, 9).unwrap_err().to_string();
+    assert!(
+        message.contains("more than 6 tokens") && message.contains("shorten the second"),
+        "{message}"
+    );
 }
