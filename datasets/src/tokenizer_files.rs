@@ -240,6 +240,16 @@ pub(crate) fn read(path: &Path) -> Result<TokenizerFiles> {
             ),
         ));
     }
+    // Each part of a word is looked up: the time grows with the cube of its length. (BERT's words have at most 100.)
+    let word = &file["model"]["max_input_chars_per_word"];
+    if word.as_u64().is_some_and(|longest| longest > 1000) {
+        return Err(bad(
+            path,
+            format!(
+                "model.max_input_chars_per_word: {word} lets a single word take minutes; accepted: up to 1000"
+            ),
+        ));
+    }
     follow(class, &config, &mut file)?;
     check_growth(path, &file)?;
 

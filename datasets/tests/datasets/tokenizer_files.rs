@@ -341,6 +341,11 @@ fn a_folder_is_answered_with_its_file_or_the_line_that_converts() {
         TextTokenizer::from_file(&folder.write("tokenizer.json", random)),
         &["dropout", "null"],
     );
+    let endless = TOKENIZER.replace("_per_word\": 100", "_per_word\": 9223372036854775808");
+    says(
+        TextTokenizer::from_file(&folder.write("tokenizer.json", endless)),
+        &["max_input_chars_per_word: 9223372036854775808", "1000"],
+    );
 }
 
 /// Long texts of every kind, whose ends a cut could get wrong.
