@@ -29,7 +29,7 @@ fn table(study: &Study) -> Table {
             }),
             match (p.metric.is_some(), p.highest, p.verdict) {
                 (false, ..) => Cell::of(None::<f64>, String::new),
-                (_, true, _) => Cell::text("highest mean"),
+                (_, true, _) => Cell::text(words::HIGHEST),
                 (.., Some(verdict)) => Cell::text(words::verdict(verdict)),
                 (.., None) => Cell::text(words::NOT_TESTED),
             },
@@ -139,10 +139,7 @@ pub fn latex(study: &Study) -> String {
 const PAPER: u8 = 3;
 
 /// One line per point and seed, in basic units.
-///
-/// # Errors
-/// If the table cannot be built; not expected.
-pub fn csv(study: &Study) -> Result<String> {
+pub(super) fn csv(study: &Study) -> Result<String> {
     let names = [
         "study",
         "dataset",
