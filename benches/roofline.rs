@@ -129,11 +129,7 @@ pub fn train(
         stop: &AtomicBool::new(false),
     }
     .run(
-        Model {
-            backbone,
-            method,
-            head: &head,
-        },
+        Model::new(backbone, method, &head),
         &mut |_| (),
     )?;
     Ok(trained)
@@ -260,22 +256,14 @@ pub fn main(arguments: &[&str]) -> Result<()> {
         let method = common::shipped(&resolved, backbone)?;
         let mut passes = vec![(
             "one sentence",
-            Model {
-                backbone,
-                method: &*method,
-                head: &head,
-            },
+            Model::new(backbone, &*method, &head),
         )];
         let merged;
         if let Ok(found) = method.merge(backbone) {
             merged = found;
             passes.push((
                 "one sentence, merged",
-                Model {
-                    backbone: &merged,
-                    method: &HeadOnly,
-                    head: &head,
-                },
+                Model::new(&merged, &HeadOnly, &head),
             ));
         }
         for (pass, model) in passes {

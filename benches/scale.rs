@@ -52,11 +52,7 @@ pub fn point(arguments: &[&str]) -> Result<()> {
     let method = common::build(&resolved, &backbone)?;
     let head = common::head(&backbone)?;
     let mut training = Steps::new(
-        Model {
-            backbone: &backbone,
-            method: &*method,
-            head: &head,
-        },
+        Model::new(&backbone, &*method, &head),
         &resolved,
     )?;
     let batch = common::batch(&vec![length; batch])?;

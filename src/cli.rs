@@ -338,10 +338,8 @@ impl DataArguments {
     /// Which data.
     pub fn choice(&self) -> DataChoice {
         DataChoice {
-            name: self.dataset.clone(),
-            options: self.file.options(),
             stand_in: !self.no_stand_in,
-            stand_in_for: None,
+            ..DataChoice::of(&self.dataset, self.file.options())
         }
     }
 }

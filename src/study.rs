@@ -342,11 +342,7 @@ pub fn points(
                 backbone.extend(settled.clone());
             }
             let plan = RunPlan {
-                trial: Trial {
-                    method: methods::resolve(method, &of(method))?,
-                    tuned: None,
-                    optional: false,
-                },
+                trial: Trial::new(methods::resolve(method, &of(method))?),
                 recipe: RecipeChoice::new(base.recipe.budget(), &of("recipe"))?,
                 backbone_settings: BackboneSettings::parse(&backbone)?,
                 // A study is its records: the weights of all its runs would fill the disk.

@@ -175,12 +175,7 @@ fn folder_name(name: &str) -> String {
 }
 
 fn choice(name: &str) -> DataChoice {
-    DataChoice {
-        name: name.to_owned(),
-        options: Default::default(),
-        stand_in: false,
-        stand_in_for: None,
-    }
+    DataChoice::of(name, Default::default())
 }
 
 fn check_labels(data: &[(String, LoadedData)]) -> Result<()> {
@@ -323,11 +318,7 @@ fn cross(
                         task.config.max_tokens,
                         files.cache(),
                     )?;
-                    let model = Model {
-                        backbone: &loaded.backbone,
-                        method: &*task.method,
-                        head: &task.head,
-                    };
+                    let model = Model::new(&loaded.backbone, &*task.method, &task.head);
                     let logits = model.all_logits(&examples)?;
                     let metric = dataset.metrics[0];
                     let metrics = task.objective.metrics(&[metric], &examples, &logits);

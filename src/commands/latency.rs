@@ -299,15 +299,8 @@ fn sentences(
     if asked.no_sentences {
         return Ok(None);
     }
-    let data = files.data(&DataChoice {
-        name: asked
-            .dataset
-            .clone()
-            .unwrap_or_else(|| task.config.dataset.clone()),
-        options: asked.options.clone(),
-        stand_in: false,
-        stand_in_for: None,
-    })?;
+    let name = asked.dataset.as_ref().unwrap_or(&task.config.dataset);
+    let data = files.data(&DataChoice::of(name, asked.options.clone()))?;
     let examples = data.dataset.split(Split::Validation);
     let max = task.config.max_tokens;
     let tokenizer = task.tokenizer(loaded);

@@ -536,13 +536,8 @@ mod tests {
     #[test]
     fn a_process_that_dies_before_it_reads_its_plan_is_one_failed_run() {
         let plan = RunPlan {
-            data: crate::plan::DataChoice {
-                // Longer than a pipe holds, so that writing it fails.
-                name: "x".repeat(1 << 20),
-                options: Default::default(),
-                stand_in: false,
-                stand_in_for: None,
-            },
+            // Longer than a pipe holds, so that writing it fails.
+            data: crate::plan::DataChoice::of("x".repeat(1 << 20), Default::default()),
             backbone: String::new(),
             backbone_settings: BackboneSettings::default(),
             trial: Trial::of("lora").unwrap(),
