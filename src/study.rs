@@ -10,7 +10,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use reports::studies::{Axis, Position};
+use reports::{
+    format,
+    studies::{Axis, Position},
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -118,9 +121,8 @@ struct PointSpec {
 /// A value as people and YAML write it; null is `all`.
 pub fn plain(value: &Value) -> String {
     match value {
-        Value::String(s) => s.clone(),
         Value::Null => "all".to_owned(),
-        other => other.to_string(),
+        other => format::value(other),
     }
 }
 

@@ -470,11 +470,7 @@ impl Summarised {
             row.push(Cell::of(bytes, || format::bytes(line.file_bytes as f64)));
             row
         };
-        Table {
-            caption: String::new(),
-            columns,
-            rows: self.lines.iter().map(row).collect(),
-        }
+        Table::new(columns, self.lines.iter().map(row))
     }
 
     /// What isolation gives and costs, a sentence per method.
@@ -544,12 +540,8 @@ fn write(out: &Path, crossed: &[Crossed], summary: &Summarised) -> Result<Vec<Pa
         ];
         values.map(|v| Cell::hidden(Some(v))).to_vec()
     };
-    let csv = Table {
-        caption: String::new(),
-        columns: names.map(Column::hidden).to_vec(),
-        rows: crossed.iter().map(row).collect(),
-    }
-    .csv(true)?;
+    let columns = names.map(Column::hidden).to_vec();
+    let csv = Table::new(columns, crossed.iter().map(row)).csv(true)?;
     let json = serde_json::to_string_pretty(&summary.json(crossed))?;
     let measurement = Measurement {
         title: "Domains".into(),

@@ -175,12 +175,9 @@ pub fn latency(asked: &Asked) -> Result<ExitCode> {
         .collect();
     if shared.len() > 1 {
         names.push("all of them".into());
-        contenders.push(Contender {
-            variant: format!("mixed_{}", shared.len()),
-            backbone: shared[0].backbone.clone(),
-            tasks: shared.iter().map(|m| own(&m.task)).collect(),
-            prefix: None,
-        });
+        let tasks: Vec<_> = shared.iter().map(|m| own(&m.task)).collect();
+        let variant = format!("mixed_{}", tasks.len());
+        contenders.push(Contender::new(variant, &shared[0].backbone, tasks));
     }
     let mut rows: Vec<(usize, Latency)> = Vec::new();
     for (i, cell) in cells.iter().enumerate() {

@@ -200,19 +200,16 @@ fn table(ways: &[Way], n: usize) -> Table {
         .map(Cell::text)
         .to_vec()
     };
-    Table {
-        caption: String::new(),
-        columns: vec![
-            Column::text("way", &format!("{n} tasks as"), "way", 0),
-            Column::number("disk", "disk", "disk", 0),
-            Column::number("memory", "memory", "memory", 0),
-            Column::number("start", "start", "start", 1),
-            Column::number("row", "row p50/p99 ms", "one row, p50/p99 (ms)", 0),
-            Column::number("batch", "batch ms", "mixed batch, p50 (ms)", 0),
-            Column::number("rows", "rows/s", "rows per second", 2),
-        ],
-        rows: ways.iter().map(row).collect(),
-    }
+    let columns = vec![
+        Column::text("way", &format!("{n} tasks as"), "way", 0),
+        Column::number("disk", "disk", "disk", 0),
+        Column::number("memory", "memory", "memory", 0),
+        Column::number("start", "start", "start", 1),
+        Column::number("row", "row p50/p99 ms", "one row, p50/p99 (ms)", 0),
+        Column::number("batch", "batch ms", "mixed batch, p50 (ms)", 0),
+        Column::number("rows", "rows/s", "rows per second", 2),
+    ];
+    Table::new(columns, ways.iter().map(row))
 }
 
 /// Milliseconds of two things in turn, sorted, after a first round that does not count.
