@@ -237,7 +237,7 @@ pub fn measure_cell(
             let first = warm_up(times[i].len());
             let mut timed = times[i].split_off(first);
             timed.sort_by(f64::total_cmp);
-            let at = |p: f64| timed[((timed.len() as f64 * p) as usize).min(timed.len() - 1)];
+            let at = |share: f64| percentile(&timed, share);
             let latency = Latency {
                 variant: contenders[i].variant.clone(),
                 batch: cell.batch,
@@ -250,6 +250,11 @@ pub fn measure_cell(
             (i, latency)
         })
         .collect())
+}
+
+/// The value below which this share of sorted values lies, of at least one.
+pub(crate) fn percentile(sorted: &[f64], share: f64) -> f64 {
+    sorted[((sorted.len() as f64 * share) as usize).min(sorted.len() - 1)]
 }
 
 /// Loads saved weights so many more times that the largest mixed batch of these sizes has a task each; none for a method

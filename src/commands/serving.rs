@@ -21,6 +21,7 @@ use reports::{
 use serde_json::json;
 
 use crate::{
+    latency::percentile,
     output,
     task_library::{self, LoadedTask, Part, mixed_logits},
 };
@@ -137,7 +138,7 @@ pub fn serving(
             memory: n as f64 * base,
             start: n as f64 * base_start,
             row: percentiles(&rows_own),
-            batch: at(&batch_own, 0.5),
+            batch: percentile(&batch_own, 0.5),
         },
         Way {
             name: "one backbone, weights each",
@@ -145,7 +146,7 @@ pub fn serving(
             memory: base + sum(&LoadedTask::resident_bytes),
             start,
             row: percentiles(&rows_shared),
-            batch: at(&batch_shared, 0.5),
+            batch: percentile(&batch_shared, 0.5),
         },
     ];
     if as_json {
@@ -237,15 +238,7 @@ fn in_turn(
     Ok(times)
 }
 
-fn at(sorted: &[f64], share: f64) -> f64 {
-    let place = (sorted.len() as f64 * share) as usize;
-    sorted
-        .get(place.min(sorted.len().saturating_sub(1)))
-        .copied()
-        .unwrap_or(f64::NAN)
-}
-
 fn percentiles(sorted: &[f64]) -> (f64, Option<f64>) {
-    let p99 = (sorted.len() >= PASSES_FOR_P99).then(|| at(sorted, 0.99));
-    (at(sorted, 0.5), p99)
+    let p99 = (sorted.len() >= PASSES_FOR_P99).then(|| percentile(sorted, 0.99));
+    (percentile(sorted, 0.5), p99)
 }
