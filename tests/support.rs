@@ -241,7 +241,7 @@ pub fn near(a: &Value, b: &Value, rounding: f64) -> bool {
 /// No tokenizer, for methods that are built without one.
 pub struct NoWords;
 
-impl methods::Words for NoWords {
+impl methods::Vocabulary for NoWords {
     fn encode(&self, _: &str) -> Result<Vec<u32>, String> {
         Err("no tokenizer here".into())
     }
