@@ -128,10 +128,7 @@ pub fn train(
         kept: None,
         stop: &AtomicBool::new(false),
     }
-    .run(
-        Model::new(backbone, method, &head),
-        &mut |_| (),
-    )?;
+    .run(Model::new(backbone, method, &head), &mut |_| ())?;
     Ok(trained)
 }
 
@@ -254,10 +251,7 @@ pub fn main(arguments: &[&str]) -> Result<()> {
         line(&label, "training step, batch 32", &steps, &rates);
 
         let method = common::shipped(&resolved, backbone)?;
-        let mut passes = vec![(
-            "one sentence",
-            Model::new(backbone, &*method, &head),
-        )];
+        let mut passes = vec![("one sentence", Model::new(backbone, &*method, &head))];
         let merged;
         if let Ok(found) = method.merge(backbone) {
             merged = found;

@@ -301,9 +301,8 @@ pub fn task_contenders<'a>(
 ) -> Vec<Contender<'a>> {
     let unmerged = task.method.backbone().unwrap_or(backbone);
     let mut contenders = vec![Contender::new("unmerged", unmerged, vec![own(task)])];
-    contenders.extend(
-        merged.map(|merged| Contender::new("merged", merged, vec![bare(&task.head)])),
-    );
+    contenders
+        .extend(merged.map(|merged| Contender::new("merged", merged, vec![bare(&task.head)])));
     let all: Vec<_> = std::iter::once(task).chain(copies).map(own).collect();
     for n in TASKS.into_iter().filter(|n| *n <= all.len()) {
         let mixed = Contender::new(format!("mixed_{n}"), backbone, all[..n].to_vec());

@@ -97,7 +97,8 @@ fn a_time_limit_follows_from_runs_on_the_same_data_only_and_from_the_cores_of_a_
     let rows = fs::read_to_string(place.path().join("reviews.csv")).unwrap();
     let longer = rows.replace(" number", &" good".repeat(30));
     place.file("longer.csv", &longer);
-    let mut other = place.tiny("compare",
+    let mut other = place.tiny(
+        "compare",
         &["--methods", "lora", "--seeds", "1", "--plan-only=other"],
     );
     other[1] = "longer.csv".to_owned();
@@ -229,7 +230,8 @@ fn studies_and_searches_are_planned_too_and_a_search_goes_on_with_its_winners() 
         "rank.yaml",
         "title: Rank\nquestion: Does it matter?\nx: {title: rank, key: lora.rank, values: [1, 2]}\nseries: [{method: lora}]\n",
     );
-    let sweep = place.tiny("sweep",
+    let sweep = place.tiny(
+        "sweep",
         &[
             "--study",
             study.to_str().unwrap(),
@@ -257,7 +259,8 @@ fn studies_and_searches_are_planned_too_and_a_search_goes_on_with_its_winners() 
     });
     assert!(drawn.count() > 0);
 
-    let tune = place.tiny("tune",
+    let tune = place.tiny(
+        "tune",
         &words("--methods lora --trials 2 --seeds 1 --plan-only search"),
     );
     let printed = place.ok(&tune);
@@ -402,9 +405,7 @@ fn of_two_records_of_a_run_the_first_stays_and_that_is_said() {
 #[test]
 fn all_saved_weights_of_a_comparison_are_timed_on_one_node_by_a_batch_script() {
     let place = Place::new();
-    place.ok(&place.tiny("compare",
-        &["--methods", "lora,ia3", "--seeds", "1"],
-    ));
+    place.ok(&place.tiny("compare", &["--methods", "lora,ia3", "--seeds", "1"]));
     let printed = place.ok(
         "latency --weights out --batches=1 --lengths=8 --seconds=0.01 --no-sentences \
          --plan-only latency -- -p fast",

@@ -16,7 +16,11 @@ fn a_large_validation_split_is_judged_by_the_same_800_examples_until_the_last_st
     let rows: String = (0..850).map(row).collect();
     place.file("held.csv", format!("review,stars\n{rows}"));
     // Of the one vectors are constant, of the other each text goes through the backbone again.
-    let more = ["--validation=held.csv", "--methods=lora,head_only", "--seeds=2"];
+    let more = [
+        "--validation=held.csv",
+        "--methods=lora,head_only",
+        "--seeds=2",
+    ];
     place.ok(&place.tiny("compare", &more));
     let records = place.records("out");
     assert_eq!(records.len(), 4);

@@ -509,7 +509,10 @@ mod tests {
 
     fn wanted(method: &str, set: &[(&str, &str)]) -> Wanted {
         let set = set.iter().map(|(k, v)| (k.to_string(), v.to_string()));
-        Wanted::new(Trial::new(methods::resolve(method, &set.collect()).unwrap())).unwrap()
+        Wanted::new(Trial::new(
+            methods::resolve(method, &set.collect()).unwrap(),
+        ))
+        .unwrap()
     }
 
     #[test]

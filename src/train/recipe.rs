@@ -156,7 +156,10 @@ impl RecipeChoice {
             (Some(value), _) => {
                 let steps = value.as_u64().and_then(|n| usize::try_from(n).ok());
                 let steps = steps.with_context(|| {
-                    format!("recipe: steps: '{}' is not a number of steps", format::value(value))
+                    format!(
+                        "recipe: steps: '{}' is not a number of steps",
+                        format::value(value)
+                    )
                 })?;
                 (steps, None)
             }

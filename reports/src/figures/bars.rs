@@ -50,7 +50,8 @@ impl Figure for Bars<'_> {
         let title = self.quantity.title(self.comparison.metric());
         let mut chart = Chart::new(&layout, rows, [0.0, 34.0], right, [0.0, most], 0.01, &title);
         let (scene, axis, area) = (&mut chart.scene, &chart.axis, chart.area);
-        for (((row, marks), text), y) in rows.iter().zip(&self.marks).zip(texts).zip(&chart.middles) {
+        for (((row, marks), text), y) in rows.iter().zip(&self.marks).zip(texts).zip(&chart.middles)
+        {
             let s = style_of(row);
             let bar = Area {
                 left: area.left,

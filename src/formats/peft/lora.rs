@@ -66,7 +66,8 @@ pub(super) fn read_lora(reading: &mut Reading<'_>) -> Result<Method> {
     };
     for (path, magnitude) in magnitudes {
         let site = reading.site(&path);
-        let site = site.with_context(|| format!("module '{path}' is not a site of the backbone"))?;
+        let site =
+            site.with_context(|| format!("module '{path}' is not a site of the backbone"))?;
         tensors.insert(format!("{site}.magnitude"), magnitude);
     }
     let (mut rank_pattern, mut alpha_pattern) = (Map::new(), Map::new());
