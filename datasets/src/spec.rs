@@ -355,6 +355,7 @@ const REGISTRY: &[(&str, &str)] = registry!(
     reuters8,
     sarcasm,
     movie_snippets,
+    movie_ratings,
     amazon_snippets,
     nyt_snippets,
     tweets,
