@@ -219,6 +219,15 @@ mod tests {
     }
 
     #[test]
+    fn the_registrys_suite_needs_no_hub() {
+        for entry in find("registry").unwrap().unwrap().datasets {
+            let places = datasets::spec(&entry.dataset).unwrap().source.places;
+            let package = |place: &sources::Place| matches!(place, sources::Place::Package(_));
+            assert!(places.iter().all(package), "{}", entry.dataset);
+        }
+    }
+
+    #[test]
     fn data_sets_have_metrics_and_weights_in_the_average_and_wrong_ones_are_named() {
         let suite = |datasets: &str| {
             let yaml = format!("title: Mine\ndatasets: [sst2, {datasets}]\n");
