@@ -117,7 +117,7 @@ fn the_average_is_of_each_data_sets_own_metrics_by_its_weight() {
             .enumerate()
             .map(|(i, ((name, comparison), weight))| Judged {
                 name,
-                average: if i == 0 { &own } else { &[] },
+                average: if i == 0 { &own[..] } else { &[] },
                 weight,
                 comparison,
             })
