@@ -712,7 +712,7 @@ impl Table {
         let of_lists = match file.spec.objective {
             Objective::Tokens => "accepted: a list with a tag for each token",
             _ => {
-                "accepted: a list of labels; or a column with 0 or 1 for each class, all of them named \
+                "accepted: a list such as [\"a\", \"b\"]; or a column with 0 or 1 for each class, all of them named \
                  (--label-column A,B, or label.columns of a YAML)"
             }
         };

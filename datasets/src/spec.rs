@@ -888,6 +888,19 @@ mod tests {
     }
 
     #[test]
+    fn of_the_sets_from_packages_that_repeat_texts_each_is_taken_once() {
+        for name in [
+            "newsgroups20",
+            "reuters8",
+            "sarcasm",
+            "chinese_reviews",
+            "peoples_daily_entities",
+        ] {
+            assert!(spec(name).unwrap().distinct, "{name}");
+        }
+    }
+
+    #[test]
     fn the_main_metric_is_the_first() {
         let main = |name| spec(name).unwrap().metrics[0];
         assert_eq!(main("sst2"), Metric::Accuracy);
