@@ -141,12 +141,7 @@ pub fn find(choice: &str) -> anyhow::Result<Option<Suite>> {
     read(&name, &text, Some(folder), choice).map(Some)
 }
 
-fn read(
-    name: &str,
-    yaml: &str,
-    folder: Option<&Path>,
-    file: &str,
-) -> anyhow::Result<Suite> {
+fn read(name: &str, yaml: &str, folder: Option<&Path>, file: &str) -> anyhow::Result<Suite> {
     let mut suite: Suite = datasets::from_yaml(yaml)
         .map_err(anyhow::Error::msg)
         .with_context(|| file.to_owned())?;
@@ -241,12 +236,21 @@ mod tests {
         assert_eq!((mrpc.dataset.as_str(), mrpc.weight), ("mrpc", 0.5));
         assert_eq!(mrpc.average, ["f1", "accuracy"]);
         for (datasets, says) in [
-            ("{ name: mrpc, avrage: [f1] }", &["'avrage'", "'average'"][..]),
-            ("{ name: mrpc, weight: -1 }", &["mrpc: weight: -1", "from 0"]),
+            (
+                "{ name: mrpc, avrage: [f1] }",
+                &["'avrage'", "'average'"][..],
+            ),
+            (
+                "{ name: mrpc, weight: -1 }",
+                &["mrpc: weight: -1", "from 0"],
+            ),
             ("{ name: mrpc, weight: .nan }", &["mrpc: weight: NaN"]),
             ("{ name: mrpc, weight: much }", &["much"]),
             ("{ name: mrpc, average: [f2] }", &["mrpc: average", "'f2'"]),
-            ("{ name: stsb, average: [rmse] }", &["rmse: less of it is better"]),
+            (
+                "{ name: stsb, average: [rmse] }",
+                &["rmse: less of it is better"],
+            ),
             ("{ weight: 2 }", &["'name'"]),
             ("7", &["a name, or keys with values"]),
         ] {

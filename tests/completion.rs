@@ -392,7 +392,13 @@ fn texts_are_written_classes_told_and_words_tagged_in_one_call_as_each_is_alone(
     let place = Place::new();
     let decoder = model(&place, "llama_scaled");
     let texts: Vec<String> = (0..60)
-        .map(|i| format!("{} number {}", ["good fine", "bad", "review is"][i % 3], i % 4))
+        .map(|i| {
+            format!(
+                "{} number {}",
+                ["good fine", "bad", "review is"][i % 3],
+                i % 4
+            )
+        })
         .collect();
     let table = |header: &str, of: &dyn Fn(usize) -> String| {
         let rows = texts.iter().enumerate();

@@ -831,6 +831,10 @@ fn every_data_set_of_the_documentation_whose_rows_stand_there_is_trained_on() {
             let said = record["asked"]["dataset"]["objective"].as_str();
             said.unwrap_or("classification") == objective.name()
         };
-        assert!(records.iter().any(is), "{} has no example", objective.name());
+        assert!(
+            records.iter().any(is),
+            "{} has no example",
+            objective.name()
+        );
     }
 }

@@ -41,7 +41,9 @@ fn a_suite_compares_every_data_set_and_says_what_holds_over_all_of_them() {
     assert!(!place.path().join("out").exists());
     // What is known of the cost by earlier runs is said before the first run starts.
     let all = arguments(&suite, backbone, &[]);
-    let fewer = all.iter().map(|word| if *word == "3" { "2" } else { *word });
+    let fewer = all
+        .iter()
+        .map(|word| if *word == "3" { "2" } else { *word });
     place.ok(&fewer.collect::<Vec<_>>());
     let output = place.run(&all);
     let told = String::from_utf8_lossy(&output.stderr).into_owned();

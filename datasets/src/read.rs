@@ -126,7 +126,11 @@ impl Dataset {
                 let own: Vec<&str> = own.iter().map(name).collect();
                 format!(
                     "all rows for training have the same classes ({}); there is nothing to learn from them",
-                    if own.is_empty() { "none".to_owned() } else { own.join(", ") }
+                    if own.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        own.join(", ")
+                    }
                 )
             }
             Target::Tags(_) | Target::Text(_) => format!(

@@ -245,7 +245,9 @@ fn sentences(
 
 /// How much the data sets count in the average, where they do not count alike.
 fn of_weights(datasets: &[Judged<'_>]) -> Option<String> {
-    let alike = datasets.windows(2).all(|two| two[0].weight == two[1].weight);
+    let alike = datasets
+        .windows(2)
+        .all(|two| two[0].weight == two[1].weight);
     let weights = datasets.iter().map(|d| format!("{} {}", d.name, d.weight));
     (!alike).then(|| {
         format!(

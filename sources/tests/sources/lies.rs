@@ -550,7 +550,11 @@ fn data_sets_without_hashes_come_from_one_commit_with_the_bytes_that_the_hub_say
         let repository = format!("/datasets/{}/resolve/", hub.repo);
         let branch = hub.revision.replace('/', "%2F");
         let pinned = branch.len() == 40 && branch.bytes().all(|b| b.is_ascii_hexdigit());
-        let commit = if pinned { branch.clone() } else { OLD.to_owned() };
+        let commit = if pinned {
+            branch.clone()
+        } else {
+            OLD.to_owned()
+        };
         let known: Vec<String> = hub.files.values().cloned().collect();
         for damaged in [false, true] {
             let (repository, branch, known) = (repository.clone(), branch.clone(), known.clone());
