@@ -14,44 +14,14 @@ pub fn keep_freed_memory() -> bool {
         const OLDER: libc::c_int = 4 * 1024 * 1024 * size_of::<libc::c_long>() as libc::c_int;
         // SAFETY: `mallopt` is not safe beside another thread that allocates; there is none. A value that the library
         // does not take changes nothing.
-        let kept = unsafe {
+        return unsafe {
             let mapped = [1 << 30, OLDER]
                 .into_iter()
                 .any(|threshold| libc::mallopt(libc::M_MMAP_THRESHOLD, threshold) == 1);
             mapped && libc::mallopt(libc::M_TRIM_THRESHOLD, libc::c_int::MAX) == 1
         };
-        if kept && cfg!(target_pointer_width = "64") {
-            ask_for_huge_pages();
-        }
-        return kept;
     }
     false
-}
-
-/// Lets the heap grow once by addresses that nothing lies at yet, and asks the system to back them by huge pages where it
-/// does so for those who ask: memory is touched for the first time in steps of 2 MB instead of 4 kB.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn ask_for_huge_pages() {
-    /// Below what is mapped by itself, and enough for what training a small backbone takes.
-    const ROOM: usize = 768 << 20;
-    const PAGE: usize = 2 << 20;
-    // SAFETY: the block is this function's own, the advice changes none of its contents, and it is inside the block.
-    unsafe {
-        let mut limit = std::mem::zeroed::<libc::rlimit>();
-        // (Who has counted addresses needs them for other things.)
-        if libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) != 0
-            || limit.rlim_cur != libc::RLIM_INFINITY
-        {
-            return;
-        }
-        let room = libc::malloc(ROOM);
-        if !room.is_null() {
-            let start = room.cast::<u8>().align_offset(PAGE);
-            let pages = (ROOM - start) / PAGE * PAGE;
-            libc::madvise(room.byte_add(start), pages, libc::MADV_HUGEPAGE);
-            libc::free(room);
-        }
-    }
 }
 
 /// A result buffer that a kernel fills.

@@ -95,14 +95,15 @@ impl Prepared {
 
     fn load_from(files: Files, plan: &RunPlan) -> Result<Self> {
         // Reading the texts and reading the weights take about as long, and neither needs the other.
-        // (The weights by this thread, whose heap is the one that has huge pages.)
         let (data, backbone) = std::thread::scope(|scope| {
-            let data = scope.spawn(|| files.data(&plan.data));
-            let backbone = files
-                .backbone(&plan.backbone, &plan.backbone_settings)
-                .and_then(|files| files.load());
-            let data = match data.join() {
-                Ok(data) => data,
+            let backbone = scope.spawn(|| {
+                files
+                    .backbone(&plan.backbone, &plan.backbone_settings)?
+                    .load()
+            });
+            let data = files.data(&plan.data);
+            let backbone = match backbone.join() {
+                Ok(backbone) => backbone,
                 Err(panic) => std::panic::resume_unwind(panic),
             };
             (data, backbone)
