@@ -175,7 +175,7 @@ fn what_is_named_and_cannot_be_used_is_refused() {
         &[
             "'gemma3-270m'",
             "norms behind its sublayers",
-            "terms of its own",
+            "Gemma Terms of Use",
             "smollm2-135m",
         ],
     );
@@ -266,6 +266,16 @@ fn words_for_anything_but_one_class_of_several_are_refused_once_and_before_any_r
         "{said}"
     );
     assert!(records(&place, "out").is_empty());
+}
+
+#[test]
+fn every_data_set_of_classes_says_how_a_language_model_is_asked_but_for_those_of_many_topics() {
+    let without = |name: &&str| {
+        let spec = datasets::spec(name).unwrap();
+        spec.objective.is_classification() && spec.words().is_none()
+    };
+    let without: Vec<&str> = datasets::names().filter(without).collect();
+    assert_eq!(without, ["tnews", "newsgroups20", "reuters8"]);
 }
 
 #[test]
@@ -569,6 +579,16 @@ fn smollm2_reads_texts_as_transformers_does_and_not_by_the_other_layout() {
         words: serde_json::from_value(expected["words"].clone()).unwrap(),
     };
     assert_eq!(asked.ids(&tokenizer).unwrap(), words);
+    // And of every data set that has words, each can be told from the others.
+    let mut with_words = 0;
+    for name in datasets::names() {
+        if let Some(own) = datasets::spec(name).unwrap().words() {
+            with_words += 1;
+            own.ids(&tokenizer)
+                .unwrap_or_else(|e| panic!("{name}: {e}"));
+        }
+    }
+    assert!(with_words >= 18, "{with_words}");
     for review in expected["reviews"].as_array().unwrap() {
         let own = ids(&review["ids"]);
         let example = datasets::Example {

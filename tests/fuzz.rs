@@ -6,9 +6,13 @@
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use backbone::{Backbone, Config, TensorFile};
+use candle_core::{
+    DType, Device, Tensor,
+    quantized::{GgmlDType, QTensor, gguf_file},
+};
 use datasets::{Example, Split, TextTokenizer};
 use peftbench::{
-    formats,
+    formats, gguf_tokenizer,
     prepare::Files,
     train::recipe::Recipe,
     weights::{self, task_backbone},
@@ -179,6 +183,87 @@ fn a_safetensors_file() {
                 }
             }
         }
+    });
+}
+
+/// A decoder of one layer in blocks of eight bits, with its tokenizer.
+fn small_gguf() -> Vec<u8> {
+    const H: usize = 32;
+    let mut shapes = vec![
+        ("token_embd.weight".to_owned(), vec![4, H]),
+        ("output_norm.weight".to_owned(), vec![H]),
+    ];
+    let layers = ["attn_q", "attn_k", "attn_v", "attn_output"];
+    for part in layers.iter().chain(&["ffn_gate", "ffn_up", "ffn_down"]) {
+        shapes.push((format!("blk.0.{part}.weight"), vec![H, H]));
+    }
+    for norm in ["attn_norm", "ffn_norm"] {
+        shapes.push((format!("blk.0.{norm}.weight"), vec![H]));
+    }
+    let block = |(name, shape): (String, Vec<usize>)| {
+        let kind = match shape.len() {
+            1 => GgmlDType::F32,
+            _ => GgmlDType::Q8_0,
+        };
+        let ones = Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap();
+        (name, QTensor::quantize(&ones, kind).unwrap())
+    };
+    let blocks: Vec<_> = shapes.into_iter().map(block).collect();
+    let text = |text: &str| gguf_file::Value::String(text.to_owned());
+    let texts = |all: &[&str]| gguf_file::Value::Array(all.iter().copied().map(text).collect());
+    let whole = |n: usize| gguf_file::Value::U32(n as u32);
+    let fields = [
+        ("general.architecture", text("llama")),
+        ("llama.block_count", whole(1)),
+        ("llama.context_length", whole(32)),
+        ("llama.embedding_length", whole(H)),
+        ("llama.feed_forward_length", whole(H)),
+        ("llama.attention.head_count", whole(2)),
+        ("llama.attention.head_count_kv", whole(2)),
+        (
+            "llama.attention.layer_norm_rms_epsilon",
+            gguf_file::Value::F32(1e-5),
+        ),
+        ("tokenizer.ggml.model", text("gpt2")),
+        ("tokenizer.ggml.pre", text("smollm")),
+        ("tokenizer.ggml.tokens", texts(&["a", "b", "ab", "</s>"])),
+        ("tokenizer.ggml.merges", texts(&["a b"])),
+    ];
+    let fields: Vec<_> = fields.iter().map(|(key, value)| (*key, value)).collect();
+    let tensors: Vec<_> = blocks.iter().map(|(n, b)| (n.as_str(), b)).collect();
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    gguf_file::write(&mut bytes, &fields, &tensors).unwrap();
+    bytes.into_inner()
+}
+
+#[test]
+fn a_gguf_file() {
+    let place = Place::new();
+    let valid = small_gguf();
+    let path = place.path().join("model.gguf");
+    let read = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        let backbone = Config::read(&path).and_then(|config| Backbone::load(config, &path));
+        if let Ok(backbone) = &backbone {
+            let table = backbone.word_embeddings().dims();
+            assert_eq!(table[1], backbone.config().hidden);
+        }
+        let tokenizer = gguf_tokenizer::read(&path);
+        if let Ok(tokenizer) = &tokenizer {
+            let _ = tokenizer.encode_text("abba 12");
+        }
+        (backbone.is_ok(), tokenizer.is_ok())
+    };
+    assert_eq!(read(&valid), (true, true));
+    // As above: most accidents would hit the data. The header's first fields hold every count.
+    let (head, data) = valid.split_at(600);
+    let data = data.to_vec();
+    let strategy = prop_oneof![
+        bytes_like(valid.clone()),
+        bytes_like(head.to_vec()).prop_map(move |head| [head, data.clone()].concat()),
+    ];
+    holds(strategy, |bytes| {
+        read(&bytes);
     });
 }
 

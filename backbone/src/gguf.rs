@@ -20,7 +20,7 @@ use kernels::{BlockKind, Quantised};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Error, Result,
+    Architecture, Error, Result,
     checks::{check_finite, open_regular},
 };
 
@@ -360,9 +360,10 @@ impl Gguf {
         let family = match self.text("general.architecture") {
             Some(family) if FAMILIES.contains(&family) => family,
             other => {
+                let name = other.unwrap_or_default();
                 return self.bad(format!(
-                    "general.architecture: '{}' is not read from GGUF; accepted: {}",
-                    other.unwrap_or_default(),
+                    "general.architecture: '{name}' is not read from GGUF{}; accepted: {}",
+                    Architecture::why_not(name),
                     FAMILIES.join(", ")
                 ));
             }

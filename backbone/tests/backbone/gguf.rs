@@ -327,6 +327,8 @@ fn what_is_not_read_is_refused_by_name() {
             message.contains(&format!("'{family}'")) && message.contains("llama, qwen2, qwen3"),
             "{message}"
         );
+        let why = message.contains("norms behind its sublayers");
+        assert_eq!(why, family == "gemma3", "{message}");
     }
     // A field of the same length as one that every file has.
     let experts = replaced("llama.embedding_length", "llama.expert_count\0\0\0\0");
