@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use peftbench::{gguf_tokenizer, prepare::Files};
 use serde_json::{Value, json};
 
-use crate::support::{Place, rounding, skip, words};
+use crate::support::{Place, rounding, skip, small_gguf, words};
 
 /// Words of the tiny tokenizer; the families' fixtures have 40 rows of embeddings, and 3 stands for padding.
 const WORDS: [&str; 20] = [
@@ -498,6 +498,31 @@ fn a_decoders_weights_go_to_peft_and_back() {
                 assert_eq!(there, here, "{family}: {name}");
             }
         }
+    }
+}
+
+#[test]
+fn texts_of_a_llama_3_begin_with_bos_unless_its_file_says_otherwise() {
+    use candle_core::quantized::gguf_file::Value;
+    let place = Place::new();
+    let bos = ("tokenizer.ggml.bos_token_id", Value::U32(3));
+    let says = |begins| ("tokenizer.ggml.add_bos_token", Value::Bool(begins));
+    for (pre, more, begins) in [
+        ("llama-bpe", vec![bos.clone()], true),
+        ("llama-bpe", vec![bos.clone(), says(false)], false),
+        ("smollm", vec![bos.clone()], false),
+        ("smollm", vec![bos.clone(), says(true)], true),
+    ] {
+        let path = place.file("model.gguf", small_gguf(pre, &more));
+        let tokenizer = gguf_tokenizer::read(&path).unwrap();
+        let example = datasets::Example {
+            text: "ab".into(),
+            pair: None,
+            label: None,
+        };
+        let ids = tokenizer.encode(&[example], 9).unwrap().ids;
+        let expected: &[u32] = if begins { &[3, 2] } else { &[2] };
+        assert_eq!(ids, expected, "{pre}: {more:?}");
     }
 }
 

@@ -6,10 +6,6 @@
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use backbone::{Backbone, Config, TensorFile};
-use candle_core::{
-    DType, Device, Tensor,
-    quantized::{GgmlDType, QTensor, gguf_file},
-};
 use datasets::{Example, Split, TextTokenizer};
 use peftbench::{
     formats, gguf_tokenizer,
@@ -26,7 +22,7 @@ use record::store;
 use reports::{Comparison, tables};
 use serde_json::{Value, json};
 
-use crate::support::Place;
+use crate::support::{Place, small_gguf};
 
 /// Runs a property with few cases, or with as many as the environment asks for.
 fn holds<S: Strategy>(strategy: S, property: impl Fn(S::Value)) {
@@ -186,60 +182,10 @@ fn a_safetensors_file() {
     });
 }
 
-/// A decoder of one layer in blocks of eight bits, with its tokenizer.
-fn small_gguf() -> Vec<u8> {
-    const H: usize = 32;
-    let mut shapes = vec![
-        ("token_embd.weight".to_owned(), vec![4, H]),
-        ("output_norm.weight".to_owned(), vec![H]),
-    ];
-    let layers = ["attn_q", "attn_k", "attn_v", "attn_output"];
-    for part in layers.iter().chain(&["ffn_gate", "ffn_up", "ffn_down"]) {
-        shapes.push((format!("blk.0.{part}.weight"), vec![H, H]));
-    }
-    for norm in ["attn_norm", "ffn_norm"] {
-        shapes.push((format!("blk.0.{norm}.weight"), vec![H]));
-    }
-    let block = |(name, shape): (String, Vec<usize>)| {
-        let kind = match shape.len() {
-            1 => GgmlDType::F32,
-            _ => GgmlDType::Q8_0,
-        };
-        let ones = Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap();
-        (name, QTensor::quantize(&ones, kind).unwrap())
-    };
-    let blocks: Vec<_> = shapes.into_iter().map(block).collect();
-    let text = |text: &str| gguf_file::Value::String(text.to_owned());
-    let texts = |all: &[&str]| gguf_file::Value::Array(all.iter().copied().map(text).collect());
-    let whole = |n: usize| gguf_file::Value::U32(n as u32);
-    let fields = [
-        ("general.architecture", text("llama")),
-        ("llama.block_count", whole(1)),
-        ("llama.context_length", whole(32)),
-        ("llama.embedding_length", whole(H)),
-        ("llama.feed_forward_length", whole(H)),
-        ("llama.attention.head_count", whole(2)),
-        ("llama.attention.head_count_kv", whole(2)),
-        (
-            "llama.attention.layer_norm_rms_epsilon",
-            gguf_file::Value::F32(1e-5),
-        ),
-        ("tokenizer.ggml.model", text("gpt2")),
-        ("tokenizer.ggml.pre", text("smollm")),
-        ("tokenizer.ggml.tokens", texts(&["a", "b", "ab", "</s>"])),
-        ("tokenizer.ggml.merges", texts(&["a b"])),
-    ];
-    let fields: Vec<_> = fields.iter().map(|(key, value)| (*key, value)).collect();
-    let tensors: Vec<_> = blocks.iter().map(|(n, b)| (n.as_str(), b)).collect();
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    gguf_file::write(&mut bytes, &fields, &tensors).unwrap();
-    bytes.into_inner()
-}
-
 #[test]
 fn a_gguf_file() {
     let place = Place::new();
-    let valid = small_gguf();
+    let valid = small_gguf("smollm", &[]);
     let path = place.path().join("model.gguf");
     let read = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
