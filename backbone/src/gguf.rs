@@ -549,7 +549,10 @@ impl Gguf {
             high,
             context,
         });
-        let mut divided = angles(RotaryScaling::None).into_iter().zip(scaled).zip(table);
+        let mut divided = angles(RotaryScaling::None)
+            .into_iter()
+            .zip(scaled)
+            .zip(table);
         if !divided.all(|((plain, scaled), &f)| (plain / scaled - f).abs() <= 1e-3 * f) {
             return other();
         }

@@ -174,7 +174,11 @@ fn accuracy() -> Result<()> {
         let other: Value = last_line(done(&mut other)?)?;
         let [own, other] = [own, other].map(|figures| figures["accuracy"].as_f64());
         let (own, other) = own.zip(other).context("a side says no accuracy")?;
-        table += &format!("| {ours} | {:.1} % | {:.1} % |\n", 100.0 * own, 100.0 * other);
+        table += &format!(
+            "| {ours} | {:.1} % | {:.1} % |\n",
+            100.0 * own,
+            100.0 * other
+        );
         apart = apart.max((own - other).abs());
     }
     println!("{table}");

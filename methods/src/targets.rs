@@ -52,7 +52,10 @@ pub(crate) fn modules(
     backbone: &backbone::Config,
 ) -> Vec<String> {
     match written {
-        Some(names) => names.iter().flat_map(|name| named(name, backbone)).collect(),
+        Some(names) => names
+            .iter()
+            .flat_map(|name| named(name, backbone))
+            .collect(),
         None => of_family.iter().map(|p| p.name().to_owned()).collect(),
     }
 }

@@ -71,7 +71,11 @@ fn a_name_of_pefts_stands_for_every_layer_whose_path_ends_in_it() {
     for (frozen, theirs, ours) in [
         (&modernbert, "[Wo]", "[attention_output, output]"),
         (&modernbert, "[Wqkv, mlp.Wo]", "[query_key_value, output]"),
-        (&modernbert, "[attn.Wo, Wi]", "[attention_output, intermediate]"),
+        (
+            &modernbert,
+            "[attn.Wo, Wi]",
+            "[attention_output, intermediate]",
+        ),
         (&llama, "[o_proj, mlp.up_proj]", "[attention_output, up]"),
         (&distilbert, "[q_lin, lin2]", "[query, output]"),
         (&backbone(), "[output.dense]", "[attention_output, output]"),

@@ -98,15 +98,14 @@ fn every_backbone_of_the_hub_is_asked_for_by_its_repository_its_commit_and_its_p
         let path = entry.unwrap().path();
         let yaml = fs::read_to_string(&path).unwrap();
         let Section { mut source } = serde_yaml::from_str(&yaml).unwrap();
-        source
-            .places
-            .retain(|place| matches!(place, Place::Hub(_)));
+        source.places.retain(|place| matches!(place, Place::Hub(_)));
         let [Place::Hub(hub)] = &source.places[..] else {
             continue;
         };
         assert_eq!(hub.kind, HubKind::Model, "{path:?}");
         // Of a branch, the bytes would change under a run's name.
-        let commit = hub.revision.len() == 40 && hub.revision.bytes().all(|b| b.is_ascii_hexdigit());
+        let commit =
+            hub.revision.len() == 40 && hub.revision.bytes().all(|b| b.is_ascii_hexdigit());
         assert!(commit, "{path:?}: {}", hub.revision);
         assert!(hub.files.keys().eq(source.files.keys()), "{path:?}");
         for file in source.files.values_mut() {
@@ -114,7 +113,8 @@ fn every_backbone_of_the_hub_is_asked_for_by_its_repository_its_commit_and_its_p
         }
         let bytes = |file: &str| format!("{file} of {}", hub.repo).into_bytes();
         let at = |file: &str| format!("/{}/resolve/{}/{file}", hub.repo, hub.revision);
-        let served: Vec<(String, Vec<u8>)> = hub.files.values().map(|f| (at(f), bytes(f))).collect();
+        let served: Vec<(String, Vec<u8>)> =
+            hub.files.values().map(|f| (at(f), bytes(f))).collect();
         let served: Vec<(&str, &[u8])> = served.iter().map(|(at, b)| (&**at, &**b)).collect();
         let server = Server::with_files(&served);
         let machine = Machine::new();
