@@ -92,6 +92,9 @@ pub fn cases(names: &[&str]) -> Result<Vec<Resolved>> {
     Ok(cases)
 }
 
+/// The trainer evaluates after its last step; where only training is timed it shall not take long.
+pub const QUICKLY_JUDGED: usize = 32;
+
 /// The recipe of so many steps, evaluated after the last one.
 pub fn recipe(encoded: &EncodedData, steps: usize) -> Result<Recipe> {
     let keys = [
@@ -244,7 +247,7 @@ pub fn main(arguments: &[&str]) -> Result<()> {
         } else {
             format!("{} ({})", resolved.entry.name, resolved.variant)
         };
-        let trained = train(&setting, &resolved, &*method, &order)?;
+        let trained = train(&setting, &resolved, &*method, &order, QUICKLY_JUDGED)?;
         let seconds = trained.step_seconds[WARM_UP..].iter();
         let needed = order[WARM_UP..].iter().map(|batch| {
             let lengths: Vec<usize> = batch.iter().map(|i| train_lengths[*i as usize]).collect();

@@ -27,7 +27,7 @@ use peftbench::{
 };
 use serde_json::{Value, json};
 
-use super::{QUICKLY_JUDGED, batches, done, heading, last_line, python, row, some};
+use super::{batches, done, heading, last_line, python, row, some};
 use crate::{
     common::{self, median},
     roofline,
@@ -318,7 +318,7 @@ pub fn own(what: &str, method: &str, precision: &str) -> Result<()> {
     let precision = OURS.into_iter().find(|p| p.name() == precision);
     let setting = setting(precision.context("peer-decoder: no such precision")?)?;
     let mut figures = match what {
-        "training" => train(&setting, method, WARM_UP + STEPS, QUICKLY_JUDGED)?,
+        "training" => train(&setting, method, WARM_UP + STEPS, roofline::QUICKLY_JUDGED)?,
         "accuracy" => train(&setting, method, ACCURACY_STEPS, SENTENCES)?,
         _ => go_on(&setting, method)?,
     };

@@ -39,8 +39,6 @@ const WARM_UP: usize = 5;
 const SENTENCES: usize = 256;
 /// Of one process of each side.
 const REPEATS: usize = 3;
-/// The trainer evaluates after its last step; where only training is timed it shall not take long.
-const QUICKLY_JUDGED: usize = 32;
 
 const PACKAGES: [&str; 4] = ["torch", "transformers<4.58", "peft", "adapters"];
 
@@ -394,7 +392,13 @@ fn later_epochs(setting: &Prepared) -> Result<f64> {
     let order = [epoch.clone(), epoch.clone(), epoch].concat();
     let resolved = methods::resolve("head_only", &Default::default())?;
     let method = common::build(&resolved, &setting.backbone.backbone)?;
-    let trained = roofline::train(setting, &resolved, &*method, &order, QUICKLY_JUDGED)?;
+    let trained = roofline::train(
+        setting,
+        &resolved,
+        &*method,
+        &order,
+        roofline::QUICKLY_JUDGED,
+    )?;
     let seconds = trained.step_seconds[STEPS..].iter();
     Ok((2 * 32 * STEPS) as f64 / seconds.map(|s| f64::from(*s)).sum::<f64>())
 }
