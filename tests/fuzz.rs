@@ -3,7 +3,12 @@
 //! Each property takes arbitrary bytes, and valid files that were cut short, overwritten, or changed in one value.
 //! `just fuzz` runs the same properties with many more cases; `PROPTEST_CASES` sets their number.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    hash::{BuildHasher, RandomState},
+    path::PathBuf,
+};
 
 use backbone::{Backbone, Config, TensorFile};
 use datasets::{Example, Split, TextTokenizer};
@@ -16,7 +21,7 @@ use peftbench::{
 use proptest::{
     collection::vec,
     prelude::*,
-    test_runner::{Config as Cases, TestRunner},
+    test_runner::{Config as Cases, RngSeed, TestRunner},
 };
 use record::store;
 use reports::{Comparison, tables};
@@ -24,14 +29,19 @@ use serde_json::{Value, json};
 
 use crate::support::{Place, small_gguf};
 
-/// Runs a property with few cases, or with as many as the environment asks for.
+/// Runs a property with few cases, or with as many as the environment asks for. Where it fails, its seed is told.
 fn holds<S: Strategy>(strategy: S, property: impl Fn(S::Value)) {
     let cases = std::env::var("PROPTEST_CASES")
         .ok()
         .and_then(|n| n.parse().ok());
+    let seed = match Cases::default().rng_seed {
+        RngSeed::Fixed(seed) => seed,
+        RngSeed::Random => RandomState::new().hash_one(0),
+    };
     let config = Cases {
         cases: cases.unwrap_or(40),
         failure_persistence: None,
+        rng_seed: RngSeed::Fixed(seed),
         ..Cases::default()
     };
     let run = TestRunner::new(config).run(&strategy, |value| {
@@ -39,7 +49,7 @@ fn holds<S: Strategy>(strategy: S, property: impl Fn(S::Value)) {
         Ok(())
     });
     if let Err(failure) = run {
-        panic!("{failure}");
+        panic!("{failure}\nThe same cases again: PROPTEST_RNG_SEED={seed}");
     }
 }
 
