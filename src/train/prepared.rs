@@ -63,19 +63,9 @@ impl Prepared {
                 .files
                 .note(&format!("{why}; texts are cut to that"));
         }
-        if let Some(completion) = &prepared.data.dataset.completion {
-            let recipe = prepared.recipe(plan)?.over(1)?;
-            let encoded = prepared.encoded(&recipe, plan.seed, 0)?;
-            let (train, validation) = (&encoded.train, &encoded.validation);
-            let cut = train.truncated + validation.truncated;
-            if cut > 0 {
-                prepared.files.note(&format!(
-                    "{cut} of {} rows have a completion of more than {} tokens (max_new_tokens, its end among them) or a \
-                     prompt of more than what max_tokens leaves; what is longer is cut",
-                    train.len() + validation.len(),
-                    completion.max_new_tokens
-                ));
-            }
+        // (What is wrong with a recipe is said of the runs that have it.)
+        if let Ok(Some(cut)) = prepared.cut(plan) {
+            prepared.files.note(&cut);
         }
         let classes = prepared.data.dataset.classes();
         if !classes.is_empty() {
@@ -168,6 +158,29 @@ impl Prepared {
             "backbone '{}' reads texts of up to {room} tokens ({by}), and the recipe's max_tokens is {wanted}",
             self.backbone.name
         )))
+    }
+
+    /// How many texts are longer than what is read of them, in words, if any is.
+    fn cut(&self, plan: &RunPlan) -> Result<Option<String>> {
+        let recipe = self.recipe(plan)?.over(1)?;
+        let encoded = self.encoded(&recipe, plan.seed, 0)?;
+        let (train, validation) = (&encoded.train, &encoded.validation);
+        let (cut, all) = (
+            train.truncated + validation.truncated,
+            train.len() + validation.len(),
+        );
+        let said = match &self.data.dataset.completion {
+            Some(completion) => format!(
+                "{cut} of {all} rows have a completion of more than {} tokens (max_new_tokens, its end among them) or a \
+                 prompt of more than what max_tokens leaves; what is longer is cut",
+                completion.max_new_tokens
+            ),
+            None => format!(
+                "{cut} of the {all} texts for training and validation have more than {} tokens and are cut to these (max_tokens)",
+                self.backbone.max_tokens(recipe.max_tokens, 0)
+            ),
+        };
+        Ok((cut > 0).then_some(said))
     }
 
     /// Token ids of the examples that the recipe and the seed choose, cut where `virtual_tokens` leave no room.
