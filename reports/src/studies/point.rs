@@ -1,7 +1,5 @@
 //! One point of a study's curve: its runs, and what they reached.
 
-use std::collections::BTreeMap;
-
 use record::RunRecord;
 use serde::Serialize;
 use statistics::{Evidence, Scores, Summary, Verdict};
@@ -61,14 +59,9 @@ impl Point {
         plan: &PointPlan,
         index: usize,
         position: Position,
-        by_id: &BTreeMap<&str, &RunRecord>,
+        mut found: Vec<&RunRecord>,
         costs: &CostsOn,
     ) -> Self {
-        let mut found: Vec<&RunRecord> = plan
-            .runs
-            .iter()
-            .filter_map(|id| by_id.get(id.as_str()).copied())
-            .collect();
         found.sort_by_key(|r| r.asked.seed);
         let mut troubles = Vec::new();
         let mut well: Vec<(&RunRecord, f64)> = Vec::new();
