@@ -338,8 +338,12 @@ fn a_folder_is_pushed_in_one_commit_with_its_card_and_large_files_by_their_hash(
             .env_remove("HF_HUB_OFFLINE");
         command.output().unwrap()
     };
-    let dry = push(&["--dry-run"], "", &address);
+    let dry = push(&["--private", "--dry-run"], "", &address);
+    assert!(dry.status.success());
     assert!(String::from_utf8(dry.stdout).unwrap().contains("README.md"));
+    let said = String::from_utf8(dry.stderr).unwrap();
+    assert!(said.contains("nothing was sent: 3 files"), "{said}");
+    assert!(said.contains("would go to me/my-lora (private)"), "{said}");
     assert!(sent.lock().unwrap().is_empty());
     let without = push(&[], "", &address);
     let said = String::from_utf8(without.stderr).unwrap();

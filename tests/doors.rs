@@ -1,6 +1,6 @@
 //! What a new user meets first: help, lists, completions, the manual, the doctor; reports in every format, event files.
 
-use std::{fs, process::Command};
+use std::{collections::BTreeSet, fs, process::Command};
 
 use serde_json::Value;
 
@@ -37,21 +37,51 @@ fn the_doctor_says_what_the_machine_has_and_never_asks_the_network_when_it_is_of
     let place = Place::new();
     let said = place.ok(&["doctor", "--offline"]);
     for name in [
+        "version",
+        "system",
+        "processor",
         "cores",
         "instruction sets",
         "load",
         "memory",
         "program",
         "cache",
+        "hub cache",
         "disk",
+        "hub",
+        "python",
     ] {
-        assert!(said.lines().any(|l| l.starts_with(name)), "{name}: {said}");
+        let of_name = |line: &str| line.split("  ").next() == Some(name);
+        assert!(said.lines().any(of_name), "{name}: {said}");
     }
     assert!(said.contains("not asked (offline)"), "{said}");
     let found: Value = serde_json::from_str(&place.ok(&["doctor", "--offline", "--json"])).unwrap();
     let cores = std::thread::available_parallelism().unwrap().get();
     assert_eq!(found["cores"]["available"], cores);
+    assert!(found["cores"]["threads"].as_u64().unwrap() >= 1);
     assert!(found["program"]["bytes"].as_u64().unwrap() > 1_000_000);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_doctor_says_which_libraries_python_has_and_which_it_lacks() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let asked = |python: &std::path::Path| {
+        let mut command = place.command(&["doctor", "--offline"]);
+        let command = command.env("PEFTBENCH_PYTHON", python);
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let found = r#"{"python": "3.12.1", "torch": "2.7.0", "transformers": null, "peft": "0.15.0"}"#;
+    let python = place.file("python", format!("#!/bin/sh\necho '{found}'\n"));
+    fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).unwrap();
+    let said = asked(&python);
+    let line = "python 3.12.1, torch 2.7.0, peft 0.15.0; not found: transformers";
+    assert!(said.contains(line), "{said}");
+    let said = asked(&place.path().join("nowhere"));
+    for part in ["nowhere was not found", "only to use exported weights", "PEFTBENCH_PYTHON"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
 }
 
 #[test]
@@ -93,9 +123,12 @@ fn a_report_is_printed_in_every_format_and_its_figures_are_vectors_too() {
         .unwrap()
         .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
         .collect();
-    for ending in ["png", "svg", "pdf"] {
-        let name = format!("-accuracy-ranking.{ending}");
-        assert!(files.iter().any(|f| f.ends_with(&name)), "{files:?}");
+    let mut figures = files.iter().filter_map(|f| f.strip_suffix(".png")).peekable();
+    assert!(figures.peek().is_some());
+    for figure in figures {
+        for ending in ["svg", "pdf"] {
+            assert!(files.contains(&format!("{figure}.{ending}")), "{files:?}");
+        }
     }
     let cited = place.run(&["cite", "--records", "out"]);
     let bib = String::from_utf8(cited.stdout).unwrap();
@@ -109,6 +142,40 @@ fn a_report_is_printed_in_every_format_and_its_figures_are_vectors_too() {
         said.contains("no entry for 'reviews'") && !said.contains("head_only"),
         "{said}"
     );
+}
+
+#[test]
+fn every_event_of_a_stream_and_each_of_its_keys_stands_in_the_documentation() {
+    let described = include_str!("../docs/EVENTS.md");
+    let place = Place::new();
+    let stream = |more: &[&str]| -> Vec<Value> {
+        let asked = ["--methods=lora,head_only", "--seeds=1", "--json"];
+        let printed = compared(&place, &[&asked[..], more].concat());
+        let lines = printed.lines();
+        lines.map(|l| serde_json::from_str(l).unwrap()).collect()
+    };
+    let streams = [stream(&["--dry-run"]), stream(&[]), stream(&[])];
+    let (first, last) = (&streams[1][0], streams[1].last().unwrap());
+    assert_eq!((&first["event"], &last["event"]), (&"planned".into(), &"compared".into()));
+    let mut kinds = BTreeSet::new();
+    for event in streams.iter().flatten() {
+        let kind = event["event"].as_str().unwrap();
+        let start = format!("| `{kind}` |");
+        let row = described.lines().find(|line| line.starts_with(&start));
+        let row = row.unwrap_or_else(|| panic!("{kind} is not described"));
+        let time = event["time"].as_str().unwrap();
+        assert!(time.len() == 24 && time.ends_with('Z'), "{time}");
+        let keys = event.as_object().unwrap().keys();
+        for key in keys.filter(|key| !["event", "time"].contains(&key.as_str())) {
+            assert!(row.contains(&format!("`{key}`")), "{kind}: {key}");
+        }
+        kinds.insert(kind);
+    }
+    for kind in [
+        "cost", "planned", "started", "stage", "step", "evaluated", "finished", "reused", "compared",
+    ] {
+        assert!(kinds.contains(kind), "{kind}: {kinds:?}");
+    }
 }
 
 #[test]

@@ -124,9 +124,7 @@ pub fn report(
     if let Some(format) = format {
         say!("{}", format.of(&report, csv_safe)?.trim_end())?;
         if let Some(out) = out {
-            for file in report.write(out, csv_safe)? {
-                eprintln!("wrote {}", file.display());
-            }
+            tell_written(&report.write(out, csv_safe)?);
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -142,9 +140,7 @@ pub fn report(
             say!("  {:<14} {}", claim.verdict.words(), claim.claim)?;
         }
     }
-    for file in files {
-        eprintln!("wrote {}", file.display());
-    }
+    tell_written(&files);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -168,7 +164,7 @@ pub fn compare(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints comparisons, and says which files hold the report.
+/// Prints comparisons, and says where the report is.
 ///
 /// # Errors
 /// If standard output cannot be written.
@@ -178,9 +174,21 @@ pub fn show(comparisons: &[&Comparison], files: &[PathBuf], verbosity: Verbosity
         say!("{}", tables::terminal(comparison, width, colour))?;
     }
     if verbosity == Verbosity::Normal {
-        for file in files {
-            eprintln!("wrote {}", file.display());
-        }
+        tell_written(files);
     }
     Ok(())
+}
+
+/// Says what was written: the page, or else the first of the files, and how many more. (All their names would push what was
+/// printed out of sight.)
+pub fn tell_written(files: &[PathBuf]) {
+    let page = files.iter().find(|file| file.ends_with("report.html"));
+    let Some(first) = page.or(files.first()) else {
+        return;
+    };
+    let more = match files.len() - 1 {
+        0 => String::new(),
+        n => format!(" and {} beside it", reports::format::plural(n, "more file")),
+    };
+    eprintln!("wrote {}{more}", first.display());
 }

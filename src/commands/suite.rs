@@ -154,12 +154,7 @@ pub fn suite(suite: &Suite, asked: &Asked<'_>) -> Result<ExitCode> {
         }
     }
     if verbosity == Verbosity::Normal {
-        let page = out.join("report.html");
-        eprintln!(
-            "wrote {} and {} other files",
-            page.display(),
-            files.len().saturating_sub(1)
-        );
+        report::tell_written(&files);
     }
     let failed = ended.records.iter().any(|r| r.status != Status::Ok);
     Ok(exit::after(failed))

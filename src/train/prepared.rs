@@ -1,12 +1,13 @@
 //! What the runs of a comparison share: data and backbone in memory, and what names a run.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap, path::Path, rc::Rc};
 
 use anyhow::{Context, Result, bail, ensure};
 use backbone::{Backbone, HeadKind};
-use datasets::{Augmentation, Encoded, TextTokenizer, Words};
+use datasets::{Augmentation, Encoded, Split, TextTokenizer, Words};
 use methods::{Answer, Resolved};
 use record::{Asked, MethodFacts};
+use reports::format;
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -63,6 +64,10 @@ impl Prepared {
                 .files
                 .note(&format!("{why}; texts are cut to that"));
         }
+        prepared.files.note(&prepared.rows(plan));
+        if let Some(cut) = prepared.cut(plan) {
+            prepared.files.note(&cut);
+        }
         if let Some(completion) = &prepared.data.dataset.completion {
             let recipe = prepared.recipe(plan)?.over(1)?;
             let encoded = prepared.encoded(&recipe, plan.seed, 0)?;
@@ -83,6 +88,57 @@ impl Prepared {
             eprintln!("{}", table.trim_end());
         }
         Ok(prepared)
+    }
+
+    /// How many rows there are, where they come from, and which splits were drawn from the training rows.
+    fn rows(&self, plan: &RunPlan) -> String {
+        let (dataset, name) = (&self.data.dataset, &plan.data.name);
+        let from = match Path::new(name).is_file() {
+            true => name,
+            false => &self.data.place,
+        };
+        let [train, validation, test] = [Split::Train, Split::Validation, Split::Test]
+            .map(|split| format::count(dataset.split(split).len()));
+        let drawn: Vec<&str> = dataset.made.iter().map(|split| split.name()).collect();
+        let divided = match drawn.len() {
+            0 => "so its files divide them".to_owned(),
+            n => format!(
+                "{} {} drawn from the training rows by a hash, the same each time",
+                format::list(&drawn),
+                if n == 1 { "was" } else { "were" }
+            ),
+        };
+        format!(
+            "data set '{}' from {from}: {train} rows to train on, {validation} to judge by (validation), {test} kept for the end \
+             (test); {divided}",
+            dataset.name
+        )
+    }
+
+    /// How many texts are longer than what is read of them, and what would read more; nothing where none is. (Of completions
+    /// more is cut, which is said apart; and what is wrong with the recipe is said where runs are planned.)
+    fn cut(&self, plan: &RunPlan) -> Option<String> {
+        if self.data.dataset.completion.is_some() {
+            return None;
+        }
+        let recipe = self.recipe(plan).and_then(|r| r.over(1)).ok()?;
+        let encoded = self.encoded(&recipe, plan.seed, 0).ok()?;
+        let cut = encoded.train.truncated + encoded.validation.truncated;
+        let read = self.backbone.max_tokens(recipe.max_tokens, 0);
+        let most = self.backbone.max_tokens(usize::MAX, 0);
+        let advice = match read < most {
+            true => format!("; --set recipe.max_tokens=N reads more, up to {most}"),
+            false => String::new(),
+        };
+        (cut > 0).then(|| {
+            format!(
+                "data set '{}': {} of {} texts to train on or to judge by are longer than {read} tokens and are cut to \
+                 them{advice}",
+                self.data.dataset.name,
+                format::count(cut),
+                format::count(encoded.train.len() + encoded.validation.len())
+            )
+        })
     }
 
     /// Loads what a plan names, and says nothing: for a run whose comparison has said it.
