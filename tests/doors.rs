@@ -245,6 +245,12 @@ fn the_readme_has_the_figures_of_the_example_and_the_methods_that_the_program_li
     let wide = command.env("COLUMNS", "400").output().unwrap();
     let listed = String::from_utf8(wide.stdout).unwrap();
     assert!(readme.contains(listed.trim_end()), "{listed}");
+    let all = methods::registry::ALL;
+    let standard = all.iter().filter(|entry| entry.standard).count();
+    assert_eq!((standard, all.len()), (7, 18));
+    for count in ["seven standard methods", "all eighteen"] {
+        assert!(readme.contains(count), "{count}");
+    }
 }
 
 #[test]
@@ -270,6 +276,7 @@ fn the_chinese_readme_has_the_figures_of_the_english_one() {
     let known = datasets::names().count();
     assert!(english.contains(&format!("one of {known} that it knows")));
     assert!(chinese.contains(&format!("内置的 {known} 个数据集")));
+    assert!(chinese.contains("七种标准方法") && chinese.contains("全部十八种"));
 }
 
 #[test]
