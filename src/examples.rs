@@ -279,17 +279,27 @@ const EXAMPLES: &[Example] = &[
     ),
 ];
 
+/// Under the help of the program itself.
+const FIRST: [(&str, &str); 2] = [
+    (
+        "check reviews.csv --text-column review --label-column stars",
+        "your own file, looked at before anything is trained",
+    ),
+    ("compare sst2 --budget quick", "a first look in minutes"),
+];
+
+fn shown(examples: &[(&str, &str); 2]) -> String {
+    let lines = examples.iter();
+    let lines = lines.map(|(typed, does)| format!("  peftbench {typed}\n      {does}"));
+    format!("Examples:\n{}", lines.collect::<Vec<_>>().join("\n"))
+}
+
 /// The command line of [`Cli`] with the examples.
 pub fn command() -> clap::Command {
     let all = EXAMPLES.iter();
-    all.fold(Cli::command(), |command, (name, examples)| {
-        let text: Vec<String> = examples
-            .iter()
-            .map(|(typed, does)| format!("  peftbench {typed}\n      {does}"))
-            .collect();
-        command.mut_subcommand(name, |c| {
-            c.after_help(format!("Examples:\n{}", text.join("\n")))
-        })
+    let whole = Cli::command().after_help(shown(&FIRST));
+    all.fold(whole, |command, (name, examples)| {
+        command.mut_subcommand(name, |c| c.after_help(shown(examples)))
     })
 }
 
@@ -304,6 +314,11 @@ mod tests {
 
     #[test]
     fn every_command_has_two_examples_that_are_understood() {
+        for (typed, _) in FIRST {
+            let words = format!("peftbench {typed}");
+            let parsed = command().try_get_matches_from(words.split(' '));
+            assert!(parsed.is_ok(), "{typed}");
+        }
         for command in command().get_subcommands() {
             let (_, examples) = EXAMPLES
                 .iter()
