@@ -94,14 +94,14 @@ pub fn columns(rows: &[Vec<String>]) -> String {
     let visible = |row: &Vec<String>| row.iter().map(|cell| format::visible(cell)).collect();
     let rows: Vec<Vec<String>> = rows.iter().map(visible).collect();
     let cells = rows.first().map_or(0, Vec::len);
-    let width = |c: usize| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0);
+    let width = |c: usize| rows.iter().map(|r| format::width(&r[c])).max().unwrap_or(0);
     let widths: Vec<usize> = (0..cells).map(width).collect();
     let mut text = String::new();
     for row in &rows {
         let cells = row
             .iter()
             .zip(&widths)
-            .map(|(cell, w)| format!("{cell:w$}"));
+            .map(|(cell, w)| cell.clone() + &" ".repeat(w - format::width(cell)));
         text += cells.collect::<Vec<_>>().join("  ").trim_end();
         text.push('\n');
     }

@@ -4,10 +4,10 @@ use std::{cell::RefCell, collections::BTreeMap, path::Path, rc::Rc};
 
 use anyhow::{Context, Result, bail, ensure};
 use backbone::{Backbone, HeadKind};
-use datasets::{Augmentation, Encoded, Split, TextTokenizer, Words};
+use datasets::{Augmentation, ClassCount, Encoded, Split, TextTokenizer, Words};
 use methods::{Answer, Resolved};
 use record::{Asked, MethodFacts};
-use reports::format;
+use reports::{format, table::Table};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -27,6 +27,8 @@ use crate::{
 
 /// Classes that are shown before training.
 const MOST_CLASSES: usize = 20;
+/// Characters of a class's name that are shown there.
+const LONGEST_CLASS: usize = 40;
 
 /// Everything in memory that the runs of a comparison share.
 pub struct Prepared {
@@ -84,8 +86,7 @@ impl Prepared {
         }
         let classes = prepared.data.dataset.classes();
         if !classes.is_empty() {
-            let table = datasets::class_table(&classes, MOST_CLASSES);
-            eprintln!("{}", table.trim_end());
+            eprintln!("{}", class_table(&classes));
         }
         Ok(prepared)
     }
@@ -390,6 +391,24 @@ impl Prepared {
         };
         Ok((asked, resolved, recipe))
     }
+}
+
+/// Examples of each class in each split, of the first classes where there are many.
+fn class_table(classes: &[ClassCount]) -> String {
+    let headings = ["class", "train", "validation", "test"].map(str::to_owned);
+    let row = |c: &ClassCount| {
+        let counts = [c.train, c.validation, c.test].map(|n| n.to_string());
+        [format::cut(&c.name, LONGEST_CLASS)]
+            .into_iter()
+            .chain(counts)
+            .collect()
+    };
+    let rows = classes.iter().take(MOST_CLASSES).map(row).collect();
+    let mut lines = Table::of_texts("", 1, &headings, rows).lines(usize::MAX).0;
+    if classes.len() > MOST_CLASSES {
+        lines.push(format!("… and {} more classes", classes.len() - MOST_CLASSES));
+    }
+    lines.join("\n")
 }
 
 /// Refuses a configuration that trains more than a machine of this memory can hold, before anything is allocated for it.
