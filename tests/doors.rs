@@ -273,6 +273,54 @@ fn the_chinese_readme_has_the_figures_of_the_english_one() {
         expected.remove(7);
         assert_eq!(cells(chinese, its_name)[1..], expected[1..], "{name}");
     }
+    let claims: Value = serde_json::from_str(include_str!("../docs/example/claims.json")).unwrap();
+    let claim = |id: &str| {
+        let mut claims = claims.as_array().unwrap().iter();
+        claims.find(|claim| claim["id"] == id).unwrap()
+    };
+    // The first value that was measured for a claim, and its interval.
+    let measured = |id: &str| {
+        let number = |at: &str| claim(id).pointer(at).and_then(Value::as_f64).unwrap();
+        ["value", "interval/0", "interval/1"].map(|part| number(&format!("/evidence/0/{part}")))
+    };
+    let second = claim("fewest_parameters").pointer("/evidence/1/value");
+    let ([lora, ..], adapter) = (measured("fewest_parameters"), second.unwrap());
+    let fewest = format!(
+        "是 LoRA 的 {:.0} %，Adapter 的 {:.1} %",
+        100.0 * lora,
+        100.0 * adapter.as_f64().unwrap()
+    );
+    let share = format!("{:.2} %", 100.0 * measured("lora_share")[0]);
+    let [ratio, low, high] = measured("adapter_latency");
+    let slower = format!("是骨干的 {ratio:.2} 倍（95 % 区间 {low:.2} 到 {high:.2}）");
+    let [ratio, low, high] = measured("merged_latency");
+    let merged = format!("是骨干的 {ratio:.3} 倍（95 % 区间 {low:.3} 到 {high:.3}）");
+    let [by, most, least] = measured("lora_near_full").map(|difference| -100.0 * difference);
+    let behind = format!(
+        "低 {by:.1} 个百分点（95 % 区间 {least:.1} 到 {most:.1}），允许的是 1 个百分点"
+    );
+    for (id, its_name, evidence) in [
+        ("fewest_parameters", "Prompt Tuning 训练的参数最少", Some(fewest)),
+        ("lora_share", "LoRA 只训练 0.1 % 到 1 % 的参数", Some(share)),
+        ("adapter_latency", "Adapter 增加推理延迟", Some(slower)),
+        ("merged_latency", "合并后的 LoRA 和骨干一样快", Some(merged)),
+        ("lora_near_full", "LoRA 接近全量微调", Some(behind)),
+        ("adapter_share", "Adapter 训练 3 % 到 5 % 的参数", None),
+        ("twenty_tokens_suffice", "10 到 20 个虚拟词就够了", None),
+        ("text_starts_faster", "用文字初始化的 prompt 收敛更快", None),
+        ("weak_on_small_data", "数据少时 Prompt Tuning 较弱", None),
+    ] {
+        let verdict = match claim(id)["verdict"].as_str().unwrap() {
+            "holds" => "成立",
+            "does_not_hold" => "不成立",
+            _ => "未定",
+        };
+        let row = cells(chinese, its_name);
+        assert_eq!(row[1], verdict, "{id}");
+        for expected in evidence {
+            assert_eq!(row[2], expected, "{id}");
+        }
+    }
     let known = datasets::names().count();
     assert!(english.contains(&format!("one of {known} that it knows")));
     assert!(chinese.contains(&format!("内置的 {known} 个数据集")));
