@@ -317,7 +317,7 @@ fn the_chinese_readme_has_the_figures_of_the_english_one() {
         };
         let row = cells(chinese, its_name);
         assert_eq!(row[1], verdict, "{id}");
-        for expected in evidence {
+        if let Some(expected) = evidence {
             assert_eq!(row[2], expected, "{id}");
         }
     }
