@@ -76,8 +76,29 @@ fn every_saved_folder_has_a_card_with_the_numbers_of_its_record_and_of_its_compa
     ] {
         assert!(body.contains(part), "{part}: {body}");
     }
+    // A report that is made later, on a cluster for example, writes it too.
+    let made = fs::read_to_string(folder.join("README.md")).unwrap();
+    fs::remove_file(folder.join("README.md")).unwrap();
+    place.ok(&["report", "--records", "out"]);
+    let again = fs::read_to_string(folder.join("README.md")).unwrap();
+    assert_eq!(again, made);
     // It may be shown to everybody: no folder of this machine.
     assert!(!body.contains(env!("CARGO_MANIFEST_DIR")), "{body}");
+}
+
+#[test]
+fn a_card_says_what_became_of_the_backbone() {
+    let place = Place::new();
+    let methods = "--methods=lora,full,random_features";
+    compared(&place, &[methods, "--seeds=1"]);
+    for (method, says) in [
+        ("lora", "` was frozen."),
+        ("full", "` was trained with them."),
+        ("random_features", "its weights were drawn at random"),
+    ] {
+        let (_, body) = card(&weights(&place, method));
+        assert!(body.contains(says), "{method}: {body}");
+    }
 }
 
 /// Runs the Python of a card in its folder.

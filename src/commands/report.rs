@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use reports::{Comparison, Findings, Judging, Margin, Report, changes, judging, studies, tables};
 use statistics::Looks;
 
-use crate::{execute::progress::Verbosity, output, records};
+use crate::{card, execute::progress::Verbosity, output, records};
 
 /// How a report is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -107,7 +107,7 @@ pub fn looked(
     of_folder(folder, margin, None)
 }
 
-/// `report`.
+/// `report`; in the records' own folder also the cards of the weights that lie there.
 ///
 /// # Errors
 /// If there are no records or the report cannot be written.
@@ -129,6 +129,12 @@ pub fn report(
         return Ok(ExitCode::SUCCESS);
     }
     let files = report.write(out.unwrap_or(folder), csv_safe)?;
+    // Weights beside the records, which other machines may have made, say what was found of all seeds.
+    if out.is_none() {
+        for comparison in &report.comparisons {
+            card::write_all(comparison, folder)?;
+        }
+    }
     if json {
         let all: Vec<_> = report.comparisons.iter().map(tables::json).collect();
         say!("{}", serde_json::to_string_pretty(&all)?)?;
