@@ -76,6 +76,14 @@ fn every_saved_folder_has_a_card_with_the_numbers_of_its_record_and_of_its_compa
     ] {
         assert!(body.contains(part), "{part}: {body}");
     }
+    let own = folder.to_str().unwrap();
+    let exported = ["--format=peft", "--separate-head", "--out=exported"];
+    place.ok(&[&["export", "--weights", own][..], &exported].concat());
+    let (front, exported) = card(&place.path().join("exported"));
+    assert_eq!(front["library_name"], "peft");
+    for part in ["mean ± sd of 3 seeds", "95 % interval", "--method lora"] {
+        assert!(exported.contains(part), "{part}: {exported}");
+    }
     // A report that is made later, on a cluster for example, writes it too.
     let made = fs::read_to_string(folder.join("README.md")).unwrap();
     fs::remove_file(folder.join("README.md")).unwrap();
