@@ -79,7 +79,11 @@ fn the_doctor_says_which_libraries_python_has_and_which_it_lacks() {
     let line = "python 3.12.1, torch 2.7.0, peft 0.15.0; not found: transformers";
     assert!(said.contains(line), "{said}");
     let said = asked(&place.path().join("nowhere"));
-    for part in ["nowhere was not found", "only to use exported weights", "PEFTBENCH_PYTHON"] {
+    for part in [
+        "nowhere was not found",
+        "only to use exported weights",
+        "PEFTBENCH_PYTHON",
+    ] {
         assert!(said.contains(part), "{part}: {said}");
     }
 }
@@ -123,7 +127,10 @@ fn a_report_is_printed_in_every_format_and_its_figures_are_vectors_too() {
         .unwrap()
         .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
         .collect();
-    let mut figures = files.iter().filter_map(|f| f.strip_suffix(".png")).peekable();
+    let mut figures = files
+        .iter()
+        .filter_map(|f| f.strip_suffix(".png"))
+        .peekable();
     assert!(figures.peek().is_some());
     for figure in figures {
         for ending in ["svg", "pdf"] {
@@ -156,7 +163,10 @@ fn every_event_of_a_stream_and_each_of_its_keys_stands_in_the_documentation() {
     };
     let streams = [stream(&["--dry-run"]), stream(&[]), stream(&[])];
     let (first, last) = (&streams[1][0], streams[1].last().unwrap());
-    assert_eq!((&first["event"], &last["event"]), (&"planned".into(), &"compared".into()));
+    assert_eq!(
+        (&first["event"], &last["event"]),
+        (&"planned".into(), &"compared".into())
+    );
     let mut kinds = BTreeSet::new();
     for event in streams.iter().flatten() {
         let kind = event["event"].as_str().unwrap();
@@ -172,7 +182,15 @@ fn every_event_of_a_stream_and_each_of_its_keys_stands_in_the_documentation() {
         kinds.insert(kind);
     }
     for kind in [
-        "cost", "planned", "started", "stage", "step", "evaluated", "finished", "reused", "compared",
+        "cost",
+        "planned",
+        "started",
+        "stage",
+        "step",
+        "evaluated",
+        "finished",
+        "reused",
+        "compared",
     ] {
         assert!(kinds.contains(kind), "{kind}: {kinds:?}");
     }
@@ -296,11 +314,14 @@ fn the_chinese_readme_has_the_figures_of_the_english_one() {
     let [ratio, low, high] = measured("merged_latency");
     let merged = format!("是骨干的 {ratio:.3} 倍（95 % 区间 {low:.3} 到 {high:.3}）");
     let [by, most, least] = measured("lora_near_full").map(|difference| -100.0 * difference);
-    let behind = format!(
-        "低 {by:.1} 个百分点（95 % 区间 {least:.1} 到 {most:.1}），允许的是 1 个百分点"
-    );
+    let behind =
+        format!("低 {by:.1} 个百分点（95 % 区间 {least:.1} 到 {most:.1}），允许的是 1 个百分点");
     for (id, its_name, evidence) in [
-        ("fewest_parameters", "Prompt Tuning 训练的参数最少", Some(fewest)),
+        (
+            "fewest_parameters",
+            "Prompt Tuning 训练的参数最少",
+            Some(fewest),
+        ),
         ("lora_share", "LoRA 只训练 0.1 % 到 1 % 的参数", Some(share)),
         ("adapter_latency", "Adapter 增加推理延迟", Some(slower)),
         ("merged_latency", "合并后的 LoRA 和骨干一样快", Some(merged)),

@@ -292,7 +292,10 @@ fn one_backbone_with_many_weights_takes_less_room_than_a_model_each() {
     ];
     let told = place.run(&arguments);
     let said = String::from_utf8(told.stderr).unwrap();
-    assert!(said.contains("left out, for a backbone of its own"), "{said}");
+    assert!(
+        said.contains("left out, for a backbone of its own"),
+        "{said}"
+    );
     let ways: Value = serde_json::from_slice(&told.stdout).unwrap();
     let of = |way: usize, key: &str| ways[way][key].as_f64().unwrap();
     for key in ["disk_bytes", "memory_bytes"] {

@@ -88,7 +88,11 @@ fn machine() -> Vec<Finding> {
     let mut found = vec![
         Finding::new("version", &*circumstances.version, &*circumstances.version),
         Finding::new("system", &*circumstances.system, &*circumstances.system),
-        Finding::new("processor", &*circumstances.processor, &*circumstances.processor),
+        Finding::new(
+            "processor",
+            &*circumstances.processor,
+            &*circumstances.processor,
+        ),
         Finding::new(
             "cores",
             format!("{cores}; {} used", format::plural(threads, "thread")),
@@ -101,7 +105,9 @@ fn machine() -> Vec<Finding> {
         ),
         Finding::new(
             "load",
-            load.map_or("unknown".to_owned(), |l| format!("{l:.2} over the last minute")),
+            load.map_or("unknown".to_owned(), |l| {
+                format!("{l:.2} over the last minute")
+            }),
             load,
         )
         .with_advice(load.and_then(|load| busy(load, cores))),

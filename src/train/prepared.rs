@@ -406,7 +406,10 @@ fn class_table(classes: &[ClassCount]) -> String {
     let rows = classes.iter().take(MOST_CLASSES).map(row).collect();
     let mut lines = Table::of_texts("", 1, &headings, rows).lines(usize::MAX).0;
     if classes.len() > MOST_CLASSES {
-        lines.push(format!("… and {} more classes", classes.len() - MOST_CLASSES));
+        lines.push(format!(
+            "… and {} more classes",
+            classes.len() - MOST_CLASSES
+        ));
     }
     lines.join("\n")
 }
