@@ -76,8 +76,9 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 /// Why a model that others know by this name is not among them.
 pub fn refused(name: &str) -> Option<&'static str> {
-    name.starts_with("gemma3").then_some(
-        "a Gemma 3 has norms behind its sublayers and scales its embeddings, which is not computed here, and may be used under terms of its own only; a decoder of that size is smollm2-135m",
+    let gemma3 = name.starts_with("gemma3") || name.starts_with("gemma-3");
+    gemma3.then_some(
+        "a Gemma 3 has norms behind its sublayers and scales its embeddings, which is not computed here, and may be used under the Gemma Terms of Use only (ai.google.dev/gemma/terms); a decoder of that size is smollm2-135m",
     )
 }
 

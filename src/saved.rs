@@ -66,6 +66,9 @@ pub struct SavedConfig {
     pub scale: Option<Scale>,
     /// Label names in the order of their indices; none where a number is predicted, or a text.
     pub labels: Vec<String>,
+    /// SHA-256 of the file of weights, in hexadecimal digits. (Folders of earlier versions do not say it.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights_sha256: Option<String>,
     /// The data set it was trained on.
     pub dataset: String,
     /// SHA-256 over that data set's training and validation examples, where it is known.
@@ -123,7 +126,8 @@ impl Task {
     }
 }
 
-/// Saves a method and its head into `folder`; returns the size of the weights in bytes.
+/// Saves a method and its head into `folder`, with the SHA-256 of the weights in their configuration; returns the size of the
+/// weights in bytes.
 ///
 /// # Errors
 /// If the folder cannot be written.
@@ -141,7 +145,11 @@ pub fn save(
         .collect();
     let path = folder.join(WEIGHTS);
     write_tensors(&path, tensors, &[])?;
-    let json = serde_json::to_string_pretty(config)? + "\n";
+    let config = SavedConfig {
+        weights_sha256: Some(sha256_of(&path)?),
+        ..config.clone()
+    };
+    let json = serde_json::to_string_pretty(&config)? + "\n";
     record::write_whole(&folder.join(CONFIG), json.as_bytes())?;
     Ok(fs::metadata(&path)?.len())
 }
@@ -223,12 +231,25 @@ fn below(folder: &Path) -> String {
 /// Reads a folder of our own.
 ///
 /// # Errors
-/// As [`read_config`], or if the weights are damaged or not finite.
+/// As [`read_config`], or if the weights are damaged, not finite, or not those that the configuration was saved with.
 pub fn read(folder: &Path) -> Result<Saved> {
-    Ok(Saved {
-        config: read_config(folder)?,
-        tensors: read_tensors(&TensorFile::open(&folder.join(WEIGHTS))?)?,
-    })
+    let config = read_config(folder)?;
+    let path = folder.join(WEIGHTS);
+    let tensors = read_tensors(&TensorFile::open(&path)?)?;
+    if let Some(saved) = &config.weights_sha256 {
+        let found = sha256_of(&path)?;
+        ensure!(
+            found == *saved,
+            "{}: not the weights that {CONFIG} was saved with: their sha256 is {found}, and weights_sha256 says {saved}; they \
+             are damaged or were changed: copy the folder again, or take weights_sha256 out of {CONFIG} where that is meant",
+            path.display()
+        );
+    }
+    Ok(Saved { config, tensors })
+}
+
+fn sha256_of(path: &Path) -> Result<String> {
+    sources::sha256_of(path).with_context(|| format!("{}: cannot be read", path.display()))
 }
 
 /// All tensors of a file.

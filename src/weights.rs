@@ -74,6 +74,15 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
         .with_context(|| folder.display().to_string())?;
     let at = || folder.display().to_string();
     let method = resolved.load(&backbone, of_method).with_context(at)?;
+    let (positions, taken) = (backbone.config().max_tokens(), method.virtual_tokens());
+    ensure!(
+        config.max_tokens.saturating_add(taken) <= positions,
+        "{}: max_tokens {} with {taken} virtual tokens is more than backbone '{}' reads; accepted: at most {}",
+        at(),
+        config.max_tokens,
+        loaded.name,
+        positions.saturating_sub(taken)
+    );
     let hidden = loaded.backbone.config().hidden;
     let objective = objective::of(
         config.objective,

@@ -121,8 +121,8 @@ fn rows_splits_and_texts_that_will_be_cut_are_said_before_training_and_by_check(
             &[
                 "data set 'train' from train.csv: 62 rows to train on, 15 to judge by (validation), 8 kept for the end (test); \
                  so its files divide them",
-                "data set 'train': 3 of 77 texts to train on or to judge by are longer than 40 tokens and are cut to them; \
-                 --set recipe.max_tokens=N reads more, up to 64",
+                "3 of the 77 texts for training and validation have more than 40 tokens and are cut to these (max_tokens); \
+                 --set recipe.max_tokens=N reads up to 64",
             ],
         );
     }
@@ -140,7 +140,7 @@ fn rows_splits_and_texts_that_will_be_cut_are_said_before_training_and_by_check(
         let (_, said) = both(&place, &check);
         let drawn = "validation and test were drawn from the training rows by a hash";
         says(&said, &["rows to train on", drawn]);
-        assert!(!said.contains("are longer than"), "{said}");
+        assert!(!said.contains("are cut to these"), "{said}");
     }
 }
 

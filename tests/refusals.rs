@@ -148,6 +148,47 @@ fn a_task_whose_backbone_is_not_there_leaves_the_others_answered() {
 }
 
 #[test]
+fn sizes_in_a_tasks_configuration_are_not_believed_and_leave_the_others_answered() {
+    let (place, weights) = trained("p_tuning", &[]);
+    // The width is that of an encoder that saved weights no longer need; the prompt's length is in the file.
+    let changed: [(&str, &[&str]); 4] = [
+        ("whole", &[]),
+        ("wide", &["config", "width"]),
+        ("long", &["config", "virtual_tokens"]),
+        ("far", &["max_tokens"]),
+    ];
+    for (name, keys) in changed {
+        let folder = place.path().join("tasks").join(name);
+        fs::create_dir_all(&folder).unwrap();
+        for entry in fs::read_dir(place.path().join(&weights)).unwrap().flatten() {
+            fs::copy(entry.path(), folder.join(entry.file_name())).unwrap();
+        }
+        if !keys.is_empty() {
+            let path = folder.join("peftbench.json");
+            let mut json: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+            let value = keys.iter().fold(&mut json, |at, key| &mut at[*key]);
+            *value = 10_000_000_000_u64.into();
+            fs::write(&path, json.to_string()).unwrap();
+        }
+    }
+    let row = |task: &str| format!("{{\"task\": \"{task}\", \"text\": \"good\"}}\n");
+    place.file("rows.jsonl", changed.map(|(name, _)| row(name)).concat());
+    let output = place.run(&["predict", "--tasks", "tasks", "--input", "rows.jsonl"]);
+    assert_eq!(output.status.code(), Some(1));
+    let answers = String::from_utf8(output.stdout).unwrap();
+    let answers: Vec<Value> = answers
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(answers[0]["label"].is_string(), "{}", answers[0]);
+    assert_eq!(answers[0]["label"], answers[1]["label"]);
+    for (answer, key) in answers[2..].iter().zip(["virtual_tokens", "max_tokens"]) {
+        let error = answer["error"].as_str().unwrap();
+        assert!(error.contains(key), "{error}");
+    }
+}
+
+#[test]
 fn a_class_without_a_name_is_not_imported() {
     let (place, weights) = trained("lora", &[]);
     let import = |labels: &'static str| {
@@ -419,10 +460,15 @@ fn sources(folder: &Path, found: &mut Vec<(String, String)>) {
 }
 
 #[test]
-fn every_test_that_the_promises_name_exists() {
+fn every_promise_names_tests_and_they_exist() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = fs::read_to_string(root.join("docs/SECURITY.md")).unwrap();
-    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for promise in text.split("\n**").skip(1) {
+        let promise = one_line(promise.split("\n\n").next().unwrap());
+        assert!(promise.contains(".rs`: *"), "no test: {promise}");
+    }
+    let text = one_line(&text);
     let mut files = Vec::new();
     sources(root, &mut files);
     let (mut file, mut count) = (String::new(), 0);

@@ -3,7 +3,8 @@
 //! A text longer than `max_tokens` (special tokens included) loses its end, or its beginning where the tokenizer's
 //! `truncation_side` says so; of a pair the longer text is cut first, as the Python library's `longest_first` does. The cut
 //! is made here and not by the tokenizers library's own truncation, which also builds what is cut off, for two long texts of
-//! a pair in all combinations. A text of megabytes is not tokenised whole to keep 128 tokens of it: see [`Part`].
+//! a pair in all combinations. A text of megabytes is not tokenised whole to keep 128 tokens of it (see [`Part`]), and of one
+//! that is a single word or white space no more than a MiB: see [`bounded`].
 
 use std::{
     borrow::Cow,
@@ -160,6 +161,10 @@ struct Tagged {
 
 /// Bytes of a text that are tokenised at first for each token that is wanted; doubled as long as they are too few.
 const BYTES_PER_TOKEN: usize = 16;
+
+/// Bytes of a text that are tokenised at most, or four times [`BYTES_PER_TOKEN`] for each token that is wanted where that is
+/// more: what so many bytes make fewer tokens of is one word, or white space, or characters that a tokenizer leaves out.
+const MOST_BYTES: usize = 1 << 20;
 
 /// Bytes before a cut whose tokens may depend on what is behind it, and at least the longest added token.
 const MARGIN: usize = 512;
@@ -339,7 +344,7 @@ impl TextTokenizer {
     /// # Errors
     /// If the tokenizer fails.
     pub fn encode_text(&self, text: &str) -> Result<Vec<u32>> {
-        let part = self.part(text, usize::MAX)?;
+        let part = self.part(text, usize::MAX, TruncationDirection::Right)?;
         Ok(part.encoding.get_ids().to_vec())
     }
 
@@ -442,10 +447,13 @@ impl TextTokenizer {
                 });
             }
             if let Some(text) = written(example) {
-                let mut own = self.encode_text(text)?;
+                let most = completion.max_new_tokens;
+                let (text, cut) = bounded(text, most, TruncationDirection::Right);
+                let part = self.part(text, most, TruncationDirection::Right)?;
+                let mut own = part.encoding.get_ids().to_vec();
                 own.push(end);
-                truncated |= own.len() > completion.max_new_tokens;
-                own.truncate(completion.max_new_tokens);
+                truncated |= cut || own.len() > most;
+                own.truncate(most);
                 types.resize(prompt + own.len(), 0);
                 ids.extend(own);
             }
@@ -468,7 +476,21 @@ impl TextTokenizer {
 
     fn encode_tagged_of(&self, example: &Example, max_tokens: usize) -> Result<Tagged> {
         let (limit, room) = self.room(max_tokens, false)?;
-        let words: Vec<Cow<'_, str>> = split_words(&example.text)
+        let side = self.files.truncation_side;
+        let (text, cut) = bounded(&example.text, room, side);
+        // A word of which only a part is left is another word; alone it is read where it begins.
+        let left = side == TruncationDirection::Left;
+        let whole = match left {
+            true => text.split_once('\n').map(|(_, whole)| whole),
+            false => text.rsplit_once('\n').map(|(whole, _)| whole),
+        };
+        let text = whole.filter(|_| cut).unwrap_or(text);
+        let before = match left {
+            true => &example.text[..example.text.len() - text.len()],
+            false => "",
+        };
+        let skipped = before.matches('\n').count() as u32;
+        let words: Vec<Cow<'_, str>> = split_words(text)
             .map(|word| match (self.files.lower_case, self.spaced) {
                 (false, false) => word.into(),
                 (true, false) => word.to_lowercase().into(),
@@ -481,12 +503,11 @@ impl TextTokenizer {
         let tokenizer = &self.files.tokenizer;
         let input = InputSequence::PreTokenizedCow(words.into());
         let mut encoding = tokenizer.encode(input, false).map_err(failed)?;
-        let truncated = encoding.len() > room;
+        let truncated = cut || encoding.len() > room;
         // The word whose beginning is cut off, where texts lose their beginning.
-        let mut headless = None;
-        if truncated {
-            let side = self.files.truncation_side;
-            if side == TruncationDirection::Left {
+        let mut headless = (cut && left && whole.is_none()).then_some(0);
+        if encoding.len() > room {
+            if left {
                 let first = encoding.len() - room;
                 let of = encoding.get_word_ids();
                 headless = of[first].filter(|word| of[first - 1] == Some(*word));
@@ -501,7 +522,10 @@ impl TextTokenizer {
         let mut read = Vec::with_capacity(count);
         for (token, word) in (0..).zip(encoding.get_word_ids()) {
             if let Some(word) = word.filter(|word| last != Some(*word)) {
-                read.push(Word { word, token });
+                read.push(Word {
+                    word: word + skipped,
+                    token,
+                });
                 last = Some(word);
             }
         }
@@ -561,30 +585,37 @@ impl TextTokenizer {
         if let Some(words) = &self.words {
             return self.encode_words(words, example, self.limit(max_tokens));
         }
-        let mut text = self.part(&example.text, room)?;
-        let mut pair = match &example.pair {
-            Some(pair) => Some(self.part(pair, room)?),
+        let side = self.files.truncation_side;
+        let (of_text, mut cut) = bounded(&example.text, room, side);
+        let of_pair = example.pair.as_deref().map(|pair| {
+            let (pair, too) = bounded(pair, room, side);
+            cut |= too;
+            pair
+        });
+        let mut text = self.part(of_text, room, side)?;
+        let mut pair = match of_pair {
+            Some(pair) => Some(self.part(pair, room, side)?),
             None => None,
         };
-        // The longer of two long texts keeps the odd token.
+        // The longer of two long texts keeps the odd token, as far as they are tokenised at most.
         if let Some(second) = &mut pair
             && room % 2 == 1
             && !(text.whole && second.whole)
             && text.encoding.len().min(second.encoding.len()) > room
         {
-            text = self.part(&example.text, usize::MAX)?;
-            *second = self.part(example.pair.as_deref().unwrap_or_default(), usize::MAX)?;
+            text = self.part(of_text, usize::MAX, side)?;
+            *second = self.part(of_pair.unwrap_or_default(), usize::MAX, side)?;
         }
         // As the library has it where no post-processor says otherwise.
         if let Some(Part { encoding, .. }) = &mut pair {
             encoding.set_type_ids(vec![1; encoding.len()]);
         }
         let (text, pair) = (text.encoding, pair.map(|p| p.encoding));
-        let truncated = text.len() + pair.as_ref().map_or(0, Encoding::len) > room;
+        let truncated = cut || text.len() + pair.as_ref().map_or(0, Encoding::len) > room;
         let finish = || {
             let limit = TruncationParams {
                 max_length: room,
-                direction: self.files.truncation_side,
+                direction: side,
                 ..TruncationParams::default()
             };
             let (mut text, mut pair) = truncate_encodings(text, pair, &limit)?;
@@ -616,16 +647,22 @@ impl TextTokenizer {
             Ok(text.len() <= most && encode(text)?.len() <= limit)
         })?;
         let Some((text, cut)) = found else {
+            let alone = encode(&words.alone())?.len();
+            let what = match self.completion {
+                Some(_) => "prompt",
+                None => "template",
+            };
             return Err(Error::Words {
-                message: format!(
-                    "{}: '{}' alone has {} tokens, which leaves no room for a text in {limit}",
-                    match self.completion {
-                        Some(_) => "prompt",
-                        None => "template",
-                    },
-                    words.template,
-                    encode(&words.alone())?.len()
-                ),
+                message: match alone <= limit {
+                    true => format!(
+                        "{what}: with the second text it has more than {limit} tokens without any of the first, and only the \
+                         first text is cut; shorten the second"
+                    ),
+                    false => format!(
+                        "{what}: '{}' alone has {alone} tokens, which leaves no room for a text in {limit}",
+                        words.template
+                    ),
+                },
             });
         };
         let encoding = encode(&text)?;
@@ -633,8 +670,8 @@ impl TextTokenizer {
         Ok((encoding.get_ids().to_vec(), types, cut))
     }
 
-    /// The tokens of a text, or the `wanted + 1` that stay at least when it is cut.
-    fn part(&self, text: &str, wanted: usize) -> Result<Part> {
+    /// The tokens of a text, or the `wanted + 1` at least that stay when it is cut to those of one side.
+    fn part(&self, text: &str, wanted: usize, side: TruncationDirection) -> Result<Part> {
         let text: Cow<'_, str> = if self.files.lower_case {
             text.to_lowercase().into()
         } else {
@@ -644,12 +681,12 @@ impl TextTokenizer {
             .saturating_mul(BYTES_PER_TOKEN)
             .saturating_add(8 * MARGIN);
         while bytes < text.len() / 2 {
-            let part = match self.files.truncation_side {
+            let part = match side {
                 TruncationDirection::Right => self.front(&text, bytes)?,
                 TruncationDirection::Left => self.back(&text, bytes)?,
             };
             if let Some(mut encoding) = part.filter(|e| e.len() > wanted) {
-                encoding.truncate(wanted + 1, 0, self.files.truncation_side);
+                encoding.truncate(wanted + 1, 0, side);
                 encoding.take_overflowing();
                 return Ok(Part {
                     encoding,
@@ -754,6 +791,22 @@ fn cleaned_up(text: String) -> String {
         "'" => text.replace(" ' ", "'"),
         end => text.replace(&format!(" {end}"), end),
     })
+}
+
+/// As much of a text as is tokenised at most for so many tokens, from the side that stays, and whether there is more of it.
+///
+/// What is tokenised costs memory (65 bytes for each of the text were measured), and a text may be one word without an end: its tokens
+/// say nothing before all of it is read. So the rest of such a text is not read, and it counts as cut.
+fn bounded(text: &str, wanted: usize, side: TruncationDirection) -> (&str, bool) {
+    let most = MOST_BYTES.max(wanted.saturating_mul(4 * BYTES_PER_TOKEN));
+    if text.len() <= most {
+        return (text, false);
+    }
+    let kept = match side {
+        TruncationDirection::Right => &text[..floor(text, most)],
+        TruncationDirection::Left => &text[floor(text, text.len() - most)..],
+    };
+    (kept, true)
 }
 
 /// The last border between characters at or before a byte.

@@ -231,7 +231,7 @@ fn in_folder(folder: &Path, package: &Package) -> Option<PathBuf> {
     files.sort();
     files.into_iter().find(|file| {
         crate::verify::regular(file).is_ok()
-            && crate::verify::hash(file).is_ok_and(|hash| hash == package.sha256)
+            && crate::verify::sha256_of(file).is_ok_and(|hash| hash == package.sha256)
     })
 }
 

@@ -76,7 +76,7 @@ pub use repository::{HubData, HubModel, Reference};
 pub use settings::Settings;
 pub use spec::{FileSpec, Hub, HubKind, Package, PackageKind, PathPlace, Place, Source};
 pub use upload::{Upload, folder as upload_folder};
-pub use verify::{check_folder, inside, read_whole, regular};
+pub use verify::{check_folder, inside, read_whole, regular, sha256_of};
 
 /// Bytes that are free where this folder is.
 ///

@@ -40,7 +40,7 @@ pub(crate) fn verify(file: &Path, expected: Expected<'_>, notes: &Path) -> Resul
     if note.as_ref().is_some_and(Note::holds) {
         return Ok(());
     }
-    let actual = hash(file).map_err(unreadable)?;
+    let actual = sha256_of(file).map_err(unreadable)?;
     if actual != sha256 {
         return Err(damaged(
             format!("sha256 {sha256}"),
@@ -189,8 +189,11 @@ fn stays(folder: &Path, target: &Path) -> bool {
     target.starts_with(folder) || blobs.is_some_and(|blobs| target.starts_with(blobs))
 }
 
-/// sha256 of a file in lower-case hexadecimal digits.
-pub(crate) fn hash(file: &Path) -> io::Result<String> {
+/// SHA-256 of a regular file in lower-case hexadecimal digits.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn sha256_of(file: &Path) -> io::Result<String> {
     let mut hasher = Sha256::new();
     io::copy(&mut File::open(file)?, &mut hasher)?;
     Ok(format!("{:x}", hasher.finalize()))
@@ -198,7 +201,7 @@ pub(crate) fn hash(file: &Path) -> io::Result<String> {
 
 /// Checks a file that has just been downloaded from `origin`.
 pub(crate) fn check_download(origin: &str, file: &Path, sha256: &str) -> Result<()> {
-    let actual = hash(file).map_err(|reason| Error::Unreadable {
+    let actual = sha256_of(file).map_err(|reason| Error::Unreadable {
         file: file.to_path_buf(),
         reason,
     })?;

@@ -706,4 +706,28 @@ mod tests {
             "id,label,probability\n1,\"half, then whole\",\n"
         );
     }
+
+    /// (Columns that are looked for one by one would take minutes here.)
+    #[test]
+    fn a_table_of_two_hundred_thousand_columns_has_each_value_under_its_name() {
+        let mut answers = lines(AnswerFormat::Csv).answers;
+        let field = |i: usize| (format!("k{i}"), json!(format!("k{i}")));
+        let (answer, _) = text("done", true).unwrap();
+        let first = Map::from_iter((0..200_000).map(field));
+        let both = answers.line(1, first, None, Ok(&answer)).unwrap();
+        let (header, row) = both.trim_end().split_once('\n').unwrap();
+        let (header, row) = (header.split(','), row.split(','));
+        let (header, row): (Vec<&str>, Vec<&str>) = (header.collect(), row.collect());
+        assert_eq!(header.len(), 200_002);
+        assert_eq!(header[..200_000], row[..200_000]);
+        assert_eq!(row[200_000..], ["done", ""]);
+        // What the first row had decides the columns.
+        let second = Map::from_iter((100_000..300_000).map(field));
+        let line = answers.line(2, second, None, Ok(&answer)).unwrap();
+        let of_second = line.trim_end().split(',').zip(&header);
+        for (cell, &name) in of_second.take(200_000) {
+            let known = name[1..].parse::<usize>().unwrap() >= 100_000;
+            assert_eq!(cell, if known { name } else { "" });
+        }
+    }
 }

@@ -174,6 +174,8 @@ struct Part {
     out: PathBuf,
     /// The metrics whose mean is its part of the average.
     average: Vec<String>,
+    /// How much that part counts.
+    weight: f64,
     /// The runs that are to be made now: all, or those of the next look.
     runs: Vec<Planned>,
     /// Names of all runs that it may come to.
@@ -268,6 +270,7 @@ fn parts(
                     },
                     out: base.out.clone(),
                     average: entry.average.clone(),
+                    weight: entry.weight,
                     name,
                     runs,
                     going_on,
@@ -299,6 +302,7 @@ fn manifest(suite: &Suite, parts: &[Part], out: &Path, margin: Option<Margin>) -
     let part = |part: &Part| PartOf {
         name: part.name.clone(),
         average: part.average.clone(),
+        weight: part.weight,
         runs: part.ids.clone(),
     };
     Manifest {

@@ -212,6 +212,7 @@ impl Foreign<'_> {
                 scale: None,
                 labels,
                 dataset: String::new(),
+                weights_sha256: None,
                 data_digest: None,
                 pairs: self.texts.pairs,
                 max_tokens: self

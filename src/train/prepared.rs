@@ -67,22 +67,9 @@ impl Prepared {
                 .note(&format!("{why}; texts are cut to that"));
         }
         prepared.files.note(&prepared.rows(plan));
-        if let Some(cut) = prepared.cut(plan) {
+        // (What is wrong with a recipe is said of the runs that have it.)
+        if let Ok(Some(cut)) = prepared.cut(plan) {
             prepared.files.note(&cut);
-        }
-        if let Some(completion) = &prepared.data.dataset.completion {
-            let recipe = prepared.recipe(plan)?.over(1)?;
-            let encoded = prepared.encoded(&recipe, plan.seed, 0)?;
-            let (train, validation) = (&encoded.train, &encoded.validation);
-            let cut = train.truncated + validation.truncated;
-            if cut > 0 {
-                prepared.files.note(&format!(
-                    "{cut} of {} rows have a completion of more than {} tokens (max_new_tokens, its end among them) or a \
-                     prompt of more than what max_tokens leaves; what is longer is cut",
-                    train.len() + validation.len(),
-                    completion.max_new_tokens
-                ));
-            }
         }
         let classes = prepared.data.dataset.classes();
         if !classes.is_empty() {
@@ -114,32 +101,6 @@ impl Prepared {
              (test); {divided}",
             dataset.name
         )
-    }
-
-    /// How many texts are longer than what is read of them, and what would read more; nothing where none is. (Of completions
-    /// more is cut, which is said apart; and what is wrong with the recipe is said where runs are planned.)
-    fn cut(&self, plan: &RunPlan) -> Option<String> {
-        if self.data.dataset.completion.is_some() {
-            return None;
-        }
-        let recipe = self.recipe(plan).and_then(|r| r.over(1)).ok()?;
-        let encoded = self.encoded(&recipe, plan.seed, 0).ok()?;
-        let cut = encoded.train.truncated + encoded.validation.truncated;
-        let read = self.backbone.max_tokens(recipe.max_tokens, 0);
-        let most = self.backbone.max_tokens(usize::MAX, 0);
-        let advice = match read < most {
-            true => format!("; --set recipe.max_tokens=N reads more, up to {most}"),
-            false => String::new(),
-        };
-        (cut > 0).then(|| {
-            format!(
-                "data set '{}': {} of {} texts to train on or to judge by are longer than {read} tokens and are cut to \
-                 them{advice}",
-                self.data.dataset.name,
-                format::count(cut),
-                format::count(encoded.train.len() + encoded.validation.len())
-            )
-        })
     }
 
     /// Loads what a plan names, and says nothing: for a run whose comparison has said it.
@@ -225,6 +186,37 @@ impl Prepared {
             "backbone '{}' reads texts of up to {room} tokens ({by}), and the recipe's max_tokens is {wanted}",
             self.backbone.name
         )))
+    }
+
+    /// How many texts are longer than what is read of them, in words, if any is.
+    fn cut(&self, plan: &RunPlan) -> Result<Option<String>> {
+        let recipe = self.recipe(plan)?.over(1)?;
+        let encoded = self.encoded(&recipe, plan.seed, 0)?;
+        let (train, validation) = (&encoded.train, &encoded.validation);
+        let (cut, all) = (
+            train.truncated + validation.truncated,
+            train.len() + validation.len(),
+        );
+        let said = match &self.data.dataset.completion {
+            Some(completion) => format!(
+                "{cut} of {all} rows have a completion of more than {} tokens (max_new_tokens, its end among them) or a \
+                 prompt of more than what max_tokens leaves; what is longer is cut",
+                completion.max_new_tokens
+            ),
+            None => {
+                let read = self.backbone.max_tokens(recipe.max_tokens, 0);
+                let most = self.backbone.max_tokens(usize::MAX, 0);
+                let advice = match read < most {
+                    true => format!("; --set recipe.max_tokens=N reads up to {most}"),
+                    false => String::new(),
+                };
+                format!(
+                    "{cut} of the {all} texts for training and validation have more than {read} tokens and are cut to these \
+                     (max_tokens){advice}"
+                )
+            }
+        };
+        Ok((cut > 0).then_some(said))
     }
 
     /// Token ids of the examples that the recipe and the seed choose, cut where `virtual_tokens` leave no room.

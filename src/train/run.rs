@@ -373,6 +373,8 @@ impl Run<'_> {
             scale: self.prepared.scale(self.recipe, self.plan.seed)?,
             labels: dataset.labels.clone(),
             dataset: dataset.name.clone(),
+            // (Known when they are written.)
+            weights_sha256: None,
             data_digest: Some(dataset.digest()),
             pairs: Some(dataset.has_pairs()),
             max_tokens: examples.max_tokens,

@@ -474,6 +474,35 @@ fn weights_that_are_not_finite_are_refused_by_tensor_and_place() {
 }
 
 #[test]
+fn a_flipped_bit_in_own_weights_is_refused_and_folders_without_a_checksum_load() {
+    let place = Place::new();
+    let out = place.path().join("ours");
+    let (loaded, task) = open(&fixture("peft/lora")).unwrap();
+    weights::save(&out, &task.config, &*task.method, &task.head).unwrap();
+    weights::load(&out, &loaded).unwrap();
+    let path = out.join(weights::WEIGHTS);
+    let whole = fs::read(&path).unwrap();
+    // The least of a number, and a letter of what the file says about itself.
+    let letter = whole.windows(4).position(|w| w == b"\"pt\"").unwrap() + 1;
+    for at in [whole.len() - 4, letter] {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1;
+        fs::write(&path, &flipped).unwrap();
+        let message = match weights::load(&out, &loaded) {
+            Ok(_) => panic!("was loaded"),
+            Err(error) => format!("{error:#}"),
+        };
+        for part in [weights::WEIGHTS, "sha256", weights::CONFIG, "damaged"] {
+            assert!(message.contains(part), "{message}");
+        }
+        let older = changed(&out, weights::CONFIG, |c| {
+            c.as_object_mut().unwrap().remove("weights_sha256").unwrap();
+        });
+        weights::load(older.path(), &loaded).unwrap();
+    }
+}
+
+#[test]
 fn a_folder_around_a_named_adapter_is_answered_with_the_folder_in_it() {
     let place = Place::new();
     let inner = place.path().join("weights").join("myadapter");

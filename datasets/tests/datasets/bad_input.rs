@@ -1,6 +1,8 @@
 //! Bad input gets one clear message: the file, the place in it, the value, what is accepted.
 
-use peftbench_datasets::{Format, RowError, RowOptions, Rows, Split, TextTokenizer, read};
+use peftbench_datasets::{
+    FileOptions, Format, RowError, RowOptions, Rows, Split, TextTokenizer, read, spec_from_path,
+};
 
 use crate::support::*;
 
@@ -387,6 +389,25 @@ fn a_quote_that_is_never_closed_is_called_one() {
         read_text("mine.csv", &rows),
         &["line 22", "a quote is opened and never closed"],
     );
+}
+
+#[test]
+fn a_class_that_stands_twice_is_refused() {
+    let folder = Folder::new();
+    let yaml = "name: mine
+source:
+  files: { train: {} }
+  places: [path: { folder: ., files: { train: train.csv } }]
+splits: { train: train }
+text: [text]
+label: { column: label, names: [good, bad, good] }
+";
+    let path = folder.write("mine.yaml", yaml);
+    let refused = spec_from_path(&path, &FileOptions::default());
+    let message = refused.err().unwrap().to_string();
+    for part in ["mine.yaml", "label.names", "'good' stands twice"] {
+        assert!(message.contains(part), "{message}");
+    }
 }
 
 #[test]

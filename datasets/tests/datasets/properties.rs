@@ -1,7 +1,9 @@
 //! Whatever bytes a file holds, reading it ends in data or in an error.
 
+use std::hash::{BuildHasher, RandomState};
+
 use peftbench_datasets::{FileOptions, Split, TextTokenizer, spec_from_path};
-use proptest::prelude::*;
+use proptest::{prelude::*, test_runner::RngSeed};
 
 use crate::support::*;
 
@@ -80,8 +82,20 @@ fn expected(rows: &[(String, String)]) -> Vec<(String, String)> {
     rows
 }
 
+/// The seed that the environment names, or one of its own, which is printed where the test fails.
+fn seed() -> RngSeed {
+    match ProptestConfig::default().rng_seed {
+        RngSeed::Random => {
+            let seed = RandomState::new().hash_one(0);
+            eprintln!("the same cases again: PROPTEST_RNG_SEED={seed}");
+            RngSeed::Fixed(seed)
+        }
+        named => named,
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, rng_seed: seed(), ..ProptestConfig::default() })]
 
     #[test]
     fn readers_never_panic_on_strange_text(contents in pieces()) {

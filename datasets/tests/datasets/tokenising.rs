@@ -132,6 +132,66 @@ fn megabytes_in_both_texts_of_a_pair_are_cut_like_any_other() {
 }
 
 #[test]
+fn a_word_or_white_space_without_end_is_tokenised_to_a_bound_and_counts_as_cut() {
+    let folder = Folder::new();
+    let (word, space) = ("x".repeat(1_500_000), " ".repeat(1_500_000));
+    let right = tokenizer(&folder);
+    let examples = [
+        example(&format!("a {word} film"), None, None),
+        example(&format!("a{space}film"), None, None),
+        example("a", Some(&format!("b {word} film")), None),
+    ];
+    let encoded = right.encode(&examples, 10).unwrap();
+    assert_eq!(encoded.example(0).0, [2, 4, 1, 3]);
+    assert_eq!(encoded.example(1).0, [2, 4, 3]);
+    assert_eq!(encoded.example(2).0, [2, 4, 3, 11, 1, 3]);
+    assert_eq!(encoded.truncated, 3);
+    folder.write(
+        "tokenizer_config.json",
+        r#"{"tokenizer_class": "PreTrainedTokenizerFast", "truncation_side": "left"}"#,
+    );
+    let left = tokenizer(&folder);
+    let example_of = |text: &str| [example(text, None, None)];
+    let encoded = left
+        .encode(&example_of(&format!("film {word} a")), 10)
+        .unwrap();
+    assert_eq!(encoded.ids, [2, 1, 4, 3]);
+    assert_eq!(encoded.truncated, 1);
+
+    // Words with tags keep their numbers; one of which only a part is left is not read.
+    let tagged = |tokenizer: &TextTokenizer, text: &str| {
+        let encoded = tokenizer.encode_tagged(&example_of(text), 10).unwrap();
+        assert_eq!(encoded.truncated, 1);
+        let words: Vec<u32> = encoded.words[0].iter().map(|w| w.word).collect();
+        (encoded.ids, words)
+    };
+    assert_eq!(
+        tagged(&right, &format!("a\n{word}\nfilm")),
+        (vec![2, 4, 3], vec![0])
+    );
+    assert_eq!(
+        tagged(&left, &format!("film\n{word}\na")),
+        (vec![2, 4, 3], vec![2])
+    );
+    assert_eq!(tagged(&right, &word), (vec![2, 1, 3], vec![0]));
+    says(
+        left.encode_tagged(&example_of(&word), 10),
+        &["none of the 1 words"],
+    );
+
+    let completion = Completion::new(false, Some("{text} ."), Some(3));
+    let writing = right.with_completion(&completion, 3);
+    let examples = [
+        asked("a", Some(&word)),
+        asked("a", Some(&"film ".repeat(300_000))),
+    ];
+    let encoded = writing.encode(&examples, 9).unwrap();
+    assert_eq!(encoded.completion(0), [1, 3]);
+    assert_eq!(encoded.completion(1), [6, 6, 6]);
+    assert_eq!(encoded.truncated, 2);
+}
+
+#[test]
 fn the_vocabulary_is_known_by_its_largest_id_and_its_ordinary_tokens() {
     let folder = Folder::new();
     let tokenizer = tokenizer(&folder);
@@ -310,6 +370,14 @@ fn a_prompt_without_room_is_refused_with_what_to_do() {
     let message = refused(5);
     assert!(
         message.contains("prompt: '{text} .' alone has 3 tokens") && message.contains("in 2"),
+        "{message}"
+    );
+    let pairs = Completion::new(true, Some("{text} . {pair}"), Some(3));
+    let tokenizer = tokenizer.with_completion(&pairs, 3);
+    let long = [example("a film", Some("b b b b b b b b"), None)];
+    let message = tokenizer.encode(&long, 9).unwrap_err().to_string();
+    assert!(
+        message.contains("more than 6 tokens") && message.contains("shorten the second"),
         "{message}"
     );
 }
