@@ -345,6 +345,7 @@ mod tests {
             include_str!("../docs/EVENTS.md"),
             include_str!("../docs/METHODOLOGY.md"),
             include_str!("../docs/PERFORMANCE.md"),
+            include_str!("../docs/RECORDS.md"),
             include_str!("../docs/RESULTS.md"),
             include_str!("../docs/SECURITY.md"),
             include_str!("../docs/SERVING.md"),

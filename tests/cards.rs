@@ -434,7 +434,7 @@ fn a_name_that_is_no_repository_and_a_folder_without_weights_are_refused() {
     for name in ["a/b/c", "../x", "me/", "-x", "me/a b"] {
         place.refused(
             &["push", "empty", "--", name],
-            &["is no name of a repository"],
+            &["is not the name of a repository"],
         );
     }
 }

@@ -383,7 +383,7 @@ fn small_mistakes_are_answered_with_what_is_meant() {
     }
     place.refused(
         "compare data.csv --plan-only=/dev/null",
-        &["/dev/null", "is no folder", "--plan-only"],
+        &["/dev/null", "is not a folder", "--plan-only"],
     );
     let hub = ["check", "hub:ada/reviews", "--offline"];
     place.refused(&hub, &["data set ada/reviews", "The network is off"]);

@@ -9,7 +9,7 @@ use peftbench::{
 };
 use serde_json::Value;
 
-use crate::support::{Place, few_steps, tiny_backbone, words};
+use crate::support::{Place, Typed, few_steps, tiny_backbone, words};
 
 /// Rows of two classes, each text unlike all others in the words of the tiny vocabulary.
 fn letters(place: &Place, rows: usize) -> String {
@@ -33,8 +33,7 @@ fn tiny(command: &str, data: &str, more: &[&str]) -> Vec<String> {
     let backbone = tiny_backbone();
     let four = ["--set=recipe.steps=4", "--set=recipe.evaluations=2"];
     let more = [&four[..], more].concat();
-    let all = few_steps(command, data, backbone.to_str().unwrap(), &more).into_iter();
-    all.map(str::to_owned).collect()
+    few_steps(command, data, backbone.to_str().unwrap(), &more).words()
 }
 
 fn said(place: &Place, arguments: &[String]) -> String {

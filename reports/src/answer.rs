@@ -225,9 +225,7 @@ impl Comparison {
         }
         let mut by_verdict: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (i, row) in ranked.iter().enumerate().skip(1) {
-            let pair = self.pair(0, i);
-            let verdict = pair.map_or(words::NOT_TESTED, |p| p.verdict_text(true));
-            let detail = match pair.and_then(|p| Some((p, p.evidence?))) {
+            let detail = match self.pair(0, i).and_then(|p| Some((p, p.evidence?))) {
                 Some((pair, evidence)) if pair.told_apart() => format!(
                     "{} (by {}, 95 % interval {})",
                     row.label,
@@ -236,7 +234,10 @@ impl Comparison {
                 ),
                 _ => row.label.clone(),
             };
-            by_verdict.entry(verdict).or_default().push(detail);
+            by_verdict
+                .entry(self.verdict_on(i))
+                .or_default()
+                .push(detail);
         }
         let named = |verdict: &str| {
             by_verdict

@@ -279,7 +279,7 @@ pub(crate) fn hash(text: &str) -> u64 {
 }
 
 /// A JSON value; a text without its quotes.
-pub(crate) fn value(value: &serde_json::Value) -> String {
+pub fn value(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::String(text) => text.clone(),
         other => other.to_string(),

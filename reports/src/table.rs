@@ -125,6 +125,15 @@ pub struct Table {
 }
 
 impl Table {
+    /// Of these columns and rows, without a caption.
+    pub fn new(columns: Vec<Column>, rows: impl IntoIterator<Item = Vec<Cell>>) -> Self {
+        Self {
+            caption: String::new(),
+            columns,
+            rows: rows.into_iter().collect(),
+        }
+    }
+
     /// Of texts: the headings, then the rows; the first so many columns hold names, the others numbers.
     pub fn of_texts(
         caption: &str,
@@ -460,20 +469,14 @@ mod tests {
                 Cell::hidden(Some(7)),
             ]
         };
-        Table {
-            caption: String::new(),
-            columns: vec![
-                Column::text("method", "method", "method", 0),
-                Column::number("accuracy", "acc.", "accuracy (%)", 1),
-                Column::number("time", "time", "training time", 2),
-                Column::hidden("seeds"),
-            ],
-            rows: vec![
-                row("lo|ra <b>", 0.85),
-                row("-full", 0.9),
-                row("=1+\"2\",3", -0.1),
-            ],
-        }
+        let columns = vec![
+            Column::text("method", "method", "method", 0),
+            Column::number("accuracy", "acc.", "accuracy (%)", 1),
+            Column::number("time", "time", "training time", 2),
+            Column::hidden("seeds"),
+        ];
+        let rows = [("lo|ra <b>", 0.85), ("-full", 0.9), ("=1+\"2\",3", -0.1)];
+        Table::new(columns, rows.map(|(name, value)| row(name, value)))
     }
 
     #[test]

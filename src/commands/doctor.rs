@@ -70,7 +70,7 @@ pub fn doctor(offline: bool, as_json: bool) -> Result<ExitCode> {
         .iter()
         .map(|f| vec![f.name.to_owned(), f.text.clone()])
         .collect();
-    say!("{}", output::columns(&rows).trim_end())?;
+    say!("{}", output::columns(&rows))?;
     for advice in found.iter().filter_map(|f| f.advice.as_ref()) {
         say!("! {advice}")?;
     }

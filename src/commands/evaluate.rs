@@ -223,11 +223,7 @@ impl Evaluated {
         for note in texts.notes(Some(max)) {
             eprintln!("note: '{}': {note}", dataset.name);
         }
-        let model = Model {
-            backbone: &loaded.backbone,
-            method: &*task.method,
-            head: &task.head,
-        };
+        let model = Model::new(&loaded.backbone, &*task.method, &task.head);
         Ok(Self {
             outputs: model.all_logits(&encoded).context("evaluating")?,
             encoded,

@@ -55,7 +55,7 @@ impl ReportFormat {
                     comparisons.len(),
                     reports::format::list(&comparisons.iter().map(|c| &c.name).collect::<Vec<_>>())
                 );
-                vec![tables::csv(&comparisons[0], csv_safe)?]
+                vec![tables::table(&comparisons[0]).csv(csv_safe)?]
             }
         };
         Ok(texts.join("\n"))

@@ -9,11 +9,11 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use record::{Status, store};
 use reports::{
-    Kept, Margin,
+    Kept, Margin, format,
     going_on::Progress,
     suite::{Manifest, Part as PartOf},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use super::{
     plan_only::{Elsewhere, Then},
@@ -71,7 +71,7 @@ pub fn suite(suite: &Suite, asked: &Asked<'_>) -> Result<ExitCode> {
     let settings = suite
         .set
         .iter()
-        .map(|(key, value)| format!("{key}={}", plain(value)));
+        .map(|(key, value)| format!("{key}={}", format::value(value)));
     let settings: Vec<String> = settings.chain(shared.settings.iter().cloned()).collect();
     let mut bases = Vec::new();
     let mut overrides = plan::Overrides::new();
@@ -225,13 +225,6 @@ fn until_decided(
         }
     }
     Ok((ended, wanted))
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
 }
 
 /// The data sets, all of them checked before the first run starts.

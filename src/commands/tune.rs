@@ -253,9 +253,8 @@ pub fn tune(
                 judged_by: judged_by.clone(),
             };
             Some(wanted.configured(&best.drawn).map(|method| Trial {
-                method,
-                optional: false,
                 tuned: Some(tuned),
+                ..Trial::new(method)
             }))
         })
         .collect::<Result<_>>()?;
@@ -416,11 +415,7 @@ impl Searching<'_> {
         let plan = |&(m, i): &(usize, usize)| -> Result<RunPlan> {
             let drawn = &self.manifest.methods[m].trials[i].drawn;
             Ok(RunPlan {
-                trial: Trial {
-                    method: self.wanted[m].configured(drawn)?,
-                    tuned: None,
-                    optional: false,
-                },
+                trial: Trial::new(self.wanted[m].configured(drawn)?),
                 recipe: recipe.clone(),
                 seed: TRIAL_SEED,
                 out: self.folder.clone(),
@@ -518,11 +513,9 @@ mod tests {
 
     fn wanted(method: &str, set: &[(&str, &str)]) -> Wanted {
         let set = set.iter().map(|(k, v)| (k.to_string(), v.to_string()));
-        Wanted::new(Trial {
-            method: methods::resolve(method, &set.collect()).unwrap(),
-            tuned: None,
-            optional: false,
-        })
+        Wanted::new(Trial::new(
+            methods::resolve(method, &set.collect()).unwrap(),
+        ))
         .unwrap()
     }
 

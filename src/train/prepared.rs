@@ -467,7 +467,7 @@ fn numerics(resolved: &Resolved) -> BTreeMap<String, u32> {
 /// If it cannot be written as JSON.
 pub fn id_of(asked: &Asked) -> Result<String> {
     let digest = Sha256::digest(serde_json::to_vec(asked)?);
-    Ok(digest.iter().take(8).map(|b| format!("{b:02x}")).collect())
+    Ok(format!("{digest:x}")[..16].to_owned())
 }
 
 #[cfg(test)]
