@@ -552,7 +552,7 @@ impl LoadedBackbone {
 /// A tokenizer as methods see it.
 pub struct Vocabulary<'a>(pub &'a TextTokenizer);
 
-impl methods::Words for Vocabulary<'_> {
+impl methods::Vocabulary for Vocabulary<'_> {
     fn encode(&self, text: &str) -> std::result::Result<Vec<u32>, String> {
         self.0.encode_text(text).map_err(|e| e.to_string())
     }

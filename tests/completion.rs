@@ -118,11 +118,7 @@ impl Fixture {
     }
 
     fn model(&self) -> Model<'_> {
-        Model {
-            backbone: &self.backbone,
-            method: &*self.method,
-            head: &self.head,
-        }
+        Model::new(&self.backbone, &*self.method, &self.head)
     }
 
     fn loss(&self, indices: &[u32]) -> Tensor {

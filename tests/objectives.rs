@@ -139,11 +139,7 @@ impl Fixture {
     }
 
     fn loss(&self, indices: &[u32]) -> (Tensor, Tensor) {
-        let model = Model {
-            backbone: &self.backbone,
-            method: &*self.method,
-            head: &self.head,
-        };
+        let model = Model::new(&self.backbone, &*self.method, &self.head);
         let batch = batch_of(&self.examples, indices).unwrap();
         let vectors = model.pooled(&batch, Phase::Eval).unwrap();
         let loss = self
@@ -173,11 +169,7 @@ fn losses_and_gradients_of_every_objective_are_those_of_transformers() {
         let (logits, loss) = fixture.loss(&everything);
         fixture.close("logits", &logits, FORWARD);
         fixture.close("loss", &loss, FORWARD);
-        let model = Model {
-            backbone: &fixture.backbone,
-            method: &*fixture.method,
-            head: &fixture.head,
-        };
+        let model = Model::new(&fixture.backbone, &*fixture.method, &fixture.head);
         // The loss of an evaluation is computed without a tensor.
         let outputs = model.all_logits(&fixture.examples).unwrap();
         let mean = fixture.objective.mean_loss(&fixture.examples, &outputs);

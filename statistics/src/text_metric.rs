@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use crate::jackknife::pseudo_values;
+use crate::{jackknife::pseudo_values, sample::ratio};
 
 /// A text that was written, and those that it may be.
 pub type TextCase<'a> = (&'a str, &'a [String]);
@@ -91,7 +91,10 @@ impl TextMetric {
         match self {
             Self::Bleu => bleu(sums),
             Self::Chrf => chrf(sums),
-            _ => ratio(sums.first(), sums.get(1)),
+            _ => match sums {
+                [above, below] => ratio(*above, *below),
+                _ => 0.0,
+            },
         }
     }
 }
@@ -105,13 +108,6 @@ fn sums(counts: &[Vec<f64>]) -> Vec<f64> {
         }
     }
     sums
-}
-
-fn ratio(above: Option<&f64>, below: Option<&f64>) -> f64 {
-    match (above, below) {
-        (Some(above), Some(below)) if *below > 0.0 => above / below,
-        _ => 0.0,
-    }
 }
 
 /// How often each n-gram comes.
