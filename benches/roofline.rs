@@ -136,14 +136,7 @@ pub fn train(
         kept: None,
         stop: &AtomicBool::new(false),
     }
-    .run(
-        Model {
-            backbone,
-            method,
-            head: &head,
-        },
-        &mut |_| (),
-    )?;
+    .run(Model::new(backbone, method, &head), &mut |_| ())?;
     Ok(trained)
 }
 
@@ -266,24 +259,13 @@ pub fn main(arguments: &[&str]) -> Result<()> {
         line(&label, "training step, batch 32", &steps, &rates);
 
         let method = common::shipped(&resolved, backbone)?;
-        let mut passes = vec![(
-            "one sentence",
-            Model {
-                backbone,
-                method: &*method,
-                head: &head,
-            },
-        )];
+        let mut passes = vec![("one sentence", Model::new(backbone, &*method, &head))];
         let merged;
         if let Ok(found) = method.merge(backbone) {
             merged = found;
             passes.push((
                 "one sentence, merged",
-                Model {
-                    backbone: &merged,
-                    method: &HeadOnly,
-                    head: &head,
-                },
+                Model::new(&merged, &HeadOnly, &head),
             ));
         }
         for (pass, model) in passes {

@@ -59,7 +59,7 @@ pub fn json(gguf: &Gguf) -> Result<Value> {
     }
     let pairs = merges.iter().map(|merge| match merge.split_once(' ') {
         Some((a, b)) => Ok(json!([a, b])),
-        None => bail!("tokenizer.ggml.merges: '{merge}' is no pair of tokens"),
+        None => bail!("tokenizer.ggml.merges: '{merge}' is not a pair of tokens"),
     });
     let pairs: Vec<Value> = pairs.collect::<Result<_>>()?;
     let added = tokens.iter().enumerate().filter_map(|(id, token)| {

@@ -164,7 +164,7 @@ fn what_is_named_and_cannot_be_used_is_refused() {
     );
     refused(
         &["--methods", "lora", "--set", "lora.target_modules=[Wqkv]"],
-        &["'Wqkv' is no linear layer of a llama", "gate"],
+        &["'Wqkv' is not a linear layer of a llama", "gate"],
     );
     refused(
         &["--methods", "lora", "--set", "backbone.head=words"],

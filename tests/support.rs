@@ -170,6 +170,13 @@ impl Place {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Arguments of a command of six steps over the reviews and the tiny backbone.
+    pub fn tiny(&self, command: &str, more: &[&str]) -> Vec<String> {
+        let (data, backbone) = (self.reviews(), tiny_backbone());
+        let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
+        tiny(command, data, backbone, more).words()
+    }
+
     /// A command of a few steps over the reviews and the tiny backbone; what it printed.
     pub fn few_steps(&self, command: &str, more: &[&str]) -> String {
         let (data, backbone) = (self.reviews(), tiny_backbone());
@@ -237,7 +244,7 @@ pub fn near(a: &Value, b: &Value, rounding: f64) -> bool {
 /// No tokenizer, for methods that are built without one.
 pub struct NoWords;
 
-impl methods::Words for NoWords {
+impl methods::Vocabulary for NoWords {
     fn encode(&self, _: &str) -> Result<Vec<u32>, String> {
         Err("no tokenizer here".into())
     }

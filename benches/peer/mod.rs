@@ -365,11 +365,7 @@ fn latencies(setting: &Prepared, method: &str) -> Result<[f64; 2]> {
     let head = common::head(backbone)?;
     let examples = &roofline::encoded(setting)?.validation;
     let time = |backbone: &Backbone, method: &dyn PeftMethod| -> Result<f64> {
-        let model = Model {
-            backbone,
-            method,
-            head: &head,
-        };
+        let model = Model::new(backbone, method, &head);
         let mut times = Vec::new();
         for i in 0..SENTENCES.min(examples.len()) {
             let batch = batch_of(examples, &[i as u32])?;

@@ -91,7 +91,7 @@ pub(crate) fn projection(name: &str, backbone: &backbone::Config) -> Result<Proj
     }
     let names: Vec<_> = known.iter().map(|p| p.name()).collect();
     Err(format!(
-        "target_modules: '{name}' is no linear layer of a {}; it has {}",
+        "target_modules: '{name}' is not a linear layer of a {}; it has {}",
         backbone.architecture.name(),
         names.join(", ")
     ))

@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap};
 use backbone::{Activation, Architecture, Backbone, Batch, Config, Phase, Pooling};
 use candle_core::{DType, Tensor, Var, backprop::GradStore};
 use kernels::{AdamWStep, Moments};
-use methods::{Context, PeftMethod, Resolved, Words, registry};
+use methods::{Context, PeftMethod, Resolved, Vocabulary, registry};
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 
 use crate::methods;
@@ -146,7 +146,7 @@ pub fn everywhere() -> Vec<Case> {
 
 pub struct Letters;
 
-impl Words for Letters {
+impl Vocabulary for Letters {
     fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
         Ok(text.bytes().map(|b| u32::from(b) % 40).collect())
     }
