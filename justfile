@@ -4,7 +4,7 @@
 default:
     @just --list
 
-# Train every method on a data set over one frozen backbone and report.
+# Train the standard methods on a data set over one frozen backbone and report; --methods all: all of them.
 compare dataset *flags:
     cargo run --release --quiet -- compare {{ dataset }} {{ flags }}
 

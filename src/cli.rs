@@ -37,57 +37,82 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Train every method on a data set over one frozen backbone, and report.
+    /// Train methods on a data set over one frozen backbone, and report.
+    ///
+    /// Without --methods the standard ones are trained: prompt tuning, LoRA, adapters, all weights, the head alone, and two floors to
+    /// compare with.
     Compare(Compare),
-    /// Vary one thing, such as the prompt's length or the size of the training set, and draw the curve.
+    /// Vary one thing, such as the prompt's length, and draw the curve.
     Sweep(Sweep),
-    /// Search each method's settings with the same compute, then train the best over fresh seeds.
+    /// Search each method's settings with equal compute, train the best.
+    ///
+    /// The best settings of each method are trained over fresh seeds.
     Tune(Tune),
     /// Train one method with one seed; saves its weights.
     Train(Train),
-    /// Metrics, scores per class and confusion matrix of saved weights on a split of a data set, or on all of it.
+    /// Metrics, scores per class, confusion matrix of saved weights.
+    ///
+    /// On a split of a data set, or on all of it.
     Evaluate(Evaluate),
-    /// Predict the labels of rows (JSONL, CSV, TSV, parquet or lines of text) with saved weights.
+    /// Predict the labels of rows with saved weights.
+    ///
+    /// Rows are read from JSONL, CSV, TSV, parquet or lines of text.
     Predict(Predict),
-    /// List the tasks of a folder: method, data set, labels, metric, file size and resident size.
+    /// List the tasks of a folder of weights.
+    ///
+    /// Of each: method, data set, labels, metric, size of its file and in memory.
     Tasks(Tasks),
-    /// Answer over HTTP: one backbone and many tasks, rows of all callers in shared passes.
+    /// Answer over HTTP: one backbone, many tasks, shared passes.
     Serve(Serve),
-    /// Compare serving N tasks as N models with one backbone and N sets of weights: disk, memory, start, latency.
+    /// Serve N tasks as N models, or with one backbone: what each costs.
+    ///
+    /// Disk, memory, start, and latency of one row and of a mixed batch.
     Serving(Serving),
-    /// Time saved weights side by side, without training: alone, merged, and mixed with other tasks.
+    /// Time saved weights side by side: alone, merged, and mixed.
     Latency(Latency),
-    /// Train one set of weights per domain and one for all domains, and try every set on every domain.
+    /// Train per domain and for all of them, try every set on each.
     Domains(Domains),
     /// Write saved weights in the format of another library.
     Export(Export),
-    /// Put a folder of weights, with its model card, into a repository of the Hugging Face hub.
+    /// Put weights with their model card into a repository of the hub.
     Push(Push),
-    /// Turn a folder of Hugging Face PEFT or AdapterHub into one of our own.
+    /// Turn a folder of PEFT or AdapterHub into one of our own.
     Import(Import),
     /// Make tables, plots and the page from records.
     Report(Report),
-    /// Print BibTeX of what a report used: papers of methods, backbones and statistics, data sets.
+    /// Print BibTeX of what a report used.
+    ///
+    /// Papers of methods, backbones and statistics, and data sets.
     Cite(Cite),
-    /// Recommend the method that keeps to given limits, by the records of runs.
+    /// Recommend the method that keeps to given limits, by records.
     Recommend(Recommend),
     /// List methods, data sets, backbones, studies, suites or runs.
     List(List),
     /// Fetch backbones and data sets into the cache.
     Fetch(Fetch),
-    /// Check your data and the plan of a comparison, or every YAML, without training; all problems at once.
+    /// Check your data and plan, or every YAML, without training.
+    ///
+    /// All problems are said at once.
     Check(Check),
-    /// Make the runs of one task of a plan file (see compare --plan-only), as a scheduler starts it.
+    /// Make the runs of one task of a plan file, for a scheduler.
+    ///
+    /// See compare --plan-only.
     RunPlan(RunPlan),
-    /// Make the runs of a plan file that nobody else makes, on any number of machines over one shared folder.
+    /// Make the runs of a plan file that nobody else makes.
+    ///
+    /// On any number of machines over one shared folder.
     Work(Work),
-    /// How far the runs of a plan file or of a comparison are: done, running, waiting, failed.
+    /// How far runs are: done, running, waiting, failed.
+    ///
+    /// Of a plan file, a comparison or a suite.
     Status(Status),
-    /// Say what this machine has: cores, instruction sets, load, memory, cache, disk, the hub, Python's libraries.
+    /// Say what this machine has, and what is missing.
+    ///
+    /// Cores, instruction sets, load, memory, cache, disk, the hub, Python's libraries.
     Doctor(Doctor),
     /// Print the script that completes commands and flags in a shell.
     Completions(Completions),
-    /// Print the manual page, or write those of all commands into a folder.
+    /// Print the manual page, or write those of all commands.
     Man(Man),
 }
 

@@ -151,7 +151,7 @@ fn a_study_runs_every_point_over_seeds_leaves_out_what_cannot_be_and_goes_on_whe
     place.refused(&other, &["lora", "not among the methods"]);
     place.refused(
         &tiny("sweep", &data, &["--study", "promt_length"]),
-        &["promt_length", "prompt_length"],
+        &["promt_length", "did you mean 'prompt_length'?"],
     );
 }
 

@@ -64,6 +64,13 @@ fn a_suite_compares_every_data_set_and_says_what_holds_over_all_of_them() {
     for name in ["films", "tales"] {
         let folder = place.path().join("out").join(name).join("records");
         assert_eq!(record_files(&folder).len(), 9);
+        // Weights say what was found of all seeds.
+        let weights = place.path().join("out").join(name).join("weights");
+        let weights = std::fs::read_dir(weights).unwrap();
+        let cards = weights.map(|folder| folder.unwrap().path().join("README.md"));
+        let cards = cards.map(|card| std::fs::read_to_string(card).unwrap());
+        let compared = cards.filter(|card| card.contains("mean ± sd of 3 seeds"));
+        assert_eq!(compared.count(), 9);
     }
     let read = |path: &str| std::fs::read_to_string(place.path().join(path)).unwrap();
     let manifest: Value = serde_json::from_str(&read("out/suite.json")).unwrap();

@@ -206,10 +206,19 @@ impl Comparison {
                 best.label
             )];
         }
-        let mut text = vec![format!(
-            "The highest mean is that of {}: {value} {name}.",
-            best.label
-        )];
+        let mean = |row: &Row| row.metric.as_ref().map(|m| m.mean);
+        let highest = ranked.iter().filter(|row| mean(row) == mean(best));
+        let highest: Vec<&str> = highest.map(|row| row.label.as_str()).collect();
+        let mut text = vec![match highest.len() {
+            1 => format!(
+                "The highest mean is that of {}: {value} {name}.",
+                best.label
+            ),
+            _ => format!(
+                "{} share the highest mean: {value} {name}.",
+                format::list_of_at_most(&highest, 8)
+            ),
+        }];
         if !self.is_tested() {
             text.push(words::too_few_seeds(self.seeds.len()));
             return text;
@@ -312,6 +321,19 @@ mod tests {
         assert!(
             answer.contains("Undecided: adapter. Undecided is not equal"),
             "{answer}"
+        );
+    }
+
+    #[test]
+    fn a_highest_mean_that_several_reach_is_not_said_to_be_that_of_one() {
+        let found = five_seeds(&[
+            ("lora", 73_728, 0, 100),
+            ("prompt_tuning", 7_680, 300, 100),
+            ("full", 22_713_216, 0, 120),
+        ]);
+        assert_eq!(
+            found.answer()[0],
+            "prompt_tuning and lora share the highest mean: 90.0 % accuracy."
         );
     }
 

@@ -1,5 +1,7 @@
 //! Numbers and names as people read them.
 
+use unicode_width::UnicodeWidthStr;
+
 /// Numbers from this size on are written with an exponent.
 const LARGE: f64 = 1e12;
 
@@ -242,6 +244,11 @@ pub fn visible(text: &str) -> String {
         }
     }
     shown
+}
+
+/// Columns of a terminal that a text takes: a letter of Chinese, Japanese or Korean takes two.
+pub fn width(text: &str) -> usize {
+    text.width()
 }
 
 /// A name for files: letters and digits of any script, `-`, `_` and `.`, of at most so many bytes. One that had to be cut ends

@@ -129,7 +129,7 @@ impl DataArguments {
 pub struct PlanArguments {
     /// Train nothing here: write the runs that are missing into this folder, with scripts for Slurm, HyperQueue and
     /// Kubernetes, and print the lines that submit them.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", hide_short_help = true)]
     pub plan_only: Option<PathBuf>,
     /// The same, and submit them to Slurm, with a last job that makes the report [default folder: OUT/plan].
     #[arg(long, hide_short_help = true)]
@@ -141,7 +141,7 @@ pub struct PlanArguments {
     #[arg(long, value_parser = units::number(1..=MOST_TASKS), hide_short_help = true)]
     pub parallel: Option<usize>,
     /// Arguments for sbatch, behind --.
-    #[arg(last = true, value_name = "SBATCH")]
+    #[arg(last = true, value_name = "SBATCH", hide_short_help = true)]
     pub more: Vec<String>,
     /// Which last job of an earlier submission this is.
     #[arg(long, hide = true, env = "PEFTBENCH_AGAIN", default_value_t = 0, value_parser = units::number(0..=u8::MAX))]

@@ -63,6 +63,18 @@ pub fn serving(
         }
     }
     let start = clock.elapsed().as_secs_f64();
+    let has_its_own = |name: &String| {
+        library
+            .get(name)
+            .is_some_and(|task| owns_its_backbone(&task))
+    };
+    let left_out: Vec<String> = library.names().into_iter().filter(has_its_own).collect();
+    if !left_out.is_empty() {
+        eprintln!(
+            "note: left out, for a backbone of its own that is not shared: {}",
+            format::list(&left_out)
+        );
+    }
     let tasks: Vec<_> = library
         .names()
         .iter()

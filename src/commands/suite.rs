@@ -21,6 +21,7 @@ use super::{
     until_decided::{GoingOn, Seeds, UntilDecided},
 };
 use crate::{
+    card,
     execute::{
         cost::Cost,
         local::{self, Executed, How},
@@ -137,6 +138,12 @@ pub fn suite(suite: &Suite, asked: &Asked<'_>) -> Result<ExitCode> {
     manifest.write(&out)?;
     let report = report::of_folder(&out, asked.margin, None)?;
     let files = report.write(&out, true)?;
+    for part in &parts {
+        let ids: Vec<&str> = part.ids.iter().map(String::as_str).collect();
+        for comparison in report.about(&ids) {
+            card::write_all(comparison, &part.out)?;
+        }
+    }
     let mut verdicts = report.suites.iter();
     let verdict = verdicts.find_map(|(name, verdict)| (*name == suite.name).then_some(verdict));
     let verdict =
@@ -154,12 +161,7 @@ pub fn suite(suite: &Suite, asked: &Asked<'_>) -> Result<ExitCode> {
         }
     }
     if verbosity == Verbosity::Normal {
-        let page = out.join("report.html");
-        eprintln!(
-            "wrote {} and {} other files",
-            page.display(),
-            files.len().saturating_sub(1)
-        );
+        report::tell_written(&files);
     }
     let failed = ended.records.iter().any(|r| r.status != Status::Ok);
     Ok(exit::after(failed))

@@ -21,6 +21,7 @@ use super::{
     report,
 };
 use crate::{
+    card,
     execute::{
         local::{self, How},
         planned::{self, Planned},
@@ -280,6 +281,9 @@ pub fn tune(
     let report = report::looked(&base.out, &ids, asked.margin, None, verbosity)?;
     let files = report.write(&base.out, true)?;
     let comparisons: Vec<_> = report.about(&ids).collect();
+    for comparison in &comparisons {
+        card::write_all(comparison, &base.out)?;
+    }
     if verbosity == Verbosity::Json {
         let all: Vec<_> = comparisons.iter().map(|c| tables::json(c)).collect();
         crate::output::event(
