@@ -1,5 +1,7 @@
 //! One point of a study's curve: its runs, and what they reached.
 
+use std::collections::BTreeMap;
+
 use record::RunRecord;
 use serde::Serialize;
 use statistics::{Evidence, Scores, Summary, Verdict};
