@@ -351,6 +351,7 @@ const REGISTRY: &[(&str, &str)] = registry!(
     tnews,
     e2e_nlg,
     gsm8k,
+    job_titles,
     newsgroups20,
     reuters8,
     sarcasm,
