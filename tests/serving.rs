@@ -290,6 +290,9 @@ fn one_backbone_with_many_weights_takes_less_room_than_a_model_each() {
         "0.2",
         "--json",
     ];
+    let shown = place.ok(&arguments[..5]);
+    assert!(shown.contains("2 tasks over "), "{shown}");
+    assert!(shown.contains(", rows of 24 tokens, "), "{shown}");
     let told = place.run(&arguments);
     let said = String::from_utf8(told.stderr).unwrap();
     assert!(

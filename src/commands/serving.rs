@@ -177,7 +177,7 @@ pub fn serving(
         return Ok(ExitCode::SUCCESS);
     }
     say!(
-        "{n} tasks over {}, {} of {LENGTH} tokens\n",
+        "{n} tasks over {}, rows of {LENGTH} tokens, {}\n",
         library.loaded().name,
         format::plural(kernels::threads(), "thread")
     )?;
