@@ -42,6 +42,7 @@ pub use comparison::Comparison;
 pub use error::{Error, Result};
 pub use judging::Judging;
 pub use kept::Kept;
+pub use pair::Pair;
 pub use statistics::Margin;
 
 use std::path::{Path, PathBuf};
