@@ -4,7 +4,7 @@
 default:
     @just --list
 
-# Train every method on a data set over one frozen backbone and report.
+# Train the standard methods on a data set over one frozen backbone and report; --methods all: all of them.
 compare dataset *flags:
     cargo run --release --quiet -- compare {{ dataset }} {{ flags }}
 
@@ -40,7 +40,7 @@ install:
 wheel *flags:
     test -d target/maturin || python3 -m venv target/maturin
     target/maturin/bin/pip install --quiet 'maturin>=1.8,<2'
-    target/maturin/bin/maturin build --release --locked {{ flags }}
+    target/maturin/bin/maturin build --profile dist --locked {{ flags }}
 
 # Build the wheel, install it into a fresh environment and run it there.
 wheel-test: wheel

@@ -72,11 +72,7 @@ pub fn main(peer: bool) -> Result<()> {
     let backbone = common::random_backbone(common::minilm_config())?;
     let lora = methods::resolve("lora", &Default::default())?;
     let (method, head) = (common::build(&lora, &backbone)?, common::head(&backbone)?);
-    let model = |method| Model {
-        backbone: &backbone,
-        method,
-        head: &head,
-    };
+    let model = |method| Model::new(&backbone, method, &head);
     let mut steps = Steps::new(model(&*method), &lora)?;
     let shipped = common::shipped(&lora, &backbone)?;
     let loaded = model(&*shipped);

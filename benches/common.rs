@@ -57,7 +57,7 @@ pub fn sentences() -> Vec<usize> {
 
 struct Letters;
 
-impl methods::Words for Letters {
+impl methods::Vocabulary for Letters {
     fn encode(&self, text: &str) -> std::result::Result<Vec<u32>, String> {
         Ok(text.bytes().map(|b| 1000 + u32::from(b)).collect())
     }

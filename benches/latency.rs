@@ -39,20 +39,12 @@ pub fn define(c: &mut Criterion) -> Result<()> {
         let name = resolved.entry.name;
         let method = common::shipped(resolved, &backbone)?;
         bench(
-            Model {
-                backbone: &backbone,
-                method: &*method,
-                head: &head,
-            },
+            Model::new(&backbone, &*method, &head),
             &format!("{name} unmerged"),
         )?;
         if let Ok(merged) = method.merge(&backbone) {
             bench(
-                Model {
-                    backbone: &merged,
-                    method: &HeadOnly,
-                    head: &head,
-                },
+                Model::new(&merged, &HeadOnly, &head),
                 &format!("{name} merged"),
             )?;
         }

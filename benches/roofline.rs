@@ -92,30 +92,38 @@ pub fn cases(names: &[&str]) -> Result<Vec<Resolved>> {
     Ok(cases)
 }
 
-/// Trains a method on an order of batches: its steps' seconds and losses.
+/// The trainer evaluates after its last step; where only training is timed it shall not take long.
+pub const QUICKLY_JUDGED: usize = 32;
+
+/// The recipe of so many steps, evaluated after the last one.
+pub fn recipe(encoded: &EncodedData, steps: usize) -> Result<Recipe> {
+    let keys = [
+        ("steps".to_owned(), steps.to_string()),
+        ("evaluations".to_owned(), "1".to_owned()),
+    ];
+    Recipe::resolve("standard", &keys.into(), encoded.train.len())
+}
+
+/// Trains a method on an order of batches: its steps' seconds and losses, and what it says of the first `judged` validation
+/// examples after the last step.
 pub fn train(
     setting: &Prepared,
     resolved: &Resolved,
     method: &dyn PeftMethod,
     order: &[Vec<u32>],
+    judged: usize,
 ) -> Result<Trained> {
-    let steps = [
-        ("steps".to_owned(), order.len().to_string()),
-        ("evaluations".to_owned(), "1".to_owned()),
-    ]
-    .into();
     let encoded = encoded(setting)?;
-    let recipe = Recipe::resolve("standard", &steps, encoded.train.len())?;
+    let recipe = recipe(&encoded, order.len())?;
     let backbone = &setting.backbone.backbone;
     let head = match setting.backbone.head {
         HeadKind::Words => setting.output_head(method.backbone())?,
         _ => common::head(backbone)?,
     };
     let objective = setting.objective(&recipe, 0)?;
-    let first: Vec<u32> = (0..encoded.validation.len().min(32) as u32).collect();
+    let first: Vec<u32> = (0..encoded.validation.len().min(judged) as u32).collect();
     let trained = Training {
         train: &encoded.train,
-        // The trainer evaluates after its last step; here it shall not take long.
         validation: &encoded.validation.some(&first),
         sample: None,
         metrics: &setting.data.dataset.metrics,
@@ -128,14 +136,7 @@ pub fn train(
         kept: None,
         stop: &AtomicBool::new(false),
     }
-    .run(
-        Model {
-            backbone,
-            method,
-            head: &head,
-        },
-        &mut |_| (),
-    )?;
+    .run(Model::new(backbone, method, &head), &mut |_| ())?;
     Ok(trained)
 }
 
@@ -239,7 +240,7 @@ pub fn main(arguments: &[&str]) -> Result<()> {
         } else {
             format!("{} ({})", resolved.entry.name, resolved.variant)
         };
-        let trained = train(&setting, &resolved, &*method, &order)?;
+        let trained = train(&setting, &resolved, &*method, &order, QUICKLY_JUDGED)?;
         let seconds = trained.step_seconds[WARM_UP..].iter();
         let needed = order[WARM_UP..].iter().map(|batch| {
             let lengths: Vec<usize> = batch.iter().map(|i| train_lengths[*i as usize]).collect();
@@ -258,24 +259,13 @@ pub fn main(arguments: &[&str]) -> Result<()> {
         line(&label, "training step, batch 32", &steps, &rates);
 
         let method = common::shipped(&resolved, backbone)?;
-        let mut passes = vec![(
-            "one sentence",
-            Model {
-                backbone,
-                method: &*method,
-                head: &head,
-            },
-        )];
+        let mut passes = vec![("one sentence", Model::new(backbone, &*method, &head))];
         let merged;
         if let Ok(found) = method.merge(backbone) {
             merged = found;
             passes.push((
                 "one sentence, merged",
-                Model {
-                    backbone: &merged,
-                    method: &HeadOnly,
-                    head: &head,
-                },
+                Model::new(&merged, &HeadOnly, &head),
             ));
         }
         for (pass, model) in passes {

@@ -51,14 +51,7 @@ pub fn point(arguments: &[&str]) -> Result<()> {
     let resolved = methods::resolve("lora", &Default::default())?;
     let method = common::build(&resolved, &backbone)?;
     let head = common::head(&backbone)?;
-    let mut training = Steps::new(
-        Model {
-            backbone: &backbone,
-            method: &*method,
-            head: &head,
-        },
-        &resolved,
-    )?;
+    let mut training = Steps::new(Model::new(&backbone, &*method, &head), &resolved)?;
     let batch = common::batch(&vec![length; batch])?;
     let mut seconds = Vec::with_capacity(steps);
     training.step(&batch)?;

@@ -21,11 +21,7 @@ pub fn define(c: &mut Criterion) -> Result<()> {
     group.throughput(Throughput::Elements(lengths.len() as u64));
     for resolved in cases {
         let method = common::build(&resolved, &backbone)?;
-        let model = Model {
-            backbone: &backbone,
-            method: &*method,
-            head: &head,
-        };
+        let model = Model::new(&backbone, &*method, &head);
         let mut steps = Steps::new(model, &resolved)?;
         let shape = format!("{}x{}", lengths.len(), batch.spans().rows() / lengths.len());
         let mut name = resolved.entry.name.to_owned();

@@ -25,49 +25,25 @@ pub struct BackboneSpec {
     pub head: HeadKind,
 }
 
-const CONFIGS: [(&str, &str); 11] = [
-    ("minilm", include_str!("../backbone/configs/minilm.yaml")),
-    (
-        "bert-base-uncased",
-        include_str!("../backbone/configs/bert-base-uncased.yaml"),
-    ),
-    (
-        "roberta-base",
-        include_str!("../backbone/configs/roberta-base.yaml"),
-    ),
-    (
-        "distilbert-base-uncased",
-        include_str!("../backbone/configs/distilbert-base-uncased.yaml"),
-    ),
-    (
-        "bert-base-chinese",
-        include_str!("../backbone/configs/bert-base-chinese.yaml"),
-    ),
-    (
-        "multilingual-e5-small",
-        include_str!("../backbone/configs/multilingual-e5-small.yaml"),
-    ),
-    (
-        "modernbert-base",
-        include_str!("../backbone/configs/modernbert-base.yaml"),
-    ),
-    (
-        "smollm2-135m",
-        include_str!("../backbone/configs/smollm2-135m.yaml"),
-    ),
-    (
-        "smollm2-360m",
-        include_str!("../backbone/configs/smollm2-360m.yaml"),
-    ),
-    (
-        "qwen2.5-0.5b",
-        include_str!("../backbone/configs/qwen2.5-0.5b.yaml"),
-    ),
-    (
-        "qwen3-0.6b",
-        include_str!("../backbone/configs/qwen3-0.6b.yaml"),
-    ),
-];
+macro_rules! configs {
+    ($($name:literal)*) => {
+        &[$(($name, include_str!(concat!("../backbone/configs/", $name, ".yaml")))),*]
+    };
+}
+
+const CONFIGS: &[(&str, &str)] = configs!(
+    "minilm"
+    "bert-base-uncased"
+    "roberta-base"
+    "distilbert-base-uncased"
+    "bert-base-chinese"
+    "multilingual-e5-small"
+    "modernbert-base"
+    "smollm2-135m"
+    "smollm2-360m"
+    "qwen2.5-0.5b"
+    "qwen3-0.6b"
+);
 
 /// Names of all backbones that have a YAML.
 pub fn names() -> impl Iterator<Item = &'static str> {
@@ -76,8 +52,9 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 /// Why a model that others know by this name is not among them.
 pub fn refused(name: &str) -> Option<&'static str> {
-    name.starts_with("gemma3").then_some(
-        "a Gemma 3 has norms behind its sublayers and scales its embeddings, which is not computed here, and may be used under terms of its own only; a decoder of that size is smollm2-135m",
+    let gemma3 = name.starts_with("gemma3") || name.starts_with("gemma-3");
+    gemma3.then_some(
+        "a Gemma 3 has norms behind its sublayers and scales its embeddings, which is not computed here, and may be used under the Gemma Terms of Use only (ai.google.dev/gemma/terms); a decoder of that size is smollm2-135m",
     )
 }
 

@@ -215,7 +215,7 @@ impl Card<'_> {
             .collect();
         let mut text = format!(
             "---\n{front}---\n\n# {} on {} over {backbone}\n\nWeights of the method `{}` for {}. {}They \
-             were trained with peftbench on `{}`; the backbone `{backbone}` was {}.\n\n## How to use\n\n",
+             were trained with peftbench on `{}`; {}.\n\n## How to use\n\n",
             config.method,
             plain(&config.dataset),
             config.method,
@@ -223,8 +223,11 @@ impl Card<'_> {
             self.parameters(),
             plain(&config.dataset),
             match config.method.as_str() {
-                "full" | "random_features" => "trained with it",
-                _ => "frozen",
+                "full" => format!("the backbone `{backbone}` was trained with them"),
+                "random_features" => format!(
+                    "of the backbone `{backbone}` only the form is used: its weights were drawn at random, and stayed so"
+                ),
+                _ => format!("the backbone `{backbone}` was frozen"),
             }
         );
         text += &self.usage();
@@ -260,12 +263,12 @@ impl Card<'_> {
         };
         let task = hub_task(config.objective);
         let mut front = json!({ "library_name": library, "pipeline_tag": task });
-        if let Some(base) = base_model(&config.backbone) {
+        // Random weights come from no model.
+        let base = base_model(&config.backbone).filter(|_| config.method != "random_features");
+        if let Some(base) = base {
             front["base_model"] = json!(base);
-            front["base_model_relation"] = json!(match self.format {
-                Some(Format::Merged) => "finetune",
-                _ => "adapter",
-            });
+            let whole = self.format == Some(Format::Merged) || config.method == "full";
+            front["base_model_relation"] = json!(if whole { "finetune" } else { "adapter" });
         }
         front["tags"] = json!(["peftbench", task, config.method]);
         let hub = hub_data(&config.dataset);
@@ -385,7 +388,7 @@ impl Card<'_> {
             .map_or_else(String::new, |r| format!(", seed {}", r.asked.seed));
         for (name, value) in &self.config.metrics {
             rows.push((
-                format!("{name} of these weights{seed}"),
+                format!("{} of these weights{seed}", format::metric_name(name)),
                 format::metric(name, *value),
             ));
         }

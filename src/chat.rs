@@ -118,7 +118,7 @@ fn of_folder(tokenizer: &Path) -> Result<Chat> {
         };
         ensure!(
             known.is_file() && known.len() <= MOST_BYTES,
-            "{}: is no file of at most {MOST_BYTES} bytes",
+            "{}: is not a file of at most {MOST_BYTES} bytes",
             path.display()
         );
         let text = fs::read_to_string(&path);

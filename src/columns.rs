@@ -82,7 +82,7 @@ impl Columns {
             Some(value @ (Value::Number(_) | Value::Bool(_))) => Ok(value.to_string()),
             None | Some(Value::Null) => Err(anyhow!("column '{column}' is missing or empty")),
             Some(_) => Err(anyhow!(
-                "column '{column}' is no text; accepted: a text or a number"
+                "column '{column}' is not text; accepted: a text or a number"
             )),
         };
         let task = match (fields.get("task"), unusable) {

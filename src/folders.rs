@@ -54,7 +54,7 @@ pub fn check_no_file(folder: &Path, option: &str) -> Result<()> {
         .find(|part| part.exists() && !part.is_dir())
     {
         anyhow::bail!(
-            "{}: {} is there and is no folder; choose another folder with {option}",
+            "{}: {} is there already and is not a folder; choose another folder with {option}",
             folder.display(),
             other.display()
         );

@@ -59,7 +59,7 @@ pub fn json(gguf: &Gguf) -> Result<Value> {
     }
     let pairs = merges.iter().map(|merge| match merge.split_once(' ') {
         Some((a, b)) => Ok(json!([a, b])),
-        None => bail!("tokenizer.ggml.merges: '{merge}' is no pair of tokens"),
+        None => bail!("tokenizer.ggml.merges: '{merge}' is not a pair of tokens"),
     });
     let pairs: Vec<Value> = pairs.collect::<Result<_>>()?;
     let added = tokens.iter().enumerate().filter_map(|(id, token)| {
@@ -89,8 +89,10 @@ pub fn json(gguf: &Gguf) -> Result<Value> {
     let own_split = matches!(pre, "smollm" | "gpt-2");
     let steps: Vec<Value> = first.into_iter().chain([byte_level(own_split)]).collect();
     let byte_processor = json!({ "type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true });
-    let processor = match gguf.truth("tokenizer.ggml.add_bos_token") {
-        Some(true) => {
+    // Whether texts begin with bos; of Llama 3 they do, as in llama.cpp, where the file does not say.
+    let begins = gguf.truth("tokenizer.ggml.add_bos_token");
+    let processor = match begins.unwrap_or(pre == "llama-bpe") {
+        true => {
             let id = gguf
                 .number("tokenizer.ggml.bos_token_id")
                 .unwrap_or(u64::MAX) as usize;
@@ -106,7 +108,7 @@ pub fn json(gguf: &Gguf) -> Result<Value> {
                 "special_tokens": { bos: { "id": bos, "ids": [id], "tokens": [bos] } },
             })
         }
-        _ => byte_processor,
+        false => byte_processor,
     };
     let normalizer = match pre {
         "qwen2" => json!({ "type": "NFC" }),

@@ -82,7 +82,21 @@ pub struct Contender<'a> {
     pub prefix: Option<(Cache, usize)>,
 }
 
-impl Contender<'_> {
+impl<'a> Contender<'a> {
+    /// Tasks over a backbone, with nothing read beforehand.
+    pub fn new(
+        variant: impl Into<String>,
+        backbone: &Backbone,
+        tasks: Vec<(&'a dyn PeftMethod, &'a Head)>,
+    ) -> Self {
+        Self {
+            variant: variant.into(),
+            backbone: backbone.clone(),
+            tasks,
+            prefix: None,
+        }
+    }
+
     fn run(&self, batch: &Batch) -> backbone::Result<()> {
         if let (Some((prefix, n)), [(method, head)]) = (&self.prefix, &self.tasks[..]) {
             let pooled = self
@@ -223,7 +237,7 @@ pub fn measure_cell(
             let first = warm_up(times[i].len());
             let mut timed = times[i].split_off(first);
             timed.sort_by(f64::total_cmp);
-            let at = |p: f64| timed[((timed.len() as f64 * p) as usize).min(timed.len() - 1)];
+            let at = |share: f64| percentile(&timed, share);
             let latency = Latency {
                 variant: contenders[i].variant.clone(),
                 batch: cell.batch,
@@ -236,6 +250,11 @@ pub fn measure_cell(
             (i, latency)
         })
         .collect())
+}
+
+/// The value below which this share of sorted values lies, of at least one.
+pub(crate) fn percentile(sorted: &[f64], share: f64) -> f64 {
+    sorted[((sorted.len() as f64 * share) as usize).min(sorted.len() - 1)]
 }
 
 /// Loads saved weights so many more times that the largest mixed batch of these sizes has a task each; none for a method
@@ -269,12 +288,7 @@ fn bare(head: &Head) -> (&dyn PeftMethod, &Head) {
 /// The bare backbone twice.
 pub fn bare_contenders<'a>(backbone: &Backbone, head: &'a Head) -> Vec<Contender<'a>> {
     [BACKBONE, BACKBONE_AGAIN]
-        .map(|variant| Contender {
-            variant: variant.to_owned(),
-            backbone: backbone.clone(),
-            tasks: vec![bare(head)],
-            prefix: None,
-        })
+        .map(|variant| Contender::new(variant, backbone, vec![bare(head)]))
         .into()
 }
 
@@ -285,26 +299,14 @@ pub fn task_contenders<'a>(
     copies: &'a [Task],
     merged: Option<&Backbone>,
 ) -> Vec<Contender<'a>> {
-    let mut contenders = vec![Contender {
-        variant: "unmerged".to_owned(),
-        backbone: task.method.backbone().unwrap_or(backbone).clone(),
-        tasks: vec![own(task)],
-        prefix: None,
-    }];
-    contenders.extend(merged.map(|merged| Contender {
-        variant: "merged".to_owned(),
-        backbone: merged.clone(),
-        tasks: vec![bare(&task.head)],
-        prefix: None,
-    }));
+    let unmerged = task.method.backbone().unwrap_or(backbone);
+    let mut contenders = vec![Contender::new("unmerged", unmerged, vec![own(task)])];
+    contenders
+        .extend(merged.map(|merged| Contender::new("merged", merged, vec![bare(&task.head)])));
     let all: Vec<_> = std::iter::once(task).chain(copies).map(own).collect();
     for n in TASKS.into_iter().filter(|n| *n <= all.len()) {
-        contenders.push(Contender {
-            variant: format!("mixed_{n}"),
-            backbone: backbone.clone(),
-            tasks: all[..n].to_vec(),
-            prefix: None,
-        });
+        let mixed = Contender::new(format!("mixed_{n}"), backbone, all[..n].to_vec());
+        contenders.push(mixed);
     }
     contenders
 }
@@ -326,10 +328,8 @@ pub fn prefix_cached<'a>(
     }
     let prefix = backbone.prefix(&examples.example(0).0[..n], &*task.method)?;
     Ok(Some(Contender {
-        variant: "prefix_cached".to_owned(),
-        backbone: backbone.clone(),
-        tasks: vec![own(task)],
         prefix: Some((prefix, n)),
+        ..Contender::new("prefix_cached", backbone, vec![own(task)])
     }))
 }
 

@@ -108,12 +108,7 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
         }
         Command::Train(a) => train::train(&a.run.shared(), &a.method, a.seed, a.json, started),
         Command::Evaluate(a) => {
-            let data = DataChoice {
-                name: a.dataset,
-                options: a.file.options(),
-                stand_in: false,
-                stand_in_for: None,
-            };
+            let data = DataChoice::of(a.dataset, a.file.options());
             let backbone = a.backbone.as_deref();
             evaluate::evaluate(&a.weights, &data, a.split, backbone, a.offline, a.json)
         }
@@ -261,10 +256,8 @@ fn execute(command: Command, started: Instant) -> anyhow::Result<ExitCode> {
 fn check_shared(a: cli::Check) -> Option<Shared> {
     Some(Shared {
         data: DataChoice {
-            name: a.dataset?,
-            options: a.file.options(),
             stand_in: true,
-            stand_in_for: None,
+            ..DataChoice::of(a.dataset?, a.file.options())
         },
         offline: a.offline,
         budget: "standard".into(),

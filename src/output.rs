@@ -7,7 +7,7 @@ use std::{
 };
 
 use humantime::Rfc3339Timestamp;
-use reports::format;
+use reports::{format, table::Table};
 
 /// Characters of a message at most; of a longer one, which holds something of a file, the middle is left out.
 const LONGEST: usize = 8_000;
@@ -91,21 +91,11 @@ pub fn table_width() -> usize {
 
 /// Rows of cells as aligned columns; all rows have as many cells as the first. They may hold names from anywhere.
 pub fn columns(rows: &[Vec<String>]) -> String {
-    let visible = |row: &Vec<String>| row.iter().map(|cell| format::visible(cell)).collect();
-    let rows: Vec<Vec<String>> = rows.iter().map(visible).collect();
-    let cells = rows.first().map_or(0, Vec::len);
-    let width = |c: usize| rows.iter().map(|r| r[c].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..cells).map(width).collect();
-    let mut text = String::new();
-    for row in &rows {
-        let cells = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, w)| format!("{cell:w$}"));
-        text += cells.collect::<Vec<_>>().join("  ").trim_end();
-        text.push('\n');
-    }
-    text
+    let Some((first, others)) = rows.split_first() else {
+        return String::new();
+    };
+    let table = Table::of_texts("", first.len(), first, others.to_vec());
+    table.lines(usize::MAX).0.join("\n")
 }
 
 /// [`line`] of a formatted text.

@@ -37,6 +37,18 @@ pub struct DataChoice {
     pub stand_in_for: Option<String>,
 }
 
+impl DataChoice {
+    /// A data set that nothing stands in for.
+    pub fn of(name: impl Into<String>, options: datasets::FileOptions) -> Self {
+        Self {
+            name: name.into(),
+            options,
+            stand_in: false,
+            stand_in_for: None,
+        }
+    }
+}
+
 /// One method of a comparison.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
@@ -58,11 +70,16 @@ impl Trial {
     /// # Errors
     /// If there is none of this name.
     pub fn of(method: &str) -> Result<Self> {
-        Ok(Self {
-            method: methods::resolve(method, &BTreeMap::new())?,
+        Ok(Self::new(methods::resolve(method, &BTreeMap::new())?))
+    }
+
+    /// A method with a configuration that the user gave.
+    pub fn new(method: Resolved) -> Self {
+        Self {
+            method,
             tuned: None,
             optional: false,
-        })
+        }
     }
 
     /// The method's name.
@@ -176,7 +193,7 @@ pub fn default_out(dataset: &str) -> PathBuf {
     } else {
         let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let digest = Sha256::digest(whole.to_string_lossy().as_bytes());
-        let digits: String = digest.iter().take(3).map(|b| format!("{b:02x}")).collect();
+        let digits = &format!("{digest:x}")[..6];
         let stem = path
             .file_stem()
             .unwrap_or(path.as_os_str())

@@ -175,7 +175,15 @@ impl Files {
         })
     }
 
-    /// Reads a data set with what else there is of it, and says what was done to its rows.
+    /// Says under which terms a data set may be used, where it says so.
+    fn terms(&self, spec: &DatasetSpec) {
+        if !spec.licence.is_empty() {
+            let terms = spec.licence.trim_end_matches('.');
+            self.note(&format!("data set '{}': terms of use: {terms}", spec.name));
+        }
+    }
+
+    /// Reads a data set with what else there is of it, and says its terms and what was done to its rows.
     fn read(&self, spec: &DatasetSpec, mut files: BTreeMap<String, PathBuf>) -> Result<Dataset> {
         for also in &spec.also {
             // Where it is not found, reading says so.
@@ -185,6 +193,7 @@ impl Files {
                 files.insert(also.name.clone(), path);
             }
         }
+        self.terms(spec);
         let dataset = datasets::read(spec, &files)?;
         for note in &dataset.notes {
             self.note(note);
@@ -192,7 +201,7 @@ impl Files {
         Ok(dataset)
     }
 
-    /// Fetches a data set's files; returns where they came from.
+    /// Fetches a data set's files and says its terms; returns where they came from.
     ///
     /// # Errors
     /// If the name is unknown or the files are not found.
@@ -202,7 +211,9 @@ impl Files {
             return Ok(format!("Hugging Face hub, as {} says", file.display()));
         }
         let spec = datasets::spec(name)?;
-        Ok(self.fetch(&spec.name, &spec.source)?.place)
+        let place = self.fetch(&spec.name, &spec.source)?.place;
+        self.terms(&spec);
+        Ok(place)
     }
 
     /// Finds a backbone's files by its name or folder, to be read as its YAML and these settings say.
@@ -541,7 +552,7 @@ impl LoadedBackbone {
 /// A tokenizer as methods see it.
 pub struct Vocabulary<'a>(pub &'a TextTokenizer);
 
-impl methods::Words for Vocabulary<'_> {
+impl methods::Vocabulary for Vocabulary<'_> {
     fn encode(&self, text: &str) -> std::result::Result<Vec<u32>, String> {
         self.0.encode_text(text).map_err(|e| e.to_string())
     }

@@ -10,7 +10,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use reports::studies::{Axis, Position};
+use reports::{
+    format,
+    studies::{Axis, Position},
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -118,9 +121,8 @@ struct PointSpec {
 /// A value as people and YAML write it; null is `all`.
 pub fn plain(value: &Value) -> String {
     match value {
-        Value::String(s) => s.clone(),
         Value::Null => "all".to_owned(),
-        other => other.to_string(),
+        other => format::value(other),
     }
 }
 
@@ -342,11 +344,7 @@ pub fn points(
                 backbone.extend(settled.clone());
             }
             let plan = RunPlan {
-                trial: Trial {
-                    method: methods::resolve(method, &of(method))?,
-                    tuned: None,
-                    optional: false,
-                },
+                trial: Trial::new(methods::resolve(method, &of(method))?),
                 recipe: RecipeChoice::new(base.recipe.budget(), &of("recipe"))?,
                 backbone_settings: BackboneSettings::parse(&backbone)?,
                 // A study is its records: the weights of all its runs would fill the disk.

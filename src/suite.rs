@@ -2,11 +2,15 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
+use anyhow::{Context, ensure};
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use serde_json::Value;
 
 /// The suites that come with the program.
@@ -44,35 +48,57 @@ pub struct Suite {
     pub set: BTreeMap<String, Value>,
 }
 
-/// A data set of a suite.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(from = "Written")]
+/// A data set of a suite: its name alone, or keys with values.
+#[derive(Clone, Debug)]
 pub struct Entry {
     /// Its name, or the path of a file or YAML; in a YAML of the user's own it starts at the YAML's folder.
     pub dataset: String,
     /// The metrics whose mean is its part of the average; the main metric where there is none.
     pub average: Vec<String>,
+    /// How much that part counts in the average, 0 or more.
+    pub weight: f64,
 }
 
-/// A data set as it is written.
+/// A data set as it is written with keys.
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum Written {
-    Name(String),
-    With {
-        name: String,
-        #[serde(default)]
-        average: Vec<String>,
-    },
+#[serde(deny_unknown_fields)]
+struct Written {
+    name: String,
+    #[serde(default)]
+    average: Vec<String>,
+    #[serde(default)]
+    weight: Option<f64>,
 }
 
-impl From<Written> for Entry {
-    fn from(written: Written) -> Self {
-        let (dataset, average) = match written {
-            Written::Name(name) => (name, Vec::new()),
-            Written::With { name, average } => (name, average),
-        };
-        Self { dataset, average }
+// (An untagged enum would not say which key is wrong.)
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Written;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name, or keys with values: name, average, weight")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Written, E> {
+                Ok(Written {
+                    name: name.to_owned(),
+                    average: Vec::new(),
+                    weight: None,
+                })
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, keys: A) -> Result<Written, A::Error> {
+                Written::deserialize(MapAccessDeserializer::new(keys))
+            }
+        }
+        let written = deserializer.deserialize_any(Either)?;
+        Ok(Self {
+            dataset: written.name,
+            average: written.average,
+            weight: written.weight.unwrap_or(1.0),
+        })
     }
 }
 
@@ -92,7 +118,7 @@ impl Entry {
 ///
 /// # Errors
 /// If the YAML is a suite's and not valid.
-pub fn find(choice: &str) -> Result<Option<Suite>> {
+pub fn find(choice: &str) -> anyhow::Result<Option<Suite>> {
     if let Some((name, yaml)) = ALL.iter().find(|(name, _)| *name == choice) {
         return read(name, yaml, None, &format!("suites/{name}.yaml")).map(Some);
     }
@@ -115,7 +141,7 @@ pub fn find(choice: &str) -> Result<Option<Suite>> {
     read(&name, &text, Some(folder), choice).map(Some)
 }
 
-fn read(name: &str, yaml: &str, folder: Option<&Path>, file: &str) -> Result<Suite> {
+fn read(name: &str, yaml: &str, folder: Option<&Path>, file: &str) -> anyhow::Result<Suite> {
     let mut suite: Suite = datasets::from_yaml(yaml)
         .map_err(anyhow::Error::msg)
         .with_context(|| file.to_owned())?;
@@ -132,6 +158,12 @@ fn read(name: &str, yaml: &str, folder: Option<&Path>, file: &str) -> Result<Sui
         );
     }
     for entry in &suite.datasets {
+        ensure!(
+            entry.weight.is_finite() && entry.weight >= 0.0,
+            "{file}: {}: weight: {}; accepted: a number from 0, which leaves the data set out of the average",
+            entry.name(),
+            entry.weight
+        );
         for name in &entry.average {
             let metric = datasets::Metric::of(name)
                 .map_err(|what| anyhow::anyhow!("{file}: {}: average: {what}", entry.name()))?;
@@ -142,6 +174,10 @@ fn read(name: &str, yaml: &str, folder: Option<&Path>, file: &str) -> Result<Sui
             );
         }
     }
+    ensure!(
+        suite.datasets.iter().any(|entry| entry.weight > 0.0),
+        "{file}: datasets: every weight is 0, so there is no average; leave out that of one at least"
+    );
     if let Some(folder) = folder {
         for entry in &mut suite.datasets {
             let known = datasets::names().any(|name| name == entry.dataset);
@@ -175,6 +211,57 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn the_registrys_suite_needs_no_hub() {
+        for entry in find("registry").unwrap().unwrap().datasets {
+            let places = datasets::spec(&entry.dataset).unwrap().source.places;
+            let package = |place: &sources::Place| matches!(place, sources::Place::Package(_));
+            assert!(places.iter().all(package), "{}", entry.dataset);
+        }
+    }
+
+    #[test]
+    fn data_sets_have_metrics_and_weights_in_the_average_and_wrong_ones_are_named() {
+        let suite = |datasets: &str| {
+            let yaml = format!("title: Mine\ndatasets: [sst2, {datasets}]\n");
+            read("mine", &yaml, None, "mine.yaml")
+        };
+        let mine = suite("{ name: mrpc, average: [f1, accuracy], weight: 0.5 }").unwrap();
+        let [sst2, mrpc] = &mine.datasets[..] else {
+            panic!("{:?}", mine.datasets)
+        };
+        assert_eq!((sst2.dataset.as_str(), sst2.weight), ("sst2", 1.0));
+        assert_eq!((mrpc.dataset.as_str(), mrpc.weight), ("mrpc", 0.5));
+        assert_eq!(mrpc.average, ["f1", "accuracy"]);
+        for (datasets, says) in [
+            (
+                "{ name: mrpc, avrage: [f1] }",
+                &["'avrage'", "'average'"][..],
+            ),
+            (
+                "{ name: mrpc, weight: -1 }",
+                &["mrpc: weight: -1", "from 0"],
+            ),
+            ("{ name: mrpc, weight: .nan }", &["mrpc: weight: NaN"]),
+            ("{ name: mrpc, weight: much }", &["much"]),
+            ("{ name: mrpc, average: [f2] }", &["mrpc: average", "'f2'"]),
+            (
+                "{ name: stsb, average: [rmse] }",
+                &["rmse: less of it is better"],
+            ),
+            ("{ weight: 2 }", &["'name'"]),
+            ("7", &["a name, or keys with values"]),
+        ] {
+            let error = format!("{:#}", suite(datasets).unwrap_err());
+            for part in says.iter().chain(&["mine.yaml"]) {
+                assert!(error.contains(part), "{part} is not in {error}");
+            }
+        }
+        let none = "title: Mine\ndatasets: [{ name: sst2, weight: 0 }, { name: rte, weight: 0 }]\n";
+        let error = read("mine", none, None, "mine.yaml").unwrap_err();
+        assert!(error.to_string().contains("every weight is 0"), "{error}");
     }
 
     #[test]

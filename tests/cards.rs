@@ -76,8 +76,37 @@ fn every_saved_folder_has_a_card_with_the_numbers_of_its_record_and_of_its_compa
     ] {
         assert!(body.contains(part), "{part}: {body}");
     }
+    let own = folder.to_str().unwrap();
+    let exported = ["--format=peft", "--separate-head", "--out=exported"];
+    place.ok(&[&["export", "--weights", own][..], &exported].concat());
+    let (front, exported) = card(&place.path().join("exported"));
+    assert_eq!(front["library_name"], "peft");
+    for part in ["mean ± sd of 3 seeds", "95 % interval", "--method lora"] {
+        assert!(exported.contains(part), "{part}: {exported}");
+    }
+    // A report that is made later, on a cluster for example, writes it too.
+    let made = fs::read_to_string(folder.join("README.md")).unwrap();
+    fs::remove_file(folder.join("README.md")).unwrap();
+    place.ok(&["report", "--records", "out"]);
+    let again = fs::read_to_string(folder.join("README.md")).unwrap();
+    assert_eq!(again, made);
     // It may be shown to everybody: no folder of this machine.
     assert!(!body.contains(env!("CARGO_MANIFEST_DIR")), "{body}");
+}
+
+#[test]
+fn a_card_says_what_became_of_the_backbone() {
+    let place = Place::new();
+    let methods = "--methods=lora,full,random_features";
+    compared(&place, &[methods, "--seeds=1"]);
+    for (method, says) in [
+        ("lora", "` was frozen."),
+        ("full", "` was trained with them."),
+        ("random_features", "its weights were drawn at random"),
+    ] {
+        let (_, body) = card(&weights(&place, method));
+        assert!(body.contains(says), "{method}: {body}");
+    }
 }
 
 /// Runs the Python of a card in its folder.
@@ -338,8 +367,12 @@ fn a_folder_is_pushed_in_one_commit_with_its_card_and_large_files_by_their_hash(
             .env_remove("HF_HUB_OFFLINE");
         command.output().unwrap()
     };
-    let dry = push(&["--dry-run"], "", &address);
+    let dry = push(&["--private", "--dry-run"], "", &address);
+    assert!(dry.status.success());
     assert!(String::from_utf8(dry.stdout).unwrap().contains("README.md"));
+    let said = String::from_utf8(dry.stderr).unwrap();
+    assert!(said.contains("nothing was sent: 3 files"), "{said}");
+    assert!(said.contains("would go to me/my-lora (private)"), "{said}");
     assert!(sent.lock().unwrap().is_empty());
     let without = push(&[], "", &address);
     let said = String::from_utf8(without.stderr).unwrap();
@@ -401,7 +434,7 @@ fn a_name_that_is_no_repository_and_a_folder_without_weights_are_refused() {
     for name in ["a/b/c", "../x", "me/", "-x", "me/a b"] {
         place.refused(
             &["push", "empty", "--", name],
-            &["is no name of a repository"],
+            &["is not the name of a repository"],
         );
     }
 }

@@ -4,16 +4,7 @@ use std::{fs, path::PathBuf, process::Output};
 
 use serde_json::{Value, json};
 
-use crate::support::{Place, SIX_STEPS, Typed, few_steps, record_files, tiny_backbone, words};
-
-/// A command of a few steps over the tiny backbone and data.
-fn tiny(place: &Place, command: &str, more: &[&str]) -> Vec<String> {
-    let (data, backbone) = (place.reviews(), tiny_backbone());
-    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
-    let more = [&SIX_STEPS[..], more].concat();
-    let all = few_steps(command, data, backbone, &more).into_iter();
-    all.map(str::to_owned).collect()
-}
+use crate::support::{Place, Typed, record_files, tiny_backbone, words};
 
 fn records(place: &Place) -> Vec<PathBuf> {
     record_files(&place.path().join("out/records"))
@@ -36,7 +27,7 @@ fn ended(output: &Output, code: i32, says: &[&str]) {
 fn planned(place: &Place, more: &[&str]) -> (String, PathBuf) {
     let own = words("--methods lora,ia3 --seeds 2 --plan-only plan --per-task 2");
     let all = [&own[..], more].concat();
-    let printed = place.ok(&tiny(place, "compare", &all));
+    let printed = place.ok(&place.tiny("compare", &all));
     (printed, place.path().join("plan/plans.jsonl"))
 }
 
@@ -87,10 +78,10 @@ fn a_plan_file_is_made_task_by_task_and_by_workers_and_its_state_is_told() {
 fn a_time_limit_follows_from_runs_on_the_same_data_only_and_from_the_cores_of_a_task() {
     let place = Place::new();
     let lora = ["--methods", "lora", "--seeds", "1"];
-    place.ok(&tiny(&place, "compare", &lora));
+    place.ok(&place.tiny("compare", &lora));
     let plan = |more: &[&str]| {
         let plan = ["--methods", "lora,ia3", "--seeds", "2", "--plan-only=plan"];
-        let output = place.run(&tiny(&place, "compare", &[&plan, more].concat()));
+        let output = place.run(&place.tiny("compare", &[&plan, more].concat()));
         ended(&output, 0, &[]);
         let said = String::from_utf8(output.stderr).unwrap();
         let script = fs::read_to_string(place.path().join("plan/submit.sbatch")).unwrap();
@@ -106,8 +97,7 @@ fn a_time_limit_follows_from_runs_on_the_same_data_only_and_from_the_cores_of_a_
     let rows = fs::read_to_string(place.path().join("reviews.csv")).unwrap();
     let longer = rows.replace(" number", &" good".repeat(30));
     place.file("longer.csv", &longer);
-    let mut other = tiny(
-        &place,
+    let mut other = place.tiny(
         "compare",
         &["--methods", "lora", "--seeds", "1", "--plan-only=other"],
     );
@@ -179,7 +169,7 @@ fn what_another_node_may_have_is_no_reason_to_give_up() {
         }
     }
     let more = words("--methods lora,ia3 --seeds 2 --plan-only plan");
-    let mut arguments = tiny(&place, "compare", &more);
+    let mut arguments = place.tiny("compare", &more);
     let named = arguments.iter().position(|a| a == "--backbone").unwrap();
     arguments[named + 1] = backbone.to_str().unwrap().to_owned();
     place.ok(&arguments);
@@ -240,8 +230,7 @@ fn studies_and_searches_are_planned_too_and_a_search_goes_on_with_its_winners() 
         "rank.yaml",
         "title: Rank\nquestion: Does it matter?\nx: {title: rank, key: lora.rank, values: [1, 2]}\nseries: [{method: lora}]\n",
     );
-    let sweep = tiny(
-        &place,
+    let sweep = place.tiny(
         "sweep",
         &[
             "--study",
@@ -270,8 +259,7 @@ fn studies_and_searches_are_planned_too_and_a_search_goes_on_with_its_winners() 
     });
     assert!(drawn.count() > 0);
 
-    let tune = tiny(
-        &place,
+    let tune = place.tiny(
         "tune",
         &words("--methods lora --trials 2 --seeds 1 --plan-only search"),
     );
@@ -338,7 +326,7 @@ fn a_comparison_is_submitted_as_arrays_with_the_report_behind_them_and_slurm_is_
         "-p",
         "fast lane",
     ];
-    let printed = run(&tiny(&place, "compare", &more));
+    let printed = run(&place.tiny("compare", &more));
     assert!(
         printed.contains("submitted: 101, 102 for the runs, 103"),
         "{printed}"
@@ -385,7 +373,7 @@ fn a_comparison_is_submitted_as_arrays_with_the_report_behind_them_and_slurm_is_
         "#!/bin/sh\necho 'invalid partition' >&2; exit 1\n",
     )
     .unwrap();
-    let again = tiny(&place, "compare", &more);
+    let again = place.tiny("compare", &more);
     let output = place.command(&again).env("PATH", &path).output().unwrap();
     ended(&output, 2, &["invalid partition", "nothing was submitted"]);
 }
@@ -398,7 +386,7 @@ fn what_is_said_of_a_plan_without_one_is_refused() {
         (&["--parallel", "2"], "--parallel"),
         (&["--", "-p", "fast"], "behind --"),
     ] {
-        place.refused(&tiny(&place, "compare", more), &[says, "--plan-only"]);
+        place.refused(&place.tiny("compare", more), &[says, "--plan-only"]);
     }
     place.refused(&["status", "nowhere"], &["nowhere", "--plan-only"]);
 }
@@ -406,7 +394,7 @@ fn what_is_said_of_a_plan_without_one_is_refused() {
 #[test]
 fn of_two_records_of_a_run_the_first_stays_and_that_is_said() {
     let place = Place::new();
-    let arguments = tiny(&place, "train", &["--method", "lora"]);
+    let arguments = place.tiny("train", &["--method", "lora"]);
     place.ok(&arguments);
     let first = fs::read(&records(&place)[0]).unwrap();
     let again = place.run(&arguments);
@@ -417,11 +405,7 @@ fn of_two_records_of_a_run_the_first_stays_and_that_is_said() {
 #[test]
 fn all_saved_weights_of_a_comparison_are_timed_on_one_node_by_a_batch_script() {
     let place = Place::new();
-    place.ok(&tiny(
-        &place,
-        "compare",
-        &["--methods", "lora,ia3", "--seeds", "1"],
-    ));
+    place.ok(&place.tiny("compare", &["--methods", "lora,ia3", "--seeds", "1"]));
     let printed = place.ok(
         "latency --weights out --batches=1 --lengths=8 --seconds=0.01 --no-sentences \
          --plan-only latency -- -p fast",

@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use crate::{
     decoders::{SMALL, methods_of, model, records},
+    objectives::answered_in_one_call_as_alone,
     support::{NoWords, Place, close, record_files, tiny_backbone, words},
 };
 
@@ -117,11 +118,7 @@ impl Fixture {
     }
 
     fn model(&self) -> Model<'_> {
-        Model {
-            backbone: &self.backbone,
-            method: &*self.method,
-            head: &self.head,
-        }
+        Model::new(&self.backbone, &*self.method, &self.head)
     }
 
     fn loss(&self, indices: &[u32]) -> Tensor {
@@ -384,6 +381,55 @@ fn texts_are_learnt_judged_reported_predicted_and_evaluated() {
         let card = fs::read_to_string(place.path().join(folder).join("README.md")).unwrap();
         assert!(card.contains(says), "{card}");
     }
+}
+
+#[test]
+fn texts_are_written_classes_told_and_words_tagged_in_one_call_as_each_is_alone() {
+    let place = Place::new();
+    let decoder = model(&place, "llama_scaled");
+    let texts: Vec<String> = (0..60)
+        .map(|i| {
+            format!(
+                "{} number {}",
+                ["good fine", "bad", "review is"][i % 3],
+                i % 4
+            )
+        })
+        .collect();
+    let table = |header: &str, of: &dyn Fn(usize) -> String| {
+        let rows = texts.iter().enumerate();
+        let rows = rows.map(|(i, text)| format!("{text},{}\n", of(i)));
+        format!("{header}\n{}", rows.collect::<String>())
+    };
+    place.file("classes.csv", table("text,label", &|i| (i % 2).to_string()));
+    let written = |i: usize| ["up up", "down", "1 2 3"][i % 3].to_owned();
+    place.file("texts.csv", table("prompt,completion", &written));
+    let tagged = texts.iter().map(|text| {
+        let tokens: Vec<&str> = text.split(' ').collect();
+        let tags = tokens.iter().map(|token| match *token {
+            "good" | "bad" => "B-mood",
+            _ => "O",
+        });
+        let tags: Vec<&str> = tags.collect();
+        serde_json::json!({ "tokens": tokens, "tags": tags }).to_string() + "\n"
+    });
+    place.file("tags.jsonl", tagged.collect::<String>());
+    let tasks = ["classification", "completion", "tokens"];
+    fs::create_dir(place.path().join("tasks")).unwrap();
+    for (task, data, more) in [
+        (tasks[0], "classes.csv", ""),
+        (tasks[1], "texts.csv", "--max-new-tokens=8"),
+        (tasks[2], "tags.jsonl", ""),
+    ] {
+        let weights = place.ok(&format!(
+            "train {data} --objective {task} --method=lora --backbone {} --budget=quick --set=recipe.steps=20 \
+             --set=recipe.evaluations=1 --set=recipe.batch=8 --out=out {more}",
+            decoder.display()
+        ));
+        let from = place.path().join(weights.trim());
+        fs::rename(from, place.path().join("tasks").join(task)).unwrap();
+    }
+    answered_in_one_call_as_alone(&place, &tasks, &texts);
 }
 
 #[test]

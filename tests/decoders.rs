@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use peftbench::{gguf_tokenizer, prepare::Files};
 use serde_json::{Value, json};
 
-use crate::support::{Place, rounding, skip, words};
+use crate::support::{Place, rounding, skip, small_gguf, words};
 
 /// Words of the tiny tokenizer; the families' fixtures have 40 rows of embeddings, and 3 stands for padding.
 const WORDS: [&str; 20] = [
@@ -164,7 +164,7 @@ fn what_is_named_and_cannot_be_used_is_refused() {
     );
     refused(
         &["--methods", "lora", "--set", "lora.target_modules=[Wqkv]"],
-        &["'Wqkv' is no linear layer of a llama", "gate"],
+        &["'Wqkv' is not a linear layer of a llama", "gate"],
     );
     refused(
         &["--methods", "lora", "--set", "backbone.head=words"],
@@ -175,7 +175,7 @@ fn what_is_named_and_cannot_be_used_is_refused() {
         &[
             "'gemma3-270m'",
             "norms behind its sublayers",
-            "terms of its own",
+            "Gemma Terms of Use",
             "smollm2-135m",
         ],
     );
@@ -266,6 +266,16 @@ fn words_for_anything_but_one_class_of_several_are_refused_once_and_before_any_r
         "{said}"
     );
     assert!(records(&place, "out").is_empty());
+}
+
+#[test]
+fn every_data_set_of_classes_says_how_a_language_model_is_asked_but_for_those_of_many_topics() {
+    let without = |name: &&str| {
+        let spec = datasets::spec(name).unwrap();
+        spec.objective.is_classification() && spec.words().is_none()
+    };
+    let without: Vec<&str> = datasets::names().filter(without).collect();
+    assert_eq!(without, ["tnews", "newsgroups20", "reuters8"]);
 }
 
 #[test]
@@ -491,6 +501,31 @@ fn a_decoders_weights_go_to_peft_and_back() {
     }
 }
 
+#[test]
+fn texts_of_a_llama_3_begin_with_bos_unless_its_file_says_otherwise() {
+    use candle_core::quantized::gguf_file::Value;
+    let place = Place::new();
+    let bos = ("tokenizer.ggml.bos_token_id", Value::U32(3));
+    let says = |begins| ("tokenizer.ggml.add_bos_token", Value::Bool(begins));
+    for (pre, more, begins) in [
+        ("llama-bpe", vec![bos.clone()], true),
+        ("llama-bpe", vec![bos.clone(), says(false)], false),
+        ("smollm", vec![bos.clone()], false),
+        ("smollm", vec![bos.clone(), says(true)], true),
+    ] {
+        let path = place.file("model.gguf", small_gguf(pre, &more));
+        let tokenizer = gguf_tokenizer::read(&path).unwrap();
+        let example = datasets::Example {
+            text: "ab".into(),
+            pair: None,
+            label: None,
+        };
+        let ids = tokenizer.encode(&[example], 9).unwrap().ids;
+        let expected: &[u32] = if begins { &[3, 2] } else { &[2] };
+        assert_eq!(ids, expected, "{pre}: {more:?}");
+    }
+}
+
 /// SmolLM2 with what transformers says of it: `tests/fixtures/gguf_case.py`.
 fn smollm2() -> Option<(PathBuf, Value)> {
     let files = Files::new(false).unwrap();
@@ -569,6 +604,16 @@ fn smollm2_reads_texts_as_transformers_does_and_not_by_the_other_layout() {
         words: serde_json::from_value(expected["words"].clone()).unwrap(),
     };
     assert_eq!(asked.ids(&tokenizer).unwrap(), words);
+    // And of every data set that has words, each can be told from the others.
+    let mut with_words = 0;
+    for name in datasets::names() {
+        if let Some(own) = datasets::spec(name).unwrap().words() {
+            let ids = own.ids(&tokenizer);
+            assert!(ids.is_ok(), "{name}: {ids:?}");
+            with_words += 1;
+        }
+    }
+    assert!(with_words >= 18, "{with_words}");
     for review in expected["reviews"].as_array().unwrap() {
         let own = ids(&review["ids"]);
         let example = datasets::Example {

@@ -1,6 +1,6 @@
 //! What a new user meets first: help, lists, completions, the manual, the doctor; reports in every format, event files.
 
-use std::{fs, process::Command};
+use std::{collections::BTreeSet, fs, process::Command};
 
 use serde_json::Value;
 
@@ -37,21 +37,55 @@ fn the_doctor_says_what_the_machine_has_and_never_asks_the_network_when_it_is_of
     let place = Place::new();
     let said = place.ok(&["doctor", "--offline"]);
     for name in [
+        "version",
+        "system",
+        "processor",
         "cores",
         "instruction sets",
         "load",
         "memory",
         "program",
         "cache",
+        "hub cache",
         "disk",
+        "hub",
+        "python",
     ] {
-        assert!(said.lines().any(|l| l.starts_with(name)), "{name}: {said}");
+        let of_name = |line: &str| line.split("  ").next() == Some(name);
+        assert!(said.lines().any(of_name), "{name}: {said}");
     }
     assert!(said.contains("not asked (offline)"), "{said}");
     let found: Value = serde_json::from_str(&place.ok(&["doctor", "--offline", "--json"])).unwrap();
     let cores = std::thread::available_parallelism().unwrap().get();
     assert_eq!(found["cores"]["available"], cores);
+    assert!(found["cores"]["threads"].as_u64().unwrap() >= 1);
     assert!(found["program"]["bytes"].as_u64().unwrap() > 1_000_000);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_doctor_says_which_libraries_python_has_and_which_it_lacks() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let asked = |python: &std::path::Path| {
+        let mut command = place.command(&["doctor", "--offline"]);
+        let command = command.env("PEFTBENCH_PYTHON", python);
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let found = r#"{"python": "3.12.1", "torch": "2.7.0", "transformers": null, "peft": "0.15.0"}"#;
+    let python = place.file("python", format!("#!/bin/sh\necho '{found}'\n"));
+    fs::set_permissions(&python, fs::Permissions::from_mode(0o755)).unwrap();
+    let said = asked(&python);
+    let line = "python 3.12.1, torch 2.7.0, peft 0.15.0; not found: transformers";
+    assert!(said.contains(line), "{said}");
+    let said = asked(&place.path().join("nowhere"));
+    for part in [
+        "nowhere was not found",
+        "only to use exported weights",
+        "PEFTBENCH_PYTHON",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
 }
 
 #[test]
@@ -93,9 +127,15 @@ fn a_report_is_printed_in_every_format_and_its_figures_are_vectors_too() {
         .unwrap()
         .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
         .collect();
-    for ending in ["png", "svg", "pdf"] {
-        let name = format!("-accuracy-ranking.{ending}");
-        assert!(files.iter().any(|f| f.ends_with(&name)), "{files:?}");
+    let mut figures = files
+        .iter()
+        .filter_map(|f| f.strip_suffix(".png"))
+        .peekable();
+    assert!(figures.peek().is_some());
+    for figure in figures {
+        for ending in ["svg", "pdf"] {
+            assert!(files.contains(&format!("{figure}.{ending}")), "{files:?}");
+        }
     }
     let cited = place.run(&["cite", "--records", "out"]);
     let bib = String::from_utf8(cited.stdout).unwrap();
@@ -109,6 +149,51 @@ fn a_report_is_printed_in_every_format_and_its_figures_are_vectors_too() {
         said.contains("no entry for 'reviews'") && !said.contains("head_only"),
         "{said}"
     );
+}
+
+#[test]
+fn every_event_of_a_stream_and_each_of_its_keys_stands_in_the_documentation() {
+    let described = include_str!("../docs/EVENTS.md");
+    let place = Place::new();
+    let stream = |more: &[&str]| -> Vec<Value> {
+        let asked = ["--methods=lora,head_only", "--seeds=1", "--json"];
+        let printed = compared(&place, &[&asked[..], more].concat());
+        let lines = printed.lines();
+        lines.map(|l| serde_json::from_str(l).unwrap()).collect()
+    };
+    let streams = [stream(&["--dry-run"]), stream(&[]), stream(&[])];
+    let (first, last) = (&streams[1][0], streams[1].last().unwrap());
+    assert_eq!(
+        (&first["event"], &last["event"]),
+        (&"planned".into(), &"compared".into())
+    );
+    let mut kinds = BTreeSet::new();
+    for event in streams.iter().flatten() {
+        let kind = event["event"].as_str().unwrap();
+        let start = format!("| `{kind}` |");
+        let row = described.lines().find(|line| line.starts_with(&start));
+        let row = row.unwrap_or_else(|| panic!("{kind} is not described"));
+        let time = event["time"].as_str().unwrap();
+        assert!(time.len() == 24 && time.ends_with('Z'), "{time}");
+        let keys = event.as_object().unwrap().keys();
+        for key in keys.filter(|key| !["event", "time"].contains(&key.as_str())) {
+            assert!(row.contains(&format!("`{key}`")), "{kind}: {key}");
+        }
+        kinds.insert(kind);
+    }
+    for kind in [
+        "cost",
+        "planned",
+        "started",
+        "stage",
+        "step",
+        "evaluated",
+        "finished",
+        "reused",
+        "compared",
+    ] {
+        assert!(kinds.contains(kind), "{kind}: {kinds:?}");
+    }
 }
 
 #[test]
@@ -178,6 +263,12 @@ fn the_readme_has_the_figures_of_the_example_and_the_methods_that_the_program_li
     let wide = command.env("COLUMNS", "400").output().unwrap();
     let listed = String::from_utf8(wide.stdout).unwrap();
     assert!(readme.contains(listed.trim_end()), "{listed}");
+    let all = methods::registry::ALL;
+    let standard = all.iter().filter(|entry| entry.standard).count();
+    assert_eq!((standard, all.len()), (7, 18));
+    for count in ["seven standard methods", "all eighteen"] {
+        assert!(readme.contains(count), "{count}");
+    }
 }
 
 #[test]
@@ -200,9 +291,61 @@ fn the_chinese_readme_has_the_figures_of_the_english_one() {
         expected.remove(7);
         assert_eq!(cells(chinese, its_name)[1..], expected[1..], "{name}");
     }
+    let claims: Value = serde_json::from_str(include_str!("../docs/example/claims.json")).unwrap();
+    let claim = |id: &str| {
+        let mut claims = claims.as_array().unwrap().iter();
+        claims.find(|claim| claim["id"] == id).unwrap()
+    };
+    // The first value that was measured for a claim, and its interval.
+    let measured = |id: &str| {
+        let number = |at: &str| claim(id).pointer(at).and_then(Value::as_f64).unwrap();
+        ["value", "interval/0", "interval/1"].map(|part| number(&format!("/evidence/0/{part}")))
+    };
+    let second = claim("fewest_parameters").pointer("/evidence/1/value");
+    let ([lora, ..], adapter) = (measured("fewest_parameters"), second.unwrap());
+    let fewest = format!(
+        "是 LoRA 的 {:.0} %，Adapter 的 {:.1} %",
+        100.0 * lora,
+        100.0 * adapter.as_f64().unwrap()
+    );
+    let share = format!("{:.2} %", 100.0 * measured("lora_share")[0]);
+    let [ratio, low, high] = measured("adapter_latency");
+    let slower = format!("是骨干的 {ratio:.2} 倍（95 % 区间 {low:.2} 到 {high:.2}）");
+    let [ratio, low, high] = measured("merged_latency");
+    let merged = format!("是骨干的 {ratio:.3} 倍（95 % 区间 {low:.3} 到 {high:.3}）");
+    let [by, most, least] = measured("lora_near_full").map(|difference| -100.0 * difference);
+    let behind =
+        format!("低 {by:.1} 个百分点（95 % 区间 {least:.1} 到 {most:.1}），允许的是 1 个百分点");
+    for (id, its_name, evidence) in [
+        (
+            "fewest_parameters",
+            "Prompt Tuning 训练的参数最少",
+            Some(fewest),
+        ),
+        ("lora_share", "LoRA 只训练 0.1 % 到 1 % 的参数", Some(share)),
+        ("adapter_latency", "Adapter 增加推理延迟", Some(slower)),
+        ("merged_latency", "合并后的 LoRA 和骨干一样快", Some(merged)),
+        ("lora_near_full", "LoRA 接近全量微调", Some(behind)),
+        ("adapter_share", "Adapter 训练 3 % 到 5 % 的参数", None),
+        ("twenty_tokens_suffice", "10 到 20 个虚拟词就够了", None),
+        ("text_starts_faster", "用文字初始化的 prompt 收敛更快", None),
+        ("weak_on_small_data", "数据少时 Prompt Tuning 较弱", None),
+    ] {
+        let verdict = match claim(id)["verdict"].as_str().unwrap() {
+            "holds" => "成立",
+            "does_not_hold" => "不成立",
+            _ => "未定",
+        };
+        let row = cells(chinese, its_name);
+        assert_eq!(row[1], verdict, "{id}");
+        if let Some(expected) = evidence {
+            assert_eq!(row[2], expected, "{id}");
+        }
+    }
     let known = datasets::names().count();
     assert!(english.contains(&format!("one of {known} that it knows")));
     assert!(chinese.contains(&format!("内置的 {known} 个数据集")));
+    assert!(chinese.contains("七种标准方法") && chinese.contains("全部十八种"));
 }
 
 #[test]

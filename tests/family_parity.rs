@@ -141,11 +141,7 @@ impl Case {
     }
 
     fn logits(&self, batch: &Batch) -> Tensor {
-        let model = Model {
-            backbone: &self.backbone,
-            method: &*self.method,
-            head: &self.head,
-        };
+        let model = Model::new(&self.backbone, &*self.method, &self.head);
         self.head
             .forward(&model.pooled(batch, Phase::Eval).unwrap())
             .unwrap()

@@ -9,7 +9,7 @@ use methods::Context;
 
 struct NoWords;
 
-impl methods::Words for NoWords {
+impl methods::Vocabulary for NoWords {
     fn encode(&self, _: &str) -> Result<Vec<u32>, String> {
         Ok(vec![0])
     }

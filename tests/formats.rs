@@ -47,11 +47,7 @@ fn error_of(folder: &Path) -> String {
 }
 
 fn logits(loaded: &LoadedBackbone, task: &Task, batch: &Batch) -> Vec<Vec<f32>> {
-    let model = Model {
-        backbone: &loaded.backbone,
-        method: &*task.method,
-        head: &task.head,
-    };
+    let model = Model::new(&loaded.backbone, &*task.method, &task.head);
     model.logits(batch).unwrap()
 }
 

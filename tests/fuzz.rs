@@ -13,7 +13,7 @@ use std::{
 use backbone::{Backbone, Config, TensorFile};
 use datasets::{Example, Split, TextTokenizer};
 use peftbench::{
-    formats,
+    formats, gguf_tokenizer,
     prepare::Files,
     train::recipe::Recipe,
     weights::{self, task_backbone},
@@ -27,7 +27,7 @@ use record::store;
 use reports::{Comparison, tables};
 use serde_json::{Value, json};
 
-use crate::support::Place;
+use crate::support::{Place, small_gguf};
 
 /// Runs a property with few cases, or with as many as the environment asks for. Where it fails, its seed is told.
 fn holds<S: Strategy>(strategy: S, property: impl Fn(S::Value)) {
@@ -189,6 +189,37 @@ fn a_safetensors_file() {
                 }
             }
         }
+    });
+}
+
+#[test]
+fn a_gguf_file() {
+    let place = Place::new();
+    let valid = small_gguf("smollm", &[]);
+    let path = place.path().join("model.gguf");
+    let read = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        let backbone = Config::read(&path).and_then(|config| Backbone::load(config, &path));
+        if let Ok(backbone) = &backbone {
+            let table = backbone.word_embeddings().dims();
+            assert_eq!(table[1], backbone.config().hidden);
+        }
+        let tokenizer = gguf_tokenizer::read(&path);
+        if let Ok(tokenizer) = &tokenizer {
+            let _ = tokenizer.encode_text("abba 12");
+        }
+        (backbone.is_ok(), tokenizer.is_ok())
+    };
+    assert_eq!(read(&valid), (true, true));
+    // As above: most accidents would hit the data. The header's first fields hold every count.
+    let (head, data) = valid.split_at(600);
+    let data = data.to_vec();
+    let strategy = prop_oneof![
+        bytes_like(valid.clone()),
+        bytes_like(head.to_vec()).prop_map(move |head| [head, data.clone()].concat()),
+    ];
+    holds(strategy, |bytes| {
+        read(&bytes);
     });
 }
 

@@ -75,7 +75,7 @@ fn an_id_that_is_not_here_or_is_none_is_refused_with_what_is_accepted() {
     );
     place.refused(
         &train("hub:ada/re views", "ada/net"),
-        &["is no id of the hub", "hub:owner/name/subset"],
+        &["is not an id of the hub", "hub:owner/name/subset"],
     );
     place.refused(
         &train("hub:ada/reviews", "ada/none"),

@@ -139,11 +139,7 @@ impl Fixture {
     }
 
     fn loss(&self, indices: &[u32]) -> (Tensor, Tensor) {
-        let model = Model {
-            backbone: &self.backbone,
-            method: &*self.method,
-            head: &self.head,
-        };
+        let model = Model::new(&self.backbone, &*self.method, &self.head);
         let batch = batch_of(&self.examples, indices).unwrap();
         let vectors = model.pooled(&batch, Phase::Eval).unwrap();
         let loss = self
@@ -173,11 +169,7 @@ fn losses_and_gradients_of_every_objective_are_those_of_transformers() {
         let (logits, loss) = fixture.loss(&everything);
         fixture.close("logits", &logits, FORWARD);
         fixture.close("loss", &loss, FORWARD);
-        let model = Model {
-            backbone: &fixture.backbone,
-            method: &*fixture.method,
-            head: &fixture.head,
-        };
+        let model = Model::new(&fixture.backbone, &*fixture.method, &fixture.head);
         // The loss of an evaluation is computed without a tensor.
         let outputs = model.all_logits(&fixture.examples).unwrap();
         let mean = fixture.objective.mean_loss(&fixture.examples, &outputs);
@@ -434,6 +426,8 @@ fn sets_of_classes_are_learnt_from_a_list_or_from_columns_alike() {
         for word in ["micro_f1", "macro_f1", "nice", "tale", "recall"] {
             assert!(evaluated.contains(word), "{evaluated}");
         }
+        let page = std::fs::read_to_string(place.path().join("out/report.html")).unwrap();
+        assert!(page.contains("Class by class") && page.contains("tale"));
     }
     assert_eq!(digests[0], digests[1]);
 }
@@ -622,7 +616,25 @@ fn what_does_not_fit_an_objective_is_refused_before_any_run() {
         "c.csv",
         &format!("text,label\n{}", many(&|i| format!("t {i},2.5\n"))),
         "regression",
-        &["the number 2.5"],
+        &["c.csv", "'label'", "the number 2.5"],
+    );
+    refused(
+        "c.jsonl",
+        &many(&|i| json!({ "text": format!("t {i}"), "label": ["a", "b"] }).to_string() + "\n"),
+        "multi_label",
+        &["'label'", "the same classes (a, b)"],
+    );
+    refused(
+        "c.conll",
+        &many(&|i| format!("word\tO\n{i}\tO\n\n")),
+        "tokens",
+        &["'tags'", "every word for training has the tag O"],
+    );
+    refused(
+        "bilou.conll",
+        &many(&|i| format!("New\tB-place\nYork\tL-place\n{i}\tL-name\n\n")),
+        "tokens",
+        &["'L-name'", "never 'B-name'"],
     );
     refused(
         "d.jsonl",
@@ -662,7 +674,13 @@ fn what_does_not_fit_an_objective_is_refused_before_any_run() {
         "i.csv",
         &format!("text,label\n{}", many(&|i| format!("t {i},x y\n"))),
         "multi_label",
-        &["is no list"],
+        &["is no list", "--label-column A,B"],
+    );
+    let columns = place.file("columns.csv", "text,nice,odd\na,1,0\nb,0,1\n");
+    let how = ["--label-column", "nice,odd"];
+    place.refused(
+        &compare(columns.to_str().unwrap(), backbone.to_str().unwrap(), &how),
+        &["no column 'nice,odd'", "--objective multi_label"],
     );
     let data = place.file("j.csv", "text,label\na,1\nb,2\n");
     let how = ["--objective", "regression", "--metric", "accuracy"];
@@ -735,9 +753,14 @@ fn tasks_of_all_objectives_are_answered_in_one_call_as_each_is_alone() {
         let from = place.path().join(weights.trim());
         std::fs::rename(from, place.path().join("tasks").join(objective)).unwrap();
     }
-    // Rows of the tasks in turn.
-    let row = |i: usize| json!({ "task": tasks[i % 4].1, "text": texts[i] });
-    let rows: Vec<Value> = (0..12).map(row).collect();
+    answered_in_one_call_as_alone(&place, &tasks.map(|(_, objective, _)| objective), &texts);
+}
+
+/// Rows of the tasks of the folder `tasks` in turn have the answers that each task gives by itself.
+pub fn answered_in_one_call_as_alone(place: &Place, tasks: &[&str], texts: &[String]) {
+    let each = 3;
+    let row = |i: usize| json!({ "task": tasks[i % tasks.len()], "text": texts[i] });
+    let rows: Vec<Value> = (0..each * tasks.len()).map(row).collect();
     let predict = |rows: Vec<Value>, of: [&str; 2]| -> Vec<Value> {
         let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
         place.file("rows.jsonl", lines.join("\n"));
@@ -746,18 +769,64 @@ fn tasks_of_all_objectives_are_answered_in_one_call_as_each_is_alone() {
         answers.collect()
     };
     let mixed = predict(rows.clone(), ["--tasks", "tasks"]);
-    for (k, (_, objective, _)) in tasks.iter().enumerate() {
-        let own = rows.iter().skip(k).step_by(4);
+    for (k, task) in tasks.iter().enumerate() {
+        let own = rows.iter().skip(k).step_by(tasks.len());
         let own = own.map(|row| json!({ "text": row["text"] })).collect();
-        let alone = predict(own, ["--weights", &format!("tasks/{objective}")]);
-        assert_eq!(alone.len(), 3);
-        for (alone, mixed) in alone.iter().zip(mixed.iter().skip(k).step_by(4)) {
+        let alone = predict(own, ["--weights", &format!("tasks/{task}")]);
+        assert_eq!(alone.len(), each);
+        for (alone, mixed) in alone.iter().zip(mixed.iter().skip(k).step_by(tasks.len())) {
             let mut mixed = mixed.clone();
-            assert_eq!(
-                mixed.as_object_mut().unwrap().remove("task").unwrap(),
-                *objective
-            );
-            assert!(near(alone, &mixed, 1e-5), "{objective}: {alone} {mixed}");
+            let of = mixed.as_object_mut().unwrap().remove("task").unwrap();
+            assert_eq!(of, *task);
+            assert!(near(alone, &mixed, 1e-5), "{task}: {alone} {mixed}");
         }
+    }
+}
+
+#[test]
+fn every_data_set_of_the_documentation_whose_rows_stand_there_is_trained_on() {
+    let place = Place::new();
+    let text = include_str!("../docs/DATASETS.md");
+    let mut yamls = Vec::new();
+    // Every second part is inside of a fence; its first line says its kind and the name of its file.
+    for block in text.split("```").skip(1).step_by(2) {
+        let (kind, rows) = block.split_once('\n').unwrap();
+        if let Some((_, name)) = kind.split_once(' ') {
+            place.file(name, rows);
+            yamls.extend(name.ends_with(".yaml").then_some((name, rows)));
+        }
+    }
+    let (encoder, decoder) = (tiny_backbone(), model(&place, "llama_scaled"));
+    let here = |(_, yaml): &&(&str, &str)| yaml.contains("path: {");
+    for (name, yaml) in yamls.iter().filter(here) {
+        let backbone = match yaml.contains("objective: completion\n") {
+            true => &decoder,
+            false => &encoder,
+        };
+        let output = place.run(&format!(
+            "train {name} --method=lora --backbone {} --budget=quick --set=recipe.steps=2 --set=recipe.evaluations=1 \
+             --set=recipe.batch=4 --out=out",
+            backbone.display()
+        ));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {said}");
+        assert_eq!(
+            said.contains("terms of use: CC BY 4.0"),
+            yaml.contains("licence: CC BY 4.0"),
+            "{name}: {said}"
+        );
+    }
+    let records = records(&place);
+    assert_eq!(records.len(), 9);
+    for objective in Objective::ALL {
+        let is = |record: &Value| {
+            let said = record["asked"]["dataset"]["objective"].as_str();
+            said.unwrap_or("classification") == objective.name()
+        };
+        assert!(
+            records.iter().any(is),
+            "{} has no example",
+            objective.name()
+        );
     }
 }

@@ -103,6 +103,48 @@ fn splits_of_files_are_used_as_they_are_and_what_they_share_is_said() {
 }
 
 #[test]
+fn rows_splits_and_texts_that_will_be_cut_are_said_before_training_and_by_check() {
+    let place = Place::new();
+    let backbone = backbone();
+    let long = |i: usize| format!("{} {i},up\n", "good ".repeat(45));
+    place.file("train.csv", rows(0, 60) + &long(1) + &long(2));
+    place.file("held.csv", rows(60, 14) + &long(3));
+    place.file("last.csv", rows(80, 8));
+    let files = ["--validation=held.csv", "--test=last.csv"];
+    let more = [&files[..], &["--set=recipe.max_tokens=40"]].concat();
+    let mut check = vec!["check", "train.csv", "--backbone", &backbone];
+    check.extend(["--text-column=review", "--label-column=stars"]);
+    check.extend(&more);
+    for arguments in [training("train.csv", &backbone, &more), check] {
+        says(
+            &both(&place, &arguments).1,
+            &[
+                "data set 'train' from train.csv: 62 rows to train on, 15 to judge by (validation), 8 kept for the end (test); \
+                 so its files divide them",
+                "3 of the 77 texts for training and validation have more than 40 tokens and are cut to these (max_tokens); \
+                 --set recipe.max_tokens=N reads up to 64",
+            ],
+        );
+    }
+    // Nothing is cut, and both splits are drawn; a number has no classes, but rows.
+    let row = |i: usize| format!("word {i},{i}.5\n");
+    let numbers: String = (0..80).map(row).collect();
+    place.file("numbers.csv", "review,stars\n".to_owned() + &numbers);
+    for (data, objective) in [
+        ("train.csv", "classification"),
+        ("numbers.csv", "regression"),
+    ] {
+        let mut check = vec!["check", data, "--backbone", &backbone];
+        check.extend(["--objective", objective]);
+        check.extend(["--text-column=review", "--label-column=stars"]);
+        let (_, said) = both(&place, &check);
+        let drawn = "validation and test were drawn from the training rows by a hash";
+        says(&said, &["rows to train on", drawn]);
+        assert!(!said.contains("are cut to these"), "{said}");
+    }
+}
+
+#[test]
 fn problems_of_all_files_are_said_at_once() {
     let place = Place::new();
     let backbone = backbone();
@@ -341,7 +383,7 @@ fn small_mistakes_are_answered_with_what_is_meant() {
     }
     place.refused(
         "compare data.csv --plan-only=/dev/null",
-        &["/dev/null", "is no folder", "--plan-only"],
+        &["/dev/null", "is not a folder", "--plan-only"],
     );
     let hub = ["check", "hub:ada/reviews", "--offline"];
     place.refused(&hub, &["data set ada/reviews", "The network is off"]);

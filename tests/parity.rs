@@ -374,11 +374,7 @@ fn pooled_vectors_logits_losses_and_gradients_equal_those_of_the_python_librarie
             let (pooling, first_row) = pooling(name);
             let backbone = fixture.backbone(pooling);
             let (method, head) = fixture.build(&backbone, first_row);
-            let model = Model {
-                backbone: &backbone,
-                method: &*method,
-                head: &head,
-            };
+            let model = Model::new(&backbone, &*method, &head);
             let pooled = model.pooled(&fixture.batch(), Phase::Eval).unwrap();
             let logits = head.forward(&pooled).unwrap();
             let loss = kernels::cross_entropy(&logits, &fixture.numbers("input.labels")).unwrap();
@@ -469,11 +465,7 @@ fn ten_steps_of_adamw_with_clipping_and_schedule_lose_what_torch_loses() {
         let mut norms = Vec::new();
         for chosen in &examples {
             let encoded = encoded(&batch, &labels);
-            let model = Model {
-                backbone: &backbone,
-                method: &*method,
-                head: &head,
-            };
+            let model = Model::new(&backbone, &*method, &head);
             let pooled = model
                 .pooled(&batch_of(&encoded, chosen).unwrap(), Phase::Eval)
                 .unwrap();

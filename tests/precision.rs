@@ -133,7 +133,7 @@ fn loaded(precision: Precision) -> peftbench::prepare::LoadedBackbone {
 
 struct NoWords;
 
-impl methods::Words for NoWords {
+impl methods::Vocabulary for NoWords {
     fn encode(&self, _: &str) -> Result<Vec<u32>, String> {
         Ok(vec![5])
     }

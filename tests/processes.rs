@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::{
     decoders::model,
-    support::{Place, record_files, tiny, tiny_backbone},
+    support::{Place, Typed, record_files, tiny_backbone},
 };
 
 /// More steps than anybody waits for.
@@ -23,7 +23,7 @@ use crate::{
 const ENDLESS: &str = "--set=recipe.steps=1000000";
 
 #[cfg(unix)]
-fn start(place: &Place, arguments: &[&str]) -> Child {
+fn start(place: &Place, arguments: &(impl Typed + ?Sized)) -> Child {
     place
         .command(arguments)
         .process_group(0)
@@ -37,15 +37,17 @@ fn start(place: &Place, arguments: &[&str]) -> Child {
 /// caller.
 #[cfg(unix)]
 fn endless(place: &Place, command: &str, more: &[&str]) -> (Child, Lines<BufReader<ChildStdout>>) {
-    let (data, backbone) = (place.reviews(), tiny_backbone());
-    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
-    begun(place, &tiny(command, data, backbone, more))
+    begun(place, &place.tiny(command, more))
 }
 
 /// The same of any arguments.
 #[cfg(unix)]
-fn begun(place: &Place, arguments: &[&str]) -> (Child, Lines<BufReader<ChildStdout>>) {
-    let mut child = start(place, &[arguments, &[ENDLESS, "--json"]].concat());
+fn begun(
+    place: &Place,
+    arguments: &(impl Typed + ?Sized),
+) -> (Child, Lines<BufReader<ChildStdout>>) {
+    let all = [arguments.words(), [ENDLESS, "--json"].words()].concat();
+    let mut child = start(place, &all);
     // Until the run has begun to train there is nothing to interrupt.
     let mut events = BufReader::new(child.stdout.take().unwrap()).lines();
     assert!(events.any(|line| line.unwrap().contains("\"step\"")));
@@ -312,8 +314,6 @@ fn a_run_ends_with_the_comparison_that_was_killed_and_its_claim_is_taken_over() 
 #[test]
 fn two_comparisons_in_one_folder_share_the_runs_and_lose_none() {
     let place = Place::new();
-    let (data, backbone) = (place.reviews(), tiny_backbone());
-    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
     let more = [
         "--methods",
         "lora,adapter,ia3,bitfit",
@@ -321,7 +321,7 @@ fn two_comparisons_in_one_folder_share_the_runs_and_lose_none() {
         "2",
         "--json",
     ];
-    let arguments = tiny("compare", data, backbone, &more);
+    let arguments = place.tiny("compare", &more);
     let both: Vec<Child> = (0..2)
         .map(|_| {
             let mut command = place.command(&arguments);
@@ -347,15 +347,9 @@ fn two_comparisons_in_one_folder_share_the_runs_and_lose_none() {
 #[test]
 fn a_part_of_a_comparison_that_is_made_again_leaves_the_others_in_the_report() {
     let place = Place::new();
-    let (data, backbone) = (place.reviews(), tiny_backbone());
-    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
     for methods in ["lora,ia3", "lora"] {
-        let table = place.ok(&tiny(
-            "compare",
-            data,
-            backbone,
-            &["--methods", methods, "--seeds", "1"],
-        ));
+        let more = ["--methods", methods, "--seeds", "1"];
+        let table = place.ok(&place.tiny("compare", &more));
         assert!(table.contains("ia3"), "{table}");
         let report = fs::read_to_string(place.path().join("out/report.html")).unwrap();
         assert!(report.contains("ia3"), "{report}");
@@ -366,8 +360,6 @@ fn a_part_of_a_comparison_that_is_made_again_leaves_the_others_in_the_report() {
 fn several_runs_at_the_same_time_give_the_records_of_one_after_the_other() {
     let outcomes = |jobs: &str| {
         let place = Place::new();
-        let (data, backbone) = (place.reviews(), tiny_backbone());
-        let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
         let more = [
             "--methods",
             "lora,ia3,bitfit",
@@ -376,7 +368,7 @@ fn several_runs_at_the_same_time_give_the_records_of_one_after_the_other() {
             "--jobs",
             jobs,
         ];
-        place.ok(&tiny("compare", data, backbone, &more));
+        place.ok(&place.tiny("compare", &more));
         let all = place.records("out").into_iter();
         all.map(|r| (r["id"].clone(), r["outcome"].clone()))
             .collect::<Vec<_>>()
@@ -387,9 +379,7 @@ fn several_runs_at_the_same_time_give_the_records_of_one_after_the_other() {
 #[test]
 fn a_run_that_another_process_makes_is_named_with_who_makes_it() {
     let place = Place::new();
-    let (data, backbone) = (place.reviews(), tiny_backbone());
-    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
-    let arguments = tiny("train", data, backbone, &["--method", "lora"]);
+    let arguments = place.tiny("train", &["--method", "lora"]);
     place.ok(&arguments);
     let record = record_files(&place.path().join("out/records")).remove(0);
     fs::remove_file(&record).unwrap();
@@ -401,10 +391,8 @@ fn a_run_that_another_process_makes_is_named_with_who_makes_it() {
 #[test]
 fn the_threads_that_are_asked_for_compute_the_runs_of_a_comparison() {
     let place = Place::new();
-    let (data, backbone) = (place.reviews(), tiny_backbone());
-    let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
     let more = ["--methods", "lora", "--seeds", "1", "--threads", "1"];
-    place.ok(&tiny("compare", data, backbone, &more));
+    place.ok(&place.tiny("compare", &more));
     assert_eq!(place.records("out")[0]["circumstances"]["threads"], 1);
 }
 

@@ -562,6 +562,6 @@ fn a_classifier_without_layers_is_not_written_for_other_libraries() {
             "--separate-head",
             "--out=merged",
         ],
-        &["knn", "is no layer of a classifier"],
+        &["knn", "is not a layer of a classifier"],
     );
 }

@@ -37,12 +37,12 @@ impl Service {
         Self { child, address }
     }
 
-    /// Status and body of an answer.
+    /// Status and body of an answer. (By HTTP/1.0, whose bodies come whole.)
     fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            "{method} {path} HTTP/1.0\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         )
         .unwrap();
@@ -108,6 +108,11 @@ fn rows_of_many_callers_and_tasks_get_the_answers_of_the_command_line() {
         }
     });
     let (_, metrics) = service.ask("GET", "/metrics", "");
+    let documented = include_str!("../docs/SERVING.md");
+    let kinds = metrics.lines().filter_map(|l| l.strip_prefix("# TYPE "));
+    for name in kinds.filter_map(|kind| kind.split(' ').next()) {
+        assert!(documented.contains(&format!("`{name}")), "{name}");
+    }
     assert!(metrics.contains("peftbench_rows_total 48\n"), "{metrics}");
     assert!(
         metrics.contains("peftbench_request_seconds_count 8\n"),
@@ -118,6 +123,34 @@ fn rows_of_many_callers_and_tasks_get_the_answers_of_the_command_line() {
         service.ask("GET", "/health", "").1,
         r#"{"status":"ok","tasks":2}"#
     );
+}
+
+#[test]
+fn more_requests_than_may_wait_are_refused_at_once_and_later_ones_are_answered() {
+    let place = Place::new();
+    compared(&place, &["--methods", "head_only", "--seeds", "1"]);
+    let service = Service::start(&place, &["--queue", "1"]);
+    // It listens on this machine only.
+    assert!(service.address.starts_with("127.0.0.1:"));
+    let many = json!({ "rows": vec!["good fine great bad poor awful"; 2000] });
+    let at_once = || {
+        thread::scope(|scope| {
+            let asked: Vec<_> = (0..8)
+                .map(|_| scope.spawn(|| service.predict(&many)))
+                .collect();
+            let answers = asked.into_iter().map(|one| one.join().unwrap());
+            answers.collect::<Vec<_>>()
+        })
+    };
+    // (How many come while one is worked on depends on the machine.)
+    let mut answers = (0..20).flat_map(|_| at_once());
+    let refused = answers.find(|(status, _)| *status == 503);
+    let (_, answer) = refused.expect("all of them were taken");
+    let error = answer["error"].as_str().unwrap();
+    assert!(error.contains("ask again later"), "{error}");
+    assert_eq!(service.predict(&json!({ "rows": ["good"] })).0, 200);
+    let (_, metrics) = service.ask("GET", "/metrics", "");
+    assert!(!metrics.contains("{code=\"5xx\"} 0\n"), "{metrics}");
 }
 
 #[test]
@@ -248,7 +281,7 @@ fn words_are_tagged_as_on_the_command_line_and_those_that_were_not_read_have_no_
 #[test]
 fn one_backbone_with_many_weights_takes_less_room_than_a_model_each() {
     let place = Place::new();
-    compared(&place, &["--methods", "lora,adapter", "--seeds", "1"]);
+    compared(&place, &["--methods", "lora,adapter,full", "--seeds", "1"]);
     let arguments = [
         "serving",
         "--tasks",
@@ -257,7 +290,16 @@ fn one_backbone_with_many_weights_takes_less_room_than_a_model_each() {
         "0.2",
         "--json",
     ];
-    let ways: Value = serde_json::from_str(&place.ok(&arguments)).unwrap();
+    let shown = place.ok(&arguments[..5]);
+    assert!(shown.contains("2 tasks over "), "{shown}");
+    assert!(shown.contains(", rows of 24 tokens, "), "{shown}");
+    let told = place.run(&arguments);
+    let said = String::from_utf8(told.stderr).unwrap();
+    assert!(
+        said.contains("left out, for a backbone of its own"),
+        "{said}"
+    );
+    let ways: Value = serde_json::from_slice(&told.stdout).unwrap();
     let of = |way: usize, key: &str| ways[way][key].as_f64().unwrap();
     for key in ["disk_bytes", "memory_bytes"] {
         assert!(of(1, key) < of(0, key), "{key}: {ways}");

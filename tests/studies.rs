@@ -9,7 +9,7 @@ use peftbench::{
 };
 use serde_json::Value;
 
-use crate::support::{Place, few_steps, tiny_backbone, words};
+use crate::support::{Place, Typed, few_steps, tiny_backbone, words};
 
 /// Rows of two classes, each text unlike all others in the words of the tiny vocabulary.
 fn letters(place: &Place, rows: usize) -> String {
@@ -33,8 +33,7 @@ fn tiny(command: &str, data: &str, more: &[&str]) -> Vec<String> {
     let backbone = tiny_backbone();
     let four = ["--set=recipe.steps=4", "--set=recipe.evaluations=2"];
     let more = [&four[..], more].concat();
-    let all = few_steps(command, data, backbone.to_str().unwrap(), &more).into_iter();
-    all.map(str::to_owned).collect()
+    few_steps(command, data, backbone.to_str().unwrap(), &more).words()
 }
 
 fn said(place: &Place, arguments: &[String]) -> String {
@@ -152,7 +151,7 @@ fn a_study_runs_every_point_over_seeds_leaves_out_what_cannot_be_and_goes_on_whe
     place.refused(&other, &["lora", "not among the methods"]);
     place.refused(
         &tiny("sweep", &data, &["--study", "promt_length"]),
-        &["promt_length", "prompt_length"],
+        &["promt_length", "did you mean 'prompt_length'?"],
     );
 }
 

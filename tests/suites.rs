@@ -15,7 +15,7 @@ fn suite(place: &Place) -> String {
     };
     place.file("films.csv", rows("good fine great", "bad poor awful"));
     place.file("tales.csv", rows("short story", "long film"));
-    let yaml = "title: Two kinds of texts\nabout: Films and tales.\ndatasets: [films.csv, tales.csv]\n\
+    let yaml = "title: Two kinds of texts\nabout: Films and tales.\ndatasets: [{ name: films.csv, weight: 2 }, tales.csv]\n\
                 methods: [majority, head_only, lora]\nset: { recipe.steps: 12, recipe.batch: 8 }\n";
     place.file("mine.yaml", yaml).display().to_string()
 }
@@ -39,13 +39,24 @@ fn a_suite_compares_every_data_set_and_says_what_holds_over_all_of_them() {
         "{before}"
     );
     assert!(!place.path().join("out").exists());
-    let said = place.ok(&arguments(&suite, backbone, &[]));
+    // What is known of the cost by earlier runs is said before the first run starts.
+    let all = arguments(&suite, backbone, &[]);
+    let fewer = all
+        .iter()
+        .map(|word| if *word == "3" { "2" } else { *word });
+    place.ok(&fewer.collect::<Vec<_>>());
+    let output = place.run(&all);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("6 of 18 runs to make, about "), "{told}");
+    let said = String::from_utf8(output.stdout).unwrap();
     for word in [
         "films",
         "tales",
         "average",
         "the first is",
         "Over 2 data sets",
+        "these weights: films 2 and tales 1;",
         "lora",
     ] {
         assert!(said.contains(word), "'{word}' is not in {said}");
@@ -53,11 +64,20 @@ fn a_suite_compares_every_data_set_and_says_what_holds_over_all_of_them() {
     for name in ["films", "tales"] {
         let folder = place.path().join("out").join(name).join("records");
         assert_eq!(record_files(&folder).len(), 9);
+        // Weights say what was found of all seeds.
+        let weights = place.path().join("out").join(name).join("weights");
+        let weights = std::fs::read_dir(weights).unwrap();
+        let cards = weights.map(|folder| folder.unwrap().path().join("README.md"));
+        let cards = cards.map(|card| std::fs::read_to_string(card).unwrap());
+        let compared = cards.filter(|card| card.contains("mean ± sd of 3 seeds"));
+        assert_eq!(compared.count(), 9);
     }
     let read = |path: &str| std::fs::read_to_string(place.path().join(path)).unwrap();
     let manifest: Value = serde_json::from_str(&read("out/suite.json")).unwrap();
     assert_eq!(manifest["title"], "Two kinds of texts");
     assert_eq!(manifest["datasets"][1]["runs"].as_array().unwrap().len(), 9);
+    assert_eq!(manifest["datasets"][0]["weight"], 2.0);
+    assert!(manifest["datasets"][1].get("weight").is_none());
     // The floor is in the matrix and takes no part in the verdict.
     assert_eq!(read("out/suite-mine.csv").lines().count(), 4);
     let verdict = read("out/suite-mine.md");

@@ -6,7 +6,10 @@ use std::{
     process::{Command, Output},
 };
 
-use candle_core::Tensor;
+use candle_core::{
+    DType, Device, Tensor,
+    quantized::{GgmlDType, QTensor, gguf_file},
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -167,6 +170,13 @@ impl Place {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Arguments of a command of six steps over the reviews and the tiny backbone.
+    pub fn tiny(&self, command: &str, more: &[&str]) -> Vec<String> {
+        let (data, backbone) = (self.reviews(), tiny_backbone());
+        let (data, backbone) = (data.to_str().unwrap(), backbone.to_str().unwrap());
+        tiny(command, data, backbone, more).words()
+    }
+
     /// A command of a few steps over the reviews and the tiny backbone; what it printed.
     pub fn few_steps(&self, command: &str, more: &[&str]) -> String {
         let (data, backbone) = (self.reviews(), tiny_backbone());
@@ -234,7 +244,7 @@ pub fn near(a: &Value, b: &Value, rounding: f64) -> bool {
 /// No tokenizer, for methods that are built without one.
 pub struct NoWords;
 
-impl methods::Words for NoWords {
+impl methods::Vocabulary for NoWords {
     fn encode(&self, _: &str) -> Result<Vec<u32>, String> {
         Err("no tokenizer here".into())
     }
@@ -259,4 +269,61 @@ pub fn close(what: &str, got: &Tensor, expected: &Tensor, tolerance: f32) -> f32
         "{what}: {gap:.1e} is above {tolerance:.0e}"
     );
     gap
+}
+
+/// A decoder of one layer in blocks of eight bits, with its tokenizer of this kind; `more` goes into the header.
+pub fn small_gguf(pre: &str, more: &[(&str, gguf_file::Value)]) -> Vec<u8> {
+    const H: usize = 32;
+    let mut shapes = vec![
+        ("token_embd.weight".to_owned(), vec![4, H]),
+        ("output_norm.weight".to_owned(), vec![H]),
+    ];
+    let layers = ["attn_q", "attn_k", "attn_v", "attn_output"];
+    for part in layers.iter().chain(&["ffn_gate", "ffn_up", "ffn_down"]) {
+        shapes.push((format!("blk.0.{part}.weight"), vec![H, H]));
+    }
+    for norm in ["attn_norm", "ffn_norm"] {
+        shapes.push((format!("blk.0.{norm}.weight"), vec![H]));
+    }
+    let block = |(name, shape): (String, Vec<usize>)| {
+        let kind = match shape.len() {
+            1 => GgmlDType::F32,
+            _ => GgmlDType::Q8_0,
+        };
+        let ones = Tensor::ones(shape, DType::F32, &Device::Cpu).unwrap();
+        (name, QTensor::quantize(&ones, kind).unwrap())
+    };
+    let blocks: Vec<_> = shapes.into_iter().map(block).collect();
+    let text = |text: &str| gguf_file::Value::String(text.to_owned());
+    let texts = |all: &[&str]| gguf_file::Value::Array(all.iter().copied().map(text).collect());
+    let whole = |n: usize| gguf_file::Value::U32(n as u32);
+    // The last token is a control token.
+    let kinds = [1, 1, 1, 3].map(gguf_file::Value::I32);
+    let fields = [
+        ("general.architecture", text("llama")),
+        ("llama.block_count", whole(1)),
+        ("llama.context_length", whole(32)),
+        ("llama.embedding_length", whole(H)),
+        ("llama.feed_forward_length", whole(H)),
+        ("llama.attention.head_count", whole(2)),
+        ("llama.attention.head_count_kv", whole(2)),
+        (
+            "llama.attention.layer_norm_rms_epsilon",
+            gguf_file::Value::F32(1e-5),
+        ),
+        ("tokenizer.ggml.model", text("gpt2")),
+        ("tokenizer.ggml.pre", text(pre)),
+        ("tokenizer.ggml.tokens", texts(&["a", "b", "ab", "</s>"])),
+        (
+            "tokenizer.ggml.token_type",
+            gguf_file::Value::Array(kinds.into()),
+        ),
+        ("tokenizer.ggml.merges", texts(&["a b"])),
+    ];
+    let fields = fields.iter().chain(more);
+    let fields: Vec<_> = fields.map(|(key, value)| (*key, value)).collect();
+    let tensors: Vec<_> = blocks.iter().map(|(n, b)| (n.as_str(), b)).collect();
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    gguf_file::write(&mut bytes, &fields, &tensors).unwrap();
+    bytes.into_inner()
 }

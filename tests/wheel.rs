@@ -1,6 +1,8 @@
 //! The wheel that `just wheel` builds: in an environment of its own, without Rust.
 
-use std::{fs, path::Path, process::Command};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
+
+use serde_json::Value;
 
 use crate::support::{Place, few_steps, required, skip, tiny_backbone};
 
@@ -63,4 +65,33 @@ fn the_wheel_brings_program_and_package_into_a_fresh_environment() {
     assert!(table.contains("prompt_tuning"), "{table}");
     let page = fs::read_to_string(place.path().join("out/report.html")).unwrap();
     assert!(page.contains("prompt_tuning"));
+}
+
+#[test]
+fn a_tag_builds_and_tries_a_wheel_of_each_system_before_any_is_published() {
+    let flow = include_str!("../.github/workflows/release.yml");
+    let flow: Value = serde_yaml::from_str(flow).unwrap();
+    assert_eq!(flow["on"]["push"]["tags"][0], "v*");
+    let jobs = &flow["jobs"];
+    let systems = jobs["build"]["strategy"]["matrix"]["include"].as_array();
+    let targets = systems.unwrap().iter().map(|system| &system["target"]);
+    let targets: BTreeSet<&str> = targets.map(|target| target.as_str().unwrap()).collect();
+    assert_eq!(
+        targets,
+        BTreeSet::from([
+            "aarch64-apple-darwin",
+            "aarch64-unknown-linux-gnu",
+            "x86_64-apple-darwin",
+            "x86_64-unknown-linux-gnu",
+        ])
+    );
+    let steps = jobs["build"]["steps"].as_array().unwrap().iter();
+    let tried = steps.filter_map(|step| step["run"].as_str()).any(|run| {
+        run.contains("pip install")
+            && run.contains("peftbench list methods")
+            && run.contains("test_peftbench.py")
+    });
+    assert!(tried, "{jobs}");
+    let first = serde_json::json!(["build", "check"]);
+    assert_eq!(jobs["publish"]["needs"], first);
 }

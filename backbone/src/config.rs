@@ -113,7 +113,8 @@ impl Config {
         let model_type = model_type(json)?;
         let Some(architecture) = Architecture::of_model_type(&model_type) else {
             return Err(format!(
-                "architecture '{model_type}' is not supported; supported: {SUPPORTED}"
+                "architecture '{model_type}' is not supported{}; supported: {SUPPORTED}",
+                Architecture::why_not(&model_type)
             ));
         };
         let mut keys = Keys::new(json);

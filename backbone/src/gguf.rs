@@ -20,7 +20,7 @@ use kernels::{BlockKind, Quantised};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Error, Result,
+    Architecture, Error, Result, Rotary, RotaryScaling,
     checks::{check_finite, open_regular},
 };
 
@@ -28,6 +28,8 @@ use crate::{
 const MAGIC: &[u8; 4] = b"GGUF";
 /// Families that are read.
 const FAMILIES: [&str; 3] = ["llama", "qwen2", "qwen3"];
+/// The tensor with what each pair's rotary angle is divided by, in place of a scaling that the header names.
+const FACTORS: &str = "rope_freqs.weight";
 /// Where tensors begin unless the file says otherwise.
 const ALIGNMENT: u64 = 32;
 /// The longest list of numbers that is kept (the kinds of tokens); longer ones are passed over.
@@ -360,21 +362,16 @@ impl Gguf {
         let family = match self.text("general.architecture") {
             Some(family) if FAMILIES.contains(&family) => family,
             other => {
+                let name = other.unwrap_or_default();
                 return self.bad(format!(
-                    "general.architecture: '{}' is not read from GGUF; accepted: {}",
-                    other.unwrap_or_default(),
+                    "general.architecture: '{name}' is not read from GGUF{}; accepted: {}",
+                    Architecture::why_not(name),
                     FAMILIES.join(", ")
                 ));
             }
         };
         if self.whole("expert_count").is_some_and(|n| n > 0) {
             return self.bad("is a mixture of experts, which is not computed here");
-        }
-        if self.tensors.contains_key("rope_freqs.weight") {
-            return self.bad(
-                "its rotary positions are scaled by a table (rope_freqs.weight, as of Llama 3.1 and later), which is not read; \
-                 name a folder with safetensors, whose config.json says how",
-            );
         }
         Ok(family)
     }
@@ -460,6 +457,7 @@ impl Gguf {
             Some(Field::Number(x)) => self.bad(format!("{family}.{key} is {x}, no finite number")),
             Some(_) => self.bad(format!("{family}.{key} is no number")),
         };
+        let theta = number("rope.freq_base", 10_000.0)?;
         let mut config = json!({
             "architectures": [match family.as_str() {
                 "llama" => "LlamaForCausalLM",
@@ -476,7 +474,7 @@ impl Gguf {
             "vocab_size": rows,
             "max_position_embeddings": need("context_length")?,
             "rms_norm_eps": number("attention.layer_norm_rms_epsilon", 1e-6)?,
-            "rope_theta": number("rope.freq_base", 10_000.0)?,
+            "rope_theta": theta,
             "hidden_act": "silu",
             "tie_word_embeddings": !self.tensors.contains_key("output.weight"),
             "attention_bias": family == "llama" && self.tensors.contains_key("blk.0.attn_q.bias"),
@@ -485,14 +483,23 @@ impl Gguf {
         if let Some(turned) = turned.filter(|turned| *turned != head_width) {
             config["partial_rotary_factor"] = json!(turned as f64 / head_width as f64);
         }
-        match self.own("rope.scaling.type") {
-            None => {}
-            Some(Field::Text(none)) if none == "none" => {}
-            Some(Field::Text(kind)) => {
+        let scaling = match self.own("rope.scaling.type") {
+            None => None,
+            Some(Field::Text(kind)) => Some(kind).filter(|kind| *kind != "none"),
+            Some(_) => return self.bad(format!("{family}.rope.scaling.type is no text")),
+        };
+        match (scaling, self.tensors.get(FACTORS)) {
+            (None, None) => {}
+            (None, Some(info)) => config["rope_scaling"] = self.llama3(info, theta, head_width)?,
+            (Some(kind), None) => {
                 config["rope_scaling"] =
                     json!({ "rope_type": kind, "factor": number("rope.scaling.factor", 1.0)? });
             }
-            Some(_) => return self.bad(format!("{family}.rope.scaling.type is no text")),
+            (Some(kind), Some(_)) => {
+                return self.bad(format!(
+                    "its rotary positions are scaled twice: by {family}.rope.scaling.type '{kind}' and by the table {FACTORS}"
+                ));
+            }
         }
         for (theirs, ours) in [
             ("bos_token_id", "bos_token_id"),
@@ -507,6 +514,52 @@ impl Gguf {
             Value::Object(map) => Ok(map),
             _ => self.bad("has no configuration"),
         }
+    }
+
+    /// The scaling of Llama 3.1 and later whose factors this table holds. The file keeps what each pair's angle is divided by,
+    /// not the numbers that the factors were made of: three of these are the same in all of these models, the fourth is the
+    /// largest factor, and what they give must be the table.
+    fn llama3(&self, info: &Info, theta: f64, head_width: i64) -> Result<Value> {
+        let other = || {
+            self.bad(format!(
+                "its rotary positions are scaled by a table ({FACTORS}) that is not Llama 3's; name a folder with safetensors, \
+                 whose config.json says how"
+            ))
+        };
+        let width = usize::try_from(head_width).unwrap_or(0);
+        if info.kind != GgmlDType::F32 || info.shape != [width / 2] {
+            return other();
+        }
+        let words = self.words(info.place)?;
+        let table: &[f32] = bytemuck::cast_slice(&words);
+        let factor = f64::from(table.iter().copied().fold(1.0, f32::max));
+        let (low, high, context) = (1.0, 4.0, 8192.0);
+        let angles = |scaling| {
+            let local_theta = theta;
+            let rotary = Rotary {
+                theta,
+                local_theta,
+                scaling,
+            };
+            rotary.angles(width, false)
+        };
+        let scaled = angles(RotaryScaling::Llama3 {
+            factor,
+            low,
+            high,
+            context,
+        });
+        let mut divided = angles(RotaryScaling::None)
+            .into_iter()
+            .zip(scaled)
+            .zip(table);
+        if !divided.all(|((plain, scaled), &f)| (plain / scaled - f).abs() <= 1e-3 * f) {
+            return other();
+        }
+        Ok(json!({
+            "rope_type": "llama3", "factor": factor, "low_freq_factor": low, "high_freq_factor": high,
+            "original_max_position_embeddings": context,
+        }))
     }
 
     /// The name in the file of a tensor of transformers' model.

@@ -6,6 +6,9 @@ of the words; nothing else of the vocabulary gets a logit. LoRA and prompt tunin
 padded on the left to the longest of their batch. Inference: a prompt, then greedy tokens one by one, with the library's
 own cache of keys and values.
 
+Accuracy: trained by the recipe's schedule and judged by validation sentences. Texts are padded on the right and read at
+their own last token, so that no padding stands between a prompt and its text.
+
 Modes: `f32`; `bf16`, where frozen weights are bf16 (for inference all of them) and what is trained stays f32 under
 autocast; `llama_cpp`, llama.cpp over the GGUF itself, for inference.
 """
@@ -81,6 +84,47 @@ def train(arguments, work):
     return {"tokens_per_second": tokens / (time.perf_counter() - clock), "first_loss": first}
 
 
+def at_the_end(model, examples, words, virtual):
+    """The logits of the words behind each text."""
+    import torch
+
+    longest = max(len(e) for e in examples)
+    ids = torch.tensor([e + [0] * (longest - len(e)) for e in examples])
+    mask = torch.tensor([[1] * len(e) + [0] * (longest - len(e)) for e in examples])
+    ends = [virtual + len(e) - 1 for e in examples]
+    kept = sorted(set(ends))
+    out = model(input_ids=ids, attention_mask=mask, logits_to_keep=torch.tensor(kept), use_cache=False)
+    rows = torch.tensor([kept.index(end) for end in ends])
+    return out.logits[torch.arange(len(examples)), rows][:, words].float()
+
+
+def judge(arguments, work):
+    import torch
+
+    torch.manual_seed(0)
+    model = build(arguments.method, arguments.model)
+    virtual = 20 if arguments.method == "prompt" else 0
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=RATES[arguments.method], weight_decay=0.01)
+    model.train()
+    for factor, batch in zip(work["schedule"], work["batches"], strict=True):
+        for group in optimiser.param_groups:
+            group["lr"] = RATES[arguments.method] * factor
+        logits = at_the_end(model, batch["ids"], work["words"], virtual)
+        torch.nn.functional.cross_entropy(logits, torch.tensor(batch["labels"])).backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+    model.eval()
+    ids, labels = work["validation"]["ids"], work["validation"]["labels"]
+    right = 0
+    with torch.inference_mode():
+        for first in range(0, len(ids), 32):
+            logits = at_the_end(model, ids[first : first + 32], work["words"], virtual)
+            right += (logits.argmax(-1) == torch.tensor(labels[first : first + 32])).sum().item()
+    return {"accuracy": right / len(ids)}
+
+
 def go_on(arguments, work):
     import torch
 
@@ -139,7 +183,7 @@ def timed(write, work):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["training", "inference"])
+    parser.add_argument("what", choices=["training", "accuracy", "inference"])
     parser.add_argument("--method", choices=["none", *RATES], required=True)
     parser.add_argument("--mode", choices=["f32", "bf16", "llama_cpp"], required=True)
     parser.add_argument("--model", required=True)
@@ -154,7 +198,7 @@ def main():
         import torch
 
         torch.set_num_threads(int(os.environ["THREADS"]))
-        figures = train(arguments, work) if arguments.what == "training" else go_on(arguments, work)
+        figures = {"training": train, "accuracy": judge, "inference": go_on}[arguments.what](arguments, work)
     figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps(figures))
 

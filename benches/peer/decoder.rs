@@ -1,8 +1,11 @@
-//! A decoder on both sides: `bench peer smollm2-135m [--repeats=N]`.
+//! A decoder on both sides: `bench peer smollm2-135m [--repeats=N | --accuracy]`.
 //!
 //! Training: classes are words of the vocabulary, on the same token ids in the same batches, over the same weights, those of
 //! the GGUF in f32 or rounded from there. Inference: a prompt, then greedy tokens one by one. Each run is a process
 //! (`decoder.py` for the Python libraries); tokens are those of the texts, without virtual ones and padding.
+//!
+//! `--accuracy`: LoRA and prompt tuning are trained on both sides as long as a quick comparison trains them, on the same
+//! batches at the same rates, and judged by the same sentences; it fails where the two differ by more than 1.5 points.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +15,7 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use backbone::Precision;
 use methods::{HeadOnly, PeftMethod};
 use peftbench::{
@@ -24,7 +27,7 @@ use peftbench::{
 };
 use serde_json::{Value, json};
 
-use super::{batches, done, heading, last_line, python, row};
+use super::{batches, done, heading, last_line, python, row, some};
 use crate::{
     common::{self, median},
     roofline,
@@ -38,6 +41,11 @@ const WARM_UP: usize = 1;
 /// Tokens of the prompt, and those written behind it.
 const PROMPT: usize = 512;
 const WRITTEN: usize = 64;
+
+/// Steps before the accuracy, the validation sentences of GLUE that it is of, and how far the two sides may be apart.
+const ACCURACY_STEPS: usize = 150;
+const SENTENCES: usize = 872;
+const APART: f64 = 0.015;
 
 /// Our columns, and those of the script's modes.
 const OURS: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::Q4];
@@ -74,15 +82,18 @@ type Columns = BTreeMap<String, Vec<Value>>;
 pub fn main(arguments: &[&str]) -> Result<()> {
     let repeats = match arguments[..] {
         [] => 1,
+        ["--accuracy"] => return accuracy(),
         [one] => {
             let n = one.strip_prefix("--repeats=").and_then(|n| n.parse().ok());
-            n.with_context(|| format!("peer {BACKBONE}: expected --repeats=N, got {one}"))?
+            n.with_context(|| {
+                format!("peer {BACKBONE}: expected --repeats=N or --accuracy, got {one}")
+            })?
         }
-        _ => bail!("peer {BACKBONE}: expected --repeats=N, got {arguments:?}"),
+        _ => bail!("peer {BACKBONE}: expected --repeats=N or --accuracy, got {arguments:?}"),
     };
     let out = common::out()?;
     let python = python(&out)?;
-    let files = prepare(&out)?;
+    let files = prepare(&out, WARM_UP + STEPS)?;
     let mut table = heading(&[our_columns(), their_columns()].concat());
     // llama.cpp has no file of a LoRA: its figures stand beside ours with one, too.
     let mut without_lora = Vec::new();
@@ -142,6 +153,41 @@ pub fn main(arguments: &[&str]) -> Result<()> {
     let path = out.join("peer-decoder.md");
     fs::write(&path, &table)?;
     eprintln!("wrote {}", path.display());
+    Ok(())
+}
+
+/// Both sides' accuracy after the same training.
+fn accuracy() -> Result<()> {
+    let out = common::out()?;
+    let python = python(&out)?;
+    let files = prepare(&out, ACCURACY_STEPS)?;
+    let mut table = "| method | ours | transformers and PEFT |\n|---|--:|--:|\n".to_owned();
+    let mut apart = 0f64;
+    for (ours, theirs) in [("lora", "lora"), ("prompt_tuning", "prompt")] {
+        eprintln!("{ours}: {ACCURACY_STEPS} steps here");
+        let mut own = Command::new(std::env::current_exe()?);
+        own.args(["peer-decoder", "accuracy", ours, "f32", "--bench"]);
+        let own: Value = last_line(done(&mut own)?)?;
+        eprintln!("{ours}: the same in PyTorch");
+        let mut other = files.script(&python);
+        other.args(["accuracy", "--method", theirs, "--mode", "f32"]);
+        let other: Value = last_line(done(&mut other)?)?;
+        let [own, other] = [own, other].map(|figures| figures["accuracy"].as_f64());
+        let (own, other) = own.zip(other).context("a side says no accuracy")?;
+        table += &format!(
+            "| {ours} | {:.1} % | {:.1} % |\n",
+            100.0 * own,
+            100.0 * other
+        );
+        apart = apart.max((own - other).abs());
+    }
+    println!("{table}");
+    ensure!(
+        apart <= APART,
+        "the two sides are {:.1} points apart, more than {}",
+        100.0 * apart,
+        100.0 * APART
+    );
     Ok(())
 }
 
@@ -229,16 +275,20 @@ fn prompt(setting: &Prepared) -> Result<Vec<u32>> {
     Ok(ids.iter().copied().take(PROMPT).collect())
 }
 
-/// Writes batches, prompt, and the weights as transformers reads them.
-fn prepare(out: &Path) -> Result<Files> {
+/// Writes the batches of so many steps, validation sentences, the prompt, and the weights as transformers reads them.
+fn prepare(out: &Path, steps: usize) -> Result<Files> {
     let setting = setting(Precision::F32)?;
     let loaded = &setting.backbone;
     let encoded = roofline::encoded(&setting)?;
     let words = setting.words.as_ref();
     let words = words.context("SST-2 was not found, and its stand-in has no words")?;
     let work = out.join("peer-decoder-work.json");
+    let judged: Vec<u32> = (0..encoded.validation.len().min(SENTENCES) as u32).collect();
+    let recipe = roofline::recipe(&encoded, steps)?;
+    let schedule: Vec<f64> = (0..steps).map(|step| recipe.schedule(step)).collect();
     let all = json!({
-        "warm_up": WARM_UP, "batches": batches(&encoded, WARM_UP + STEPS),
+        "warm_up": WARM_UP, "batches": batches(&encoded, steps), "schedule": schedule,
+        "validation": some(&encoded.validation, &judged),
         "words": words.ids(&loaded.tokenizer)?, "prompt": prompt(&setting)?, "tokens": WRITTEN,
     });
     fs::write(&work, serde_json::to_vec(&all)?)?;
@@ -268,7 +318,8 @@ pub fn own(what: &str, method: &str, precision: &str) -> Result<()> {
     let precision = OURS.into_iter().find(|p| p.name() == precision);
     let setting = setting(precision.context("peer-decoder: no such precision")?)?;
     let mut figures = match what {
-        "training" => train(&setting, method)?,
+        "training" => train(&setting, method, WARM_UP + STEPS, roofline::QUICKLY_JUDGED)?,
+        "accuracy" => train(&setting, method, ACCURACY_STEPS, SENTENCES)?,
         _ => go_on(&setting, method)?,
     };
     let peak = measure::peak_memory().unwrap_or_default();
@@ -277,7 +328,7 @@ pub fn own(what: &str, method: &str, precision: &str) -> Result<()> {
     Ok(())
 }
 
-fn train(setting: &Prepared, method: &str) -> Result<Value> {
+fn train(setting: &Prepared, method: &str, steps: usize, judged: usize) -> Result<Value> {
     let resolved = setting.method(&Trial::of(method)?)?;
     let method = resolved.build(&mut methods::Context {
         backbone: &setting.backbone.backbone,
@@ -285,14 +336,15 @@ fn train(setting: &Prepared, method: &str) -> Result<Value> {
         words: &Vocabulary(&setting.backbone.tokenizer),
     })?;
     let encoded = roofline::encoded(setting)?;
-    let order = roofline::order(&encoded, WARM_UP + STEPS);
-    let trained = roofline::train(setting, &resolved, &*method, &order)?;
+    let order = roofline::order(&encoded, steps);
+    let trained = roofline::train(setting, &resolved, &*method, &order, judged)?;
     let lengths = encoded.train.lengths();
     let timed = order[WARM_UP..].iter().flatten();
     let tokens: usize = timed.map(|i| lengths[*i as usize]).sum();
     let seconds: f32 = trained.step_seconds[WARM_UP..].iter().sum();
     Ok(json!({
         "tokens_per_second": tokens as f64 / f64::from(seconds), "first_loss": trained.loss[0],
+        "accuracy": trained.evaluations.last().and_then(|e| e.metrics.get("accuracy")),
     }))
 }
 

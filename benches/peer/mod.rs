@@ -17,6 +17,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use backbone::{Backbone, Precision};
+use datasets::Encoded;
 use methods::{HeadOnly, PeftMethod};
 use peftbench::{
     train::encoded::EncodedData,
@@ -254,15 +255,16 @@ fn write_batches(setting: &Prepared, path: &Path, steps: usize, sentences: usize
 
 /// Token ids and labels of the first batches.
 fn batches(encoded: &EncodedData, steps: usize) -> Vec<serde_json::Value> {
-    let train = &encoded.train;
-    let of_batch = |batch: &Vec<u32>| {
-        let ids: Vec<_> = batch.iter().map(|i| train.example(*i as usize).0).collect();
-        let label = |i: &u32| train.label(*i as usize).class();
-        let labels: Vec<_> = batch.iter().map(label).collect();
-        serde_json::json!({ "ids": ids, "labels": labels })
-    };
     let order = roofline::order(encoded, steps);
-    order.iter().map(of_batch).collect()
+    let of = |batch: &Vec<u32>| some(&encoded.train, batch);
+    order.iter().map(of).collect()
+}
+
+/// Token ids and labels of some examples.
+fn some(examples: &Encoded, indices: &[u32]) -> serde_json::Value {
+    let ids = indices.iter().map(|i| examples.example(*i as usize).0);
+    let labels = indices.iter().map(|i| examples.label(*i as usize).class());
+    serde_json::json!({ "ids": ids.collect::<Vec<_>>(), "labels": labels.collect::<Vec<_>>() })
 }
 
 /// A folder with the backbone's configuration and weights as transformers reads them.
@@ -363,11 +365,7 @@ fn latencies(setting: &Prepared, method: &str) -> Result<[f64; 2]> {
     let head = common::head(backbone)?;
     let examples = &roofline::encoded(setting)?.validation;
     let time = |backbone: &Backbone, method: &dyn PeftMethod| -> Result<f64> {
-        let model = Model {
-            backbone,
-            method,
-            head: &head,
-        };
+        let model = Model::new(backbone, method, &head);
         let mut times = Vec::new();
         for i in 0..SENTENCES.min(examples.len()) {
             let batch = batch_of(examples, &[i as u32])?;
@@ -390,7 +388,13 @@ fn later_epochs(setting: &Prepared) -> Result<f64> {
     let order = [epoch.clone(), epoch.clone(), epoch].concat();
     let resolved = methods::resolve("head_only", &Default::default())?;
     let method = common::build(&resolved, &setting.backbone.backbone)?;
-    let trained = roofline::train(setting, &resolved, &*method, &order)?;
+    let trained = roofline::train(
+        setting,
+        &resolved,
+        &*method,
+        &order,
+        roofline::QUICKLY_JUDGED,
+    )?;
     let seconds = trained.step_seconds[STEPS..].iter();
     Ok((2 * 32 * STEPS) as f64 / seconds.map(|s| f64::from(*s)).sum::<f64>())
 }

@@ -78,29 +78,17 @@ pub enum Error {
         /// What it holds instead, and what to do.
         why: String,
     },
-    /// All training examples have the same label.
-    #[error(
-        "data set '{dataset}': {}: column '{column}': all rows for training have the label '{value}'; a classifier needs at least two classes", path.display()
-    )]
-    OneClass {
+    /// All training examples have the same target.
+    #[error("data set '{dataset}': {}: column '{column}': {what}", path.display())]
+    Constant {
         /// The data set's name.
         dataset: String,
         /// The file of the training rows.
         path: PathBuf,
         /// The label's column in it.
         column: String,
-        /// The only label.
-        value: String,
-    },
-    /// All training examples have the same number.
-    #[error(
-        "data set '{dataset}': all rows for training have the number {value}; there is nothing to learn from it"
-    )]
-    OneNumber {
-        /// The data set's name.
-        dataset: String,
-        /// The only number.
-        value: f64,
+        /// The only target, and what is needed.
+        what: String,
     },
     /// A file has more or fewer rows than its specification says.
     #[error("{}: {rows} rows, but the {split} split of '{dataset}' has {expected}; the file is cut short or another version", path.display())]

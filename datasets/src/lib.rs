@@ -49,7 +49,7 @@ mod words;
 mod yaml;
 
 pub use augment::Augmentation;
-pub use classes::{ClassCount, class_table};
+pub use classes::ClassCount;
 pub use completion::Completion;
 pub use error::{Error, Result};
 pub use format::Format;

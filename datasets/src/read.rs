@@ -13,7 +13,7 @@ use crate::{
     classes::gaps,
     group, hex,
     label::{self, Label},
-    meaning::{Meaning, NoTarget},
+    meaning::{Meaning, NoTarget, OUTSIDE},
     parquet::class_names,
     problems::{Fault, Problems},
     repeats,
@@ -95,29 +95,54 @@ impl Dataset {
     /// Whether there is something to learn from it.
     ///
     /// # Errors
-    /// If all training examples have one label, or the same number.
+    /// If all training examples have one label, the same number or the same classes, or no word of them is of an entity.
     pub fn check_trainable(&self) -> Result<()> {
-        let mut targets = self
-            .split(Split::Train)
-            .iter()
-            .filter_map(|e| e.label.as_ref());
+        let train = self.split(Split::Train).iter();
+        let mut targets = train.filter_map(|e| e.label.as_ref());
         let Some(first) = targets.next() else {
             return Ok(());
         };
-        let constant = targets.all(|target| target == first);
-        match first {
-            Target::Class(only) if constant => Err(Error::OneClass {
-                dataset: self.name.clone(),
-                path: self.labelled.0.clone(),
-                column: self.labelled.1.clone(),
-                value: self.labels[*only as usize].clone(),
-            }),
-            Target::Number(only) if constant => Err(Error::OneNumber {
-                dataset: self.name.clone(),
-                value: *only,
-            }),
-            _ => Ok(()),
+        let name = |label: &u32| self.labels[*label as usize].as_str();
+        let no_entity = |target: &Target| target.labels().iter().all(|tag| name(tag) == OUTSIDE);
+        let constant = match first {
+            Target::Tags(_) => no_entity(first) && targets.all(no_entity),
+            // One text may be the answer to everything.
+            Target::Text(_) => false,
+            _ => targets.all(|target| target == first),
+        };
+        if !constant {
+            return Ok(());
         }
+        let what = match first {
+            Target::Class(only) => format!(
+                "all rows for training have the label '{}'; a classifier needs at least two classes",
+                name(only)
+            ),
+            Target::Number(only) => format!(
+                "all rows for training have the number {only}; there is nothing to learn from it"
+            ),
+            Target::Classes(_) => {
+                let own = first.labels();
+                let own: Vec<&str> = own.iter().map(name).collect();
+                format!(
+                    "all rows for training have the same classes ({}); there is nothing to learn from them",
+                    if own.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        own.join(", ")
+                    }
+                )
+            }
+            Target::Tags(_) | Target::Text(_) => format!(
+                "every word for training has the tag {OUTSIDE}; without an entity there is nothing to find"
+            ),
+        };
+        Err(Error::Constant {
+            dataset: self.name.clone(),
+            path: self.labelled.0.clone(),
+            column: self.labelled.1.clone(),
+            what,
+        })
     }
 
     /// Indices of the training examples that stay, and of those held out: about `fraction` of them (0 … 1), by hash and
@@ -688,6 +713,13 @@ impl Table {
             file.spec.objective,
             Objective::MultiLabel | Objective::Tokens
         );
+        let of_lists = match file.spec.objective {
+            Objective::Tokens => "accepted: a list with a tag for each token",
+            _ => {
+                "accepted: a list such as [\"a\", \"b\"]; or a column with 0 or 1 for each class, all of them named \
+                 (--label-column A,B, or label.columns of a YAML)"
+            }
+        };
         let completions = file.spec.objective == Objective::Completion;
         let label = match file.label.as_slice() {
             _ if file.class.is_some() => file.class.map(|class| vec![Label::named(class)]),
@@ -716,10 +748,7 @@ impl Table {
                 let found = labels_of(value(column));
                 let found = found.map_err(|what| {
                     let what = format!("column '{column}' {what}");
-                    (
-                        false,
-                        Fault::new(place, what, None, "accepted: a list of labels"),
-                    )
+                    (false, Fault::new(place, what, None, of_lists))
                 })?;
                 match found {
                     None if !may_lack => return Err(no_label(column, None)),

@@ -570,6 +570,8 @@ pub(crate) fn require(path: &Path, header: &[String], columns: &[&str]) -> Resul
             ),
         });
     }
+    let several =
+        |column: &&str| column.contains(',') && column.split(',').all(|c| is_there(c.trim()));
     let near: Vec<&str> = missing
         .iter()
         .filter_map(|column| nearest(column, header.iter().map(String::as_str)))
@@ -579,6 +581,10 @@ pub(crate) fn require(path: &Path, header: &[String], columns: &[&str]) -> Resul
         missing: quoted(&missing, " and no column "),
         columns: shown(header),
         near: match near.is_empty() {
+            _ if missing.iter().any(several) => {
+                "; a column for each of several classes goes with --objective multi_label"
+                    .to_owned()
+            }
             true => String::new(),
             false => format!("; did you mean {}?", quoted(&near, " and ")),
         },

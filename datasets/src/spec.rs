@@ -351,10 +351,12 @@ const REGISTRY: &[(&str, &str)] = registry!(
     tnews,
     e2e_nlg,
     gsm8k,
+    job_titles,
     newsgroups20,
     reuters8,
     sarcasm,
     movie_snippets,
+    movie_ratings,
     amazon_snippets,
     nyt_snippets,
     tweets,
@@ -883,6 +885,19 @@ mod tests {
                 !spec.licence.is_empty() && !spec.citation.is_empty() && !spec.homepage.is_empty()
             );
             assert!(spec.stand_in.is_none_or(|name| super::spec(&name).is_ok()));
+        }
+    }
+
+    #[test]
+    fn of_the_sets_from_packages_that_repeat_texts_each_is_taken_once() {
+        for name in [
+            "newsgroups20",
+            "reuters8",
+            "sarcasm",
+            "chinese_reviews",
+            "peoples_daily_entities",
+        ] {
+            assert!(spec(name).unwrap().distinct, "{name}");
         }
     }
 

@@ -71,6 +71,30 @@ impl<T: Copy> Aligned<T> {
         }
     }
 
+    /// Room for `len` numbers that are not there yet: they are written through [`Aligned::as_mut_ptr`], and then
+    /// [`Aligned::written`] gives them.
+    pub(crate) fn unwritten(len: usize) -> Self {
+        let wanted = (len * size_of::<T>()).div_ceil(64);
+        let mut lines: Vec<Line> = Vec::with_capacity(wanted);
+        // The last line may be longer than the numbers.
+        if let Some(last) = lines.spare_capacity_mut()[..wanted].last_mut() {
+            last.write(Line([0; 64]));
+        }
+        Self {
+            lines,
+            marker: std::marker::PhantomData,
+        }
+    }
+
+    /// What [`Aligned::unwritten`] made room for.
+    /// # Safety
+    /// It made room for `len` numbers, and all have been written.
+    pub(crate) unsafe fn written(mut self, len: usize) -> Self {
+        // SAFETY: so many lines have room, and all of their bytes have been written.
+        unsafe { self.lines.set_len((len * size_of::<T>()).div_ceil(64)) };
+        self
+    }
+
     /// Bytes that they take in memory.
     pub(crate) fn bytes(&self) -> usize {
         self.lines.len() * size_of::<Line>()

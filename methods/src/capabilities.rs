@@ -13,7 +13,7 @@ use candle_core::Tensor;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng};
 use serde::Serialize;
 
-use crate::{Context, Entry, PeftMethod, Result, Words, registry::resolve};
+use crate::{Context, Entry, PeftMethod, Result, Vocabulary, registry::resolve};
 
 /// What a method can do with its default configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -109,7 +109,7 @@ fn small_backbone() -> Result<Backbone> {
 
 struct SmallVocabulary;
 
-impl Words for SmallVocabulary {
+impl Vocabulary for SmallVocabulary {
     fn encode(&self, text: &str) -> std::result::Result<Vec<u32>, String> {
         Ok(text.bytes().map(|b| u32::from(b) % 64).collect())
     }

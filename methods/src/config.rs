@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     Error, PeftMethod, Result,
-    entry::{Building, Context, Entry, MethodConfig, Words},
+    entry::{Building, Context, Entry, MethodConfig, Vocabulary},
     parameters::Builder,
 };
 
@@ -176,7 +176,7 @@ impl Resolved {
         &self,
         backbone: &Backbone,
         mut tensors: Builder<'_>,
-        words: Option<&dyn Words>,
+        words: Option<&dyn Vocabulary>,
     ) -> Result<Box<dyn PeftMethod>> {
         self.check(backbone.config())?;
         let method = self.build_part(&mut Building {

@@ -35,7 +35,7 @@ struct Config {
 
 impl Config {
     fn modules(&self, backbone: &backbone::Config) -> Vec<String> {
-        targets::modules(&self.target_modules, backbone.lora_targets())
+        targets::modules(&self.target_modules, backbone.lora_targets(), backbone)
     }
 
     fn sites(&self, backbone: &backbone::Config) -> std::result::Result<Vec<Site>, String> {

@@ -134,11 +134,11 @@ pub struct Context<'a> {
     /// The method's own random stream.
     pub rng: &'a mut ChaCha8Rng,
     /// The tokenizer's vocabulary, for methods that start from words.
-    pub words: &'a dyn Words,
+    pub words: &'a dyn Vocabulary,
 }
 
 /// The part of a tokenizer that an initialisation may need.
-pub trait Words {
+pub trait Vocabulary {
     /// Token ids of a text, without special tokens.
     ///
     /// # Errors
@@ -158,7 +158,7 @@ pub(crate) struct Building<'a, 'b> {
     /// Gives the method's tensors.
     pub tensors: &'a mut Builder<'b>,
     /// The vocabulary, where the method is at its start.
-    pub words: Option<&'a dyn Words>,
+    pub words: Option<&'a dyn Vocabulary>,
 }
 
 impl Building<'_, '_> {

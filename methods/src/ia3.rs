@@ -35,17 +35,17 @@ impl Config {
     /// All modules, and those whose input is scaled.
     fn modules(&self, backbone: &backbone::Config) -> [Vec<String>; 2] {
         let [all, of_input] = backbone.ia3_targets();
-        let all = targets::modules(&self.target_modules, all);
+        let all = targets::modules(&self.target_modules, all, backbone);
         let of_input = match (&self.target_modules, &self.feedforward_modules) {
             // Of modules that are named, those of the family's choice.
-            (Some(named), None) => {
+            (Some(_), None) => {
                 let scaled = |name: &&String| {
                     let projection = targets::projection(name, backbone);
                     projection.is_ok_and(|p| of_input.contains(&p))
                 };
-                named.iter().filter(scaled).cloned().collect()
+                all.iter().filter(scaled).cloned().collect()
             }
-            (_, written) => targets::modules(written, of_input),
+            (_, written) => targets::modules(written, of_input, backbone),
         };
         [all, of_input]
     }

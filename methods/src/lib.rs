@@ -36,7 +36,7 @@ mod targets;
 
 pub use capabilities::{Capabilities, capabilities};
 pub use config::{Answer, Optimiser, Range, Resolved};
-pub use entry::{Context, Entry, Words};
+pub use entry::{Context, Entry, Vocabulary};
 pub use error::{Error, NotMergeable, Result};
 pub use head_only::HeadOnly;
 pub use init::normal;

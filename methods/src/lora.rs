@@ -83,7 +83,7 @@ struct Strength {
 
 impl Config {
     fn modules(&self, backbone: &backbone::Config) -> Vec<String> {
-        targets::modules(&self.target_modules, backbone.lora_targets())
+        targets::modules(&self.target_modules, backbone.lora_targets(), backbone)
     }
 
     fn sites(

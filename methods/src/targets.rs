@@ -46,11 +46,40 @@ impl Layers {
 }
 
 /// Names of linear layers: those that are written, or the family's own choice.
-pub(crate) fn modules(written: &Option<Vec<String>>, of_family: &[Projection]) -> Vec<String> {
+pub(crate) fn modules(
+    written: &Option<Vec<String>>,
+    of_family: &[Projection],
+    backbone: &backbone::Config,
+) -> Vec<String> {
     match written {
-        Some(names) => names.clone(),
+        Some(names) => names
+            .iter()
+            .flat_map(|name| named(name, backbone))
+            .collect(),
         None => of_family.iter().map(|p| p.name().to_owned()).collect(),
     }
+}
+
+/// What a name stands for: one of our names for itself; any other, as in PEFT, for all linear layers whose path in the library's
+/// model ends in it (`Wo` of a ModernBERT for two), or for itself where there are none.
+fn named(name: &str, backbone: &backbone::Config) -> Vec<String> {
+    // (PEFT's `dense` is a BERT's pooler as well.)
+    let own = name.starts_with("encoder.") || name.parse::<Projection>().is_ok();
+    let mut found = Vec::new();
+    if !own && name != "dense" {
+        let (layer, end) = (0, format!(".{name}"));
+        let all = backbone.description.projections();
+        let ends = |p: &Projection| {
+            let projection = *p;
+            let path = backbone.tensor_name(Site { layer, projection });
+            path.ends_with(&end)
+        };
+        found.extend(all.filter(ends).map(|p| p.name().to_owned()));
+    }
+    if found.is_empty() {
+        found.push(name.to_owned());
+    }
+    found
 }
 
 /// The linear layer of this name, if the family has it.
@@ -62,7 +91,7 @@ pub(crate) fn projection(name: &str, backbone: &backbone::Config) -> Result<Proj
     }
     let names: Vec<_> = known.iter().map(|p| p.name()).collect();
     Err(format!(
-        "target_modules: '{name}' is no linear layer of a {}; it has {}",
+        "target_modules: '{name}' is not a linear layer of a {}; it has {}",
         backbone.architecture.name(),
         names.join(", ")
     ))

@@ -76,6 +76,26 @@ def test_records_are_a_data_frame_with_a_row_per_run():
     assert len(frame) == 2 and set(frame["method"]) == {"lora", "head_only"}
 
 
+def test_a_data_frame_is_compared_and_its_runs_are_found_again():
+    try:
+        import pandas
+    except ImportError as error:
+        return skip(error)
+
+    class Polars:
+        """What a frame of polars has of interest here."""
+
+        def write_csv(self):
+            return pandas.DataFrame(rows()).to_csv(index=False)
+
+    folder = place()
+    for frame, event in [(pandas.DataFrame(rows()), "started"), (pandas.DataFrame(rows()), "reused"), (Polars(), "reused")]:
+        events = []
+        found = peftbench.compare(frame, methods=["head_only"], seeds=1, settings=SHORT, out=folder / "out",
+                                  on_event=events.append, **COLUMNS)
+        assert len(found.table) == 1 and event in [e["event"] for e in events], events
+
+
 def test_weights_predict_labels_and_limits_are_recommended_by():
     folder = place()
     compared(folder)

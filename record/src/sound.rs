@@ -7,7 +7,7 @@ fn problem_of_classes(predictions: &Predictions, classes: usize) -> Option<Strin
     let examples = predictions.labels.len();
     if predictions.targets.len() + predictions.outputs.len() + predictions.texts.len() > 0 {
         return Some(
-            "`outcome.predictions` has `targets`, `outputs` or `texts`, which classification has not".into(),
+            "`outcome.predictions` has `targets`, `outputs` or `texts`, which belong to other tasks than classification".into(),
         );
     }
     if predictions.logits.len() != examples {

@@ -206,19 +206,26 @@ impl Comparison {
                 best.label
             )];
         }
-        let mut text = vec![format!(
-            "The highest mean is that of {}: {value} {name}.",
-            best.label
-        )];
+        let mean = |row: &Row| row.metric.as_ref().map(|m| m.mean);
+        let highest = ranked.iter().filter(|row| mean(row) == mean(best));
+        let highest: Vec<&str> = highest.map(|row| row.label.as_str()).collect();
+        let mut text = vec![match highest.len() {
+            1 => format!(
+                "The highest mean is that of {}: {value} {name}.",
+                best.label
+            ),
+            _ => format!(
+                "{} share the highest mean: {value} {name}.",
+                format::list_of_at_most(&highest, 8)
+            ),
+        }];
         if !self.is_tested() {
             text.push(words::too_few_seeds(self.seeds.len()));
             return text;
         }
         let mut by_verdict: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (i, row) in ranked.iter().enumerate().skip(1) {
-            let pair = self.pair(0, i);
-            let verdict = pair.map_or(words::NOT_TESTED, |p| p.verdict_text(true));
-            let detail = match pair.and_then(|p| Some((p, p.evidence?))) {
+            let detail = match self.pair(0, i).and_then(|p| Some((p, p.evidence?))) {
                 Some((pair, evidence)) if pair.told_apart() => format!(
                     "{} (by {}, 95 % interval {})",
                     row.label,
@@ -227,7 +234,10 @@ impl Comparison {
                 ),
                 _ => row.label.clone(),
             };
-            by_verdict.entry(verdict).or_default().push(detail);
+            by_verdict
+                .entry(self.verdict_on(i))
+                .or_default()
+                .push(detail);
         }
         let named = |verdict: &str| {
             by_verdict
@@ -311,6 +321,19 @@ mod tests {
         assert!(
             answer.contains("Undecided: adapter. Undecided is not equal"),
             "{answer}"
+        );
+    }
+
+    #[test]
+    fn a_highest_mean_that_several_reach_is_not_said_to_be_that_of_one() {
+        let found = five_seeds(&[
+            ("lora", 73_728, 0, 100),
+            ("prompt_tuning", 7_680, 300, 100),
+            ("full", 22_713_216, 0, 120),
+        ]);
+        assert_eq!(
+            found.answer()[0],
+            "prompt_tuning and lora share the highest mean: 90.0 % accuracy."
         );
     }
 

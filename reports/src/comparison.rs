@@ -21,6 +21,7 @@ use crate::{
     notes,
     pair::{McNemar, Pair},
     row::{Row, Standing},
+    words,
 };
 
 /// Bytes of a comparison's name in file names; what is written beside it adds an ending.
@@ -346,6 +347,16 @@ impl Comparison {
     pub fn leads(&self, row: usize) -> bool {
         let equivalent = |pair: &Pair| pair.verdict == Verdict::Equivalent;
         self.is_tested() && (row == 0 || self.pair(0, row).is_some_and(equivalent))
+    }
+
+    /// What is shown of a ranked row against the one with the highest mean, in a table's cell.
+    pub(crate) fn verdict_on(&self, row: usize) -> &'static str {
+        match row {
+            0 => words::HIGHEST,
+            row => self
+                .pair(0, row)
+                .map_or(words::NOT_TESTED, |pair| pair.verdict_text(true)),
+        }
     }
 
     /// Name of the main metric.

@@ -20,11 +20,6 @@ pub enum Error {
     /// The claims' YAML is not valid.
     #[error("claims: {0}")]
     Claims(String),
-    /// No record at all where at least one is needed.
-    #[error(
-        "there are no records to report; run `peftbench compare DATASET` first, or name their folder with --records"
-    )]
-    NoRecords,
     /// A table could not be made.
     #[error("cannot make the table")]
     Table(#[from] polars::error::PolarsError),

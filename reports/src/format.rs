@@ -1,5 +1,7 @@
 //! Numbers and names as people read them.
 
+use unicode_width::UnicodeWidthStr;
+
 /// Numbers from this size on are written with an exponent.
 const LARGE: f64 = 1e12;
 
@@ -244,6 +246,11 @@ pub fn visible(text: &str) -> String {
     shown
 }
 
+/// Columns of a terminal that a text takes: a letter of Chinese, Japanese or Korean takes two.
+pub fn width(text: &str) -> usize {
+    text.width()
+}
+
 /// A name for files: letters and digits of any script, `-`, `_` and `.`, of at most so many bytes. One that had to be cut ends
 /// with digits that follow from the whole, so that two long names stay apart.
 pub fn file_name(text: &str, most: usize) -> String {
@@ -272,7 +279,7 @@ pub(crate) fn hash(text: &str) -> u64 {
 }
 
 /// A JSON value; a text without its quotes.
-pub(crate) fn value(value: &serde_json::Value) -> String {
+pub fn value(value: &serde_json::Value) -> String {
     match value {
         serde_json::Value::String(text) => text.clone(),
         other => other.to_string(),

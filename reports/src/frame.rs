@@ -20,7 +20,7 @@ pub enum Read {
     YesNo(fn(&RunRecord) -> Option<bool>),
 }
 
-/// The columns: their names, what they hold and where it is. Absent values are null; units are seconds, bytes, milliseconds and
+/// The columns: their names, what they hold (`docs/RECORDS.md`) and where it is. Absent values are null; units are seconds, bytes, milliseconds and
 /// fractions.
 #[rustfmt::skip]
 pub const COLUMNS: &[(&str, &str, Read)] = &[
@@ -151,6 +151,14 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::sample::Sample;
+
+    #[test]
+    fn every_column_is_described_where_users_look() {
+        let described = include_str!("../../docs/RECORDS.md");
+        let rows = COLUMNS.iter();
+        let rows = rows.map(|(name, about, _)| format!("| `{name}` | {about} |\n"));
+        assert!(described.ends_with(&rows.collect::<String>()));
+    }
 
     #[test]
     fn values_are_those_of_the_records_and_absent_ones_are_null() {

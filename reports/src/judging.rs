@@ -46,7 +46,7 @@ pub struct Judging {
 fn key(comparison: &Comparison) -> Option<String> {
     let conditions = flat(&conditions(comparison.records.first()?));
     let digest = Sha256::digest(format!("{conditions:?}"));
-    Some(digest.iter().take(8).map(|b| format!("{b:02x}")).collect())
+    Some(format!("{digest:x}")[..16].to_owned())
 }
 
 impl Judging {

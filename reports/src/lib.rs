@@ -5,12 +5,12 @@
 
 pub mod answer;
 pub mod changes;
-pub mod claims;
+mod claims;
 pub mod comparison;
-pub mod conditions;
+mod conditions;
 pub mod costs;
-pub mod error;
-pub mod figures;
+mod error;
+mod figures;
 mod files;
 pub mod format;
 pub mod frame;
@@ -19,12 +19,12 @@ pub mod judging;
 mod kept;
 pub mod latency;
 pub mod measurement;
-pub mod needs;
+mod needs;
 mod notes;
-pub mod objective;
+mod objective;
 mod page;
-pub mod pair;
-pub mod quantity;
+mod pair;
+mod quantity;
 pub mod recommend;
 pub mod row;
 pub mod studies;
@@ -42,6 +42,7 @@ pub use comparison::Comparison;
 pub use error::{Error, Result};
 pub use judging::Judging;
 pub use kept::Kept;
+pub use pair::Pair;
 pub use statistics::Margin;
 
 use std::path::{Path, PathBuf};
@@ -130,7 +131,7 @@ impl Report {
             for (ending, content) in [
                 ("md", tables::markdown(comparison)),
                 ("tex", tables::latex(comparison)),
-                ("csv", tables::csv(comparison, csv_safe)?),
+                ("csv", tables::table(comparison).csv(csv_safe)?),
                 (
                     "json",
                     serde_json::to_string_pretty(&tables::json(comparison))?,

@@ -22,7 +22,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use self::{
-    conditions::{Setting, conditions, environment, leaves},
+    conditions::{MadeWith, conditions, environment, leaves},
     facts::{Fact, facts},
     pairs::{PairView, pairs, sigma},
     parts::{Parts, parts, written},
@@ -92,7 +92,7 @@ struct Page<'a> {
     title: String,
     inks: Vec<(&'static str, String)>,
     comparisons: Vec<Section<'a>>,
-    environment: Vec<Setting>,
+    environment: Vec<MadeWith>,
     extras: &'a Extras<'a>,
     /// For the script.
     data: Value,

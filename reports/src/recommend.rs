@@ -11,7 +11,7 @@ use statistics::Summary;
 
 use crate::{
     Comparison, claims::Verdict, format, latency::percent, quantity::Quantity, row::Row,
-    table::wrap, words,
+    table::wrap,
 };
 
 /// What is asked for. Every limit is optional.
@@ -138,12 +138,7 @@ pub fn recommend(comparisons: &[Comparison], wishes: &Wishes) -> Option<Recommen
         .iter()
         .enumerate()
         .filter_map(|(i, row)| {
-            let verdict = match i {
-                0 => "highest mean",
-                i => comparison
-                    .pair(0, i)
-                    .map_or(words::NOT_TESTED, |p| p.verdict_text(true)),
-            };
+            let verdict = comparison.verdict_on(i);
             Some((i, candidate(row, verdict, wishes, metric)?))
         })
         .collect();

@@ -125,6 +125,15 @@ pub struct Table {
 }
 
 impl Table {
+    /// Of these columns and rows, without a caption.
+    pub fn new(columns: Vec<Column>, rows: impl IntoIterator<Item = Vec<Cell>>) -> Self {
+        Self {
+            caption: String::new(),
+            columns,
+            rows: rows.into_iter().collect(),
+        }
+    }
+
     /// Of texts: the headings, then the rows; the first so many columns hold names, the others numbers.
     pub fn of_texts(
         caption: &str,
@@ -155,7 +164,6 @@ impl Table {
 
     /// The lines of a terminal of this width, the headings first, and the headings of the columns that did not fit.
     pub fn lines(&self, width: usize) -> (Vec<String>, Vec<&str>) {
-        let chars = |s: &str| s.chars().count();
         let texts: Vec<Vec<String>> = self
             .rows
             .iter()
@@ -165,8 +173,8 @@ impl Table {
         let titles: Vec<String> = titles.collect();
         let rank = |i: usize| self.columns[i].rank.unwrap_or(0);
         let widest = |i: usize| {
-            let cells = texts.iter().map(|row| chars(&row[i]));
-            cells.chain([chars(&titles[i])]).max().unwrap_or(0)
+            let cells = texts.iter().map(|row| format::width(&row[i]));
+            cells.chain([format::width(&titles[i])]).max().unwrap_or(0)
         };
         let mut shown = self.shown();
         // A column without any value says nothing.
@@ -183,7 +191,7 @@ impl Table {
         let line = |text: &dyn Fn(usize) -> String| {
             let padded = shown.iter().map(|&i| {
                 let text = text(i);
-                let pad = " ".repeat(widest(i) - chars(&text));
+                let pad = " ".repeat(widest(i) - format::width(&text));
                 match self.columns[i].number {
                     true => pad + &text,
                     false => text + &pad,
@@ -431,8 +439,8 @@ pub fn wrap(text: &str, width: usize) -> String {
     let mut lines = vec![String::new()];
     let mut length = 0;
     for word in text.split_whitespace().map(format::visible) {
-        let chars = word.chars().count();
-        if length > 0 && length + 1 + chars > width {
+        let columns = format::width(&word);
+        if length > 0 && length + 1 + columns > width {
             lines.push(String::new());
             length = 0;
         }
@@ -442,7 +450,7 @@ pub fn wrap(text: &str, width: usize) -> String {
             length += 1;
         }
         line.push_str(&word);
-        length += chars;
+        length += columns;
     }
     lines.join("\n")
 }
@@ -461,20 +469,14 @@ mod tests {
                 Cell::hidden(Some(7)),
             ]
         };
-        Table {
-            caption: String::new(),
-            columns: vec![
-                Column::text("method", "method", "method", 0),
-                Column::number("accuracy", "acc.", "accuracy (%)", 1),
-                Column::number("time", "time", "training time", 2),
-                Column::hidden("seeds"),
-            ],
-            rows: vec![
-                row("lo|ra <b>", 0.85),
-                row("-full", 0.9),
-                row("=1+\"2\",3", -0.1),
-            ],
-        }
+        let columns = vec![
+            Column::text("method", "method", "method", 0),
+            Column::number("accuracy", "acc.", "accuracy (%)", 1),
+            Column::number("time", "time", "training time", 2),
+            Column::hidden("seeds"),
+        ];
+        let rows = [("lo|ra <b>", 0.85), ("-full", 0.9), ("=1+\"2\",3", -0.1)];
+        Table::new(columns, rows.map(|(name, value)| row(name, value)))
     }
 
     #[test]
@@ -522,6 +524,17 @@ mod tests {
         let json = example().json();
         assert_eq!(json[1]["accuracy"], 0.9);
         assert_eq!(json[1]["time"], Value::Null);
+    }
+
+    #[test]
+    fn columns_stand_under_each_other_whatever_letters_their_cells_have() {
+        let headings = ["class", "train"].map(str::to_owned);
+        let row = |name: &str, n: &str| vec![name.to_owned(), n.to_owned()];
+        let table = Table::of_texts("", 1, &headings, vec![row("好评", "12"), row("bad", "7")]);
+        assert_eq!(
+            table.lines(80).0,
+            ["class  train", "好评      12", "bad        7"]
+        );
     }
 
     #[test]

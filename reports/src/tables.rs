@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use statistics::{Calibration, Summary};
 
 use crate::{
-    Result,
     comparison::Comparison,
     costs::MARK,
     format, latency,
@@ -92,12 +91,8 @@ pub fn table(comparison: &Comparison) -> Table {
     );
     columns.add(
         Column::text("verdict", "verdict", "against the highest mean", 2),
-        |i, r| match (&r.standing, i) {
-            (Standing::Ranked, 0) if comparison.ranked().len() > 1 => Cell::text("highest mean"),
-            (Standing::Ranked, 1..) => {
-                let pair = comparison.pair(0, i);
-                Cell::text(pair.map_or(words::NOT_TESTED, |p| p.verdict_text(true)))
-            }
+        |i, _| match comparison.ranked() {
+            [_, _, ..] if i < comparison.ranked().len() => Cell::text(comparison.verdict_on(i)),
             _ => Cell::of(None::<f64>, String::new),
         },
     );
@@ -327,14 +322,6 @@ pub fn latex(comparison: &Comparison) -> String {
     );
     let best = format!("{}_mean", comparison.metric());
     table(comparison).latex(PAPER, comparison.is_tested().then_some(&*best), &caption)
-}
-
-/// One line per method in basic units (fractions, seconds, bytes, milliseconds); absent values are empty.
-///
-/// # Errors
-/// If the table cannot be built; not expected.
-pub fn csv(comparison: &Comparison, safe: bool) -> Result<String> {
-    table(comparison).csv(safe)
 }
 
 /// Everything derived from the records, for other programs.

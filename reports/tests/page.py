@@ -159,6 +159,21 @@ def examples(page):
     assert "✗" in part.locator("tbody td").nth(1).inner_text()
 
 
+def disagreeing(page):
+    """What learns nothing from the texts is not counted where methods disagree."""
+    data = json.loads(page.locator("#data").text_content())
+    found = data["comparisons"][0]
+    runs = [run for run in found["examples"]["runs"] if run["seed"] == found["examples"]["seeds"][0]]
+    trained = [run for run in runs if not found["points"][run["row"]]["floor"]]
+    # Two classes: a digit for each answer.
+    differing = lambda of: sum(len(set(answers)) > 1 for answers in zip(*(run["predicted"] for run in of)))
+    assert len(trained) < len(runs) and differing(trained) < differing(runs), "the sample shows nothing"
+    part = page.locator(".examples").first
+    part.locator(".kind").select_option("disagree")
+    count = part.locator("output").inner_text()
+    assert count.startswith(f"{differing(trained)} of "), count
+
+
 def recommending(page):
     part = page.locator(".recommend").first
     verdict = part.locator(".verdict p").first
@@ -236,6 +251,10 @@ def main():
             act(opened.page)
             opened.close()
             print(f"ok: {act.__name__}")
+        opened = Page(browser, reports / "twenty" / "report.html", 1440)
+        disagreeing(opened.page)
+        opened.close()
+        print("ok: disagreeing")
         opened = Page(browser, reports / "five" / "report.html", 1440)
         recommending_as_the_command(opened.page, json.loads((reports / "five" / "recommended.json").read_text()))
         opened.close()

@@ -276,7 +276,7 @@ pub enum Error {
     },
 
     /// Not an id of the hub.
-    #[error("\"{text}\" is no id of the hub; accepted: {form}")]
+    #[error("\"{text}\" is not an id of the hub; accepted: {form}")]
     Reference {
         /// What was given.
         text: String,

@@ -102,7 +102,7 @@ impl Client {
             let proxy = Proxy::new(proxy).map_err(|error| Error::Environment {
                 name: "PIP_PROXY",
                 value: without_secrets(proxy),
-                problem: format!("is no proxy ({error}); write http://host:port"),
+                problem: format!("is not the address of a proxy ({error}); write http://host:port"),
             })?;
             config = config.proxy(Some(proxy));
         }
@@ -259,7 +259,7 @@ impl Client {
 fn follow(at: &Address, to: &str) -> Result<Address, String> {
     let next = at.join(to).ok_or_else(|| {
         format!(
-            "to \"{}\", which is no address",
+            "to \"{}\", which is not an address",
             shown(&without_secrets(to))
         )
     })?;
@@ -478,7 +478,7 @@ mod tests {
         ] {
             let refused = follow(&plain, to).unwrap_err();
             assert!(
-                refused.contains("which is no address") && !refused.contains("s3cret"),
+                refused.contains("which is not an address") && !refused.contains("s3cret"),
                 "{to}: {refused}"
             );
         }

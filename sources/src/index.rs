@@ -145,7 +145,7 @@ impl Fetcher {
                         yanked: file.yanked.clone(),
                     }),
                     None => Err(format!(
-                        "{} has the link \"{}\", which is no address",
+                        "{} has the link \"{}\", which is not an address",
                         page.url,
                         shown(&without_secrets(&file.link))
                     )),
@@ -312,7 +312,7 @@ fn listed(page: &Page) -> Result<Vec<Listed>> {
         if let Some(sha256) = &file.sha256
             && !is_hex(sha256, 64)
         {
-            return Err(refused(format!("\"{}\" is no sha256", shown(sha256))));
+            return Err(refused(format!("\"{}\" is not a sha256", shown(sha256))));
         }
     }
     Ok(files)

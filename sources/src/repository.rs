@@ -408,7 +408,7 @@ impl Fetcher {
         if !is_hex(&info.sha, 40) {
             return Err(listing(
                 &url,
-                format!("\"{}\" is no commit", crate::http::shown(&info.sha)),
+                format!("\"{}\" is not a commit", crate::http::shown(&info.sha)),
             ));
         }
         let names = match hub.kind {

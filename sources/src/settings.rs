@@ -120,6 +120,6 @@ pub(crate) fn address_of(endpoint: &str) -> Result<Address> {
     Address::parse(endpoint).ok_or_else(|| Error::Environment {
         name: "HF_ENDPOINT",
         value: without_secrets(endpoint),
-        problem: "is no address; write https://host or http://host:port".into(),
+        problem: "is not an address; write https://host or http://host:port".into(),
     })
 }

@@ -70,7 +70,7 @@ pub fn doctor(offline: bool, as_json: bool) -> Result<ExitCode> {
         .iter()
         .map(|f| vec![f.name.to_owned(), f.text.clone()])
         .collect();
-    say!("{}", output::columns(&rows).trim_end())?;
+    say!("{}", output::columns(&rows))?;
     for advice in found.iter().filter_map(|f| f.advice.as_ref()) {
         say!("! {advice}")?;
     }
@@ -85,11 +85,14 @@ fn machine() -> Vec<Finding> {
         .map(|level| format!("{level:?}").to_lowercase())
         .collect();
     let load = load();
-    let busy = load.filter(|load| *load > 0.3 * cores as f64);
     let mut found = vec![
         Finding::new("version", &*circumstances.version, &*circumstances.version),
         Finding::new("system", &*circumstances.system, &*circumstances.system),
-        Finding::new("processor", &*circumstances.processor, &*circumstances.processor),
+        Finding::new(
+            "processor",
+            &*circumstances.processor,
+            &*circumstances.processor,
+        ),
         Finding::new(
             "cores",
             format!("{cores}; {} used", format::plural(threads, "thread")),
@@ -102,14 +105,12 @@ fn machine() -> Vec<Finding> {
         ),
         Finding::new(
             "load",
-            load.map_or("unknown".to_owned(), |l| format!("{l:.2} over the last minute")),
+            load.map_or("unknown".to_owned(), |l| {
+                format!("{l:.2} over the last minute")
+            }),
             load,
         )
-        .with_advice(busy.map(|load| {
-            format!(
-                "{load:.1} of {cores} cores are busy: times and latencies measured now are those of a busy machine"
-            )
-        })),
+        .with_advice(load.and_then(|load| busy(load, cores))),
     ];
     let free = measure::free_memory();
     let memory = measure::memory();
@@ -133,6 +134,19 @@ fn machine() -> Vec<Finding> {
         })),
     );
     found
+}
+
+/// What a load means for times that are measured now, where it means anything. More may wait than there are cores.
+fn busy(load: f64, cores: usize) -> Option<String> {
+    (load > 0.3 * cores as f64).then(|| {
+        format!(
+            "{} busy: times and latencies measured now are those of a busy machine",
+            match load < cores as f64 {
+                true => format!("{load:.1} of {cores} cores are"),
+                false => format!("all of {} are", format::plural(cores, "core")),
+            }
+        )
+    })
 }
 
 /// Processes that ran or waited for a core, mean over the last minute (Linux).
@@ -244,6 +258,13 @@ fn python() -> Finding {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[test]
+    fn no_more_cores_are_called_busy_than_there_are() {
+        assert_eq!(busy(0.2, 2), None);
+        assert!(busy(1.4, 2).unwrap().starts_with("1.4 of 2 cores are busy"));
+        assert!(busy(6.1, 2).unwrap().starts_with("all of 2 cores are busy"));
+    }
 
     #[test]
     fn a_folder_is_as_large_as_its_files_and_one_that_is_not_there_has_no_size() {

@@ -175,12 +175,7 @@ fn folder_name(name: &str) -> String {
 }
 
 fn choice(name: &str) -> DataChoice {
-    DataChoice {
-        name: name.to_owned(),
-        options: Default::default(),
-        stand_in: false,
-        stand_in_for: None,
-    }
+    DataChoice::of(name, Default::default())
 }
 
 fn check_labels(data: &[(String, LoadedData)]) -> Result<()> {
@@ -323,11 +318,7 @@ fn cross(
                         task.config.max_tokens,
                         files.cache(),
                     )?;
-                    let model = Model {
-                        backbone: &loaded.backbone,
-                        method: &*task.method,
-                        head: &task.head,
-                    };
+                    let model = Model::new(&loaded.backbone, &*task.method, &task.head);
                     let logits = model.all_logits(&examples)?;
                     let metric = dataset.metrics[0];
                     let metrics = task.objective.metrics(&[metric], &examples, &logits);
@@ -479,11 +470,7 @@ impl Summarised {
             row.push(Cell::of(bytes, || format::bytes(line.file_bytes as f64)));
             row
         };
-        Table {
-            caption: String::new(),
-            columns,
-            rows: self.lines.iter().map(row).collect(),
-        }
+        Table::new(columns, self.lines.iter().map(row))
     }
 
     /// What isolation gives and costs, a sentence per method.
@@ -553,12 +540,8 @@ fn write(out: &Path, crossed: &[Crossed], summary: &Summarised) -> Result<Vec<Pa
         ];
         values.map(|v| Cell::hidden(Some(v))).to_vec()
     };
-    let csv = Table {
-        caption: String::new(),
-        columns: names.map(Column::hidden).to_vec(),
-        rows: crossed.iter().map(row).collect(),
-    }
-    .csv(true)?;
+    let columns = names.map(Column::hidden).to_vec();
+    let csv = Table::new(columns, crossed.iter().map(row)).csv(true)?;
     let json = serde_json::to_string_pretty(&summary.json(crossed))?;
     let measurement = Measurement {
         title: "Domains".into(),

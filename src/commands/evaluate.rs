@@ -5,7 +5,7 @@ use std::{path::Path, process::ExitCode};
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use datasets::{Dataset, Encoded, Example, Metric, Objective, Split, Target};
-use reports::table::Table;
+use reports::{format, table::Table};
 use serde_json::json;
 use statistics::{Counts, argmax};
 
@@ -223,11 +223,7 @@ impl Evaluated {
         for note in texts.notes(Some(max)) {
             eprintln!("note: '{}': {note}", dataset.name);
         }
-        let model = Model {
-            backbone: &loaded.backbone,
-            method: &*task.method,
-            head: &task.head,
-        };
+        let model = Model::new(&loaded.backbone, &*task.method, &task.head);
         Ok(Self {
             outputs: model.all_logits(&encoded).context("evaluating")?,
             encoded,
@@ -385,7 +381,7 @@ fn show(
     let width = terminal_width();
     say!("\n{}", table(&parts).terminal(width).trim_end())?;
     let lines = whole.lines(width).0;
-    if lines.iter().all(|line| line.chars().count() <= width) {
+    if lines.iter().all(|line| format::width(line) <= width) {
         say!("\n{}", lines.join("\n"))?;
     } else {
         say!("\n{}", confused(names, &matrix).terminal(width).trim_end())?;

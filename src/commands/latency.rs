@@ -175,12 +175,9 @@ pub fn latency(asked: &Asked) -> Result<ExitCode> {
         .collect();
     if shared.len() > 1 {
         names.push("all of them".into());
-        contenders.push(Contender {
-            variant: format!("mixed_{}", shared.len()),
-            backbone: shared[0].backbone.clone(),
-            tasks: shared.iter().map(|m| own(&m.task)).collect(),
-            prefix: None,
-        });
+        let tasks: Vec<_> = shared.iter().map(|m| own(&m.task)).collect();
+        let variant = format!("mixed_{}", tasks.len());
+        contenders.push(Contender::new(variant, &shared[0].backbone, tasks));
     }
     let mut rows: Vec<(usize, Latency)> = Vec::new();
     for (i, cell) in cells.iter().enumerate() {
@@ -299,15 +296,8 @@ fn sentences(
     if asked.no_sentences {
         return Ok(None);
     }
-    let data = files.data(&DataChoice {
-        name: asked
-            .dataset
-            .clone()
-            .unwrap_or_else(|| task.config.dataset.clone()),
-        options: asked.options.clone(),
-        stand_in: false,
-        stand_in_for: None,
-    })?;
+    let name = asked.dataset.as_ref().unwrap_or(&task.config.dataset);
+    let data = files.data(&DataChoice::of(name, asked.options.clone()))?;
     let examples = data.dataset.split(Split::Validation);
     let max = task.config.max_tokens;
     let tokenizer = task.tokenizer(loaded);

@@ -29,7 +29,7 @@ pub fn push(
     let parts: Vec<&str> = repo.split('/').collect();
     ensure!(
         (1..=2).contains(&parts.len()) && parts.iter().all(|p| legal(p)) && repo.len() <= 96,
-        "'{repo}' is no name of a repository: write OWNER/NAME, or NAME for your own account (letters, digits, -, _ and .)"
+        "'{repo}' is not the name of a repository: write OWNER/NAME, or NAME for your own account (letters, digits, -, _ and .)"
     );
     ensure!(
         [CONFIG, ADAPTER_CONFIG, "config.json"]

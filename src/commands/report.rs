@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use reports::{Comparison, Findings, Judging, Margin, Report, changes, judging, studies, tables};
 use statistics::Looks;
 
-use crate::{execute::progress::Verbosity, output, records};
+use crate::{card, execute::progress::Verbosity, output, records};
 
 /// How a report is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -55,7 +55,7 @@ impl ReportFormat {
                     comparisons.len(),
                     reports::format::list(&comparisons.iter().map(|c| &c.name).collect::<Vec<_>>())
                 );
-                vec![tables::csv(&comparisons[0], csv_safe)?]
+                vec![tables::table(&comparisons[0]).csv(csv_safe)?]
             }
         };
         Ok(texts.join("\n"))
@@ -107,7 +107,7 @@ pub fn looked(
     of_folder(folder, margin, None)
 }
 
-/// `report`.
+/// `report`; in the records' own folder also the cards of the weights that lie there.
 ///
 /// # Errors
 /// If there are no records or the report cannot be written.
@@ -124,13 +124,17 @@ pub fn report(
     if let Some(format) = format {
         say!("{}", format.of(&report, csv_safe)?.trim_end())?;
         if let Some(out) = out {
-            for file in report.write(out, csv_safe)? {
-                eprintln!("wrote {}", file.display());
-            }
+            tell_written(&report.write(out, csv_safe)?);
         }
         return Ok(ExitCode::SUCCESS);
     }
     let files = report.write(out.unwrap_or(folder), csv_safe)?;
+    // Weights beside the records, which other machines may have made, say what was found of all seeds.
+    if out.is_none() {
+        for comparison in &report.comparisons {
+            card::write_all(comparison, folder)?;
+        }
+    }
     if json {
         let all: Vec<_> = report.comparisons.iter().map(tables::json).collect();
         say!("{}", serde_json::to_string_pretty(&all)?)?;
@@ -142,9 +146,7 @@ pub fn report(
             say!("  {:<14} {}", claim.verdict.words(), claim.claim)?;
         }
     }
-    for file in files {
-        eprintln!("wrote {}", file.display());
-    }
+    tell_written(&files);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -168,7 +170,7 @@ pub fn compare(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints comparisons, and says which files hold the report.
+/// Prints comparisons, and says where the report is.
 ///
 /// # Errors
 /// If standard output cannot be written.
@@ -178,9 +180,21 @@ pub fn show(comparisons: &[&Comparison], files: &[PathBuf], verbosity: Verbosity
         say!("{}", tables::terminal(comparison, width, colour))?;
     }
     if verbosity == Verbosity::Normal {
-        for file in files {
-            eprintln!("wrote {}", file.display());
-        }
+        tell_written(files);
     }
     Ok(())
+}
+
+/// Says what was written: the page, or else the first of the files, and how many more. (All their names would push what was
+/// printed out of sight.)
+pub fn tell_written(files: &[PathBuf]) {
+    let page = files.iter().find(|file| file.ends_with("report.html"));
+    let Some(first) = page.or(files.first()) else {
+        return;
+    };
+    let more = match files.len() - 1 {
+        0 => String::new(),
+        n => format!(" and {} beside it", reports::format::plural(n, "more file")),
+    };
+    eprintln!("wrote {}{more}", first.display());
 }

@@ -21,6 +21,7 @@ use reports::{
 use serde_json::json;
 
 use crate::{
+    latency::percentile,
     output,
     task_library::{self, LoadedTask, Part, mixed_logits},
 };
@@ -62,6 +63,18 @@ pub fn serving(
         }
     }
     let start = clock.elapsed().as_secs_f64();
+    let has_its_own = |name: &String| {
+        library
+            .get(name)
+            .is_some_and(|task| owns_its_backbone(&task))
+    };
+    let left_out: Vec<String> = library.names().into_iter().filter(has_its_own).collect();
+    if !left_out.is_empty() {
+        eprintln!(
+            "note: left out, for a backbone of its own that is not shared: {}",
+            format::list(&left_out)
+        );
+    }
     let tasks: Vec<_> = library
         .names()
         .iter()
@@ -137,7 +150,7 @@ pub fn serving(
             memory: n as f64 * base,
             start: n as f64 * base_start,
             row: percentiles(&rows_own),
-            batch: at(&batch_own, 0.5),
+            batch: percentile(&batch_own, 0.5),
         },
         Way {
             name: "one backbone, weights each",
@@ -145,7 +158,7 @@ pub fn serving(
             memory: base + sum(&LoadedTask::resident_bytes),
             start,
             row: percentiles(&rows_shared),
-            batch: at(&batch_shared, 0.5),
+            batch: percentile(&batch_shared, 0.5),
         },
     ];
     if as_json {
@@ -164,7 +177,7 @@ pub fn serving(
         return Ok(ExitCode::SUCCESS);
     }
     say!(
-        "{n} tasks over {}, {} of {LENGTH} tokens\n",
+        "{n} tasks over {}, rows of {LENGTH} tokens, {}\n",
         library.loaded().name,
         format::plural(kernels::threads(), "thread")
     )?;
@@ -200,19 +213,16 @@ fn table(ways: &[Way], n: usize) -> Table {
         .map(Cell::text)
         .to_vec()
     };
-    Table {
-        caption: String::new(),
-        columns: vec![
-            Column::text("way", &format!("{n} tasks as"), "way", 0),
-            Column::number("disk", "disk", "disk", 0),
-            Column::number("memory", "memory", "memory", 0),
-            Column::number("start", "start", "start", 1),
-            Column::number("row", "row p50/p99 ms", "one row, p50/p99 (ms)", 0),
-            Column::number("batch", "batch ms", "mixed batch, p50 (ms)", 0),
-            Column::number("rows", "rows/s", "rows per second", 2),
-        ],
-        rows: ways.iter().map(row).collect(),
-    }
+    let columns = vec![
+        Column::text("way", &format!("{n} tasks as"), "way", 0),
+        Column::number("disk", "disk", "disk", 0),
+        Column::number("memory", "memory", "memory", 0),
+        Column::number("start", "start", "start", 1),
+        Column::number("row", "row p50/p99 ms", "one row, p50/p99 (ms)", 0),
+        Column::number("batch", "batch ms", "mixed batch, p50 (ms)", 0),
+        Column::number("rows", "rows/s", "rows per second", 2),
+    ];
+    Table::new(columns, ways.iter().map(row))
 }
 
 /// Milliseconds of two things in turn, sorted, after a first round that does not count.
@@ -240,15 +250,7 @@ fn in_turn(
     Ok(times)
 }
 
-fn at(sorted: &[f64], share: f64) -> f64 {
-    let place = (sorted.len() as f64 * share) as usize;
-    sorted
-        .get(place.min(sorted.len().saturating_sub(1)))
-        .copied()
-        .unwrap_or(f64::NAN)
-}
-
 fn percentiles(sorted: &[f64]) -> (f64, Option<f64>) {
-    let p99 = (sorted.len() >= PASSES_FOR_P99).then(|| at(sorted, 0.99));
-    (at(sorted, 0.5), p99)
+    let p99 = (sorted.len() >= PASSES_FOR_P99).then(|| percentile(sorted, 0.99));
+    (percentile(sorted, 0.5), p99)
 }

@@ -9,11 +9,11 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use record::{Status, store};
 use reports::{
-    Kept, Margin,
+    Kept, Margin, format,
     going_on::Progress,
     suite::{Manifest, Part as PartOf},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 use super::{
     plan_only::{Elsewhere, Then},
@@ -21,6 +21,7 @@ use super::{
     until_decided::{GoingOn, Seeds, UntilDecided},
 };
 use crate::{
+    card,
     execute::{
         cost::Cost,
         local::{self, Executed, How},
@@ -70,7 +71,7 @@ pub fn suite(suite: &Suite, asked: &Asked<'_>) -> Result<ExitCode> {
     let settings = suite
         .set
         .iter()
-        .map(|(key, value)| format!("{key}={}", plain(value)));
+        .map(|(key, value)| format!("{key}={}", format::value(value)));
     let settings: Vec<String> = settings.chain(shared.settings.iter().cloned()).collect();
     let mut bases = Vec::new();
     let mut overrides = plan::Overrides::new();
@@ -137,6 +138,12 @@ pub fn suite(suite: &Suite, asked: &Asked<'_>) -> Result<ExitCode> {
     manifest.write(&out)?;
     let report = report::of_folder(&out, asked.margin, None)?;
     let files = report.write(&out, true)?;
+    for part in &parts {
+        let ids: Vec<&str> = part.ids.iter().map(String::as_str).collect();
+        for comparison in report.about(&ids) {
+            card::write_all(comparison, &part.out)?;
+        }
+    }
     let mut verdicts = report.suites.iter();
     let verdict = verdicts.find_map(|(name, verdict)| (*name == suite.name).then_some(verdict));
     let verdict =
@@ -154,12 +161,7 @@ pub fn suite(suite: &Suite, asked: &Asked<'_>) -> Result<ExitCode> {
         }
     }
     if verbosity == Verbosity::Normal {
-        let page = out.join("report.html");
-        eprintln!(
-            "wrote {} and {} other files",
-            page.display(),
-            files.len().saturating_sub(1)
-        );
+        report::tell_written(&files);
     }
     let failed = ended.records.iter().any(|r| r.status != Status::Ok);
     Ok(exit::after(failed))
@@ -172,6 +174,8 @@ struct Part {
     out: PathBuf,
     /// The metrics whose mean is its part of the average.
     average: Vec<String>,
+    /// How much that part counts.
+    weight: f64,
     /// The runs that are to be made now: all, or those of the next look.
     runs: Vec<Planned>,
     /// Names of all runs that it may come to.
@@ -223,13 +227,6 @@ fn until_decided(
     Ok((ended, wanted))
 }
 
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
 /// The data sets, all of them checked before the first run starts.
 fn parts(
     suite: &Suite,
@@ -266,6 +263,7 @@ fn parts(
                     },
                     out: base.out.clone(),
                     average: entry.average.clone(),
+                    weight: entry.weight,
                     name,
                     runs,
                     going_on,
@@ -297,6 +295,7 @@ fn manifest(suite: &Suite, parts: &[Part], out: &Path, margin: Option<Margin>) -
     let part = |part: &Part| PartOf {
         name: part.name.clone(),
         average: part.average.clone(),
+        weight: part.weight,
         runs: part.ids.clone(),
     };
     Manifest {

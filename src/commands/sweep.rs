@@ -9,7 +9,10 @@ use reports::{
     studies::{self, Manifest, PointPlan, SeriesPlan, Study},
 };
 
-use super::plan_only::{Elsewhere, Then};
+use super::{
+    plan_only::{Elsewhere, Then},
+    report,
+};
 use crate::{
     execute::{
         local::{self, How},
@@ -161,9 +164,7 @@ fn show(study: &Study, out: &Path, verbosity: Verbosity) -> Result<()> {
         say!("{}", table.trim_end())?;
     }
     if verbosity == Verbosity::Normal {
-        for file in files {
-            eprintln!("wrote {}", file.display());
-        }
+        report::tell_written(&files);
     }
     Ok(())
 }

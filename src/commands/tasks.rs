@@ -63,7 +63,7 @@ pub fn tasks(
                 bytes(task.resident_bytes()),
             ]
         }));
-        say!("{}", columns(&rows).trim_end())?;
+        say!("{}", columns(&rows))?;
         for (name, error) in &unusable {
             eprintln!("error: task '{name}': {error}");
         }

@@ -21,6 +21,7 @@ use super::{
     report,
 };
 use crate::{
+    card,
     execute::{
         local::{self, How},
         planned::{self, Planned},
@@ -252,9 +253,8 @@ pub fn tune(
                 judged_by: judged_by.clone(),
             };
             Some(wanted.configured(&best.drawn).map(|method| Trial {
-                method,
-                optional: false,
                 tuned: Some(tuned),
+                ..Trial::new(method)
             }))
         })
         .collect::<Result<_>>()?;
@@ -281,6 +281,9 @@ pub fn tune(
     let report = report::looked(&base.out, &ids, asked.margin, None, verbosity)?;
     let files = report.write(&base.out, true)?;
     let comparisons: Vec<_> = report.about(&ids).collect();
+    for comparison in &comparisons {
+        card::write_all(comparison, &base.out)?;
+    }
     if verbosity == Verbosity::Json {
         let all: Vec<_> = comparisons.iter().map(|c| tables::json(c)).collect();
         crate::output::event(
@@ -412,11 +415,7 @@ impl Searching<'_> {
         let plan = |&(m, i): &(usize, usize)| -> Result<RunPlan> {
             let drawn = &self.manifest.methods[m].trials[i].drawn;
             Ok(RunPlan {
-                trial: Trial {
-                    method: self.wanted[m].configured(drawn)?,
-                    tuned: None,
-                    optional: false,
-                },
+                trial: Trial::new(self.wanted[m].configured(drawn)?),
                 recipe: recipe.clone(),
                 seed: TRIAL_SEED,
                 out: self.folder.clone(),
@@ -514,11 +513,9 @@ mod tests {
 
     fn wanted(method: &str, set: &[(&str, &str)]) -> Wanted {
         let set = set.iter().map(|(k, v)| (k.to_string(), v.to_string()));
-        Wanted::new(Trial {
-            method: methods::resolve(method, &set.collect()).unwrap(),
-            tuned: None,
-            optional: false,
-        })
+        Wanted::new(Trial::new(
+            methods::resolve(method, &set.collect()).unwrap(),
+        ))
         .unwrap()
     }
 

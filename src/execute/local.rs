@@ -311,7 +311,7 @@ impl Execution<'_> {
         };
         let ended = run_plan(claim.nonce(), self.threads)
             .and_then(|command| spawn(command, &run.plan, &mut tell, self.signals))
-            .unwrap_or_else(|e| Ended {
+            .unwrap_or_else(|e| ProcessEnd {
                 stopped: false,
                 error: Some(format!("{e:#}")),
             });
@@ -412,7 +412,7 @@ enum Told<'a> {
 }
 
 /// How a run's process ended.
-struct Ended {
+struct ProcessEnd {
     /// Whether a signal to stop ended it.
     stopped: bool,
     /// What it said when it failed.
@@ -437,7 +437,7 @@ fn spawn(
     plan: &RunPlan,
     tell: &mut dyn FnMut(Told<'_>),
     stop: &AtomicBool,
-) -> Result<Ended> {
+) -> Result<ProcessEnd> {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -500,7 +500,7 @@ fn spawn(
         tell(Told::Note(note));
     }
     let stopped = status.code().is_some_and(|code| STOPPED.contains(&code));
-    Ok(Ended {
+    Ok(ProcessEnd {
         stopped,
         error: (!status.success()).then(|| {
             format!(
@@ -536,13 +536,8 @@ mod tests {
     #[test]
     fn a_process_that_dies_before_it_reads_its_plan_is_one_failed_run() {
         let plan = RunPlan {
-            data: crate::plan::DataChoice {
-                // Longer than a pipe holds, so that writing it fails.
-                name: "x".repeat(1 << 20),
-                options: Default::default(),
-                stand_in: false,
-                stand_in_for: None,
-            },
+            // Longer than a pipe holds, so that writing it fails.
+            data: crate::plan::DataChoice::of("x".repeat(1 << 20), Default::default()),
             backbone: String::new(),
             backbone_settings: BackboneSettings::default(),
             trial: Trial::of("lora").unwrap(),

@@ -78,7 +78,7 @@ const FOR_MEMORY: [Near; 4] = [
 ];
 
 /// What a run cost that has ended.
-struct Ended {
+struct RunCost {
     cost: CostHead,
     threads: usize,
     /// Examples that it read.
@@ -87,7 +87,7 @@ struct Ended {
 
 /// Costs of runs that have ended.
 #[derive(Default)]
-pub struct Measured(BTreeMap<Work, Vec<Ended>>);
+pub struct Measured(BTreeMap<Work, Vec<RunCost>>);
 
 impl Measured {
     /// What the records in the folders of these runs, and in one more, tell.
@@ -126,7 +126,7 @@ impl Measured {
 
     fn add(&mut self, head: &Head) {
         if let Some(cost) = head.cost {
-            let ended = Ended {
+            let ended = RunCost {
                 cost,
                 threads: head.circumstances.threads,
                 examples: examples(&head.asked),
@@ -140,7 +140,7 @@ impl Measured {
         &self,
         asked: &Asked,
         near: &[Near],
-        of: impl Fn(&Ended) -> Option<f64>,
+        of: impl Fn(&RunCost) -> Option<f64>,
     ) -> Option<f64> {
         let wanted = Work::of(asked);
         near.iter().find_map(|near| {

@@ -143,7 +143,7 @@ fn text(path: &Path) -> Result<String> {
 fn parse(path: &Path, text: &str) -> Result<Vec<Line>> {
     ensure!(
         text.len() as u64 <= LARGEST,
-        "{}: more than {} MiB, which is no plan file",
+        "{}: larger than {} MiB, so it is not a plan file",
         path.display(),
         LARGEST >> 20
     );
@@ -161,7 +161,7 @@ fn parse(path: &Path, text: &str) -> Result<Vec<Line>> {
             );
         }
         let line: Line = serde_json::from_str(text)
-            .with_context(|| format!("{}: this is no plan; {ANEW}", at()))?;
+            .with_context(|| format!("{}: this is not a plan; {ANEW}", at()))?;
         Ok(line)
     });
     let lines = lines.collect::<Result<Vec<_>>>()?;

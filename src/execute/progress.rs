@@ -561,6 +561,19 @@ mod tests {
     }
 
     #[test]
+    fn outside_a_terminal_there_is_a_line_after_a_minute_of_silence_and_none_before() {
+        let mut board = RunProgress::new(vec![run("lora", 1e9)], Verbosity::Normal, 1);
+        board.total = ProgressBar::hidden();
+        let now = Instant::now();
+        board.last_line = now;
+        board.beat();
+        assert_eq!(board.last_line, now);
+        board.last_line = now.checked_sub(SILENCE).unwrap();
+        board.beat();
+        assert!(board.last_line >= now);
+    }
+
+    #[test]
     fn every_event_is_described_in_the_documentation() {
         let described = include_str!("../../docs/EVENTS.md");
         let sources = [

@@ -74,7 +74,7 @@ impl Foreign<'_> {
         };
         let kind = match &config["problem_type"] {
             Value::Null => None,
-            kind => Some(kind.as_str().unwrap_or("that is no text")),
+            kind => Some(kind.as_str().unwrap_or("that is not text")),
         };
         match (kind, outputs) {
             (None | Some("regression"), 1) => Ok(Objective::Regression),

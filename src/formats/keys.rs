@@ -18,7 +18,7 @@ impl Keys {
     pub fn read(path: &Path) -> Result<Self> {
         let bytes = folders::read_small(path)?;
         let map = serde_json::from_slice(&bytes)
-            .with_context(|| format!("{}: is no readable JSON object", path.display()))?;
+            .with_context(|| format!("{}: is not a readable JSON object", path.display()))?;
         Ok(Self {
             path: path.to_owned(),
             map,

@@ -44,7 +44,7 @@ pub(super) fn read(folder: &Path) -> Result<Option<SeparateHead>> {
         if is_layer(&name) {
             tensors.insert(format!("head.{name}"), tensor);
         } else if !name.starts_with("pooler.") {
-            bail!("{FILE}: tensor '{name}' is none of dense, norm, output, pooler");
+            bail!("{FILE}: tensor '{name}' is not one of dense, norm, output, pooler");
         }
     }
     Ok(Some(SeparateHead {
@@ -89,7 +89,7 @@ pub(super) fn write(export: &Export<'_>, out: &Path) -> Result<String> {
         .collect();
     if let Some(name) = tensors.keys().find(|name| !is_layer(name)) {
         bail!(
-            "'{name}' of the method '{}' is no layer of a classifier, so the head cannot be written into a file of its own",
+            "'{name}' of the method '{}' is not a layer of a classifier, so the head cannot be written into a file of its own",
             config.method
         );
     }

@@ -54,8 +54,7 @@ impl FeatureFile {
             hasher.update(id.to_le_bytes());
         }
         hasher.update(&examples.types);
-        let digest = hasher.finalize();
-        let name: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+        let name = format!("{:x}", hasher.finalize());
         Self(cache.join("features").join(name))
     }
 

@@ -24,6 +24,17 @@ pub struct Model<'a> {
     pub head: &'a Head,
 }
 
+impl<'a> Model<'a> {
+    /// This method with this head over this backbone.
+    pub fn new(backbone: &'a Backbone, method: &'a dyn PeftMethod, head: &'a Head) -> Self {
+        Self {
+            backbone,
+            method,
+            head,
+        }
+    }
+}
+
 impl Model<'_> {
     /// The vectors of a batch that the head reads, `[B, H]`, or `[W, H]` of its words.
     ///

@@ -1,12 +1,13 @@
 //! What the runs of a comparison share: data and backbone in memory, and what names a run.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap, path::Path, rc::Rc};
 
 use anyhow::{Context, Result, bail, ensure};
 use backbone::{Backbone, HeadKind};
-use datasets::{Augmentation, Encoded, TextTokenizer, Words};
+use datasets::{Augmentation, ClassCount, Encoded, Split, TextTokenizer, Words};
 use methods::{Answer, Resolved};
 use record::{Asked, MethodFacts};
+use reports::{format, table::Table};
 use sha2::{Digest, Sha256};
 
 use super::{
@@ -26,6 +27,8 @@ use crate::{
 
 /// Classes that are shown before training.
 const MOST_CLASSES: usize = 20;
+/// Characters of a class's name that are shown there.
+const LONGEST_CLASS: usize = 40;
 
 /// Everything in memory that the runs of a comparison share.
 pub struct Prepared {
@@ -63,26 +66,41 @@ impl Prepared {
                 .files
                 .note(&format!("{why}; texts are cut to that"));
         }
-        if let Some(completion) = &prepared.data.dataset.completion {
-            let recipe = prepared.recipe(plan)?.over(1)?;
-            let encoded = prepared.encoded(&recipe, plan.seed, 0)?;
-            let (train, validation) = (&encoded.train, &encoded.validation);
-            let cut = train.truncated + validation.truncated;
-            if cut > 0 {
-                prepared.files.note(&format!(
-                    "{cut} of {} rows have a completion of more than {} tokens (max_new_tokens, its end among them) or a \
-                     prompt of more than what max_tokens leaves; what is longer is cut",
-                    train.len() + validation.len(),
-                    completion.max_new_tokens
-                ));
-            }
+        prepared.files.note(&prepared.rows(plan));
+        // (What is wrong with a recipe is said of the runs that have it.)
+        if let Ok(Some(cut)) = prepared.cut(plan) {
+            prepared.files.note(&cut);
         }
         let classes = prepared.data.dataset.classes();
         if !classes.is_empty() {
-            let table = datasets::class_table(&classes, MOST_CLASSES);
-            eprintln!("{}", table.trim_end());
+            eprintln!("{}", class_table(&classes));
         }
         Ok(prepared)
+    }
+
+    /// How many rows there are, where they come from, and which splits were drawn from the training rows.
+    fn rows(&self, plan: &RunPlan) -> String {
+        let (dataset, name) = (&self.data.dataset, &plan.data.name);
+        let from = match Path::new(name).is_file() {
+            true => name,
+            false => &self.data.place,
+        };
+        let [train, validation, test] = [Split::Train, Split::Validation, Split::Test]
+            .map(|split| format::count(dataset.split(split).len()));
+        let drawn: Vec<&str> = dataset.made.iter().map(|split| split.name()).collect();
+        let divided = match drawn.len() {
+            0 => "so its files divide them".to_owned(),
+            n => format!(
+                "{} {} drawn from the training rows by a hash, the same each time",
+                format::list(&drawn),
+                if n == 1 { "was" } else { "were" }
+            ),
+        };
+        format!(
+            "data set '{}' from {from}: {train} rows to train on, {validation} to judge by (validation), {test} kept for the end \
+             (test); {divided}",
+            dataset.name
+        )
     }
 
     /// Loads what a plan names, and says nothing: for a run whose comparison has said it.
@@ -168,6 +186,37 @@ impl Prepared {
             "backbone '{}' reads texts of up to {room} tokens ({by}), and the recipe's max_tokens is {wanted}",
             self.backbone.name
         )))
+    }
+
+    /// How many texts are longer than what is read of them, in words, if any is.
+    fn cut(&self, plan: &RunPlan) -> Result<Option<String>> {
+        let recipe = self.recipe(plan)?.over(1)?;
+        let encoded = self.encoded(&recipe, plan.seed, 0)?;
+        let (train, validation) = (&encoded.train, &encoded.validation);
+        let (cut, all) = (
+            train.truncated + validation.truncated,
+            train.len() + validation.len(),
+        );
+        let said = match &self.data.dataset.completion {
+            Some(completion) => format!(
+                "{cut} of {all} rows have a completion of more than {} tokens (max_new_tokens, its end among them) or a \
+                 prompt of more than what max_tokens leaves; what is longer is cut",
+                completion.max_new_tokens
+            ),
+            None => {
+                let read = self.backbone.max_tokens(recipe.max_tokens, 0);
+                let most = self.backbone.max_tokens(usize::MAX, 0);
+                let advice = match read < most {
+                    true => format!("; --set recipe.max_tokens=N reads up to {most}"),
+                    false => String::new(),
+                };
+                format!(
+                    "{cut} of the {all} texts for training and validation have more than {read} tokens and are cut to these \
+                     (max_tokens){advice}"
+                )
+            }
+        };
+        Ok((cut > 0).then_some(said))
     }
 
     /// Token ids of the examples that the recipe and the seed choose, cut where `virtual_tokens` leave no room.
@@ -336,6 +385,27 @@ impl Prepared {
     }
 }
 
+/// Examples of each class in each split, of the first classes where there are many.
+fn class_table(classes: &[ClassCount]) -> String {
+    let headings = ["class", "train", "validation", "test"].map(str::to_owned);
+    let row = |c: &ClassCount| {
+        let counts = [c.train, c.validation, c.test].map(|n| n.to_string());
+        [format::cut(&c.name, LONGEST_CLASS)]
+            .into_iter()
+            .chain(counts)
+            .collect()
+    };
+    let rows = classes.iter().take(MOST_CLASSES).map(row).collect();
+    let mut lines = Table::of_texts("", 1, &headings, rows).lines(usize::MAX).0;
+    if classes.len() > MOST_CLASSES {
+        lines.push(format!(
+            "… and {} more classes",
+            classes.len() - MOST_CLASSES
+        ));
+    }
+    lines.join("\n")
+}
+
 /// Refuses a configuration that trains more than a machine of this memory can hold, before anything is allocated for it.
 fn check_memory(resolved: &Resolved, backbone: &Backbone, memory: Option<u64>) -> Result<()> {
     // A parameter, its gradient and the two moments of AdamW, in f32.
@@ -397,7 +467,7 @@ fn numerics(resolved: &Resolved) -> BTreeMap<String, u32> {
 /// If it cannot be written as JSON.
 pub fn id_of(asked: &Asked) -> Result<String> {
     let digest = Sha256::digest(serde_json::to_vec(asked)?);
-    Ok(digest.iter().take(8).map(|b| format!("{b:02x}")).collect())
+    Ok(format!("{digest:x}")[..16].to_owned())
 }
 
 #[cfg(test)]

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
+use reports::format;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::nearest;
 
@@ -63,25 +64,7 @@ fn is_zero<T: PartialEq + Default>(value: &T) -> bool {
     *value == T::default()
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    batch: usize,
-    max_tokens: usize,
-    beta1: f64,
-    beta2: f64,
-    epsilon: f64,
-    clip: f64,
-    warmup: f64,
-    head_learning_rate: Option<f64>,
-    evaluations: usize,
-    train_examples: Option<usize>,
-    held_out: f64,
-    token_drop: f32,
-    token_swap: f32,
-    budgets: BTreeMap<String, Budget>,
-}
-
+/// How long to train.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Budget {
@@ -161,9 +144,9 @@ impl RecipeChoice {
     }
 
     fn of(budget: &str, set: BTreeMap<String, Value>) -> Result<Self> {
-        let file = file(&set)?;
-        let Some(chosen) = file.budgets.get(budget) else {
-            let known: Vec<_> = file.budgets.keys().map(String::as_str).collect();
+        let (mut recipe, budgets) = file(&set)?;
+        let Some(chosen) = budgets.get(budget) else {
+            let known: Vec<_> = budgets.keys().map(String::as_str).collect();
             bail!(
                 "unknown budget '{budget}'; {}",
                 nearest::known(budget, &known)
@@ -173,85 +156,72 @@ impl RecipeChoice {
             (Some(value), _) => {
                 let steps = value.as_u64().and_then(|n| usize::try_from(n).ok());
                 let steps = steps.with_context(|| {
-                    format!("recipe: steps: '{}' is not a number of steps", plain(value))
+                    format!(
+                        "recipe: steps: '{}' is not a number of steps",
+                        format::value(value)
+                    )
                 })?;
                 (steps, None)
             }
             (None, Some(steps)) => (steps, None),
             (None, None) => (1, Some(chosen.epochs.unwrap_or(1))),
         };
-        ensure!(file.batch >= 1, "recipe: batch: 0 must be at least 1");
+        (recipe.budget, recipe.steps) = (budget.to_owned(), steps);
+        ensure!(recipe.batch >= 1, "recipe: batch: 0 must be at least 1");
         ensure!(
-            file.max_tokens >= 3,
+            recipe.max_tokens >= 3,
             "recipe: max_tokens: {} must be at least 3",
-            file.max_tokens
+            recipe.max_tokens
         );
         ensure!(
-            (0.0..=1.0).contains(&file.warmup),
+            (0.0..=1.0).contains(&recipe.warmup),
             "recipe: warmup: {} must be in 0 … 1",
-            file.warmup
+            recipe.warmup
         );
         ensure!(
-            file.epsilon > 0.0 && file.epsilon.is_finite(),
+            recipe.epsilon > 0.0 && recipe.epsilon.is_finite(),
             "recipe: epsilon: {} must be above 0",
-            file.epsilon
+            recipe.epsilon
         );
         ensure!(
-            file.clip > 0.0,
+            recipe.clip > 0.0,
             "recipe: clip: {} must be above 0",
-            file.clip
+            recipe.clip
         );
         ensure!(
-            file.evaluations >= 1,
+            recipe.evaluations >= 1,
             "recipe: evaluations: 0 must be at least 1"
         );
-        for (key, beta) in [("beta1", file.beta1), ("beta2", file.beta2)] {
+        for (key, beta) in [("beta1", recipe.beta1), ("beta2", recipe.beta2)] {
             ensure!(
                 (0.0..1.0).contains(&beta),
                 "recipe: {key}: {beta} must be at least 0 and below 1"
             );
         }
         ensure!(
-            file.train_examples != Some(0),
+            recipe.train_examples != Some(0),
             "recipe: train_examples: 0 must be at least 1, or null for all"
         );
         ensure!(
-            (0.0..=MOST_HELD_OUT).contains(&file.held_out),
+            (0.0..=MOST_HELD_OUT).contains(&recipe.held_out),
             "recipe: held_out: {} must be in 0 … {MOST_HELD_OUT}",
-            file.held_out
+            recipe.held_out
         );
         for (key, p) in [
-            ("token_drop", file.token_drop),
-            ("token_swap", file.token_swap),
+            ("token_drop", recipe.token_drop),
+            ("token_swap", recipe.token_swap),
         ] {
             ensure!(
                 (0.0..1.0).contains(&p),
                 "recipe: {key}: {p} must be at least 0 and below 1"
             );
         }
-        if let Some(rate) = file.head_learning_rate {
+        if let Some(rate) = recipe.head_learning_rate {
             ensure!(
                 rate > 0.0 && rate.is_finite(),
                 "recipe: head_learning_rate: {rate} must be above 0"
             );
         }
-        let recipe = Recipe {
-            budget: budget.to_owned(),
-            steps,
-            batch: file.batch,
-            max_tokens: file.max_tokens,
-            beta1: file.beta1,
-            beta2: file.beta2,
-            epsilon: file.epsilon,
-            clip: file.clip,
-            warmup: file.warmup,
-            head_learning_rate: file.head_learning_rate,
-            evaluations: file.evaluations,
-            train_examples: file.train_examples,
-            held_out: file.held_out,
-            token_drop: file.token_drop,
-            token_swap: file.token_swap,
-        };
         let choice = Self {
             set,
             recipe,
@@ -298,19 +268,19 @@ fn value(key: &str, text: &str) -> Result<Value> {
     serde_yaml::from_str(text).with_context(at)
 }
 
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-/// The file's values with these in their places.
-fn file(set: &BTreeMap<String, Value>) -> Result<File> {
-    let mut yaml: serde_json::Map<String, Value> =
-        serde_yaml::from_str(YAML).context("recipe.yaml")?;
+/// The file's values with these in their places, but for what a budget decides; and the budgets.
+fn file(set: &BTreeMap<String, Value>) -> Result<(Recipe, BTreeMap<String, Budget>)> {
+    let mut yaml: Map<String, Value> = serde_yaml::from_str(YAML).context("recipe.yaml")?;
+    let budgets = yaml.shift_remove("budgets").unwrap_or_default();
+    let budgets = serde_json::from_value(budgets).context("recipe.yaml")?;
+    let recipe = |yaml: &Map<String, Value>| -> serde_json::Result<Recipe> {
+        let mut all = yaml.clone();
+        all.insert("budget".to_owned(), "".into());
+        all.insert("steps".to_owned(), 1.into());
+        serde_json::from_value(all.into())
+    };
     for (key, value) in set {
-        if key == "budgets" || !yaml.contains_key(key) && key != "steps" {
+        if !yaml.contains_key(key) && key != "steps" {
             if ["learning_rate", "lr"].contains(&key.as_str()) {
                 bail!(
                     "recipe: '{key}' is a key of the methods, each has its own: --set METHOD.learning_rate=VALUE, e.g. \
@@ -318,7 +288,7 @@ fn file(set: &BTreeMap<String, Value>) -> Result<File> {
                 );
             }
             let known: Vec<_> = std::iter::once("steps")
-                .chain(yaml.keys().map(String::as_str).filter(|k| *k != "budgets"))
+                .chain(yaml.keys().map(String::as_str))
                 .collect();
             bail!(
                 "recipe: unknown key '{key}'; {}",
@@ -329,10 +299,9 @@ fn file(set: &BTreeMap<String, Value>) -> Result<File> {
             continue;
         }
         yaml.insert(key.clone(), value.clone());
-        let _: File = serde_json::from_value(Value::Object(yaml.clone()))
-            .with_context(|| format!("recipe: {key}: '{}'", plain(value)))?;
+        recipe(&yaml).with_context(|| format!("recipe: {key}: '{}'", format::value(value)))?;
     }
-    serde_json::from_value(Value::Object(yaml)).context("recipe.yaml")
+    Ok((recipe(&yaml).context("recipe.yaml")?, budgets))
 }
 
 /// Names of the budgets and the number of seeds that each asks for.
@@ -340,11 +309,9 @@ fn file(set: &BTreeMap<String, Value>) -> Result<File> {
 /// # Errors
 /// If `recipe.yaml` is not valid.
 pub fn budgets() -> Result<BTreeMap<String, usize>> {
-    Ok(file(&BTreeMap::new())?
-        .budgets
-        .into_iter()
-        .map(|(name, b)| (name, b.seeds))
-        .collect())
+    let (_, budgets) = file(&BTreeMap::new())?;
+    let seeds = budgets.into_iter().map(|(name, b)| (name, b.seeds));
+    Ok(seeds.collect())
 }
 
 impl Recipe {

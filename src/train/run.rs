@@ -182,11 +182,7 @@ struct Learner {
 
 impl Learner {
     fn over<'a>(&'a self, backbone: &'a Backbone) -> Model<'a> {
-        Model {
-            backbone,
-            method: &*self.method,
-            head: &self.head,
-        }
+        Model::new(backbone, &*self.method, &self.head)
     }
 }
 
@@ -417,11 +413,7 @@ impl Run<'_> {
             "SHA-256 of the frozen weights before and after training",
         ));
 
-        let again = Model {
-            backbone: self.backbone(),
-            method: &*loaded.method,
-            head: &loaded.head,
-        };
+        let again = Model::new(self.backbone(), &*loaded.method, &loaded.head);
         let detail = format!(
             "predictions of the saved weights on {} validation examples, bit for bit",
             logits.len()
@@ -433,11 +425,7 @@ impl Run<'_> {
         ));
 
         if let Some(merged) = merged {
-            let merged = Model {
-                backbone: merged,
-                method: &HeadOnly,
-                head: &learner.head,
-            };
+            let merged = Model::new(merged, &HeadOnly, &learner.head);
             let d = difference(&merged.logits(&sample)?, &logits);
             checks.push(check(
                 "merged_equals_unmerged",
@@ -452,11 +440,7 @@ impl Run<'_> {
     /// training would keep the first step waiting.
     fn start_check(&self, sample: &Batch) -> Result<Check, Stop> {
         let Learner { method, head } = self.build()?;
-        let over = |method| Model {
-            backbone: self.backbone(),
-            method,
-            head: &head,
-        };
+        let over = |method| Model::new(self.backbone(), method, &head);
         let d = difference(
             &over(&*method).logits(sample)?,
             &over(&HeadOnly).logits(sample)?,

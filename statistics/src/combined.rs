@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::{
     ALPHA, Margin,
+    bisection::bisect,
     distribution::{t_tail, t_upper},
 };
 
@@ -99,16 +100,7 @@ fn between(estimates: &[Estimate], df: f64) -> f64 {
     while spread(high) > df {
         high *= 2.0;
     }
-    let mut low = 0.0;
-    for _ in 0..200 {
-        let middle = (low + high) / 2.0;
-        if spread(middle) > df {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    (low + high) / 2.0
+    bisect([0.0, high], 200, |between| spread(between) > df)
 }
 
 /// Probability of improvement (Agarwal et al. 2021): the mean over data sets of the chance that a run of the first method beats a

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, iter::Sum};
 
-use crate::jackknife::ratio_scores;
+use crate::{jackknife::ratio_scores, sample::ratio};
 
 /// An entity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,17 +95,20 @@ impl EntityCounts {
 
     /// Of the predicted entities the fraction that is right; 0 of none.
     pub fn precision(&self) -> f64 {
-        ratio(self.right, self.predicted)
+        ratio(self.right as f64, self.predicted as f64)
     }
 
     /// Of the entities there are the fraction that is found; 0 of none.
     pub fn recall(&self) -> f64 {
-        ratio(self.right, self.truth)
+        ratio(self.right as f64, self.truth as f64)
     }
 
     /// The harmonic mean of both.
     pub fn f1(&self) -> f64 {
-        ratio(2 * self.right, self.truth + self.predicted)
+        ratio(
+            2.0 * self.right as f64,
+            (self.truth + self.predicted) as f64,
+        )
     }
 
     /// Numerator and denominator of the metric of this name in the records.
@@ -134,12 +137,5 @@ impl Sum for EntityCounts {
             truth: a.truth + b.truth,
             predicted: a.predicted + b.predicted,
         })
-    }
-}
-
-fn ratio(above: usize, below: usize) -> f64 {
-    match below {
-        0 => 0.0,
-        _ => above as f64 / below as f64,
     }
 }

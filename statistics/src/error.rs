@@ -30,7 +30,7 @@ pub enum Error {
         expected: usize,
     },
     /// Not a finite number.
-    #[error("seed {seed}, example {example}: {value} is no finite number")]
+    #[error("seed {seed}, example {example}: {value} is not a finite number")]
     NotFinite {
         /// The seed.
         seed: u64,

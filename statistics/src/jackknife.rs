@@ -4,10 +4,11 @@
 //! `θ + (n − 1) (mean of all θ₋ᵢ − θ₋ⱼ)`, with θ₋ⱼ the metric without example j. These are centred: their mean is θ itself, so a
 //! mean of scores is the metric that is printed. Of accuracy they are 1 for right and 0 for wrong.
 
+use crate::sample::ratio;
+
 /// Scores for a metric that is a sum over examples divided by another (`above`, `below`), such as F1: one per example, with the
 /// metric as their mean. What is divided by 0 is 0.
 pub fn ratio_scores(parts: &[(f64, f64)]) -> Vec<f64> {
-    let ratio = |above: f64, below: f64| if below == 0.0 { 0.0 } else { above / below };
     let [above, below] = parts
         .iter()
         .fold([0.0, 0.0], |[a, b], p| [a + p.0, b + p.1]);

@@ -26,6 +26,7 @@
 //! ([`study`], `just error-rates`).
 
 mod best;
+mod bisection;
 mod calibration;
 mod combined;
 mod components;

@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use crate::{
     Error, FEWEST_SEEDS,
+    bisection::bisect,
     distribution::{normal_density, normal_tail, normal_upper},
 };
 
@@ -133,16 +134,7 @@ impl Looks {
 
 /// The bound that is crossed with this chance; `scale` is the standard deviation there.
 fn bound_of(chance: f64, scale: f64, crossing: impl Fn(f64) -> f64) -> f64 {
-    let (mut low, mut high) = (0.0, 40.0 * scale);
-    for _ in 0..60 {
-        let middle = (low + high) / 2.0;
-        if crossing(middle) > chance {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    (low + high) / 2.0
+    bisect([0.0, 40.0 * scale], 60, |bound| crossing(bound) > chance)
 }
 
 /// Density of the motion where it has not crossed a bound yet, on a grid from −bound to bound.

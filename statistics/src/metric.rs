@@ -10,7 +10,7 @@
 
 use serde::Serialize;
 
-use crate::{EntityCounts, Error, jackknife::pseudo_values};
+use crate::{EntityCounts, Error, jackknife::pseudo_values, sample::ratio};
 
 /// How often each label was predicted as each label, the confusion matrix: `counts[label * classes + predicted]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,11 +105,6 @@ impl Counts {
         let hits = self.counts[k * self.classes + k];
         ratio(2.0 * hits, self.labelled(k) + self.predicted(k))
     }
-}
-
-/// A ratio without denominator is 0, as scikit-learn has it.
-fn ratio(above: f64, below: f64) -> f64 {
-    if below == 0.0 { 0.0 } else { above / below }
 }
 
 /// A metric of predicted labels. More is better.

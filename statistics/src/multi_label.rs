@@ -1,6 +1,9 @@
 //! Metrics of predictions that may give an example several classes, by scikit-learn's definitions.
 
-use crate::jackknife::{pseudo_values, ratio_scores};
+use crate::{
+    jackknife::{pseudo_values, ratio_scores},
+    sample::ratio,
+};
 
 /// A metric of sets of classes. More is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,10 +27,7 @@ fn add(counts: &mut [Counts], truth: &[bool], predicted: &[bool], times: f64) {
 }
 
 fn f1([right, truth, predicted]: Counts) -> f64 {
-    match truth + predicted {
-        0.0 => 0.0,
-        below => 2.0 * right / below,
-    }
+    ratio(2.0 * right, truth + predicted)
 }
 
 fn macro_f1(counts: &[Counts]) -> f64 {

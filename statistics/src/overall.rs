@@ -9,7 +9,10 @@
 //! Where all data sets have ended before the last look, no seed will come: one more test of all seeds spends what the looks that were
 //! made leave of the error rate (their levels are subtracted, as Bonferroni does, which asks nothing of how they depend on each other).
 
-use crate::{ALPHA, Combined, Components, Estimate, Looks, Margin, Scores, Verdict};
+use crate::{
+    ALPHA, Combined, Components, Estimate, Looks, Margin, Scores, Verdict,
+    holm::{Tested, Unrejected},
+};
 
 impl Combined {
     /// Of a method's scores minus another's, of one data set each ([`Scores::minus`]), by their first `seeds` seeds, or all where there
@@ -61,32 +64,24 @@ pub fn overall_verdicts(
         seeds == usize::MAX || pair.iter().any(|d| d.seeds().count() >= seeds)
     };
     let mut verdicts = vec![Verdict::Undecided; pairs.len()];
-    // Hypotheses that are not rejected yet.
-    let (mut equal, mut far) = (pairs.len(), pairs.len());
+    let mut unrejected = Unrejected::new(pairs.len());
     for (look, &seeds) in at.iter().enumerate() {
         let open = (0..pairs.len()).filter(|&i| verdicts[i] == Verdict::Undecided);
-        let mut tested: Vec<(usize, Combined)> = open
+        let tested = open
             .filter(|&i| is_made(&pairs[i], seeds))
-            .filter_map(|i| Some((i, Combined::of_scores(&pairs[i], seeds)?)))
+            .filter_map(|pair| {
+                let found = Combined::of_scores(&pairs[pair], seeds)?;
+                Some(Tested {
+                    pair,
+                    difference: found.difference,
+                    p: found.p,
+                    p_equivalent: found.p_equivalent(margin),
+                })
+            })
             .collect();
-        tested.sort_by(|(_, a), (_, b)| a.p.total_cmp(&b.p));
-        for (i, found) in &tested {
-            if found.p >= level(look, equal) {
-                break;
-            }
-            equal -= 1;
-            verdicts[*i] = Verdict::of(found.difference, true, false);
-        }
-        let p = |found: &Combined| found.p_equivalent(margin);
-        tested.sort_by(|(_, a), (_, b)| p(a).total_cmp(&p(b)));
-        for (i, found) in &tested {
-            if p(found) >= one_sided(look, far) {
-                break;
-            }
-            far -= 1;
-            if verdicts[*i] == Verdict::Undecided {
-                verdicts[*i] = Verdict::Equivalent;
-            }
+        let (level, one_sided) = (|left| level(look, left), |left| one_sided(look, left));
+        for (pair, verdict) in unrejected.reject(tested, level, one_sided) {
+            verdicts[pair] = verdict;
         }
     }
     verdicts

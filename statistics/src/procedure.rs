@@ -12,7 +12,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::{ALPHA, Family, Looks, Margin, Remedy, Scores, Verdict};
+use crate::{
+    ALPHA, Family, Looks, Margin, Remedy, Scores, Verdict,
+    holm::{Tested, Unrejected},
+};
 
 /// Seeds from which on a pair is given up if no number of seeds would decide it; before, its components are too uncertain.
 const GIVE_UP_FROM: usize = 5;
@@ -110,8 +113,7 @@ impl Procedure {
         let one_sided = |look: usize, left: usize| {
             self.looks.levels_one_sided(ALPHA / left.max(1) as f64)[look]
         };
-        // Hypotheses that are not rejected yet: of no difference, and of a difference of the margin or more.
-        let (mut equal, mut far) = (all, all);
+        let mut unrejected = Unrejected::new(all);
         for (look, &seeds) in self.looks.seeds().iter().enumerate() {
             // Methods that have not got so far take no part; pairs that are decided stay decided.
             let (places, there): (Vec<usize>, Vec<Scores>) = methods
@@ -120,7 +122,7 @@ impl Procedure {
                 .filter_map(|(i, m)| Some((i, m.first(seeds)?)))
                 .unzip();
             let at_look = Family::new(&there, self.margin);
-            let mut tested: Vec<(usize, f64, f64, f64)> = Vec::new();
+            let mut tested = Vec::new();
             for pair in &at_look.pairs {
                 let (first, second) = (places[pair.first], places[pair.second]);
                 let standing = pairs
@@ -130,26 +132,17 @@ impl Procedure {
                 let e = &pair.evidence;
                 if let Some(place) = standing.filter(|_| e.components.seeds == seeds) {
                     pairs[place].seeds = seeds;
-                    tested.push((place, e.difference, e.p, e.p_equivalent(self.margin)));
+                    tested.push(Tested {
+                        pair: place,
+                        difference: e.difference,
+                        p: e.p,
+                        p_equivalent: e.p_equivalent(self.margin),
+                    });
                 }
             }
-            tested.sort_by(|a, b| a.2.total_cmp(&b.2));
-            for &(place, difference, p, _) in &tested {
-                if p >= level(look, equal) {
-                    break;
-                }
-                equal -= 1;
-                pairs[place].verdict = Verdict::of(difference, true, false);
-            }
-            tested.sort_by(|a, b| a.3.total_cmp(&b.3));
-            for &(place, _, _, p) in &tested {
-                if p >= one_sided(look, far) {
-                    break;
-                }
-                far -= 1;
-                if pairs[place].verdict == Verdict::Undecided {
-                    pairs[place].verdict = Verdict::Equivalent;
-                }
+            let (level, one_sided) = (|left| level(look, left), |left| one_sided(look, left));
+            for (place, verdict) in unrejected.reject(tested, level, one_sided) {
+                pairs[place].verdict = verdict;
             }
         }
         let mut wanted = BTreeMap::new();

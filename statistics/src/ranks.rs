@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::{
     ALPHA,
+    bisection::bisect,
     distribution::{normal_density, normal_tail},
 };
 
@@ -62,14 +63,5 @@ fn studentized_range(numbers: usize) -> f64 {
             .sum();
         f64::from(k) * gap / 3.0 * (f(from) + inner + f(to))
     };
-    let (mut low, mut high) = (0.0, 20.0);
-    for _ in 0..50 {
-        let middle = (low + high) / 2.0;
-        if within(middle) < 1.0 - ALPHA {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    (low + high) / 2.0
+    bisect([0.0, 20.0], 50, |q| within(q) < 1.0 - ALPHA)
 }

@@ -21,15 +21,12 @@ pub enum Range {
 /// A method's mean over seeds and examples with its interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Row {
-    /// Seeds. With one the interval covers other examples, but no other seed.
-    pub seeds: usize,
     /// Mean over seeds and examples.
     pub mean: f64,
     /// Standard error of the mean, √V.
     pub standard_error: f64,
-    /// Degrees of freedom of the standard error.
-    pub df: f64,
-    /// 95 % interval: of the mean over all seeds and examples that there could be.
+    /// 95 % interval: of the mean over all seeds and examples that there could be; with one seed over other examples, but no other
+    /// seed.
     pub interval: [f64; 2],
 }
 
@@ -52,10 +49,8 @@ impl Row {
         };
         let (standard_error, t) = (found.max(least).sqrt(), t_upper(ALPHA / 2.0, df));
         Self {
-            seeds: scores.seeds().count(),
             mean,
             standard_error,
-            df,
             interval: range.interval(mean, standard_error, t, n),
         }
     }

@@ -38,6 +38,11 @@ pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
+/// One number over another; 0 where the other is 0, as scikit-learn has it.
+pub(crate) fn ratio(above: f64, below: f64) -> f64 {
+    if below == 0.0 { 0.0 } else { above / below }
+}
+
 /// Standard deviation with n - 1; `None` of fewer than two values.
 pub fn standard_deviation(values: &[f64]) -> Option<f64> {
     let mean = mean(values)?;

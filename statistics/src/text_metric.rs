@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use crate::jackknife::pseudo_values;
+use crate::{jackknife::pseudo_values, sample::ratio};
 
 /// A text that was written, and those that it may be.
 pub type TextCase<'a> = (&'a str, &'a [String]);
@@ -91,7 +91,10 @@ impl TextMetric {
         match self {
             Self::Bleu => bleu(sums),
             Self::Chrf => chrf(sums),
-            _ => ratio(sums.first(), sums.get(1)),
+            _ => match sums {
+                [above, below] => ratio(*above, *below),
+                _ => 0.0,
+            },
         }
     }
 }
@@ -105,13 +108,6 @@ fn sums(counts: &[Vec<f64>]) -> Vec<f64> {
         }
     }
     sums
-}
-
-fn ratio(above: Option<&f64>, below: Option<&f64>) -> f64 {
-    match (above, below) {
-        (Some(above), Some(below)) if *below > 0.0 => above / below,
-        _ => 0.0,
-    }
 }
 
 /// How often each n-gram comes.
@@ -331,15 +327,26 @@ fn rouge_l(text: &[String], reference: &[String]) -> f64 {
     }
 }
 
+/// Digits, point and minus of full width (as in Chinese) and the minus of mathematics as those of ASCII. The comma of full width parts
+/// sentences.
+fn of_ascii(c: char) -> char {
+    match c {
+        '\u{2212}' => '-',
+        '\u{ff0d}'..='\u{ff19}' => char::from((u32::from(c) - 0xfee0) as u8),
+        other => other,
+    }
+}
+
 /// The number of a text: the first behind the last `####`, as in GSM8K, or else the last one. Commas between digits part
-/// thousands.
+/// thousands; `.5` is a half.
 fn number(text: &str) -> Option<f64> {
     let (behind, text) = match text.rsplit_once("####") {
         Some((_, behind)) => (true, behind),
         None => (false, text),
     };
-    let chars: Vec<char> = text.chars().collect();
+    let chars: Vec<char> = text.chars().map(of_ascii).collect();
     let digit = |i: usize| chars.get(i).is_some_and(char::is_ascii_digit);
+    let joined = |i: usize| chars[i].is_alphanumeric() || chars[i] == '.';
     let mut found = None;
     let mut i = 0;
     while i < chars.len() {
@@ -347,10 +354,17 @@ fn number(text: &str) -> Option<f64> {
             i += 1;
             continue;
         }
-        // A minus belongs to the number unless something stands right before it: 5-3 has none.
-        let minus = i > 0 && chars[i - 1] == '-' && (i == 1 || !chars[i - 2].is_alphanumeric());
+        // A point begins a number unless a letter, a digit or another point stands before it: v.5 has none.
+        let mut point = i > 0 && chars[i - 1] == '.' && (i == 1 || !joined(i - 2));
+        let start = if point { i - 1 } else { i };
+        // A minus belongs to the number unless a letter or digit stands right before it: 5-3 has none. (Chinese has no spaces.)
+        let minus = start > 0
+            && chars[start - 1] == '-'
+            && (start == 1 || !chars[start - 2].is_ascii_alphanumeric());
         let mut digits = String::from(if minus { "-" } else { "" });
-        let mut point = false;
+        if point {
+            digits.push('.');
+        }
         while i < chars.len() {
             match chars[i] {
                 c if c.is_ascii_digit() => digits.push(c),
@@ -385,6 +399,10 @@ mod tests {
             ("from 3 to -4", Some(-4.0)),
             ("version 1.2.3", Some(3.0)),
             ("$18.", Some(18.0)),
+            ("it is .5, or -.25", Some(-0.25)),
+            ("see v.5 and 1..7", Some(7.0)),
+            ("that is \u{2212}4", Some(-4.0)),
+            ("有３，所以是－４．５元", Some(-4.5)),
             ("none", None),
             ("", None),
         ] {

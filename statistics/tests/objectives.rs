@@ -36,6 +36,7 @@ fn correlations_and_errors_of_numbers_are_those_of_scipy() {
             close(of.value(&truth, &predicted), &case[name]);
             let scores = of.scores(&truth, &predicted).unwrap();
             all_close(&scores, &case[format!("{name}_scores")]);
+            close(mean(&scores).unwrap(), &case[name]);
         }
         close(root_mean_square_error(&truth, &predicted), &case["rmse"]);
     }

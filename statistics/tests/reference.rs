@@ -34,9 +34,15 @@ fn within(ours: f64, theirs: &Value, tolerance: f64) {
 
 #[track_caller]
 fn all_close(ours: &[f64], theirs: &Value) {
-    assert_eq!(ours.len(), theirs.as_array().unwrap().len());
-    for (ours, theirs) in ours.iter().zip(theirs.as_array().unwrap()) {
-        close(*ours, theirs);
+    all_within(ours, theirs, 1e-9);
+}
+
+#[track_caller]
+fn all_within(ours: &[f64], theirs: &Value, tolerance: f64) {
+    let theirs = theirs.as_array().unwrap();
+    assert_eq!(ours.len(), theirs.len());
+    for (ours, theirs) in ours.iter().zip(theirs) {
+        within(*ours, theirs, tolerance);
     }
 }
 
@@ -46,8 +52,9 @@ fn means_and_t_intervals_equal_scipy() {
         let s = Summary::of(numbers(&case["values"])).unwrap();
         close(s.mean, &case["mean"]);
         close(s.sd.unwrap(), &case["standard_deviation"]);
-        close(s.interval.unwrap()[0], &case["low"]);
-        close(s.interval.unwrap()[1], &case["high"]);
+        let [low, high] = s.interval.unwrap();
+        close(low, &case["low"]);
+        close(high, &case["high"]);
     }
 }
 
@@ -88,14 +95,13 @@ fn holm_equals_statsmodels() {
 }
 
 #[test]
-fn metrics_and_calibration_equal_scikit_learn_and_numpy() {
+fn calibration_equals_numpy() {
     for case in cases("calibration") {
         let truth = labels(&case["labels"]);
         let rows = case["logits"].as_array().unwrap().iter();
         let logits: Vec<Vec<f32>> = rows
             .map(|row| numbers(row).iter().map(|&x| x as f32).collect())
             .collect();
-        let guessed: Vec<u32> = logits.iter().map(|row| argmax(row)).collect();
         let ours = Calibration::of(&truth, logits.iter().map(Vec::as_slice)).unwrap();
         close(ours.nll, &case["nll"]);
         close(ours.brier, &case["brier"]);
@@ -103,10 +109,6 @@ fn metrics_and_calibration_equal_scikit_learn_and_numpy() {
         let mut another = truth.clone();
         another[0] = logits[0].len() as u32;
         assert!(Calibration::of(&another, logits.iter().map(Vec::as_slice)).is_none());
-        let counts = Counts::of(&truth, &guessed, logits[0].len()).unwrap();
-        for name in ["accuracy", "matthews", "f1"] {
-            close(Metric::named(name).unwrap().value(&counts), &case[name]);
-        }
     }
 }
 
@@ -168,30 +170,11 @@ fn pseudo_values_equal_leaving_examples_out_of_scikit_learn() {
 }
 
 #[test]
-fn pseudo_values_of_accuracy_are_right_and_wrong_and_all_have_the_metric_as_mean() {
+fn pseudo_values_of_accuracy_are_right_and_wrong() {
     let (truth, guessed) = ([0, 1, 2, 1, 0, 2], [0, 1, 1, 1, 2, 2]);
-    let counts = Counts::of(&truth, &guessed, 3).unwrap();
     let right = Metric::Accuracy.scores(&truth, &guessed, 3).unwrap();
     for (score, expected) in right.iter().zip([1.0, 1.0, 0.0, 1.0, 0.0, 1.0]) {
         assert!((score - expected).abs() < 1e-12);
-    }
-    for metric in [Metric::MacroF1, Metric::WeightedF1, Metric::Matthews] {
-        let scores = metric.scores(&truth, &guessed, 3).unwrap();
-        assert!((mean(&scores).unwrap() - metric.value(&counts)).abs() < 1e-12);
-    }
-}
-
-#[test]
-fn pseudo_values_of_correlations_equal_leaving_examples_out_of_scipy() {
-    for case in cases("correlations") {
-        let (truth, guessed) = (numbers(&case["truth"]), numbers(&case["predicted"]));
-        for name in ["pearson", "spearman"] {
-            let correlation = Correlation::named(name).unwrap();
-            let ours = correlation.scores(&truth, &guessed).unwrap();
-            all_close(&ours, &case[name]);
-            let whole = correlation.value(&truth, &guessed);
-            assert!((mean(&ours).unwrap() - whole).abs() < 1e-12);
-        }
     }
 }
 
@@ -247,13 +230,8 @@ fn evidence_equals_the_covariance_matrix_of_seeds() {
             );
         }
         // statrs' quantile of Student's t has eight digits.
-        for (ours, theirs) in e.interval.iter().zip(case["interval"].as_array().unwrap()) {
-            within(*ours, theirs, 1e-7);
-        }
-        let narrower = e.interval_at(0.9);
-        for (ours, theirs) in narrower.iter().zip(case["interval_90"].as_array().unwrap()) {
-            within(*ours, theirs, 1e-7);
-        }
+        all_within(&e.interval, &case["interval"], 1e-7);
+        all_within(&e.interval_at(0.9), &case["interval_90"], 1e-7);
         close(e.p, &case["p"]);
         close(e.p_equivalent(margin), &case["p_equivalent"]);
         close(e.p_non_inferior(margin), &case["p_non_inferior"]);
@@ -312,13 +290,7 @@ fn many_data_sets_equal_statsmodels() {
         within(ours.standard_error, &case["standard_error"], 1e-7);
         within(ours.between, &case["between"], 1e-7);
         within(ours.p, &case["p"], 1e-7);
-        for (ours, theirs) in ours
-            .interval
-            .iter()
-            .zip(case["interval"].as_array().unwrap())
-        {
-            within(*ours, theirs, 1e-7);
-        }
+        all_within(&ours.interval, &case["interval"], 1e-7);
     }
     assert_eq!(
         Combined::of(&[Estimate {
@@ -359,14 +331,7 @@ fn ratios_of_times_are_tested_over_sittings_as_scipy_does() {
         let ours = Ratio::of(&times).unwrap();
         close(ours.ratio, &case["ratio"]);
         within(ours.p.unwrap(), &case["p"], 1e-8);
-        for (ours, theirs) in ours
-            .interval
-            .unwrap()
-            .iter()
-            .zip(case["interval"].as_array().unwrap())
-        {
-            within(*ours, theirs, 1e-7);
-        }
+        all_within(&ours.interval.unwrap(), &case["interval"], 1e-7);
         // All seeds of one sitting are one value, however many they are.
         let one: Vec<Timed> = times
             .iter()

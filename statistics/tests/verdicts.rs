@@ -16,26 +16,31 @@ fn flipping(right: usize, n: usize, seeds: u64, flips: usize) -> Scores {
     .unwrap()
 }
 
+fn compared(methods: &[Scores]) -> Family {
+    Family::new(methods, Margin::POINT)
+}
+
+fn procedure() -> Procedure {
+    Procedure {
+        looks: Looks::default(),
+        margin: Margin::POINT,
+    }
+}
+
 #[test]
 fn the_four_verdicts() {
     let best = flipping(900, 1000, 5, 20);
-    let verdict = |other: &Scores| {
-        let family = Family::new(&[other.clone(), best.clone()], Margin::POINT);
-        family.pairs[0].verdict
-    };
+    let verdict = |other: &Scores| compared(&[other.clone(), best.clone()]).pairs[0].verdict;
     assert_eq!(verdict(&flipping(800, 1000, 5, 20)), Verdict::Worse);
     assert_eq!(verdict(&flipping(980, 1000, 5, 20)), Verdict::Better);
     assert_eq!(verdict(&best.clone()), Verdict::Equivalent);
-    let few = Family::new(
-        &[flipping(18, 20, 5, 2), flipping(17, 20, 5, 3)],
-        Margin::POINT,
-    );
+    let few = compared(&[flipping(18, 20, 5, 2), flipping(17, 20, 5, 3)]);
     assert_eq!(few.pairs[0].verdict, Verdict::Undecided);
 }
 
 #[test]
 fn a_pair_seen_from_the_other_side_says_the_opposite() {
-    let family = Family::new(&[steady(90, 100, 5), steady(60, 100, 5)], Margin::POINT);
+    let family = compared(&[steady(90, 100, 5), steady(60, 100, 5)]);
     let (pair, back) = (family.pair(0, 1).unwrap(), family.pair(1, 0).unwrap());
     assert_eq!(
         (pair.verdict, back.verdict),
@@ -55,10 +60,10 @@ fn a_pair_seen_from_the_other_side_says_the_opposite() {
 
 #[test]
 fn one_seed_has_no_evidence_and_two_have_no_verdict() {
-    let one = Family::new(&[steady(90, 100, 1), steady(10, 100, 1)], Margin::POINT);
+    let one = compared(&[steady(90, 100, 1), steady(10, 100, 1)]);
     assert!(one.pairs.is_empty());
     assert_eq!(one.letters(), ["", ""]);
-    let two = Family::new(&[steady(90, 100, 2), steady(10, 100, 2)], Margin::POINT);
+    let two = compared(&[steady(90, 100, 2), steady(10, 100, 2)]);
     assert_eq!(
         (two.pairs[0].verdict, two.pairs[0].corrected),
         (Verdict::Undecided, None)
@@ -68,10 +73,7 @@ fn one_seed_has_no_evidence_and_two_have_no_verdict() {
 
 #[test]
 fn methods_that_agree_on_few_examples_are_not_equivalent() {
-    let verdict = |n| {
-        let family = Family::new(&[steady(n - 2, n, 5), steady(n - 2, n, 5)], Margin::POINT);
-        family.pairs[0].verdict
-    };
+    let verdict = |n| compared(&[steady(n - 2, n, 5), steady(n - 2, n, 5)]).pairs[0].verdict;
     assert_eq!(verdict(20), Verdict::Undecided);
     assert_eq!(verdict(1000), Verdict::Equivalent);
 }
@@ -85,13 +87,13 @@ fn a_pair_that_was_never_compared_shares_no_letter() {
         flipping(90, 100, 5, 2),
         elsewhere.clone(),
     ];
-    let family = Family::new(&methods, Margin::POINT);
+    let family = compared(&methods);
     assert_eq!(family.pair(0, 2), None);
     // The third has been compared with nobody.
     assert_eq!(family.letters(), ["a", "a", ""]);
     let bridge =
         Scores::right((0..15).map(|seed| (seed, (0..100).map(|j| j < 89).collect()))).unwrap();
-    let family = Family::new(&[steady(90, 100, 5), bridge, elsewhere], Margin::POINT);
+    let family = compared(&[steady(90, 100, 5), bridge, elsewhere]);
     let letters = family.letters();
     assert!(
         !letters[0].chars().any(|c| letters[2].contains(c)),
@@ -159,17 +161,14 @@ fn a_pair_that_alone_has_seeds_in_common_is_not_steadied_by_itself() {
     let two = [flipping(90, 100, 3, 4), flipping(80, 100, 3, 6)];
     let elsewhere = Scores::right([(9, vec![true; 100])]).unwrap();
     let three = [two[0].clone(), two[1].clone(), elsewhere];
-    let (alone, beside) = (
-        Family::new(&two, Margin::POINT),
-        Family::new(&three, Margin::POINT),
-    );
+    let (alone, beside) = (compared(&two), compared(&three));
     assert_eq!(alone.pairs, beside.pairs);
     assert!(alone.pairs[0].evidence.components.between_df < 3.0);
 }
 
 #[test]
 fn seeds_that_agree_leave_the_examples_as_the_floor_that_no_seed_goes_below() {
-    let family = Family::new(&[steady(90, 100, 5), steady(89, 100, 5)], Margin::POINT);
+    let family = compared(&[steady(90, 100, 5), steady(89, 100, 5)]);
     let remedy = Remedy::of(&family.pairs[0].evidence, Margin::POINT, 1);
     assert_eq!(remedy.seeds, None);
     assert!(remedy.examples.unwrap() > 100);
@@ -178,10 +177,7 @@ fn seeds_that_agree_leave_the_examples_as_the_floor_that_no_seed_goes_below() {
 
 #[test]
 fn the_seeds_that_a_plan_asks_for_are_enough_and_one_fewer_is_not() {
-    let family = Family::new(
-        &[flipping(950, 1000, 3, 60), flipping(930, 1000, 3, 90)],
-        Margin::POINT,
-    );
+    let family = compared(&[flipping(950, 1000, 3, 60), flipping(930, 1000, 3, 90)]);
     let mut evidence = family.pairs[0].evidence;
     // As if seeds varied by two points.
     evidence.components.between = 4e-4;
@@ -221,12 +217,12 @@ fn the_cheapest_of_what_is_shown_is_recommended_and_else_what_is_missing() {
     ));
     assert_eq!(recommend(&family, &[], &[]), None);
     let few = [flipping(45, 50, 5, 2), flipping(44, 50, 5, 3)];
-    match recommend(&Family::new(&few, Margin::POINT), &[2.0, 1.0], &[0, 1]).unwrap() {
+    match recommend(&compared(&few), &[2.0, 1.0], &[0, 1]).unwrap() {
         Recommendation::NotShown { untested, .. } => assert!(untested.is_empty()),
         other => panic!("{other:?}"),
     }
     let one_seed = [steady(45, 50, 1), steady(10, 50, 1)];
-    match recommend(&Family::new(&one_seed, Margin::POINT), &[2.0, 1.0], &[0, 1]).unwrap() {
+    match recommend(&compared(&one_seed), &[2.0, 1.0], &[0, 1]).unwrap() {
         Recommendation::NotShown {
             nearest, untested, ..
         } => {
@@ -238,10 +234,7 @@ fn the_cheapest_of_what_is_shown_is_recommended_and_else_what_is_missing() {
 
 #[test]
 fn seeds_are_added_only_to_methods_in_open_pairs_and_a_decision_stands() {
-    let procedure = Procedure {
-        looks: Looks::default(),
-        margin: Margin::POINT,
-    };
+    let procedure = procedure();
     let all = |_: &Family, _: usize, _: usize| true;
     let methods = [
         flipping(900, 1000, 3, 20),
@@ -281,10 +274,7 @@ fn seeds_are_added_only_to_methods_in_open_pairs_and_a_decision_stands() {
 
 #[test]
 fn a_pair_that_no_seed_decides_is_given_up_with_the_reason() {
-    let procedure = Procedure {
-        looks: Looks::default(),
-        margin: Margin::POINT,
-    };
+    let procedure = procedure();
     let right = |from: usize| {
         Scores::right(
             (0..5).map(|seed| (seed, (0..100).map(|j| j >= from && j < from + 90).collect())),
@@ -303,12 +293,9 @@ fn a_pair_that_no_seed_decides_is_given_up_with_the_reason() {
 fn at_an_early_look_a_verdict_and_a_recommendation_need_more_than_with_a_fixed_number_of_seeds() {
     // Two methods that differ clearly in what three seeds show once, but not by the bound of a first look.
     let methods = [flipping(900, 1000, 3, 20), flipping(890, 1000, 3, 20)];
-    let fixed = Family::new(&methods, Margin::POINT);
+    let fixed = compared(&methods);
     assert_eq!(fixed.pairs[0].verdict, Verdict::Better);
-    let procedure = Procedure {
-        looks: Looks::default(),
-        margin: Margin::POINT,
-    };
+    let procedure = procedure();
     let looked = procedure.state(&methods, |_, _, _| true).family;
     assert_eq!(looked.looks, Some(Looks::default()));
     assert_eq!(looked.pairs[0].verdict, Verdict::Undecided);
@@ -320,7 +307,7 @@ fn at_an_early_look_a_verdict_and_a_recommendation_need_more_than_with_a_fixed_n
     assert!(at_look > 10.0 * once, "{once} {at_look}");
     // The last look has nearly all of the error rate.
     let all = [flipping(900, 1000, 20, 20), flipping(890, 1000, 20, 20)];
-    let fixed = Family::new(&all, Margin::POINT);
+    let fixed = compared(&all);
     let last = procedure.state(&all, |_, _, _| true).family;
     assert_eq!(last.pairs[0].verdict, Verdict::Better);
     let (once, at_look) = (

@@ -91,11 +91,7 @@ fn a_merged_checkpoint_is_a_backbone_with_the_method_in_its_weights() {
             .unwrap()
             .load()
             .unwrap();
-        let model = Model {
-            backbone: &merged.backbone,
-            method: &methods::HeadOnly,
-            head: &task.head,
-        };
+        let model = Model::new(&merged.backbone, &methods::HeadOnly, &task.head);
         let d = difference(&model.logits(&batch).unwrap(), &expected);
         assert!(d < FORWARD, "{name}: {d:e}");
         // The classifier is in the file under transformers' names.

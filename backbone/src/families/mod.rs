@@ -38,6 +38,20 @@ impl Architecture {
         }
     }
 
+    /// Why a family that is often asked for is not among them, behind its name in a message; nothing for others.
+    pub(crate) fn why_not(model_type: &str) -> &'static str {
+        match model_type {
+            name if name.starts_with("gemma3") => {
+                " (a Gemma 3 has norms behind its sublayers as well, norms whose weights are counted from one, and scaled \
+                 embeddings, none of which is computed here)"
+            }
+            "gpt2" => {
+                " (a GPT-2 stores its matrices turned, as Conv1D, which loading, merging and PEFT's files would each have to undo)"
+            }
+            _ => "",
+        }
+    }
+
     /// The `model_type` of a class of transformers, such as `XLMRobertaForMaskedLM`.
     pub(crate) fn model_type_of_class(class: &str) -> Option<&'static str> {
         let classes = [

@@ -253,6 +253,13 @@ fn what_a_decoder_cannot_follow_is_refused_by_name() {
             message.contains(family) && message.contains("modernbert, llama, qwen2, qwen3"),
             "{message}"
         );
+        // What is asked for often says why.
+        let why = match family {
+            "gemma3_text" => "norms behind its sublayers",
+            "gpt2" => "stores its matrices turned",
+            _ => "is not supported; supported:",
+        };
+        assert!(message.contains(why), "{message}");
     }
     // Five heads of an odd width.
     let message = read(json!({"num_attention_heads": 5, "num_key_value_heads": 5}));

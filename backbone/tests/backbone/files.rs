@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use backbone::{Backbone, weights_file};
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use peftbench_backbone as backbone;
 use serde_json::{Value, json};
 
@@ -46,6 +46,24 @@ fn weights_in_several_files_are_those_of_one() {
         loaded.weights_digest().unwrap(),
         random(config()).weights_digest().unwrap()
     );
+}
+
+#[test]
+fn weights_in_sixteen_bits_are_the_numbers_that_they_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    for half in [DType::F16, DType::BF16] {
+        let mut all = tensors(&random(config()));
+        for tensor in all.values_mut() {
+            *tensor = tensor.to_dtype(half).unwrap();
+        }
+        save(&all, &path);
+        for (name, found) in load(&path).unwrap().tensors() {
+            let expected = all[&name].to_dtype(DType::F32).unwrap();
+            assert_eq!(values(&found), values(&expected), "{half:?}: {name}");
+        }
+    }
 }
 
 #[test]
@@ -135,7 +153,7 @@ fn a_number_that_is_none_is_named_with_its_tensor_and_place() {
         let damaged = Tensor::from_vec(values, (24, 40), &Device::Cpu).unwrap();
         for half in [false, true] {
             let tensor = match half {
-                true => damaged.to_dtype(candle_core::DType::BF16).unwrap(),
+                true => damaged.to_dtype(DType::BF16).unwrap(),
                 false => damaged.clone(),
             };
             all.insert(name.into(), tensor);

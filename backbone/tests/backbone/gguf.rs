@@ -64,6 +64,15 @@ fn turned(weight: &Tensor, heads: usize) -> Tensor {
 
 /// A file of one kind of block, and what it says of each tensor by transformers' name.
 fn file(kind: GgmlDType, family: &str) -> (Vec<u8>, Vec<(String, Tensor)>) {
+    file_with(kind, family, None)
+}
+
+/// The same with one more tensor.
+fn file_with(
+    kind: GgmlDType,
+    family: &str,
+    more: Option<(&str, &[f32])>,
+) -> (Vec<u8>, Vec<(String, Tensor)>) {
     let random = Backbone::random(config(), &mut ChaCha8Rng::seed_from_u64(5)).unwrap();
     let (mut blocks, mut said) = (Vec::new(), Vec::new());
     for (name, tensor) in random.tensors() {
@@ -108,6 +117,11 @@ fn file(kind: GgmlDType, family: &str) -> (Vec<u8>, Vec<(String, Tensor)>) {
         });
         said.push((name, undone));
         blocks.push((theirs, block));
+    }
+    if let Some((name, values)) = more {
+        let values = Tensor::new(values, &Device::Cpu).unwrap();
+        let block = QTensor::quantize(&values, GgmlDType::F32).unwrap();
+        blocks.push((name.to_owned(), block));
     }
     let whole = |n: usize| gguf_file::Value::U32(n as u32);
     let own = |key: &str| format!("{family}.{key}");
@@ -279,6 +293,53 @@ fn a_number_of_the_header_that_is_none_is_refused_and_not_taken_for_a_missing_on
     }
 }
 
+/// As llama.cpp's converter makes the table from Llama 3.2's `rope_scaling`.
+#[test]
+fn the_table_of_a_llama_3s_rotary_factors_is_the_scaling_that_they_were_made_of() {
+    let (factor, low, high, context) = (32.0, 1.0, 4.0, 8192.0);
+    let width = HIDDEN / HEADS;
+    let factors = (0..width / 2).map(|i| {
+        let angle = 100_000f64.powf(-((2 * i) as f64) / width as f64);
+        let wavelength = 2.0 * std::f64::consts::PI / angle;
+        let smooth = (context / wavelength - low) / (high - low);
+        match wavelength {
+            short if short < context / high => 1.0,
+            long if long > context / low => factor,
+            _ => 1.0 / ((1.0 - smooth) / factor + smooth),
+        }
+    });
+    let mut factors: Vec<f32> = factors.map(|f| f as f32).collect();
+    assert!(factors.iter().any(|f| *f > 1.5 && *f < 31.0), "{factors:?}");
+    let with = |factors: &[f32]| {
+        let name = "rope_freqs.weight";
+        let (bytes, _) = file_with(GgmlDType::F32, "llama", Some((name, factors)));
+        let (_folder, path) = written(&bytes);
+        let config = Config::read(&path)?;
+        let rotary = config.description.rotary.clone().unwrap();
+        Backbone::load(config, &path)?;
+        Ok::<_, backbone::Error>(rotary.scaling)
+    };
+    let expected = backbone::RotaryScaling::Llama3 {
+        factor,
+        low,
+        high,
+        context,
+    };
+    assert_eq!(with(&factors).unwrap(), expected);
+    // Of another model, as long texts of Phi-3 have them; of the wrong length; no number.
+    let short = factors[1..].to_vec();
+    factors[5] = 1.1;
+    let mut none = factors.clone();
+    none[5] = f32::NAN;
+    for other in [factors, short, none] {
+        let message = with(&other).unwrap_err().to_string();
+        assert!(
+            message.contains("rope_freqs.weight") && message.contains("not Llama 3's"),
+            "{message}"
+        );
+    }
+}
+
 fn config_of_the_file() -> Config {
     let mut expected = config();
     expected.epsilon = 1e-5;
@@ -327,6 +388,8 @@ fn what_is_not_read_is_refused_by_name() {
             message.contains(&format!("'{family}'")) && message.contains("llama, qwen2, qwen3"),
             "{message}"
         );
+        let why = message.contains("norms behind its sublayers");
+        assert_eq!(why, family == "gemma3", "{message}");
     }
     // A field of the same length as one that every file has.
     let experts = replaced("llama.embedding_length", "llama.expert_count\0\0\0\0");

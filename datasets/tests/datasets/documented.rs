@@ -65,6 +65,10 @@ fn every_example_is_valid_and_those_with_files_are_read() {
             assert_eq!(first.text, "江\n泽民\n在\n北京\n讲话");
             assert_eq!(first.label, Some(Target::Tags(vec![1, 2, 3, 0, 3])));
         }
+        let splits = [Split::Train, Split::Validation, Split::Test];
+        let kinds = splits.iter().flat_map(|split| data.split(*split));
+        let mut kinds = kinds.filter_map(|row| row.label.as_ref().map(Target::objective));
+        assert!(kinds.all(|kind| kind == spec.objective), "{name}");
         if data.name == "moods" {
             let splits = [Split::Train, Split::Validation, Split::Test];
             let rows = splits.map(|split| data.split(split)).concat();

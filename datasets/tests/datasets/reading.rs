@@ -259,6 +259,34 @@ fn a_users_file_is_fetched_as_any_other_source() {
 }
 
 #[test]
+fn tags_of_bilou_and_iobes_are_read_as_they_are_written() {
+    let folder = Folder::new();
+    for (name, tags) in [
+        ("bilou", ["B-place", "I-place", "L-place", "O", "U-name"]),
+        ("iobes", ["B-place", "I-place", "E-place", "O", "S-name"]),
+    ] {
+        let sentence = |i: usize| {
+            let words = ["New", "York", "City", "met", "Ada"].iter().zip(tags);
+            let words = words.map(|(word, tag)| format!("{word}{i} {tag}\n"));
+            words.collect::<String>() + "\n"
+        };
+        let text: String = (0..60).map(sentence).collect();
+        let path = folder.write(&format!("{name}.conll"), text);
+        let options = FileOptions {
+            objective: Some("tokens".into()),
+            ..FileOptions::default()
+        };
+        let spec = spec_from_path(&path, &options).unwrap();
+        let data = read(&spec, &[("train".to_owned(), path)].into()).unwrap();
+        let Some(Target::Tags(found)) = &data.split(Split::Train)[0].label else {
+            panic!("{name}: no tags");
+        };
+        let found = found.iter().map(|tag| data.labels[*tag as usize].as_str());
+        assert_eq!(found.collect::<Vec<_>>(), tags);
+    }
+}
+
+#[test]
 fn completions_of_one_prompt_are_in_one_split_and_stay_as_they_are_written() {
     let folder = Folder::new();
     let rows: String = (0..300)

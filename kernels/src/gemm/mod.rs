@@ -4,9 +4,9 @@
 //! the whole inner dimension in one go, so every element is one chain of fused multiply-adds in the order of k,
 //! whatever the tile's size: a row's result does not depend on how many other rows there are, nor on the split
 //! over threads. A is read where it lies, row-major or transposed, since each of its values is loaded alone and
-//! repeated over the lanes. B is read by vectors along its rows: either where it lies (`x W` of the backward) or
-//! from [`Packed`] panels (`x Wᵀ` of the forward). Row blocks are chosen so that their part of A stays in the L2 cache
-//! while the panels of B pass by.
+//! repeated over the lanes; one that lies transposed (`gᵀ x`) is turned around block by block where many panels read it.
+//! B is read by vectors along its rows: where it lies, or from [`Packed`] panels, into which it is put first where many
+//! rows of A pass by. Row blocks are chosen so that their part of A stays in the L2 cache while the panels of B pass by.
 
 pub(crate) mod rounded;
 
@@ -23,12 +23,15 @@ use rounded::{Bf16Unit, Panels};
 const VECTORS: usize = 2;
 /// Rows of A that are multiplied by one panel of B after the other.
 const BLOCK_ROWS: usize = 112;
-/// From this inner dimension on, panels of an unpacked B are copied together before use: its rows lie in too many
-/// different pages.
+/// From this inner dimension on, panels of an unpacked B are copied together before use where few blocks of rows read them:
+/// its rows lie in too many different pages.
 const COPY_PANEL_FROM: usize = 512;
 /// Rows of B between the one that is multiplied and the one that is asked for: what the processor asks for by itself
 /// ends with each page, of which a panel has twelve.
 const ASKED_AHEAD: usize = 16;
+/// From this inner dimension on, a large product first puts together what lies apart: an unpacked B, once for all row
+/// blocks, and a transposed A, of which each step of k may lie in another page.
+const TIDY_FROM: usize = 128;
 /// Below this many operations a product stays on one thread.
 const SERIAL_BELOW: usize = 200_000;
 
@@ -271,45 +274,53 @@ impl<T: Copy> Packed<T> {
 }
 
 impl<T: Multiplied> Packed<T> {
-    /// Packs the row-major `matrix [k, n]`.
-    pub(crate) fn of(level: Level, matrix: &[T], k: usize, n: usize) -> Self {
+    /// Packs `matrix [k, n]`, whose rows are `step` apart.
+    pub(crate) fn of(level: Level, matrix: &[T], step: usize, k: usize, n: usize) -> Self {
         let width = T::tiles(level).width();
-        let mut data = Aligned::<T>::zeros(n.div_ceil(width) * width * k);
-        let to = Shared(data.as_mut_ptr());
-        parallel(n.div_ceil(width), |panel| {
-            let columns = panel * width..n.min((panel + 1) * width);
-            for (row, values) in matrix.chunks_exact(n).enumerate() {
-                let values = &values[columns.clone()];
-                // SAFETY: each task writes its own panel, which has `k` rows of `width`.
-                unsafe {
-                    let to = to.add((panel * k + row) * width);
+        // SAFETY: a panel has `k` rows of `width`, each of which gets its values and zeros behind them.
+        unsafe {
+            Self::of_panels(level, n, k, |columns, to| {
+                for i in 0..k {
+                    let (values, to) = (&matrix[i * step..][columns.clone()], to.add(i * width));
                     to.copy_from_nonoverlapping(values.as_ptr(), values.len());
+                    to.add(values.len()).write_bytes(0, width - values.len());
                 }
-            }
-        });
-        Self { level, k, data }
+            })
+        }
     }
 
     /// Packs the transpose of the row-major `matrix [n, k]`.
     pub(crate) fn transpose_of(level: Level, matrix: &[T], n: usize, k: usize) -> Self {
         let width = T::tiles(level).width();
-        let mut data = Aligned::<T>::zeros(n.div_ceil(width) * width * k);
+        // SAFETY: the columns of a panel are rows of the matrix, and zeros are written behind the last one.
+        unsafe {
+            Self::of_panels(level, n, k, |columns, to| {
+                let from = &matrix[columns.start * k..];
+                transpose(level, from, columns.len(), k, k, to, width);
+            })
+        }
+    }
+
+    /// Makes the panels of an operand `[k, n]` on all threads: `write` gets the columns of a panel and its place.
+    /// # Safety
+    /// `write` writes the whole panel, `k` rows of the level's width.
+    unsafe fn of_panels(
+        level: Level,
+        n: usize,
+        k: usize,
+        write: impl Fn(Range<usize>, *mut T) + Sync,
+    ) -> Self {
+        let width = T::tiles(level).width();
+        let (panels, panel_len) = (n.div_ceil(width), width * k);
+        let mut data = Aligned::<T>::unwritten(panels * panel_len);
         let to = Shared(data.as_mut_ptr());
-        parallel(n.div_ceil(width), |panel| {
-            let columns = panel * width..n.min((panel + 1) * width);
-            // SAFETY: each task writes its own panel; the columns of the panel are rows of the matrix.
-            unsafe {
-                transpose(
-                    level,
-                    &matrix[columns.start * k..],
-                    columns.len(),
-                    k,
-                    k,
-                    to.add(panel * width * k),
-                    width,
-                )
-            }
+        parallel(panels, |panel| {
+            // SAFETY: each task has its own panel.
+            let to = unsafe { to.add(panel * panel_len) };
+            write(panel * width..n.min((panel + 1) * width), to);
         });
+        // SAFETY: the caller's promise; every panel has been written.
+        let data = unsafe { data.written(panels * panel_len) };
         Self { level, k, data }
     }
 }
@@ -450,6 +461,26 @@ impl<'a, T: Multiplied> Product<'a, T> {
         let width = tiles.width();
         let (row_blocks, column_blocks) = self.split(width, tiles.rows());
         let panels = self.n.div_ceil(width);
+        // (Where many panels read A, and many rows B.)
+        let large = panels >= 4 && self.k >= TIDY_FROM;
+        let packed;
+        let mut product = *self;
+        if let Right::Rows { ptr, step } = self.b
+            && large
+            && row_blocks >= 4
+        {
+            // SAFETY: the caller's promise: k rows, the last of which has n values.
+            let b = unsafe { std::slice::from_raw_parts(ptr, (self.k - 1) * step + self.n) };
+            packed = Packed::of(level, b, step, self.k, self.n);
+            product.b = Right::Packed(&packed);
+        }
+        let turned = tiles.square.is_some()
+            && self.a.row == 1
+            && self.a.step > 1
+            && column_blocks == 1
+            && large;
+        // An odd number of vectors, so that rows next to each other lie in different sets of the cache.
+        let turned_row = (self.k.div_ceil(tiles.lanes) | 1) * tiles.lanes;
         let work = |task: usize| {
             let (i, j) = (task / column_blocks, task % column_blocks);
             let rows = i * self.m / row_blocks..(i + 1) * self.m / row_blocks;
@@ -463,10 +494,26 @@ impl<'a, T: Multiplied> Product<'a, T> {
                         row: self.k,
                         step: 1,
                     };
-                    self.block(level, a, rows.clone(), panels, done)
+                    product.block(level, a, rows.clone(), panels, done)
+                }),
+                // SAFETY: as above; A is read at its k columns of the block's rows, and the scratch memory has all that is written.
+                None if turned => with_scratch(rows.len() * turned_row, |scratch| unsafe {
+                    let from = self.a.at_row(rows.start);
+                    let len = (self.k - 1) * from.step + rows.len();
+                    let from = std::slice::from_raw_parts(from.ptr, len);
+                    let (k, step) = (self.k, self.a.step);
+                    transpose(level, from, k, step, rows.len(), scratch, turned_row);
+                    let a = Left {
+                        ptr: scratch.cast_const(),
+                        row: turned_row,
+                        step: 1,
+                    };
+                    product.block(level, a, rows.clone(), panels, done)
                 }),
                 // SAFETY: the caller's promise; blocks are disjoint.
-                None => unsafe { self.block(level, self.a.at_row(rows.start), rows, panels, done) },
+                None => unsafe {
+                    product.block(level, self.a.at_row(rows.start), rows, panels, done)
+                },
             }
         };
         let tasks = row_blocks * column_blocks;
@@ -575,7 +622,58 @@ impl<'a, T: Multiplied> Product<'a, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simd::levels;
+    use crate::{simd::levels, threads::with_threads};
+
+    #[test]
+    fn operands_that_are_put_together_first_give_the_bits_of_those_read_where_they_lie() {
+        let values = |len: usize, by: usize| -> Vec<f32> {
+            (0..len)
+                .map(|i| (i * by % 1009) as f32 / 504.5 - 1.0)
+                .collect()
+        };
+        // The last has too few rows for that.
+        for (m, n, k) in [
+            (449, 130, 128),
+            (340, 101, 131),
+            (500, 260, 150),
+            (9, 130, 200),
+        ] {
+            // Both operands are parts of wider matrices.
+            let (a_row, b_row) = (m + 5, n + 3);
+            let (a, b) = (values(k * a_row, 7919), values(k * b_row, 6151));
+            for &level in levels() {
+                let product = |run: &dyn Fn(Product<f32>)| {
+                    let mut c = vec![f32::NAN; m * n];
+                    let (left, right) = (Left::transposed(&a, a_row), Right::rows(&b, b_row));
+                    run(Product::new(m, n, k, left, right, c.as_mut_ptr()));
+                    c
+                };
+                // SAFETY: A is [k, m] in rows of `a_row`, B [k, n] in rows of `b_row`, C [m, n].
+                let plain = product(&|product| unsafe { product.whole(level) });
+                for (i, j) in [(0, 0), (m / 2, n / 3), (m - 1, n - 1)] {
+                    let term = |k| f64::from(a[k * a_row + i]) * f64::from(b[k * b_row + j]);
+                    let sum: f64 = (0..k).map(term).sum();
+                    // What rounding each of k sums can do.
+                    let bound = (0..k).map(|k| term(k).abs()).sum::<f64>()
+                        * k as f64
+                        * f64::from(f32::EPSILON);
+                    let found = f64::from(plain[i * n + j]);
+                    assert!((found - sum).abs() < bound, "{level:?}: {found}, {sum}");
+                }
+                for threads in [1, 2, 5] {
+                    let tidied = with_threads(threads, || {
+                        // SAFETY: as above.
+                        product(&|product| unsafe { product.run(level, None, None) })
+                    });
+                    let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits();
+                    assert!(
+                        plain.iter().zip(&tidied).all(same),
+                        "{level:?}, {m} x {n} x {k} on {threads} threads"
+                    );
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_transpose_has_every_value_in_its_place_and_zeros_behind() {

@@ -311,7 +311,7 @@ impl Linear {
                     Operand::Packed(self.kept(
                         &self.shared.packed_backward,
                         level,
-                        |weight: &[T]| Packed::of(level, weight, n, k),
+                        |weight: &[T]| Packed::of(level, weight, k, n, k),
                     )?)
                 }
             },

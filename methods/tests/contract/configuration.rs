@@ -58,6 +58,45 @@ fn methods_combine_in_the_order_in_which_they_are_named() {
 }
 
 #[test]
+fn a_name_of_pefts_stands_for_every_layer_whose_path_ends_in_it() {
+    use backbone::{Architecture, Backbone, Config};
+    let distilbert = Config {
+        architecture: Architecture::DistilBert,
+        token_types: 0,
+        ..backbone().config().clone()
+    };
+    let distilbert = Backbone::random(distilbert, &mut ChaCha8Rng::seed_from_u64(3)).unwrap();
+    let modernbert = of(Architecture::ModernBert);
+    let llama = of(Architecture::Llama);
+    for (frozen, theirs, ours) in [
+        (&modernbert, "[Wo]", "[attention_output, output]"),
+        (&modernbert, "[Wqkv, mlp.Wo]", "[query_key_value, output]"),
+        (
+            &modernbert,
+            "[attn.Wo, Wi]",
+            "[attention_output, intermediate]",
+        ),
+        (&llama, "[o_proj, mlp.up_proj]", "[attention_output, up]"),
+        (&distilbert, "[q_lin, lin2]", "[query, output]"),
+        (&backbone(), "[output.dense]", "[attention_output, output]"),
+    ] {
+        for method in ["lora", "dora", "ia3"] {
+            let names = |written: &str| {
+                let resolved = resolve(method, &[("target_modules", written)]);
+                resolved.check(frozen.config()).unwrap();
+                let vars = build(&resolved, frozen, 1).vars();
+                vars.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+            };
+            assert_eq!(names(theirs), names(ours), "{method}: {theirs}");
+        }
+    }
+    // PEFT's would be the pooler as well.
+    let dense = resolve("lora", &[("target_modules", "[dense]")]);
+    let message = dense.check(backbone().config()).unwrap_err().to_string();
+    assert!(message.contains("'dense'"), "{message}");
+}
+
+#[test]
 fn capabilities_are_what_the_papers_say() {
     let of = |name: &str| methods::capabilities(registry::entry(name).unwrap()).unwrap();
     for (name, acts_on, mergeable) in [

@@ -32,6 +32,7 @@ mod of_study;
 #[cfg(test)]
 mod tests;
 
-pub use claim::{At, Bound, CLAIMS, Claim, Measure, Rule, Signed, parse};
-pub use judged::{Judged, judge, judge_all, markdown};
-pub use measured::{Measurement, Verdict};
+pub use judged::{Judged, judge_all, markdown};
+#[cfg(test)]
+pub use measured::Measurement;
+pub use measured::Verdict;

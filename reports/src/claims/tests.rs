@@ -4,6 +4,8 @@ use record::RunRecord;
 use statistics::{Looks, Margin, Scores};
 
 use super::{
+    claim::{Bound, CLAIMS, Claim, Measure, Rule, parse},
+    judged::judge,
     measured::{Measured, Spread, failed},
     of_study::best_of_halves,
     *,

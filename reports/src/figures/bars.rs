@@ -1,7 +1,6 @@
 //! A cost of every method as bars from zero, cheapest first.
 
 use super::{
-    axis::Axis,
     layout::*,
     plot::Figure,
     scene::{Anchor, Area, Scene},
@@ -46,23 +45,12 @@ impl Figure for Bars<'_> {
         let (rows, texts) = (&self.rows, &self.texts);
         let notes = [spread_note(self.comparison)];
         let layout = Layout::new(self.comparison, title, width, &notes);
-        let line = 34.0;
-        let (mut scene, room) = layout.scene(MethodLines::height(rows, line) + AXIS_ROOM);
-        let lines = MethodLines::new(rows, room, line);
-        let area = Area {
-            left: lines.plot_left,
-            right: room.right - widest(texts, BODY) - 10.0,
-            top: room.top,
-            bottom: room.bottom - AXIS_ROOM,
-        };
         let [_, most] = range(self.marks.iter().flat_map(Marks::ends));
-        let ends = [area.left, area.right];
-        let mut axis = Axis::linear(ends, [0.0, most], 0.01, ticks(width));
-        axis.thin_out(SMALL);
+        let right = layout.right() - widest(texts, BODY) - 10.0;
         let title = self.quantity.title(self.comparison.metric());
-        draw_horizontal_axis(&mut scene, &axis, area, &title, true);
-        lines.draw(&mut scene, rows);
-        for (((row, marks), text), y) in rows.iter().zip(&self.marks).zip(texts).zip(&lines.middles)
+        let mut chart = Chart::new(&layout, rows, [0.0, 34.0], right, [0.0, most], 0.01, &title);
+        let (scene, axis, area) = (&mut chart.scene, &chart.axis, chart.area);
+        for (((row, marks), text), y) in rows.iter().zip(&self.marks).zip(texts).zip(&chart.middles)
         {
             let s = style_of(row);
             let bar = Area {
@@ -73,17 +61,18 @@ impl Figure for Bars<'_> {
             };
             scene.rectangle(bar, s.ink, 0.35);
             scene.line([[bar.right, bar.top], [bar.right, bar.bottom]], s.ink, 2.0);
-            draw_marks(&mut scene, &axis, *y, marks, s.ink);
+            draw_marks(scene, axis, *y, marks, s.ink);
             let end = marks.ends().fold(marks.mean, f64::max);
             let at = [axis.at(end) + 8.0, *y];
             scene.text(at, text, BODY, Anchor::Start, Ink::Text);
         }
-        scene
+        chart.scene
     }
 
-    fn description(&self) -> String {
+    fn description(&self) -> Vec<String> {
         let described = self.rows.iter().zip(&self.texts);
-        let described = described.map(|(row, text)| format!("{}: {text}", row.label));
-        described.collect::<Vec<_>>().join("; ")
+        described
+            .map(|(row, text)| format!("{}: {text}", row.label))
+            .collect()
     }
 }

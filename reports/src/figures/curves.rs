@@ -235,7 +235,7 @@ impl Figure for Curves<'_> {
         scene
     }
 
-    fn description(&self) -> String {
+    fn description(&self) -> Vec<String> {
         let metric = self.comparison.metric();
         let describe = |line: &Line| {
             let mean = line.points.last().map_or(0.0, |p| p.mean);
@@ -245,8 +245,7 @@ impl Figure for Curves<'_> {
             };
             format!("{} ends at {value}", line.label)
         };
-        let described: Vec<String> = self.lines.iter().map(describe).collect();
-        described.join("; ")
+        self.lines.iter().map(describe).collect()
     }
 }
 

@@ -1,10 +1,9 @@
 //! Latency of every method, merged and not, with the bare backbone as reference.
 
 use super::{
-    axis::Axis,
     layout::*,
     plot::Figure,
-    scene::{Anchor, Area, Scene, text_width},
+    scene::{Anchor, Scene, text_width},
     style::Ink,
 };
 use crate::{comparison::Comparison, format, latency as timing, row::Row};
@@ -105,39 +104,20 @@ impl Figure for Latencies<'_> {
         }
         let layout = Layout::new(comparison, title, width, &notes);
         let line = if merges { 40.0 } else { 32.0 };
-        let head = 24.0;
-        let (mut scene, room) = layout.scene(head + MethodLines::height(rows, line) + AXIS_ROOM);
-        let inner = Area {
-            top: room.top + head,
-            ..room
-        };
-        let lines = MethodLines::new(rows, inner, line);
         let heading = "over backbone";
         let texts = marks.iter().flatten().map(|m| m.text.as_str());
         let values = widest(texts.chain([heading]), BODY);
-        let area = Area {
-            left: lines.plot_left,
-            right: room.right - values - 12.0,
-            top: inner.top,
-            bottom: room.bottom - AXIS_ROOM,
-        };
+        let right = layout.right() - values - 12.0;
         let most = marks
             .iter()
             .flatten()
             .map(|m| m.p99.max(m.p50))
             .chain(bares.iter().copied())
             .fold(0.0, f64::max);
-        let ends = [area.left, area.right];
-        let mut axis = Axis::linear(ends, [0.0, most], 0.02, ticks(width));
-        axis.thin_out(SMALL);
-        draw_horizontal_axis(
-            &mut scene,
-            &axis,
-            area,
-            "latency, batch of 1 real sentence (ms)",
-            true,
-        );
-        lines.draw(&mut scene, rows);
+        let title = "latency, batch of 1 real sentence (ms)";
+        let mut chart = Chart::new(&layout, rows, [24.0, line], right, [0.0, most], 0.02, title);
+        let (scene, axis) = (&mut chart.scene, &chart.axis);
+        let (room, area) = (chart.room, chart.area);
         scene.text(
             [room.right, room.top + 9.0],
             heading,
@@ -153,7 +133,7 @@ impl Figure for Latencies<'_> {
             let x = x.clamp(MARGIN + half, (area.right - half).max(MARGIN + half));
             scene.text([x, room.top + 9.0], &text, SMALL, Anchor::Middle, Ink::Text);
         }
-        for ((row, marks), middle) in rows.iter().zip(marks).zip(&lines.middles) {
+        for ((row, marks), middle) in rows.iter().zip(marks).zip(&chart.middles) {
             let s = style_of(row);
             let apart = if marks.len() > 1 { 9.0 } else { 0.0 };
             if let Some(own) = p50(row, "backbone").filter(|_| bare.is_none()) {
@@ -178,16 +158,16 @@ impl Figure for Latencies<'_> {
                 scene.text(at, &m.text, BODY, Anchor::End, Ink::Text);
             }
         }
-        scene
+        chart.scene
     }
 
-    fn description(&self) -> String {
+    fn description(&self) -> Vec<String> {
         let described = self.rows.iter().zip(&self.timed).flat_map(|(row, timed)| {
             timed.iter().map(move |m| {
                 let p50 = format::ms(m.p50);
                 format!("{} {}: {p50} ms, {}", row.label, m.variant, m.text)
             })
         });
-        described.collect::<Vec<_>>().join("; ")
+        described.collect()
     }
 }

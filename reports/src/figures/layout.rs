@@ -95,6 +95,11 @@ impl Layout {
         }
     }
 
+    /// Where what is between heading and notes ends on the right.
+    pub(super) fn right(&self) -> f64 {
+        self.width - MARGIN
+    }
+
     /// A scene with room of this height between heading and notes, and that room.
     pub(super) fn scene(&self, height: f64) -> (Scene, Area) {
         let mut scene = Scene::new(self.width, self.header() + height + self.footer());
@@ -116,7 +121,7 @@ impl Layout {
         let area = Area {
             left: MARGIN,
             top,
-            right: self.width - MARGIN,
+            right: self.right(),
             bottom: top + height,
         };
         (scene, area)
@@ -291,17 +296,65 @@ pub(super) fn below_note(comparison: &Comparison, limit: f64) -> Option<String> 
     (!below.is_empty()).then(|| format!("Below the scale: {}.", format::list(&below)))
 }
 
-/// The name column and the lines of a chart with a line per method.
-pub(super) struct MethodLines {
-    /// Where the names end and the plot starts.
-    pub(super) plot_left: f64,
+/// A chart with a line per method, as far as all of them are alike: names, axis and grid.
+pub(super) struct Chart {
+    pub(super) scene: Scene,
+    /// All between heading and notes.
+    pub(super) room: Area,
+    /// What the axis reaches over.
+    pub(super) area: Area,
+    pub(super) axis: Axis,
     /// Middle of each line.
     pub(super) middles: Vec<f64>,
-    pub(super) names: Vec<(String, Option<String>)>,
+}
+
+impl Chart {
+    /// With so much room above the lines, lines of this height, and an axis of these values that ends at `right` and leaves `free` as
+    /// [`Axis::linear`] does.
+    pub(super) fn new(
+        layout: &Layout,
+        rows: &[&Row],
+        [head, line]: [f64; 2],
+        right: f64,
+        values: [f64; 2],
+        free: f64,
+        title: &str,
+    ) -> Self {
+        let (mut scene, room) = layout.scene(head + MethodLines::height(rows, line) + AXIS_ROOM);
+        let top = room.top + head;
+        let lines = MethodLines::new(rows, Area { top, ..room }, line);
+        let area = Area {
+            left: lines.plot_left,
+            right,
+            top,
+            bottom: room.bottom - AXIS_ROOM,
+        };
+        let ends = [area.left, area.right];
+        let mut axis = Axis::linear(ends, values, free, ticks(layout.width));
+        axis.thin_out(SMALL);
+        draw_horizontal_axis(&mut scene, &axis, area, title, true);
+        lines.draw(&mut scene, rows);
+        Self {
+            scene,
+            room,
+            area,
+            axis,
+            middles: lines.middles,
+        }
+    }
+}
+
+/// The name column and the lines of a chart with a line per method.
+struct MethodLines {
+    /// Where the names end and the plot starts.
+    plot_left: f64,
+    /// Middle of each line.
+    middles: Vec<f64>,
+    names: Vec<(String, Option<String>)>,
 }
 
 impl MethodLines {
-    pub(super) fn new(rows: &[&Row], room: Area, height: f64) -> Self {
+    fn new(rows: &[&Row], room: Area, height: f64) -> Self {
         let most = 0.38 * room.width();
         let names: Vec<(String, Option<String>)> = rows
             .iter()
@@ -333,12 +386,12 @@ impl MethodLines {
         }
     }
 
-    pub(super) fn height(rows: &[&Row], height: f64) -> f64 {
+    fn height(rows: &[&Row], height: f64) -> f64 {
         let two = rows.iter().filter(|r| r.label != r.method).count();
         rows.len() as f64 * height + 8.0 * two as f64
     }
 
-    pub(super) fn draw(&self, scene: &mut Scene, rows: &[&Row]) {
+    fn draw(&self, scene: &mut Scene, rows: &[&Row]) {
         for ((row, y), (name, variant)) in rows.iter().zip(&self.middles).zip(&self.names) {
             scene.marker([MARGIN + MARK + 1.0, *y], MARK, style_of(row));
             let up = if variant.is_some() { 8.0 } else { 0.0 };

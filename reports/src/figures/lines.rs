@@ -213,7 +213,7 @@ impl Figure for LinePlot<'_> {
         scene
     }
 
-    fn description(&self) -> String {
+    fn description(&self) -> Vec<String> {
         let factor = Quantity::Metric.axis_factor(self.metric);
         let describe = |line: &Line| {
             let values = line.points.iter().map(|p| {
@@ -222,7 +222,6 @@ impl Figure for LinePlot<'_> {
             });
             format!("{}: {}", line.label, values.collect::<Vec<_>>().join(", "))
         };
-        let described: Vec<String> = self.lines.iter().map(describe).collect();
-        described.join("; ")
+        self.lines.iter().map(describe).collect()
     }
 }

@@ -13,8 +13,8 @@ pub(super) trait Figure {
     /// Draws them under a title.
     fn draw(&self, title: &str, width: f64) -> Scene;
 
-    /// What they say, in words with figures.
-    fn description(&self) -> String;
+    /// What they say, in words with figures, for each of what is shown.
+    fn description(&self) -> Vec<String>;
 }
 
 /// A plot.
@@ -35,7 +35,7 @@ impl Plot {
     /// A figure in every layout, under the heading of what it is of.
     pub(super) fn of(heading: &str, name: String, title: String, figure: &dyn Figure) -> Self {
         Self {
-            description: format!("{title}, {heading}. {}", figure.description()),
+            description: format!("{title}, {heading}. {}", figure.description().join("; ")),
             wide: figure.draw(&title, WIDE),
             page: figure.draw(&title, PAGE),
             narrow: figure.draw(&title, NARROW),

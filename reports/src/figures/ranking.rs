@@ -1,10 +1,9 @@
 //! The main metric of every method with its letters, highest mean first.
 
 use super::{
-    axis::Axis,
     layout::*,
     plot::Figure,
-    scene::{Anchor, Area, Scene, text_width},
+    scene::{Anchor, Scene, text_width},
     style::Ink,
 };
 use crate::{comparison::Comparison, format, quantity::Quantity, row::Row, words};
@@ -61,39 +60,20 @@ impl Figure for Ranking<'_> {
             notes.push(words::legend(metric, comparison.margin));
         }
         let layout = Layout::new(comparison, title, width, &notes);
-        let line = 34.0;
-        let head = 20.0;
-        let (mut scene, room) = layout.scene(head + MethodLines::height(rows, line) + AXIS_ROOM);
-        let inner = Area {
-            top: room.top + head,
-            ..room
-        };
-        let lines = MethodLines::new(rows, inner, line);
         let letters = rows
             .iter()
             .map(|r| text_width(&r.letters, BODY, true))
             .fold(text_width("letters", SMALL, false), f64::max);
         let letters = if ties { letters + 10.0 } else { 0.0 };
         let values = widest(texts, BODY) + 12.0;
-        let area = Area {
-            left: lines.plot_left,
-            right: room.right - letters - values,
-            top: inner.top,
-            bottom: room.bottom - AXIS_ROOM,
-        };
+        let right = layout.right() - letters - values;
         let shown = |row: &Row| on_scale(row, limit);
         let drawn = rows.iter().zip(all).filter(|(row, _)| shown(row));
         let ends = range(drawn.flat_map(|(_, marks)| marks.ends()));
-        let mut axis = Axis::linear([area.left, area.right], ends, 0.08, ticks(width));
-        axis.thin_out(SMALL);
-        draw_horizontal_axis(
-            &mut scene,
-            &axis,
-            area,
-            &Quantity::Metric.title(metric),
-            true,
-        );
-        lines.draw(&mut scene, rows);
+        let title = Quantity::Metric.title(metric);
+        let mut chart = Chart::new(&layout, rows, [20.0, 34.0], right, ends, 0.08, &title);
+        let (scene, axis) = (&mut chart.scene, &chart.axis);
+        let (room, area) = (chart.room, chart.area);
         let head_y = room.top + 8.0;
         if ties {
             scene.text(
@@ -104,10 +84,10 @@ impl Figure for Ranking<'_> {
                 Ink::Muted,
             );
         }
-        for (((row, marks), text), y) in rows.iter().zip(all).zip(texts).zip(&lines.middles) {
+        for (((row, marks), text), y) in rows.iter().zip(all).zip(texts).zip(&chart.middles) {
             let s = style_of(row);
             if shown(row) {
-                draw_marks(&mut scene, &axis, *y, marks, s.ink);
+                draw_marks(scene, axis, *y, marks, s.ink);
                 scene.marker([axis.at(marks.mean), *y], MARK, s);
             } else {
                 // An arrow out of the scale; the value stands beside.
@@ -133,15 +113,15 @@ impl Figure for Ranking<'_> {
                 );
             }
         }
-        scene
+        chart.scene
     }
 
-    fn description(&self) -> String {
+    fn description(&self) -> Vec<String> {
         let described = self.rows.iter().zip(&self.texts);
         let described = described.map(|(row, text)| match self.ties {
             true => format!("{}: {text} (letters {})", row.label, row.letters),
             false => format!("{}: {text}", row.label),
         });
-        described.collect::<Vec<_>>().join("; ")
+        described.collect()
     }
 }

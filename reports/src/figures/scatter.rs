@@ -52,7 +52,7 @@ impl<'a> Scatter<'a> {
 impl Figure for Scatter<'_> {
     fn draw(&self, title: &str, width: f64) -> Scene {
         let drawn = &self.drawn;
-        let layout = Layout::new(self.comparison, title, width, &[self.description()]);
+        let layout = Layout::new(self.comparison, title, width, &self.description());
         let height = (width * 0.7).min(420.0);
         let (mut scene, room) = layout.scene(height + AXIS_ROOM);
         let area = Area {
@@ -87,13 +87,13 @@ impl Figure for Scatter<'_> {
         scene
     }
 
-    fn description(&self) -> String {
-        format!(
+    fn description(&self) -> Vec<String> {
+        vec![format!(
             "{} with seed {}, {} of the {} validation examples; on the dashed line predicted and true are equal.",
             self.row.label,
             self.seed,
             format::count(self.drawn.len()),
             format::count(self.all)
-        )
+        )]
     }
 }

@@ -187,14 +187,13 @@ impl Figure for TradeOff<'_> {
         scene
     }
 
-    fn description(&self) -> String {
+    fn description(&self) -> Vec<String> {
         let metric = self.comparison.metric();
         let [qx, qy] = self.quantities;
         let shown = |q: Quantity, marks: &Marks| q.show(metric, marks.mean / q.axis_factor(metric));
-        let described = self
-            .points
+        self.points
             .iter()
-            .map(|(row, x, y)| format!("{}: {} at {}", row.label, shown(qy, y), shown(qx, x)));
-        described.collect::<Vec<_>>().join("; ")
+            .map(|(row, x, y)| format!("{}: {} at {}", row.label, shown(qy, y), shown(qx, x)))
+            .collect()
     }
 }

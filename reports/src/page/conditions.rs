@@ -8,7 +8,7 @@ use crate::{Comparison, conditions::flat, format};
 
 /// A machine and program that made runs.
 #[derive(Serialize, PartialEq)]
-pub(super) struct Setting {
+pub(super) struct MadeWith {
     facts: Vec<(String, String)>,
     runs: usize,
 }
@@ -64,7 +64,7 @@ pub(super) fn conditions(comparison: &Comparison) -> Vec<(&'static str, Vec<(Str
 }
 
 /// The machines and programs, with the number of their runs.
-pub(super) fn environment(comparisons: &[Comparison]) -> Vec<Setting> {
+pub(super) fn environment(comparisons: &[Comparison]) -> Vec<MadeWith> {
     let facts = |c: &Circumstances| {
         let mut facts = vec![
             ("peftbench".to_owned(), c.version.clone()),
@@ -80,14 +80,14 @@ pub(super) fn environment(comparisons: &[Comparison]) -> Vec<Setting> {
         facts
     };
     let records: Vec<&RunRecord> = comparisons.iter().flat_map(|c| &c.records).collect();
-    let mut settings: Vec<Setting> = Vec::new();
+    let mut found: Vec<MadeWith> = Vec::new();
     for record in &records {
         let facts = facts(&record.circumstances);
-        match settings.iter_mut().find(|s| s.facts == facts) {
-            Some(setting) => setting.runs += 1,
-            None => settings.push(Setting { facts, runs: 1 }),
+        match found.iter_mut().find(|s| s.facts == facts) {
+            Some(made) => made.runs += 1,
+            None => found.push(MadeWith { facts, runs: 1 }),
         }
     }
-    settings.sort_by_key(|s| std::cmp::Reverse(s.runs));
-    settings
+    found.sort_by_key(|s| std::cmp::Reverse(s.runs));
+    found
 }

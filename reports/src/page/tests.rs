@@ -173,6 +173,11 @@ fn the_page_recommends_among_what_is_above_the_floors_only() {
     assert_eq!(labels, [&json!("lora")]);
     assert_eq!(points.len(), 3);
     assert!(page.contains("j.p.eligible"));
+    // And what learns nothing is not asked where methods disagree (the browser's test counts them).
+    let of = |label: &str| points.iter().find(|p| p["label"] == label).unwrap();
+    let floors = [&of("majority")["floor"], &of("lora")["floor"]];
+    assert_eq!(floors, [&json!(true), &json!(false)]);
+    assert!(page.contains("!c.points[r.row].floor"));
 }
 
 #[test]

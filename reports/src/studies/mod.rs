@@ -18,4 +18,4 @@ pub use manifest::{Axis, Manifest, PointPlan, Position, SeriesPlan};
 pub use point::{CurvePoint, Point};
 pub use series::{Series, kind_of, scored};
 pub use study::{Study, read_all};
-pub use tables::{csv, latex, markdown, page_view, terminal, write};
+pub use tables::{latex, markdown, page_view, terminal, write};

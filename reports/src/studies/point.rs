@@ -61,14 +61,9 @@ impl Point {
         plan: &PointPlan,
         index: usize,
         position: Position,
-        by_id: &BTreeMap<&str, &RunRecord>,
+        mut found: Vec<&RunRecord>,
         costs: &CostsOn,
     ) -> Self {
-        let mut found: Vec<&RunRecord> = plan
-            .runs
-            .iter()
-            .filter_map(|id| by_id.get(id.as_str()).copied())
-            .collect();
         found.sort_by_key(|r| r.asked.seed);
         let mut troubles = Vec::new();
         let mut well: Vec<(&RunRecord, f64)> = Vec::new();

@@ -10,7 +10,7 @@ use serde::Serialize;
 use statistics::{FEWEST_SEEDS, Looks, Margin};
 
 use super::{
-    manifest::{Axis, Manifest},
+    manifest::{Axis, Manifest, PointPlan},
     point::Point,
     series::{Series, compare_with_highest, finding, kind_of},
 };
@@ -101,14 +101,12 @@ impl Study {
         let by_id: BTreeMap<&str, &RunRecord> =
             records.iter().map(|r| (r.id.as_str(), r)).collect();
         let points = manifest.series.iter().flat_map(|s| &s.points);
-        let trials: Vec<Vec<&RunRecord>> = points
-            .map(|p| {
-                p.runs
-                    .iter()
-                    .filter_map(|id| by_id.get(id.as_str()).copied())
-                    .collect()
-            })
-            .collect();
+        let found = |p: &PointPlan| -> Vec<&RunRecord> {
+            let runs = p.runs.iter();
+            runs.filter_map(|id| by_id.get(id.as_str()).copied())
+                .collect()
+        };
+        let trials: Vec<Vec<&RunRecord>> = points.map(found).collect();
         let costs = CostsOn::of(&trials, None);
         let mut series: Vec<Series> = manifest
             .series
@@ -121,7 +119,7 @@ impl Study {
                     .points
                     .iter()
                     .enumerate()
-                    .map(|(i, p)| Point::new(p, i, manifest.axis.position, &by_id, &costs))
+                    .map(|(i, p)| Point::new(p, i, manifest.axis.position, found(p), &costs))
                     .collect(),
             })
             .collect();

@@ -29,7 +29,7 @@ fn table(study: &Study) -> Table {
             }),
             match (p.metric.is_some(), p.highest, p.verdict) {
                 (false, ..) => Cell::of(None::<f64>, String::new),
-                (_, true, _) => Cell::text("highest mean"),
+                (_, true, _) => Cell::text(words::HIGHEST),
                 (.., Some(verdict)) => Cell::text(words::verdict(verdict)),
                 (.., None) => Cell::text(words::NOT_TESTED),
             },
@@ -51,23 +51,20 @@ fn table(study: &Study) -> Table {
         ]
     };
     let title = format::metric_title(metric);
-    Table {
-        caption: String::new(),
-        columns: vec![
-            Column::text("series", "series", "series", 0),
-            Column::text("point", &study.axis.title, &study.axis.title, 0),
-            Column::number(metric, &title, &title, 0),
-            Column::text("verdict", "verdict", "against the highest mean", 1),
-            Column::number("low_95", "95 % interval", "95 % interval", 2),
-            Column::number("parameters", "parameters", "parameters", 3),
-            Column::number("training_seconds", "training", "training", 4),
-        ],
-        rows: study
-            .series
-            .iter()
-            .flat_map(|s| s.points.iter().map(move |p| row(s, p)))
-            .collect(),
-    }
+    let columns = vec![
+        Column::text("series", "series", "series", 0),
+        Column::text("point", &study.axis.title, &study.axis.title, 0),
+        Column::number(metric, &title, &title, 0),
+        Column::text("verdict", "verdict", "against the highest mean", 1),
+        Column::number("low_95", "95 % interval", "95 % interval", 2),
+        Column::number("parameters", "parameters", "parameters", 3),
+        Column::number("training_seconds", "training", "training", 4),
+    ];
+    let series = study.series.iter();
+    Table::new(
+        columns,
+        series.flat_map(|s| s.points.iter().map(move |p| row(s, p))),
+    )
 }
 
 fn legend(study: &Study) -> String {
@@ -139,10 +136,7 @@ pub fn latex(study: &Study) -> String {
 const PAPER: u8 = 3;
 
 /// One line per point and seed, in basic units.
-///
-/// # Errors
-/// If the table cannot be built; not expected.
-pub fn csv(study: &Study) -> Result<String> {
+pub(super) fn csv(study: &Study) -> Result<String> {
     let names = [
         "study",
         "dataset",
@@ -180,13 +174,7 @@ pub fn csv(study: &Study) -> Result<String> {
             }
         }
     }
-    let columns = names.map(Column::hidden).to_vec();
-    Table {
-        caption: String::new(),
-        columns,
-        rows,
-    }
-    .csv(true)
+    Table::new(names.map(Column::hidden).to_vec(), rows).csv(true)
 }
 
 /// Writes Markdown, LaTeX, CSV, JSON and the plots of a study into a folder; returns the files.

@@ -6,7 +6,7 @@ use record::{RunRecord, Status, store};
 use serde_json::json;
 use statistics::{Margin, Verdict};
 
-use super::*;
+use super::{tables::csv, *};
 use crate::{Kept, figures, sample::Sample};
 
 fn run(p: usize, seed: u64, wrong: std::ops::Range<usize>) -> RunRecord {

@@ -9,6 +9,8 @@ pub struct Judged<'a> {
     pub name: &'a str,
     /// The metrics whose mean is its part of the average; the main metric where there is none.
     pub average: &'a [String],
+    /// How much that part counts, 0 or more.
+    pub weight: f64,
     /// What was compared on it.
     pub comparison: &'a Comparison,
 }

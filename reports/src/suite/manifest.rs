@@ -35,8 +35,20 @@ pub struct Part {
     pub name: String,
     /// The metrics whose mean is its part of the average; the main metric where there is none.
     pub average: Vec<String>,
+    /// How much that part counts in the average, 0 or more.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    pub weight: f64,
     /// Ids of all runs that it may come to.
     pub runs: Vec<String>,
+}
+
+/// What a data set counts whose suite says nothing else.
+fn once() -> f64 {
+    1.0
+}
+
+fn is_once(weight: &f64) -> bool {
+    *weight == once()
 }
 
 impl Kept for Manifest {
@@ -54,6 +66,7 @@ impl Manifest {
                 Some(comparison) => judged.push(Judged {
                     name: &part.name,
                     average: &part.average,
+                    weight: part.weight,
                     comparison,
                 }),
                 None => missing.push(&part.name),

@@ -93,8 +93,12 @@ fn matrix(datasets: &[Judged<'_>], ranks: Option<(&[&str], &Ranks)>) -> Table {
         }
     }
     let average = |label: &str| -> Option<f64> {
-        let parts: Option<Vec<f64>> = datasets.iter().map(|d| d.part(d.row(label)?)).collect();
-        statistics::mean(&parts?)
+        let (mut sum, mut weights) = (0.0, 0.0);
+        for d in datasets.iter().filter(|d| d.weight > 0.0) {
+            sum += d.weight * d.part(d.row(label)?)?;
+            weights += d.weight;
+        }
+        (weights > 0.0).then(|| sum / weights)
     };
     labels.sort_by(|a, b| {
         let value = |label: &str| average(label).unwrap_or(f64::NEG_INFINITY);
@@ -233,9 +237,24 @@ fn sentences(
             format::list(&turned)
         ));
     }
+    said.extend(of_weights(datasets));
     said.extend(ranks.map(|ranks| of_ranks(methods, ranks)));
     said.extend(pairs.iter().filter_map(|pair| change(datasets, pair)));
     said
+}
+
+/// How much the data sets count in the average, where they do not count alike.
+fn of_weights(datasets: &[Judged<'_>]) -> Option<String> {
+    let alike = datasets
+        .windows(2)
+        .all(|two| two[0].weight == two[1].weight);
+    let weights = datasets.iter().map(|d| format!("{} {}", d.name, d.weight));
+    (!alike).then(|| {
+        format!(
+            "In the average the data sets have these weights: {}; nothing else is weighted.",
+            format::list(&weights.collect::<Vec<_>>())
+        )
+    })
 }
 
 /// Which methods differ by their average ranks.

@@ -85,11 +85,7 @@ fn table(tuning: &Tuning) -> Table {
             ])
             .collect()
     };
-    Table {
-        caption: String::new(),
-        columns,
-        rows: tuning.searches.iter().map(row).collect(),
-    }
+    Table::new(columns, tuning.searches.iter().map(row))
 }
 
 /// How to read the table.

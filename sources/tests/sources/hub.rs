@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use peftbench_sources::{Error, Fetcher, Settings, Source};
+use peftbench_sources::{Error, Fetcher, HubKind, Place, Settings, Source};
 
 use crate::skip::skip;
 use crate::spec::snippets;
@@ -83,6 +83,52 @@ places: [ hub: { repo: ada/net, kind: model, revision: refs/pr/1, files: { weigh
         server.requests()[0].path,
         "/ada/net/resolve/refs%2Fpr%2F1/a%20b/%C3%BC.bin"
     );
+}
+
+/// What the program knows of the hub's backbones is asked for as it stands there; the bytes are not the hub's.
+#[test]
+fn every_backbone_of_the_hub_is_asked_for_by_its_repository_its_commit_and_its_paths() {
+    #[derive(serde::Deserialize)]
+    struct Section {
+        source: Source,
+    }
+    let mut fetched = 0;
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../backbone/configs");
+    for entry in fs::read_dir(configs).unwrap() {
+        let path = entry.unwrap().path();
+        let yaml = fs::read_to_string(&path).unwrap();
+        let Section { mut source } = serde_yaml::from_str(&yaml).unwrap();
+        source.places.retain(|place| matches!(place, Place::Hub(_)));
+        let [Place::Hub(hub)] = &source.places[..] else {
+            continue;
+        };
+        assert_eq!(hub.kind, HubKind::Model, "{path:?}");
+        // Of a branch, the bytes would change under a run's name.
+        let commit =
+            hub.revision.len() == 40 && hub.revision.bytes().all(|b| b.is_ascii_hexdigit());
+        assert!(commit, "{path:?}: {}", hub.revision);
+        assert!(hub.files.keys().eq(source.files.keys()), "{path:?}");
+        for file in source.files.values_mut() {
+            (file.sha256, file.bytes) = (None, None);
+        }
+        let bytes = |file: &str| format!("{file} of {}", hub.repo).into_bytes();
+        let at = |file: &str| format!("/{}/resolve/{}/{file}", hub.repo, hub.revision);
+        let served: Vec<(String, Vec<u8>)> =
+            hub.files.values().map(|f| (at(f), bytes(f))).collect();
+        let served: Vec<(&str, &[u8])> = served.iter().map(|(at, b)| (&**at, &**b)).collect();
+        let server = Server::with_files(&served);
+        let machine = Machine::new();
+        let got = machine
+            .online(&server.address())
+            .fetch("net", &source)
+            .unwrap();
+        for (name, file) in &hub.files {
+            assert_eq!(fs::read(&got.files[name]).unwrap(), bytes(file), "{path:?}");
+        }
+        assert_eq!(got.commit.as_deref(), Some(&*hub.revision), "{path:?}");
+        fetched += 1;
+    }
+    assert_eq!(fetched, 10);
 }
 
 #[test]

@@ -332,7 +332,7 @@ fn an_index_is_read_in_both_its_forms_and_its_lies_are_told() {
         (
             "a hash that is none",
             Registry::html(&format!("<a href='{WHEEL}#sha256=xyz'>x</a>"), &archive),
-            "\"xyz\" is no sha256",
+            "\"xyz\" is not a sha256",
         ),
         (
             "another version",
@@ -353,7 +353,7 @@ fn an_index_is_read_in_both_its_forms_and_its_lies_are_told() {
                 &format!("<a href='ftp://host/{WHEEL}#sha256={hash}'>x</a>"),
                 &archive,
             ),
-            "is no address",
+            "is not an address",
         ),
         (
             "a login page",
@@ -408,7 +408,7 @@ fn an_index_is_read_in_both_its_forms_and_its_lies_are_told() {
         (
             "a redirect to nowhere",
             Registry::answering(|_| Reply::status(302).with("Location", "gopher://x")),
-            "which is no address",
+            "which is not an address",
         ),
         (
             "control characters",

@@ -516,7 +516,7 @@ fn a_hub_that_lies_about_its_files_is_refused() {
         (
             "no commit",
             Box::new(|_| Reply::whole(b"{\"sha\": \"main\"}")),
-            "\"main\" is no commit",
+            "\"main\" is not a commit",
         ),
         (
             "no JSON",

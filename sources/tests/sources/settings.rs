@@ -91,7 +91,7 @@ fn an_endpoint_that_is_no_address_is_refused_with_its_value() {
     };
     assert_eq!(
         error.to_string(),
-        "environment variable HF_ENDPOINT=\"mirror.example\": is no address; write https://host or http://host:port"
+        "environment variable HF_ENDPOINT=\"mirror.example\": is not an address; write https://host or http://host:port"
     );
     let slash = settings(&[("HOME", "/h"), ("HF_ENDPOINT", "http://mirror.example/")]).unwrap();
     assert_eq!(slash.endpoint, "http://mirror.example");

@@ -35,7 +35,8 @@ pub(super) fn read_ia3(reading: &mut Reading<'_>) -> Result<Method> {
     let (mut of_input, mut of_output) = (BTreeSet::new(), BTreeSet::new());
     for (path, scale) in scales {
         let site = reading.site(&path);
-        let site = site.with_context(|| format!("module '{path}' is no site of the backbone"))?;
+        let site =
+            site.with_context(|| format!("module '{path}' is not a site of the backbone"))?;
         let part = if scales_input(&path)? {
             &mut of_input
         } else {

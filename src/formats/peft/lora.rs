@@ -66,7 +66,8 @@ pub(super) fn read_lora(reading: &mut Reading<'_>) -> Result<Method> {
     };
     for (path, magnitude) in magnitudes {
         let site = reading.site(&path);
-        let site = site.with_context(|| format!("module '{path}' is no site of the backbone"))?;
+        let site =
+            site.with_context(|| format!("module '{path}' is not a site of the backbone"))?;
         tensors.insert(format!("{site}.magnitude"), magnitude);
     }
     let (mut rank_pattern, mut alpha_pattern) = (Map::new(), Map::new());
@@ -83,7 +84,7 @@ pub(super) fn read_lora(reading: &mut Reading<'_>) -> Result<Method> {
             b.dims()
         );
         let Some(site) = reading.site(&path) else {
-            ensure!(!dora, "module '{path}' is no site of the backbone");
+            ensure!(!dora, "module '{path}' is not a site of the backbone");
             // A layer of the head: it is trained as a whole here, so its change becomes part of it.
             let scaling = s / if rslora { (r as f64).sqrt() } else { r as f64 };
             let delta = (b.matmul(&a)? * scaling)?;
