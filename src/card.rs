@@ -423,14 +423,7 @@ impl Card<'_> {
             {
                 rows.push((
                     format!("against {}, the highest mean", comparison.rows[0].label),
-                    match pair.verdict {
-                        statistics::Verdict::Undecided => {
-                            "undecided: neither a difference nor equivalence is shown".to_owned()
-                        }
-                        verdict => {
-                            words::verdict_in_full(verdict.reversed(), metric, comparison.margin)
-                        }
-                    },
+                    words::verdict_alone(pair.verdict.reversed(), metric, comparison.margin),
                 ));
             }
             for (variant, name) in [("unmerged", ""), ("merged", " after merging")] {

@@ -11,7 +11,7 @@ use statistics::Summary;
 
 use crate::{
     Comparison, claims::Verdict, format, latency::percent, quantity::Quantity, row::Row,
-    table::wrap,
+    table::wrap, words,
 };
 
 /// What is asked for. Every limit is optional.
@@ -385,6 +385,14 @@ pub fn terminal(recommendation: &Recommendation) -> String {
             text += &format!("  {:width$}    {}\n", "", constraint.text);
         }
     }
+    let undecided = words::verdict(statistics::Verdict::Undecided);
+    if recommendation
+        .candidates
+        .iter()
+        .any(|c| c.verdict == undecided)
+    {
+        text += &format!("{}\n", words::UNDECIDED);
+    }
     for note in &recommendation.notes {
         text += &format!("! {note}\n");
     }
@@ -498,6 +506,30 @@ mod tests {
         assert_eq!(adapter.fits, Verdict::Undecided);
         assert!(found.answer.iter().any(|a| a.contains("within the noise")));
         assert!(terminal(&found).contains("may fit"));
+    }
+
+    #[test]
+    fn undecided_is_not_left_to_be_read_as_equal() {
+        let run = |method: &str, seed: u64, from: usize, wrong: usize| {
+            Sample::new(method)
+                .seed(seed)
+                .right(1000, move |i| !(from..from + wrong).contains(&i))
+                .record()
+        };
+        let records: Vec<RunRecord> = (0..3)
+            .flat_map(|seed| [run("full", seed, 0, 100), run("lora", seed, 300, 104)])
+            .collect();
+        let wishes = Wishes {
+            dataset: "sst2".into(),
+            ..Wishes::default()
+        };
+        let found = recommend(&Comparison::from_records(&records), &wishes).unwrap();
+        assert_eq!(found.candidates[1].verdict, "undecided");
+        assert!(terminal(&found).contains("Undecided is not equal"));
+        // Said where there is something undecided only.
+        let decided = ask(Wishes::default());
+        assert!(decided.candidates.iter().all(|c| c.verdict != "undecided"));
+        assert!(!terminal(&decided).contains("Undecided"));
     }
 
     #[test]

@@ -37,6 +37,17 @@ pub fn verdict_in_full(verdict: Verdict, metric: &str, margin: Margin) -> String
     }
 }
 
+/// A verdict where nothing beside it says what undecided means.
+pub fn verdict_alone(verdict: Verdict, metric: &str, margin: Margin) -> String {
+    match verdict {
+        Verdict::Undecided => format!(
+            "{}: neither a difference nor equivalence is shown",
+            self::verdict(verdict)
+        ),
+        other => verdict_in_full(other, metric, margin),
+    }
+}
+
 /// What stands instead of a verdict on what has the highest mean itself.
 pub const HIGHEST: &str = "highest mean";
 /// What stands instead of a verdict where too few seeds are shared for one.

@@ -204,5 +204,6 @@ pub fn page_view(study: &Study) -> Result<Value> {
     let plots = figures::study_plots(study);
     let plots: Vec<_> = plots.iter().map(Plot::view).collect::<Result<_>>()?;
     view["plots"] = serde_json::to_value(plots)?;
+    view["legend"] = legend(study).into();
     Ok(view)
 }

@@ -171,6 +171,12 @@ fn a_study_is_plotted_with_its_stand_in_and_curves_where_they_are_asked_for() {
     }
     let study = Study::new(&manifest, records).unwrap();
     let view = page_view(&study).unwrap();
+    assert!(
+        view["legend"]
+            .as_str()
+            .unwrap()
+            .contains("Undecided is not equal")
+    );
     // The metric over x, and a curve for each of three points.
     assert_eq!(view["plots"].as_array().unwrap().len(), 4);
     let curve = view["plots"][1]["wide"].as_str().unwrap();

@@ -221,6 +221,9 @@ fn sentences(
             datasets.len(),
             format::list(&better)
         ));
+        if !of(Verdict::Undecided, "and").is_empty() {
+            said.push(words::UNDECIDED.to_owned());
+        }
     }
     if !equal.is_empty() {
         said.push(format!(
