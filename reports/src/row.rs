@@ -14,7 +14,7 @@ use crate::{
     costs::{CostsOn, MARK},
     format,
     latency::{self, LatencyCell, SENTENCE},
-    objective,
+    objective, words,
 };
 
 /// Relative distance of a stored metric from the one that its predictions give that rounding explains.
@@ -447,11 +447,10 @@ impl Row {
         };
         for run in self.runs.iter().filter(|r| r.status != Status::Ok) {
             // One class of several is what has a calibration.
-            let counts = match (&run.status, &self.scores, &self.calibration) {
-                (Status::Diverged { .. }, Some(_), Some(_)) => {
-                    "; it counts as always answering the commonest class"
+            let counts = match (&run.status, &self.scores) {
+                (Status::Diverged { .. }, Some(_)) => {
+                    words::diverged_counts(self.calibration.is_some())
                 }
-                (Status::Diverged { .. }, Some(_), None) => "; it counts as having nothing right",
                 _ => "",
             };
             troubles.push(format::visible(&format!(

@@ -88,6 +88,14 @@ pub fn looked_at(looks: &Looks) -> String {
     )
 }
 
+/// What a diverged seed counts as, behind how it ended: where an example has one class of several, and elsewhere.
+pub fn diverged_counts(of_classes: bool) -> &'static str {
+    match of_classes {
+        true => "; it counts as always answering the commonest class",
+        false => "; it counts as having nothing right",
+    }
+}
+
 /// What would decide a pair, e.g. `needs about 12 more seeds (34 min) or 1,800 more examples`.
 pub fn needs(needs: &Needs) -> String {
     if needs.more_seeds == Some(0) {

@@ -1,4 +1,4 @@
-//! Error rates by simulation, from fixed streams: a small part of `just error-rates`, which takes a few seconds.
+//! Error rates by simulation, from fixed streams: a small part of `just error-rates`, in a few seconds.
 
 use statistics::{
     Likeness::{Close, Distant},

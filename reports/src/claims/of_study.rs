@@ -42,7 +42,7 @@ pub(super) fn measure(study: &Study, measure: &Measure) -> Option<Measured> {
         }
         Measure::Share { of, .. } => {
             let records = study.records_of(point(study, of)?);
-            let parameters = records.first()?.outcome.as_ref()?.parameters;
+            let parameters = records.iter().find_map(|r| r.outcome.as_ref())?.parameters;
             let share = parameters.method as f64 / parameters.backbone.max(1) as f64;
             let mut found = Measured::of_study(study, [of, of], "/", share, Spread::Exact);
             found.what = format!("trained parameters, {} at {} / backbone", of.series, of.at);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use record::RunRecord;
+use record::{CLASSIFICATION, RunRecord, Status};
 use serde::Serialize;
 use statistics::{Evidence, Scores, Summary, Verdict};
 
@@ -10,6 +10,7 @@ use super::manifest::{PointPlan, Position};
 use crate::{
     costs::CostsOn,
     row::{Run, estimate, scores, scores_at},
+    words,
 };
 
 /// One point of a curve.
@@ -19,11 +20,11 @@ pub struct Point {
     pub label: String,
     /// Where it stands on the x axis; absent while no run has ended well and the place is measured.
     pub x: Option<f64>,
-    /// Ids of the runs that ended well, by seed.
+    /// Ids of the runs that count, by seed: those that ended well and, beside one of these, those that diverged.
     pub runs: Vec<String>,
     /// Their seeds.
     pub seeds: Vec<u64>,
-    /// Main metric over seeds; absent unless a run ended well.
+    /// Main metric over seeds; absent unless a run ended well. A diverged seed counts as always answering the commonest class.
     pub metric: Option<Summary>,
     /// Trained parameters of the method, head apart.
     pub parameters: Option<usize>,
@@ -65,17 +66,32 @@ impl Point {
         costs: &CostsOn,
     ) -> Self {
         found.sort_by_key(|r| r.asked.seed);
-        let mut troubles = Vec::new();
-        let mut well: Vec<(&RunRecord, f64)> = Vec::new();
+        let (mut tried, mut well) = (Vec::new(), Vec::new());
+        let mut counted: Vec<&RunRecord> = Vec::new();
         for record in found {
             let run = Run::of(record);
-            match run.trouble() {
-                None => well.extend(run.metric.map(|metric| (record, metric))),
-                Some(trouble) => troubles.push(format!("seed {} {trouble}", run.seed)),
+            let diverged = matches!(run.status, Status::Diverged { .. });
+            let metric = run.metric.filter(|_| run.trouble().is_none());
+            well.extend(metric.map(|metric| (record, metric)));
+            if diverged || metric.is_some() {
+                counted.push(record);
             }
+            tried.push((run, diverged));
         }
         let sound: Vec<&RunRecord> = well.iter().map(|(r, _)| *r).collect();
-        let scores = scores(&sound);
+        let scores = scores(&counted);
+        if scores.is_none() {
+            counted.clone_from(&sound);
+        }
+        let counts = |diverged: bool| match (diverged && scores.is_some(), sound.first()) {
+            (true, Some(r)) => words::diverged_counts(r.asked.dataset.objective == CLASSIFICATION),
+            _ => "",
+        };
+        let trouble = |(run, diverged): &(Run, bool)| {
+            let trouble = run.trouble()?;
+            Some(format!("seed {} {trouble}{}", run.seed, counts(*diverged)))
+        };
+        let troubles = tried.iter().filter_map(trouble).collect();
         let estimated = scores
             .as_ref()
             .zip(sound.first())
@@ -93,8 +109,8 @@ impl Point {
         Self {
             label: plan.label.clone(),
             x,
-            seeds: well.iter().map(|(r, _)| r.asked.seed).collect(),
-            runs: well.iter().map(|(r, _)| r.id.clone()).collect(),
+            seeds: counted.iter().map(|r| r.asked.seed).collect(),
+            runs: counted.iter().map(|r| r.id.clone()).collect(),
             metric: estimated.or_else(|| Summary::of(well.iter().map(|(_, m)| *m))),
             scores,
             parameters,
