@@ -63,6 +63,18 @@ impl Remedy {
         )
     }
 
+    /// What would show on which side of a value the mean lies that is so far from what was found, where so many are tested together.
+    pub fn of_distance(components: &Components, distance: f64, tests: usize) -> Self {
+        Self::any(
+            components,
+            &[Goal {
+                distance,
+                tail: ALPHA / 2.0 / tests.max(1) as f64,
+                miss: 1.0 - POWER,
+            }],
+        )
+    }
+
     fn any(components: &Components, goals: &[Goal]) -> Self {
         let reached =
             |seeds, examples| goals.iter().any(|g| g.reached(components, seeds, examples));

@@ -57,10 +57,11 @@ impl Judged {
             measured.extend(found.into_iter().map(|m| (rule, m)));
         }
         let failed = failed(&measured);
+        let tests = measured.iter().filter(|(_, m)| m.judged).count();
         let evidence: Vec<Measurement> = measured
             .into_iter()
             .zip(failed)
-            .map(|((rule, m), failed)| m.judged(rule, failed))
+            .map(|((rule, m), failed)| m.judged(rule, failed, tests))
             .collect();
         let any = |v| evidence.iter().any(|e| e.judged && e.verdict == v);
         let verdict = if any(Verdict::DoesNotHold) {

@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use statistics::{ALPHA, Combined, Estimate, Evidence, FEWEST_SEEDS, Looks, Margin, Ratio};
+use statistics::{
+    ALPHA, Combined, Components, Estimate, Evidence, FEWEST_SEEDS, Looks, MOST_SEEDS, Margin,
+    POWER, Ratio, Remedy,
+};
 use statrs::distribution::{ContinuousCDF, FisherSnedecor, StudentsT};
 
 use super::claim::{At, Bound, Rule};
-use crate::{Comparison, format, studies::Study};
+use crate::{Comparison, format, needs::Needs, studies::Study, words};
 
 /// Whether something holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -85,6 +88,8 @@ pub(super) struct Measured {
     pub what: String,
     pub value: f64,
     pub spread: Spread,
+    /// The parts of its variance, which say what it lacks; absent where it is no mean over seeds and examples.
+    pub components: Option<Components>,
     /// Where seeds were added between looks: these, and the seeds that there are now.
     pub looks: Option<(Looks, usize)>,
     pub records: Vec<String>,
@@ -105,6 +110,7 @@ impl Measured {
             what: String::new(),
             value,
             spread,
+            components: None,
             looks: None,
             records: Vec::new(),
             show: format::metric_difference,
@@ -160,6 +166,13 @@ impl Measured {
     #[must_use]
     pub fn looked_at(mut self, looks: Option<&Looks>, seeds: usize) -> Self {
         self.looks = looks.map(|looks| (looks.clone(), seeds));
+        self
+    }
+
+    /// The same with the parts of its variance.
+    #[must_use]
+    pub fn made_of(mut self, components: Option<Components>) -> Self {
+        self.components = components;
         self
     }
 
@@ -279,8 +292,38 @@ impl Measured {
         ]
     }
 
-    /// What it says about a rule, of which all measurements together say whether it failed.
-    pub fn judged(self, rule: &Rule, failed: bool) -> Measurement {
+    /// What would show whether a rule with these bounds accepts it, taking the value found for the true one, where so many measurements are
+    /// judged together; `None` where that is not known. That it is accepted needs no correction.
+    fn needs(&self, [low, high]: [f64; 2], tests: usize) -> Option<Needs> {
+        let distance = |bound: f64| (self.value - bound).abs();
+        let nearest = match distance(low) <= distance(high) {
+            true => low,
+            false => high,
+        };
+        let tests = match (low..=high).contains(&self.value) {
+            true => 1,
+            false => tests,
+        };
+        if let Spread::F { first, second } = self.spread {
+            let there = first.min(second);
+            let seeds = seeds_for_variances(self.value / nearest, there, tests)?;
+            return Some(Needs {
+                more_seeds: Some(seeds - there),
+                more_examples: None,
+                seconds: None,
+            });
+        }
+        let there = self.components?;
+        let remedy = Remedy::of_distance(&there, distance(nearest), tests);
+        Some(Needs {
+            more_seeds: remedy.seeds.map(|n| n.saturating_sub(there.seeds)),
+            more_examples: remedy.examples.map(|n| n.saturating_sub(there.examples)),
+            seconds: None,
+        })
+    }
+
+    /// What it says about a rule, of which all measurements together say whether it failed; so many are judged.
+    pub fn judged(self, rule: &Rule, failed: bool, tests: usize) -> Measurement {
         let [low, high] = self.accepted(rule);
         let interval = self.interval(1.0 - ALPHA);
         let verdict = match interval {
@@ -310,9 +353,12 @@ impl Measured {
             (None, Some(b)) => format!("at most {}", show(b)),
             (None, None) => "anything".to_owned(),
         };
+        let open = self.judged && verdict == Verdict::Undecided && interval.is_some();
+        let needs = open.then(|| self.needs([low, high], tests)).flatten();
+        let needs = needs.map_or_else(String::new, |n| format!("; it {}", words::needs(&n)));
         Measurement {
             text: format!(
-                "{}: {}{shown}; claimed: {accepted}",
+                "{}: {}{shown}; claimed: {accepted}{needs}",
                 self.what,
                 show(self.value)
             ),
@@ -403,6 +449,18 @@ pub(super) fn failed(measured: &[(&Rule, Measured)]) -> Vec<bool> {
         failed[next] = true;
         left -= 1;
     }
+}
+
+/// Seeds of each of two variances with which a test finds that they differ by this factor, but no fewer than there are; `None` where more
+/// would be needed than anybody makes.
+fn seeds_for_variances(factor: f64, there: usize, tests: usize) -> Option<usize> {
+    let factor = factor.max(1.0 / factor);
+    let tail = ALPHA / 2.0 / tests.max(1) as f64;
+    (there.max(2)..=MOST_SEEDS).find(|&seeds| {
+        let df = (seeds - 1) as f64;
+        FisherSnedecor::new(df, df)
+            .is_ok_and(|f| f.inverse_cdf(1.0 - tail) * f.inverse_cdf(POWER) <= factor)
+    })
 }
 
 /// The spread of a difference of the metric; unknown below three seeds.

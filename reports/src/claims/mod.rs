@@ -6,7 +6,7 @@
 //!
 //! - holds where `a ≤ l` and `h ≤ b`,
 //! - does not hold where `h < a` or `b < l`,
-//! - is undecided otherwise.
+//! - is undecided otherwise; then the seeds or examples that it lacks are said, where they are known ([`statistics::Remedy`]).
 //!
 //! A claim holds if every rule does: all must be shown, so each may be tested at 5 % (an intersection-union test, Berger 1982). It does
 //! not hold if one of its rules does not: any may fail by chance, so for that the measurements are corrected together after Holm, by

@@ -191,6 +191,8 @@ fn difference(comparison: &Comparison, of: &str, minus: &str) -> Option<Measured
     let found = Measured::of_comparison(comparison, what, value, spread_of(pair.evidence));
     Some(Measured {
         records: ids([a, b].into_iter().map(|i| &comparison.rows[i])),
-        ..found.looked_at(comparison.looks.as_ref(), pair.seeds)
+        ..found
+            .looked_at(comparison.looks.as_ref(), pair.seeds)
+            .made_of(pair.evidence.map(|e| e.components))
     })
 }

@@ -67,9 +67,10 @@ fn scores_minus(study: &Study, of: &At, minus: &At) -> Option<Scores> {
 
 /// These differences of two points, over seeds and examples.
 fn difference(study: &Study, points: [&At; 2], d: &Scores) -> Measured {
-    let spread = spread_of(Evidence::of(d));
-    Measured::of_study(study, points, "−", d.mean(), spread)
+    let evidence = Evidence::of(d);
+    Measured::of_study(study, points, "−", d.mean(), spread_of(evidence))
         .looked_at(study.looks.as_ref(), d.seeds().count())
+        .made_of(evidence.map(|e| e.components))
 }
 
 fn variance_over_variance(study: &Study, of: &At, over: &At) -> Option<Measured> {
@@ -108,13 +109,18 @@ fn minus_best(study: &Study, of: &At, minus: &At) -> Option<Measured> {
         .filter(|p| p.corrected.is_some())
         .map(|p| p.evidence)
         .collect();
+    let least = tested
+        .iter()
+        .min_by(|a, b| a.difference.total_cmp(&b.difference));
+    let components = least.map(|e| e.components);
     let spread = match tested.len() == others.count() {
         true => Spread::Least(tested),
         false => Spread::Unknown,
     };
     let seeds = own.scores.as_ref()?.seeds().count();
     let mut found = Measured::of_study(study, [of, of], "−", value, spread)
-        .looked_at(study.looks.as_ref(), seeds);
+        .looked_at(study.looks.as_ref(), seeds)
+        .made_of(components);
     found.what = format!("{} at {} − the best of the others", of.series, of.at);
     let runs = series.points.iter().flat_map(|p| p.runs.clone());
     found.records = runs.collect::<BTreeSet<_>>().into_iter().collect();
@@ -209,10 +215,13 @@ fn curve_minus_curve(study: &Study, of: &At, minus: &At) -> Option<Measured> {
     let (a, b) = (point(study, of)?, point(study, minus)?);
     let (of_a, of_b) = (study.records_of(a), study.records_of(b));
     let scores = curve_scores(&of_a, &of_b).zip(curve_scores(&of_b, &of_a));
+    let mut components = None;
     let (value, seeds, spread) = match scores {
         Some((a, b)) => {
             let d = a.minus(&b)?;
-            (d.mean(), d.seeds().count(), spread_of(Evidence::of(&d)))
+            let evidence = Evidence::of(&d);
+            components = evidence.map(|e| e.components);
+            (d.mean(), d.seeds().count(), spread_of(evidence))
         }
         None => {
             let means = |p: &Point| -> BTreeMap<u64, f64> {
@@ -239,7 +248,8 @@ fn curve_minus_curve(study: &Study, of: &At, minus: &At) -> Option<Measured> {
         }
     };
     let mut found = Measured::of_study(study, [of, minus], "−", value, spread)
-        .looked_at(study.looks.as_ref(), seeds);
+        .looked_at(study.looks.as_ref(), seeds)
+        .made_of(components);
     found.what = format!("mean over the learning curve, {}", found.what);
     Some(found)
 }

@@ -110,6 +110,50 @@ fn a_difference_is_undecided_while_its_interval_lies_across_the_limit() {
 }
 
 #[test]
+fn what_is_undecided_says_what_it_lacks_and_what_is_decided_does_not() {
+    let rule = "{measure: {difference: {of: lora, minus: full}}, at_least: -0.01}";
+    let said = |wrong: usize| {
+        let judged = one(rule, &comparison(&[("lora", 9, wrong), ("full", 99, 100)]));
+        (judged.verdict, judged.evidence[0].text.clone())
+    };
+    // 1.5 points behind, standard error 0.4, half a point from the limit; all seeds agree, so that only examples help.
+    let (verdict, text) = said(115);
+    assert_eq!(verdict, Verdict::Undecided);
+    assert!(
+        text.contains("claimed: at least -1.0 points; it needs about ")
+            && text.ends_with("more examples; more seeds alone do not decide it"),
+        "{text}"
+    );
+    let (verdict, text) = said(60);
+    assert_eq!(verdict, Verdict::Holds);
+    assert!(text.ends_with("claimed: at least -1.0 points"), "{text}");
+    // Variances that differ by a factor of four: F(0.975) · F(0.8) of 18 and 18 degrees of freedom is 3.9, of 17 and 17 it is 4.0.
+    let spread = Spread::F {
+        first: 5,
+        second: 5,
+    };
+    let text = Measured::of(4.0, spread)
+        .judged(&at_least(1.0), false, 1)
+        .text;
+    assert!(
+        text.contains("; it needs about 1") && text.ends_with(" more seeds"),
+        "{text}"
+    );
+}
+
+fn at_least(bound: f64) -> Rule {
+    Rule {
+        measure: Measure::Best {
+            study: String::new(),
+            of: String::new(),
+            minus: String::new(),
+        },
+        at_least: Some(Bound::Number(bound)),
+        at_most: None,
+    }
+}
+
+#[test]
 fn one_seed_leaves_a_difference_undecided() {
     let records = [("lora", 100), ("full", 400)]
         .map(|(m, wrong)| Sample::new(m).right(1000, move |i| i >= wrong).record());
@@ -450,15 +494,7 @@ fn what_speaks_against_a_claim_is_corrected_after_holm() {
         };
         Measured::of(value, spread)
     };
-    let rule = Rule {
-        measure: Measure::Best {
-            study: String::new(),
-            of: String::new(),
-            minus: String::new(),
-        },
-        at_least: Some(Bound::Number(0.0)),
-        at_most: None,
-    };
+    let rule = at_least(0.0);
     let judge = |z: &[f64]| {
         let all: Vec<(&Rule, Measured)> = z.iter().map(|z| (&rule, interval(-z, 1.0))).collect();
         failed(&all)
