@@ -50,6 +50,8 @@ pub fn verdict_alone(verdict: Verdict, metric: &str, margin: Margin) -> String {
 
 /// What stands instead of a verdict on what has the highest mean itself.
 pub const HIGHEST: &str = "highest mean";
+/// What stands instead of a verdict on the only point of a series.
+pub const ALONE: &str = "no other point";
 /// What stands instead of a verdict where too few seeds are shared for one.
 pub const NOT_TESTED: &str = "not tested";
 /// What is said wherever something is undecided.

@@ -20,6 +20,13 @@ pub struct Series {
     pub points: Vec<Point>,
 }
 
+impl Series {
+    /// Whether one point alone has a result, so that there is nothing to compare it with.
+    pub(super) fn is_one_point(&self) -> bool {
+        self.points.iter().filter(|p| p.metric.is_some()).count() == 1
+    }
+}
+
 /// What records say of a method's kind.
 pub fn kind_of(method: &str, records: &[RunRecord]) -> Option<Kind> {
     let of = records.iter().filter(|r| r.asked.method.name == method);
@@ -65,6 +72,15 @@ pub(super) fn compare_with_highest(points: &mut [Point], margin: Margin, looks: 
 pub(super) fn finding(series: &Series, metric: &str, margin: Margin) -> Option<String> {
     let highest = series.points.iter().find(|p| p.highest)?;
     let mean = highest.metric.as_ref()?.mean;
+    if series.is_one_point() {
+        return Some(format!(
+            "{}: {} {metric} at {}; {}.",
+            series.label,
+            format::metric(metric, mean),
+            highest.label,
+            words::ALONE
+        ));
+    }
     let others = || {
         let points = series.points.iter();
         points.filter(|p| p.metric.is_some() && !p.highest)

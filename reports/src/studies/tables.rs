@@ -29,6 +29,7 @@ fn table(study: &Study) -> Table {
             }),
             match (p.metric.is_some(), p.highest, p.verdict) {
                 (false, ..) => Cell::of(None::<f64>, String::new),
+                (_, true, _) if series.is_one_point() => Cell::text(words::ALONE),
                 (_, true, _) => Cell::text(words::HIGHEST),
                 (.., Some(verdict)) => Cell::text(words::verdict(verdict)),
                 (.., None) => Cell::text(words::NOT_TESTED),

@@ -93,6 +93,19 @@ fn a_flat_series_has_no_best_point() {
 }
 
 #[test]
+fn the_only_point_of_a_series_is_not_called_the_highest() {
+    let (mut manifest, records) = example();
+    manifest.series[0].points.truncate(1);
+    let study = Study::new(&manifest, records).unwrap();
+    assert_eq!(
+        study.findings,
+        ["prompt_tuning: 59.7 % accuracy at 1; no other point."]
+    );
+    let text = markdown(&study);
+    assert!(text.contains("| no other point |"), "{text}");
+}
+
+#[test]
 fn every_point_has_a_verdict_against_the_highest_mean() {
     let (manifest, records) = example();
     let study = Study::new(&manifest, records).unwrap();
