@@ -1,9 +1,11 @@
-//! The committed examples follow from the records beside them, and the page of results from the examples.
+//! The committed examples follow from the records beside them, and the pages of results and studies from the examples.
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
+
+use serde_json::Value;
 
 use crate::support::Place;
 
@@ -45,24 +47,49 @@ fn committed_tables_follow_from_the_records_beside_them() {
 
 #[test]
 fn tables_of_the_results_are_those_of_the_examples_and_links_lead_somewhere() {
-    let text = read(&docs().join("RESULTS.md"));
-    let mut tables = 0;
-    for block in text.split("<!-- from ").skip(1) {
-        let (from, rest) = block.split_once(" -->\n").unwrap();
-        let (table, _) = rest.split_once("\n<!-- end -->").unwrap();
-        assert!(
-            table.lines().count() > 2 && read(&docs().join(from)).contains(table),
-            "{from} does not hold this table: {table}"
-        );
-        tables += 1;
+    for page in ["RESULTS.md", "STUDIES.md"] {
+        let text = read(&docs().join(page));
+        let mut tables = 0;
+        for block in text.split("<!-- from ").skip(1) {
+            let (from, rest) = block.split_once(" -->\n").unwrap();
+            let (table, _) = rest.split_once("\n<!-- end -->").unwrap();
+            assert!(
+                table.lines().count() > 2 && read(&docs().join(from)).contains(table),
+                "{page}: {from} does not hold this table: {table}"
+            );
+            tables += 1;
+        }
+        assert!(tables >= 1, "{page}");
+        for link in text.split("](").skip(1) {
+            let (link, _) = link.split_once(')').unwrap();
+            let file = link.split('#').next().unwrap();
+            assert!(
+                link.starts_with("https://") || docs().join(file).exists(),
+                "{page}: {link} leads nowhere"
+            );
+        }
     }
-    assert!(tables >= 1);
-    for link in text.split("](").skip(1) {
-        let (link, _) = link.split_once(')').unwrap();
-        let file = link.split('#').next().unwrap();
-        assert!(
-            link.starts_with("https://") || docs().join(file).exists(),
-            "{link} leads nowhere"
-        );
+}
+
+#[test]
+fn the_page_of_studies_has_every_claim_with_the_verdict_and_the_evidence_of_the_example() {
+    let page = read(&docs().join("STUDIES.md"));
+    let claims: Vec<Value> =
+        serde_json::from_str(&read(&docs().join("example/claims.json"))).unwrap();
+    for claim in &claims {
+        let verdict = match claim["verdict"].as_str().unwrap() {
+            "holds" => "holds",
+            "does_not_hold" => "does not hold",
+            _ => "undecided",
+        };
+        let start = format!("| {} | {verdict} |", claim["claim"].as_str().unwrap());
+        let row = page.lines().find(|line| line.starts_with(&start));
+        let row = row.unwrap_or_else(|| panic!("no row begins with: {start}"));
+        let evidence = claim["evidence"].as_array().unwrap().iter();
+        for judged in evidence.filter(|e| e["judged"] == true) {
+            let text = judged["text"].as_str().unwrap();
+            assert!(row.contains(text), "{text}: {row}");
+        }
     }
+    assert!(!page.contains("@@"), "a figure has not been filled in");
 }
