@@ -31,6 +31,7 @@ use crate::{
     plan::RunPlan,
     prepare::Vocabulary,
     signals::Signals,
+    texts,
     weights::{self, SavedConfig, Task},
 };
 
@@ -302,6 +303,11 @@ impl Run<'_> {
             eprintln!(
                 "note: {cut} texts are cut to {max_tokens} tokens: {virtual_tokens} virtual tokens take the rest of the position table"
             );
+        }
+        if encoded.same_prompts > whole.same_prompts
+            && let Some(note) = texts::same_prompts(encoded.same_prompts)
+        {
+            eprintln!("note: {note}");
         }
         let all = &whole.train;
         let lengths: Vec<usize> = (0..all.len()).map(|i| all.length(i)).collect();
