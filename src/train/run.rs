@@ -377,6 +377,7 @@ impl Run<'_> {
             dataset: dataset.name.clone(),
             // (Known when they are written.)
             weights_sha256: None,
+            config_sha256: None,
             data_digest: Some(dataset.digest()),
             pairs: Some(dataset.has_pairs()),
             max_tokens: examples.max_tokens,
