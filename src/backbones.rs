@@ -50,14 +50,6 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     CONFIGS.iter().map(|(name, _)| *name)
 }
 
-/// Why a model that others know by this name is not among them.
-pub fn refused(name: &str) -> Option<&'static str> {
-    let gemma3 = name.starts_with("gemma3") || name.starts_with("gemma-3");
-    gemma3.then_some(
-        "a Gemma 3 has norms behind its sublayers and scales its embeddings, which is not computed here, and may be used under the Gemma Terms of Use only (ai.google.dev/gemma/terms); a decoder of that size is smollm2-135m",
-    )
-}
-
 /// The YAML of a backbone, read and checked.
 ///
 /// # Errors

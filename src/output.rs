@@ -28,6 +28,14 @@ pub fn tell(text: fmt::Arguments<'_>) {
     writeln!(io::stderr().lock(), "{}", message(&text.to_string())).ok();
 }
 
+/// A cell of CSV (RFC 4180) among those that `separator` parts: in quotes where it would be read as something else.
+pub fn csv_cell(text: &str, separator: char) -> String {
+    match text.contains([separator, '"', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.to_owned(),
+    }
+}
+
 fn message(text: &str) -> String {
     let lines: Vec<String> = text.split('\n').map(format::visible).collect();
     format::cut(&lines.join("\n"), LONGEST)

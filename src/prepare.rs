@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use backbone::{Backbone, Config, Gguf, HeadKind, Pooling, Precision};
+use backbone::{Architecture, Backbone, Config, Gguf, HeadKind, Pooling, Precision};
 use datasets::{Completion, Dataset, DatasetSpec, Example, TextTokenizer, Words};
 use record::BackboneFacts;
 use serde_json::{Map, Value};
@@ -302,8 +302,8 @@ impl Files {
             }
         } else {
             let known: Vec<&str> = backbones::names().collect();
-            if let Some(why) = backbones::refused(choice) {
-                bail!("backbone '{choice}': {why}");
+            if let Some(why) = Architecture::why_not(choice) {
+                bail!("backbone '{choice}' is not supported ({why}); known: {}", known.join(", "));
             }
             ensure!(
                 known.contains(&choice),

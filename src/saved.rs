@@ -11,6 +11,7 @@ use datasets::{Completion, Objective, TextTokenizer, Words};
 use methods::PeftMethod;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use crate::{
     folders::{self, ADAPTER_CONFIG},
@@ -69,6 +70,9 @@ pub struct SavedConfig {
     /// SHA-256 of the file of weights, in hexadecimal digits. (Folders of earlier versions do not say it.)
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights_sha256: Option<String>,
+    /// SHA-256 over the other keys and values, in hexadecimal digits. (Folders of earlier versions do not say it.)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_sha256: Option<String>,
     /// The data set it was trained on.
     pub dataset: String,
     /// SHA-256 over that data set's training and validation examples, where it is known.
@@ -126,8 +130,8 @@ impl Task {
     }
 }
 
-/// Saves a method and its head into `folder`, with the SHA-256 of the weights in their configuration; returns the size of the
-/// weights in bytes.
+/// Saves a method and its head into `folder`, with the SHA-256 of the weights and of their configuration in the latter; returns the
+/// size of the weights in bytes.
 ///
 /// # Errors
 /// If the folder cannot be written.
@@ -145,10 +149,11 @@ pub fn save(
         .collect();
     let path = folder.join(WEIGHTS);
     write_tensors(&path, tensors, &[])?;
-    let config = SavedConfig {
+    let mut config = SavedConfig {
         weights_sha256: Some(sha256_of(&path)?),
         ..config.clone()
     };
+    config.config_sha256 = Some(sha256_of_keys(&serde_json::to_vec(&config)?)?);
     let json = serde_json::to_string_pretty(&config)? + "\n";
     record::write_whole(&folder.join(CONFIG), json.as_bytes())?;
     Ok(fs::metadata(&path)?.len())
@@ -157,7 +162,7 @@ pub fn save(
 /// Reads the configuration of a folder of our own; the folder's kind is not asked.
 ///
 /// # Errors
-/// If it is missing, damaged or of another format.
+/// If it is missing, damaged, edited or of another format.
 pub fn read_config(folder: &Path) -> Result<SavedConfig> {
     let path = folder.join(CONFIG);
     ensure!(
@@ -210,7 +215,24 @@ pub fn read_config(folder: &Path) -> Result<SavedConfig> {
         "{}: scale: mean and deviation must be finite and the deviation above 0",
         path.display()
     );
+    if let Some(saved) = &config.config_sha256 {
+        let found = sha256_of_keys(&text).with_context(|| path.display().to_string())?;
+        ensure!(
+            found == *saved,
+            "{}: not as it was saved: the sha256 of its other keys is {found}, and config_sha256 says {saved}; it is damaged or was \
+             edited: copy the folder again, or take config_sha256 out of it where that is meant",
+            path.display()
+        );
+    }
     Ok(config)
+}
+
+/// SHA-256 over what a configuration holds but for the key that says it. Neither white space nor the order of the keys counts.
+fn sha256_of_keys(json: &[u8]) -> Result<String> {
+    let mut keys: BTreeMap<String, Value> = serde_json::from_slice(json)?;
+    keys.remove("config_sha256");
+    let digest = Sha256::digest(serde_json::to_vec(&keys)?);
+    Ok(format!("{digest:x}"))
 }
 
 /// What to say where a folder has no weights, but folders in it have: PEFT puts an adapter with a name into one.
@@ -241,7 +263,8 @@ pub fn read(folder: &Path) -> Result<Saved> {
         ensure!(
             found == *saved,
             "{}: not the weights that {CONFIG} was saved with: their sha256 is {found}, and weights_sha256 says {saved}; they \
-             are damaged or were changed: copy the folder again, or take weights_sha256 out of {CONFIG} where that is meant",
+             are damaged or were changed: copy the folder again, or take weights_sha256 and config_sha256 out of {CONFIG} where \
+             that is meant",
             path.display()
         );
     }

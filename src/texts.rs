@@ -54,6 +54,16 @@ impl Texts {
     }
 }
 
+/// What has to be said of `count` prompts that have the tokens of another one.
+pub fn same_prompts(count: usize) -> Option<String> {
+    (count > 0).then(|| {
+        format!(
+            "prompts to judge by that have the same tokens as another one, since they were cut or the tokenizer does not tell \
+             them apart: {count}; each is one case with the other, judged by the completions of both"
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -251,6 +251,9 @@ fn texts_are_learnt_judged_reported_predicted_and_evaluated() {
         said.contains("240 rows have 120 different prompts"),
         "{said}"
     );
+    // The tokenizer knows hardly any of their numbers.
+    let same = "note: prompts to judge by that have the same tokens as another one";
+    assert!(said.contains(same), "{said}");
     for left_out in ["majority", "random_features", "linear_probe"] {
         assert!(said.contains(&format!("{left_out} is left out")), "{said}");
     }

@@ -425,7 +425,10 @@ fn a_record_and_saved_weights() {
     let files = Files::new(true).unwrap();
     let path = folder.join(weights::CONFIG);
     let text = fs::read_to_string(&path).unwrap();
-    holds(json_like(&text), |bytes| {
+    let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    // With it nearly every other file is refused before it is looked into.
+    json.as_object_mut().unwrap().remove("config_sha256");
+    holds(json_like(&json.to_string()), |bytes| {
         fs::write(&path, bytes).unwrap();
         if let Ok(config) = weights::read_config(&folder)
             && let Ok(loaded) = task_backbone(&files, &config, fixture("bert").to_str())

@@ -138,6 +138,7 @@ fn a_task_whose_backbone_is_not_there_leaves_the_others_answered() {
     let config = tasks.join("a/peftbench.json");
     let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
     json["backbone"] = "nowhere/at/all".into();
+    json.as_object_mut().unwrap().remove("config_sha256");
     fs::write(&config, json.to_string()).unwrap();
     place.file(
         "rows.jsonl",
@@ -168,6 +169,7 @@ fn sizes_in_a_tasks_configuration_are_not_believed_and_leave_the_others_answered
             let mut json: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
             let value = keys.iter().fold(&mut json, |at, key| &mut at[*key]);
             *value = 10_000_000_000_u64.into();
+            json.as_object_mut().unwrap().remove("config_sha256");
             fs::write(&path, json.to_string()).unwrap();
         }
     }

@@ -252,10 +252,10 @@ fn rows_of_many_tasks_are_answered_in_order_and_bad_ones_with_an_error_of_their_
     )
     .unwrap();
     let config = fs::read_to_string(folder.join("adapter/peftbench.json")).unwrap();
-    let digest = "\"backbone_digest\": \"";
-    let at = config.find(digest).unwrap() + digest.len();
-    let foreign = format!("{}{}{}", &config[..at], "0".repeat(64), &config[at + 64..]);
-    fs::write(folder.join("adapter/peftbench.json"), foreign).unwrap();
+    let mut foreign: Value = serde_json::from_str(&config).unwrap();
+    foreign["backbone_digest"] = "0".repeat(64).into();
+    foreign.as_object_mut().unwrap().remove("config_sha256");
+    fs::write(folder.join("adapter/peftbench.json"), foreign.to_string()).unwrap();
     let bad = format!(
         "{{\"task\": \"nobody\", \"text\": \"good\"}}\nnot a row\n{{\"text\": \"good\"}}\n{input}"
     );

@@ -114,7 +114,7 @@ impl Config {
         let Some(architecture) = Architecture::of_model_type(&model_type) else {
             return Err(format!(
                 "architecture '{model_type}' is not supported{}; supported: {SUPPORTED}",
-                Architecture::why_not(&model_type)
+                Architecture::because(&model_type)
             ));
         };
         let mut keys = Keys::new(json);

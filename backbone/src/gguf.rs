@@ -365,7 +365,7 @@ impl Gguf {
                 let name = other.unwrap_or_default();
                 return self.bad(format!(
                     "general.architecture: '{name}' is not read from GGUF{}; accepted: {}",
-                    Architecture::why_not(name),
+                    Architecture::because(name),
                     FAMILIES.join(", ")
                 ));
             }

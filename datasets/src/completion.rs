@@ -4,7 +4,7 @@
 //! tokens of a prompt are the same when a model is trained on it and when it is asked. `max_tokens` is for both: the completion
 //! has `max_new_tokens` of them, the prompt the rest. So nothing about a completion decides what is read of its prompt.
 
-use std::fmt;
+use std::{collections::HashSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
@@ -91,6 +91,20 @@ impl Encoded {
     /// As [`Encoded::prompt`].
     pub fn completion(&self, i: usize) -> &[u32] {
         &self.example(i).0[self.prompt(i).len()..]
+    }
+
+    /// How many prompts of `examples`, which these are, have the tokens of another one though their texts differ: both were cut, or
+    /// the tokenizer does not tell them apart.
+    ///
+    /// # Panics
+    /// If the examples have no completions.
+    pub fn same_prompts(&self, examples: &[Example]) -> usize {
+        let texts = examples
+            .iter()
+            .map(|e| (e.text.as_str(), e.pair.as_deref()));
+        let texts: HashSet<(&str, Option<&str>)> = texts.collect();
+        let prompts: HashSet<&[u32]> = (0..self.len()).map(|i| self.prompt(i)).collect();
+        texts.len().saturating_sub(prompts.len())
     }
 }
 

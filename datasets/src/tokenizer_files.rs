@@ -16,16 +16,21 @@
 //! | `clean_up_tokenization_spaces` | what is written loses spaces before punctuation |
 //! | `max_seq_length`, `do_lower_case` of `sentence_bert_config.json` | as sentence-transformers reads them |
 
-use std::{
-    fs::{self, File},
-    io::Read,
-    path::{Path, PathBuf},
-};
+mod added;
+mod class;
+mod side;
+mod vocabulary;
 
-use serde_json::{Map, Value, json};
-use tokenizers::{AddedToken, Tokenizer, utils::truncation::TruncationDirection};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+use tokenizers::{Tokenizer, utils::truncation::TruncationDirection};
 
 use crate::{Error, Result, caught};
+use added::{Pending, added_tokens_decoder, special_tokens};
+use class::{UNKNOWN, class, types};
+use side::{Side, bad, read_file};
+use vocabulary::{byte_pairs, conversion, word_piece};
 
 /// A tokenizer with what transformers keeps beside it.
 pub(crate) struct TokenizerFiles {
@@ -46,42 +51,8 @@ pub(crate) struct TokenizerFiles {
     pub(crate) notes: Vec<String>,
 }
 
-/// Classes of transformers that are understood, without `Fast`.
-const CLASSES: [&str; 7] = [
-    "BertTokenizer",
-    "DistilBertTokenizer",
-    "RobertaTokenizer",
-    "XLMRobertaTokenizer",
-    "GPT2Tokenizer",
-    "Qwen2Tokenizer",
-    "LlamaTokenizer",
-];
-
-/// A tokenizer that is read as its file says.
-const GENERIC: &str = "PreTrainedTokenizer";
-
-/// Nothing says how transformers would read the tokenizer: its own file is all there is.
-const UNKNOWN: &str = "";
-
-/// Names of special tokens, in transformers' order.
-const SPECIAL: [&str; 7] = [
-    "bos_token",
-    "eos_token",
-    "unk_token",
-    "sep_token",
-    "pad_token",
-    "cls_token",
-    "mask_token",
-];
-
-/// From this length on transformers takes `model_max_length` for "no limit".
-const NO_LIMIT: f64 = 1e20;
-
 /// How many times as long as it was a text may become before it is tokenised.
 const GROWTH: f64 = 1000.0;
-
-/// The largest file that is read whole.
-const MAX_FILE: u64 = 1 << 30;
 
 /// The file in a folder that a tokenizer is made of: `tokenizer.json`, or the vocabulary of a BERT or RoBERTa.
 ///
@@ -116,14 +87,6 @@ pub fn tokenizer_file(folder: &Path) -> Result<PathBuf> {
         path: folder.join("tokenizer.json"),
         message,
     })
-}
-
-fn conversion(folder: &Path) -> String {
-    format!(
-        "make tokenizer.json once with: python -c \"from transformers import AutoTokenizer as A; \
-         A.from_pretrained('{0}').save_pretrained('{0}')\"",
-        folder.display()
-    )
 }
 
 /// A tokenizer that is all in one `tokenizer.json`, which another file (`path`, for messages) was turned into.
@@ -334,36 +297,6 @@ pub(crate) fn read(path: &Path) -> Result<TokenizerFiles> {
     })
 }
 
-/// Name of the class of transformers without `Fast`: from `tokenizer_config.json`, else from `config.json`.
-fn class(config: &Side, model: &Side) -> Result<&'static str> {
-    let named = match config.text("tokenizer_class")? {
-        Some(name) => Some((name, config)),
-        None => model.text("tokenizer_class")?.map(|name| (name, model)),
-    };
-    if let Some((name, file)) = named {
-        let short = name.trim_end_matches("Fast");
-        let known = CLASSES.into_iter().chain([GENERIC]);
-        return known.into_iter().find(|c| *c == short).ok_or_else(|| {
-            file.wrong(
-                "tokenizer_class",
-                &name.into(),
-                &format!("{}, {GENERIC}Fast", CLASSES.join(", ")),
-            )
-        });
-    }
-    Ok(match model.text("model_type")?.as_deref() {
-        Some("bert") => "BertTokenizer",
-        Some("distilbert") => "DistilBertTokenizer",
-        Some("roberta") => "RobertaTokenizer",
-        Some("xlm-roberta") => "XLMRobertaTokenizer",
-        Some("gpt2") => "GPT2Tokenizer",
-        Some("qwen2" | "qwen3") => "Qwen2Tokenizer",
-        Some("llama") => "LlamaTokenizer",
-        Some("modernbert") => GENERIC,
-        _ => UNKNOWN,
-    })
-}
-
 /// Refuses steps that together make so much of a text that no memory holds it: forty times `a` to `aa` is 2⁴⁰ letters of one.
 fn check_growth(path: &Path, file: &Value) -> Result<()> {
     for key in ["normalizer", "post_processor", "decoder"] {
@@ -402,22 +335,6 @@ fn growth(step: &Value) -> f64 {
         * replaced
         * (1.0 + length(&step["prepend"]))
         * copies[0].max(copies[1])
-}
-
-/// Whether a model that has token types is given any.
-fn types(class: &str, config: &Side, model: &Side) -> Result<bool> {
-    let named = match config.values.get("model_input_names") {
-        None => matches!(class, "BertTokenizer" | GENERIC | UNKNOWN),
-        Some(Value::Array(names)) => names.iter().any(|name| name == "token_type_ids"),
-        Some(other) => {
-            return Err(config.wrong("model_input_names", other, "a list of names"));
-        }
-    };
-    let has_none = model.text("model_type")?.is_some_and(|of| {
-        let with_types = ["bert", "roberta", "xlm-roberta"];
-        !with_types.contains(&of.as_str())
-    });
-    Ok(named || has_none)
 }
 
 /// Writes what the class makes of the configuration into the `tokenizer.json`.
@@ -523,395 +440,4 @@ fn llama_template(config: &Side, tokenizer: &mut Tokenizer) -> Result<()> {
     let template = template().map_err(|e| bad(&config.path, format!("its special tokens: {e}")))?;
     tokenizer.with_post_processor(Some(template));
     Ok(())
-}
-
-/// A token that may be added, as Python's `AddedToken`.
-#[derive(Clone, Debug, Default)]
-struct Pending {
-    content: String,
-    single_word: bool,
-    lstrip: bool,
-    rstrip: bool,
-    /// Where it is not said, special tokens are not normalised and others are.
-    normalized: Option<bool>,
-    special: bool,
-    /// It came with its flags and replaces a token of its name.
-    whole: bool,
-}
-
-impl Pending {
-    fn name(content: &str) -> Self {
-        Self {
-            content: content.to_owned(),
-            ..Self::default()
-        }
-    }
-
-    fn parse(value: &Value) -> Option<Self> {
-        let token = value.as_object()?;
-        let flag = |key: &str| token.get(key).and_then(Value::as_bool);
-        Some(Self {
-            content: token.get("content")?.as_str()?.to_owned(),
-            single_word: flag("single_word").unwrap_or(false),
-            lstrip: flag("lstrip").unwrap_or(false),
-            rstrip: flag("rstrip").unwrap_or(false),
-            normalized: flag("normalized"),
-            special: flag("special").unwrap_or(false),
-            whole: true,
-        })
-    }
-
-    /// From a string or an object.
-    fn of(value: &Value) -> Option<Self> {
-        match value {
-            Value::String(content) => Some(Self::name(content)),
-            other => Self::parse(other),
-        }
-    }
-
-    fn into_token(self) -> AddedToken {
-        AddedToken {
-            normalized: self.normalized.unwrap_or(!self.special),
-            content: self.content,
-            single_word: self.single_word,
-            lstrip: self.lstrip,
-            rstrip: self.rstrip,
-            special: self.special,
-        }
-    }
-}
-
-/// The tokens of `added_tokens_decoder` with their ids.
-fn added_tokens_decoder(config: &Side) -> Result<Vec<(u64, Pending)>> {
-    let key = "added_tokens_decoder";
-    let Some(value) = config.values.get(key) else {
-        return Ok(Vec::new());
-    };
-    let wrong = |value: &Value| config.wrong(key, value, "an object of tokens by their ids");
-    let tokens = value.as_object().ok_or_else(|| wrong(value))?;
-    tokens
-        .iter()
-        .map(|(id, token)| {
-            let id = id.parse().map_err(|_| wrong(&Value::from(id.as_str())))?;
-            Ok((id, Pending::parse(token).ok_or_else(|| wrong(token))?))
-        })
-        .collect()
-}
-
-/// The special tokens that the configuration and the class name, each once, in transformers' order. Those that the
-/// configuration names have the flags of the `known` token of the same text.
-fn special_tokens(class: &str, config: &Side, known: &[Pending]) -> Result<Vec<Pending>> {
-    let mask = |normalized| Pending {
-        lstrip: true,
-        normalized,
-        whole: true,
-        ..Pending::name("<mask>")
-    };
-    let default = |key: &str| {
-        let name = match (class, key) {
-            ("BertTokenizer" | "DistilBertTokenizer", "unk_token") => "[UNK]",
-            ("BertTokenizer" | "DistilBertTokenizer", "sep_token") => "[SEP]",
-            ("BertTokenizer" | "DistilBertTokenizer", "pad_token") => "[PAD]",
-            ("BertTokenizer" | "DistilBertTokenizer", "cls_token") => "[CLS]",
-            ("BertTokenizer" | "DistilBertTokenizer", "mask_token") => "[MASK]",
-            ("RobertaTokenizer", "mask_token") => return Some(mask(Some(false))),
-            ("XLMRobertaTokenizer", "mask_token") => return Some(mask(None)),
-            ("RobertaTokenizer" | "XLMRobertaTokenizer", "bos_token" | "cls_token") => "<s>",
-            ("RobertaTokenizer" | "XLMRobertaTokenizer", "eos_token" | "sep_token") => "</s>",
-            ("RobertaTokenizer" | "XLMRobertaTokenizer", "unk_token") => "<unk>",
-            ("RobertaTokenizer" | "XLMRobertaTokenizer", "pad_token") => "<pad>",
-            ("GPT2Tokenizer", "unk_token" | "bos_token" | "eos_token") => "<|endoftext|>",
-            ("Qwen2Tokenizer", "unk_token" | "pad_token" | "eos_token") => {
-                return Some(qwen("<|endoftext|>"));
-            }
-            ("LlamaTokenizer", "unk_token") => "<unk>",
-            ("LlamaTokenizer", "bos_token") => "<s>",
-            ("LlamaTokenizer", "eos_token") => "</s>",
-            _ => return None,
-        };
-        Some(Pending::name(name))
-    };
-    let mut found: Vec<Pending> = Vec::new();
-    let mut push = |token: Pending| {
-        if !token.content.is_empty() && !found.iter().any(|t| t.content == token.content) {
-            found.push(token);
-        }
-    };
-    if class == UNKNOWN {
-        return Ok(Vec::new());
-    }
-    for key in SPECIAL {
-        let known = |name: &str| known.iter().rev().find(|t| t.content == name).cloned();
-        let value = config.values.get(key);
-        let same = value.and_then(Pending::of).and_then(|t| known(&t.content));
-        let token = match value {
-            _ if same.is_some() => same,
-            None => default(key),
-            Some(Value::Null) => None,
-            Some(Value::String(name)) => Some(match (class, key) {
-                ("RobertaTokenizer", "mask_token") => Pending {
-                    content: name.clone(),
-                    ..mask(Some(false))
-                },
-                ("XLMRobertaTokenizer", "mask_token") => Pending {
-                    content: name.clone(),
-                    ..mask(None)
-                },
-                ("Qwen2Tokenizer", "unk_token" | "pad_token" | "eos_token" | "bos_token") => {
-                    qwen(name)
-                }
-                _ => Pending::name(name),
-            }),
-            Some(value) => Some(
-                Pending::parse(value).ok_or_else(|| config.wrong(key, value, "a token's text"))?,
-            ),
-        };
-        token.into_iter().for_each(&mut push);
-    }
-    for key in ["additional_special_tokens", "extra_special_tokens"] {
-        let tokens: Vec<&Value> = match config.values.get(key) {
-            None | Some(Value::Null) => continue,
-            Some(Value::Array(tokens)) => tokens.iter().collect(),
-            Some(Value::Object(tokens)) => tokens.values().collect(),
-            Some(other) => return Err(config.wrong(key, other, "a list of tokens")),
-        };
-        for value in tokens {
-            push(Pending::of(value).ok_or_else(|| config.wrong(key, value, "a token's text"))?);
-        }
-    }
-    Ok(found)
-}
-
-fn qwen(name: &str) -> Pending {
-    Pending {
-        special: true,
-        normalized: Some(false),
-        whole: true,
-        ..Pending::name(name)
-    }
-}
-
-/// A `tokenizer.json` out of BERT's `vocab.txt`: one token a line, its id is the line's number from 0.
-fn word_piece(path: &Path, bytes: &[u8], config: &Side) -> Result<Value> {
-    let text = lines_of(path, bytes)?;
-    let mut vocabulary = Map::new();
-    let lines = text.strip_suffix('\n').unwrap_or(&text);
-    for (id, token) in lines.split('\n').enumerate() {
-        vocabulary.insert(token.to_owned(), id.into());
-    }
-    let name = |key: &str, default: &str| match config.values.get(key) {
-        Some(value) => Pending::of(value).map_or(default.into(), |t| t.content),
-        None => default.to_owned(),
-    };
-    let (cls, sep) = (name("cls_token", "[CLS]"), name("sep_token", "[SEP]"));
-    let mut special = Map::new();
-    for token in [&cls, &sep] {
-        let id = vocabulary.get(token).ok_or_else(|| {
-            bad(
-                path,
-                format!("has no line '{token}'; it is not BERT's vocabulary"),
-            )
-        })?;
-        special.insert(
-            token.clone(),
-            json!({"id": token, "ids": [id], "tokens": [token]}),
-        );
-    }
-    let one = |token: &str, kind: u8| json!({"SpecialToken": {"id": token, "type_id": kind}});
-    let a = json!({"Sequence": {"id": "A", "type_id": 0}});
-    let b = json!({"Sequence": {"id": "B", "type_id": 1}});
-    Ok(json!({
-        "version": "1.0",
-        "added_tokens": [],
-        "normalizer": {
-            "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
-            "strip_accents": null, "lowercase": true
-        },
-        "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [one(&cls, 0), a, one(&sep, 0)],
-            "pair": [one(&cls, 0), a, one(&sep, 0), b, one(&sep, 1)],
-            "special_tokens": special
-        },
-        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
-        "model": {
-            "type": "WordPiece", "unk_token": name("unk_token", "[UNK]"),
-            "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": vocabulary
-        }
-    }))
-}
-
-/// A `tokenizer.json` out of RoBERTa's `vocab.json` and `merges.txt`.
-fn byte_pairs(
-    folder: &Path,
-    class: &str,
-    vocabulary: Map<String, Value>,
-    config: &Side,
-) -> Result<Value> {
-    let path = folder.join("merges.txt");
-    if class != "RobertaTokenizer" {
-        return Err(bad(
-            &folder.join("vocab.json"),
-            format!("of a {class} cannot be read alone; {}", conversion(folder)),
-        ));
-    }
-    let text = lines_of(&path, &read_file(&path)?)?;
-    // transformers drops the first line, whatever it is, and what stands behind the last line end.
-    let mut lines: Vec<&str> = text.split('\n').skip(1).collect();
-    lines.pop();
-    let mut merges: Vec<[&str; 2]> = Vec::with_capacity(lines.len());
-    let mut seen = std::collections::HashSet::new();
-    for (i, line) in lines.iter().enumerate() {
-        let mut parts = line.split_whitespace();
-        let (Some(left), Some(right), None) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(bad(
-                &path,
-                format!("line {}: '{line}' is not two tokens to merge", i + 2),
-            ));
-        };
-        if seen.insert((left, right)) {
-            merges.push([left, right]);
-        }
-    }
-    let name = |key: &str, default: &str| match config.values.get(key) {
-        Some(value) => Pending::of(value).map_or(default.into(), |t| t.content),
-        None => default.to_owned(),
-    };
-    let (cls, sep) = (name("cls_token", "<s>"), name("sep_token", "</s>"));
-    let id = |token: &str| {
-        vocabulary.get(token).cloned().ok_or_else(|| {
-            bad(
-                &folder.join("vocab.json"),
-                format!("has no token '{token}'"),
-            )
-        })
-    };
-    Ok(json!({
-        "version": "1.0",
-        "added_tokens": [],
-        "normalizer": null,
-        "pre_tokenizer": {
-            "type": "ByteLevel", "add_prefix_space": config.boolean("add_prefix_space", false)?,
-            "trim_offsets": true, "use_regex": true
-        },
-        "post_processor": {
-            "type": "RobertaProcessing", "sep": [sep, id(&sep)?], "cls": [cls, id(&cls)?],
-            "trim_offsets": true, "add_prefix_space": config.boolean("add_prefix_space", false)?
-        },
-        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
-        "model": {
-            "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "",
-            "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false,
-            "ignore_merges": false, "vocab": vocabulary, "merges": merges
-        }
-    }))
-}
-
-/// Text with the line ends of Python's text mode.
-fn lines_of(path: &Path, bytes: &[u8]) -> Result<String> {
-    let text = std::str::from_utf8(bytes).map_err(|e| {
-        bad(
-            path,
-            format!(
-                "is not UTF-8 at byte {}; fetch or save it again",
-                e.valid_up_to()
-            ),
-        )
-    })?;
-    Ok(text.replace("\r\n", "\n").replace('\r', "\n"))
-}
-
-/// One of the small JSON files beside a tokenizer; empty where it is missing.
-struct Side {
-    path: PathBuf,
-    values: Map<String, Value>,
-}
-
-impl Side {
-    fn read(path: PathBuf) -> Result<Self> {
-        if !path.exists() {
-            return Ok(Self {
-                path,
-                values: Map::new(),
-            });
-        }
-        let bytes = read_file(&path)?;
-        let values = serde_json::from_slice(&bytes).map_err(|e| {
-            bad(
-                &path,
-                format!("is not a JSON object: {e}; fetch or save it again"),
-            )
-        })?;
-        Ok(Self { path, values })
-    }
-
-    fn wrong(&self, key: &str, value: &Value, accepted: &str) -> Error {
-        let value: String = value.to_string().chars().take(80).collect();
-        bad(
-            &self.path,
-            format!("{key}: {value} is not understood; accepted: {accepted}"),
-        )
-    }
-
-    fn boolean(&self, key: &str, default: bool) -> Result<bool> {
-        match self.values.get(key) {
-            None => Ok(default),
-            Some(Value::Bool(value)) => Ok(*value),
-            Some(other) => Err(self.wrong(key, other, "true or false")),
-        }
-    }
-
-    fn text(&self, key: &str) -> Result<Option<String>> {
-        match self.values.get(key) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(other) => Err(self.wrong(key, other, "a text")),
-        }
-    }
-
-    /// A number of tokens; `None` where there is no limit.
-    fn length(&self, key: &str) -> Result<Option<usize>> {
-        match self.values.get(key) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => match value.as_f64() {
-                Some(n) if n > NO_LIMIT => Ok(None),
-                Some(n) if n >= 1.0 && n.fract() == 0.0 => Ok(Some(n as usize)),
-                _ => Err(self.wrong(key, value, "a number of tokens from 1 on")),
-            },
-        }
-    }
-}
-
-/// A file's bytes, if it is an ordinary file and what it says.
-fn read_file(path: &Path) -> Result<Vec<u8>> {
-    let io = |error| Error::Io {
-        path: path.to_owned(),
-        error,
-    };
-    let kind = fs::metadata(path).map_err(io)?;
-    if !kind.is_file() {
-        return Err(bad(path, "is not a regular file".into()));
-    }
-    if kind.len() > MAX_FILE {
-        return Err(bad(path, format!("{} bytes are no tokenizer", kind.len())));
-    }
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes))
-        .map_err(io)?;
-    if bytes.starts_with(b"version https://git-lfs") {
-        return Err(bad(
-            path,
-            "is a Git LFS pointer, not the file itself; run `git lfs pull` in its folder".into(),
-        ));
-    }
-    Ok(bytes)
-}
-
-fn bad(path: &Path, message: String) -> Error {
-    Error::Tokenizer {
-        path: path.to_owned(),
-        message,
-    }
 }

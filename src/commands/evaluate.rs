@@ -15,7 +15,7 @@ use crate::{
     output::terminal_width,
     plan::DataChoice,
     prepare::{Files, LoadedBackbone, LoadedData},
-    texts::Texts,
+    texts::{self, Texts},
     train::model::Model,
     weights::{self, SavedConfig, Task},
 };
@@ -220,7 +220,11 @@ impl Evaluated {
             texts.row(example.pair.is_some(), task.config.pairs);
         }
         texts.cut = encoded.truncated;
-        for note in texts.notes(Some(max)) {
+        let same = match dataset.objective {
+            Objective::Completion => texts::same_prompts(encoded.same_prompts(&examples)),
+            _ => None,
+        };
+        for note in texts.notes(Some(max)).into_iter().chain(same) {
             eprintln!("note: '{}': {note}", dataset.name);
         }
         let model = Model::new(&loaded.backbone, &*task.method, &task.head);

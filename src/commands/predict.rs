@@ -25,7 +25,7 @@ use crate::{
     columns::{Columns, ONLY},
     exit,
     objective::Prediction,
-    output::reader_left,
+    output::{csv_cell, reader_left},
     task_library::{self, Answer, Row},
     texts::Texts,
     weights,
@@ -564,10 +564,7 @@ impl Answers {
             } else {
                 cell.clone()
             };
-            match cell.contains([',', '"', '\n', '\r']) {
-                true => row += &format!("\"{}\"", cell.replace('"', "\"\"")),
-                false => row += &cell,
-            }
+            row += &csv_cell(&cell, ',');
         }
         row + "\n"
     }

@@ -213,6 +213,7 @@ impl Foreign<'_> {
                 labels,
                 dataset: String::new(),
                 weights_sha256: None,
+                config_sha256: None,
                 data_digest: None,
                 pairs: self.texts.pairs,
                 max_tokens: self

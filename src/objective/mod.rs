@@ -20,7 +20,7 @@ use record::{Predictions, Rows};
 use serde::Serialize;
 use statistics::EntityCounts;
 
-use crate::train::head::Head;
+use crate::{output::csv_cell, train::head::Head};
 
 pub use classification::class_metric;
 pub use regression::Scale;
@@ -167,15 +167,22 @@ impl Prediction {
                 let largest = probabilities.iter().copied().fold(0f32, f32::max);
                 (label.clone(), Some(largest))
             }
-            Self::Classes { labels, .. } => (labels.join(";"), None),
+            Self::Classes { labels, .. } => (side_by_side(labels, ';'), None),
             Self::Number { prediction } => (prediction.to_string(), None),
             Self::Tags { tags, .. } => {
                 let tags = tags.iter().map(|tag| tag.as_deref().unwrap_or(NO_TAG));
-                (tags.collect::<Vec<_>>().join(" "), None)
+                (side_by_side(tags, ' '), None)
             }
             Self::Text { completion } => (completion.clone(), None),
         }
     }
+}
+
+/// Names in one cell, in which a name that holds the separator can be told from two.
+fn side_by_side(names: impl IntoIterator<Item: AsRef<str>>, separator: char) -> String {
+    let cells = names.into_iter();
+    let cells = cells.map(|name| csv_cell(name.as_ref(), separator));
+    cells.collect::<Vec<_>>().join(&separator.to_string())
 }
 
 /// The objective of a data set's runs, or of saved weights; the backbone's tokenizer makes texts of what is written.
@@ -228,4 +235,33 @@ fn stored(examples: &Encoded, outputs: Rows<f64>) -> Predictions {
 fn named(metrics: &[Metric], value: impl Fn(Metric) -> f64) -> Metrics {
     let named = metrics.iter().map(|m| (m.name().to_owned(), value(*m)));
     named.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_hold_the_separator_of_a_cell_are_told_from_two() {
+        let names = |names: &[&str]| -> Vec<String> {
+            names.iter().map(|name| (*name).to_owned()).collect()
+        };
+        let cell = |labels: &[&str]| {
+            let answer = Prediction::Classes {
+                labels: names(labels),
+                probabilities: Vec::new(),
+                logits: Vec::new(),
+            };
+            answer.cells().0
+        };
+        assert_eq!(cell(&["nice", "tale"]), "nice;tale");
+        assert_eq!(cell(&["nice;tale", "odd"]), r#""nice;tale";odd"#);
+        assert_eq!(cell(&[r#"a "b""#]), r#""a ""b""""#);
+        let tags = Prediction::Tags {
+            tokens: names(&["New", "York", "is"]),
+            tags: vec![Some("B-big city".to_owned()), Some("O".to_owned()), None],
+            entities: Vec::new(),
+        };
+        assert_eq!(tags.cells().0, r#""B-big city" O _"#);
+    }
 }

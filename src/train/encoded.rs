@@ -20,6 +20,8 @@ pub struct EncodedData {
     pub validation: Encoded,
     /// What is judged of it before the last step, if that is not all.
     pub sample: Option<Sample>,
+    /// Prompts of the validation split that have the tokens of another one.
+    pub same_prompts: usize,
 }
 
 /// Some examples of a split.
@@ -88,9 +90,14 @@ impl EncodedData {
         };
         let sample =
             (validation.len() > ON_THE_WAY).then(|| datasets::sample(validation, ON_THE_WAY));
-        let validation = encode(validation)?;
+        let texts = validation;
+        let validation = encode(texts)?;
         Ok(Self {
             train,
+            same_prompts: match data.objective {
+                Objective::Completion => validation.same_prompts(texts),
+                _ => 0,
+            },
             sample: sample.map(|indices| Sample {
                 examples: validation.some(&indices),
                 indices,

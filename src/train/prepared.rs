@@ -23,6 +23,7 @@ use crate::{
     objective::{Objective, Scale},
     plan::{RunPlan, Trial},
     prepare::{Files, LoadedBackbone, LoadedData},
+    texts,
 };
 
 /// Classes that are shown before training.
@@ -70,6 +71,9 @@ impl Prepared {
         // (What is wrong with a recipe is said of the runs that have it.)
         if let Ok(Some(cut)) = prepared.cut(plan) {
             prepared.files.note(&cut);
+        }
+        if let Ok(Some(same)) = prepared.same_prompts(plan) {
+            prepared.files.note(&same);
         }
         let classes = prepared.data.dataset.classes();
         if !classes.is_empty() {
@@ -217,6 +221,13 @@ impl Prepared {
             }
         };
         Ok((cut > 0).then_some(said))
+    }
+
+    /// How many prompts are judged together with another one, in words, if any is.
+    fn same_prompts(&self, plan: &RunPlan) -> Result<Option<String>> {
+        let recipe = self.recipe(plan)?.over(1)?;
+        let encoded = self.encoded(&recipe, plan.seed, 0)?;
+        Ok(texts::same_prompts(encoded.same_prompts))
     }
 
     /// Token ids of the examples that the recipe and the seed choose, cut where `virtual_tokens` leave no room.

@@ -31,6 +31,7 @@ use crate::{
     plan::RunPlan,
     prepare::Vocabulary,
     signals::Signals,
+    texts,
     weights::{self, SavedConfig, Task},
 };
 
@@ -303,6 +304,11 @@ impl Run<'_> {
                 "note: {cut} texts are cut to {max_tokens} tokens: {virtual_tokens} virtual tokens take the rest of the position table"
             );
         }
+        if encoded.same_prompts > whole.same_prompts
+            && let Some(note) = texts::same_prompts(encoded.same_prompts)
+        {
+            eprintln!("note: {note}");
+        }
         let all = &whole.train;
         let lengths: Vec<usize> = (0..all.len()).map(|i| all.length(i)).collect();
         Ok(Examples {
@@ -371,6 +377,7 @@ impl Run<'_> {
             dataset: dataset.name.clone(),
             // (Known when they are written.)
             weights_sha256: None,
+            config_sha256: None,
             data_digest: Some(dataset.digest()),
             pairs: Some(dataset.has_pairs()),
             max_tokens: examples.max_tokens,

@@ -19,6 +19,8 @@ const WORDS: usize = 4;
 const CHARACTERS: usize = 6;
 /// How many times more recall counts than precision in chrF, squared.
 const BETA_SQUARED: f64 = 4.0;
+/// Signs of currencies, those of full width too.
+const CURRENCIES: &str = "$¢£¤¥€₩₹₽₺₫₱₦₪₿＄￠￡￥￦";
 
 /// A metric of texts. More is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -337,8 +339,35 @@ fn of_ascii(c: char) -> char {
     }
 }
 
-/// The number of a text: the first behind the last `####`, as in GSM8K, or else the last one. Commas between digits part
-/// thousands; `.5` is a half.
+/// The place behind the whole part of the number whose first digit is at `first`. Commas belong to it where they part all of its
+/// digits into thousands, as in 1,234,567; 3,4 and 12,34,567 are numbers beside each other.
+fn whole_part(chars: &[char], first: usize) -> usize {
+    let digit = |i: usize| chars.get(i).is_some_and(char::is_ascii_digit);
+    let digits_from = |mut i: usize| {
+        while digit(i) {
+            i += 1;
+        }
+        i
+    };
+    let alone = digits_from(first);
+    // What stands behind a comma that parts numbers is no thousands either.
+    let behind = first > 1 && chars[first - 1] == ',' && digit(first - 2);
+    if behind || chars[first] == '0' || alone - first > 3 {
+        return alone;
+    }
+    let mut end = alone;
+    while chars.get(end) == Some(&',') && digit(end + 1) {
+        let group = digits_from(end + 1);
+        if group - end != 4 {
+            return alone;
+        }
+        end = group;
+    }
+    end
+}
+
+/// The number of a text: the first behind the last `####`, as in GSM8K, or else the last one. Commas count where they part
+/// thousands only; `.5` is a half, `-$5` is less than nothing.
 fn number(text: &str) -> Option<f64> {
     let (behind, text) = match text.rsplit_once("####") {
         Some((_, behind)) => (true, behind),
@@ -355,29 +384,25 @@ fn number(text: &str) -> Option<f64> {
             continue;
         }
         // A point begins a number unless a letter, a digit or another point stands before it: v.5 has none.
-        let mut point = i > 0 && chars[i - 1] == '.' && (i == 1 || !joined(i - 2));
+        let point = i > 0 && chars[i - 1] == '.' && (i == 1 || !joined(i - 2));
         let start = if point { i - 1 } else { i };
-        // A minus belongs to the number unless a letter or digit stands right before it: 5-3 has none. (Chinese has no spaces.)
-        let minus = start > 0
-            && chars[start - 1] == '-'
-            && (start == 1 || !chars[start - 2].is_ascii_alphanumeric());
-        let mut digits = String::from(if minus { "-" } else { "" });
-        if point {
-            digits.push('.');
-        }
-        while i < chars.len() {
-            match chars[i] {
-                c if c.is_ascii_digit() => digits.push(c),
-                ',' if digit(i + 1) && !point => {}
-                '.' if digit(i + 1) && !point => {
-                    point = true;
-                    digits.push('.');
-                }
-                _ => break,
+        // A minus belongs to the number, or to the currency before it, unless a letter or digit stands right before it: 5-3 has
+        // none. (Chinese has no spaces.)
+        let sign = start - usize::from(start > 0 && CURRENCIES.contains(chars[start - 1]));
+        let minus = sign > 0
+            && chars[sign - 1] == '-'
+            && (sign == 1 || !chars[sign - 2].is_ascii_alphanumeric());
+        let mut end = if point { i } else { whole_part(&chars, i) };
+        if point || chars.get(end) == Some(&'.') && digit(end + 1) {
+            end += usize::from(!point);
+            while digit(end) {
+                end += 1;
             }
-            i += 1;
         }
+        let digits = chars[start..end].iter().filter(|c| **c != ',');
+        let digits: String = minus.then_some(&'-').into_iter().chain(digits).collect();
         found = digits.parse().ok();
+        i = end;
         if behind {
             break;
         }
@@ -403,6 +428,23 @@ mod tests {
             ("see v.5 and 1..7", Some(7.0)),
             ("that is \u{2212}4", Some(-4.0)),
             ("有３，所以是－４．５元", Some(-4.5)),
+            // Commas part thousands or numbers.
+            ("1,234,567 or 12,345.5", Some(12345.5)),
+            ("x is 3,4", Some(4.0)),
+            ("#### 3,4", Some(3.0)),
+            ("in May 3,2020", Some(2020.0)),
+            ("12,34,567", Some(567.0)),
+            ("#### 1234,567", Some(1234.0)),
+            ("#### 0,500", Some(0.0)),
+            ("#### 1,2345", Some(1.0)),
+            ("1.5,200", Some(200.0)),
+            ("2,-300", Some(-300.0)),
+            // A minus counts on both sides of a currency.
+            ("lost -$5", Some(-5.0)),
+            ("#### $-1,200", Some(-1200.0)),
+            ("\u{2212}\u{ffe5}5", Some(-5.0)),
+            ("-€.5", Some(-0.5)),
+            ("9-$5", Some(5.0)),
             ("none", None),
             ("", None),
         ] {

@@ -496,10 +496,39 @@ fn a_flipped_bit_in_own_weights_is_refused_and_folders_without_a_checksum_load()
             assert!(message.contains(part), "{message}");
         }
         let older = changed(&out, weights::CONFIG, |c| {
-            c.as_object_mut().unwrap().remove("weights_sha256").unwrap();
+            let keys = c.as_object_mut().unwrap();
+            keys.remove("weights_sha256").unwrap();
+            keys.remove("config_sha256").unwrap();
         });
         weights::load(older.path(), &loaded).unwrap();
     }
+}
+
+#[test]
+fn an_edited_configuration_of_own_weights_is_refused_and_one_without_a_checksum_is_read() {
+    let place = Place::new();
+    let out = place.path().join("ours");
+    let (loaded, task) = open(&fixture("peft/lora")).unwrap();
+    weights::save(&out, &task.config, &*task.method, &task.head).unwrap();
+    // White space does not count.
+    let compact = changed(&out, weights::CONFIG, |_| {});
+    weights::load(compact.path(), &loaded).unwrap();
+    let swap = |c: &mut Value| c["labels"].as_array_mut().unwrap().reverse();
+    let swapped = changed(&out, weights::CONFIG, swap);
+    let message = match weights::load(swapped.path(), &loaded) {
+        Ok(_) => panic!("was loaded"),
+        Err(error) => format!("{error:#}"),
+    };
+    for part in [weights::CONFIG, "config_sha256", "edited"] {
+        assert!(message.contains(part), "{message}");
+    }
+    let meant = changed(swapped.path(), weights::CONFIG, |c| {
+        c.as_object_mut().unwrap().remove("config_sha256").unwrap();
+    });
+    let mut labels = task.config.labels.clone();
+    labels.reverse();
+    let read = weights::load(meant.path(), &loaded).unwrap();
+    assert_eq!(read.config.labels, labels);
 }
 
 #[test]

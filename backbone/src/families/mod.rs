@@ -38,18 +38,24 @@ impl Architecture {
         }
     }
 
-    /// Why a family that is often asked for is not among them, behind its name in a message; nothing for others.
-    pub(crate) fn why_not(model_type: &str) -> &'static str {
-        match model_type {
-            name if name.starts_with("gemma3") => {
-                " (a Gemma 3 has norms behind its sublayers as well, norms whose weights are counted from one, and scaled \
-                 embeddings, none of which is computed here)"
-            }
-            "gpt2" => {
-                " (a GPT-2 stores its matrices turned, as Conv1D, which loading, merging and PEFT's files would each have to undo)"
-            }
-            _ => "",
+    /// Why a family that is often asked for is not among them, by its `model_type` or by what a model of it is called; nothing for
+    /// others.
+    pub fn why_not(name: &str) -> Option<&'static str> {
+        match name {
+            name if name.starts_with("gemma3") || name.starts_with("gemma-3") => Some(
+                "a Gemma 3 has norms behind its sublayers as well, norms whose weights are counted from one, and scaled \
+                 embeddings, none of which is computed here, and comes under the Gemma Terms of Use (ai.google.dev/gemma/terms)",
+            ),
+            name if name.starts_with("gpt2") => Some(
+                "a GPT-2 stores its matrices turned, as Conv1D, which loading, merging and PEFT's files would each have to undo",
+            ),
+            _ => None,
         }
+    }
+
+    /// The same behind a name in a message.
+    pub(crate) fn because(name: &str) -> String {
+        Self::why_not(name).map_or_else(String::new, |why| format!(" ({why})"))
     }
 
     /// The `model_type` of a class of transformers, such as `XLMRobertaForMaskedLM`.

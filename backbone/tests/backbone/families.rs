@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use backbone::{
-    Backbone, Batch, Config, Hooks, NoHooks, Norm, Pass, Phase, Pooling, Precision, Projection,
-    Site, weights_file,
+    Architecture, Backbone, Batch, Config, Hooks, NoHooks, Norm, Pass, Phase, Pooling, Precision,
+    Projection, Site, weights_file,
 };
 use candle_core::{Device, Tensor};
 use peftbench_backbone as backbone;
@@ -255,7 +255,8 @@ fn what_a_decoder_cannot_follow_is_refused_by_name() {
         );
         // What is asked for often says why.
         let why = match family {
-            "gemma3_text" => "norms behind its sublayers",
+            // By the name of a model it is refused in the same words.
+            "gemma3_text" => Architecture::why_not("gemma3-270m").unwrap(),
             "gpt2" => "stores its matrices turned",
             _ => "is not supported; supported:",
         };

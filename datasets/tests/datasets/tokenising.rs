@@ -341,6 +341,7 @@ fn a_completion_stands_behind_its_prompt_and_each_token_is_read_one_before() {
     assert_eq!(encoded.prompt(2), [2, 4, 5, 6, 8]);
     assert_eq!(encoded.completion(2), [11, 3]);
     assert_eq!(encoded.truncated, 2);
+    assert_eq!(encoded.same_prompts(&examples), 0);
     let read = |i: usize| -> Vec<u32> { encoded.words[i].iter().map(|w| w.token).collect() };
     assert_eq!(
         [read(0), read(1), read(2)],
@@ -351,6 +352,22 @@ fn a_completion_stands_behind_its_prompt_and_each_token_is_read_one_before() {
     assert_eq!(alone.ids, [2, 4, 5, 8]);
     assert_eq!(alone.prompt(0), encoded.prompt(0));
     assert_eq!(tokenizer.decode(&[6, 7, 3]).unwrap(), "films");
+}
+
+#[test]
+fn prompts_that_are_cut_to_the_same_tokens_are_counted_and_rows_of_one_prompt_are_not() {
+    let folder = Folder::new();
+    let completion = Completion::new(false, Some("{text} ."), Some(3));
+    let tokenizer = tokenizer(&folder).with_completion(&completion, 3);
+    let examples = [
+        asked("a fine film a fine film", Some("b")),
+        asked("a fine film a fine", Some("film")),
+        asked("a fine film a fine", Some("b")),
+        asked("a fine", Some("film")),
+    ];
+    let encoded = tokenizer.encode(&examples, 9).unwrap();
+    assert_eq!(encoded.prompt(0), encoded.prompt(1));
+    assert_eq!(encoded.same_prompts(&examples), 1);
 }
 
 #[test]
