@@ -303,7 +303,10 @@ impl Files {
         } else {
             let known: Vec<&str> = backbones::names().collect();
             if let Some(why) = Architecture::why_not(choice) {
-                bail!("backbone '{choice}' is not supported ({why}); known: {}", known.join(", "));
+                bail!(
+                    "backbone '{choice}' is not supported ({why}); known: {}",
+                    known.join(", ")
+                );
             }
             ensure!(
                 known.contains(&choice),

@@ -409,6 +409,22 @@ fn a_comparison_goes_on_until_it_is_decided_and_keeps_its_error_rate_over_all_lo
 }
 
 #[test]
+fn no_seed_is_begun_when_the_time_is_up_and_the_same_command_goes_on() {
+    let place = Place::new();
+    let data = letters(&place, 240);
+    let methods = ["--methods", "lora,head_only", "--until-decided"];
+    // Two runs are two processes: they take longer than that.
+    let limited = [&methods[..], &["--max-time", "0.02s"]].concat();
+    let output = place.run(&tiny("compare", &data, &limited));
+    let (out, err) = (&output.stdout, &output.stderr);
+    assert!(String::from_utf8_lossy(err).contains("the time is up; the same command goes on"));
+    assert!(String::from_utf8_lossy(out).contains("No pair can be judged yet"));
+    assert_eq!(place.records("out").len(), 2);
+    place.ok(&tiny("compare", &data, &methods));
+    assert!(place.records("out").len() >= 6);
+}
+
+#[test]
 fn looking_again_with_more_seeds_is_said_and_spends_the_error_rate_over_all_looks() {
     let place = Place::new();
     let data = letters(&place, 240);

@@ -112,6 +112,10 @@ fn why(comparison: &Comparison, scores: &[Scores], rows: [usize; 2], open: &Open
 impl Progress {
     /// How many pairs are decided, and each that is not, a sentence per entry.
     pub fn sentences(&self) -> Vec<String> {
+        if self.pairs.is_empty() {
+            let none = "No pair can be judged yet: that needs 3 seeds of two methods, and one of them must be no floor.";
+            return vec![none.to_owned()];
+        }
         let open: Vec<&Cared> = self.pairs.iter().filter(|p| p.open.is_some()).collect();
         let mut said = vec![format!(
             "{} of {} decided.",
