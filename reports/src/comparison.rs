@@ -5,7 +5,10 @@
 //! comparisons and are never mixed. Inside a comparison the runs of one method configuration over seeds are a trial,
 //! shown as a [`Row`]; every two rows are a [`Pair`] with one of four verdicts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use record::{BackboneFacts, DatasetFacts, RunRecord, Tuned};
 use serde::Serialize;
@@ -108,10 +111,12 @@ impl Comparison {
                 .or_default()
                 .insert(record.id.clone(), record);
         }
-        let groups: Vec<Vec<RunRecord>> = groups
+        let mut groups: Vec<Vec<RunRecord>> = groups
             .into_values()
             .map(|group| group.into_values().collect())
             .collect();
+        // The comparison of the most runs stands first.
+        groups.sort_by_key(|group| Reverse(group.len()));
         let apart = {
             let groups: Vec<Vec<&RunRecord>> = groups.iter().map(|g| g.iter().collect()).collect();
             distinctions(&groups)
@@ -449,6 +454,21 @@ mod tests {
         ]);
         let order: Vec<_> = found[0].rows.iter().map(|r| r.label.as_str()).collect();
         assert_eq!(order, ["full", "adapter", "lora"]);
+    }
+
+    #[test]
+    fn the_comparison_of_the_most_runs_stands_first_whatever_its_name() {
+        for long in ["a", "z"] {
+            let runs = |data: &str| {
+                let seeds = 0..if data == long { 3 } else { 2 };
+                let of = |seed| Sample::new("lora").seed(seed).record();
+                sample::on_data(seeds.map(of).collect(), data, None)
+            };
+            let found = Comparison::from_records(&["a", "m", "z"].map(runs).concat());
+            let order: Vec<_> = found.iter().map(|c| c.seeds.len()).collect();
+            assert_eq!(order, [3, 2, 2]);
+            assert!(found[0].name.starts_with(long), "{}", found[0].name);
+        }
     }
 
     #[test]
