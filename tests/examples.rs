@@ -92,4 +92,8 @@ fn the_page_of_studies_has_every_claim_with_the_verdict_and_the_evidence_of_the_
         }
     }
     assert!(!page.contains("@@"), "a figure has not been filled in");
+    let holding = claims.iter().filter(|c| c["verdict"] == "holds").count();
+    let readme = read(&docs().join("../README.md"));
+    let said = format!("{holding} of {} claims hold here", claims.len());
+    assert!(readme.contains(&said), "README does not say: {said}");
 }

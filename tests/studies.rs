@@ -414,7 +414,7 @@ fn no_seed_is_begun_when_the_time_is_up_and_the_same_command_goes_on() {
     let data = letters(&place, 240);
     let methods = ["--methods", "lora,head_only", "--until-decided"];
     // Two runs are two processes: they take longer than that.
-    let limited = [&methods[..], &["--max-time", "0.02s"]].concat();
+    let limited = [&methods[..], &["--max-time", "0.05s"]].concat();
     let output = place.run(&tiny("compare", &data, &limited));
     let (out, err) = (&output.stdout, &output.stderr);
     assert!(String::from_utf8_lossy(err).contains("the time is up; the same command goes on"));
