@@ -6,7 +6,7 @@
 //! fraction of a millisecond, offering its core to others in between, and then sleeps.
 //!
 //! A worker that loses its core in the middle of a task keeps the caller waiting for a whole slice of the scheduler's time.
-//! Where that has happened, the caller begins the passes of the next fraction of a second alone, and shares only what would
+//! Where that has happened, which is to say where the caller has waited clearly longer than the others' tasks take, the caller begins the passes of the next fraction of a second alone, and shares only what would
 //! take it longer than such a slice.
 
 use std::any::Any;
@@ -25,7 +25,7 @@ const WORKER_LOOKS: Duration = Duration::from_micros(200);
 /// gives it the caller's.
 const CALLER_LOOKS: Duration = Duration::from_micros(50);
 
-/// A caller that has waited so long for the end of others' tasks takes the machine for a crowded one.
+/// A caller that has waited so much longer for the end of others' tasks than they may take takes the machine for a crowded one.
 const LATE: Duration = Duration::from_micros(500);
 /// For how long it does.
 const CROWDED: Duration = Duration::from_millis(100);
@@ -241,7 +241,9 @@ impl Pool {
                 worker.thread.unpark();
             }
         }
-        self.work();
+        let began = Instant::now();
+        let own = self.work();
+        let worked = began.elapsed();
         if !look(CALLER_LOOKS, || self.unfinished.load(SeqCst) == 0) {
             let waiting = Instant::now();
             let mut sleep = ignore_poison(self.sleep.lock());
@@ -250,7 +252,7 @@ impl Pool {
                 sleep = ignore_poison(self.done.wait(sleep));
             }
             self.caller_sleeps.store(false, SeqCst);
-            if waiting.elapsed() > LATE {
+            if is_late(waiting.elapsed(), worked, own) {
                 let until = clock() + CROWDED.as_micros() as u64;
                 self.crowded_until.store(until, SeqCst);
             }
@@ -262,13 +264,13 @@ impl Pool {
         }
     }
 
-    /// Takes parts and computes them until none is left.
-    fn work(&self) {
-        loop {
+    /// Takes parts and computes them until none is left; how many they were.
+    fn work(&self) -> u32 {
+        for done in 0.. {
             let taken = self
                 .untaken
                 .fetch_update(SeqCst, SeqCst, |untaken| untaken.checked_sub(1));
-            let Ok(untaken) = taken else { return };
+            let Ok(untaken) = taken else { return done };
             // SAFETY: this thread holds a part, so the task is there and stays.
             let task = unsafe { (*self.task.get()).map(|task| &*task) };
             if let Some(task) = task
@@ -282,6 +284,7 @@ impl Pool {
                 self.done.notify_one();
             }
         }
+        u32::MAX
     }
 
     fn spawn(&'static self, number: usize) -> Option<Worker> {
@@ -307,6 +310,12 @@ impl Pool {
         let thread = handle.thread().clone();
         Some(Worker { thread, sleeps })
     }
+}
+
+/// Whether others kept the caller waiting because they had lost their cores: for longer than two of their tasks take, judged
+/// by the `own` tasks that took it the time `worked`. (One that has just been begun may take as long as one of its own.)
+fn is_late(waited: Duration, worked: Duration, own: u32) -> bool {
+    own > 0 && waited > LATE + 2 * worked / own
 }
 
 /// Microseconds since the first call.
@@ -395,6 +404,20 @@ mod tests {
             assert_eq!(alone_first(9, slowly), 8);
         });
         assert_eq!(slow, [0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    }
+
+    #[test]
+    fn who_waits_no_longer_than_two_tasks_take_has_not_met_a_crowded_machine() {
+        let ms = Duration::from_millis;
+        // Ten tasks of 3 ms each: the last one of another thread may end as long after the caller's.
+        assert!(!is_late(ms(3), ms(30), 10));
+        assert!(!is_late(ms(6), ms(30), 10));
+        assert!(is_late(ms(7), ms(30), 10));
+        // Short tasks, and a slice of the scheduler's time.
+        assert!(is_late(ms(1), ms(1), 10));
+        assert!(!is_late(LATE / 2, ms(1), 10));
+        // Who had no task to judge by.
+        assert!(!is_late(ms(7), ms(0), 0));
     }
 
     #[test]
