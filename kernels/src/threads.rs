@@ -6,8 +6,8 @@
 //! fraction of a millisecond, offering its core to others in between, and then sleeps.
 //!
 //! A worker that loses its core in the middle of a task keeps the caller waiting for a whole slice of the scheduler's time.
-//! Where that has happened, which is to say where the caller has waited clearly longer than the others' tasks take, the caller begins the passes of the next fraction of a second alone, and shares only what would
-//! take it longer than such a slice.
+//! Where that has happened, which is to say where the caller has waited clearly longer than the others' tasks take, it
+//! begins the passes of the next fraction of a second alone, and shares only what would take it longer than such a slice.
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -266,7 +266,8 @@ impl Pool {
 
     /// Takes parts and computes them until none is left; how many they were.
     fn work(&self) -> u32 {
-        for done in 0.. {
+        let mut done = 0;
+        loop {
             let taken = self
                 .untaken
                 .fetch_update(SeqCst, SeqCst, |untaken| untaken.checked_sub(1));
@@ -283,8 +284,8 @@ impl Pool {
                 drop(ignore_poison(self.sleep.lock()));
                 self.done.notify_one();
             }
+            done += 1;
         }
-        u32::MAX
     }
 
     fn spawn(&'static self, number: usize) -> Option<Worker> {
