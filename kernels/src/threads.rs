@@ -21,11 +21,11 @@ use candle_core::{Result, bail};
 
 /// How long a worker looks for the next pass before it sleeps: longer than the gaps between the ops of a step.
 const WORKER_LOOKS: Duration = Duration::from_micros(200);
-/// How long a caller looks for the end of the others' tasks before it sleeps. If one of them has lost its core, this
-/// gives it the caller's.
+/// How much longer than two tasks take a caller looks for the end of the others' before it sleeps. If one of them has lost its
+/// core, this gives it the caller's.
 const CALLER_LOOKS: Duration = Duration::from_micros(50);
 
-/// A caller that has waited so much longer for the end of others' tasks than they may take takes the machine for a crowded one.
+/// A caller that has slept so long until the others' tasks ended takes the machine for a crowded one.
 const LATE: Duration = Duration::from_micros(500);
 /// For how long it does.
 const CROWDED: Duration = Duration::from_millis(100);
@@ -243,8 +243,8 @@ impl Pool {
         }
         let began = Instant::now();
         let own = self.work();
-        let worked = began.elapsed();
-        if !look(CALLER_LOOKS, || self.unfinished.load(SeqCst) == 0) {
+        let patience = patience(began.elapsed(), own);
+        if !look(patience, || self.unfinished.load(SeqCst) == 0) {
             let waiting = Instant::now();
             let mut sleep = ignore_poison(self.sleep.lock());
             self.caller_sleeps.store(true, SeqCst);
@@ -252,7 +252,7 @@ impl Pool {
                 sleep = ignore_poison(self.done.wait(sleep));
             }
             self.caller_sleeps.store(false, SeqCst);
-            if is_late(waiting.elapsed(), worked, own) {
+            if own > 0 && waiting.elapsed() > LATE {
                 let until = clock() + CROWDED.as_micros() as u64;
                 self.crowded_until.store(until, SeqCst);
             }
@@ -313,10 +313,10 @@ impl Pool {
     }
 }
 
-/// Whether others kept the caller waiting because they had lost their cores: for longer than two of their tasks take, judged
-/// by the `own` tasks that took it the time `worked`. (One that has just been begun may take as long as one of its own.)
-fn is_late(waited: Duration, worked: Duration, own: u32) -> bool {
-    own > 0 && waited > LATE + 2 * worked / own
+/// How long a caller looks for the end of the others' tasks before it sleeps, if its `own` ones took it the time `worked`:
+/// a task that another thread has just begun may take as long as one of its own.
+fn patience(worked: Duration, own: u32) -> Duration {
+    CALLER_LOOKS + 2 * worked / own.max(1)
 }
 
 /// Microseconds since the first call.
@@ -408,17 +408,11 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_no_longer_than_two_tasks_take_has_not_met_a_crowded_machine() {
+    fn a_caller_waits_awake_for_as_long_as_others_tasks_may_take() {
         let ms = Duration::from_millis;
-        // Ten tasks of 3 ms each: the last one of another thread may end as long after the caller's.
-        assert!(!is_late(ms(3), ms(30), 10));
-        assert!(!is_late(ms(6), ms(30), 10));
-        assert!(is_late(ms(7), ms(30), 10));
-        // Short tasks, and a slice of the scheduler's time.
-        assert!(is_late(ms(1), ms(1), 10));
-        assert!(!is_late(LATE / 2, ms(1), 10));
+        assert_eq!(patience(ms(30), 10), ms(6) + CALLER_LOOKS);
         // Who had no task to judge by.
-        assert!(!is_late(ms(7), ms(0), 0));
+        assert_eq!(patience(ms(0), 0), CALLER_LOOKS);
     }
 
     #[test]
