@@ -4,6 +4,8 @@
 //! category) would need more of polars than this program is built with, and polars panics where a part is missing. What a
 //! column means is put on top here.
 
+mod pages;
+
 use std::{
     collections::VecDeque,
     fs::File,
@@ -111,7 +113,11 @@ impl Parquet {
         let height = PART.min(self.metadata.num_rows - self.next);
         let mut rows = vec![Map::new(); height];
         if !self.columns.is_empty() {
-            let file = File::open(&self.path).map_err(|error| error.to_string())?;
+            let mut file = File::open(&self.path).map_err(|error| error.to_string())?;
+            if self.next == 0 {
+                let names: Vec<&str> = self.columns.iter().map(|(name, _)| name.as_str()).collect();
+                pages::check(&mut file, &self.metadata, &names)?;
+            }
             let mut reader = ParquetReader::new(file);
             reader.set_metadata(Arc::clone(&self.metadata));
             let frame = reader

@@ -270,6 +270,39 @@ fn a_damaged_parquet_file_is_refused_by_name() {
     );
 }
 
+/// polars takes memory for what a length says, and an allocation that fails ends the process.
+#[test]
+fn a_parquet_file_whose_lengths_are_not_true_is_refused_and_ends_nothing() {
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
+    for (name, stated) in [
+        (
+            "int64",
+            "states -7 values in a page, there can be 6 at most",
+        ),
+        ("dictionary", "states -7 values in a part"),
+        (
+            "nested",
+            "states -7 values in a part, there can be 134217728",
+        ),
+        ("delta_whole", "states 17 packed values in a page"),
+        ("delta_lengths", "states 7 packed values in a page"),
+        (
+            "delta_texts",
+            "states 10 bytes of the text before, there can be 7",
+        ),
+    ] {
+        let whole = std::fs::read(format!("{fixtures}/{name}.parquet")).unwrap();
+        let messages = (0..whole.len()).filter_map(|at| {
+            let mut bytes = whole.clone();
+            // The lowest bit of a number in parquet's headers is its sign.
+            bytes[at] ^= 1;
+            read_text("mine.parquet", &bytes).err()
+        });
+        let messages: String = messages.map(|error| error.to_string()).collect();
+        assert!(messages.contains(stated), "{name}: {messages}");
+    }
+}
+
 #[test]
 fn all_bad_rows_are_told_at_once_with_their_lines_and_counts() {
     let mut rows = csv_rows(20, &["a", "b"]);
