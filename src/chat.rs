@@ -4,9 +4,9 @@
 //! `chat_template.jinja`, or `tokenizer.chat_template` of a GGUF), with one message of the user and the beginning of an answer.
 //! The places of the texts go through it as they are, so that what comes out is a template again.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::mpsc, thread, time::Duration};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use backbone::{Gguf, is_gguf};
 use datasets::{Example, TextTokenizer, Words};
 use minijinja::{
@@ -21,7 +21,17 @@ const MOST_BYTES: u64 = 1 << 24;
 /// maker. The longest of real models take some thousands.
 const FUEL: u64 = 200_000;
 
+/// The longest template, in bytes; those of real models have some ten thousand.
+const MOST_TEMPLATE: usize = 1 << 16;
+
+/// Room for a template whose every byte is an operator within the one before it.
+const STACK: usize = 1 << 29;
+
+/// How long a template may take: to print or compare a list of lists of lists takes no fuel. Real ones take a millisecond.
+const MOST_TIME: Duration = Duration::from_secs(10);
+
 /// What is known of a model's chats.
+#[derive(Clone)]
 struct Chat {
     template: String,
     /// The texts of the tokens that begin and end everything; empty where there is none.
@@ -52,7 +62,7 @@ pub fn message(path: &Path, tokenizer: &TextTokenizer, template: &str) -> Result
         false => of_folder(path)?,
     };
     let mut rendered = chat
-        .render(template)
+        .render(template, MOST_TIME)
         .with_context(|| path.display().to_string())?;
     // A tokenizer that puts its first token before every text would put it there twice.
     let begins = |text: &str| -> Result<Option<u32>> {
@@ -157,14 +167,30 @@ fn of_folder(tokenizer: &Path) -> Result<Chat> {
 }
 
 impl Chat {
-    fn render(&self, message: &str) -> Result<String> {
-        let rendered = self.run(message).map_err(|error| match error.kind() {
+    /// On a thread of its own; one that takes longer than `most` is left to the end of the process.
+    fn render(&self, message: &str, most: Duration) -> Result<String> {
+        let at = "chat template";
+        ensure!(
+            self.template.len() <= MOST_TEMPLATE,
+            "{at}: it has {} bytes; at most {MOST_TEMPLATE} are read",
+            self.template.len()
+        );
+        let (chat, message) = (self.clone(), message.to_owned());
+        let (send, rendered) = mpsc::sync_channel(1);
+        let thread = thread::Builder::new().stack_size(STACK);
+        thread
+            .spawn(move || send.send(chat.run(&message)))
+            .context(at)?;
+        let Ok(rendered) = rendered.recv_timeout(most) else {
+            bail!("{at}: it takes longer than {most:?}: it repeats something too often");
+        };
+        let rendered = rendered.map_err(|error| match error.kind() {
             ErrorKind::OutOfFuel => {
                 anyhow!("it takes more than {FUEL} steps: it repeats something too often")
             }
             _ => error.into(),
         });
-        rendered.context("chat template")
+        rendered.context(at)
     }
 
     fn run(&self, message: &str) -> std::result::Result<String, Error> {
@@ -257,7 +283,7 @@ mod tests {
             bos: "<s>".to_owned(),
             eos: "</s>".to_owned(),
         };
-        chat.render(message)
+        chat.render(message, MOST_TIME)
     }
 
     /// In the manner of the templates that models have: roles between marks, a message of the system that is put in, blocks on lines of
@@ -360,6 +386,45 @@ mod tests {
             assert!(
                 message.contains("repeats something too often"),
                 "{template}: {message}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_template_of_operators_within_each_other_is_followed_or_refused() {
+        for (open, close) in [
+            ("{{ ", "1 }}"),
+            ("{{ 1", " }}"),
+            ("{{ 'a'", " }}"),
+            ("{% if 0 %}", "{% endif %}"),
+        ] {
+            for step in ["not ", "-", "+1", "**1", "|lower", "[", "(", "{% elif 0 %}"] {
+                let room = MOST_TEMPLATE - open.len() - close.len();
+                let template = format!("{open}{}{close}", step.repeat(room / step.len()));
+                // A text or an error, not the end of the process.
+                drop(rendered(&template, "x"));
+            }
+        }
+        let message = rendered(&"x".repeat(MOST_TEMPLATE + 1), "x").unwrap_err();
+        assert!(format!("{message:#}").contains("65537 bytes"), "{message}");
+    }
+
+    #[test]
+    fn a_template_that_takes_long_without_a_step_is_given_up() {
+        let twice = "{% set ns = namespace(x=[1]) %}{% for i in range(50) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}";
+        for end in ["{{ ns.x }}", "{{ ns.x|tojson }}", "{{ ns.x == [ns.x[0]] }}"] {
+            let chat = Chat {
+                template: format!("{twice}{end}"),
+                bos: String::new(),
+                eos: String::new(),
+            };
+            let message = match chat.render("x", Duration::from_millis(300)) {
+                Err(error) => format!("{error:#}"),
+                Ok(text) => format!("{} bytes", text.len()),
+            };
+            assert!(
+                message.contains("repeats something too often"),
+                "{end}: {message}"
             );
         }
     }

@@ -83,6 +83,15 @@ pub fn load(folder: &Path, loaded: &LoadedBackbone) -> Result<Task> {
         loaded.name,
         positions.saturating_sub(taken)
     );
+    let cut = loaded.tokenizer.max_length().unwrap_or(usize::MAX);
+    ensure!(
+        config.max_tokens <= cut,
+        "{}: trained on texts of up to {} tokens, but the files of backbone '{}' cut them to {cut} (model_max_length of \
+         tokenizer_config.json or max_seq_length of sentence_bert_config.json); give that key the value it had",
+        at(),
+        config.max_tokens,
+        loaded.name
+    );
     let hidden = loaded.backbone.config().hidden;
     let objective = objective::of(
         config.objective,

@@ -5,7 +5,7 @@ use std::{any::TypeId, fs, path::Path, time::Duration};
 use clap::CommandFactory;
 use peftbench::cli::Cli;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{Place, tiny_backbone};
 
@@ -187,6 +187,67 @@ fn sizes_in_a_tasks_configuration_are_not_believed_and_leave_the_others_answered
     for (answer, key) in answers[2..].iter().zip(["virtual_tokens", "max_tokens"]) {
         let error = answer["error"].as_str().unwrap();
         assert!(error.contains(key), "{error}");
+    }
+}
+
+#[test]
+fn a_tokenizers_files_that_read_otherwise_than_in_training_are_refused() {
+    let (place, weights) = trained("head_only", &[]);
+    place.file("rows.jsonl", "{\"text\": \"good\"}\n");
+    let backbone = place.path().join("base");
+    fs::create_dir(&backbone).unwrap();
+    for entry in fs::read_dir(tiny_backbone()).unwrap().flatten() {
+        if entry.path().is_file() {
+            fs::copy(entry.path(), backbone.join(entry.file_name())).unwrap();
+        }
+    }
+    let change = |name: &str, change: &dyn Fn(&mut Value)| {
+        let whole = fs::read(tiny_backbone().join(name)).unwrap();
+        let mut json: Value = serde_json::from_slice(&whole).unwrap();
+        change(&mut json);
+        fs::write(backbone.join(name), json.to_string()).unwrap();
+        whole
+    };
+    let predict = [
+        "predict",
+        "--weights",
+        &weights,
+        "--input=rows.jsonl",
+        "--backbone=base",
+    ];
+    place.ok(&predict);
+    let name = "tokenizer_config.json";
+    let whole = change(name, &|config| config["model_max_length"] = 3.into());
+    place.refused(&predict, &["model_max_length", "cut them to 3"]);
+    fs::write(backbone.join(name), whole).unwrap();
+    let special = |key: &'static str, value: Value| {
+        move |tokenizer: &mut Value| {
+            tokenizer["post_processor"] = json!({
+                "type": "TemplateProcessing",
+                "single": [
+                    { "SpecialToken": { "id": "[CLS]", "type_id": 0 } },
+                    { "Sequence": { "id": "A", "type_id": 0 } },
+                ],
+                "pair": [
+                    { "SpecialToken": { "id": "[CLS]", "type_id": 0 } },
+                    { "Sequence": { "id": "A", "type_id": 0 } },
+                    { "Sequence": { "id": "B", "type_id": 1 } },
+                ],
+                "special_tokens": { "[CLS]": { "id": "[CLS]", "ids": [2], "tokens": ["[CLS]"] } },
+            });
+            let of = &mut tokenizer["post_processor"];
+            match key {
+                "ids" => of["special_tokens"]["[CLS]"]["ids"] = value.clone(),
+                _ => of["single"][0]["SpecialToken"][key] = value.clone(),
+            }
+        }
+    };
+    for (key, value, said) in [
+        ("ids", json!([5000]), "token id 5000"),
+        ("type_id", json!(256), "type_id 256"),
+    ] {
+        change("tokenizer.json", &special(key, value));
+        place.refused(&predict, &["tokenizer.json", "post_processor", said]);
     }
 }
 

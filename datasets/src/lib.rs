@@ -108,6 +108,7 @@ fn caught<T, E: From<String>>(
     result.unwrap_or_else(|panic| {
         let message = panic.downcast_ref::<String>().map(String::as_str);
         let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(message.unwrap_or("it cannot be read").to_owned().into())
+        let message = message.unwrap_or("it cannot be read");
+        Err(format!("it contradicts itself ({message})").into())
     })
 }

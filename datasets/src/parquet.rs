@@ -7,13 +7,13 @@
 mod pages;
 
 use std::{
-    collections::VecDeque,
+    collections::HashSet,
     fs::File,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use polars::prelude::{AnyValue, DataFrame, ParquetReader, SerReader};
+use polars::prelude::{AnyValue, ParquetReader, SerReader, Series};
 use polars_parquet::parquet::{
     metadata::{FileMetadata, SchemaDescriptor},
     schema::types::{
@@ -51,8 +51,18 @@ pub(crate) struct Parquet {
     columns: Vec<(String, Meaning)>,
     /// Columns of kinds that are not read, such as structures.
     pub unread: Vec<(String, &'static str)>,
+    /// Rows of the parts that were read.
     next: usize,
-    part: VecDeque<Map<String, Value>>,
+    part: Part,
+}
+
+/// Rows that were read and not yet handed out. A text that many rows share stands there once, so that a part takes no more
+/// than the file has.
+#[derive(Default)]
+struct Part {
+    columns: Vec<Series>,
+    at: usize,
+    height: usize,
 }
 
 impl Parquet {
@@ -61,9 +71,9 @@ impl Parquet {
         let mut metadata = metadata(path)?;
         let (mut fields, mut columns, mut unread) = (Vec::new(), Vec::new(), Vec::new());
         let mut names = Vec::new();
+        let mut seen = HashSet::new();
         for field in metadata.schema_descr.fields() {
-            let same = metadata.schema_descr.fields().iter();
-            if same.filter(|other| other.name() == field.name()).count() > 1 {
+            if !seen.insert(field.name()) {
                 return Err(Error::Format {
                     path: path.to_owned(),
                     message: format!(
@@ -95,23 +105,43 @@ impl Parquet {
             columns,
             unread,
             next: 0,
-            part: VecDeque::new(),
+            part: Part::default(),
         })
     }
 
     /// The next row.
     pub fn next(&mut self) -> Result<Option<Map<String, Value>>> {
-        if self.part.is_empty() && self.next < self.metadata.num_rows {
+        if self.part.at == self.part.height {
+            if self.next >= self.metadata.num_rows {
+                return Ok(None);
+            }
             let part = caught(|| self.read_part());
             self.part = part.map_err(|message| damaged(&self.path, &message))?;
-            self.next += PART;
+            self.next += self.part.height;
         }
-        Ok(self.part.pop_front())
+        let row = caught(|| self.row());
+        self.part.at += 1;
+        row.map_err(|message| damaged(&self.path, &message))
+            .map(Some)
     }
 
-    fn read_part(&self) -> std::result::Result<VecDeque<Map<String, Value>>, String> {
+    /// The row of the part that is handed out next.
+    fn row(&self) -> std::result::Result<Map<String, Value>, String> {
+        let at = self.part.at;
+        let cells = self.columns.iter().zip(&self.part.columns);
+        let cells = cells.map(|((name, meaning), column)| {
+            let value = column.get(at).map_err(|error| error.to_string())?;
+            let row = self.next - self.part.height + at + 1;
+            let value = cell(&value, *meaning)
+                .ok_or_else(|| format!("column '{name}', row {row}: no text in UTF-8"))?;
+            Ok((name.clone(), value))
+        });
+        cells.collect()
+    }
+
+    fn read_part(&self) -> std::result::Result<Part, String> {
         let height = PART.min(self.metadata.num_rows - self.next);
-        let mut rows = vec![Map::new(); height];
+        let mut columns = Vec::new();
         if !self.columns.is_empty() {
             let mut file = File::open(&self.path).map_err(|error| error.to_string())?;
             if self.next == 0 {
@@ -133,11 +163,16 @@ impl Parquet {
                     frame.height()
                 ));
             }
-            for (name, meaning) in &self.columns {
-                fill(&mut rows, &frame, name, *meaning)?;
+            for (name, _) in &self.columns {
+                let column = frame.column(name).map_err(|error| error.to_string())?;
+                columns.push(column.as_materialized_series().rechunk());
             }
         }
-        Ok(rows.into())
+        Ok(Part {
+            columns,
+            at: 0,
+            height,
+        })
     }
 }
 
@@ -181,22 +216,6 @@ fn damaged(path: &Path, message: &str) -> Error {
         path: path.to_owned(),
         message: format!("not a readable parquet file: {message}"),
     }
-}
-
-fn fill(
-    rows: &mut [Map<String, Value>],
-    frame: &DataFrame,
-    name: &str,
-    meaning: Meaning,
-) -> std::result::Result<(), String> {
-    let column = frame.column(name).map_err(|error| error.to_string())?;
-    let series = column.as_materialized_series().rechunk();
-    for (i, (row, value)) in rows.iter_mut().zip(series.iter()).enumerate() {
-        let value = cell(&value, meaning)
-            .ok_or_else(|| format!("column '{name}', row {}: no text in UTF-8", i + 1))?;
-        row.insert(name.to_owned(), value);
-    }
-    Ok(())
 }
 
 /// A cell's value; nothing if its bytes are no UTF-8.

@@ -111,21 +111,29 @@ fn keep_classes<'a>(
     }
     let mut units: Vec<Unit> = units.into_values().collect();
     units.sort_by(|a, b| a.place.total_cmp(&b.place));
-    let has = |unit: &Unit, wanted: u32| unit.rows.iter().any(|i| class(*i) == Some(wanted));
-    // Groups that hold a class in a part.
-    let left = |of: &[usize], class: u32, part: usize| {
-        let there = |unit: &&Unit| of[unit.rows[0]] == part && has(unit, class);
-        units.iter().filter(there).count()
+    let classes_of = |unit: &Unit| -> BTreeSet<u32> {
+        let classes = unit.rows.iter().filter_map(|i| class(*i));
+        classes.collect()
     };
+    // Units that hold a class, and how many of them are in a part.
+    let mut of_class: BTreeMap<u32, Vec<&Unit>> = BTreeMap::new();
+    let mut left: BTreeMap<(u32, usize), usize> = BTreeMap::new();
+    for unit in &units {
+        for class in classes_of(unit) {
+            of_class.entry(class).or_default().push(unit);
+            *left.entry((class, of[unit.rows[0]])).or_default() += 1;
+        }
+    }
     for part in std::iter::once(train).chain(0..train) {
         if missing.get(part) == Some(&Split::Test) && !of.contains(&part) {
             continue;
         }
-        for wanted in &classes {
-            if left(of, *wanted, part) > 0 {
+        for (wanted, units) in &of_class {
+            let count = |class: u32, part: usize| left.get(&(class, part)).copied().unwrap_or(0);
+            if count(*wanted, part) > 0 {
                 continue;
             }
-            let may_move = |unit: &&Unit| {
+            let may_move = |unit: &&&Unit| {
                 let from = of[unit.rows[0]];
                 // A part gives its last only to one that comes before it.
                 let least = if from != train && (part == train || from > part) {
@@ -133,20 +141,20 @@ fn keep_classes<'a>(
                 } else {
                     2
                 };
-                let others = unit
-                    .rows
-                    .iter()
-                    .filter_map(|i| class(*i))
-                    .filter(|c| c != wanted);
+                let mut classes = classes_of(unit).into_iter();
                 from != part
-                    && has(unit, *wanted)
-                    && left(of, *wanted, from) >= least
-                    && others.into_iter().all(|other| left(of, other, from) >= 2)
+                    && classes
+                        .all(|class| count(class, from) >= if class == *wanted { least } else { 2 })
             };
-            if let Some(unit) = units.iter().find(may_move) {
-                for i in &unit.rows {
-                    of[*i] = part;
-                }
+            let Some(unit) = units.iter().find(may_move) else {
+                continue;
+            };
+            for class in classes_of(unit) {
+                *left.entry((class, of[unit.rows[0]])).or_default() -= 1;
+                *left.entry((class, part)).or_default() += 1;
+            }
+            for i in &unit.rows {
+                of[*i] = part;
             }
         }
     }

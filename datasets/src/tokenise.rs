@@ -202,9 +202,17 @@ impl TextTokenizer {
         };
         let (described, has_types) = caught(|| {
             // What the parts say about each other shows only in use: a template may name a token that is not there.
-            files.tokenizer.encode_fast("a", true)?;
+            let single = files.tokenizer.encode_fast("a", true)?;
             let pair = files.tokenizer.encode_fast(("a", "a"), true)?;
-            let has_types = pair.get_type_ids().iter().any(|kind| *kind > 0);
+            let kinds = || {
+                [&single, &pair]
+                    .into_iter()
+                    .flat_map(Encoding::get_type_ids)
+            };
+            if let Some(kind) = kinds().find(|kind| u8::try_from(**kind).is_err()) {
+                return Err(format!("post_processor: type_id {kind}; accepted: up to 255").into());
+            }
+            let has_types = kinds().any(|kind| *kind > 0);
             Ok((files.tokenizer.to_string(false)?, has_types))
         })
         .map_err(damaged)?;
@@ -297,6 +305,23 @@ impl TextTokenizer {
 
     fn limit(&self, max_tokens: usize) -> usize {
         self.files.max_length.unwrap_or(max_tokens).min(max_tokens)
+    }
+
+    /// The largest id of a letter and of the tokens that are put around every example.
+    ///
+    /// # Errors
+    /// If the tokenizer fails.
+    pub fn largest_around(&self) -> Result<Option<u32>> {
+        let ids = || {
+            let single = self.files.tokenizer.encode_fast("a", true)?;
+            let pair = self.files.tokenizer.encode_fast(("a", "a"), true)?;
+            Ok([single, pair].map(|encoding| encoding.get_ids().iter().max().copied()))
+        };
+        let ids = ids().map_err(|e: tokenizers::Error| Error::Tokenizer {
+            path: self.path.clone(),
+            message: format!("cannot tokenise a letter: {e}"),
+        })?;
+        Ok(ids.into_iter().flatten().max())
     }
 
     /// Rows that an embedding table needs for this tokenizer: the largest id + 1.

@@ -21,7 +21,10 @@ mod class;
 mod side;
 mod vocabulary;
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Map, Value};
 use tokenizers::{Tokenizer, utils::truncation::TruncationDirection};
@@ -53,6 +56,8 @@ pub(crate) struct TokenizerFiles {
 
 /// How many times as long as it was a text may become before it is tokenised.
 const GROWTH: f64 = 1000.0;
+/// Steps that a part of a tokenizer may consist of; the longest of real ones have some ten.
+const STEPS: usize = 1000;
 
 /// The file in a folder that a tokenizer is made of: `tokenizer.json`, or the vocabulary of a BERT or RoBERTa.
 ///
@@ -157,16 +162,17 @@ pub(crate) fn read(path: &Path) -> Result<TokenizerFiles> {
             .into_iter()
             .flatten()
             .collect();
-        let specials: Vec<String> = special_tokens(class, &config, &[])?
+        let specials: HashSet<String> = special_tokens(class, &config, &[])?
             .into_iter()
             .map(|token| token.content)
             .collect();
+        let own_ids: HashSet<u64> = own.iter().filter_map(|t| t["id"].as_u64()).collect();
         let added = side("added_tokens.json")?;
         for (content, id) in &added.values {
             let id = id
                 .as_u64()
                 .ok_or_else(|| added.wrong(content, id, "the id of a token"))?;
-            if own.iter().any(|token| token["id"] == id) {
+            if own_ids.contains(&id) {
                 continue;
             }
             let special = specials.contains(content);
@@ -227,7 +233,7 @@ pub(crate) fn read(path: &Path) -> Result<TokenizerFiles> {
         largest.map_or(0, |id| id as usize + 1)
     };
     let mut specials = special_tokens(class, &config, &known)?;
-    let names: Vec<String> = specials.iter().map(|t| t.content.clone()).collect();
+    let names: HashSet<String> = specials.iter().map(|t| t.content.clone()).collect();
     let add = |tokenizer: &mut Tokenizer, tokens: Vec<Pending>| {
         let tokens = tokens.into_iter().map(|mut token| {
             token.special |= names.contains(&token.content);
@@ -243,7 +249,8 @@ pub(crate) fn read(path: &Path) -> Result<TokenizerFiles> {
     let rows = vocabulary(&tokenizer);
     // A name alone changes nothing where the token is there already; a token with its flags replaces it.
     let present = tokenizer.get_added_tokens_decoder();
-    specials.retain(|t| t.whole || !present.values().any(|p| p.content == t.content));
+    let present: HashSet<&str> = present.values().map(|p| p.content.as_str()).collect();
+    specials.retain(|t| t.whole || !present.contains(t.content.as_str()));
     add(&mut tokenizer, specials)?;
     if class == "LlamaTokenizer" {
         llama_template(&config, &mut tokenizer)?;
@@ -297,8 +304,18 @@ pub(crate) fn read(path: &Path) -> Result<TokenizerFiles> {
     })
 }
 
-/// Refuses steps that together make so much of a text that no memory holds it: forty times `a` to `aa` is 2⁴⁰ letters of one.
+/// Refuses steps that together make so much of a text that no memory holds it (forty times `a` to `aa` is 2⁴⁰ letters of one),
+/// and more steps than any text has time for.
 fn check_growth(path: &Path, file: &Value) -> Result<()> {
+    for key in ["normalizer", "pre_tokenizer", "post_processor", "decoder"] {
+        let steps = steps(&file[key]);
+        if steps > STEPS {
+            return Err(bad(
+                path,
+                format!("{key}: it has {steps} steps; at most {STEPS} are followed"),
+            ));
+        }
+    }
     for key in ["normalizer", "post_processor", "decoder"] {
         let times = growth(&file[key]);
         if times > GROWTH {
@@ -311,6 +328,13 @@ fn check_growth(path: &Path, file: &Value) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The step and those that it consists of.
+fn steps(step: &Value) -> usize {
+    let below = ["normalizers", "pretokenizers", "processors", "decoders"];
+    let below = below.iter().filter_map(|key| step[*key].as_array());
+    1 + below.flatten().map(steps).sum::<usize>()
 }
 
 /// How many times as long a step may make a text of at least one letter, or of one token. Steps are known by their keys, as

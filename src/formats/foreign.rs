@@ -191,6 +191,7 @@ impl Foreign<'_> {
         let positions = self
             .loaded
             .map_or(MAX_TOKENS, |l| l.backbone.config().max_tokens());
+        let cut = self.loaded.and_then(|l| l.tokenizer.max_length());
         let backbone = self.backbone.unwrap_or_default();
         let resolved = methods::resolve_values(self.method.name, self.method.config)?;
         let mut tensors = self.method.tensors;
@@ -220,7 +221,8 @@ impl Foreign<'_> {
                     .texts
                     .max_tokens
                     .unwrap_or(MAX_TOKENS)
-                    .min(positions.saturating_sub(self.virtual_tokens)),
+                    .min(positions.saturating_sub(self.virtual_tokens))
+                    .min(cut.unwrap_or(usize::MAX)),
                 // The Python libraries leave texts as they are.
                 strip: self.texts.strip.unwrap_or(false),
                 words: self.words,

@@ -1,5 +1,7 @@
 //! Tokens that are found before the text is split: special ones and others that were added.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 use tokenizers::AddedToken;
 
@@ -127,9 +129,9 @@ pub(super) fn special_tokens(
         };
         Some(Pending::name(name))
     };
-    let mut found: Vec<Pending> = Vec::new();
+    let (mut found, mut contents) = (Vec::new(), HashSet::new());
     let mut push = |token: Pending| {
-        if !token.content.is_empty() && !found.iter().any(|t| t.content == token.content) {
+        if !token.content.is_empty() && contents.insert(token.content.clone()) {
             found.push(token);
         }
     };

@@ -29,7 +29,7 @@ pub(super) fn class(config: &Side, model: &Side) -> Result<&'static str> {
         None => model.text("tokenizer_class")?.map(|name| (name, model)),
     };
     if let Some((name, file)) = named {
-        let short = name.trim_end_matches("Fast");
+        let short = name.strip_suffix("Fast").unwrap_or(&name);
         let known = CLASSES.into_iter().chain([GENERIC]);
         return known.into_iter().find(|c| *c == short).ok_or_else(|| {
             file.wrong(

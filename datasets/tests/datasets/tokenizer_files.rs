@@ -301,6 +301,18 @@ fn steps_that_make_a_text_too_long_for_any_memory_are_refused() {
 }
 
 #[test]
+fn more_steps_than_any_text_has_time_for_are_refused() {
+    let folder = Folder::new();
+    let mut file: Value = serde_json::from_str(TOKENIZER).unwrap();
+    let lower = json!({ "type": "Lowercase" });
+    file["normalizer"] = json!({ "type": "Sequence", "normalizers": vec![lower; 1000] });
+    says(
+        TextTokenizer::from_file(&folder.write("tokenizer.json", file.to_string())),
+        &["tokenizer.json", "normalizer", "1001 steps"],
+    );
+}
+
+#[test]
 fn a_folder_is_answered_with_its_file_or_the_line_that_converts() {
     let folder = Folder::new();
     says(
