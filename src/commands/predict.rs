@@ -3,7 +3,7 @@
 //! Rows are read as for training, from JSONL, CSV, TSV, parquet or lines of text, and their further columns come back with
 //! the answer. They are read by a thread of their own, so a pass takes all rows that have come while the last one was
 //! computed: a slow writer gets its answers at once, a fast one gets full batches, and only a few hundred rows are in
-//! memory.
+//! memory, and of long ones fewer.
 //!
 //! A text that is written appears as it is written: its line of JSON grows token by token and ends with the text. Texts behind it
 //! are written meanwhile, and follow in the order of their rows.
@@ -13,7 +13,10 @@ use std::{
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::mpsc::{Receiver, sync_channel},
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        mpsc::{Receiver, sync_channel},
+    },
     thread,
 };
 
@@ -35,6 +38,8 @@ use crate::{
 const CHUNK: usize = 512;
 /// The same where texts are written, which takes seconds: as many as are written together.
 const WRITTEN: usize = 32;
+/// Bytes of rows that are predicted together, and of those that are read ahead, where they are more than one.
+const HELD: usize = 1 << 26;
 /// Keys of an answer; a column of the same name comes back as `input_NAME`.
 const ANSWER: [&str; 14] = [
     "task",
@@ -129,7 +134,7 @@ pub fn predict(
     let mut answers = Answers::new(output, many.is_some(), rows.header(), &columns);
     answers.numbered = rows.are_plain_lines();
     let blank = rows.are_lines().then(Blank::default);
-    let incoming = read_ahead(rows);
+    let incoming = Ahead::of(rows);
     let out = BufWriter::new(io::stdout().lock());
     let mut lines = Lines::new(out, answers, blank);
     let writes = |name: &String| {
@@ -140,7 +145,7 @@ pub fn predict(
         true => WRITTEN,
         false => CHUNK,
     };
-    while let Some(chunk) = take(&incoming, most) {
+    while let Some(chunk) = incoming.take(most) {
         // Where a row goes: to the library, or straight to its error.
         let mut rows = Vec::new();
         let mut waiting = VecDeque::with_capacity(chunk.len());
@@ -579,29 +584,81 @@ impl Answers {
 }
 
 /// Rows, read ahead by a thread.
-fn read_ahead(rows: Rows) -> Receiver<Result<datasets::Row, RowError>> {
-    let (sender, receiver) = sync_channel(CHUNK);
-    thread::spawn(move || {
-        for row in rows {
-            // Without a receiver there is nobody to read for.
-            if sender.send(row).is_err() {
-                break;
-            }
-        }
-    });
-    receiver
+struct Ahead {
+    rows: Receiver<Incoming>,
+    held: Arc<Held>,
 }
 
-/// What has come, at least one item and at most `most`; nothing at the end.
-fn take<T>(items: &Receiver<T>, most: usize) -> Option<Vec<T>> {
-    let mut taken = vec![items.recv().ok()?];
-    taken.extend(items.try_iter().take(most - 1));
-    Some(taken)
+type Incoming = Result<datasets::Row, RowError>;
+
+/// Bytes of the rows that were read and not yet taken.
+#[derive(Default)]
+struct Held {
+    bytes: Mutex<usize>,
+    fewer: Condvar,
+}
+
+impl Ahead {
+    fn of(rows: impl Iterator<Item = Incoming> + Send + 'static) -> Self {
+        let (sender, receiver) = sync_channel(CHUNK);
+        let held = Arc::new(Held::default());
+        let reader = Arc::clone(&held);
+        thread::spawn(move || {
+            for row in rows {
+                let size = size(&row);
+                let bytes = reader.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+                let full = |bytes: &mut usize| *bytes > 0 && *bytes + size > HELD;
+                let bytes = reader.fewer.wait_while(bytes, full);
+                *bytes.unwrap_or_else(PoisonError::into_inner) += size;
+                // Without a receiver there is nobody to read for.
+                if sender.send(row).is_err() {
+                    break;
+                }
+            }
+        });
+        Self {
+            rows: receiver,
+            held,
+        }
+    }
+
+    /// What has come, at least one row and at most `most`; nothing at the end.
+    fn take(&self, most: usize) -> Option<Vec<Incoming>> {
+        let mut taken = vec![self.rows.recv().ok()?];
+        let mut bytes = size(&taken[0]);
+        while taken.len() < most && bytes < HELD {
+            let Ok(row) = self.rows.try_recv() else {
+                break;
+            };
+            bytes += size(&row);
+            taken.push(row);
+        }
+        let held = self.held.bytes.lock();
+        *held.unwrap_or_else(PoisonError::into_inner) -= bytes;
+        self.held.fewer.notify_one();
+        Some(taken)
+    }
+}
+
+/// About how many bytes a row takes.
+fn size(row: &Incoming) -> usize {
+    fn of(value: &Value) -> usize {
+        match value {
+            Value::String(text) => text.len(),
+            Value::Array(items) => items.iter().map(of).sum(),
+            Value::Object(fields) => fields.iter().map(|(name, v)| name.len() + of(v)).sum(),
+            _ => 8,
+        }
+    }
+    let row = row.as_ref().ok();
+    row.map_or(0, |row| row.fields.values().map(of).sum())
 }
 
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
     use super::*;
 
     fn lines(format: AnswerFormat) -> Lines<Vec<u8>> {
@@ -726,5 +783,26 @@ mod tests {
             let known = name[1..].parse::<usize>().unwrap() >= 100_000;
             assert_eq!(cell, if known { name } else { "" });
         }
+    }
+
+    #[test]
+    fn of_long_rows_no_more_are_held_than_memory_has_room_for() {
+        let text = "a".repeat(HELD / 4);
+        let made = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&made);
+        let rows = (0..64).map(move |place| {
+            count.fetch_add(1, SeqCst);
+            let fields = Map::from_iter([("text".to_owned(), text.clone().into())]);
+            Ok(datasets::Row { place, fields })
+        });
+        let ahead = Ahead::of(rows);
+        let mut places = Vec::new();
+        while let Some(chunk) = ahead.take(CHUNK) {
+            // Four are taken, four wait, and one is in the reader's hand.
+            assert!(chunk.len() <= 4, "{}", chunk.len());
+            assert!(made.load(SeqCst) <= places.len() + 9);
+            places.extend(chunk.into_iter().map(|row| row.unwrap().place));
+        }
+        assert_eq!(places, (0..64).collect::<Vec<_>>());
     }
 }
