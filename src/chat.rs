@@ -392,18 +392,24 @@ mod tests {
 
     #[test]
     fn a_template_of_operators_within_each_other_is_followed_or_refused() {
-        for (open, close) in [
-            ("{{ ", "1 }}"),
-            ("{{ 1", " }}"),
-            ("{{ 'a'", " }}"),
-            ("{% if 0 %}", "{% endif %}"),
+        let filled = |open: &str, step: &str, close: &str| {
+            let room = MOST_TEMPLATE - open.len() - close.len();
+            let steps = step.repeat(room / step.len());
+            rendered(&format!("{open}{steps}{close}"), "x")
+        };
+        for (open, step, close, text) in [
+            ("{{ ", "not ", "1 }}", "True"),
+            ("{{ ", "-", "1 }}", "-1"),
+            ("{{ 1", "**1", " }}", "1"),
+            ("{{ 0", "+0", " }}", "0"),
+            ("{{ 'A'", "|lower", " }}", "a"),
+            ("{% if 0 %}", "{% elif 0 %}", "{% endif %}", ""),
         ] {
-            for step in ["not ", "-", "+1", "**1", "|lower", "[", "(", "{% elif 0 %}"] {
-                let room = MOST_TEMPLATE - open.len() - close.len();
-                let template = format!("{open}{}{close}", step.repeat(room / step.len()));
-                // A text or an error, not the end of the process.
-                drop(rendered(&template, "x"));
-            }
+            assert_eq!(filled(open, step, close).unwrap(), text, "{step}");
+        }
+        for step in ["[", "("] {
+            let message = format!("{:#}", filled("{{ ", step, "1 }}").unwrap_err());
+            assert!(message.contains("recursion limits"), "{message}");
         }
         let message = rendered(&"x".repeat(MOST_TEMPLATE + 1), "x").unwrap_err();
         assert!(format!("{message:#}").contains("65537 bytes"), "{message}");
