@@ -11,12 +11,19 @@ use polars_parquet::parquet::{
     compression::DecompressionContext,
     encoding::{Encoding, uleb128, zigzag_leb128},
     metadata::{ColumnChunkMetadata, FileMetadata},
-    page::{CompressedPage, DataPage, Page, split_buffer},
+    page::{
+        CompressedPage, DataPage, FormatEncoding, Page, ParquetPageHeader as PageHeader,
+        split_buffer,
+    },
     read::{PageReader, decompress},
+    schema::types::PhysicalType,
 };
+use polars_parquet_format::thrift::protocol::TCompactInputProtocol;
 
 /// Most items that the lists of one chunk may have: their places, 16 bytes each, are taken before the first is read.
 const MOST_ITEMS: usize = 1 << 27;
+/// Most bytes that a page may have when it is unpacked; writers begin another one after a few MiB.
+const MOST_PAGE: usize = 1 << 29;
 /// Most bytes that texts of one page may become which are stored as the difference from the text before.
 const MOST_BYTES: usize = 1 << 30;
 
@@ -62,33 +69,64 @@ fn check_chunk(
     file.seek(SeekFrom::Start(range.start))
         .and_then(|_| file.read_exact(&mut bytes))
         .map_err(|error| error.to_string())?;
+    if !check_headers(&bytes, chunk, most)? {
+        return Ok(());
+    }
     let size = bytes.len();
     for page in PageReader::new(Cursor::new(bytes.into()), chunk, Vec::new(), size) {
         let page = page.map_err(|error| error.to_string())?;
-        if let CompressedPage::Data(page) = &page {
-            at_most(page.num_values() as i64, most, "values in a page")?;
-            let encoding = Encoding::try_from(page.header().encoding());
-            if !matches!(
-                encoding,
-                Ok(Encoding::DeltaBinaryPacked
-                    | Encoding::DeltaLengthByteArray
-                    | Encoding::DeltaByteArray)
-            ) {
-                continue;
+        if matches!(&page, CompressedPage::Data(page) if is_delta(page.header().encoding())) {
+            let mut context = DecompressionContext::Unset;
+            let page = decompress(page, &mut Vec::new(), &mut context);
+            if let Page::Data(page) = page.map_err(|error| error.to_string())? {
+                check_delta(&page)?;
             }
-        }
-        let mut context = DecompressionContext::Unset;
-        match decompress(page, &mut Vec::new(), &mut context).map_err(|error| error.to_string())? {
-            // An entry takes a byte at least.
-            Page::Dict(page) => at_most(
-                page.num_values as i64,
-                page.buffer.len(),
-                "entries in a dictionary",
-            )?,
-            Page::Data(page) => check_delta(&page)?,
         }
     }
     Ok(())
+}
+
+/// Checks the heads of a chunk's pages, and says whether one of them is in a delta encoding.
+fn check_headers(bytes: &[u8], chunk: &ColumnChunkMetadata, most: usize) -> Result<bool, String> {
+    // An entry of a dictionary takes as many bytes at least.
+    let least = match chunk.physical_type() {
+        PhysicalType::FixedLenByteArray(_) => 1,
+        _ => 4,
+    };
+    let (mut seen, mut has_delta) = (0, false);
+    let mut at = Cursor::new(bytes);
+    while seen < chunk.num_values() {
+        let mut protocol = TCompactInputProtocol::new(&mut at, bytes.len());
+        let header = PageHeader::read_from_in_protocol(&mut protocol);
+        let header = header.map_err(|error| error.to_string())?;
+        let size = i64::from(header.uncompressed_page_size);
+        at_most(size, MOST_PAGE, "bytes in a page")?;
+        let start = at.position() as usize;
+        let stored = i64::from(header.compressed_page_size);
+        at_most(stored, bytes.len() - start, "stored bytes of a page")?;
+        at.set_position((start as i64 + stored) as u64);
+        if let Some(dictionary) = header.dictionary_page_header {
+            let entries = i64::from(dictionary.num_values);
+            at_most(entries, size as usize / least, "entries in a dictionary")?;
+        }
+        let of_first = header.data_page_header.map(|h| (h.num_values, h.encoding));
+        let of_second = header
+            .data_page_header_v2
+            .map(|h| (h.num_values, h.encoding));
+        for (values, encoding) in of_first.into_iter().chain(of_second) {
+            at_most(i64::from(values), most, "values in a page")?;
+            seen += i64::from(values);
+            has_delta |= is_delta(encoding);
+        }
+    }
+    Ok(has_delta)
+}
+
+fn is_delta(encoding: FormatEncoding) -> bool {
+    matches!(
+        Encoding::try_from(encoding),
+        Ok(Encoding::DeltaBinaryPacked | Encoding::DeltaLengthByteArray | Encoding::DeltaByteArray)
+    )
 }
 
 fn check_delta(page: &DataPage) -> Result<(), String> {

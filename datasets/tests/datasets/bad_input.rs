@@ -281,6 +281,10 @@ fn a_parquet_file_whose_lengths_are_not_true_is_refused_and_ends_nothing() {
         ),
         ("dictionary", "states -7 values in a part"),
         (
+            "dictionary",
+            "bytes in a page, there can be 536870912 at most",
+        ),
+        (
             "nested",
             "states -7 values in a part, there can be 134217728",
         ),
