@@ -279,7 +279,6 @@ fn a_parquet_file_whose_lengths_are_not_true_is_refused_and_ends_nothing() {
             "int64",
             "states -7 values in a page, there can be 6 at most",
         ),
-        ("dictionary", "states -7 values in a part"),
         (
             "dictionary",
             "bytes in a page, there can be 536870912 at most",
