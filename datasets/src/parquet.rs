@@ -4,7 +4,7 @@
 //! category) would need more of polars than this program is built with, and polars panics where a part is missing. What a
 //! column means is put on top here.
 
-mod pages;
+mod lengths;
 
 use std::{
     collections::HashSet,
@@ -146,7 +146,7 @@ impl Parquet {
             let mut file = File::open(&self.path).map_err(|error| error.to_string())?;
             if self.next == 0 {
                 let names: Vec<&str> = self.columns.iter().map(|(name, _)| name.as_str()).collect();
-                pages::check(&mut file, &self.metadata, &names)?;
+                lengths::check(&mut file, &self.metadata, &names)?;
             }
             let mut reader = ParquetReader::new(file);
             reader.set_metadata(Arc::clone(&self.metadata));
@@ -177,8 +177,10 @@ impl Parquet {
 }
 
 fn metadata(path: &Path) -> Result<FileMetadata> {
-    let mut reader = ParquetReader::new(open_regular(path)?);
+    let mut file = open_regular(path)?;
     let metadata = caught(|| {
+        lengths::check_footer(&mut file)?;
+        let mut reader = ParquetReader::new(file);
         let metadata = reader.get_metadata().map_err(|error| error.to_string())?;
         Ok(FileMetadata::clone(metadata))
     });

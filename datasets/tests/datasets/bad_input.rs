@@ -304,6 +304,20 @@ fn a_parquet_file_whose_lengths_are_not_true_is_refused_and_ends_nothing() {
         let messages: String = messages.map(|error| error.to_string()).collect();
         assert!(messages.contains(stated), "{name}: {messages}");
     }
+    // The list of row groups in the footer (field 4: its type, a list; then one structure) states two thousand million of them.
+    let mut whole = std::fs::read(format!("{fixtures}/int64.parquet")).unwrap();
+    let at = whole
+        .windows(4)
+        .rposition(|bytes| bytes == [0x16, 0x0c, 0x19, 0x1c])
+        .unwrap();
+    whole.splice(at + 3..at + 4, [0xfc, 0xff, 0xff, 0xff, 0xff, 0x07]);
+    let end = whole.len() - 8;
+    let size = u32::from_le_bytes(whole[end..end + 4].try_into().unwrap()) + 5;
+    whole[end..end + 4].copy_from_slice(&size.to_le_bytes());
+    says(
+        read_text("mine.parquet", &whole),
+        &["mine.parquet", "footer", "too long"],
+    );
 }
 
 #[test]

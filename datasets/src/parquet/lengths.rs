@@ -1,7 +1,7 @@
 //! Lengths that a parquet file states, compared with what it holds before polars takes memory for them: polars believes
 //! them, and an allocation that fails ends the process, which nothing can catch.
 //!
-//! A file is row groups of column chunks of pages. A chunk states how many values it has, a page how many rows of them, a
+//! A file is row groups of column chunks of pages, and a footer of lists that says where they are. A chunk states how many values it has, a page how many rows of them, a
 //! dictionary its entries, and a page in a delta encoding its count and lengths once more
 //! (<https://github.com/apache/parquet-format/blob/master/Encodings.md>).
 
@@ -18,7 +18,7 @@ use polars_parquet::parquet::{
     read::{PageReader, decompress},
     schema::types::PhysicalType,
 };
-use polars_parquet_format::thrift::protocol::TCompactInputProtocol;
+use polars_parquet_format::{FileMetaData, thrift::protocol::TCompactInputProtocol};
 
 /// Most items that the lists of one chunk may have: their places, 16 bytes each, are taken before the first is read.
 const MOST_ITEMS: usize = 1 << 27;
@@ -26,6 +26,34 @@ const MOST_ITEMS: usize = 1 << 27;
 const MOST_PAGE: usize = 1 << 29;
 /// Most bytes that texts of one page may become which are stored as the difference from the text before.
 const MOST_BYTES: usize = 1 << 30;
+
+/// Checks the lists of the footer, which says where everything is.
+///
+/// # Errors
+/// What cannot be read, or a list of more items than the footer has room for.
+pub(super) fn check_footer(file: &mut (impl Read + Seek)) -> Result<(), String> {
+    let mut read = |from: SeekFrom, size: usize| -> std::io::Result<Vec<u8>> {
+        file.seek(from)?;
+        let mut bytes = vec![0; size];
+        file.read_exact(&mut bytes)?;
+        Ok(bytes)
+    };
+    // What is no parquet file, or too short for its footer, is polars' to refuse.
+    let end = read(SeekFrom::End(-8), 8).unwrap_or_default();
+    let [a, b, c, d, b'P', b'A', b'R', b'1'] = end[..] else {
+        return Ok(());
+    };
+    let size = u32::from_le_bytes([a, b, c, d]);
+    let Ok(footer) = read(SeekFrom::End(-8 - i64::from(size)), size as usize) else {
+        return Ok(());
+    };
+    // It counts eight bytes for an item, which may be stored in one.
+    let most = footer.len() * 8 + 1024;
+    let mut protocol = TCompactInputProtocol::new(footer.as_slice(), most);
+    let footer = FileMetaData::read_from_in_protocol(&mut protocol);
+    let footer = footer.map_err(|error| format!("its footer cannot be read: {error}"));
+    footer.map(drop)
+}
 
 /// Checks the columns' pages.
 ///
