@@ -4,7 +4,13 @@
 //! `chat_template.jinja`, or `tokenizer.chat_template` of a GGUF), with one message of the user and the beginning of an answer.
 //! The places of the texts go through it as they are, so that what comes out is a template again.
 
-use std::{fs, path::Path, sync::mpsc, thread, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::mpsc::{RecvTimeoutError, sync_channel},
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use backbone::{Gguf, is_gguf};
@@ -176,13 +182,19 @@ impl Chat {
             self.template.len()
         );
         let (chat, message) = (self.clone(), message.to_owned());
-        let (send, rendered) = mpsc::sync_channel(1);
+        let (send, rendered) = sync_channel(1);
         let thread = thread::Builder::new().stack_size(STACK);
         thread
             .spawn(move || send.send(chat.run(&message)))
             .context(at)?;
-        let Ok(rendered) = rendered.recv_timeout(most) else {
-            bail!("{at}: it takes longer than {most:?}: it repeats something too often");
+        let rendered = match rendered.recv_timeout(most) {
+            Ok(rendered) => rendered,
+            Err(RecvTimeoutError::Timeout) => {
+                bail!("{at}: it takes longer than {most:?}: it repeats something too often")
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                bail!("{at}: the engine that renders it stopped")
+            }
         };
         let rendered = rendered.map_err(|error| match error.kind() {
             ErrorKind::OutOfFuel => {

@@ -448,14 +448,13 @@ impl BackboneFiles {
             self.tokenizer.display(),
             tokenizer.vocabulary_size()
         );
-        if let Some(id) = tokenizer.largest_around()? {
-            ensure!(
-                (id as usize) < vocabulary,
-                "{}: post_processor: token id {id} is put around every text, but the backbone's embedding table has {vocabulary} \
-                 rows: the tokenizer belongs to another backbone, or tokenizer_class is another one",
-                self.tokenizer.display()
-            );
-        }
+        let id = tokenizer.largest_around();
+        ensure!(
+            (id as usize) < vocabulary,
+            "{}: post_processor: token id {id} is put around every text, but the backbone's embedding table has {vocabulary} rows: \
+             the tokenizer belongs to another backbone, or tokenizer_class is another one",
+            self.tokenizer.display()
+        );
         let (backbone, weights_digest) =
             Backbone::load_in(self.config, &self.weights, self.precision)?;
         let backbone = backbone

@@ -143,6 +143,7 @@ pub struct TextTokenizer {
     files: Arc<TokenizerFiles>,
     path: PathBuf,
     digest: [u8; 32],
+    largest_around: u32,
     /// What stands around every text.
     words: Option<Words>,
     /// What completions are written behind, and the token that ends them.
@@ -200,7 +201,7 @@ impl TextTokenizer {
             path: path.to_owned(),
             message: format!("not a readable tokenizer.json: {error}; fetch or save it again"),
         };
-        let (described, has_types) = caught(|| {
+        let (described, has_types, largest_around) = caught(|| {
             // What the parts say about each other shows only in use: a template may name a token that is not there.
             let single = files.tokenizer.encode_fast("a", true)?;
             let pair = files.tokenizer.encode_fast(("a", "a"), true)?;
@@ -213,7 +214,9 @@ impl TextTokenizer {
                 return Err(format!("post_processor: type_id {kind}; accepted: up to 255").into());
             }
             let has_types = kinds().any(|kind| *kind > 0);
-            Ok((files.tokenizer.to_string(false)?, has_types))
+            let ids = [&single, &pair].into_iter().flat_map(Encoding::get_ids);
+            let largest = ids.copied().max().unwrap_or(0);
+            Ok((files.tokenizer.to_string(false)?, has_types, largest))
         })
         .map_err(damaged)?;
         let mut hash = Sha256::new();
@@ -232,6 +235,7 @@ impl TextTokenizer {
             files: Arc::new(files),
             path: path.to_owned(),
             digest: hash.finalize().into(),
+            largest_around,
             words: None,
             completion: None,
         })
@@ -308,20 +312,8 @@ impl TextTokenizer {
     }
 
     /// The largest id of a letter and of the tokens that are put around every example.
-    ///
-    /// # Errors
-    /// If the tokenizer fails.
-    pub fn largest_around(&self) -> Result<Option<u32>> {
-        let ids = || {
-            let single = self.files.tokenizer.encode_fast("a", true)?;
-            let pair = self.files.tokenizer.encode_fast(("a", "a"), true)?;
-            Ok([single, pair].map(|encoding| encoding.get_ids().iter().max().copied()))
-        };
-        let ids = ids().map_err(|e: tokenizers::Error| Error::Tokenizer {
-            path: self.path.clone(),
-            message: format!("cannot tokenise a letter: {e}"),
-        })?;
-        Ok(ids.into_iter().flatten().max())
+    pub fn largest_around(&self) -> u32 {
+        self.largest_around
     }
 
     /// Rows that an embedding table needs for this tokenizer: the largest id + 1.

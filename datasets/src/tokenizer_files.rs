@@ -330,19 +330,22 @@ fn check_growth(path: &Path, file: &Value) -> Result<()> {
     Ok(())
 }
 
+/// The steps that a step consists of.
+fn below(step: &Value) -> impl Iterator<Item = &Value> {
+    let keys = ["normalizers", "pretokenizers", "processors", "decoders"];
+    let lists = keys.into_iter().filter_map(|key| step[key].as_array());
+    lists.flatten()
+}
+
 /// The step and those that it consists of.
 fn steps(step: &Value) -> usize {
-    let below = ["normalizers", "pretokenizers", "processors", "decoders"];
-    let below = below.iter().filter_map(|key| step[*key].as_array());
-    1 + below.flatten().map(steps).sum::<usize>()
+    1 + below(step).map(steps).sum::<usize>()
 }
 
 /// How many times as long a step may make a text of at least one letter, or of one token. Steps are known by their keys, as
 /// they need not say their type.
 fn growth(step: &Value) -> f64 {
     let length = |text: &Value| text.as_str().map_or(0, |text| text.chars().count()) as f64;
-    let below = ["normalizers", "processors", "decoders"];
-    let below = below.iter().filter_map(|key| step[*key].as_array());
     let replaced = match (length(&step["content"]), length(&step["pattern"]["String"])) {
         // What is no plain text may match between any two letters.
         (content, 0.0) => 1.0 + content,
@@ -355,7 +358,7 @@ fn growth(step: &Value) -> f64 {
         let of = |id: &str| texts.iter().filter(|text| **text == id).count();
         of("A").max(of("B")).max(1) as f64
     });
-    below.flatten().map(growth).product::<f64>()
+    below(step).map(growth).product::<f64>()
         * replaced
         * (1.0 + length(&step["prepend"]))
         * copies[0].max(copies[1])

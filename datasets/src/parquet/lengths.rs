@@ -1,9 +1,9 @@
 //! Lengths that a parquet file states, compared with what it holds before polars takes memory for them: polars believes
 //! them, and an allocation that fails ends the process, which nothing can catch.
 //!
-//! A file is row groups of column chunks of pages, and a footer of lists that says where they are. A chunk states how many values it has, a page how many rows of them, a
-//! dictionary its entries, and a page in a delta encoding its count and lengths once more
-//! (<https://github.com/apache/parquet-format/blob/master/Encodings.md>).
+//! A file is row groups of column chunks of pages, and a footer of lists that says where they are. A chunk states how many
+//! values it has, a page how many of them, a dictionary its entries, and a page in a delta encoding its count and lengths once
+//! more (<https://github.com/apache/parquet-format/blob/master/Encodings.md>).
 
 use std::io::{Cursor, Read, Seek, SeekFrom};
 
@@ -24,6 +24,8 @@ use polars_parquet_format::{FileMetaData, thrift::protocol::TCompactInputProtoco
 const MOST_ITEMS: usize = 1 << 27;
 /// Most bytes that a page may have when it is unpacked; writers begin another one after a few MiB.
 const MOST_PAGE: usize = 1 << 29;
+/// Most values of a page in a delta encoding: differences of no bits take no bytes, and eight bytes are taken for each.
+const MOST_PACKED: usize = 1 << 24;
 /// Most bytes that texts of one page may become which are stored as the difference from the text before.
 const MOST_BYTES: usize = 1 << 30;
 
@@ -201,7 +203,11 @@ impl<'a> Delta<'a> {
         };
         let (block, widths, count) = (whole()?, whole()?, whole()?);
         let (first, taken) = zigzag_leb128::decode(rest);
-        at_most(count as i64, most, "packed values in a page")?;
+        at_most(
+            count as i64,
+            most.min(MOST_PACKED),
+            "packed values in a page",
+        )?;
         if widths == 0 || block == 0 || block % widths != 0 {
             return Err(format!("blocks of {block} values in {widths} parts"));
         }
