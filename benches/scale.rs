@@ -138,9 +138,11 @@ fn plot(points: &[Point], path: &std::path::Path) -> Result<()> {
         bail!("the font cannot be read");
     }
     let text = |size: u32| ("sans-serif", size).into_font().color(&INK);
-    let area = BitMapBackend::new(path, (1800, 1050)).into_drawing_area();
-    area.fill(&WHITE)?;
-    let area = area.titled("Training LoRA as the work grows", text(32))?;
+    let (width, height) = (1800, 1050);
+    let mut pixels = vec![0; (3 * width * height) as usize];
+    let whole = BitMapBackend::with_buffer(&mut pixels, (width, height)).into_drawing_area();
+    whole.fill(&WHITE)?;
+    let area = whole.titled("Training LoRA as the work grows", text(32))?;
     let cells = area.split_evenly((2, 3));
     for (column, series) in ["batch", "length", "steps"].into_iter().enumerate() {
         let these: Vec<&Point> = points.iter().filter(|p| p.series == series).collect();
@@ -190,5 +192,9 @@ fn plot(points: &[Point], path: &std::path::Path) -> Result<()> {
         }
     }
     area.present()?;
+    drop((cells, area, whole));
+    let mut encoder = png::Encoder::new(fs::File::create(path)?, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.write_header()?.write_image_data(&pixels)?;
     Ok(())
 }

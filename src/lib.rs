@@ -19,6 +19,7 @@ pub mod chat;
 pub mod cli;
 pub mod columns;
 pub mod commands;
+pub mod digest_note;
 pub mod download_bar;
 pub mod examples;
 pub mod execute;

@@ -14,8 +14,8 @@ use serde_json::{Map, Value};
 use sources::{Fetched, Fetcher, Progress};
 
 use crate::{
-    backbone_settings::BackboneSettings, backbones, download_bar, folders::ADAPTER_CONFIG,
-    gguf_tokenizer, hub_id, nearest, plan::DataChoice,
+    backbone_settings::BackboneSettings, backbones, digest_note::DigestNote, download_bar,
+    folders::ADAPTER_CONFIG, gguf_tokenizer, hub_id, nearest, plan::DataChoice,
 };
 
 /// Fetches files and knows whether the network may be used.
@@ -262,6 +262,7 @@ impl Files {
                 chat: false,
                 head,
                 place: format!("file {choice}"),
+                digests: self.cache().join("digests"),
             }
         } else if !known && Path::new(choice).is_dir() {
             let folder = Path::new(choice);
@@ -299,6 +300,7 @@ impl Files {
                 chat: false,
                 head,
                 place: format!("folder {choice}"),
+                digests: self.cache().join("digests"),
             }
         } else {
             let known: Vec<&str> = backbones::names().collect();
@@ -334,6 +336,7 @@ impl Files {
                 chat: false,
                 head: spec.head,
                 place: fetched.place.clone(),
+                digests: self.cache().join("digests"),
             }
         };
         found.pooling = settings.pooling.unwrap_or(found.pooling);
@@ -404,6 +407,8 @@ pub struct BackboneFiles {
     pub chat: bool,
     /// Where it came from, in words.
     pub place: String,
+    /// The folder of the cache in which digests are remembered.
+    pub digests: PathBuf,
 }
 
 /// A backbone in memory, with its tokenizer.
@@ -414,8 +419,8 @@ pub struct LoadedBackbone {
     pub digest: String,
     /// SHA-256 over the weights alone, as their file has them.
     pub weights_digest: String,
-    /// The same as they are in memory: in another precision than f32 they are rounded.
-    pub memory_digest: String,
+    /// [`Backbone::checksum`] as they were loaded.
+    pub checksum: u64,
     /// Its tokenizer.
     pub tokenizer: TextTokenizer,
     /// The classifier on top.
@@ -455,22 +460,23 @@ impl BackboneFiles {
              the tokenizer belongs to another backbone, or tokenizer_class is another one",
             self.tokenizer.display()
         );
+        let note = DigestNote::of(&self.weights, &self.config, &self.digests);
+        let known = note.as_ref().and_then(DigestNote::digest);
+        let is_known = known.is_some();
         let (backbone, weights_digest) =
-            Backbone::load_in(self.config, &self.weights, self.precision)?;
+            Backbone::load_in(self.config, &self.weights, self.precision, known)?;
+        if let Some(note) = note.filter(|_| !is_known) {
+            note.keep(&weights_digest);
+        }
         let backbone = backbone
             .with_pooling(self.pooling)
             .with_context(|| self.weights.display().to_string())?;
         for note in tokenizer.notes() {
             eprintln!("note: {note}");
         }
-        let memory_digest = match self.precision {
-            // In blocks they are what the file has, too.
-            Precision::F32 | Precision::Q4 => weights_digest.clone(),
-            Precision::Bf16 | Precision::Int8 => backbone.weights_digest()?,
-        };
         Ok(LoadedBackbone {
             digest: backbone.digest(&weights_digest, tokenizer.digest()),
-            memory_digest,
+            checksum: backbone.checksum()?,
             weights_digest,
             backbone,
             tokenizer,

@@ -654,7 +654,7 @@ fn smollm2_in_the_blocks_of_its_file_has_the_bits_of_f32_in_a_fifth_of_the_memor
     };
     let load = |precision| {
         let config = Config::read(&path).unwrap();
-        Backbone::load_in(config, &path, precision).unwrap()
+        Backbone::load_in(config, &path, precision, None).unwrap()
     };
     let text = ids(&expected["reviews"][0]["ids"]);
     let batch =

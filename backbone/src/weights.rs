@@ -394,11 +394,16 @@ pub fn digest_of<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Result<St
 
 /// Adds a tensor's values to a digest.
 pub(crate) fn hash(hasher: &mut Sha256, tensor: &Tensor) -> Result<()> {
+    bytes_of(tensor, &mut |bytes| hasher.update(bytes))
+}
+
+/// Gives the bytes of a tensor's values in f32 to `take`.
+pub(crate) fn bytes_of(tensor: &Tensor, take: &mut dyn FnMut(&[u8])) -> Result<()> {
     let (storage, layout) = tensor.storage_and_layout();
     if let (candle_core::Storage::Cpu(candle_core::CpuStorage::F32(values)), Some((from, to))) =
         (&*storage, layout.contiguous_offsets())
     {
-        hasher.update(bytemuck::cast_slice(&values[from..to]));
+        take(bytemuck::cast_slice(&values[from..to]));
         return Ok(());
     }
     drop(storage);
@@ -406,7 +411,7 @@ pub(crate) fn hash(hasher: &mut Sha256, tensor: &Tensor) -> Result<()> {
         .to_dtype(DType::F32)?
         .flatten_all()?
         .to_vec1::<f32>()?;
-    hasher.update(bytemuck::cast_slice(&values));
+    take(bytemuck::cast_slice(&values));
     Ok(())
 }
 

@@ -470,7 +470,7 @@ fn a_backbone_in_fewer_bits_has_the_digest_of_its_file_and_holds_each_weight_onc
             .join(name);
         let load = |precision| {
             let config = Config::read(&folder.join("config.json")).unwrap();
-            Backbone::load_in(config, &weights_file(&folder).unwrap(), precision).unwrap()
+            Backbone::load_in(config, &weights_file(&folder).unwrap(), precision, None).unwrap()
         };
         let (whole, digest) = load(Precision::F32);
         assert_eq!(digest, whole.weights_digest().unwrap(), "{name}");
@@ -505,7 +505,7 @@ fn a_backbone_in_fewer_bits_has_the_digest_of_its_file_and_holds_each_weight_onc
 fn load_q4(folder: &std::path::Path) -> String {
     let config = Config::read(&folder.join("config.json")).unwrap();
     let weights = weights_file(folder).unwrap();
-    let refused = Backbone::load_in(config, &weights, Precision::Q4);
+    let refused = Backbone::load_in(config, &weights, Precision::Q4, None);
     refused.err().unwrap().to_string()
 }
 

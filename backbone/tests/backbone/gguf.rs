@@ -216,7 +216,7 @@ fn blocks_that_stay_blocks_give_the_bits_of_the_same_file_in_f32_in_a_fraction_o
         let (file, _) = file(kind, "llama");
         let (_folder, path) = written(&file);
         let config = Config::read(&path).unwrap();
-        let load = |precision| Backbone::load_in(config.clone(), &path, precision).unwrap();
+        let load = |precision| Backbone::load_in(config.clone(), &path, precision, None).unwrap();
         let (whole, digest) = load(Precision::F32);
         let before = whole.bytes();
         assert_eq!(digest, whole.weights_digest().unwrap());
@@ -247,7 +247,7 @@ fn blocks_that_stay_blocks_give_the_bits_of_the_same_file_in_f32_in_a_fraction_o
         let (file, _) = file(kind, "llama");
         let (_folder, path) = written(&file);
         let config = Config::read(&path).unwrap();
-        let message = Backbone::load_in(config, &path, Precision::Q4)
+        let message = Backbone::load_in(config, &path, Precision::Q4, None)
             .err()
             .unwrap();
         let message = message.to_string();

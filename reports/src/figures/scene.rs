@@ -329,7 +329,7 @@ impl Scene {
         let mut file = Vec::new();
         let mut encoder = png::Encoder::new(&mut file, width, height);
         encoder.set_color(png::ColorType::Rgb);
-        encoder.set_compression(png::Compression::Best);
+        encoder.set_compression(png::Compression::Default);
         // 2 × 96 dots per inch, so that a viewer that honours it shows CSS pixels.
         encoder.set_pixel_dims(Some(png::PixelDimensions {
             xppu: 7559,
