@@ -13,81 +13,66 @@ fn fixed(value: f64, digits: usize) -> String {
     }
 }
 
+/// What a metric (a fraction) is shown times, and its decimals.
+fn scale(name: &str) -> (f64, usize) {
+    match in_percent(name) {
+        true => (100.0, 1),
+        false => (1.0, 3),
+    }
+}
+
 /// A metric value (a fraction) with its unit: accuracy and F1 in percent, Matthews' correlation as it is.
 pub fn metric(name: &str, value: f64) -> String {
-    match in_percent(name) {
-        true => format!("{} %", fixed(100.0 * value, 1)),
-        false => fixed(value, 3),
-    }
+    let unit = if in_percent(name) { " %" } else { "" };
+    metric_spread(name, value, None) + unit
 }
 
 /// Mean and standard deviation of a metric, without the unit.
 pub fn metric_spread(name: &str, mean: f64, sd: Option<f64>) -> String {
-    let (scale, digits) = if in_percent(name) {
-        (100.0, 1)
-    } else {
-        (1.0, 3)
-    };
-    match sd {
-        Some(sd) => format!(
-            "{} ± {}",
-            fixed(scale * mean, digits),
-            fixed(scale * sd, digits)
-        ),
-        None => fixed(scale * mean, digits),
-    }
+    let (scale, digits) = scale(name);
+    let values = std::iter::once(mean).chain(sd);
+    let texts: Vec<String> = values.map(|v| fixed(scale * v, digits)).collect();
+    texts.join(" ± ")
 }
 
 /// A difference of two metric values, e.g. `1.3 points`. One that is not 0 is never written as 0: it takes as many decimals as
 /// its first digit needs.
 pub fn metric_difference(name: &str, difference: f64) -> String {
-    let (value, digits, unit) = match in_percent(name) {
-        true => (100.0 * difference, 1, " points"),
-        false => (difference, 3, ""),
-    };
-    let is_zero = |text: &str| text.chars().all(|c| matches!(c, '0' | '.' | '-'));
-    let mut texts = (digits..8).map(|digits| fixed(value, digits));
-    let text = texts.find(|text| !is_zero(text));
+    let (scale, digits) = scale(name);
+    let unit = if in_percent(name) { " points" } else { "" };
+    let mut texts = (digits..8).map(|digits| fixed(scale * difference, digits));
+    let text = texts.find(|text| !text.chars().all(|c| matches!(c, '0' | '.' | '-')));
     // What is left is less than sums of floating point are exact to.
     format!("{}{unit}", text.unwrap_or_else(|| fixed(0.0, digits)))
 }
 
 /// Ends of an interval of a metric or of a difference, without the unit, e.g. `0.5 to 3.0`.
-pub fn metric_interval(name: &str, [low, high]: [f64; 2]) -> String {
-    format!(
-        "{} to {}",
-        metric_spread(name, low, None),
-        metric_spread(name, high, None)
-    )
+pub fn metric_interval(name: &str, ends: [f64; 2]) -> String {
+    ends.map(|end| metric_spread(name, end, None)).join(" to ")
 }
 
 /// Name of a metric with its unit, e.g. `accuracy (%)`.
 pub fn metric_title(name: &str) -> String {
-    match name {
-        "f1" => "F1 (%)".to_owned(),
-        "macro_f1" => "macro F1 (%)".to_owned(),
-        "weighted_f1" => "weighted F1 (%)".to_owned(),
-        "micro_f1" => "micro F1 (%)".to_owned(),
-        "entity_f1" => "entity F1 (%)".to_owned(),
-        "entity_precision" => "entity precision (%)".to_owned(),
-        "entity_recall" => "entity recall (%)".to_owned(),
-        "rmse" => "RMSE".to_owned(),
-        "rouge_l" => "ROUGE-L (%)".to_owned(),
-        "exact_match" => "exact match (%)".to_owned(),
-        "numeric_match" => "numeric match (%)".to_owned(),
-        "bleu" => "BLEU (%)".to_owned(),
-        "chrf" => "chrF (%)".to_owned(),
-        "perplexity" => "perplexity".to_owned(),
-        "matthews" | "pearson" | "spearman" => {
-            format!("{}{} correlation", name[..1].to_uppercase(), &name[1..])
-        }
-        _ => format!("{name} (%)"),
-    }
+    let unit = if in_percent(name) { " (%)" } else { "" };
+    metric_name(name) + unit
 }
 
 /// Name of a metric without its unit, e.g. `accuracy`.
 pub fn metric_name(name: &str) -> String {
-    metric_title(name).trim_end_matches(" (%)").to_owned()
+    match name {
+        "rmse" => "RMSE".to_owned(),
+        "rouge_l" => "ROUGE-L".to_owned(),
+        "bleu" => "BLEU".to_owned(),
+        "chrf" => "chrF".to_owned(),
+        "f1" | "macro_f1" | "weighted_f1" | "micro_f1" | "entity_f1" | "entity_precision"
+        | "entity_recall" | "exact_match" | "numeric_match" => {
+            name.replace('_', " ").replace("f1", "F1")
+        }
+        "matthews" | "pearson" | "spearman" => {
+            format!("{}{} correlation", name[..1].to_uppercase(), &name[1..])
+        }
+        _ => name.to_owned(),
+    }
 }
 
 /// Whether a metric is shown in percent.
@@ -100,15 +85,10 @@ pub fn in_percent(name: &str) -> bool {
 
 /// A count in full, e.g. `73,728`.
 pub fn count(n: usize) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(c);
+    match n / 1000 {
+        0 => n.to_string(),
+        thousands => format!("{},{:03}", count(thousands), n % 1000),
     }
-    text
 }
 
 /// A count in short, e.g. `73.7 k`.
@@ -123,22 +103,18 @@ pub fn bytes(n: f64) -> String {
 
 /// Three digits and a power of 1000.
 fn si(n: f64, unit: &str) -> String {
-    let mut n = n;
-    let mut prefix = "";
+    let (mut n, mut prefix) = (n, "");
     for next in ["k", "M", "G", "T"] {
         // 999.5 would be printed as 1000.
         if n < 999.5 {
             break;
         }
-        n /= 1000.0;
-        prefix = next;
+        (n, prefix) = (n / 1000.0, next);
     }
-    let digits = if prefix.is_empty() || n >= 99.95 {
-        0
-    } else if n >= 9.995 {
-        1
-    } else {
-        2
+    let digits = match n {
+        n if prefix.is_empty() || n >= 99.95 => 0,
+        n if n >= 9.995 => 1,
+        _ => 2,
     };
     format!("{} {prefix}{unit}", fixed(n, digits))
 }
@@ -202,17 +178,10 @@ pub fn list<S: AsRef<str>>(items: &[S]) -> String {
 
 /// The same, but of a long list the first ones and how many more there are.
 pub fn list_of_at_most<S: AsRef<str>>(items: &[S], most: usize) -> String {
-    match items.len() > most {
-        false => list(items),
-        true => {
-            let mut shown: Vec<String> = items[..most]
-                .iter()
-                .map(|s| s.as_ref().to_owned())
-                .collect();
-            shown.push(format!("{} more", items.len() - most));
-            list(&shown)
-        }
-    }
+    let more = items.len().saturating_sub(most);
+    let shown = items.iter().take(most).map(|s| s.as_ref().to_owned());
+    let rest = (more > 0).then(|| format!("{more} more"));
+    list(&shown.chain(rest).collect::<Vec<_>>())
 }
 
 /// A text of at most `width` characters; of a longer one the middle is left out (`…`), because names that begin alike differ at
@@ -246,6 +215,22 @@ pub fn visible(text: &str) -> String {
     shown
 }
 
+/// Words in lines, as many on each as fit; a word that does not fit has a line of its own.
+pub(crate) fn lines(
+    words: impl Iterator<Item = String>,
+    fits: impl Fn(&str) -> bool,
+) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in words {
+        let longer = lines.last().map(|line| format!("{line} {word}"));
+        match (lines.last_mut(), longer.filter(|longer| fits(longer))) {
+            (Some(line), Some(longer)) => *line = longer,
+            _ => lines.push(word),
+        }
+    }
+    lines
+}
+
 /// Columns of a terminal that a text takes: a letter of Chinese, Japanese or Korean takes two.
 pub fn width(text: &str) -> usize {
     text.width()
@@ -255,20 +240,16 @@ pub fn width(text: &str) -> usize {
 /// with digits that follow from the whole, so that two long names stay apart.
 pub fn file_name(text: &str, most: usize) -> String {
     let keep = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
-    let name: String = text
-        .chars()
-        .map(|c| if keep(c) { c } else { '-' })
-        .collect();
+    let name = text.replace(|c| !keep(c), "-");
     let name = name.trim_matches(['-', '.']);
     if name.len() <= most {
         return name.to_owned();
     }
-    let digest = hash(text);
     let mut end = most.saturating_sub(9);
     while !name.is_char_boundary(end) {
         end -= 1;
     }
-    format!("{}-{:08x}", &name[..end], digest as u32)
+    format!("{}-{:08x}", &name[..end], hash(text) as u32)
 }
 
 /// FNV-1a: the same on every machine and in every version.

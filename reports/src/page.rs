@@ -158,8 +158,7 @@ struct Mark {
 /// # Errors
 /// If a plot or the template fails; not expected.
 pub(crate) fn render(comparisons: &[Comparison], extras: &Extras<'_>) -> Result<String> {
-    let mut sections = Vec::new();
-    let mut data = Vec::new();
+    let (mut sections, mut data) = (Vec::new(), Vec::new());
     let all: usize = comparisons.iter().map(|c| c.records.len()).sum();
     for (i, comparison) in comparisons.iter().enumerate() {
         let id = format!("c{i}");
@@ -172,7 +171,7 @@ pub(crate) fn render(comparisons: &[Comparison], extras: &Extras<'_>) -> Result<
     };
     let page = Page {
         title,
-        inks: Ink::ALL.map(|ink| (ink.key(), ink.hex())).to_vec(),
+        inks: Ink::ALL.map(|(ink, key, _)| (key, ink.hex())).to_vec(),
         comparisons: sections,
         environment: environment(comparisons),
         extras,
@@ -190,56 +189,45 @@ pub(crate) fn render(comparisons: &[Comparison], extras: &Extras<'_>) -> Result<
         environment.add_template(name, source)?;
     }
     environment.add_global("undecided_claim", words::UNDECIDED_CLAIM);
-    Ok(environment
-        .get_template("report.html")?
-        .render(Serde(page))?)
+    let template = environment.get_template("report.html")?;
+    Ok(template.render(Serde(page))?)
 }
 
-fn section(comparison: &Comparison, id: String, records: bool) -> Result<Section<'_>> {
+fn section<'a>(comparison: &'a Comparison, id: String, records: bool) -> Result<Section<'a>> {
     let metric = comparison.metric();
     let table = tables::table(comparison);
     let shown = table.shown();
     let checks = check_names(comparison);
-    let rows: Vec<RowView> = comparison
-        .rows
-        .iter()
-        .enumerate()
-        .map(|(i, row)| {
-            let cells = shown.iter().map(|&c| table.rows[i][c].clone());
-            RowView {
-                id: format!("{id}-r{i}"),
-                label: &row.label,
-                method: &row.method,
-                mark: mark(row),
-                standing: row.standing.name(),
-                leads: comparison.leads(i),
-                cells: cells.collect(),
-                troubles: row.troubles(),
-                facts: facts(comparison, row),
-                config: leaves(&row.config),
-                runs: runs(comparison, row, &checks, records),
-            }
-        })
-        .collect();
+    let view = |(i, row): (usize, &'a Row)| {
+        let cells = shown.iter().map(|&c| table.rows[i][c].clone());
+        RowView {
+            id: format!("{id}-r{i}"),
+            label: &row.label,
+            method: &row.method,
+            mark: mark(row),
+            standing: row.standing.name(),
+            leads: comparison.leads(i),
+            cells: cells.collect(),
+            troubles: row.troubles(),
+            facts: facts(comparison, row),
+            config: leaves(&row.config),
+            runs: runs(comparison, row, &checks, records),
+        }
+    };
+    let rows: Vec<RowView> = comparison.rows.iter().enumerate().map(view).collect();
     let columns = shown.iter().map(|&c| table.columns[c].clone());
-    let runs = || rows.iter().flat_map(|r| &r.runs);
-    let made = runs().flat_map(|r| r.checks.iter().flatten()).count();
-    let failed = runs()
-        .flat_map(|r| r.checks.iter().flatten())
-        .filter(|c| !c.passed)
-        .count();
+    let made = rows.iter().flat_map(|r| &r.runs);
+    let made = made.flat_map(|r| r.checks.iter().flatten());
+    let failed = made.clone().filter(|c| !c.passed).count();
+    let made = format::plural(made.count(), "check");
     let gate_summary = match failed {
-        0 => format!("{} made, all passed.", format::plural(made, "check")),
+        0 => format!("{made} made, all passed."),
         n => format!(
-            "{} made, {n} failed: the numbers of these methods mean nothing and they are not ranked.",
-            format::plural(made, "check")
+            "{made} made, {n} failed: the numbers of these methods mean nothing and they are not ranked."
         ),
     };
-    let quantities = Quantity::ALL
-        .into_iter()
-        .filter(|q| comparison.ranked().iter().any(|r| q.of(r).is_some()))
-        .map(|q| (q.key(), q.title(metric)))
-        .collect();
+    let measured = |q: &Quantity| comparison.ranked().iter().any(|r| q.of(r).is_some());
+    let quantities = Quantity::ALL.into_iter().filter(measured);
     let mut grouped: BTreeMap<&'static str, Vec<PlotView>> = BTreeMap::new();
     for plot in figures::plots(comparison) {
         grouped.entry(place(&plot)).or_default().push(plot.view()?);
@@ -252,10 +240,8 @@ fn section(comparison: &Comparison, id: String, records: bool) -> Result<Section
         notes: &comparison.notes,
         metric: format::metric_title(metric),
         columns: columns.collect(),
-        legend: comparison
-            .is_tested()
-            .then(|| words::legend(metric, comparison.margin)),
-        quantities,
+        legend: tables::legend(comparison),
+        quantities: quantities.map(|q| (q.key(), q.title(metric))).collect(),
         plots: grouped,
         pairs: pairs(comparison),
         sigma: sigma(comparison),
@@ -265,9 +251,7 @@ fn section(comparison: &Comparison, id: String, records: bool) -> Result<Section
         parts: parts(comparison),
         written: written(comparison),
         examples: comparison.dataset.objective == CLASSIFICATION
-            && rows
-                .iter()
-                .any(|r| r.standing == "ranked" && r.runs.iter().any(|run| run.ok)),
+            && comparison.ranked().iter().any(|r| r.ended_well().0 > 0),
         conditions: conditions(comparison),
         records,
         rows,
@@ -289,12 +273,8 @@ fn place(plot: &Plot) -> &'static str {
 
 fn mark(row: &Row) -> Mark {
     let s = style_of(row);
-    let points: Vec<String> = s
-        .marker
-        .outline()
-        .iter()
-        .map(|[x, y]| format!("{x:.2},{y:.2}"))
-        .collect();
+    let outline = s.marker.outline().into_iter();
+    let points: Vec<String> = outline.map(|[x, y]| format!("{x:.2},{y:.2}")).collect();
     Mark {
         ink: s.ink.key(),
         points: points.join(" "),

@@ -5,7 +5,7 @@
 //! files for programs only.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{Error, Result, format};
 
@@ -95,15 +95,9 @@ impl Cell {
 
     /// A value with its text; absent values have no text.
     pub fn of<T: Into<Value>>(value: Option<T>, text: impl FnOnce() -> String) -> Self {
-        match value {
-            Some(value) => Self {
-                text: text(),
-                value: value.into(),
-            },
-            None => Self {
-                text: ABSENT.to_owned(),
-                value: Value::Null,
-            },
+        Self {
+            text: value.as_ref().map_or_else(|| ABSENT.to_owned(), |_| text()),
+            value: value.map_or(Value::Null, Into::into),
         }
     }
 
@@ -145,30 +139,24 @@ impl Table {
             number: i >= names,
             ..Column::number(title, title, title, 0)
         };
+        let columns = headings.iter().enumerate().map(column);
+        let cells = |row: Vec<String>| row.into_iter().map(Cell::text).collect();
         Self {
             caption: caption.to_owned(),
-            columns: headings.iter().enumerate().map(column).collect(),
-            rows: rows
-                .into_iter()
-                .map(|row| row.into_iter().map(Cell::text).collect())
-                .collect(),
+            ..Self::new(columns.collect(), rows.into_iter().map(cells))
         }
     }
 
     /// The places of the columns that people see.
     pub(crate) fn shown(&self) -> Vec<usize> {
-        (0..self.columns.len())
-            .filter(|&i| self.columns[i].rank.is_some())
-            .collect()
+        let all = 0..self.columns.len();
+        all.filter(|&i| self.columns[i].rank.is_some()).collect()
     }
 
     /// The lines of a terminal of this width, the headings first, and the headings of the columns that did not fit.
     pub fn lines(&self, width: usize) -> (Vec<String>, Vec<&str>) {
-        let texts: Vec<Vec<String>> = self
-            .rows
-            .iter()
-            .map(|row| row.iter().map(|c| format::visible(&c.text)).collect())
-            .collect();
+        let visible = |row: &Vec<Cell>| row.iter().map(|c| format::visible(&c.text)).collect();
+        let texts: Vec<Vec<String>> = self.rows.iter().map(visible).collect();
         let titles = self.columns.iter().map(|c| format::visible(&c.title));
         let titles: Vec<String> = titles.collect();
         let rank = |i: usize| self.columns[i].rank.unwrap_or(0);
@@ -188,20 +176,18 @@ impl Table {
             left_out.push(self.columns[shown.remove(place)].long.as_str());
         }
         left_out.reverse();
-        let line = |text: &dyn Fn(usize) -> String| {
+        let line = |texts: &Vec<String>| {
             let padded = shown.iter().map(|&i| {
-                let text = text(i);
-                let pad = " ".repeat(widest(i) - format::width(&text));
+                let (text, pad) = (&texts[i], widest(i) - format::width(&texts[i]));
                 match self.columns[i].number {
-                    true => pad + &text,
-                    false => text + &pad,
+                    true => " ".repeat(pad) + text,
+                    false => text.clone() + &" ".repeat(pad),
                 }
             });
             padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
         };
-        let heading = line(&|i| titles[i].clone());
-        let rows = texts.iter().map(|row| line(&|i| row[i].clone()));
-        (std::iter::once(heading).chain(rows).collect(), left_out)
+        let lines = std::iter::once(&titles).chain(&texts).map(line);
+        (lines.collect(), left_out)
     }
 
     /// For a terminal, with what did not fit named below.
@@ -209,10 +195,8 @@ impl Table {
         let (lines, left_out) = self.lines(width);
         let mut text = lines.join("\n") + "\n";
         if !left_out.is_empty() {
-            text += &(wrap(
-                &format!("Left out, as there is no room: {}.", left_out.join(", ")),
-                width,
-            ) + "\n");
+            let said = format!("Left out, as there is no room: {}.", left_out.join(", "));
+            text += &(wrap(&said, width) + "\n");
         }
         text
     }
@@ -220,26 +204,18 @@ impl Table {
     /// As Markdown. What names from files hold is text there: neither HTML nor a new column.
     pub fn markdown(&self) -> String {
         let shown = self.shown();
-        let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-        let mut text = line(
-            shown
-                .iter()
-                .map(|&i| markdown_text(&self.columns[i].long))
-                .collect(),
-        );
-        let rule = |i: &usize| {
-            if self.columns[*i].number {
-                "--:"
-            } else {
-                ":--"
-            }
-            .to_owned()
+        let line = |cell: &dyn Fn(usize) -> String| {
+            let cells: Vec<String> = shown.iter().map(|&i| cell(i)).collect();
+            format!("| {} |\n", cells.join(" | "))
         };
-        text += &line(shown.iter().map(rule).collect());
-        for row in &self.rows {
-            text += &line(shown.iter().map(|&i| markdown_text(&row[i].text)).collect());
-        }
-        text
+        let rule = |number: bool| if number { "--:" } else { ":--" };
+        let heading = line(&|i| markdown_text(&self.columns[i].long));
+        let rule = line(&|i| rule(self.columns[i].number).to_owned());
+        let rows = self
+            .rows
+            .iter()
+            .map(|row| line(&|i| markdown_text(&row[i].text)));
+        heading + &rule + &rows.collect::<String>()
     }
 
     /// As LaTeX with booktabs: the columns up to this rank, the largest of the column `best` in bold, all that are as large too. What is wider than a line
@@ -253,12 +229,8 @@ impl Table {
         });
         let is_name = |&&i: &&usize| rank(i) == 0 && !self.columns[i].number;
         let (names, others) = shown.split_at(shown.iter().take_while(is_name).count());
-        let needed = |columns: &[usize]| -> usize {
-            columns
-                .iter()
-                .map(|&i| self.latex_column(i).width + 2)
-                .sum()
-        };
+        let width = |&i: &usize| self.latex_column(i).width + 2;
+        let needed = |columns: &[usize]| columns.iter().map(width).sum::<usize>();
         let mut parts = vec![names.to_vec()];
         for &i in others {
             let Some(last) = parts.last_mut() else { break };
@@ -270,23 +242,14 @@ impl Table {
         }
         let bold = best.and_then(|name| {
             let column = self.columns.iter().position(|c| c.name == name)?;
-            let values = self
-                .rows
-                .iter()
-                .filter_map(|row| row[column].value.as_f64());
-            Some((column, values.reduce(f64::max)?))
+            let values = self.rows.iter().map(|row| &row[column].value);
+            Some((column, values.filter_map(Value::as_f64).reduce(f64::max)?))
         });
         let mut text = "% \\usepackage{booktabs}\n".to_owned();
-        let caption = latex_text(caption);
-        for (k, part) in parts.iter().enumerate() {
-            text += &match k {
-                0 => self.latex_part(part, bold, &format!("\\caption{{{caption}}}")),
-                _ => self.latex_part(
-                    part,
-                    bold,
-                    "\\addtocounter{table}{-1}\n\\caption{Continued.}",
-                ),
-            };
+        let mut caption = format!("\\caption{{{}}}", latex_text(caption));
+        for part in &parts {
+            text += &self.latex_part(part, bold, &caption);
+            caption = "\\addtocounter{table}{-1}\n\\caption{Continued.}".to_owned();
         }
         match text.chars().any(|c| c >= FIRST_WIDE) {
             true => format!(
@@ -322,30 +285,19 @@ impl Table {
     fn latex_column(&self, i: usize) -> LatexColumn {
         let column = &self.columns[i];
         let chars = |s: &str| s.chars().count();
-        let cells = self
-            .rows
-            .iter()
-            .map(|row| chars(&row[i].text))
-            .max()
-            .unwrap_or(0);
+        let cells = self.rows.iter().map(|row| chars(&row[i].text)).max();
+        let cells = cells.unwrap_or(0);
         let is_long = !column.number && cells > LATEX_TEXT;
         let cells = if is_long { LATEX_TEXT } else { cells };
         let lines = wrap(&column.long, cells.max(LATEX_HEADING));
-        let align = match (is_long, column.number) {
-            (true, _) => "p{13em}",
-            (false, true) => "r",
-            (false, false) => "l",
-        };
+        let side = if column.number { "r" } else { "l" };
         let heading: Vec<String> = lines.lines().map(latex_text).collect();
         LatexColumn {
-            align,
+            align: if is_long { "p{13em}" } else { side },
             width: lines.lines().map(chars).max().unwrap_or(0).max(cells),
             heading: match heading.as_slice() {
                 [one] => one.clone(),
-                _ => {
-                    let side = if column.number { 'r' } else { 'l' };
-                    format!("\\shortstack[{side}]{{{}}}", heading.join(" \\\\ "))
-                }
+                _ => format!("\\shortstack[{side}]{{{}}}", heading.join(" \\\\ ")),
             },
         }
     }
@@ -356,36 +308,31 @@ impl Table {
     /// # Errors
     /// If it cannot be written; not expected.
     pub fn csv(&self, safe: bool) -> Result<String> {
-        let cell = |value: &Value| match value {
+        let text = |text: &str| match safe && is_formula(text) {
+            true => format!("'{text}"),
+            false => text.to_owned(),
+        };
+        let cell = |cell: &Cell| match &cell.value {
             Value::Null => String::new(),
-            Value::String(s) if safe && is_formula(s) => format!("'{s}"),
-            Value::String(s) => s.clone(),
+            Value::String(s) => text(s),
             other => other.to_string(),
         };
         let mut writer = csv::Writer::from_writer(Vec::new());
-        let headings = self
-            .columns
-            .iter()
-            .map(|c| cell(&Value::String(c.name.clone())));
-        writer.write_record(headings)?;
+        writer.write_record(self.columns.iter().map(|c| text(&c.name)))?;
         for row in &self.rows {
-            writer.write_record(row.iter().map(|c| cell(&c.value)))?;
+            writer.write_record(row.iter().map(cell))?;
         }
-        let bytes = writer
-            .into_inner()
-            .map_err(|e| Error::Csv(e.into_error().into()))?;
+        let bytes = writer.into_inner();
+        let bytes = bytes.map_err(|e| Error::Csv(e.into_error().into()))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// One object per row.
     pub fn json(&self) -> Value {
         let object = |row: &Vec<Cell>| {
-            let pairs = self
-                .columns
-                .iter()
-                .zip(row)
-                .map(|(c, cell)| (c.name.clone(), cell.value.clone()));
-            Value::Object(pairs.collect::<Map<_, _>>())
+            let pairs = self.columns.iter().zip(row);
+            let pairs = pairs.map(|(c, cell)| (c.name.clone(), cell.value.clone()));
+            Value::Object(pairs.collect())
         };
         self.rows.iter().map(object).collect()
     }
@@ -436,23 +383,8 @@ fn latex_text(text: &str) -> String {
 
 /// Breaks lines at spaces; control characters are written out.
 pub fn wrap(text: &str, width: usize) -> String {
-    let mut lines = vec![String::new()];
-    let mut length = 0;
-    for word in text.split_whitespace().map(format::visible) {
-        let columns = format::width(&word);
-        if length > 0 && length + 1 + columns > width {
-            lines.push(String::new());
-            length = 0;
-        }
-        let Some(line) = lines.last_mut() else { break };
-        if length > 0 {
-            line.push(' ');
-            length += 1;
-        }
-        line.push_str(&word);
-        length += columns;
-    }
-    lines.join("\n")
+    let words = text.split_whitespace().map(format::visible);
+    format::lines(words, |line| format::width(line) <= width).join("\n")
 }
 
 #[cfg(test)]

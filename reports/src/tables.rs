@@ -78,82 +78,57 @@ pub fn table(comparison: &Comparison) -> Table {
     columns.hidden("method", |r| Some(r.method.clone()));
     columns.hidden("variant", |r| Some(r.variant.clone()));
     columns.hidden("standing", |r| Some(r.standing.name()));
-    columns.add(
-        Column::text("letters", "letters", "letters", 1),
-        |_, r| match &r.standing {
-            Standing::Invalid { .. } => Cell {
-                text: "invalid".into(),
-                value: Value::Null,
-            },
-            _ if r.letters.is_empty() => Cell::of(None::<f64>, String::new),
-            _ => Cell::text(r.letters.clone()),
+    let absent = || Cell::of(None::<f64>, String::new);
+    let letters = Column::text("letters", "letters", "letters", 1);
+    columns.add(letters, |_, r| match &r.standing {
+        Standing::Invalid { .. } => Cell {
+            text: "invalid".into(),
+            value: Value::Null,
         },
-    );
-    columns.add(
-        Column::text("verdict", "verdict", "against the highest mean", 2),
-        |i, _| match comparison.ranked() {
-            [_, _, ..] if i < comparison.ranked().len() => Cell::text(comparison.verdict_on(i)),
-            _ => Cell::of(None::<f64>, String::new),
-        },
-    );
+        _ if r.letters.is_empty() => absent(),
+        _ => Cell::text(r.letters.clone()),
+    });
+    let verdict = Column::text("verdict", "verdict", "against the highest mean", 2);
+    columns.add(verdict, |i, _| match comparison.ranked() {
+        [_, _, ..] if i < comparison.ranked().len() => Cell::text(comparison.verdict_on(i)),
+        _ => absent(),
+    });
     let title = format::metric_title(metric);
     let short = match title.strip_suffix(" (%)") {
         Some(name) => format!("{name} %"),
         None => title.trim_end_matches(" correlation").to_owned(),
     };
+    let (name, long) = (format!("{metric}_mean"), format!("{title} ± sd"));
     columns.shown(
-        number(
-            &format!("{metric}_mean"),
-            &short,
-            &format!("{title} ± sd"),
-            0,
-        ),
+        number(&name, &short, &long, 0),
         |r| mean(&r.metric),
         |r, mean| format::metric_spread(metric, mean, r.metric.as_ref().and_then(|m| m.sd)),
     );
     columns.hidden(&format!("{metric}_sd"), |r| r.metric.as_ref()?.sd);
     columns.hidden(&format!("{metric}_standard_error"), |r| r.standard_error);
+    let (name, title) = (format!("{metric}_low_95"), "95 % interval");
     columns.shown(
-        number(
-            &format!("{metric}_low_95"),
-            "95 % interval",
-            "95 % interval over seeds and examples",
-            3,
-        ),
+        number(&name, title, &format!("{title} over seeds and examples"), 3),
         |r| Some(interval(r)?[0]),
         |r, _| format::metric_interval(metric, interval(r).unwrap_or_default()),
     );
     columns.hidden(&format!("{metric}_high_95"), |r| Some(interval(r)?[1]));
-    columns.shown(
-        number("parameters", "params", "trained parameters", 0),
-        |r| Some(r.parameters?.method),
-        count,
-    );
-    columns.shown(
-        number("share_of_backbone", "of bb.", "of the backbone", 6),
-        Row::share_of_backbone,
-        |_, share| format::share(share),
-    );
-    columns.shown(
-        number("head_parameters", "head", "head", 12),
-        |r| Some(r.parameters?.head),
-        count,
-    );
+    let parameters = number("parameters", "params", "trained parameters", 0);
+    columns.shown(parameters, |r| Some(r.parameters?.method), count);
+    let share = number("share_of_backbone", "of bb.", "of the backbone", 6);
+    columns.shown(share, Row::share_of_backbone, |_, x| format::share(x));
+    let head = number("head_parameters", "head", "head", 12);
+    columns.shown(head, |r| Some(r.parameters?.head), count);
     columns.hidden("backbone_parameters", |r| Some(r.parameters?.backbone));
     columns.hidden("shipped_parameters", |r| Some(r.parameters?.shipped));
-    columns.shown(
-        number("training_seconds", "training", "training time", 3),
-        |r| mean(&r.training_seconds),
-        |r, seconds| r.marked(format::seconds(seconds)),
-    );
+    let training = number("training_seconds", "training", "training time", 3);
+    let time = |r: &Row, seconds: f64| r.marked(format::seconds(seconds));
+    columns.shown(training, |r| mean(&r.training_seconds), time);
     columns.hidden("busy", |r| Some(r.busy));
     columns.hidden("examples_per_second", |r| mean(&r.examples_per_second));
     columns.hidden("tokens_per_second", |r| mean(&r.tokens_per_second));
-    columns.shown(
-        number("peak_memory_bytes", "memory", "peak memory", 4),
-        |r| mean(&r.peak_memory_bytes),
-        bytes,
-    );
+    let memory = number("peak_memory_bytes", "memory", "peak memory", 4);
+    columns.shown(memory, |r| mean(&r.peak_memory_bytes), bytes);
     // The ratio before the times: times of two rows may come from two states of the machine.
     for (variant, title, prefix, rank) in [
         ("unmerged", "latency", "", 4),
@@ -161,13 +136,9 @@ pub fn table(comparison: &Comparison) -> Table {
     ] {
         let name = |what: &str| format!("{}latency_{what}", prefix.replace(' ', "_"));
         let ratio = |r: &Row| r.over_backbone(variant);
+        let long = format!("{prefix}latency over the backbone");
         columns.shown(
-            number(
-                &name("over_backbone"),
-                title,
-                &format!("{prefix}latency over the backbone"),
-                rank,
-            ),
+            number(&name("over_backbone"), title, &long, rank),
             |r| Some(ratio(r)?.ratio),
             |r, _| {
                 let text = ratio(r).map(|x| latency::overhead_text(&x, comparison.latency_noise));
@@ -179,13 +150,10 @@ pub fn table(comparison: &Comparison) -> Table {
                 Some(ratio(r)?.interval?[k])
             });
         }
+        let title = format!("{prefix}p50/p99 ms");
+        let long = format!("{prefix}latency p50/p99 (ms)");
         columns.shown(
-            number(
-                &name("p50_ms"),
-                &format!("{prefix}p50/p99 ms"),
-                &format!("{prefix}latency p50/p99 (ms)"),
-                rank + 4,
-            ),
+            number(&name("p50_ms"), &title, &long, rank + 4),
             |r| Some(r.sentence(variant)?.p50_ms.mean),
             |r, _| r.marked(r.sentence(variant).map_or_else(String::new, |l| l.text())),
         );
@@ -195,21 +163,13 @@ pub fn table(comparison: &Comparison) -> Table {
         Some(r.sentence(latency::BACKBONE)?.p50_ms.mean)
     });
     columns.hidden("latency_noise", |_| comparison.latency_noise);
-    columns.shown(
-        number("file_bytes", "file", "file", 5),
-        |r| mean(&r.file_bytes),
-        bytes,
-    );
-    columns.shown(
-        number("resident_bytes", "loaded", "loaded beside the backbone", 10),
-        |r| mean(&r.resident_bytes),
-        bytes,
-    );
-    columns.shown(
-        number("runs_ok", "seeds", "seeds ok", 9),
-        |r| Some(r.ended_well().0),
-        |r, well| format!("{well}/{}", r.runs.len()),
-    );
+    let file = number("file_bytes", "file", "file", 5);
+    columns.shown(file, |r| mean(&r.file_bytes), bytes);
+    let loaded = number("resident_bytes", "loaded", "loaded beside the backbone", 10);
+    columns.shown(loaded, |r| mean(&r.resident_bytes), bytes);
+    let seeds = number("runs_ok", "seeds", "seeds ok", 9);
+    let of_all = |r: &Row, well: usize| format!("{well}/{}", r.runs.len());
+    columns.shown(seeds, |r| Some(r.ended_well().0), of_all);
     columns.hidden("runs", |r| Some(r.runs.len()));
     type Of = fn(Calibration) -> f64;
     let calibrations: [(&str, Of); 4] = [
@@ -232,17 +192,16 @@ pub fn table(comparison: &Comparison) -> Table {
 /// What is said under the table: troubles and notes.
 fn remarks(comparison: &Comparison) -> Vec<String> {
     let troubles = comparison.rows.iter().flat_map(|row| {
-        row.troubles()
-            .into_iter()
-            .map(move |t| format!("{}: {t}", row.label))
+        let own = row.troubles().into_iter();
+        own.map(move |t| format!("{}: {t}", row.label))
     });
     troubles.chain(comparison.notes.iter().cloned()).collect()
 }
 
-fn legend(comparison: &Comparison) -> Option<String> {
-    comparison
-        .is_tested()
-        .then(|| words::legend(comparison.metric(), comparison.margin))
+/// How to read letters and verdicts; absent where nothing was tested.
+pub(crate) fn legend(comparison: &Comparison) -> Option<String> {
+    let legend = || words::legend(comparison.metric(), comparison.margin);
+    comparison.is_tested().then(legend)
 }
 
 /// A table for a terminal of this width with the answer in words above it. Columns that do not fit are left out and named. With
@@ -269,17 +228,13 @@ pub fn terminal(comparison: &Comparison, width: usize, colour: bool) -> String {
         text.push('\n');
     }
     text.push('\n');
-    if let Some(legend) = legend(comparison) {
-        text += &(wrap(&legend, width) + "\n");
-    }
-    for remark in remarks(comparison) {
-        text += &(wrap(&format!("! {remark}"), width) + "\n");
+    let remarks = remarks(comparison).into_iter().map(|r| format!("! {r}"));
+    for said in legend(comparison).into_iter().chain(remarks) {
+        text += &(wrap(&said, width) + "\n");
     }
     if !left_out.is_empty() {
-        let more = format!(
-            "A wider terminal and the report also show: {}.",
-            left_out.join(", ")
-        );
+        let left_out = left_out.join(", ");
+        let more = format!("A wider terminal and the report also show: {left_out}.");
         text += &(paint("2", &wrap(&more, width)) + "\n");
     }
     text
@@ -287,15 +242,10 @@ pub fn terminal(comparison: &Comparison, width: usize, colour: bool) -> String {
 
 /// A Markdown section: heading, answer, table, remarks.
 pub fn markdown(comparison: &Comparison) -> String {
-    let answer: Vec<String> = comparison
-        .answer()
-        .iter()
-        .map(|s| markdown_text(s))
-        .collect();
     let mut text = format!(
         "## {}\n\n{}\n\n{}\n",
         markdown_text(&comparison.name),
-        answer.join(" "),
+        markdown_text(&comparison.answer().join(" ")),
         table(comparison).markdown()
     );
     if let Some(legend) = legend(comparison) {
@@ -330,18 +280,11 @@ pub fn json(comparison: &Comparison) -> Value {
     let mut value =
         serde_json::to_value(comparison).unwrap_or_else(|e| json!({ "error": e.to_string() }));
     value["answer"] = json!(comparison.answer());
-    value["recommended"] = json!(
-        comparison
-            .recommended(&comparison.eligible())
-            .0
-            .map(|i| &comparison.rows[i].label)
-    );
+    let (recommended, _) = comparison.recommended(&comparison.eligible());
+    value["recommended"] = json!(recommended.map(|i| &comparison.rows[i].label));
     value["table"] = table(comparison).json();
-    for (pair, said) in comparison
-        .pairs
-        .iter()
-        .zip(value["pairs"].as_array_mut().into_iter().flatten())
-    {
+    let pairs = value["pairs"].as_array_mut().into_iter().flatten();
+    for (pair, said) in comparison.pairs.iter().zip(pairs) {
         said["tested"] = json!(pair.is_tested());
         said["words"] = json!(pair.needs.as_ref().map(words::needs));
     }

@@ -26,13 +26,15 @@ pub fn verdict(verdict: Verdict) -> &'static str {
     }
 }
 
+/// A margin of a metric, e.g. `1.0 points`.
+fn in_words(margin: Margin, metric: &str) -> String {
+    format::metric_difference(metric, margin.get())
+}
+
 /// A verdict in full, e.g. `equivalent within 1.0 points`.
 pub fn verdict_in_full(verdict: Verdict, metric: &str, margin: Margin) -> String {
     match verdict {
-        Verdict::Equivalent => format!(
-            "equivalent within {}",
-            format::metric_difference(metric, margin.get())
-        ),
+        Verdict::Equivalent => format!("equivalent within {}", in_words(margin, metric)),
         other => self::verdict(other).to_owned(),
     }
 }
@@ -40,10 +42,10 @@ pub fn verdict_in_full(verdict: Verdict, metric: &str, margin: Margin) -> String
 /// A verdict where nothing beside it says what undecided means.
 pub fn verdict_alone(verdict: Verdict, metric: &str, margin: Margin) -> String {
     match verdict {
-        Verdict::Undecided => format!(
-            "{}: neither a difference nor equivalence is shown",
-            self::verdict(verdict)
-        ),
+        Verdict::Undecided => {
+            let undecided = self::verdict(verdict);
+            format!("{undecided}: neither a difference nor equivalence is shown")
+        }
         other => verdict_in_full(other, metric, margin),
     }
 }
@@ -67,7 +69,7 @@ pub fn legend(metric: &str, margin: Margin) -> String {
     format!(
         "Methods without a common letter differ ({TEST}); a shared letter does not say that they are equal. Verdicts are \
          against the highest mean; equivalent means within {}. {UNDECIDED}",
-        format::metric_difference(metric, margin.get())
+        in_words(margin, metric)
     )
 }
 
@@ -105,15 +107,11 @@ pub fn needs(needs: &Needs) -> String {
             .to_owned();
     }
     let seeds = needs.more_seeds.map(|n| {
-        let time = match needs.seconds {
-            Some(s) => format!(" ({})", format::seconds(s)),
-            None => String::new(),
-        };
-        format!("{}{time}", format::plural(n, "more seed"))
+        let time = needs.seconds.map(|s| format!(" ({})", format::seconds(s)));
+        format::plural(n, "more seed") + &time.unwrap_or_default()
     });
-    let examples = needs
-        .more_examples
-        .map(|n| format!("{} more examples", format::count(n)));
+    let examples = needs.more_examples.map(format::count);
+    let examples = examples.map(|n| format!("{n} more examples"));
     match (seeds, examples) {
         (Some(a), Some(b)) => format!("needs about {a} or {b}"),
         (Some(a), None) => format!("needs about {a}"),
@@ -134,7 +132,7 @@ pub fn shown_near_best(
     });
     format!(
         "The cheapest method shown to be less than {} behind the best is {label}{parameters}.",
-        format::metric_difference(metric, margin.get())
+        in_words(margin, metric)
     )
 }
 
@@ -142,7 +140,7 @@ pub fn shown_near_best(
 pub fn none_near_best(metric: &str, margin: Margin) -> String {
     format!(
         "No method is shown to be less than {} behind the best, so none is recommended.",
-        format::metric_difference(metric, margin.get())
+        in_words(margin, metric)
     )
 }
 

@@ -198,16 +198,11 @@ pub fn parse(yaml: &str) -> Result<Vec<Claim>> {
     // By way of JSON values: YAML itself would want a tag where a measure is chosen.
     let values: Vec<serde_json::Value> =
         serde_yaml::from_str(yaml).map_err(|e| Error::Claims(e.to_string()))?;
-    let claims = values
-        .into_iter()
-        .map(|value| {
-            let id = value["id"]
-                .as_str()
-                .unwrap_or("a claim without id")
-                .to_owned();
-            serde_json::from_value(value).map_err(|e| Error::Claims(format!("{id}: {e}")))
-        })
-        .collect::<Result<Vec<Claim>>>()?;
+    let claim = |value: serde_json::Value| {
+        let id = value["id"].as_str().unwrap_or("a claim without id");
+        Claim::deserialize(&value).map_err(|e| Error::Claims(format!("{id}: {e}")))
+    };
+    let claims = values.into_iter().map(claim).collect::<Result<Vec<_>>>()?;
     for claim in &claims {
         let bad = |what: &str| Error::Claims(format!("{}: {what}", claim.id));
         if claim.rules.is_empty() {

@@ -58,11 +58,9 @@ impl Judged {
         }
         let failed = failed(&measured);
         let tests = measured.iter().filter(|(_, m)| m.judged).count();
-        let evidence: Vec<Measurement> = measured
-            .into_iter()
-            .zip(failed)
-            .map(|((rule, m), failed)| m.judged(rule, failed, tests))
-            .collect();
+        let evidence = measured.into_iter().zip(failed);
+        let evidence = evidence.map(|((rule, m), failed)| m.judged(rule, failed, tests));
+        let evidence: Vec<Measurement> = evidence.collect();
         let any = |v| evidence.iter().any(|e| e.judged && e.verdict == v);
         let verdict = if any(Verdict::DoesNotHold) {
             Verdict::DoesNotHold
@@ -95,19 +93,16 @@ fn measure(measure: &Measure, comparisons: &[Comparison], studies: &[Study]) -> 
         let records = records.chain(studies.iter().flat_map(|s| &s.records));
         return of_comparison::checks(records, method, checks, *datasets);
     }
-    match measure.study() {
-        Some(name) => {
-            let named = studies.iter().filter(|s| s.name == name);
-            named
-                .filter_map(|s| of_study::measure(s, measure))
-                .collect()
-        }
-        None => {
-            let all = comparisons.iter();
-            all.filter_map(|c| of_comparison::measure(c, measure))
-                .collect()
-        }
-    }
+    let Some(name) = measure.study() else {
+        let all = comparisons.iter();
+        return all
+            .filter_map(|c| of_comparison::measure(c, measure))
+            .collect();
+    };
+    let named = studies.iter().filter(|s| s.name == name);
+    named
+        .filter_map(|s| of_study::measure(s, measure))
+        .collect()
 }
 
 fn what_is_missing(measure: &Measure) -> String {
@@ -139,23 +134,15 @@ fn what_is_missing(measure: &Measure) -> String {
 pub fn markdown(claims: &[Judged]) -> String {
     let mut text = format!("## Claims, tested here\n\n{}\n\n", words::UNDECIDED_CLAIM);
     for claim in claims {
-        text += &format!(
-            "- **{}**: {} ({})\n",
-            claim.verdict.words(),
-            markdown_text(&claim.claim),
-            markdown_text(&claim.source)
-        );
+        let [said, source] = [&claim.claim, &claim.source].map(|text| markdown_text(text));
+        text += &format!("- **{}**: {said} ({source})\n", claim.verdict.words());
         for e in &claim.evidence {
-            let said = if e.judged {
-                e.verdict.words()
-            } else {
-                "of this"
+            let verdict = match e.judged {
+                true => e.verdict.words(),
+                false => "of this",
             };
-            text += &format!(
-                "  - {said}: {}: {}\n",
-                markdown_text(&e.place),
-                markdown_text(&e.text)
-            );
+            let [place, said] = [&e.place, &e.text].map(|text| markdown_text(text));
+            text += &format!("  - {verdict}: {place}: {said}\n");
         }
         for missing in &claim.missing {
             text += &format!("  - {missing}\n");

@@ -65,18 +65,33 @@ pub(super) enum Spread {
     Exact,
     /// Nothing is known of it.
     Unknown,
-    /// Student's t with this standard error; of the value's logarithm where it is a ratio.
-    T {
-        standard_error: f64,
-        df: f64,
-        ratio: bool,
-    },
+    /// Student's t.
+    T(StudentsSpread),
     /// A ratio of variances of two samples of these sizes.
     F { first: usize, second: usize },
     /// The least of these differences.
     Least(Vec<Evidence>),
     /// Somewhere between these two, which hold at 95 % whatever is asked for.
     Between([f64; 2]),
+}
+
+/// Student's t with this standard error; of the value's logarithm where it is a ratio.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct StudentsSpread {
+    pub standard_error: f64,
+    pub df: f64,
+    pub ratio: bool,
+}
+
+impl Spread {
+    /// Student's t.
+    pub fn t(standard_error: f64, df: f64, ratio: bool) -> Self {
+        Self::T(StudentsSpread {
+            standard_error,
+            df,
+            ratio,
+        })
+    }
 }
 
 /// A value with its uncertainty and the records behind it.
@@ -146,11 +161,10 @@ impl Measured {
         spread: Spread,
     ) -> Self {
         let name = |at: &At| format!("{} at {}", at.series, at.at);
-        let runs = points
+        let shown = points
             .iter()
-            .filter_map(|at| study.point(&at.series, &at.at))
-            .flat_map(|p| p.runs.clone());
-        let records: BTreeSet<String> = runs.collect();
+            .filter_map(|at| study.point(&at.series, &at.at));
+        let records: BTreeSet<String> = shown.flat_map(|p| p.runs.clone()).collect();
         Self {
             place: study.title.clone(),
             dataset: study.dataset.name.clone(),
@@ -189,29 +203,22 @@ impl Measured {
         match &self.spread {
             Spread::Exact => Some([self.value; 2]),
             Spread::Unknown => None,
-            Spread::T {
-                standard_error,
-                df,
-                ratio,
-            } => {
-                let half = -StudentsT::new(0.0, 1.0, *df).ok()?.inverse_cdf(tail) * standard_error;
-                Some(match ratio {
+            Spread::T(t) => {
+                let half = -StudentsT::new(0.0, 1.0, t.df).ok()?.inverse_cdf(tail);
+                let half = half * t.standard_error;
+                Some(match t.ratio {
                     true => [self.value.ln() - half, self.value.ln() + half].map(f64::exp),
                     false => [self.value - half, self.value + half],
                 })
             }
             Spread::F { first, second } => {
                 let f = FisherSnedecor::new((*first - 1) as f64, (*second - 1) as f64).ok()?;
-                Some([
-                    self.value / f.inverse_cdf(1.0 - tail),
-                    self.value / f.inverse_cdf(tail),
-                ])
+                Some([1.0 - tail, tail].map(|p| self.value / f.inverse_cdf(p)))
             }
             Spread::Least(all) => {
                 let together = 1.0 - (1.0 - coverage) / all.len().max(1) as f64;
-                let ends = all
-                    .iter()
-                    .map(|e| [e.interval_at(coverage)[0], e.interval_at(together)[1]]);
+                let of = |e: &Evidence| [e.interval_at(coverage)[0], e.interval_at(together)[1]];
+                let ends = all.iter().map(of);
                 ends.reduce(|a, b| [a[0].min(b[0]), a[1].min(b[1])])
             }
             Spread::Between(ends) => Some(*ends),
@@ -234,61 +241,52 @@ impl Measured {
         }
         let mut by_dataset: BTreeMap<&str, Vec<Estimated>> = BTreeMap::new();
         for m in found {
-            by_dataset
-                .entry(&m.dataset)
-                .or_default()
-                .push(Estimated::of(m)?);
+            let own = by_dataset.entry(&m.dataset).or_default();
+            own.push(Estimated::of(m)?);
         }
-        let means: Vec<Estimated> = by_dataset
+        let means = by_dataset
             .values()
-            .filter_map(|own| Estimated::of_one_dataset(own))
-            .collect();
-        let (mean, place) = match means.as_slice() {
-            [only] => {
-                let place = format!(
-                    "mean over {} comparisons of {}",
-                    found.len(),
-                    found[0].dataset
-                );
-                (*only, place)
-            }
+            .filter_map(|own| Estimated::of_one_dataset(own));
+        let means: Vec<Estimated> = means.collect();
+        let first = found.first()?;
+        let (mean, over) = match means.as_slice() {
+            [only] => (
+                *only,
+                format!("{} comparisons of {}", found.len(), first.dataset),
+            ),
             several => (
                 Estimated::over_datasets(several)?,
-                format!("mean over {} data sets", several.len()),
+                format!("{} data sets", several.len()),
             ),
         };
-        let first = found.first()?;
-        let ratio = matches!(first.spread, Spread::T { ratio: true, .. });
+        let ratio = matches!(first.spread, Spread::T(t) if t.ratio);
         let value = if ratio { mean.value.exp() } else { mean.value };
-        let spread = Spread::T {
-            standard_error: mean.standard_error,
-            df: mean.df,
-            ratio,
-        };
+        let t = StudentsSpread { ratio, ..mean.t };
         // Where data sets have several, it is the main metric of each.
         let what = match found.iter().all(|m| m.metric == first.metric) {
             true => first.what.clone(),
-            false => first
-                .what
-                .replacen(&format::metric_name(&first.metric), "main metric", 1),
+            false => {
+                let name = format::metric_name(&first.metric);
+                first.what.replacen(&name, "main metric", 1)
+            }
         };
         Some(Self {
-            place,
+            place: format!("mean over {over}"),
             what,
             looks: found.iter().find_map(|m| m.looks.clone()),
             show: first.show,
             metric: first.metric.clone(),
             margin: first.margin,
-            ..Self::of(value, spread)
+            ..Self::of(value, Spread::T(t))
         })
     }
 
     /// The smallest and the largest value that a rule accepts.
     pub fn accepted(&self, rule: &Rule) -> [f64; 2] {
-        let value = |bound: Option<Bound>| bound.map(|b| b.value(self.margin));
+        let value = |bound: Bound| bound.value(self.margin);
         [
-            value(rule.at_least).unwrap_or(f64::NEG_INFINITY),
-            value(rule.at_most).unwrap_or(f64::INFINITY),
+            rule.at_least.map_or(f64::NEG_INFINITY, value),
+            rule.at_most.map_or(f64::INFINITY, value),
         ]
     }
 
@@ -296,28 +294,27 @@ impl Measured {
     /// judged together; `None` where that is not known. That it is accepted needs no correction.
     fn needs(&self, [low, high]: [f64; 2], tests: usize) -> Option<Needs> {
         let distance = |bound: f64| (self.value - bound).abs();
-        let nearest = match distance(low) <= distance(high) {
-            true => low,
-            false => high,
+        let is_low_nearer = distance(low) <= distance(high);
+        let nearest = if is_low_nearer { low } else { high };
+        let is_accepted = (low..=high).contains(&self.value);
+        let tests = if is_accepted { 1 } else { tests };
+        let (more_seeds, more_examples) = match self.spread {
+            Spread::F { first, second } => {
+                let there = first.min(second);
+                let seeds = seeds_for_variances(self.value / nearest, there, tests)?;
+                (Some(seeds - there), None)
+            }
+            _ => {
+                let there = self.components?;
+                let remedy = Remedy::of_distance(&there, distance(nearest), tests);
+                let examples = remedy.examples.map(|n| n.saturating_sub(there.examples));
+                let seeds = remedy.seeds.map(|n| n.saturating_sub(there.seeds));
+                (seeds, examples)
+            }
         };
-        let tests = match (low..=high).contains(&self.value) {
-            true => 1,
-            false => tests,
-        };
-        if let Spread::F { first, second } = self.spread {
-            let there = first.min(second);
-            let seeds = seeds_for_variances(self.value / nearest, there, tests)?;
-            return Some(Needs {
-                more_seeds: Some(seeds - there),
-                more_examples: None,
-                seconds: None,
-            });
-        }
-        let there = self.components?;
-        let remedy = Remedy::of_distance(&there, distance(nearest), tests);
         Some(Needs {
-            more_seeds: remedy.seeds.map(|n| n.saturating_sub(there.seeds)),
-            more_examples: remedy.examples.map(|n| n.saturating_sub(there.examples)),
+            more_seeds,
+            more_examples,
             seconds: None,
         })
     }
@@ -339,29 +336,22 @@ impl Measured {
             ),
             Some([l, h]) if l == h => String::new(),
             Some([l, h]) => {
-                let over = if self.looks.is_some() {
-                    " over all looks"
-                } else {
-                    ""
-                };
+                let over = self.looks.as_ref().map_or("", |_| " over all looks");
                 format!(" (95 % interval{over} {} to {})", show(l), show(h))
             }
         };
-        let accepted = match (bounds[0], bounds[1]) {
-            (Some(a), Some(b)) => format!("between {} and {}", show(a), show(b)),
-            (Some(a), None) => format!("at least {}", show(a)),
-            (None, Some(b)) => format!("at most {}", show(b)),
-            (None, None) => "anything".to_owned(),
+        let accepted = match bounds.map(|bound| bound.map(show)) {
+            [Some(a), Some(b)] => format!("between {a} and {b}"),
+            [Some(a), None] => format!("at least {a}"),
+            [None, Some(b)] => format!("at most {b}"),
+            [None, None] => "anything".to_owned(),
         };
         let open = self.judged && verdict == Verdict::Undecided && interval.is_some();
         let needs = open.then(|| self.needs([low, high], tests)).flatten();
         let needs = needs.map_or_else(String::new, |n| format!("; it {}", words::needs(&n)));
+        let value = show(self.value);
         Measurement {
-            text: format!(
-                "{}: {}{shown}; claimed: {accepted}{needs}",
-                self.what,
-                show(self.value)
-            ),
+            text: format!("{}: {value}{shown}; claimed: {accepted}{needs}", self.what),
             place: self.place,
             what: self.what,
             value: self.value,
@@ -378,28 +368,17 @@ impl Measured {
 #[derive(Clone, Copy)]
 struct Estimated {
     value: f64,
-    standard_error: f64,
-    df: f64,
+    t: StudentsSpread,
 }
 
 impl Estimated {
     fn of(measured: &Measured) -> Option<Self> {
-        match measured.spread {
-            Spread::T {
-                standard_error,
-                df,
-                ratio,
-            } => Some(Self {
-                value: if ratio {
-                    measured.value.ln()
-                } else {
-                    measured.value
-                },
-                standard_error,
-                df,
-            }),
-            _ => None,
-        }
+        let Spread::T(t) = measured.spread else {
+            return None;
+        };
+        let value = measured.value;
+        let value = if t.ratio { value.ln() } else { value };
+        Some(Self { value, t })
     }
 
     /// The mean over comparisons of one data set. They share its examples and may share their seeds' initial weights, so the standard error is that of values
@@ -408,24 +387,27 @@ impl Estimated {
         let mean = |of: fn(&Self) -> f64| statistics::mean(&own.iter().map(of).collect::<Vec<_>>());
         Some(Self {
             value: mean(|e| e.value)?,
-            standard_error: mean(|e| e.standard_error)?,
-            df: own.iter().map(|e| e.df).fold(f64::INFINITY, f64::min),
+            t: StudentsSpread {
+                standard_error: mean(|e| e.t.standard_error)?,
+                df: own.iter().map(|e| e.t.df).fold(f64::INFINITY, f64::min),
+                ratio: own.first()?.t.ratio,
+            },
         })
     }
 
     fn over_datasets(all: &[Self]) -> Option<Self> {
-        let estimates: Vec<Estimate> = all
-            .iter()
-            .map(|e| Estimate {
-                difference: e.value,
-                variance: e.standard_error * e.standard_error,
-            })
-            .collect();
-        let found = Combined::of(&estimates)?;
+        let estimates = all.iter().map(|e| Estimate {
+            difference: e.value,
+            variance: e.t.standard_error * e.t.standard_error,
+        });
+        let found = Combined::of(&estimates.collect::<Vec<_>>())?;
         Some(Self {
             value: found.difference,
-            standard_error: found.standard_error,
-            df: (all.len() - 1) as f64,
+            t: StudentsSpread {
+                standard_error: found.standard_error,
+                df: (all.len() - 1) as f64,
+                ..all.first()?.t
+            },
         })
     }
 }
@@ -466,11 +448,7 @@ fn seeds_for_variances(factor: f64, there: usize, tests: usize) -> Option<usize>
 /// The spread of a difference of the metric; unknown below three seeds.
 pub(super) fn spread_of(evidence: Option<Evidence>) -> Spread {
     match evidence {
-        Some(e) if e.components.seeds >= FEWEST_SEEDS => Spread::T {
-            standard_error: e.standard_error,
-            df: e.df,
-            ratio: false,
-        },
+        Some(e) if e.components.seeds >= FEWEST_SEEDS => Spread::t(e.standard_error, e.df, false),
         _ => Spread::Unknown,
     }
 }
@@ -480,11 +458,7 @@ pub(super) fn spread_of_times(ratio: &Ratio) -> Spread {
     let df = (ratio.sittings.max(2) - 1) as f64;
     let t = StudentsT::new(0.0, 1.0, df).map_or(f64::NAN, |t| t.inverse_cdf(1.0 - ALPHA / 2.0));
     match ratio.interval {
-        Some([low, high]) => Spread::T {
-            standard_error: (high.ln() - low.ln()) / 2.0 / t,
-            df,
-            ratio: true,
-        },
+        Some([low, high]) => Spread::t((high.ln() - low.ln()) / 2.0 / t, df, true),
         None => Spread::Unknown,
     }
 }

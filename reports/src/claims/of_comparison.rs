@@ -28,46 +28,34 @@ pub(super) fn checks<'a>(
     datasets: usize,
 ) -> Vec<Measured> {
     let mut by_backbone: BTreeMap<&str, BTreeMap<&str, &RunRecord>> = BTreeMap::new();
-    for record in records {
-        if record.asked.method.name == method && record.status == Status::Ok {
-            by_backbone
-                .entry(&record.asked.backbone.digest)
-                .or_default()
-                .insert(&record.id, record);
-        }
+    let ended_well = |r: &&RunRecord| r.asked.method.name == method && r.status == Status::Ok;
+    for record in records.filter(ended_well) {
+        let own = by_backbone.entry(&record.asked.backbone.digest);
+        own.or_default().insert(&record.id, record);
     }
-    by_backbone
-        .into_values()
-        .filter_map(|records| {
-            let names: BTreeSet<&str> = records
-                .values()
-                .map(|r| r.asked.dataset.name.as_str())
-                .collect();
-            let passed = |r: &&&RunRecord| {
-                let own = r.outcome.iter().flat_map(|o| &o.checks);
-                checks
-                    .iter()
-                    .all(|name| own.clone().any(|c| c.name == *name && c.passed))
-            };
-            if names.len() < datasets {
-                return None;
-            }
-            let share = records.values().filter(passed).count() as f64 / records.len() as f64;
-            let names: Vec<&str> = names.into_iter().collect();
-            let first = records.values().next()?;
-            Some(Measured {
-                place: format!("{} · {}", format::list(&names), first.asked.backbone.name),
-                what: format!(
-                    "share of {} that passed {}",
-                    format::plural(records.len(), &format!("{method} run")),
-                    checks.join(" and ")
-                ),
-                records: records.keys().map(|id| (*id).to_owned()).collect(),
-                show: |_, x| format!("{:.1} %", 100.0 * x),
-                ..Measured::of(share, Spread::Exact)
-            })
+    let measured = |records: BTreeMap<&str, &RunRecord>| {
+        let names = records.values().map(|r| r.asked.dataset.name.as_str());
+        let names: Vec<&str> = names.collect::<BTreeSet<_>>().into_iter().collect();
+        if names.len() < datasets {
+            return None;
+        }
+        let passed = |r: &&&RunRecord| {
+            let own = r.outcome.iter().flat_map(|o| &o.checks);
+            let is_passed = |name: &String| own.clone().any(|c| c.name == *name && c.passed);
+            checks.iter().all(is_passed)
+        };
+        let share = records.values().filter(passed).count() as f64 / records.len() as f64;
+        let runs = format::plural(records.len(), &format!("{method} run"));
+        let backbone = &records.values().next()?.asked.backbone.name;
+        Some(Measured {
+            place: format!("{} · {backbone}", format::list(&names)),
+            what: format!("share of {runs} that passed {}", checks.join(" and ")),
+            records: records.keys().map(|id| (*id).to_owned()).collect(),
+            show: |_, x| format!("{:.1} %", 100.0 * x),
+            ..Measured::of(share, Spread::Exact)
         })
-        .collect()
+    };
+    by_backbone.into_values().filter_map(measured).collect()
 }
 
 /// The ranked row of a method with its default configuration.
@@ -94,7 +82,6 @@ fn ratio(comparison: &Comparison, quantity: Quantity, of: &str, over: &str) -> O
     let over_grid = |records: &[&RunRecord]| {
         latency::over_grid(&latency::of_records(records), quantity.variant()?)
     };
-    let exact = |value: f64, under: f64| (under > 0.0).then(|| (value / under, Spread::Exact));
     let timed = |ratio: Ratio| (ratio.ratio, spread_of_times(&ratio));
     let (value, spread) = match (quantity, other) {
         (Quantity::Parameters, other) => {
@@ -102,7 +89,8 @@ fn ratio(comparison: &Comparison, quantity: Quantity, of: &str, over: &str) -> O
                 None => own.parameters?.backbone,
                 Some(other) => other.parameters?.method,
             };
-            exact(own.parameters?.method as f64, under as f64)?
+            let share = own.parameters?.method as f64 / under as f64;
+            (Some(share).filter(|_| under > 0)?, Spread::Exact)
         }
         (Quantity::Latency | Quantity::MergedLatency, None) => {
             timed(over_grid(&comparison.records_of(own).collect::<Vec<_>>())?)
@@ -111,10 +99,8 @@ fn ratio(comparison: &Comparison, quantity: Quantity, of: &str, over: &str) -> O
         (Quantity::FileSize, Some(other)) => {
             // A size is no sample: it has no sitting.
             let of = |r: &RunRecord| Some(r.cost.as_ref()?.file_bytes as f64);
-            (
-                paired_ratio(comparison, own, other, of)?.ratio,
-                Spread::Exact,
-            )
+            let ratio = paired_ratio(comparison, own, other, of)?;
+            (ratio.ratio, Spread::Exact)
         }
         (_, Some(other)) => {
             let of = |r: &RunRecord| {
@@ -183,11 +169,8 @@ fn difference(comparison: &Comparison, of: &str, minus: &str) -> Option<Measured
         "{}, {of} − {minus}",
         format::metric_name(comparison.metric())
     );
-    let value = if pair.first == a {
-        pair.difference
-    } else {
-        -pair.difference
-    };
+    let sign = if pair.first == a { 1.0 } else { -1.0 };
+    let value = sign * pair.difference;
     let found = Measured::of_comparison(comparison, what, value, spread_of(pair.evidence));
     Some(Measured {
         records: ids([a, b].into_iter().map(|i| &comparison.rows[i])),

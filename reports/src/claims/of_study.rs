@@ -94,25 +94,17 @@ fn minus_best(study: &Study, of: &At, minus: &At) -> Option<Measured> {
     let own = point(study, of)?;
     let series = study.series(&minus.series)?;
     let (places, scores) = scored(&series.points);
-    let place = places
-        .iter()
-        .position(|&i| series.points[i].label == own.label)?;
+    let is_own = |&i: &usize| series.points[i].label == own.label;
+    let place = places.iter().position(is_own)?;
     let family = Procedure::family(&scores, study.margin, study.looks.as_ref());
     let others = (0..scores.len()).filter(|&k| k != place);
-    let differences = others
-        .clone()
-        .filter_map(|k| Some(scores[place].minus(&scores[k])?.mean()));
-    let value = differences.reduce(f64::min)?;
-    let tested: Vec<Evidence> = others
-        .clone()
-        .filter_map(|k| family.pair(place, k))
-        .filter(|p| p.corrected.is_some())
-        .map(|p| p.evidence)
-        .collect();
-    let least = tested
-        .iter()
-        .min_by(|a, b| a.difference.total_cmp(&b.difference));
-    let components = least.map(|e| e.components);
+    let difference = |k| Some(scores[place].minus(&scores[k])?.mean());
+    let value = others.clone().filter_map(difference).reduce(f64::min)?;
+    let tested = others.clone().filter_map(|k| family.pair(place, k));
+    let tested = tested.filter(|p| p.corrected.is_some());
+    let tested: Vec<Evidence> = tested.map(|p| p.evidence).collect();
+    let by_difference = |a: &&Evidence, b: &&Evidence| a.difference.total_cmp(&b.difference);
+    let components = tested.iter().min_by(by_difference).map(|e| e.components);
     let spread = match tested.len() == others.count() {
         true => Spread::Least(tested),
         false => Spread::Unknown,
@@ -146,20 +138,23 @@ fn best(series: &str) -> At {
 }
 
 fn runs_of(study: &Study, labels: [&str; 2]) -> Vec<String> {
-    let own = study.series.iter();
-    let own = own.filter(|s| labels.contains(&s.label.as_str()));
-    let points = own.flat_map(|s| &s.points);
-    points.flat_map(|p| p.runs.clone()).collect()
+    let own = study
+        .series
+        .iter()
+        .filter(|s| labels.contains(&s.label.as_str()));
+    own.flat_map(|s| &s.points)
+        .flat_map(|p| p.runs.clone())
+        .collect()
 }
 
 /// For each half of the examples the scores of the point that is best on the other half, on the seeds that all points have.
 pub(super) fn best_of_halves(points: &[Scores]) -> Option<Scores> {
     let first = points.first()?;
     let half = |scores: &Scores, odd: usize| -> f64 {
-        let rows = scores.rows();
-        rows.map(|r| r.iter().skip(odd).step_by(2).sum::<f64>())
-            .sum::<f64>()
-            / scores.seeds().count() as f64
+        let sums = scores
+            .rows()
+            .map(|r| r.iter().skip(odd).step_by(2).sum::<f64>());
+        sums.sum::<f64>() / scores.seeds().count() as f64
     };
     let best = |odd: usize| {
         let by = |a: &&Scores, b: &&Scores| half(a, odd).total_cmp(&half(b, odd));
@@ -225,23 +220,17 @@ fn curve_minus_curve(study: &Study, of: &At, minus: &At) -> Option<Measured> {
         }
         None => {
             let means = |p: &Point| -> BTreeMap<u64, f64> {
-                let records = study.records_of(p).into_iter();
-                records
-                    .filter_map(|r| Some((r.asked.seed, curve_mean(r)?)))
-                    .collect()
+                let of = |r: &RunRecord| Some((r.asked.seed, curve_mean(r)?));
+                study.records_of(p).into_iter().filter_map(of).collect()
             };
-            let others = means(b);
-            let differences: Vec<f64> = means(a)
-                .into_iter()
-                .filter_map(|(seed, a)| Some(a - others.get(&seed)?))
-                .collect();
+            let (means, others) = (means(a).into_iter(), means(b));
+            let differences = means.filter_map(|(seed, a)| Some(a - others.get(&seed)?));
+            let differences: Vec<f64> = differences.collect();
             let n = differences.len() as f64;
             let spread = match statistics::standard_deviation(&differences) {
-                Some(sd) if differences.len() >= FEWEST_SEEDS => Spread::T {
-                    standard_error: sd / n.sqrt(),
-                    df: n - 1.0,
-                    ratio: false,
-                },
+                Some(sd) if differences.len() >= FEWEST_SEEDS => {
+                    Spread::t(sd / n.sqrt(), n - 1.0, false)
+                }
                 _ => Spread::Unknown,
             };
             (statistics::mean(&differences)?, differences.len(), spread)
@@ -257,12 +246,7 @@ fn curve_minus_curve(study: &Study, of: &At, minus: &At) -> Option<Measured> {
 /// Mean of the main metric over the evaluations of a run.
 fn curve_mean(record: &RunRecord) -> Option<f64> {
     let name = &record.asked.dataset.main_metric;
-    let values: Vec<f64> = record
-        .outcome
-        .as_ref()?
-        .evaluations
-        .iter()
-        .filter_map(|e| e.metrics.get(name).copied())
-        .collect();
-    statistics::mean(&values)
+    let evaluations = record.outcome.as_ref()?.evaluations.iter();
+    let values = evaluations.filter_map(|e| e.metrics.get(name).copied());
+    statistics::mean(&values.collect::<Vec<_>>())
 }

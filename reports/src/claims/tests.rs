@@ -241,11 +241,7 @@ fn several_data_sets_are_judged_by_their_mean() {
 #[test]
 fn comparisons_of_one_data_set_are_one_data_set() {
     let of = |value: f64, dataset: &str, standard_error: f64, df: f64| {
-        let spread = Spread::T {
-            standard_error,
-            df,
-            ratio: false,
-        };
+        let spread = Spread::t(standard_error, df, false);
         Measured {
             dataset: dataset.into(),
             ..Measured::of(value, spread)
@@ -316,11 +312,7 @@ fn f32_and_bf16_of_one_data_set_are_judged_as_one() {
 
 #[test]
 fn an_interval_at_one_of_several_looks_holds_at_all_of_them() {
-    let spread = Spread::T {
-        standard_error: 1.0,
-        df: 1e6,
-        ratio: false,
-    };
+    let spread = Spread::t(1.0, 1e6, false);
     let one = Measured::of(0.0, spread);
     let looks = Looks::default();
     // The bounds of METHODOLOGY for looks at 3, 5, 10 and 20 seeds.
@@ -487,11 +479,7 @@ fn the_declared_margin_is_a_bound_and_a_point_near_the_best_needs_no_correction(
 #[test]
 fn what_speaks_against_a_claim_is_corrected_after_holm() {
     let interval = |value: f64, standard_error: f64| {
-        let spread = Spread::T {
-            standard_error,
-            df: 1e6,
-            ratio: false,
-        };
+        let spread = Spread::t(standard_error, 1e6, false);
         Measured::of(value, spread)
     };
     let rule = at_least(0.0);

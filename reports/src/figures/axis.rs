@@ -1,6 +1,6 @@
 //! From values to positions: linear, or logarithmic with a place of its own for zero.
 
-use super::scene::text_width;
+use super::{layout::range, scene::text_width};
 
 /// Share of a decade between the break of a logarithmic axis and its lowest value.
 const ZERO_ROOM: f64 = 0.9;
@@ -9,8 +9,7 @@ const ZERO_ROOM: f64 = 0.9;
 #[derive(Clone, Debug)]
 pub(super) struct Axis {
     /// Positions of the ends, in pixels.
-    from: f64,
-    to: f64,
+    ends: [f64; 2],
     /// Values at the ends; exponents where the axis is logarithmic.
     low: f64,
     high: f64,
@@ -25,61 +24,47 @@ pub(super) struct Axis {
 impl Axis {
     /// From `low` to `high` with about as many ticks as asked; `room` is left free at both ends, as
     /// a share. An end that is given as exactly 0 stays there.
-    pub fn linear([from, to]: [f64; 2], [low, high]: [f64; 2], room: f64, ticks: usize) -> Self {
+    pub fn linear(ends: [f64; 2], [low, high]: [f64; 2], room: f64, ticks: usize) -> Self {
         let span = if high > low {
             high - low
         } else {
             // One value only: show it in the middle of something.
             low.abs().max(1.0) * 0.02
         };
-        let middle = (high + low) / 2.0;
-        let (mut low_end, high_end) = (middle - span * (0.5 + room), middle + span * (0.5 + room));
-        if low == 0.0 {
-            low_end = 0.0;
-        }
+        let (middle, half) = ((high + low) / 2.0, span * (0.5 + room));
+        let low_end = if low == 0.0 { 0.0 } else { middle - half };
+        let high_end = middle + half;
         let step = nice_step((high_end - low_end) / ticks.max(1) as f64);
         let digits = (-step.log10().floor()).max(0.0) as usize;
         // 2.5 needs a digit more than 2 or 5.
-        let digits = if (step * 10f64.powi(digits as i32)).fract().abs() > 1e-6 {
-            digits + 1
-        } else {
-            digits
-        };
+        let odd = (step * 10f64.powi(digits as i32)).fract().abs() > 1e-6;
+        let digits = digits + usize::from(odd);
         let first = (low_end / step - 1e-9).ceil() as i64;
         let last = (high_end / step + 1e-9).floor() as i64;
-        let ticks = (first..=last)
-            .map(|i| {
-                let value = i as f64 * step;
-                (value, grouped(&format!("{value:.digits$}")))
-            })
-            .collect();
+        let ticks = (first..=last).map(|i| {
+            let value = i as f64 * step;
+            (value, grouped(&format!("{value:.digits$}")))
+        });
         Self {
-            from,
-            to,
+            ends,
             low: low_end,
             high: high_end,
             log: false,
             zero: None,
-            ticks,
+            ticks: ticks.collect(),
             minor: Vec::new(),
         }
     }
 
     /// Over whole decades of these values. Zeros get a place of their own, left of a break.
-    pub fn logarithmic([from, to]: [f64; 2], values: &[f64], unit: fn(f64) -> String) -> Self {
-        let positive = || values.iter().copied().filter(|v| *v > 0.0);
-        let has_zero = values.iter().any(|v| *v <= 0.0);
-        let least = positive().fold(f64::INFINITY, f64::min);
-        let most = positive().fold(0.0, f64::max);
-        let (mut first, mut last) = if most > 0.0 {
-            (least.log10(), most.log10())
-        } else {
-            (0.0, 0.0)
+    pub fn logarithmic(ends: [f64; 2], values: &[f64], unit: fn(f64) -> String) -> Self {
+        let [least, most] = range(values.iter().copied().filter(|v| *v > 0.0));
+        let (mut first, mut last) = match most > 0.0 {
+            true => (least.log10(), most.log10()),
+            false => (0.0, 0.0),
         };
-        let (lowest, highest) = (
-            first.floor() as i32,
-            last.ceil().max(first.floor() + 1.0) as i32,
-        );
+        let lowest = first.floor() as i32;
+        let highest = (last.ceil() as i32).max(lowest + 1);
         // Not necessarily to the decade: half of one is enough room.
         first = (first - 0.3).max(f64::from(lowest));
         last = (last + 0.3).min(f64::from(highest));
@@ -95,25 +80,18 @@ impl Axis {
                 if inside(decade) {
                     ticks.push((decade, unit(decade)));
                 }
-                minor.extend(
-                    (2..10)
-                        .map(|i| f64::from(i) * decade)
-                        .filter(|v| inside(*v)),
-                );
+                let between = (2..10).map(|i| f64::from(i) * decade);
+                minor.extend(between.filter(|v| inside(*v)));
             }
         }
-        let mut zero = None;
-        let mut low = first;
+        let has_zero = values.iter().any(|v| *v <= 0.0);
+        let zero = has_zero.then_some(first - ZERO_ROOM);
         if has_zero {
-            let place = first - ZERO_ROOM;
-            zero = Some(place);
-            low = place - 0.35;
             ticks.insert(0, (0.0, "0".to_owned()));
         }
         Self {
-            from,
-            to,
-            low,
+            ends,
+            low: zero.map_or(first, |zero| zero - 0.35),
             high: last,
             log: true,
             zero,
@@ -129,14 +107,18 @@ impl Axis {
             (true, _) => value.log10(),
             (false, _) => value,
         };
-        self.from + (v - self.low) / (self.high - self.low) * (self.to - self.from)
+        self.place(v)
+    }
+
+    /// Position of a value, of an exponent where the axis is logarithmic.
+    fn place(&self, value: f64) -> f64 {
+        let [from, to] = self.ends;
+        from + (value - self.low) / (self.high - self.low) * (to - from)
     }
 
     /// Where the axis is broken between zero and the rest.
     pub fn break_at(&self) -> Option<f64> {
-        let zero = self.zero?;
-        let v = zero + ZERO_ROOM / 2.0;
-        Some(self.from + (v - self.low) / (self.high - self.low) * (self.to - self.from))
+        Some(self.place(self.zero? + ZERO_ROOM / 2.0))
     }
 
     /// Drops texts that would touch the one before.
@@ -160,20 +142,16 @@ impl Axis {
 /// 1, 2, 2.5 or 5 times a power of ten, not below this.
 fn nice_step(step: f64) -> f64 {
     let power = 10f64.powf(step.log10().floor());
-    [1.0, 2.0, 2.5, 5.0, 10.0]
-        .into_iter()
-        .map(|m| m * power)
-        .find(|s| *s >= step * (1.0 - 1e-9))
-        .unwrap_or(10.0 * power)
+    let mut steps = [1.0, 2.0, 2.5, 5.0].map(|m| m * power).into_iter();
+    let enough = steps.find(|s| *s >= step * (1.0 - 1e-9));
+    enough.unwrap_or(10.0 * power)
 }
 
 /// Thousands in groups, e.g. `12,500`.
 fn grouped(number: &str) -> String {
     let (whole, rest) = number.split_at(number.find('.').unwrap_or(number.len()));
-    let (sign, digits) = match whole.strip_prefix('-') {
-        Some(digits) => ("-", digits),
-        None => ("", whole),
-    };
+    let digits = whole.trim_start_matches('-');
+    let sign = &whole[..whole.len() - digits.len()];
     let text = match digits.parse() {
         Ok(n) if digits.len() > 4 => crate::format::count(n),
         _ => digits.to_owned(),

@@ -7,7 +7,7 @@ use record::Outcome;
 use super::{
     axis::Axis,
     layout::*,
-    lines::{Across, HEAD, Line, Panel, Spot, values},
+    lines::{Across, BANDS, HEAD, Line, Panel, Spot, values},
     plot::Figure,
     scene::{Anchor, Area, Scene, fit},
     style::Ink,
@@ -31,22 +31,20 @@ pub(super) struct Curves<'a> {
 impl<'a> Curves<'a> {
     /// Training losses, smoothed by a centred running mean over a twentieth of the steps; `None` where there are none.
     pub(super) fn losses(comparison: &'a Comparison) -> Option<Self> {
-        let mut lines = Vec::new();
-        let mut windows = Vec::new();
+        let (mut lines, mut window) = (Vec::new(), None);
         for row in comparison.ranked() {
             let outcomes = outcomes(comparison, row);
             let steps = outcomes.iter().map(|o| o.loss.len()).min().unwrap_or(0);
-            let window = (steps / 20).max(1);
-            let smooth = outcomes.iter().map(|o| running_mean(&o.loss, window));
+            let own = (steps / 20).max(1);
+            let smooth = outcomes.iter().map(|o| running_mean(&o.loss, own));
             let smooth: Vec<Vec<f64>> = smooth.collect();
             let every = steps.div_ceil(CURVE_POINTS).max(1);
             let points = (0..steps).filter(|i| i % every == 0 || i + 1 == steps);
             let points = points.map(|i| spot(i + 1, smooth.iter().map(|s| s[i])));
             lines.push(line(row, points.collect(), outcomes.len()));
-            windows.extend((steps > 0).then_some(window));
+            window = window.or((steps > 0).then_some(own));
         }
-        let window = windows.first().copied().unwrap_or(1);
-        Self::of(comparison, lines, Some(window))
+        Self::of(comparison, lines, Some(window.unwrap_or(1)))
     }
 
     /// The main metric on the validation split at each evaluation that all seeds have; `None` where there are none.
@@ -89,21 +87,19 @@ impl<'a> Curves<'a> {
             notes.push(format!("Running mean over {window} steps."));
         }
         notes.push(match self.lines.iter().any(|l| l.band) {
-            true => "Line: mean over seeds. Band: least to greatest of the seeds.".to_owned(),
+            true => BANDS.to_owned(),
             false => "One seed: no band.".to_owned(),
         });
         if self.window.is_none() {
             let comparison = self.comparison;
             let ranked = comparison.ranked();
             let outcomes = ranked.iter().flat_map(|row| outcomes(comparison, row));
-            let some = outcomes
-                .flat_map(|o| &o.evaluations)
-                .find_map(|e| e.examples);
-            notes.extend(some.map(|some| {
+            let mut evaluations = outcomes.flat_map(|o| &o.evaluations);
+            notes.extend(evaluations.find_map(|e| e.examples).map(|some| {
+                let all = format::count(comparison.dataset.validation_examples);
+                let some = format::count(some);
                 format!(
-                    "Before the last step {} of {} examples are judged, always the same.",
-                    format::count(some),
-                    format::count(comparison.dataset.validation_examples)
+                    "Before the last step {some} of {all} examples are judged, always the same."
                 )
             }));
             notes.extend(below_note(comparison, scale_limit(comparison)));
@@ -125,8 +121,7 @@ impl<'a> Curves<'a> {
         let (height, head, gap) = (120.0, 22.0, 14.0);
         let panel_rows = lines.len().div_ceil(columns) as f64;
         let (mut scene, room) = layout.scene(HEAD + panel_rows * (height + head) + AXIS_ROOM);
-        let at = [MARGIN, room.top + 6.0];
-        scene.text(at, up, BODY, Anchor::Start, Ink::Text);
+        scene.text([MARGIN, room.top + 6.0], up, Anchor::Start);
         let ends = values(lines);
         let y_over = |from: f64, to: f64| Axis::linear([from, to], ends, 0.05, 3);
         let [_, last] = range(lines.iter().flat_map(|l| &l.points).map(|p| p.x));
@@ -136,12 +131,8 @@ impl<'a> Curves<'a> {
             let (column, row) = (i % columns, i / columns);
             let top = room.top + HEAD + row as f64 * (height + head) + head;
             let panel_left = left + column as f64 * (panel_width + gap);
-            let area = Area {
-                left: panel_left,
-                top,
-                right: panel_left + panel_width,
-                bottom: top + height - 8.0,
-            };
+            let lower_right = [panel_left + panel_width, top + height - 8.0];
+            let area = Area::between([panel_left, top], lower_right);
             let mut y = y_over(area.bottom, area.top);
             if column > 0 {
                 y.ticks.iter_mut().for_each(|(_, text)| text.clear());
@@ -159,25 +150,23 @@ impl<'a> Curves<'a> {
             let y = top - 10.0;
             scene.marker([area.left + 6.0, y], MARK - 1.0, line.style);
             let at = [area.left + 16.0, y];
-            scene.text(at, &name, SMALL, Anchor::Start, Ink::Text);
+            scene.write(at, &name, SMALL, Anchor::Start, Ink::Text, false);
             if i + columns >= lines.len() {
-                let at = |x: f64| [x, area.bottom + 12.0];
+                let below = area.bottom + 12.0;
                 let steps = format::count(last as usize);
-                scene.text(at(area.left), "0", SMALL, Anchor::Start, Ink::Muted);
-                scene.text(at(area.right), &steps, SMALL, Anchor::End, Ink::Muted);
+                scene.note([area.left, below], "0", Anchor::Start);
+                scene.note([area.right, below], &steps, Anchor::End);
             }
         }
         let at = [(room.left + room.right) / 2.0, room.bottom - 8.0];
-        scene.text(at, "training steps", BODY, Anchor::Middle, Ink::Text);
+        scene.text(at, "training steps", Anchor::Middle);
         scene
     }
 }
 
 fn outcomes<'a>(comparison: &'a Comparison, row: &Row) -> Vec<&'a Outcome> {
     let records = comparison.records_of(row);
-    records
-        .filter_map(|record| record.outcome.as_ref())
-        .collect()
+    records.filter_map(|r| r.outcome.as_ref()).collect()
 }
 
 fn line(row: &Row, points: Vec<Spot>, seeds: usize) -> Line {
@@ -202,12 +191,11 @@ fn spot(step: usize, values: impl Iterator<Item = f64>) -> Spot {
 /// Centred running mean; the window is cut at the ends.
 fn running_mean(values: &[f32], window: usize) -> Vec<f64> {
     let half = window / 2;
-    (0..values.len())
-        .map(|i| {
-            let part = &values[i.saturating_sub(half)..(i + half + 1).min(values.len())];
-            part.iter().map(|&v| f64::from(v)).sum::<f64>() / part.len() as f64
-        })
-        .collect()
+    let mean = |i: usize| {
+        let part = &values[i.saturating_sub(half)..(i + half + 1).min(values.len())];
+        part.iter().map(|&v| f64::from(v)).sum::<f64>() / part.len() as f64
+    };
+    (0..values.len()).map(mean).collect()
 }
 
 impl Figure for Curves<'_> {
@@ -224,15 +212,13 @@ impl Figure for Curves<'_> {
         if self.lines.len() > OVERLAID {
             return self.panels(&layout, &up);
         }
-        let (mut scene, room) = layout.scene(Panel::height(width));
         let panel = Panel {
             up: &up,
             across: &Across::linear("training steps"),
             lines: &self.lines,
             marked: self.window.is_none(),
         };
-        panel.draw(&mut scene, room);
-        scene
+        panel.scene(&layout)
     }
 
     fn description(&self) -> Vec<String> {

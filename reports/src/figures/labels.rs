@@ -39,16 +39,11 @@ pub(super) fn place(
 ) -> Vec<(Area, bool)> {
     let mut placed: Vec<Area> = Vec::new();
     for want in wants {
-        let mut best: Option<(f64, Area)> = None;
+        let mut best = (f64::INFINITY, Area::around(want.at, 0.0, 0.0));
         for (ring, distance) in DISTANCES.iter().enumerate() {
             for (rank, [dx, dy]) in DIRECTIONS.iter().enumerate() {
                 let area = beside(want, *dx, *dy, *distance);
-                let grown = Area {
-                    left: area.left - 2.0,
-                    top: area.top - 1.0,
-                    right: area.right + 2.0,
-                    bottom: area.bottom + 1.0,
-                };
+                let grown = area.grown(2.0, 1.0);
                 let hits = |others: &[Area]| others.iter().filter(|o| o.overlaps(&grown)).count();
                 let outside = f64::from(u8::from(!bounds.contains(&area)));
                 // A name that another point is nearer to would be read as that point's.
@@ -64,21 +59,15 @@ pub(super) fn place(
                     + 6.0 * hits(soft) as f64
                     + 10.0 * ring as f64
                     + rank as f64;
-                if best.is_none_or(|(least, _)| cost < least) {
-                    best = Some((cost, area));
+                if cost < best.0 {
+                    best = (cost, area);
                 }
             }
         }
-        if let Some((_, area)) = best {
-            placed.push(area);
-        }
+        placed.push(best.1);
     }
-    let far = |want: &Name, area: &Area| distance_to(area, want.at) > 15.0;
-    wants
-        .iter()
-        .zip(placed)
-        .map(|(want, area)| (area, far(want, &area)))
-        .collect()
+    let far = |(want, area): (&Name, Area)| (area, distance_to(&area, want.at) > 15.0);
+    wants.iter().zip(placed).map(far).collect()
 }
 
 fn beside(want: &Name, dx: f64, dy: f64, distance: f64) -> Area {
@@ -93,12 +82,7 @@ fn beside(want: &Name, dx: f64, dy: f64, distance: f64) -> Area {
         dy if dy < -0.8 => y - want.height,
         _ => y - want.height / 2.0,
     };
-    Area {
-        left,
-        top,
-        right: left + want.width,
-        bottom: top + want.height,
-    }
+    Area::between([left, top], [left + want.width, top + want.height])
 }
 
 /// The point of the rectangle that is nearest to this one.
@@ -138,12 +122,10 @@ pub(super) fn spread(wanted: &[f64], gap: f64, [low, high]: [f64; 2]) -> Vec<f64
         }
         blocks.push(block);
     }
-    let mut positions: Vec<f64> = blocks
-        .iter()
-        .flat_map(|&(centre, n)| {
-            (0..n).map(move |k| centre + (k as f64 - (n as f64 - 1.0) / 2.0) * gap)
-        })
-        .collect();
+    let positions = blocks.iter().flat_map(|&(centre, n)| {
+        (0..n).map(move |k| centre + (k as f64 - (n as f64 - 1.0) / 2.0) * gap)
+    });
+    let mut positions: Vec<f64> = positions.collect();
     // Push back inside, from the bottom up and then from the top down.
     let mut most = high;
     for p in positions.iter_mut().rev() {
@@ -192,12 +174,7 @@ mod tests {
             })
             .collect();
         let solid: Vec<Area> = wants.iter().map(|w| Area::around(w.at, 6.0, 6.0)).collect();
-        let bounds = Area {
-            left: 0.0,
-            top: 0.0,
-            right: 400.0,
-            bottom: 300.0,
-        };
+        let bounds = Area::between([0.0, 0.0], [400.0, 300.0]);
         let placed = place(&wants, &solid, &[], bounds);
         for (i, (a, _)) in placed.iter().enumerate() {
             assert!(bounds.contains(a));

@@ -3,7 +3,7 @@
 use super::{
     layout::*,
     plot::Figure,
-    scene::{Anchor, Scene, text_width},
+    scene::{Anchor, Scene},
     style::Ink,
 };
 use crate::{comparison::Comparison, format, latency as timing, row::Row};
@@ -49,16 +49,14 @@ impl<'a> Latencies<'a> {
         let timed = |row: &Row, variant: &'a str| {
             let l = row.sentence(variant)?;
             let p50 = l.p50_ms.mean;
-            let text = match &l.over_backbone {
-                Some(ratio) => timing::overhead_text(ratio, comparison.latency_noise),
-                None => format::ms(p50),
-            };
+            let overhead = |ratio| timing::overhead_text(ratio, comparison.latency_noise);
+            let text = l.over_backbone.as_ref().map(overhead);
             Some(Timed {
                 variant,
                 p50,
                 p99: l.p99_ms.as_ref().map_or(p50, |s| s.mean),
                 sd: l.p50_ms.sd,
-                text,
+                text: text.unwrap_or_else(|| format::ms(p50)),
             })
         };
         let variants = |row: &&Row| {
@@ -77,15 +75,9 @@ impl<'a> Latencies<'a> {
 
 impl Figure for Latencies<'_> {
     fn draw(&self, title: &str, width: f64) -> Scene {
-        let Self {
-            comparison,
-            rows,
-            timed: marks,
-            bares,
-            bare,
-        } = self;
-        let [fastest, slowest] = range(bares.iter().copied());
-        let merges = marks.iter().any(|variants| variants.len() > 1);
+        let (rows, timed, bare) = (&self.rows, &self.timed, self.bare);
+        let bares = self.bares.iter().copied();
+        let merges = timed.iter().any(|variants| variants.len() > 1);
         let mut notes = vec![
             "Marker: median (p50). Tick at the end of the line: 99th percentile (p99).".to_owned(),
         ];
@@ -94,54 +86,42 @@ impl Figure for Latencies<'_> {
         }
         if bare.is_some() {
             notes.push("Dashed line: the bare backbone's median.".into());
-        } else if !bares.is_empty() {
+        } else if !self.bares.is_empty() {
+            let [fastest, slowest] = range(bares.clone()).map(format::ms);
             notes.push(format!(
-                "Upright lines: the bare backbone's median in the same runs. It ranged from {} to {} ms: the machine \
-                 was not steady, so compare a method with its own line only.",
-                format::ms(fastest),
-                format::ms(slowest)
+                "Upright lines: the bare backbone's median in the same runs. It ranged from {fastest} to {slowest} ms: the machine \
+                 was not steady, so compare a method with its own line only."
             ));
         }
-        let layout = Layout::new(comparison, title, width, &notes);
+        let layout = Layout::new(self.comparison, title, width, &notes);
         let line = if merges { 40.0 } else { 32.0 };
         let heading = "over backbone";
-        let texts = marks.iter().flatten().map(|m| m.text.as_str());
-        let values = widest(texts.chain([heading]), BODY);
-        let right = layout.right() - values - 12.0;
-        let most = marks
-            .iter()
-            .flatten()
-            .map(|m| m.p99.max(m.p50))
-            .chain(bares.iter().copied())
-            .fold(0.0, f64::max);
+        let texts = timed.iter().flatten().map(|m| m.text.as_str());
+        let right = layout.right() - widest(texts.chain([heading]), BODY) - 12.0;
+        let longest = timed.iter().flatten().map(|m| m.p99.max(m.p50));
+        let most = longest.chain(bares).fold(0.0, f64::max);
         let title = "latency, batch of 1 real sentence (ms)";
         let mut chart = Chart::new(&layout, rows, [24.0, line], right, [0.0, most], 0.02, title);
         let (scene, axis) = (&mut chart.scene, &chart.axis);
         let (room, area) = (chart.room, chart.area);
-        scene.text(
-            [room.right, room.top + 9.0],
-            heading,
-            SMALL,
-            Anchor::End,
-            Ink::Muted,
-        );
-        if let Some(bare) = *bare {
+        let head = room.top + 9.0;
+        scene.note([room.right, head], heading, Anchor::End);
+        if let Some(bare) = bare {
             let x = axis.at(bare);
             scene.dashes([[x, area.top - 4.0], [x, area.bottom]], Ink::Text, 1.4);
             let text = format!("backbone {}", format::ms(bare));
-            let half = text_width(&text, SMALL, false) / 2.0;
-            let x = x.clamp(MARGIN + half, (area.right - half).max(MARGIN + half));
-            scene.text([x, room.top + 9.0], &text, SMALL, Anchor::Middle, Ink::Text);
+            let at = [inside(x, &text, SMALL, [MARGIN, area.right]), head];
+            scene.write(at, &text, SMALL, Anchor::Middle, Ink::Text, false);
         }
-        for ((row, marks), middle) in rows.iter().zip(marks).zip(&chart.middles) {
+        for ((row, variants), middle) in rows.iter().zip(timed).zip(&chart.middles) {
             let s = style_of(row);
-            let apart = if marks.len() > 1 { 9.0 } else { 0.0 };
+            let apart = if variants.len() > 1 { 9.0 } else { 0.0 };
             if let Some(own) = p50(row, "backbone").filter(|_| bare.is_none()) {
                 let x = axis.at(own);
                 let half = line / 2.0 - 4.0;
                 scene.line([[x, middle - half], [x, middle + half]], Ink::Text, 1.6);
             }
-            for (i, m) in marks.iter().enumerate() {
+            for (i, m) in variants.iter().enumerate() {
                 let y = middle + if i == 0 { -apart } else { apart };
                 let (a, b) = (axis.at(m.p50), axis.at(m.p99));
                 scene.faint_line([[a, y], [b, y]], s.ink, 1.6, 0.6);
@@ -154,8 +134,7 @@ impl Figure for Latencies<'_> {
                     "merged" => scene.hollow_marker([a, y], MARK, s),
                     _ => scene.marker([a, y], MARK, s),
                 }
-                let at = [room.right, y];
-                scene.text(at, &m.text, BODY, Anchor::End, Ink::Text);
+                scene.text([room.right, y], &m.text, Anchor::End);
             }
         }
         chart.scene

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     comparison::Comparison,
     format,
+    quantity::Quantity,
     row::{Row, Standing},
 };
 
@@ -52,25 +53,18 @@ pub(super) struct Layout {
 impl Layout {
     pub(super) fn new(comparison: &Comparison, title: &str, width: f64, notes: &[String]) -> Self {
         let seeds = format::plural(comparison.seeds.len(), "seed");
-        let left_out: Vec<String> = comparison
-            .rows
-            .iter()
-            .filter_map(|row| match row.standing {
-                Standing::Ranked => None,
-                Standing::Invalid { .. } => Some(format!("{} (invalid)", row.label)),
-                Standing::Unfinished => Some(format!("{} (no run ended well)", row.label)),
-            })
-            .collect();
+        let left_out = comparison.rows.iter().filter_map(|row| match row.standing {
+            Standing::Ranked => None,
+            Standing::Invalid { .. } => Some(format!("{} (invalid)", row.label)),
+            Standing::Unfinished => Some(format!("{} (no run ended well)", row.label)),
+        });
+        let left_out: Vec<String> = left_out.collect();
         let mut notes = notes.join(" ");
         if !left_out.is_empty() {
             notes += &format!(" Not shown: {}.", format::list(&left_out));
         }
-        Self::of(
-            width,
-            title,
-            &format!("{} · {seeds}", comparison.name),
-            &notes,
-        )
+        let subtitle = format!("{} · {seeds}", comparison.name);
+        Self::of(width, title, &subtitle, &notes)
     }
 
     pub(super) fn of(width: f64, title: &str, subtitle: &str, notes: &str) -> Self {
@@ -109,21 +103,16 @@ impl Layout {
             y += 22.0;
         }
         for line in &self.subtitle {
-            scene.text([MARGIN, y], line, BODY, Anchor::Start, Ink::Muted);
+            scene.write([MARGIN, y], line, BODY, Anchor::Start, Ink::Muted, false);
             y += 18.0;
         }
         let top = self.header();
         let mut y = top + height + 12.0;
         for line in &self.notes {
-            scene.text([MARGIN, y], line, SMALL, Anchor::Start, Ink::Muted);
+            scene.note([MARGIN, y], line, Anchor::Start);
             y += 16.0;
         }
-        let area = Area {
-            left: MARGIN,
-            top,
-            right: self.right(),
-            bottom: top + height,
-        };
+        let area = Area::between([MARGIN, top], [self.right(), top + height]);
         (scene, area)
     }
 }
@@ -148,9 +137,8 @@ pub(super) fn ticks(width: f64) -> usize {
 
 /// Width of the widest of these texts.
 pub(super) fn widest<T: AsRef<str>>(texts: impl IntoIterator<Item = T>, em: f64) -> f64 {
-    let widths = texts.into_iter();
-    let widths = widths.map(|text| text_width(text.as_ref(), em, false));
-    widths.fold(0.0, f64::max)
+    let width = |text: T| text_width(text.as_ref(), em, false);
+    texts.into_iter().map(width).fold(0.0, f64::max)
 }
 
 /// Width that tick texts of a vertical axis take.
@@ -162,7 +150,7 @@ pub(super) fn draw_vertical_axis(scene: &mut Scene, axis: &Axis, area: Area) {
     for (value, text) in &axis.ticks {
         let y = axis.at(*value);
         scene.line([[area.left, y], [area.right, y]], Ink::Grid, 1.0);
-        scene.text([area.left - 8.0, y], text, SMALL, Anchor::End, Ink::Muted);
+        scene.note([area.left - 8.0, y], text, Anchor::End);
     }
 }
 
@@ -181,9 +169,8 @@ pub(super) fn draw_horizontal_axis(
         }
         scene.line([[x, bottom], [x, bottom + 5.0]], Ink::Muted, 1.0);
         // The outermost texts stay on the layout.
-        let half = text_width(text, SMALL, false) / 2.0;
-        let x = x.clamp(half + 2.0, (scene.width - half - 2.0).max(half + 2.0));
-        scene.text([x, bottom + 15.0], text, SMALL, Anchor::Middle, Ink::Muted);
+        let x = inside(x, text, SMALL, [2.0, scene.width - 2.0]);
+        scene.note([x, bottom + 15.0], text, Anchor::Middle);
     }
     for value in &axis.minor {
         let x = axis.at(*value);
@@ -199,13 +186,15 @@ pub(super) fn draw_horizontal_axis(
         }
     }
     let title = fit(title, BODY, scene.width - 2.0 * MARGIN);
-    let half = text_width(&title, BODY, false) / 2.0;
-    let middle = ((area.left + area.right) / 2.0).clamp(
-        MARGIN + half,
-        (scene.width - MARGIN - half).max(MARGIN + half),
-    );
-    let at = [middle, bottom + 35.0];
-    scene.text(at, &title, BODY, Anchor::Middle, Ink::Text);
+    let middle = (area.left + area.right) / 2.0;
+    let x = inside(middle, &title, BODY, [MARGIN, scene.width - MARGIN]);
+    scene.text([x, bottom + 35.0], &title, Anchor::Middle);
+}
+
+/// The middle of a text that would stand at `x`, moved so that the text stays between these ends.
+pub(super) fn inside(x: f64, text: &str, em: f64, [left, right]: [f64; 2]) -> f64 {
+    let half = text_width(text, em, false) / 2.0;
+    x.clamp(left + half, (right - half).max(left + half))
 }
 
 /// A summary's values on an axis: mean, spread, single seeds.
@@ -218,11 +207,10 @@ pub(super) struct Marks {
 impl Marks {
     pub(super) fn of(summary: &Summary, factor: f64) -> Self {
         let mean = factor * summary.mean;
+        let spread = |sd: f64| [mean - factor * sd, mean + factor * sd];
         Self {
             mean,
-            spread: summary
-                .sd
-                .map(|sd| [mean - factor * sd, mean + factor * sd]),
+            spread: summary.sd.map(spread),
             seeds: summary.values.iter().map(|v| v * factor).collect(),
         }
     }
@@ -237,6 +225,33 @@ impl Marks {
             Some(_) => &self.seeds,
             None => &[],
         }
+    }
+}
+
+/// What was measured of a ranked row, with its text.
+pub(super) struct Valued<'a> {
+    pub(super) row: &'a Row,
+    pub(super) marks: Marks,
+    pub(super) text: String,
+}
+
+impl<'a> Valued<'a> {
+    /// Of every ranked row of which it was measured.
+    pub(super) fn all(
+        comparison: &'a Comparison,
+        quantity: Quantity,
+        text: impl Fn(&Summary) -> String,
+    ) -> Vec<Self> {
+        let factor = quantity.axis_factor(comparison.metric());
+        let of = |row: &'a Row| {
+            let summary = quantity.of(row)?;
+            Some(Self {
+                row,
+                marks: Marks::of(&summary, factor),
+                text: text(&summary),
+            })
+        };
+        comparison.ranked().iter().filter_map(of).collect()
     }
 }
 
@@ -264,9 +279,8 @@ pub(super) fn range(values: impl Iterator<Item = f64>) -> [f64; 2] {
 /// together (a majority class among trained methods): it lies more than six times as far behind the
 /// best as the median does.
 pub(crate) fn scale_limit(comparison: &Comparison) -> f64 {
-    let means: Vec<f64> = comparison
-        .ranked()
-        .iter()
+    let ranked = comparison.ranked().iter();
+    let means: Vec<f64> = ranked
         .filter_map(|r| Some(r.metric.as_ref()?.mean))
         .collect();
     let [_, best] = range(means.iter().copied());
@@ -280,19 +294,13 @@ pub(super) fn on_scale(row: &Row, limit: f64) -> bool {
 
 /// Names what lies below the scale, with its value.
 pub(super) fn below_note(comparison: &Comparison, limit: f64) -> Option<String> {
-    let below: Vec<String> = comparison
-        .ranked()
-        .iter()
-        .filter(|row| !on_scale(row, limit))
-        .filter_map(|row| {
-            let mean = row.metric.as_ref()?.mean;
-            Some(format!(
-                "{} ({})",
-                row.label,
-                format::metric(comparison.metric(), mean)
-            ))
-        })
-        .collect();
+    let named = |row: &Row| {
+        let mean = format::metric(comparison.metric(), row.metric.as_ref()?.mean);
+        Some(format!("{} ({mean})", row.label))
+    };
+    let below = comparison.ranked().iter();
+    let below = below.filter(|row| !on_scale(row, limit)).filter_map(named);
+    let below: Vec<String> = below.collect();
     (!below.is_empty()).then(|| format!("Below the scale: {}.", format::list(&below)))
 }
 
@@ -320,86 +328,43 @@ impl Chart {
         free: f64,
         title: &str,
     ) -> Self {
-        let (mut scene, room) = layout.scene(head + MethodLines::height(rows, line) + AXIS_ROOM);
-        let top = room.top + head;
-        let lines = MethodLines::new(rows, Area { top, ..room }, line);
-        let area = Area {
-            left: lines.plot_left,
-            right,
-            top,
-            bottom: room.bottom - AXIS_ROOM,
-        };
+        let left = MARGIN + 22.0;
+        let most = 0.38 * (layout.right() - MARGIN) - 22.0;
+        let names = rows.iter().map(|row| {
+            let variant = row.label.strip_prefix(&row.method).unwrap_or("").trim();
+            (fit(&row.method, BODY, most), fit(variant, SMALL, most))
+        });
+        let names: Vec<(String, String)> = names.collect();
+        let height = |variant: &str| line + if variant.is_empty() { 0.0 } else { 8.0 };
+        let lines: f64 = names.iter().map(|(_, variant)| height(variant)).sum();
+        let (mut scene, room) = layout.scene(head + lines + AXIS_ROOM);
+        let methods = widest(names.iter().map(|(method, _)| method), BODY);
+        let variants = widest(names.iter().map(|(_, variant)| variant), SMALL);
+        let upper_left = [left + methods.max(variants) + 12.0, room.top + head];
+        let area = Area::between(upper_left, [right, room.bottom - AXIS_ROOM]);
         let ends = [area.left, area.right];
         let mut axis = Axis::linear(ends, values, free, ticks(layout.width));
         axis.thin_out(SMALL);
         draw_horizontal_axis(&mut scene, &axis, area, title, true);
-        lines.draw(&mut scene, rows);
+        let mut top = area.top;
+        let mut middles = Vec::new();
+        for (row, (name, variant)) in rows.iter().zip(&names) {
+            top += height(variant);
+            let y = top - height(variant) / 2.0;
+            scene.marker([MARGIN + MARK + 1.0, y], MARK, style_of(row));
+            let up = if variant.is_empty() { 0.0 } else { 8.0 };
+            scene.text([left, y - up], name, Anchor::Start);
+            if !variant.is_empty() {
+                scene.note([left, y + 8.0], variant, Anchor::Start);
+            }
+            middles.push(y);
+        }
         Self {
             scene,
             room,
             area,
             axis,
-            middles: lines.middles,
-        }
-    }
-}
-
-/// The name column and the lines of a chart with a line per method.
-struct MethodLines {
-    /// Where the names end and the plot starts.
-    plot_left: f64,
-    /// Middle of each line.
-    middles: Vec<f64>,
-    names: Vec<(String, Option<String>)>,
-}
-
-impl MethodLines {
-    fn new(rows: &[&Row], room: Area, height: f64) -> Self {
-        let most = 0.38 * room.width();
-        let names: Vec<(String, Option<String>)> = rows
-            .iter()
-            .map(|row| {
-                let variant = row.label.strip_prefix(&row.method).unwrap_or("").trim();
-                let method = fit(&row.method, BODY, most - 22.0);
-                let variant = fit(variant, SMALL, most - 22.0);
-                (method, (!variant.is_empty()).then_some(variant))
-            })
-            .collect();
-        let methods = widest(names.iter().map(|(method, _)| method), BODY);
-        let variants = widest(
-            names.iter().filter_map(|(_, variant)| variant.as_ref()),
-            SMALL,
-        );
-        let mut top = room.top;
-        let middles = names
-            .iter()
-            .map(|(_, variant)| {
-                let h = height + if variant.is_some() { 8.0 } else { 0.0 };
-                top += h;
-                top - h / 2.0
-            })
-            .collect();
-        Self {
-            plot_left: room.left + 22.0 + methods.max(variants) + 12.0,
             middles,
-            names,
-        }
-    }
-
-    fn height(rows: &[&Row], height: f64) -> f64 {
-        let two = rows.iter().filter(|r| r.label != r.method).count();
-        rows.len() as f64 * height + 8.0 * two as f64
-    }
-
-    fn draw(&self, scene: &mut Scene, rows: &[&Row]) {
-        for ((row, y), (name, variant)) in rows.iter().zip(&self.middles).zip(&self.names) {
-            scene.marker([MARGIN + MARK + 1.0, *y], MARK, style_of(row));
-            let up = if variant.is_some() { 8.0 } else { 0.0 };
-            let left = MARGIN + 22.0;
-            scene.text([left, y - up], name, BODY, Anchor::Start, Ink::Text);
-            if let Some(variant) = variant {
-                scene.text([left, y + 8.0], variant, SMALL, Anchor::Start, Ink::Muted);
-            }
         }
     }
 }

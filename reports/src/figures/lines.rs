@@ -6,12 +6,15 @@ use super::{
     layout::*,
     plot::{Figure, Plot},
     scene::{Anchor, Area, Scene, fit},
-    style::{Ink, Style},
+    style::Style,
 };
 use crate::{format, quantity::Quantity};
 
 /// Room over a panel for the title of its vertical axis.
 pub(super) const HEAD: f64 = 24.0;
+
+/// How to read lines with bands.
+pub(super) const BANDS: &str = "Line: mean over seeds. Band: least to greatest of the seeds.";
 
 /// A line with the band around it.
 pub(super) struct Line {
@@ -34,16 +37,16 @@ pub(super) struct Spot {
 
 impl Line {
     pub(super) fn path(&self, x: &Axis, y: &Axis) -> Vec<[f64; 2]> {
-        let points = self.points.iter();
-        points.map(|p| [x.at(p.x), y.at(p.mean)]).collect()
+        let place = |p: &Spot| [x.at(p.x), y.at(p.mean)];
+        self.points.iter().map(place).collect()
     }
 
     pub(super) fn draw_band(&self, scene: &mut Scene, x: &Axis, y: &Axis) {
         if self.band {
-            let there = self.points.iter().map(|p| [x.at(p.x), y.at(p.band[1])]);
-            let back = self.points.iter().rev();
-            let back = back.map(|p| [x.at(p.x), y.at(p.band[0])]);
-            scene.area(there.chain(back).collect(), self.style.ink, 0.16);
+            let points = self.points.iter();
+            let end = |i: usize| move |p: &Spot| [x.at(p.x), y.at(p.band[i])];
+            let outline = points.clone().map(end(1)).chain(points.rev().map(end(0)));
+            scene.area(outline.collect(), self.style.ink, 0.16);
         }
     }
 }
@@ -73,10 +76,8 @@ impl Across {
 
     /// A place as people read it.
     pub(super) fn text(&self, x: f64) -> String {
-        match self.categories.get(x as usize) {
-            Some(text) => text.clone(),
-            None => number(x),
-        }
+        let category = self.categories.get(x as usize);
+        category.cloned().unwrap_or_else(|| number(x))
     }
 
     fn axis(&self, ends: [f64; 2], lines: &[Line], ticks: usize) -> Axis {
@@ -87,10 +88,11 @@ impl Across {
             let n = self.categories.len() as f64;
             let place = (ends[1] - ends[0]) / n;
             let mut axis = Axis::linear(ends, [-0.5, n - 0.5], 0.0, 2);
-            let texts = self.categories.iter().enumerate();
-            axis.ticks = texts
-                .map(|(i, text)| (i as f64, fit(text, SMALL, place - 4.0)))
-                .collect();
+            let texts = self
+                .categories
+                .iter()
+                .map(|text| fit(text, SMALL, place - 4.0));
+            axis.ticks = (0..).map(f64::from).zip(texts).collect();
             axis
         } else if self.logarithmic {
             let mut axis = Axis::logarithmic(ends, &xs, axis::decade);
@@ -127,33 +129,29 @@ pub(super) struct Panel<'a> {
 }
 
 impl Panel<'_> {
-    /// Its height with everything around it.
-    pub(super) fn height(width: f64) -> f64 {
-        let panel = if is_narrow(width) { 260.0 } else { 330.0 };
-        HEAD + panel + AXIS_ROOM
-    }
-
-    pub(super) fn draw(&self, scene: &mut Scene, room: Area) {
-        let at = [MARGIN, room.top + 6.0];
-        scene.text(at, self.up, BODY, Anchor::Start, Ink::Text);
+    /// A figure of nothing else.
+    pub(super) fn scene(&self, layout: &Layout) -> Scene {
+        let (height, most) = match is_narrow(layout.width) {
+            true => (260.0, 110.0),
+            false => (330.0, 200.0),
+        };
+        let (mut scene, room) = layout.scene(HEAD + height + AXIS_ROOM);
+        scene.text([MARGIN, room.top + 6.0], self.up, Anchor::Start);
         let (top, bottom) = (room.top + HEAD, room.bottom - AXIS_ROOM);
         let y = Axis::linear([bottom, top], values(self.lines), 0.05, 6);
-        let most = if is_narrow(scene.width) { 110.0 } else { 200.0 };
         let names = self.lines.iter().map(|l| fit(&l.label, BODY, most));
         let names: Vec<String> = names.collect();
-        let area = Area {
-            left: room.left + tick_room(&y),
-            top,
-            right: room.right - widest(&names, BODY) - 38.0,
-            bottom,
-        };
-        let ends = [area.left, area.right];
+        let ends = [
+            room.left + tick_room(&y),
+            room.right - widest(&names, BODY) - 38.0,
+        ];
+        let area = Area::between([ends[0], top], [ends[1], bottom]);
         let x = self.across.axis(ends, self.lines, ticks(scene.width));
-        draw_vertical_axis(scene, &y, area);
-        draw_horizontal_axis(scene, &x, area, &self.across.title, false);
+        draw_vertical_axis(&mut scene, &y, area);
+        draw_horizontal_axis(&mut scene, &x, area, &self.across.title, false);
         // The best is drawn last, on top.
         for line in self.lines.iter().rev() {
-            line.draw_band(scene, &x, &y);
+            line.draw_band(&mut scene, &x, &y);
         }
         for line in self.lines.iter().rev() {
             let path = line.path(&x, &y);
@@ -165,17 +163,18 @@ impl Panel<'_> {
                 }
             }
         }
-        let ends = self.lines.iter().filter_map(|l| l.path(&x, &y).pop());
-        let ends: Vec<[f64; 2]> = ends.collect();
-        let wanted: Vec<f64> = ends.iter().map(|end| end[1]).collect();
+        let ends = self.lines.iter().filter_map(|l| l.points.last());
+        let ends = ends.map(|p| [x.at(p.x), y.at(p.mean)]);
+        let wanted: Vec<f64> = ends.clone().map(|end| end[1]).collect();
         let places = labels::spread(&wanted, BODY + 4.0, [area.top, area.bottom]);
-        for (((line, name), end), place) in self.lines.iter().zip(&names).zip(&ends).zip(places) {
+        for (((line, name), end), place) in self.lines.iter().zip(&names).zip(ends).zip(places) {
             let text_at = area.right + 34.0;
             let link = [[end[0] + 7.0, end[1]], [text_at - 14.0, place]];
             scene.line(link, line.style.ink, 1.0);
             scene.marker([text_at - 8.0, place], MARK - 1.5, line.style);
-            scene.text([text_at, place], name, BODY, Anchor::Start, Ink::Text);
+            scene.text([text_at, place], name, Anchor::Start);
         }
+        scene
     }
 }
 
@@ -193,24 +192,22 @@ pub(super) struct LinePlot<'a> {
 
 impl LinePlot<'_> {
     /// `None` where there is nothing to show.
-    pub(super) fn plot(self, name: String, title: String) -> Option<Plot> {
+    pub(super) fn plot(self, name: &str, title: &str) -> Option<Plot> {
         let any = !self.lines.is_empty();
-        any.then(|| Plot::of(self.heading, name, title, &self))
+        Plot::of(self.heading, name, title, any.then_some(self))
     }
 }
 
 impl Figure for LinePlot<'_> {
     fn draw(&self, title: &str, width: f64) -> Scene {
-        let layout = Layout::of(width, title, self.heading, &self.notes.join(" "));
-        let (mut scene, room) = layout.scene(Panel::height(width));
         let panel = Panel {
             up: &Quantity::Metric.title(self.metric),
             across: &self.across,
             lines: &self.lines,
             marked: true,
         };
-        panel.draw(&mut scene, room);
-        scene
+        let notes = self.notes.join(" ");
+        panel.scene(&Layout::of(width, title, self.heading, &notes))
     }
 
     fn description(&self) -> Vec<String> {

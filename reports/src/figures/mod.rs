@@ -27,7 +27,6 @@ use crate::{comparison::Comparison, format, quantity::Quantity};
 use bars::Bars;
 use curves::Curves;
 use latency::Latencies;
-use plot::Figure;
 use ranking::Ranking;
 use scatter::Scatter;
 use trade_off::TradeOff;
@@ -41,68 +40,46 @@ pub use study::study_plots;
 /// The plots of a comparison for which there is anything to show: ranking, accuracy against
 /// parameters, training loss, validation curve, training time, latency, peak memory.
 pub fn plots(comparison: &Comparison) -> Vec<Plot> {
-    fn boxed<'a>(figure: Option<impl Figure + 'a>) -> Option<Box<dyn Figure + 'a>> {
-        figure.map(|figure| Box::new(figure) as Box<dyn Figure + 'a>)
-    }
     let metric = comparison.metric();
-    let title = format::metric_title(metric);
-    let name = title.trim_end_matches(" (%)");
-    let quantities = [Quantity::Parameters, Quantity::Metric];
-    let all = [
-        (
-            format!("{metric}-ranking"),
-            format!("Validation {name}, best first"),
-            boxed(Ranking::of(comparison)),
-        ),
-        (
-            format!("{metric}-parameters"),
-            format!("{} against trained parameters", capital(name)),
-            boxed(TradeOff::of(comparison, quantities)),
-        ),
-        (
-            "training-loss".into(),
-            "Training loss".into(),
-            boxed(Curves::losses(comparison)),
-        ),
-        (
-            format!("validation-{metric}"),
-            format!("Validation {name} while training"),
-            boxed(Curves::metrics(comparison)),
-        ),
-        (
-            "predicted-numbers".into(),
-            "Predicted and true numbers".into(),
-            boxed(Scatter::of(comparison)),
-        ),
-        (
-            "training-time".into(),
-            "Training time".into(),
-            boxed(Bars::of(comparison, Quantity::TrainingTime)),
-        ),
-        (
-            "latency".into(),
-            "Latency of one sentence".into(),
-            boxed(Latencies::of(comparison)),
-        ),
-        (
-            "peak-memory".into(),
-            "Peak memory while training".into(),
-            boxed(Bars::of(comparison, Quantity::PeakMemory)),
-        ),
-    ];
+    let name = format::metric_name(metric);
     let heading = &comparison.name;
-    let drawn = all
-        .into_iter()
-        .filter_map(|(name, title, figure)| Some(Plot::of(heading, name, title, &*figure?)));
-    drawn.collect()
+    let (file, title) = (
+        format!("{metric}-ranking"),
+        format!("Validation {name}, best first"),
+    );
+    let ranking = Plot::of(heading, &file, &title, Ranking::of(comparison));
+    let (file, title) = (format!("{metric}-parameters"), capital(&name));
+    let title = format!("{title} against trained parameters");
+    let trade_off = TradeOff::of(comparison, [Quantity::Parameters, Quantity::Metric]);
+    let trade_off = Plot::of(heading, &file, &title, trade_off);
+    let losses = Curves::losses(comparison);
+    let losses = Plot::of(heading, "training-loss", "Training loss", losses);
+    let (file, title) = (
+        format!("validation-{metric}"),
+        format!("Validation {name} while training"),
+    );
+    let metrics = Plot::of(heading, &file, &title, Curves::metrics(comparison));
+    let (title, numbers) = ("Predicted and true numbers", Scatter::of(comparison));
+    let numbers = Plot::of(heading, "predicted-numbers", title, numbers);
+    let time = Bars::of(comparison, Quantity::TrainingTime);
+    let time = Plot::of(heading, "training-time", "Training time", time);
+    let latency = Latencies::of(comparison);
+    let latency = Plot::of(heading, "latency", "Latency of one sentence", latency);
+    let (title, memory) = (
+        "Peak memory while training",
+        Bars::of(comparison, Quantity::PeakMemory),
+    );
+    let memory = Plot::of(heading, "peak-memory", title, memory);
+    let all = [
+        ranking, trade_off, losses, metrics, numbers, time, latency, memory,
+    ];
+    all.into_iter().flatten().collect()
 }
 
 fn capital(text: &str) -> String {
     let mut chars = text.chars();
-    chars
-        .next()
-        .map(|c| c.to_uppercase().chain(chars).collect())
-        .unwrap_or_default()
+    let first = chars.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(chars).collect()
 }
 
 #[cfg(test)]
@@ -122,12 +99,7 @@ mod tests {
     fn assert_readable(comparison: &Comparison) {
         for plot in plots(comparison) {
             for scene in [&plot.wide, &plot.page, &plot.narrow] {
-                let layout = Area {
-                    left: 0.0,
-                    top: 0.0,
-                    right: scene.width,
-                    bottom: scene.height,
-                };
+                let layout = Area::between([0.0, 0.0], [scene.width, scene.height]);
                 let texts = scene.texts();
                 for (i, (text, area)) in texts.iter().enumerate() {
                     let at = format!("{} at width {}: `{text}` {area:?}", plot.name, scene.width);

@@ -8,7 +8,7 @@ use flate2::{Compression, write::ZlibEncoder};
 use pdf_writer::{Content, Filter, Finish, Name, Pdf, Rect, Ref, TextStr, types::LineCapStyle};
 
 use super::{
-    scene::{Form, Letters, Scene, Shape},
+    scene::{Drawn, Form, Letters, Scene, Shape},
     style::Ink,
 };
 
@@ -21,14 +21,12 @@ const QUARTER: f64 = 0.552_284_75;
 
 impl Scene {
     /// As PDF, one page of the drawing's size.
-    pub fn pdf(&self, title: &str) -> Result<Vec<u8>, String> {
+    pub fn pdf(&self, title: &str) -> Drawn<Vec<u8>> {
         if let Some(noted) = self.with_note_of_missing_letters() {
             return noted.pdf(title);
         }
-        let fonts = [notosans::REGULAR_TTF, notosans::BOLD_TTF]
-            .map(|bytes| FontRef::try_from_slice(bytes).map_err(|e| e.to_string()));
-        let [regular, bold] = fonts;
-        let fonts = [regular?, bold?];
+        let font = |bytes| FontRef::try_from_slice(bytes).map_err(|e| e.to_string());
+        let fonts = [font(notosans::REGULAR_TTF)?, font(notosans::BOLD_TTF)?];
         let mut page = Page {
             content: Content::new(),
             height: self.height,
@@ -37,10 +35,8 @@ impl Scene {
         for shape in &self.shapes {
             page.draw(shape, &fonts);
         }
-        let Page {
-            content, opacities, ..
-        } = page;
-        let stream = deflated(&content.finish()).map_err(|e| e.to_string())?;
+        let opacities = page.opacities;
+        let stream = deflated(&page.content.finish()).map_err(|e| e.to_string())?;
 
         let mut pdf = Pdf::new();
         let [catalog, pages, page, contents, info] = [1, 2, 3, 4, 5].map(Ref::new);
@@ -50,10 +46,9 @@ impl Scene {
             .title(TextStr(title))
             .creator(TextStr("peftbench"));
         let mut made = pdf.page(page);
-        let (width, height) = (self.width as f32 * POINTS, self.height as f32 * POINTS);
-        made.parent(pages)
-            .media_box(Rect::new(0.0, 0.0, width, height))
-            .contents(contents);
+        let [width, height] = [self.width, self.height].map(|x| x as f32 * POINTS);
+        let size = Rect::new(0.0, 0.0, width, height);
+        made.parent(pages).media_box(size).contents(contents);
         let mut resources = made.resources();
         let mut states = resources.ext_g_states();
         for (i, _) in opacities.iter().enumerate() {
@@ -168,11 +163,8 @@ impl Page {
                 let place = |p: Point| {
                     self.at([left + f64::from(p.x) * scale, line - f64::from(p.y) * scale])
                 };
-                let curves: Vec<[[f32; 2]; 4]> = outline
-                    .curves
-                    .iter()
-                    .map(|curve| cubic(curve).map(place))
-                    .collect();
+                let curves = outline.curves.iter().map(|curve| cubic(curve).map(place));
+                let curves: Vec<[[f32; 2]; 4]> = curves.collect();
                 let mut end = None;
                 for [a, b, c, d] in curves {
                     if end != Some(a) {
@@ -213,7 +205,7 @@ mod tests {
         scene.line([[10.0, 10.0], [190.0, 10.0]], Ink::Text, 2.0);
         scene.dot([50.0, 50.0], 5.0, Ink::Text, 0.5);
         let empty = scene.pdf("drawing").unwrap();
-        scene.text([100.0, 50.0], "LoRA", 12.0, Anchor::Middle, Ink::Text);
+        scene.text([100.0, 50.0], "LoRA", Anchor::Middle);
         let pdf = scene.pdf("drawing").unwrap();
         assert!(pdf.starts_with(b"%PDF-1.7") && pdf.ends_with(b"%%EOF"));
         let text = String::from_utf8_lossy(&pdf);

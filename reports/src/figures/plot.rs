@@ -32,16 +32,22 @@ pub struct Plot {
 }
 
 impl Plot {
-    /// A figure in every layout, under the heading of what it is of.
-    pub(super) fn of(heading: &str, name: String, title: String, figure: &dyn Figure) -> Self {
-        Self {
+    /// A figure in every layout, under the heading of what it is of; `None` without a figure.
+    pub(super) fn of(
+        heading: &str,
+        name: &str,
+        title: &str,
+        figure: Option<impl Figure>,
+    ) -> Option<Self> {
+        let figure = figure?;
+        Some(Self {
+            name: name.to_owned(),
+            title: title.to_owned(),
             description: format!("{title}, {heading}. {}", figure.description().join("; ")),
-            wide: figure.draw(&title, WIDE),
-            page: figure.draw(&title, PAGE),
-            narrow: figure.draw(&title, NARROW),
-            name,
-            title,
-        }
+            wide: figure.draw(title, WIDE),
+            page: figure.draw(title, PAGE),
+            narrow: figure.draw(title, NARROW),
+        })
     }
 
     /// A PNG of 1600 pixels width.
@@ -52,23 +58,21 @@ impl Plot {
         scene::named(&self.name, self.wide.png())
     }
 
-    /// A PDF of vectors.
+    /// Its files by their endings: for looking at, for the web, for papers (a PDF of vectors).
     ///
     /// # Errors
-    /// If the built-in font cannot be read; not expected.
-    pub fn pdf(&self) -> Result<Vec<u8>> {
-        scene::named(&self.name, self.wide.pdf(&self.title))
-    }
-
-    /// Its files by their endings: for looking at, for the web, for papers.
-    ///
-    /// # Errors
-    /// As each of them.
+    /// If the drawing library refuses, or the built-in font cannot be read; not expected.
     pub fn files(&self) -> Result<[(&'static str, Vec<u8>); 3]> {
+        let svg = scene::named(&self.name, self.wide.svg(&self.description))?;
+        let svg = match svg.contains("xmlns=") {
+            true => svg,
+            false => svg.replacen("<svg ", "<svg xmlns=\"http://www.w3.org/2000/svg\" ", 1),
+        };
+        let pdf = scene::named(&self.name, self.wide.pdf(&self.title))?;
         Ok([
             ("png", self.png()?),
-            ("svg", self.svg_file()?.into_bytes()),
-            ("pdf", self.pdf()?),
+            ("svg", svg.into_bytes()),
+            ("pdf", pdf),
         ])
     }
 
@@ -78,19 +82,6 @@ impl Plot {
     /// If the drawing library refuses; not expected.
     pub fn svg(&self) -> Result<String> {
         scene::named(&self.name, self.page.svg(&self.description))
-    }
-
-    /// A whole SVG file.
-    ///
-    /// # Errors
-    /// If the drawing library refuses; not expected.
-    pub fn svg_file(&self) -> Result<String> {
-        let svg = scene::named(&self.name, self.wide.svg(&self.description))?;
-        Ok(svg.replacen(
-            "<svg ",
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" ",
-            usize::from(!svg.contains("xmlns=")),
-        ))
     }
 
     /// The same, laid out for a phone.

@@ -31,10 +31,8 @@ impl<'a> Scatter<'a> {
         let row = comparison.ranked().first()?;
         let run = row.runs.iter().find(|run| run.metric.is_some())?;
         let predictions = &comparison.record(&run.id)?.outcome.as_ref()?.predictions;
-        let pairs: Vec<[f64; 2]> = predictions
-            .targets
-            .iter()
-            .zip(predictions.outputs.iter())
+        let pairs = predictions.targets.iter().zip(predictions.outputs.iter());
+        let pairs: Vec<[f64; 2]> = pairs
             .filter_map(|(truth, predicted)| Some([*truth.first()?, *predicted.first()?]))
             .collect();
         let step = pairs.len().div_ceil(POINTS).max(1);
@@ -55,25 +53,15 @@ impl Figure for Scatter<'_> {
         let layout = Layout::new(self.comparison, title, width, &self.description());
         let height = (width * 0.7).min(420.0);
         let (mut scene, room) = layout.scene(height + AXIS_ROOM);
-        let area = Area {
-            left: room.left + 70.0,
-            right: room.right - 10.0,
-            top: room.top + 24.0,
-            bottom: room.bottom - AXIS_ROOM,
-        };
+        let lower_right = [room.right - 10.0, room.bottom - AXIS_ROOM];
+        let area = Area::between([room.left + 70.0, room.top + 24.0], lower_right);
         let ends = |i: usize| range(drawn.iter().map(|p| p[i]));
         let mut across = Axis::linear([area.left, area.right], ends(0), 0.04, ticks(width));
         let up = Axis::linear([area.bottom, area.top], ends(1), 0.06, 5);
         across.thin_out(SMALL);
         draw_horizontal_axis(&mut scene, &across, area, "true", true);
         draw_vertical_axis(&mut scene, &up, area);
-        scene.text(
-            [room.left, room.top + 8.0],
-            "predicted",
-            SMALL,
-            Anchor::Start,
-            Ink::Muted,
-        );
+        scene.note([room.left, room.top + 8.0], "predicted", Anchor::Start);
         let ([a, b], [c, d]) = (ends(0), ends(1));
         let (low, high) = (a.max(c), b.min(d));
         if low < high {
@@ -88,12 +76,10 @@ impl Figure for Scatter<'_> {
     }
 
     fn description(&self) -> Vec<String> {
+        let [drawn, all] = [self.drawn.len(), self.all].map(format::count);
+        let (label, seed) = (&self.row.label, self.seed);
         vec![format!(
-            "{} with seed {}, {} of the {} validation examples; on the dashed line predicted and true are equal.",
-            self.row.label,
-            self.seed,
-            format::count(self.drawn.len()),
-            format::count(self.all)
+            "{label} with seed {seed}, {drawn} of the {all} validation examples; on the dashed line predicted and true are equal."
         )]
     }
 }

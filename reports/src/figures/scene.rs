@@ -3,7 +3,7 @@
 //! Positions are in CSS pixels from the top left. Laying out and rendering are apart so that both
 //! formats show the same, and tests can ask whether two texts overlap.
 
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 
 use ab_glyph::Font;
 use plotters::backend::{BitMapBackend, DrawingBackend, SVGBackend};
@@ -11,10 +11,16 @@ use plotters::coord::Shift;
 use plotters::drawing::{DrawingArea, IntoDrawingArea};
 use plotters::element::{Circle, PathElement, Polygon, Text};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
-use plotters::style::{Color, FontStyle, IntoFont, RGBAColor, RGBColor, ShapeStyle, TextStyle};
+use plotters::style::{Color, FontDesc, FontStyle, IntoFont, RGBColor, ShapeStyle, register_font};
 
-use super::style::{Ink, Style};
+use super::{
+    layout::{BODY, MARGIN, SMALL},
+    style::{Ink, Style},
+};
 use crate::{Error, Result};
+
+/// What drawing gives, or what the libraries said.
+pub(super) type Drawn<T> = std::result::Result<T, String>;
 
 /// Pixels of a file per CSS pixel: a plot is sharp on a dense screen and readable at half size.
 const SCALE: f64 = 2.0;
@@ -107,17 +113,24 @@ impl Area {
             && other.bottom <= self.bottom
     }
 
-    pub fn around(at: [f64; 2], x: f64, y: f64) -> Self {
+    /// Between the upper left and the lower right corner.
+    pub fn between([left, top]: [f64; 2], [right, bottom]: [f64; 2]) -> Self {
         Self {
-            left: at[0] - x,
-            top: at[1] - y,
-            right: at[0] + x,
-            bottom: at[1] + y,
+            left,
+            top,
+            right,
+            bottom,
         }
     }
 
-    pub fn width(&self) -> f64 {
-        self.right - self.left
+    pub fn around([left, top]: [f64; 2], x: f64, y: f64) -> Self {
+        Self::between([left, top], [left, top]).grown(x, y)
+    }
+
+    /// With so much more on either side, and above and below.
+    pub fn grown(&self, x: f64, y: f64) -> Self {
+        let upper_left = [self.left - x, self.top - y];
+        Self::between(upper_left, [self.right + x, self.bottom + y])
     }
 }
 
@@ -196,8 +209,14 @@ impl Scene {
         self.area(placed(style, at, radius - 2.0), Ink::Paper, 1.0);
     }
 
-    pub fn text(&mut self, at: [f64; 2], text: &str, em: f64, anchor: Anchor, ink: Ink) {
-        self.write(at, text, em, anchor, ink, false);
+    /// A name, a value or the title of an axis.
+    pub fn text(&mut self, at: [f64; 2], text: &str, anchor: Anchor) {
+        self.write(at, text, BODY, anchor, Ink::Text, false);
+    }
+
+    /// What stands small and grey: a note, a number on an axis.
+    pub fn note(&mut self, at: [f64; 2], text: &str, anchor: Anchor) {
+        self.write(at, text, SMALL, anchor, Ink::Muted, false);
     }
 
     pub fn write(
@@ -220,34 +239,23 @@ impl Scene {
         self.push(ink, 1.0, Form::Text(letters));
     }
 
-    /// The texts with their places.
-    fn letters(&self) -> impl Iterator<Item = &Letters> {
-        self.shapes.iter().filter_map(|shape| match &shape.form {
-            Form::Text(letters) => Some(letters),
-            _ => None,
-        })
-    }
-
     /// The texts and the room that they take.
     #[cfg(test)]
     pub fn texts(&self) -> Vec<(&str, Area)> {
         let room = |letters: &Letters| {
             let width = text_width(&letters.text, letters.em, letters.bold);
-            let left = letters.left(width);
-            Area {
-                left,
-                right: left + width,
-                top: letters.at[1] - letters.em / 2.0,
-                bottom: letters.at[1] + letters.em / 2.0,
-            }
+            let (left, y) = (letters.left(width), letters.at[1]);
+            Area::between([left, y], [left + width, y]).grown(0.0, letters.em / 2.0)
         };
-        self.letters()
-            .map(|letters| (letters.text.as_str(), room(letters)))
-            .collect()
+        let texts = self.shapes.iter().filter_map(|shape| match &shape.form {
+            Form::Text(letters) => Some((letters.text.as_str(), room(letters))),
+            _ => None,
+        });
+        texts.collect()
     }
 
     /// As an SVG element that takes the width of its place.
-    pub fn svg(&self, label: &str) -> std::result::Result<String, String> {
+    pub fn svg(&self, label: &str) -> Drawn<String> {
         register_fonts()?;
         let mut svg = String::new();
         {
@@ -257,46 +265,34 @@ impl Scene {
         }
         // The size comes from the place, and the drawing is one image with a name for who can't see it.
         let start = svg.find("viewBox").ok_or("no viewBox in the SVG")?;
-        Ok(format!(
-            "<svg role=\"img\" aria-label=\"{}\" {}",
-            escape(label),
-            &svg[start..]
-        ))
+        let (label, rest) = (escape(label), &svg[start..]);
+        Ok(format!("<svg role=\"img\" aria-label=\"{label}\" {rest}"))
     }
 
     /// The drawing with `?` for every letter that the built-in font does not have, and a note below; nothing if it has all.
     pub fn with_note_of_missing_letters(&self) -> Option<Self> {
         let font = ab_glyph::FontRef::try_from_slice(notosans::REGULAR_TTF).ok()?;
         let known = |c: char| c.is_whitespace() || font.glyph_id(c).0 != 0;
-        if self
-            .letters()
-            .all(|letters| letters.text.chars().all(known))
-        {
-            return None;
-        }
-        let mut noted = self.clone();
+        let (mut noted, mut missing) = (self.clone(), false);
         for shape in &mut noted.shapes {
             if let Form::Text(letters) = &mut shape.form {
-                let shown = letters.text.chars().map(|c| if known(c) { c } else { '?' });
-                letters.text = shown.collect();
+                missing |= !letters.text.chars().all(known);
+                letters.text = letters.text.replace(|c| !known(c), "?");
             }
         }
+        if !missing {
+            return None;
+        }
         let text = "The built-in font lacks some letters; the SVG and the page show them.";
-        let at = [16.0, self.height + 4.0];
+        let text = fit(text, SMALL, self.width - 2.0 * MARGIN);
+        noted.note([MARGIN, self.height + 4.0], &text, Anchor::Start);
         noted.height += 20.0;
-        noted.text(
-            at,
-            &fit(text, 12.0, self.width - 32.0),
-            12.0,
-            Anchor::Start,
-            Ink::Muted,
-        );
         Some(noted)
     }
 
     /// As PNG. Letters that the built-in font does not have are drawn as `?`, which a note says: an SVG takes the reader's
     /// own font for them, and a font with all of Chinese, Japanese and Korean would double the program's size.
-    pub fn png(&self) -> std::result::Result<Vec<u8>, String> {
+    pub fn png(&self) -> Drawn<Vec<u8>> {
         register_fonts()?;
         if let Some(noted) = self.with_note_of_missing_letters() {
             return noted.png();
@@ -311,20 +307,13 @@ impl Scene {
             self.render(&area, SCALE * fine as f64, BITMAP_TEXT)?;
         }
         let mut small = Vec::with_capacity(w * h * 3);
-        for y in 0..h {
-            for x in 0..w {
-                for c in 0..3 {
-                    let mut sum = 0u32;
-                    for dy in 0..fine {
-                        for dx in 0..fine {
-                            let i = ((y * fine + dy) * w * fine + x * fine + dx) * 3 + c;
-                            sum += u32::from(pixels[i]);
-                        }
-                    }
-                    let n = (fine * fine) as u32;
-                    small.push(((sum + n / 2) / n) as u8);
-                }
-            }
+        let n = fine * fine;
+        for (y, x) in (0..h).flat_map(|y| (0..w).map(move |x| (y, x))) {
+            let place = |k: usize| ((y * fine + k / fine) * w + x) * fine + k % fine;
+            small.extend([0, 1, 2].map(|c| {
+                let sum: usize = (0..n).map(|k| usize::from(pixels[3 * place(k) + c])).sum();
+                ((sum + n / 2) / n) as u8
+            }));
         }
         let mut file = Vec::new();
         let mut encoder = png::Encoder::new(&mut file, width, height);
@@ -352,7 +341,7 @@ impl Scene {
         area: &DrawingArea<DB, Shift>,
         scale: f64,
         metrics: TextMetrics,
-    ) -> std::result::Result<(), String> {
+    ) -> Drawn<()> {
         let pixel = |[x, y]: [f64; 2]| ((x * scale).round() as i32, (y * scale).round() as i32);
         let color = |ink: Ink, opacity: f64| {
             let [r, g, b] = ink.rgb();
@@ -380,7 +369,13 @@ impl Scene {
                 Form::Text(letters) => {
                     let em = letters.em;
                     let size = em * scale * metrics.size_per_em;
-                    let style = text_style(size, letters.bold, letters.anchor, color);
+                    let h = match letters.anchor {
+                        Anchor::Start => HPos::Left,
+                        Anchor::Middle => HPos::Center,
+                        Anchor::End => HPos::Right,
+                    };
+                    let style = font(size, letters.bold).color(&color);
+                    let style = style.pos(Pos::new(h, VPos::Center));
                     let at = [letters.at[0], letters.at[1] + metrics.down_em * em];
                     area.draw(&Text::new(letters.text.as_str(), pixel(at), style))
                 }
@@ -391,41 +386,26 @@ impl Scene {
     }
 }
 
-fn text_style(size: f64, bold: bool, anchor: Anchor, color: RGBAColor) -> TextStyle<'static> {
-    let weight = if bold {
-        FontStyle::Bold
-    } else {
-        FontStyle::Normal
+/// A font of this size, in bold or not.
+fn font(size: f64, bold: bool) -> FontDesc<'static> {
+    let weight = match bold {
+        true => FontStyle::Bold,
+        false => FontStyle::Normal,
     };
-    let h = match anchor {
-        Anchor::Start => HPos::Left,
-        Anchor::Middle => HPos::Center,
-        Anchor::End => HPos::Right,
-    };
-    (FONT, size, weight)
-        .into_font()
-        .color(&color)
-        .pos(Pos::new(h, VPos::Center))
+    (FONT, size, weight).into_font()
 }
 
 fn placed(style: Style, at: [f64; 2], radius: f64) -> Vec<[f64; 2]> {
-    let outline = style.marker.outline();
-    outline
-        .iter()
-        .map(|p| [at[0] + radius * p[0], at[1] + radius * p[1]])
-        .collect()
+    let outline = style.marker.outline().into_iter();
+    let placed = outline.map(|[x, y]| [at[0] + radius * x, at[1] + radius * y]);
+    placed.collect()
 }
 
 /// Width of a text in CSS pixels, a little generously: a reader's font may be wider than ours.
 pub(super) fn text_width(text: &str, em: f64, bold: bool) -> f64 {
     // Measured large, because the library rounds to whole pixels.
     const MEASURE: f64 = 100.0;
-    let weight = if bold {
-        FontStyle::Bold
-    } else {
-        FontStyle::Normal
-    };
-    let font = (FONT, MEASURE * BITMAP_TEXT.size_per_em, weight).into_font();
+    let font = font(MEASURE * BITMAP_TEXT.size_per_em, bold);
     let width = match register_fonts().map(|()| font.layout_box(text)) {
         Ok(Ok(((left, _), (right, _)))) => f64::from(right - left),
         // Cannot happen with a registered font; an estimate is good enough for a layout.
@@ -448,31 +428,19 @@ pub(super) fn fit(text: &str, em: f64, width: f64) -> String {
 
 /// The text in lines that are not wider than this, broken at spaces.
 pub(super) fn wrap(text: &str, em: f64, width: f64) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if text_width(&format!("{line} {word}"), em, false) <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
+    let words = text.split_whitespace().map(str::to_owned);
+    let lines = crate::format::lines(words, |line| text_width(line, em, false) <= width);
     lines.iter().map(|line| fit(line, em, width)).collect()
 }
 
 /// Fonts are compiled in: a plot looks the same on a machine without any.
-fn register_fonts() -> std::result::Result<(), String> {
-    static REGISTERED: OnceLock<bool> = OnceLock::new();
-    let registered = REGISTERED.get_or_init(|| {
-        [
-            (FontStyle::Normal, notosans::REGULAR_TTF),
-            (FontStyle::Bold, notosans::BOLD_TTF),
-        ]
-        .into_iter()
-        .all(|(style, font)| plotters::style::register_font(FONT, style, font).is_ok())
+fn register_fonts() -> Drawn<()> {
+    static REGISTERED: LazyLock<bool> = LazyLock::new(|| {
+        let register = |style, font| register_font(FONT, style, font).is_ok();
+        register(FontStyle::Normal, notosans::REGULAR_TTF)
+            && register(FontStyle::Bold, notosans::BOLD_TTF)
     });
-    match registered {
+    match *REGISTERED {
         true => Ok(()),
         false => Err("the font that is compiled in cannot be read".to_owned()),
     }
@@ -485,7 +453,7 @@ fn escape(text: &str) -> String {
 }
 
 /// With the plot's name.
-pub(super) fn named<T>(plot: &str, result: std::result::Result<T, String>) -> Result<T> {
+pub(super) fn named<T>(plot: &str, result: Drawn<T>) -> Result<T> {
     result.map_err(|problem| Error::Plot {
         plot: plot.to_owned(),
         problem,
@@ -501,7 +469,7 @@ mod tests {
     fn letters_that_the_font_lacks_are_noted_in_a_png_and_kept_in_an_svg() {
         let scene = |text: &str| {
             let mut scene = Scene::new(200.0, 40.0);
-            scene.text([10.0, 20.0], text, 12.0, Anchor::Start, Ink::Text);
+            scene.text([10.0, 20.0], text, Anchor::Start);
             scene
         };
         let height = |scene: &Scene| {

@@ -42,12 +42,8 @@ pub fn tuning_plot(tuning: &Tuning) -> Option<Plot> {
     let searches = tuning.searches.iter().filter(|s| !s.expected.is_empty());
     let lines: Vec<Line> = searches.map(line).collect();
     let legend = lines.iter().any(|l| l.band).then(|| LEGEND.to_owned());
-    let title = format::metric_title(metric);
-    let title = format!(
-        "Expected best {} by compute",
-        title.trim_end_matches(" (%)")
-    );
-    LinePlot {
+    let title = format!("Expected best {} by compute", format::metric_name(metric));
+    let plot = LinePlot {
         metric,
         heading: &tuning.title,
         lines,
@@ -59,8 +55,8 @@ pub fn tuning_plot(tuning: &Tuning) -> Option<Plot> {
             .into_iter()
             .chain(tuning.notes.iter().cloned())
             .collect(),
-    }
-    .plot("expected-best".to_owned(), title)
+    };
+    plot.plot("expected-best", &title)
 }
 
 /// A time on the axis; nobody tells more apart.

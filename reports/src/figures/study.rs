@@ -4,7 +4,7 @@ use statistics::{Summary, Verdict};
 
 use super::{
     layout::range,
-    lines::{Across, Line, LinePlot, Spot},
+    lines::{Across, BANDS, Line, LinePlot, Spot},
     plot::Plot,
     style::{Ink, Marker, Style, style},
 };
@@ -18,8 +18,7 @@ use crate::{
 
 /// The plots of a study for which there is anything to show.
 pub fn study_plots(study: &Study) -> Vec<Plot> {
-    let metric = format::metric_title(study.metric());
-    let metric = metric.trim_end_matches(" (%)");
+    let metric = format::metric_name(study.metric());
     let axis = &study.axis;
     let labels = longest(study);
     let over = Across {
@@ -30,39 +29,36 @@ pub fn study_plots(study: &Study) -> Vec<Plot> {
             _ => Vec::new(),
         },
     };
-    let lines = lines(study, &labels);
-    let plot = LinePlot {
-        metric: study.metric(),
-        heading: &study.title,
-        notes: notes(study, &lines, true),
-        across: over,
-        lines,
-    };
-    let title = format!("Validation {metric} by {}", axis.title);
-    let mut all = vec![plot.plot("metric".to_owned(), title)];
-    for label in labels.iter().filter(|_| study.curves) {
-        let lines = curves(study, label);
+    let plot = |lines: Vec<Line>, compared: bool, across: Across, name: &str, title: String| {
         let plot = LinePlot {
             metric: study.metric(),
             heading: &study.title,
-            notes: notes(study, &lines, false),
-            across: Across::linear("training steps"),
+            notes: notes(study, &lines, compared),
+            across,
             lines,
         };
+        plot.plot(name, &title)
+    };
+    let title = format!("Validation {metric} by {}", axis.title);
+    let main = plot(lines(study, &labels), true, over, "metric", title);
+    let shown = labels.iter().filter(|_| study.curves);
+    let curves = shown.filter_map(|label| {
         let title = format!(
             "Validation {metric} while training, {}: {label}",
             axis.title
         );
-        all.push(plot.plot(format!("curves-{}", slug(label)), title));
-    }
-    all.into_iter().flatten().collect()
+        let name = format!("curves-{}", slug(label));
+        let steps = Across::linear("training steps");
+        plot(curves(study, label), false, steps, &name, title)
+    });
+    main.into_iter().chain(curves).collect()
 }
 
 /// How to read the lines, and what to know of the study. Where their points are compared with the best one of each, that too.
 fn notes(study: &Study, lines: &[Line], compared: bool) -> Vec<String> {
     let mut notes = Vec::new();
     if lines.iter().any(|l| l.band) {
-        notes.push("Line: mean over seeds. Band: least to greatest of the seeds.".to_owned());
+        notes.push(BANDS.to_owned());
     }
     if lines.iter().flat_map(|l| &l.points).any(|p| p.behind) {
         notes.push(format!(
@@ -78,25 +74,18 @@ fn notes(study: &Study, lines: &[Line], compared: bool) -> Vec<String> {
 
 /// Labels of the series with the most points.
 fn longest(study: &Study) -> Vec<String> {
-    let series = study.series.iter().max_by_key(|s| s.points.len());
-    series.map_or_else(Vec::new, |s| {
-        s.points.iter().map(|p| p.label.clone()).collect()
-    })
+    let longest = study.series.iter().max_by_key(|s| s.points.len());
+    let points = longest.into_iter().flat_map(|s| &s.points);
+    points.map(|p| p.label.clone()).collect()
 }
 
 /// A series has its method's colour and marker; several of one method are told apart by other ones.
 fn style_of(study: &Study, series: &Series) -> Style {
     let own = style(&series.method, series.kind.as_ref());
-    let before = study
-        .series
-        .iter()
-        .take_while(|s| s.label != series.label)
-        .filter(|s| s.method == series.method)
-        .count();
-    let others: Vec<Marker> = Marker::ALL
-        .into_iter()
-        .filter(|m| *m != own.marker)
-        .collect();
+    let before = study.series.iter().take_while(|s| s.label != series.label);
+    let before = before.filter(|s| s.method == series.method).count();
+    let others = Marker::ALL.into_iter().filter(|m| *m != own.marker);
+    let others: Vec<Marker> = others.collect();
     match before {
         0 => own,
         n => Style {

@@ -39,46 +39,29 @@ pub enum Ink {
 }
 
 impl Ink {
-    /// All of them.
-    pub const ALL: [Self; 11] = [
-        Self::Text,
-        Self::Muted,
-        Self::Grid,
-        Self::Paper,
-        Self::Vermilion,
-        Self::Blue,
-        Self::Green,
-        Self::Purple,
-        Self::Orange,
-        Self::Sky,
-        Self::Grey,
+    /// All of them, in their order: the name of the style sheet's variable, and the colour on a light background.
+    pub const ALL: [(Self, &'static str, [u8; 3]); 11] = [
+        (Self::Text, "text", [0x1B, 0x1F, 0x24]),
+        (Self::Muted, "muted", [0x57, 0x60, 0x6A]),
+        (Self::Grid, "grid", [0xE3, 0xE6, 0xEA]),
+        (Self::Paper, "paper", [0xFF, 0xFF, 0xFF]),
+        (Self::Vermilion, "vermilion", [0xD5, 0x5E, 0x00]),
+        (Self::Blue, "blue", [0x00, 0x72, 0xB2]),
+        (Self::Green, "green", [0x00, 0x8F, 0x69]),
+        (Self::Purple, "purple", [0xB5, 0x60, 0x8F]),
+        (Self::Orange, "orange", [0xBF, 0x7C, 0x00]),
+        (Self::Sky, "sky", [0x2A, 0x8B, 0xC4]),
+        (Self::Grey, "grey", [0x6E, 0x77, 0x81]),
     ];
-
-    /// Name of the style sheet's variable, and the colour on a light background.
-    fn look(self) -> (&'static str, [u8; 3]) {
-        match self {
-            Self::Text => ("text", [0x1B, 0x1F, 0x24]),
-            Self::Muted => ("muted", [0x57, 0x60, 0x6A]),
-            Self::Grid => ("grid", [0xE3, 0xE6, 0xEA]),
-            Self::Paper => ("paper", [0xFF, 0xFF, 0xFF]),
-            Self::Vermilion => ("vermilion", [0xD5, 0x5E, 0x00]),
-            Self::Blue => ("blue", [0x00, 0x72, 0xB2]),
-            Self::Green => ("green", [0x00, 0x8F, 0x69]),
-            Self::Purple => ("purple", [0xB5, 0x60, 0x8F]),
-            Self::Orange => ("orange", [0xBF, 0x7C, 0x00]),
-            Self::Sky => ("sky", [0x2A, 0x8B, 0xC4]),
-            Self::Grey => ("grey", [0x6E, 0x77, 0x81]),
-        }
-    }
 
     /// Name of the style sheet's variable.
     pub fn key(self) -> &'static str {
-        self.look().0
+        Self::ALL[self as usize].1
     }
 
     /// On a light background.
     pub fn rgb(self) -> [u8; 3] {
-        self.look().1
+        Self::ALL[self as usize].2
     }
 
     /// The same as the drawing library writes it, e.g. `#0072B2`.
@@ -131,25 +114,27 @@ impl Marker {
         use std::f64::consts::{FRAC_PI_2, PI};
         let polar = |r: f64, turn: f64| [r * turn.cos(), r * turn.sin()];
         let regular = |n: usize, r: f64, start: f64| {
-            (0..n)
-                .map(|i| polar(r, start + 2.0 * PI * i as f64 / n as f64))
-                .collect::<Vec<_>>()
+            let corner = |i: usize| polar(r, start + 2.0 * PI * i as f64 / n as f64);
+            (0..n).map(corner).collect()
         };
         // Up is negative, as on the screen.
         let arms = |start: f64| {
             let (long, thin) = (1.15_f64, 0.38_f64);
             let radius = long.hypot(thin);
             let half = (thin / long).atan();
-            (0..4)
-                .flat_map(|i| {
-                    let turn = start + FRAC_PI_2 * i as f64;
-                    [
-                        polar(radius, turn - half),
-                        polar(radius, turn + half),
-                        polar(thin * 2f64.sqrt(), turn + FRAC_PI_2 / 2.0),
-                    ]
-                })
-                .collect()
+            let arm = |i: usize| {
+                let turn = start + FRAC_PI_2 * i as f64;
+                [
+                    polar(radius, turn - half),
+                    polar(radius, turn + half),
+                    polar(thin * 2f64.sqrt(), turn + FRAC_PI_2 / 2.0),
+                ]
+            };
+            (0..4).flat_map(arm).collect()
+        };
+        let star = |i: usize| {
+            let r = if i.is_multiple_of(2) { 1.5 } else { 0.68 };
+            polar(r, -FRAC_PI_2 + PI * i as f64 / 5.0)
         };
         match self {
             Self::Circle => regular(24, 1.0, 0.0),
@@ -158,12 +143,7 @@ impl Marker {
             Self::Up => regular(3, 1.4, -FRAC_PI_2),
             Self::Down => regular(3, 1.4, FRAC_PI_2),
             Self::Pentagon => regular(5, 1.15, -FRAC_PI_2),
-            Self::Star => (0..10)
-                .map(|i| {
-                    let r = if i % 2 == 0 { 1.5 } else { 0.68 };
-                    polar(r, -FRAC_PI_2 + PI * i as f64 / 5.0)
-                })
-                .collect(),
+            Self::Star => (0..10).map(star).collect(),
             Self::Plus => arms(0.0),
             Self::Cross => arms(FRAC_PI_2 / 2.0),
         }
@@ -182,14 +162,7 @@ pub struct Style {
 /// The style of a method: the registry says its family and its number in it. A method of which a record says neither (an
 /// older one) gets a marker from its name.
 pub fn style(method: &str, kind: Option<&Kind>) -> Style {
-    let marker = |n: usize| Marker::ALL[n % Marker::ALL.len()];
-    let Some(kind) = kind else {
-        return Style {
-            ink: Ink::Sky,
-            marker: marker((format::hash(method) % 1009) as usize),
-        };
-    };
-    let ink = match kind.family.as_str() {
+    let ink = match kind.map_or("", |kind| &kind.family) {
         "prompt" => Ink::Vermilion,
         "lora" => Ink::Blue,
         "adapter" => Ink::Green,
@@ -199,18 +172,27 @@ pub fn style(method: &str, kind: Option<&Kind>) -> Style {
         "head" | "floor" => Ink::Grey,
         _ => Ink::Sky,
     };
-    // The families that share a colour start with different marks.
-    let offset = if kind.family == "floor" { 6 } else { 0 };
-    Style {
-        ink,
-        marker: marker(kind.member + offset),
-    }
+    let marker = match kind {
+        None => (format::hash(method) % 1009) as usize,
+        // The families that share a colour start with different marks.
+        Some(kind) if kind.family == "floor" => kind.member + 6,
+        Some(kind) => kind.member,
+    };
+    let marker = Marker::ALL[marker % Marker::ALL.len()];
+    Style { ink, marker }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+
+    fn kind(family: &str, member: usize) -> Kind {
+        Kind {
+            family: family.into(),
+            member,
+        }
+    }
 
     #[test]
     fn members_of_a_family_share_a_colour_and_no_two_look_the_same() {
@@ -223,35 +205,22 @@ mod tests {
             "combined",
             "whole",
         ] {
-            let of = |member| {
-                style(
-                    "any",
-                    Some(&Kind {
-                        family: family.into(),
-                        member,
-                    }),
-                )
-            };
+            let of = |member| style("any", Some(&kind(family, member)));
             assert!(
                 (0..9).all(|m| of(m).ink == of(0).ink && seen.insert(of(m))),
                 "{family}"
             );
         }
-        let head = style(
-            "head_only",
-            Some(&Kind {
-                family: "head".into(),
-                member: 0,
-            }),
-        );
-        let floor = style(
-            "majority",
-            Some(&Kind {
-                family: "floor".into(),
-                member: 0,
-            }),
-        );
-        assert_ne!(head, floor);
+        let head = style("head_only", Some(&kind("head", 0)));
+        assert_ne!(head, style("majority", Some(&kind("floor", 0))));
+    }
+
+    #[test]
+    fn every_colour_stands_at_its_place() {
+        for (place, (ink, name, _)) in Ink::ALL.into_iter().enumerate() {
+            assert_eq!(ink as usize, place);
+            assert_eq!(serde_json::json!(ink), name);
+        }
     }
 
     #[test]
@@ -278,7 +247,7 @@ mod tests {
 
     #[test]
     fn marks_and_text_stand_out_from_the_paper() {
-        for ink in Ink::ALL {
+        for (ink, ..) in Ink::ALL {
             let needed = match ink {
                 Ink::Text | Ink::Muted => 4.5,
                 Ink::Grid | Ink::Paper => 1.0,

@@ -30,10 +30,11 @@ impl<'a> TradeOff<'a> {
         let metric = comparison.metric();
         let limit = scale_limit(comparison);
         let marks = |row: &Row, q: Quantity| Some(Marks::of(&q.of(row)?, q.axis_factor(metric)));
-        let points: Vec<(&Row, Marks, Marks)> = comparison
+        let shown = comparison
             .ranked()
             .iter()
-            .filter(|row| on_scale(row, limit))
+            .filter(|row| on_scale(row, limit));
+        let points: Vec<(&Row, Marks, Marks)> = shown
             .filter_map(|row| Some((row, marks(row, qx)?, marks(row, qy)?)))
             .collect();
         let means: Vec<[f64; 2]> = points.iter().map(|(_, x, y)| [x.mean, y.mean]).collect();
@@ -72,32 +73,18 @@ impl Figure for TradeOff<'_> {
 
         let ends = range(points.iter().flat_map(|(_, _, y)| y.ends()));
         let vertical = Axis::linear([room.bottom - AXIS_ROOM, room.top + 24.0], ends, 0.08, 6);
-        let area = Area {
-            left: room.left + tick_room(&vertical),
-            top: room.top + 24.0,
-            right: room.right,
-            bottom: room.bottom - AXIS_ROOM,
-        };
+        let upper_left = [room.left + tick_room(&vertical), room.top + 24.0];
+        let area = Area::between(upper_left, [room.right, room.bottom - AXIS_ROOM]);
         let xs: Vec<f64> = points.iter().map(|(_, x, _)| x.mean).collect();
         let ends = [area.left + 6.0, area.right - 6.0];
         let mut horizontal = if qx.logarithmic() {
             Axis::logarithmic(ends, &xs, axis::decade)
         } else {
-            Axis::linear(
-                ends,
-                range(points.iter().flat_map(|(_, x, _)| x.ends())),
-                0.06,
-                6,
-            )
+            let values = range(points.iter().flat_map(|(_, x, _)| x.ends()));
+            Axis::linear(ends, values, 0.06, 6)
         };
         horizontal.thin_out(SMALL);
-        scene.text(
-            [MARGIN, room.top + 8.0],
-            &qy.title(metric),
-            BODY,
-            Anchor::Start,
-            Ink::Text,
-        );
+        scene.text([MARGIN, room.top + 8.0], &qy.title(metric), Anchor::Start);
         draw_vertical_axis(&mut scene, &vertical, area);
         draw_horizontal_axis(&mut scene, &horizontal, area, &qx.title(metric), false);
 
@@ -110,14 +97,10 @@ impl Figure for TradeOff<'_> {
         let mut soft = Vec::new();
         for pair in on_front.windows(2) {
             let corner = [pair[1][0], pair[0][1]];
-            for ends in [[pair[0], corner], [corner, pair[1]]] {
-                scene.dashes(ends, Ink::Muted, 1.2);
-                soft.push(Area {
-                    left: ends[0][0].min(ends[1][0]),
-                    right: ends[0][0].max(ends[1][0]),
-                    top: ends[0][1].min(ends[1][1]),
-                    bottom: ends[0][1].max(ends[1][1]),
-                });
+            for [a, b] in [[pair[0], corner], [corner, pair[1]]] {
+                scene.dashes([a, b], Ink::Muted, 1.2);
+                let upper_left = [a[0].min(b[0]), a[1].min(b[1])];
+                soft.push(Area::between(upper_left, [a[0].max(b[0]), a[1].max(b[1])]));
             }
         }
         let mut solid = Vec::new();
@@ -126,15 +109,10 @@ impl Figure for TradeOff<'_> {
             if let Some([low, high]) = y.spread {
                 let ends = [at(x.mean, high), at(x.mean, low)];
                 scene.line(ends, ink, 1.6);
-                for end in ends {
-                    scene.line([[end[0] - 4.0, end[1]], [end[0] + 4.0, end[1]]], ink, 1.6);
+                for [x, y] in ends {
+                    scene.line([[x - 4.0, y], [x + 4.0, y]], ink, 1.6);
                 }
-                solid.push(Area {
-                    left: ends[0][0] - 5.0,
-                    right: ends[0][0] + 5.0,
-                    top: ends[0][1] - 2.0,
-                    bottom: ends[1][1] + 2.0,
-                });
+                solid.push(Area::between(ends[0], ends[1]).grown(5.0, 2.0));
             }
             for seed in y.seeds_apart() {
                 let [px, py] = at(x.mean, *seed);
@@ -147,35 +125,26 @@ impl Figure for TradeOff<'_> {
             solid.push(Area::around(at(x.mean, y.mean), MARK + 3.0, MARK + 3.0));
         }
         let longest = if is_narrow(width) { 140.0 } else { 230.0 };
-        let names: Vec<String> = points
+        let names = points
             .iter()
-            .map(|(row, ..)| fit(&row.label, 1.08 * BODY, longest))
-            .collect();
-        let wants: Vec<Name> = points
-            .iter()
-            .zip(names.iter().zip(front))
-            .map(|((_, x, y), (name, bold))| Name {
-                at: at(x.mean, y.mean),
-                width: text_width(name, BODY, *bold),
-                height: BODY + 2.0,
-            })
-            .collect();
-        let bounds = Area {
-            left: area.left + 2.0,
-            top: area.top - 10.0,
-            right: scene.width - 6.0,
-            bottom: area.bottom - 3.0,
-        };
+            .map(|(row, ..)| fit(&row.label, 1.08 * BODY, longest));
+        let names: Vec<String> = names.collect();
+        let wants = points.iter().zip(names.iter().zip(front));
+        let wants = wants.map(|((_, x, y), (name, bold))| Name {
+            at: at(x.mean, y.mean),
+            width: text_width(name, BODY, *bold),
+            height: BODY + 2.0,
+        });
+        let wants: Vec<Name> = wants.collect();
+        let lower_right = [scene.width - 6.0, area.bottom - 3.0];
+        let bounds = Area::between([area.left + 2.0, area.top - 10.0], lower_right);
         let places = labels::place(&wants, &solid, &soft, bounds);
         for ((place, far), want) in places.iter().zip(&wants) {
             if *far {
                 let end = labels::nearest(place, want.at);
-                let (dx, dy) = (end[0] - want.at[0], end[1] - want.at[1]);
-                let length = dx.hypot(dy);
-                let start = [
-                    want.at[0] + dx / length * (MARK + 3.0),
-                    want.at[1] + dy / length * (MARK + 3.0),
-                ];
+                let way = [0, 1].map(|i| end[i] - want.at[i]);
+                let length = way[0].hypot(way[1]);
+                let start = [0, 1].map(|i| want.at[i] + way[i] / length * (MARK + 3.0));
                 scene.line([start, end], Ink::Muted, 1.0);
             }
         }
@@ -191,8 +160,8 @@ impl Figure for TradeOff<'_> {
         let metric = self.comparison.metric();
         let [qx, qy] = self.quantities;
         let shown = |q: Quantity, marks: &Marks| q.show(metric, marks.mean / q.axis_factor(metric));
-        self.points
-            .iter()
+        let points = self.points.iter();
+        points
             .map(|(row, x, y)| format!("{}: {} at {}", row.label, shown(qy, y), shown(qx, x)))
             .collect()
     }

@@ -1,6 +1,6 @@
 //! What all runs of a comparison share, and the machines and programs that made them.
 
-use record::{CLASSIFICATION, Circumstances, RunRecord};
+use record::{CLASSIFICATION, Circumstances};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -16,46 +16,48 @@ pub(super) struct MadeWith {
 /// Leaves of a JSON value by path, as text.
 pub(super) fn leaves(value: &Value) -> Vec<(String, String)> {
     let leaves = flat(value).into_iter().filter(|(key, _)| !key.is_empty());
-    leaves
-        .map(|(key, value)| (key, format::value(&value)))
-        .collect()
+    let leaves = leaves.map(|(key, value)| (key, format::value(&value)));
+    leaves.collect()
+}
+
+/// A name with its value.
+fn row(name: &str, value: impl Into<String>) -> (String, String) {
+    (name.to_owned(), value.into())
 }
 
 /// What all runs of a comparison share.
 pub(super) fn conditions(comparison: &Comparison) -> Vec<(&'static str, Vec<(String, String)>)> {
-    let row = |name: &str, value: String| (name.to_owned(), value);
     let (d, b) = (&comparison.dataset, &comparison.backbone);
-    let mut data = vec![row("name", d.name.clone())];
-    if let Some(asked) = &d.stand_in_for {
-        data.push(row("stands in for", asked.clone()));
-    }
-    if d.objective != CLASSIFICATION {
-        data.push(row("what is predicted", d.objective.replace('_', " ")));
-    }
+    let predicted = (d.objective != CLASSIFICATION).then(|| d.objective.replace('_', " "));
+    let mut data = vec![row("name", &d.name)];
+    data.extend(
+        d.stand_in_for
+            .iter()
+            .map(|asked| row("stands in for", asked)),
+    );
+    data.extend(predicted.map(|what| row("what is predicted", what)));
     data.extend([
         row("training examples", format::count(d.train_examples)),
         row("validation examples", format::count(d.validation_examples)),
         row("labels", d.labels.join(", ")),
-        row("metric", d.main_metric.clone()),
-        row("digest of texts and labels", d.digest.clone()),
+        row("metric", &d.main_metric),
+        row("digest of texts and labels", &d.digest),
     ]);
+    let precision = b.precision.as_deref().unwrap_or("f32");
     let backbone = vec![
-        row("name", b.name.clone()),
-        row("architecture", b.architecture.clone()),
+        row("name", &b.name),
+        row("architecture", &b.architecture),
         row("layers L", b.layers.to_string()),
         row("hidden size H", b.hidden.to_string()),
         row("parameters", format::count(b.parameters)),
-        row("pooling", b.pooling.clone()),
-        row(
-            "precision of its weights",
-            b.precision.clone().unwrap_or_else(|| "f32".into()),
-        ),
-        row("digest of the weights", b.digest.clone()),
+        row("pooling", &b.pooling),
+        row("precision of its weights", precision),
+        row("digest of the weights", &b.digest),
     ];
     let mut recipe = leaves(&comparison.recipe);
     let seeds: Vec<String> = comparison.seeds.iter().map(u64::to_string).collect();
     recipe.push(row("seeds", seeds.join(", ")));
-    recipe.push(row("operations", comparison.op_path.clone()));
+    recipe.push(row("operations", &comparison.op_path));
     vec![
         ("Data set", data),
         ("Backbone", backbone),
@@ -67,21 +69,17 @@ pub(super) fn conditions(comparison: &Comparison) -> Vec<(&'static str, Vec<(Str
 pub(super) fn environment(comparisons: &[Comparison]) -> Vec<MadeWith> {
     let facts = |c: &Circumstances| {
         let mut facts = vec![
-            ("peftbench".to_owned(), c.version.clone()),
-            (
-                "revision".to_owned(),
-                c.revision.clone().unwrap_or_else(|| "unknown".into()),
-            ),
-            ("processor".to_owned(), c.processor.clone()),
-            ("threads".to_owned(), c.threads.to_string()),
-            ("system".to_owned(), c.system.clone()),
+            row("peftbench", &c.version),
+            row("revision", c.revision.as_deref().unwrap_or("unknown")),
+            row("processor", &c.processor),
+            row("threads", c.threads.to_string()),
+            row("system", &c.system),
         ];
         facts.extend(c.libraries.iter().map(|(k, v)| (k.clone(), v.clone())));
         facts
     };
-    let records: Vec<&RunRecord> = comparisons.iter().flat_map(|c| &c.records).collect();
     let mut found: Vec<MadeWith> = Vec::new();
-    for record in &records {
+    for record in comparisons.iter().flat_map(|c| &c.records) {
         let facts = facts(&record.circumstances);
         match found.iter_mut().find(|s| s.facts == facts) {
             Some(made) => made.runs += 1,

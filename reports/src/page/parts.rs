@@ -37,24 +37,24 @@ pub(super) fn parts(comparison: &Comparison) -> Option<Parts> {
         by_row.push(found);
     }
     let labels = comparison.ranked().iter().map(|row| row.label.clone());
+    let headings = [name.to_owned(), "in validation".to_owned()];
     let rows = support.iter().map(|(part, support)| {
         let cells = by_row.iter().map(|found| {
             let mean = found.get(part).and_then(|values| statistics::mean(values));
             mean.map_or_else(|| ABSENT.to_owned(), |f1| format!("{:.1}", 100.0 * f1))
         });
-        [part.clone(), format::count(*support)]
-            .into_iter()
-            .chain(cells)
-            .collect()
+        line([part.clone(), format::count(*support)], cells)
     });
     Some(Parts {
         title,
+        headings: line(headings, labels),
         rows: rows.collect(),
-        headings: [name.to_owned(), "in validation".to_owned()]
-            .into_iter()
-            .chain(labels)
-            .collect(),
     })
+}
+
+/// Two cells for all methods, and one for each.
+fn line(first: [String; 2], others: impl Iterator<Item = String>) -> Vec<String> {
+    first.into_iter().chain(others).collect()
 }
 
 /// Some prompts with what each ranked method writes behind them; `None` where nothing is written.
@@ -68,15 +68,14 @@ pub(super) fn written(comparison: &Comparison) -> Option<Parts> {
         let texts = records.filter_map(|r| Some(r.outcome.as_ref()?.predictions.texts.as_slice()));
         texts.into_iter().find(|texts| !texts.is_empty())
     }
-    let ranked = comparison.ranked();
-    let columns: Vec<(&str, &[Written])> = ranked
-        .iter()
-        .filter_map(|row| Some((row.label.as_str(), texts(comparison, row)?)))
-        .collect();
+    let ranked = comparison.ranked().iter();
+    let columns = ranked.filter_map(|row| Some((row.label.clone(), texts(comparison, row)?)));
+    let columns: Vec<(String, &[Written])> = columns.collect();
     let (_, prompts) = columns.first()?;
     let shown = |text: &str| format::cut(&format::visible(text), LONGEST);
-    let rows = (0..prompts.len().min(PROMPTS)).map(|k| {
-        let at = k * prompts.len() / prompts.len().min(PROMPTS);
+    let count = prompts.len().min(PROMPTS);
+    let rows = (0..count).map(|k| {
+        let at = k * prompts.len() / count;
         let asked = &prompts[at];
         let more = match asked.references.len() {
             0 | 1 => String::new(),
@@ -88,18 +87,12 @@ pub(super) fn written(comparison: &Comparison) -> Option<Parts> {
             Some(own) if own.prompt == asked.prompt => shown(&own.text),
             _ => ABSENT.to_owned(),
         });
-        [shown(&asked.prompt), shown(reference) + &more]
-            .into_iter()
-            .chain(cells)
-            .collect()
+        line([shown(&asked.prompt), shown(reference) + &more], cells)
     });
+    let headings = ["prompt", "true completion"].map(str::to_owned);
     Some(Parts {
         title: "What is written",
         rows: rows.collect(),
-        headings: ["prompt", "true completion"]
-            .into_iter()
-            .chain(columns.iter().map(|(label, _)| *label))
-            .map(str::to_owned)
-            .collect(),
+        headings: line(headings, columns.iter().map(|(label, _)| label.clone())),
     })
 }

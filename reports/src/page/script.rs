@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use record::answers;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use statistics::Remedy;
 
 use crate::{
@@ -18,73 +18,61 @@ use crate::{
 /// Of one comparison.
 pub(super) fn script_data(comparison: &Comparison, id: &str) -> Value {
     let metric = comparison.metric();
-    let quantities: Vec<Value> = Quantity::ALL
-        .into_iter()
-        .map(|q| {
-            json!({
-                "key": q.key(),
-                "title": q.title(metric),
-                "higher": q.higher_is_better(),
-                "log": q.logarithmic(),
-            })
+    let quantities = Quantity::ALL.map(|q| {
+        json!({
+            "key": q.key(),
+            "title": q.title(metric),
+            "higher": q.higher_is_better(),
+            "log": q.logarithmic(),
         })
-        .collect();
+    });
     let eligible = comparison.eligible();
-    let points: Vec<Value> = comparison
-        .ranked()
-        .iter()
-        .enumerate()
-        .map(|(i, row)| {
-            let values: serde_json::Map<String, Value> = Quantity::ALL
-                .into_iter()
-                .filter_map(|q| {
-                    let s = q.of(row)?;
-                    let factor = q.axis_factor(metric);
-                    let value = json!({
-                        "mean": s.mean * factor,
-                        "sd": s.sd.map(|sd| sd * factor),
-                        "interval": s.interval.map(|i| i.map(|v| v * factor)),
-                        "text": q.show(metric, s.mean),
-                    });
-                    Some((q.key().to_owned(), value))
-                })
-                .collect();
-            json!({
-                "row": format!("{id}-r{i}"),
-                "label": row.label,
-                "floor": row.is_floor(),
-                "eligible": eligible.contains(&i),
-                "ink": style_of(row).ink.key(),
-                "outline": style_of(row).marker.outline(),
-                "values": values,
-                "overhead": overhead(row),
-            })
+    let value = |row: &Row, q: Quantity| {
+        let s = q.of(row)?;
+        let factor = q.axis_factor(metric);
+        Some(json!({
+            "mean": s.mean * factor,
+            "sd": s.sd.map(|sd| sd * factor),
+            "interval": s.interval.map(|i| i.map(|v| v * factor)),
+            "text": q.show(metric, s.mean),
+        }))
+    };
+    let point = |(i, row): (usize, &Row)| {
+        let values = Quantity::ALL.into_iter();
+        let values = values.filter_map(|q| Some((q.key().to_owned(), value(row, q)?)));
+        json!({
+            "row": format!("{id}-r{i}"),
+            "label": row.label,
+            "floor": row.is_floor(),
+            "eligible": eligible.contains(&i),
+            "ink": style_of(row).ink.key(),
+            "outline": style_of(row).marker.outline(),
+            "values": values.collect::<Map<_, _>>(),
+            "overhead": overhead(row),
         })
-        .collect();
+    };
+    let points = comparison.ranked().iter().enumerate().map(point);
     // p-values of "the first is worse than the second by the margin or more", where a verdict could be given.
-    let n = comparison.ranked().len();
     let p_worse = |a: usize, b: usize| comparison.family.p_non_inferior(a, b);
-    let worse: Vec<Vec<Option<f64>>> = (0..n)
-        .map(|a| (0..n).map(|b| p_worse(a, b)).collect())
-        .collect();
     // What would show the first not to be worse than the second by the margin.
     let tests = eligible.len();
     let wants = |a: usize, b: usize| {
+        if a == b {
+            return None;
+        }
         let evidence = comparison.family.pair(a, b)?.evidence;
         let remedy = Remedy::of_non_inferiority(&evidence, comparison.margin, tests);
         let needs = comparison.needs(&evidence, &remedy, &[a, b]);
         Some(json!({ "seeds": needs.more_seeds, "text": words::needs(&needs) }))
     };
-    let wants: Vec<Vec<Option<Value>>> = (0..n)
-        .map(|a| (0..n).map(|b| wants(a, b).filter(|_| a != b)).collect())
-        .collect();
+    let n = comparison.ranked().len();
     let margin = format::metric_difference(metric, comparison.margin.get());
     json!({
         "id": id,
         "quantities": quantities,
-        "points": points,
-        "worse": worse,
-        "wants": wants,
+        "points": points.collect::<Vec<_>>(),
+        "worse": of_pairs(n, p_worse),
+        "wants": of_pairs(n, wants),
         "none": words::none_near_best(metric, comparison.margin),
         "margin": margin,
         "limit": figures::scale_limit(comparison) * Quantity::Metric.axis_factor(metric),
@@ -92,15 +80,19 @@ pub(super) fn script_data(comparison: &Comparison, id: &str) -> Value {
     })
 }
 
+/// What is said of the first of two by the second, for each two of so many.
+fn of_pairs<T>(n: usize, of: impl Fn(usize, usize) -> T) -> Vec<Vec<T>> {
+    let line = |a| (0..n).map(|b| of(a, b)).collect();
+    (0..n).map(line).collect()
+}
+
 /// Latency over the bare backbone's of the same process, minus 1, in percent; merged where the method merges.
 fn overhead(row: &Row) -> Option<Value> {
-    let ratio = row
-        .over_backbone("merged")
-        .or(row.over_backbone("unmerged"))?;
+    let merged = row.over_backbone("merged");
+    let ratio = merged.or(row.over_backbone("unmerged"))?;
     let percent = |ratio: f64| 100.0 * (ratio - 1.0);
-    Some(
-        json!({ "mean": percent(ratio.ratio), "interval": ratio.interval.map(|i| i.map(percent)) }),
-    )
+    let interval = ratio.interval.map(|i| i.map(percent));
+    Some(json!({ "mean": percent(ratio.ratio), "interval": interval }))
 }
 
 /// True labels and the predictions of each ranked run, these as a short text ([`answers`]): there is one for each run and example.
@@ -109,12 +101,8 @@ fn examples(comparison: &Comparison) -> Value {
     let outcomes = comparison.ranked().iter().enumerate().flat_map(|(i, row)| {
         row.runs.iter().filter_map(move |run| {
             let record = comparison.record(&run.id)?;
-            Some((
-                i,
-                run.seed,
-                &record.outcome.as_ref()?.predictions,
-                predictions(record)?,
-            ))
+            let stored = &record.outcome.as_ref()?.predictions;
+            Some((i, run.seed, stored, predictions(record)?))
         })
     });
     let mut truth: Option<&Vec<u32>> = None;
