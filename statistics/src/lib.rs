@@ -67,7 +67,7 @@ pub use entities::{Entity, EntityCounts, entities};
 pub use error::Error;
 pub use evidence::Evidence;
 pub use expected_best::{Expected, expected_best};
-pub use family::{Corrected, FEWEST_SEEDS, Family, Pair};
+pub use family::{Corrected, FEWEST_SEEDS, Family, Pair, every_two};
 pub use holm::holm;
 pub use letters::letters;
 pub use looks::Looks;
