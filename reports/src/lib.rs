@@ -122,8 +122,8 @@ impl Report {
     /// If a file cannot be written, or a plot or the page cannot be made.
     pub fn write(&self, out: &Path, csv_safe: bool) -> Result<Vec<PathBuf>> {
         // What is written does not depend on the order in which they were read.
-        let mut records: Vec<&RunRecord> =
-            self.comparisons.iter().flat_map(|c| &c.records).collect();
+        let records = self.comparisons.iter().flat_map(|c| &c.records);
+        let mut records: Vec<&RunRecord> = records.collect();
         records.sort_by(|a, b| a.id.cmp(&b.id));
         let mut files = Files::new(out);
         for comparison in &self.comparisons {
