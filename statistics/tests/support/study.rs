@@ -5,12 +5,17 @@
 
 use rayon::prelude::*;
 
-use crate::{
-    ALPHA, Combined, Error, Evidence, Family, Likeness, Looks, Margin, Metric, Procedure, Range,
-    Ratio, Recommendation, Row, Scores, State, Timed, Verdict, World, overall_verdicts, recommend,
-    simulation::{ACCURACY, Normals},
-    standard_deviation,
+use statistics::{
+    ALPHA, Combined, Error, Evidence, Family, Looks, Margin, Metric, Procedure, Range, Ratio,
+    Recommendation, Row, Scores, State, Timed, Verdict, overall_verdicts, recommend,
+    standard_deviation, with_best_or_neighbours,
 };
+
+pub use simulation::Likeness;
+use simulation::{ACCURACY, Normals, World};
+
+#[path = "simulation.rs"]
+mod simulation;
 
 /// Standard errors that a normal number exceeds in 5 %, to either side.
 const Z: f64 = 1.959_963_984_540_054;
@@ -392,7 +397,7 @@ fn go_on(procedure: &Procedure, all: &[Scores]) -> State {
             .filter_map(|(m, &seeds)| m.first(seeds))
             .collect();
         let means: Vec<f64> = now.iter().map(Scores::mean).collect();
-        let state = procedure.state(&now, |a, b| crate::with_best_or_neighbours(&means, a, b));
+        let state = procedure.state(&now, |a, b| with_best_or_neighbours(&means, a, b));
         if state.wanted.is_empty() {
             return state;
         }
