@@ -94,12 +94,10 @@ pub fn welch(a: &[f64], b: &[f64]) -> Option<f64> {
 
 /// Compares two sets of records; smaller changes of the metric than the margin do not matter.
 pub fn changes(before: &[RunRecord], after: &[RunRecord], margin: Margin) -> Changes {
-    let (a, b) = (
-        Comparison::from_records(before),
-        Comparison::from_records(after),
-    );
+    let [a, b] = [before, after].map(Comparison::from_records);
     let (matched, mut notes) = matches(&a, &b);
-    let mut found: Vec<(Change, Option<f64>, Option<f64>)> = Vec::new();
+    let mut changes: Vec<Change> = Vec::new();
+    let (mut tests, mut tests_of_margin): (Vec<Option<f64>>, Vec<Option<f64>>) = Default::default();
     for (a, b) in matched {
         for old in a.ranked() {
             let same = |new: &&Row| {
@@ -126,12 +124,12 @@ pub fn changes(before: &[RunRecord], after: &[RunRecord], margin: Margin) -> Cha
                     Quantity::Metric => paired(old, new),
                     _ => None,
                 };
-                let p = match &evidence {
+                tests.push(match &evidence {
                     Some(e) => Some(e.p),
                     None => p_of_cost(quantity, [(a, old, &before), (b, new, &after)]),
-                };
-                let p_equivalent = evidence.map(|e| e.p_equivalent(margin));
-                let change = Change {
+                });
+                tests_of_margin.push(evidence.map(|e| e.p_equivalent(margin)));
+                changes.push(Change {
                     comparison: b.name.clone(),
                     label: new.label.clone(),
                     quantity,
@@ -141,8 +139,7 @@ pub fn changes(before: &[RunRecord], after: &[RunRecord], margin: Margin) -> Cha
                     after,
                     p_holm: None,
                     verdict: ChangeVerdict::Same,
-                };
-                found.push((change, p, p_equivalent));
+                });
             }
         }
         for new in b.ranked() {
@@ -154,24 +151,18 @@ pub fn changes(before: &[RunRecord], after: &[RunRecord], margin: Margin) -> Cha
             }
         }
     }
-    let corrected = |p: Vec<Option<f64>>| -> Vec<Option<f64>> {
-        let mut adjusted =
-            statistics::holm(&p.iter().flatten().copied().collect::<Vec<_>>()).into_iter();
-        p.into_iter()
-            .map(|p| p.and_then(|_| adjusted.next()))
-            .collect()
+    let corrected = |tests: Vec<Option<f64>>| {
+        let made: Vec<f64> = tests.iter().flatten().copied().collect();
+        let mut adjusted = statistics::holm(&made).into_iter();
+        tests
+            .into_iter()
+            .map(move |p| p.and_then(|_| adjusted.next()))
     };
-    let p = corrected(found.iter().map(|(_, p, _)| *p).collect());
-    let p_equivalent = corrected(found.iter().map(|(.., p)| *p).collect());
-    let changes = found
-        .into_iter()
-        .zip(p.into_iter().zip(p_equivalent))
-        .map(|((mut change, ..), (p, p_equivalent))| {
-            change.p_holm = p;
-            change.verdict = verdict(&change, p_equivalent);
-            change
-        })
-        .collect();
+    let corrected = corrected(tests).zip(corrected(tests_of_margin));
+    for (change, (p, p_equivalent)) in changes.iter_mut().zip(corrected) {
+        change.p_holm = p;
+        change.verdict = verdict(change, p_equivalent);
+    }
     Changes {
         changes,
         margin,
@@ -208,10 +199,8 @@ fn sittings<'a>(records: impl Iterator<Item = &'a RunRecord>) -> Vec<f64> {
     let mut by_sitting: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for record in records {
         let seconds = record.cost.iter().map(|cost| cost.training_seconds.ln());
-        by_sitting
-            .entry(sitting(record))
-            .or_default()
-            .extend(seconds);
+        let logs = by_sitting.entry(sitting(record)).or_default();
+        logs.extend(seconds);
     }
     let logs = by_sitting.values();
     logs.filter_map(|logs| statistics::mean(logs)).collect()
@@ -395,19 +384,37 @@ mod tests {
     #[test]
     fn changes_beyond_the_noise_are_told_from_those_within_it() {
         let found = verdicts(&set(50, 60.0, 300_000, 4), &set(150, 30.0, 310_000, 4));
-        assert_eq!(found[&Quantity::Metric], ChangeVerdict::Judged(Verdict::Worse));
-        assert_eq!(found[&Quantity::TrainingTime], ChangeVerdict::Judged(Verdict::Better));
-        assert_eq!(found[&Quantity::FileSize], ChangeVerdict::Judged(Verdict::Worse));
+        assert_eq!(
+            found[&Quantity::Metric],
+            ChangeVerdict::Judged(Verdict::Worse)
+        );
+        assert_eq!(
+            found[&Quantity::TrainingTime],
+            ChangeVerdict::Judged(Verdict::Better)
+        );
+        assert_eq!(
+            found[&Quantity::FileSize],
+            ChangeVerdict::Judged(Verdict::Worse)
+        );
         assert_eq!(found[&Quantity::Parameters], ChangeVerdict::Same);
         let found = verdicts(&set(50, 60.0, 1, 4), &set(52, 60.5, 1, 4));
-        assert_eq!(found[&Quantity::Metric], ChangeVerdict::Judged(Verdict::Equivalent));
-        assert_eq!(found[&Quantity::TrainingTime], ChangeVerdict::Judged(Verdict::Undecided));
+        assert_eq!(
+            found[&Quantity::Metric],
+            ChangeVerdict::Judged(Verdict::Equivalent)
+        );
+        assert_eq!(
+            found[&Quantity::TrainingTime],
+            ChangeVerdict::Judged(Verdict::Undecided)
+        );
     }
 
     #[test]
     fn one_seed_tells_nothing_about_times() {
         let found = verdicts(&set(50, 60.0, 1, 1), &set(50, 30.0, 1, 1));
-        assert_eq!(found[&Quantity::TrainingTime], ChangeVerdict::Judged(Verdict::Undecided));
+        assert_eq!(
+            found[&Quantity::TrainingTime],
+            ChangeVerdict::Judged(Verdict::Undecided)
+        );
         assert_eq!(found[&Quantity::Metric], ChangeVerdict::Same);
     }
 
@@ -421,7 +428,10 @@ mod tests {
             records
         };
         let found = verdicts(&of_one_hour(60.0), &of_one_hour(30.0));
-        assert_eq!(found[&Quantity::TrainingTime], ChangeVerdict::Judged(Verdict::Undecided));
+        assert_eq!(
+            found[&Quantity::TrainingTime],
+            ChangeVerdict::Judged(Verdict::Undecided)
+        );
     }
 
     #[test]

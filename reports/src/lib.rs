@@ -128,14 +128,12 @@ impl Report {
         let mut files = Files::new(out);
         for comparison in &self.comparisons {
             let slug = &comparison.slug;
+            let json = serde_json::to_string_pretty(&tables::json(comparison))?;
             for (ending, content) in [
                 ("md", tables::markdown(comparison)),
                 ("tex", tables::latex(comparison)),
                 ("csv", tables::table(comparison).csv(csv_safe)?),
-                (
-                    "json",
-                    serde_json::to_string_pretty(&tables::json(comparison))?,
-                ),
+                ("json", json),
             ] {
                 files.write(&format!("{slug}.{ending}"), content)?;
             }
@@ -167,25 +165,15 @@ impl Report {
     /// # Errors
     /// If a plot or the page cannot be made; not expected.
     pub fn page(&self) -> Result<String> {
-        let Findings {
-            studies,
-            tunings,
-            measurements,
-            ..
-        } = &self.findings;
+        let studies = self.findings.studies.iter().map(studies::page_view);
+        let tunings = self.findings.tunings.iter().map(tuning::page_view);
         let suites = self.suites.iter().map(|(_, verdict)| verdict.clone());
         let extras = page::Extras {
             suites: &suites.collect::<Vec<_>>(),
             claims: &self.claims,
-            studies: studies
-                .iter()
-                .map(studies::page_view)
-                .collect::<Result<_>>()?,
-            tuning: tunings
-                .iter()
-                .map(tuning::page_view)
-                .collect::<Result<_>>()?,
-            measurements,
+            studies: studies.collect::<Result<_>>()?,
+            tuning: tunings.collect::<Result<_>>()?,
+            measurements: &self.findings.measurements,
         };
         page::render(&self.comparisons, &extras)
     }

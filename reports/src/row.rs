@@ -283,10 +283,8 @@ impl Row {
         let timed: Vec<&RunRecord> = records.iter().copied().filter(counts).collect();
 
         let failed = |r: &Run| -> Vec<String> {
-            r.failed_checks
-                .iter()
-                .map(|c| format!("seed {}: {c}", r.seed))
-                .collect()
+            let checks = r.failed_checks.iter();
+            checks.map(|c| format!("seed {}: {c}", r.seed)).collect()
         };
         let reasons: Vec<String> = runs.iter().flat_map(failed).collect();
         let standing = if !reasons.is_empty() {
@@ -297,10 +295,8 @@ impl Row {
             Standing::Ranked
         };
 
-        let last: Vec<_> = outcomes
-            .iter()
-            .filter_map(|o| o.evaluations.last())
-            .collect();
+        let last = outcomes.iter().filter_map(|o| o.evaluations.last());
+        let last: Vec<_> = last.collect();
         let names: BTreeSet<&String> = last.iter().flat_map(|e| e.metrics.keys()).collect();
         let metrics = names.into_iter().filter_map(|name| {
             let values = last.iter().filter_map(|e| e.metrics.get(name).copied());
@@ -400,9 +396,8 @@ impl Row {
 
     /// Latency of one real sentence.
     pub fn sentence(&self, variant: &str) -> Option<&LatencyCell> {
-        self.latency
-            .iter()
-            .find(|c| c.variant == variant && c.setting() == SENTENCE)
+        let wanted = |c: &&LatencyCell| c.variant == variant && c.setting() == SENTENCE;
+        self.latency.iter().find(wanted)
     }
 
     /// Latency of one real sentence over the bare backbone's of the same process.
