@@ -106,20 +106,16 @@ impl Comparison {
         let mut groups: BTreeMap<String, BTreeMap<String, RunRecord>> = BTreeMap::new();
         for record in records {
             let conditions = flat(&conditions(&record));
-            groups
-                .entry(format!("{conditions:?}"))
-                .or_default()
-                .insert(record.id.clone(), record);
+            let group = groups.entry(format!("{conditions:?}")).or_default();
+            group.insert(record.id.clone(), record);
         }
         let groups = groups.into_values();
         let mut groups: Vec<Vec<RunRecord>> =
             groups.map(|group| group.into_values().collect()).collect();
         // The comparison of the most runs stands first.
         groups.sort_by_key(|group| Reverse(group.len()));
-        let apart = {
-            let groups: Vec<Vec<&RunRecord>> = groups.iter().map(|g| g.iter().collect()).collect();
-            distinctions(&groups)
-        };
+        let firsts = groups.iter().filter_map(|group| group.first());
+        let apart = distinctions(&firsts.collect::<Vec<_>>());
         let mut slugs = BTreeSet::new();
         groups
             .into_iter()
@@ -154,24 +150,20 @@ impl Comparison {
         }
         let trials: Vec<Vec<&RunRecord>> = trials.into_values().collect();
         let costs = CostsOn::of(&trials, judging.costs_on());
-        let mut used = BTreeMap::new();
+        let mut used: BTreeMap<String, usize> = BTreeMap::new();
         let mut trials: Vec<(Row, Vec<&RunRecord>)> = trials
             .into_iter()
             .map(|mut records| {
                 records.sort_by_key(|r| (r.asked.seed, r.id.clone()));
                 let mut row = Row::of(&records, &costs);
                 // The same variant with different configurations, e.g. of two versions of a default.
-                let n = used
-                    .entry(row.label.clone())
-                    .and_modify(|n| *n += 1)
-                    .or_insert(1);
-                let version = records[0].asked.numerics.get(&records[0].asked.method.name);
-                match (*n, version) {
+                let n = used.entry(row.label.clone()).or_default();
+                *n += 1;
+                let asked = &records[0].asked;
+                match (*n, asked.numerics.get(&asked.method.name)) {
                     (1, _) => {}
-                    (n, None) => row.label = format!("{} ({n})", row.label),
-                    (n, Some(version)) => {
-                        row.label = format!("{} ({n}, numerics {version})", row.label)
-                    }
+                    (n, None) => row.label += &format!(" ({n})"),
+                    (n, Some(version)) => row.label += &format!(" ({n}, numerics {version})"),
                 }
                 (row, records)
             })

@@ -130,16 +130,13 @@ fn cell(d: &Judged<'_>, label: &str) -> Cell {
     let Some(place) = ranked.iter().position(|row| row.label == label) else {
         return Cell::hidden(None::<f64>);
     };
-    let mark = match d.comparison.pair(0, place) {
+    let tested = d.comparison.pair(0, place).filter(|pair| pair.is_tested());
+    let mark = match tested.map(|pair| pair.verdict) {
         _ if place == 0 => " ★",
-        Some(pair) if !pair.is_tested() => "",
-        Some(pair) => match pair.verdict {
-            Verdict::Better => " ▽",
-            Verdict::Equivalent => " ≈",
-            Verdict::Undecided => " ?",
-            Verdict::Worse => "",
-        },
-        None => "",
+        Some(Verdict::Better) => " ▽",
+        Some(Verdict::Equivalent) => " ≈",
+        Some(Verdict::Undecided) => " ?",
+        Some(Verdict::Worse) | None => "",
     };
     let metric = ranked[place].metric.as_ref();
     Cell::of(metric.map(|m| m.mean), || {
