@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read};
 use std::path::Path;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::error::Result;
 use crate::record_file::{bytes_of, check_format, id_in, is_compressed};
@@ -148,19 +148,8 @@ impl Parts {
 fn parts(json: &[u8]) -> Parts {
     let mut parts = Parts::default();
     // Reading stops with an error on purpose: the rest is not of interest.
-    let _ = (&mut parts).deserialize(&mut serde_json::Deserializer::from_slice(json));
+    let _ = serde_json::Deserializer::from_slice(json).deserialize_map(&mut parts);
     parts
-}
-
-impl<'de> DeserializeSeed<'de> for &mut Parts {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(
-        self,
-        deserializer: D,
-    ) -> std::result::Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
 }
 
 impl<'de> Visitor<'de> for &mut Parts {

@@ -13,6 +13,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
 use crate::error::{Error, Result};
 use crate::files::{write_new, write_whole};
 use crate::head::Head;
@@ -130,7 +132,7 @@ fn paths(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(kept.filter(|path| !path.is_dir()).collect())
 }
 
-/// Reads all records (`*.json` and `*.json.gz`) of a folder, on all cores. A folder that does not exist holds none.
+/// Reads all records (`*.json` and `*.json.gz`) of a folder, on all threads. A folder that does not exist holds none.
 ///
 /// A file that is cut short, is not a record or contradicts itself is skipped and listed in
 /// [`Records::damaged`].
@@ -169,27 +171,10 @@ pub fn heads_but(dir: &Path, known: impl Fn(&str) -> bool) -> Result<Vec<Head>> 
         .collect()
 }
 
-/// What was read of each file, on all cores.
+/// What was read of each file, on all threads.
 fn each<T: Send>(paths: &[PathBuf], read: impl Fn(&Path) -> T + Sync) -> Vec<(PathBuf, T)> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let read = &read;
-    std::thread::scope(|scope| {
-        let parts = paths.chunks(paths.len().div_ceil(cores).max(64));
-        let parts: Vec<_> = parts
-            .map(|part| {
-                scope.spawn(move || {
-                    part.iter()
-                        .map(|p| (p.clone(), read(p)))
-                        .collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        let joined = parts.into_iter().map(|part| match part.join() {
-            Ok(read) => read,
-            Err(panic) => std::panic::resume_unwind(panic),
-        });
-        joined.flatten().collect()
-    })
+    let paths = paths.par_iter().with_min_len(64);
+    paths.map(|p| (p.clone(), read(p))).collect()
 }
 
 /// The sound record with this id in a folder, if there is one: the whole one, or else the unfinished one.

@@ -17,16 +17,11 @@ impl Comparison {
 
     /// Ranked rows that may be recommended: no floors, and only what is above the floors that were run.
     pub fn eligible(&self) -> Vec<usize> {
-        let mean = |row: &Row| row.metric.as_ref().map(|m| m.mean);
-        let floor = self.floor().and_then(|i| mean(&self.rows[i]));
-        self.ranked()
-            .iter()
-            .enumerate()
-            .filter(|(_, row)| {
-                !row.is_floor() && floor.is_none_or(|floor| mean(row).is_some_and(|m| m > floor))
-            })
-            .map(|(i, _)| i)
-            .collect()
+        let floor = self.floor().and_then(|i| self.rows[i].mean());
+        let above = |row: &Row| floor.is_none_or(|floor| row.mean().is_some_and(|m| m > floor));
+        let ranked = self.ranked().iter().enumerate();
+        let eligible = ranked.filter(|(_, row)| !row.is_floor() && above(row));
+        eligible.map(|(i, _)| i).collect()
     }
 
     /// Which of these ranked rows may not be recommended, and why, a sentence for each reason.
@@ -43,27 +38,18 @@ impl Comparison {
         let (floors, one_class): (Vec<usize>, Vec<usize>) = floors
             .into_iter()
             .partition(|&i| self.rows[i].is_floor_by_name());
-        let mut said = Vec::new();
-        if !floors.is_empty() {
-            said.push(format!(
-                "Left out as floors, which are there to compare with and not to be chosen: {}.",
-                named(&floors)
-            ));
-        }
-        if !one_class.is_empty() {
-            said.push(format!(
-                "Left out, for giving every text the same answer: {}.",
-                named(&one_class)
-            ));
-        }
-        if let Some(floor) = self.floor().filter(|_| !below.is_empty()) {
-            said.push(format!(
-                "Left out, for a mean that is not above that of {}: {}.",
-                self.described(floor),
-                named(&below)
-            ));
-        }
-        said
+        // Below is nothing where there is no floor.
+        let floor = self.floor().map(|floor| self.described(floor));
+        let as_floors = " as floors, which are there to compare with and not to be chosen";
+        let for_mean = ", for a mean that is not above that of ";
+        let reasons = [
+            (as_floors.to_owned(), floors),
+            (", for giving every text the same answer".into(), one_class),
+            (for_mean.to_owned() + &floor.unwrap_or_default(), below),
+        ];
+        let some = reasons.iter().filter(|(_, rows)| !rows.is_empty());
+        some.map(|(why, rows)| format!("Left out{why}: {}.", named(rows)))
+            .collect()
     }
 
     /// A floor by its label and what makes it one.
@@ -80,19 +66,15 @@ impl Comparison {
     /// left out, which is said.
     pub fn recommended(&self, fitting: &[usize]) -> (Option<usize>, Vec<String>) {
         let eligible = self.eligible();
-        let among: Vec<usize> = fitting
-            .iter()
-            .copied()
-            .filter(|i| eligible.contains(i))
-            .collect();
+        let among = fitting.iter().copied().filter(|i| eligible.contains(i));
+        let among: Vec<usize> = among.collect();
         let left_out = self.left_out(fitting);
-        let (chosen, mut said) = if among.is_empty() && !left_out.is_empty() {
-            (
+        let (chosen, mut said) = match among.is_empty() && !left_out.is_empty() {
+            true => (
                 None,
-                vec!["No method that fits is above the floors.".to_owned()],
-            )
-        } else {
-            self.near_best(&among, left_out.is_empty())
+                vec!["No method that fits is above the floors.".into()],
+            ),
+            false => self.near_best(&among, left_out.is_empty()),
         };
         if let Some((chosen, floor)) = chosen.zip(self.floor())
             && !self.pair(chosen, floor).is_some_and(Pair::told_apart)
@@ -109,32 +91,24 @@ impl Comparison {
     /// The same among rows that all may be recommended, `alone` if no other row fits.
     fn near_best(&self, among: &[usize], alone: bool) -> (Option<usize>, Vec<String>) {
         let metric = self.metric();
-        let costs: Vec<f64> = self
-            .ranked()
-            .iter()
-            .map(|r| r.parameters.map_or(f64::INFINITY, |p| p.method as f64))
-            .collect();
+        let cost = |r: &Row| r.parameters.map_or(f64::INFINITY, |p| p.method as f64);
+        let costs: Vec<f64> = self.ranked().iter().map(cost).collect();
         let label = |i: usize| self.rows[i].label.as_str();
         match statistics::recommend(&self.family, &costs, among) {
             None => (None, vec!["No method fits all of these limits.".to_owned()]),
-            Some(Recommendation::Shown { method, .. }) if among.len() == 1 => (
-                Some(method),
-                vec![match alone {
-                    true => format!("{} is the only one that fits.", label(method)),
-                    false => format!(
-                        "{} is the only one that fits and is above the floors.",
-                        label(method)
-                    ),
-                }],
-            ),
+            Some(Recommendation::Shown { method, .. }) if among.len() == 1 => {
+                let more = if alone {
+                    ""
+                } else {
+                    " and is above the floors"
+                };
+                let said = format!("{} is the only one that fits{more}.", label(method));
+                (Some(method), vec![said])
+            }
             Some(Recommendation::Shown { method, others, .. }) => {
                 let parameters = self.rows[method].parameters.map(|p| p.method);
-                let mut said = vec![words::shown_near_best(
-                    label(method),
-                    parameters,
-                    metric,
-                    self.margin,
-                )];
+                let best = words::shown_near_best(label(method), parameters, metric, self.margin);
+                let mut said = vec![best];
                 if !others.is_empty() {
                     let others: Vec<&str> = others.iter().map(|&i| label(i)).collect();
                     said.push(format!(
@@ -151,23 +125,14 @@ impl Comparison {
             }) => {
                 let mut said = vec![words::none_near_best(metric, self.margin)];
                 if let Some(method) = nearest {
-                    let needs: Vec<String> = missing
-                        .iter()
-                        .filter_map(|(other, remedy)| {
-                            let evidence = self.family.pair(method, *other)?.evidence;
-                            let needs = self.needs(&evidence, remedy, &[method, *other]);
-                            Some(format!(
-                                "against {} it {}",
-                                label(*other),
-                                words::needs(&needs)
-                            ))
-                        })
-                        .collect();
-                    said.push(format!(
-                        "Nearest to it is {}: {}.",
-                        label(method),
-                        needs.join("; ")
-                    ));
+                    let needs = missing.iter().filter_map(|(other, remedy)| {
+                        let evidence = self.family.pair(method, *other)?.evidence;
+                        let needs = self.needs(&evidence, remedy, &[method, *other]);
+                        let needs = words::needs(&needs);
+                        Some(format!("against {} it {needs}", label(*other)))
+                    });
+                    let needs = needs.collect::<Vec<_>>().join("; ");
+                    said.push(format!("Nearest to it is {}: {needs}.", label(method)));
                 } else if !untested.is_empty() {
                     said.push(format!(
                         "{} compared on fewer than {} seeds: run more seeds.",
@@ -178,10 +143,8 @@ impl Comparison {
                         statistics::FEWEST_SEEDS
                     ));
                 } else {
-                    said.push(
-                        "No number of seeds is expected to show it: judge on more examples."
-                            .to_owned(),
-                    );
+                    let none = "No number of seeds is expected to show it: judge on more examples.";
+                    said.push(none.to_owned());
                 }
                 (None, said)
             }
@@ -195,10 +158,8 @@ impl Comparison {
         let Some(best) = ranked.first() else {
             return vec!["No method has a valid result.".to_owned()];
         };
-        let value = best
-            .metric
-            .as_ref()
-            .map_or_else(String::new, |m| format::metric(metric, m.mean));
+        let value = best.mean().map(|mean| format::metric(metric, mean));
+        let value = value.unwrap_or_default();
         let name = format::metric_name(metric);
         if ranked.len() == 1 {
             return vec![format!(
@@ -206,8 +167,7 @@ impl Comparison {
                 best.label
             )];
         }
-        let mean = |row: &Row| row.metric.as_ref().map(|m| m.mean);
-        let highest = ranked.iter().filter(|row| mean(row) == mean(best));
+        let highest = ranked.iter().filter(|row| row.mean() == best.mean());
         let highest: Vec<&str> = highest.map(|row| row.label.as_str()).collect();
         let mut text = vec![match highest.len() {
             1 => format!(
@@ -234,16 +194,10 @@ impl Comparison {
                 ),
                 _ => row.label.clone(),
             };
-            by_verdict
-                .entry(self.verdict_on(i))
-                .or_default()
-                .push(detail);
+            let same = by_verdict.entry(self.verdict_on(i)).or_default();
+            same.push(detail);
         }
-        let named = |verdict: &str| {
-            by_verdict
-                .get(verdict)
-                .map(|names| format::list_of_at_most(names, 4))
-        };
+        let named = |verdict| Some(format::list_of_at_most(by_verdict.get(verdict)?, 4));
         if by_verdict.len() == 1 && by_verdict.contains_key("worse") {
             text.push("Every other method is shown to be worse.".to_owned());
         } else if let Some(worse) = named("worse") {

@@ -68,26 +68,10 @@ pub struct Change {
 pub enum ChangeVerdict {
     /// Nothing changed at all.
     Same,
-    /// Better, by more than noise explains.
-    Better,
-    /// Worse, by more than noise explains.
-    Worse,
-    /// Shown to be smaller than the margin.
-    Equivalent,
-    /// Neither a change nor equivalence is shown.
-    Undecided,
-}
-
-impl ChangeVerdict {
-    fn words(self) -> &'static str {
-        match self {
-            Self::Same => "the same",
-            Self::Better => words::verdict(Verdict::Better),
-            Self::Worse => words::verdict(Verdict::Worse),
-            Self::Equivalent => words::verdict(Verdict::Equivalent),
-            Self::Undecided => words::verdict(Verdict::Undecided),
-        }
-    }
+    /// Better or worse, by more than noise explains; equivalent, where the change is shown to be smaller than the margin;
+    /// undecided, where neither a change nor equivalence is shown.
+    #[serde(untagged)]
+    Judged(Verdict),
 }
 
 /// Two-sided p-value of Welch's t-test; `None` unless both have two values.
@@ -100,7 +84,7 @@ pub fn welch(a: &[f64], b: &[f64]) -> Option<f64> {
     let (va, vb) = (part(a)?, part(b)?);
     let error = (va + vb).sqrt();
     if error == 0.0 {
-        return Some(if ma == mb { 1.0 } else { 0.0 });
+        return Some(f64::from(u8::from(ma == mb)));
     }
     let freedom =
         (va + vb).powi(2) / (va * va / (a.len() - 1) as f64 + vb * vb / (b.len() - 1) as f64);
@@ -110,12 +94,10 @@ pub fn welch(a: &[f64], b: &[f64]) -> Option<f64> {
 
 /// Compares two sets of records; smaller changes of the metric than the margin do not matter.
 pub fn changes(before: &[RunRecord], after: &[RunRecord], margin: Margin) -> Changes {
-    let (a, b) = (
-        Comparison::from_records(before),
-        Comparison::from_records(after),
-    );
+    let [a, b] = [before, after].map(Comparison::from_records);
     let (matched, mut notes) = matches(&a, &b);
-    let mut found: Vec<(Change, Option<f64>, Option<f64>)> = Vec::new();
+    let mut changes: Vec<Change> = Vec::new();
+    let (mut tests, mut tests_of_margin): (Vec<Option<f64>>, Vec<Option<f64>>) = Default::default();
     for (a, b) in matched {
         for old in a.ranked() {
             let same = |new: &&Row| {
@@ -142,12 +124,12 @@ pub fn changes(before: &[RunRecord], after: &[RunRecord], margin: Margin) -> Cha
                     Quantity::Metric => paired(old, new),
                     _ => None,
                 };
-                let p = match &evidence {
+                tests.push(match &evidence {
                     Some(e) => Some(e.p),
                     None => p_of_cost(quantity, [(a, old, &before), (b, new, &after)]),
-                };
-                let p_equivalent = evidence.map(|e| e.p_equivalent(margin));
-                let change = Change {
+                });
+                tests_of_margin.push(evidence.map(|e| e.p_equivalent(margin)));
+                changes.push(Change {
                     comparison: b.name.clone(),
                     label: new.label.clone(),
                     quantity,
@@ -156,9 +138,8 @@ pub fn changes(before: &[RunRecord], after: &[RunRecord], margin: Margin) -> Cha
                     before,
                     after,
                     p_holm: None,
-                    verdict: ChangeVerdict::Undecided,
-                };
-                found.push((change, p, p_equivalent));
+                    verdict: ChangeVerdict::Same,
+                });
             }
         }
         for new in b.ranked() {
@@ -170,24 +151,18 @@ pub fn changes(before: &[RunRecord], after: &[RunRecord], margin: Margin) -> Cha
             }
         }
     }
-    let corrected = |p: Vec<Option<f64>>| -> Vec<Option<f64>> {
-        let mut adjusted =
-            statistics::holm(&p.iter().flatten().copied().collect::<Vec<_>>()).into_iter();
-        p.into_iter()
-            .map(|p| p.and_then(|_| adjusted.next()))
-            .collect()
+    let corrected = |tests: Vec<Option<f64>>| {
+        let made: Vec<f64> = tests.iter().flatten().copied().collect();
+        let mut adjusted = statistics::holm(&made).into_iter();
+        tests
+            .into_iter()
+            .map(move |p| p.and_then(|_| adjusted.next()))
     };
-    let p = corrected(found.iter().map(|(_, p, _)| *p).collect());
-    let p_equivalent = corrected(found.iter().map(|(.., p)| *p).collect());
-    let changes = found
-        .into_iter()
-        .zip(p.into_iter().zip(p_equivalent))
-        .map(|((mut change, ..), (p, p_equivalent))| {
-            change.p_holm = p;
-            change.verdict = verdict(&change, p_equivalent);
-            change
-        })
-        .collect();
+    let corrected = corrected(tests).zip(corrected(tests_of_margin));
+    for (change, (p, p_equivalent)) in changes.iter_mut().zip(corrected) {
+        change.p_holm = p;
+        change.verdict = verdict(change, p_equivalent);
+    }
     Changes {
         changes,
         margin,
@@ -224,15 +199,11 @@ fn sittings<'a>(records: impl Iterator<Item = &'a RunRecord>) -> Vec<f64> {
     let mut by_sitting: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for record in records {
         let seconds = record.cost.iter().map(|cost| cost.training_seconds.ln());
-        by_sitting
-            .entry(sitting(record))
-            .or_default()
-            .extend(seconds);
+        let logs = by_sitting.entry(sitting(record)).or_default();
+        logs.extend(seconds);
     }
-    let means = by_sitting
-        .values()
-        .filter_map(|logs| statistics::mean(logs));
-    means.collect()
+    let logs = by_sitting.values();
+    logs.filter_map(|logs| statistics::mean(logs)).collect()
 }
 
 fn verdict(change: &Change, p_equivalent: Option<f64>) -> ChangeVerdict {
@@ -241,12 +212,10 @@ fn verdict(change: &Change, p_equivalent: Option<f64>) -> ChangeVerdict {
     }
     let exact = matches!(change.quantity, Quantity::Parameters | Quantity::FileSize);
     let better = (change.difference > 0.0) == change.quantity.higher_is_better();
-    match exact || change.p_holm.is_some_and(|p| p < ALPHA) {
-        true if better => ChangeVerdict::Better,
-        true => ChangeVerdict::Worse,
-        false if p_equivalent.is_some_and(|p| p < ALPHA) => ChangeVerdict::Equivalent,
-        false => ChangeVerdict::Undecided,
-    }
+    let is_small = |p: Option<f64>| p.is_some_and(|p| p < ALPHA);
+    let differs = exact || is_small(change.p_holm);
+    let sign = if better { 1.0 } else { -1.0 };
+    ChangeVerdict::Judged(Verdict::of(sign, differs, is_small(p_equivalent)))
 }
 
 type Matched<'a> = Vec<(&'a Comparison, &'a Comparison)>;
@@ -254,10 +223,8 @@ type Matched<'a> = Vec<(&'a Comparison, &'a Comparison)>;
 /// Comparisons under the same conditions, then single ones of the same data set and backbone whose conditions differ.
 fn matches<'a>(a: &'a [Comparison], b: &'a [Comparison]) -> (Matched<'a>, Vec<String>) {
     let key = |c: &Comparison| -> BTreeMap<String, Value> {
-        c.records
-            .first()
-            .map(conditions)
-            .map_or_else(BTreeMap::new, |v| flat(&v))
+        let first = c.records.first();
+        first.map(|r| flat(&conditions(r))).unwrap_or_default()
     };
     let place = |c: &Comparison| {
         (
@@ -268,14 +235,12 @@ fn matches<'a>(a: &'a [Comparison], b: &'a [Comparison]) -> (Matched<'a>, Vec<St
     };
     let (mut matched, mut notes): (Matched, Vec<String>) = Default::default();
     let taken = |matched: &Matched, c: &Comparison| {
-        matched
-            .iter()
-            .any(|(x, y)| std::ptr::eq(*x, c) || std::ptr::eq(*y, c))
+        let mut both = matched.iter().flat_map(|(x, y)| [x, y]);
+        both.any(|known| std::ptr::eq(*known, c))
     };
     for x in a {
-        if let Some(y) = b.iter().find(|y| key(x) == key(y)) {
-            matched.push((x, y));
-        }
+        let same = b.iter().find(|y| key(x) == key(y));
+        matched.extend(same.map(|y| (x, y)));
     }
     for x in a {
         if taken(&matched, x) {
@@ -314,9 +279,11 @@ fn matches<'a>(a: &'a [Comparison], b: &'a [Comparison]) -> (Matched<'a>, Vec<St
 /// The changes for a terminal; those that are not shown are counted only.
 pub fn terminal(changes: &Changes) -> String {
     let mut text = String::new();
-    let shown = |v: ChangeVerdict| matches!(v, ChangeVerdict::Better | ChangeVerdict::Worse);
     let mut last = "";
-    for c in changes.changes.iter().filter(|c| shown(c.verdict)) {
+    for c in &changes.changes {
+        let ChangeVerdict::Judged(verdict @ (Verdict::Better | Verdict::Worse)) = c.verdict else {
+            continue;
+        };
         if c.comparison != last {
             text += &format!("{}\n", c.comparison);
             last = &c.comparison;
@@ -341,20 +308,21 @@ pub fn terminal(changes: &Changes) -> String {
             c.label,
             show(c.before.mean),
             show(c.after.mean),
-            c.verdict.words()
+            words::verdict(verdict)
         );
     }
-    let count = |v| changes.changes.iter().filter(|c| c.verdict == v).count();
+    let of = |v| changes.changes.iter().filter(|c| c.verdict == v).count();
+    let judged = |v| of(ChangeVerdict::Judged(v));
     text += &format!(
         "{} better, {} worse, {} equivalent (metric within {:.1} points), {} the same, {} undecided\n",
-        count(ChangeVerdict::Better),
-        count(ChangeVerdict::Worse),
-        count(ChangeVerdict::Equivalent),
+        judged(Verdict::Better),
+        judged(Verdict::Worse),
+        judged(Verdict::Equivalent),
         100.0 * changes.margin.get(),
-        count(ChangeVerdict::Same),
-        count(ChangeVerdict::Undecided)
+        of(ChangeVerdict::Same),
+        judged(Verdict::Undecided)
     );
-    if count(ChangeVerdict::Undecided) > 0 {
+    if judged(Verdict::Undecided) > 0 {
         text += &format!("{}\n", words::UNDECIDED);
     }
     for note in &changes.notes {
@@ -416,19 +384,37 @@ mod tests {
     #[test]
     fn changes_beyond_the_noise_are_told_from_those_within_it() {
         let found = verdicts(&set(50, 60.0, 300_000, 4), &set(150, 30.0, 310_000, 4));
-        assert_eq!(found[&Quantity::Metric], ChangeVerdict::Worse);
-        assert_eq!(found[&Quantity::TrainingTime], ChangeVerdict::Better);
-        assert_eq!(found[&Quantity::FileSize], ChangeVerdict::Worse);
+        assert_eq!(
+            found[&Quantity::Metric],
+            ChangeVerdict::Judged(Verdict::Worse)
+        );
+        assert_eq!(
+            found[&Quantity::TrainingTime],
+            ChangeVerdict::Judged(Verdict::Better)
+        );
+        assert_eq!(
+            found[&Quantity::FileSize],
+            ChangeVerdict::Judged(Verdict::Worse)
+        );
         assert_eq!(found[&Quantity::Parameters], ChangeVerdict::Same);
         let found = verdicts(&set(50, 60.0, 1, 4), &set(52, 60.5, 1, 4));
-        assert_eq!(found[&Quantity::Metric], ChangeVerdict::Equivalent);
-        assert_eq!(found[&Quantity::TrainingTime], ChangeVerdict::Undecided);
+        assert_eq!(
+            found[&Quantity::Metric],
+            ChangeVerdict::Judged(Verdict::Equivalent)
+        );
+        assert_eq!(
+            found[&Quantity::TrainingTime],
+            ChangeVerdict::Judged(Verdict::Undecided)
+        );
     }
 
     #[test]
     fn one_seed_tells_nothing_about_times() {
         let found = verdicts(&set(50, 60.0, 1, 1), &set(50, 30.0, 1, 1));
-        assert_eq!(found[&Quantity::TrainingTime], ChangeVerdict::Undecided);
+        assert_eq!(
+            found[&Quantity::TrainingTime],
+            ChangeVerdict::Judged(Verdict::Undecided)
+        );
         assert_eq!(found[&Quantity::Metric], ChangeVerdict::Same);
     }
 
@@ -442,7 +428,10 @@ mod tests {
             records
         };
         let found = verdicts(&of_one_hour(60.0), &of_one_hour(30.0));
-        assert_eq!(found[&Quantity::TrainingTime], ChangeVerdict::Undecided);
+        assert_eq!(
+            found[&Quantity::TrainingTime],
+            ChangeVerdict::Judged(Verdict::Undecided)
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::{
 use record::{BackboneFacts, DatasetFacts, RunRecord, Tuned};
 use serde::Serialize;
 use serde_json::Value;
-use statistics::{Evidence, Family, Looks, Margin, Procedure, Remedy, Scores, Verdict};
+use statistics::{Evidence, Family, Looks, Margin, Procedure, Remedy, Scores, Verdict, every_two};
 
 use crate::{
     Judging,
@@ -106,21 +106,16 @@ impl Comparison {
         let mut groups: BTreeMap<String, BTreeMap<String, RunRecord>> = BTreeMap::new();
         for record in records {
             let conditions = flat(&conditions(&record));
-            groups
-                .entry(format!("{conditions:?}"))
-                .or_default()
-                .insert(record.id.clone(), record);
+            let group = groups.entry(format!("{conditions:?}")).or_default();
+            group.insert(record.id.clone(), record);
         }
-        let mut groups: Vec<Vec<RunRecord>> = groups
-            .into_values()
-            .map(|group| group.into_values().collect())
-            .collect();
+        let groups = groups.into_values();
+        let mut groups: Vec<Vec<RunRecord>> =
+            groups.map(|group| group.into_values().collect()).collect();
         // The comparison of the most runs stands first.
         groups.sort_by_key(|group| Reverse(group.len()));
-        let apart = {
-            let groups: Vec<Vec<&RunRecord>> = groups.iter().map(|g| g.iter().collect()).collect();
-            distinctions(&groups)
-        };
+        let firsts = groups.iter().filter_map(|group| group.first());
+        let apart = distinctions(&firsts.collect::<Vec<_>>());
         let mut slugs = BTreeSet::new();
         groups
             .into_iter()
@@ -155,24 +150,20 @@ impl Comparison {
         }
         let trials: Vec<Vec<&RunRecord>> = trials.into_values().collect();
         let costs = CostsOn::of(&trials, judging.costs_on());
-        let mut used = BTreeMap::new();
+        let mut used: BTreeMap<String, usize> = BTreeMap::new();
         let mut trials: Vec<(Row, Vec<&RunRecord>)> = trials
             .into_iter()
             .map(|mut records| {
                 records.sort_by_key(|r| (r.asked.seed, r.id.clone()));
                 let mut row = Row::of(&records, &costs);
                 // The same variant with different configurations, e.g. of two versions of a default.
-                let n = used
-                    .entry(row.label.clone())
-                    .and_modify(|n| *n += 1)
-                    .or_insert(1);
-                let version = records[0].asked.numerics.get(&records[0].asked.method.name);
-                match (*n, version) {
+                let n = used.entry(row.label.clone()).or_default();
+                *n += 1;
+                let asked = &records[0].asked;
+                match (*n, asked.numerics.get(&asked.method.name)) {
                     (1, _) => {}
-                    (n, None) => row.label = format!("{} ({n})", row.label),
-                    (n, Some(version)) => {
-                        row.label = format!("{} ({n}, numerics {version})", row.label)
-                    }
+                    (n, None) => row.label += &format!(" ({n})"),
+                    (n, Some(version)) => row.label += &format!(" ({n}, numerics {version})"),
                 }
                 (row, records)
             })
@@ -183,7 +174,7 @@ impl Comparison {
                 Standing::Invalid { .. } => 1,
                 Standing::Unfinished => 2,
             };
-            let mean = |row: &Row| row.metric.as_ref().map_or(f64::NEG_INFINITY, |m| m.mean);
+            let mean = |row: &Row| row.mean().unwrap_or(f64::NEG_INFINITY);
             let parameters = |row: &Row| row.parameters.map(|p| p.method);
             (group(a).cmp(&group(b)))
                 .then(mean(b).total_cmp(&mean(a)))
@@ -192,21 +183,20 @@ impl Comparison {
         });
 
         let asked = &group[0].asked;
-        let slug_parts = [dataset_slug(&asked.dataset), asked.backbone.label()];
-        let slug: Vec<String> = slug_parts.iter().chain(apart).map(|p| slug(p)).collect();
-        let place = [dataset_label(&asked.dataset), asked.backbone.label()];
-        let name: Vec<String> = place
-            .iter()
-            .chain(apart)
-            .map(|p| format::visible(p))
-            .collect();
+        let joined = |dataset: String, of: &dyn Fn(&str) -> String, between: &str| {
+            let place = [dataset, asked.backbone.label()];
+            let parts = place.iter().chain(apart).map(|part| of(part));
+            parts.collect::<Vec<_>>().join(between)
+        };
+        let slug = joined(dataset_slug(&asked.dataset), &slug, "-");
         let seeds: BTreeSet<u64> = group.iter().map(|r| r.asked.seed).collect();
         let (rows, ids): (Vec<Row>, Vec<Vec<&RunRecord>>) = trials.into_iter().unzip();
         let timed: Vec<&RunRecord> = group.iter().filter(|r| costs.counts(r)).collect();
+        let timed = latency::of_records(&timed);
         let ids: Vec<String> = ids.into_iter().flatten().map(|r| r.id.clone()).collect();
         let mut comparison = Self {
-            name: name.join(" · "),
-            slug: format::file_name(&slug.join("-"), SLUG),
+            name: joined(dataset_label(&asked.dataset), &format::visible, " · "),
+            slug: format::file_name(&slug, SLUG),
             dataset: asked.dataset.clone(),
             backbone: asked.backbone.clone(),
             recipe: asked.recipe.clone(),
@@ -217,10 +207,7 @@ impl Comparison {
             looks: None,
             rows,
             pairs: Vec::new(),
-            latency_noise: latency::noise_floor(
-                &latency::of_records(&timed),
-                Some(latency::SENTENCE),
-            ),
+            latency_noise: latency::noise_floor(&timed, Some(latency::SENTENCE)),
             notes: Vec::new(),
             family: Family::new(&[], Margin::default()),
             places: ids.iter().cloned().zip(0..).collect(),
@@ -255,41 +242,32 @@ impl Comparison {
             return;
         };
         let family = Procedure::family(&scores, self.margin, self.looks.as_ref());
-        let tested = family
-            .pairs
-            .iter()
-            .filter(|p| p.corrected.is_some())
-            .count();
-        let mut pairs = Vec::new();
-        for first in 0..scores.len() {
-            for second in first + 1..scores.len() {
-                let Some(d) = scores[first].minus(&scores[second]) else {
-                    continue;
-                };
-                let found = family.pair(first, second);
-                let open =
-                    found.filter(|p| p.corrected.is_some() && p.verdict == Verdict::Undecided);
-                pairs.push(Pair {
-                    first,
-                    second,
-                    seeds: d.seeds().count(),
-                    difference: d.mean(),
-                    evidence: found.map(|p| p.evidence),
-                    sigma: found.map(|p| p.evidence.components.sigma()),
-                    corrected: found.and_then(|p| p.corrected),
-                    verdict: found.map_or(Verdict::Undecided, |p| p.verdict),
-                    needs: open.map(|p| {
-                        let remedy = Remedy::of(&p.evidence, self.margin, tested);
-                        self.needs(&p.evidence, &remedy, &[first, second])
-                    }),
-                    mcnemar: self.mcnemar(first, second),
-                });
-            }
-        }
+        let tested = family.pairs.iter().filter(|p| p.corrected.is_some());
+        let tested = tested.count();
+        let pairs = every_two(scores.len()).filter_map(|(first, second)| {
+            let d = scores[first].minus(&scores[second])?;
+            let found = family.pair(first, second);
+            let open = found.filter(|p| p.corrected.is_some() && p.verdict == Verdict::Undecided);
+            Some(Pair {
+                first,
+                second,
+                seeds: d.seeds().count(),
+                difference: d.mean(),
+                evidence: found.map(|p| p.evidence),
+                sigma: found.map(|p| p.evidence.components.sigma()),
+                corrected: found.and_then(|p| p.corrected),
+                verdict: found.map_or(Verdict::Undecided, |p| p.verdict),
+                needs: open.map(|p| {
+                    let remedy = Remedy::of(&p.evidence, self.margin, tested);
+                    self.needs(&p.evidence, &remedy, &[first, second])
+                }),
+                mcnemar: self.mcnemar(first, second),
+            })
+        });
+        self.pairs = pairs.collect();
         for (row, letters) in self.rows.iter_mut().zip(family.letters()) {
             row.letters = letters;
         }
-        self.pairs = pairs;
         self.family = family;
     }
 
@@ -297,10 +275,8 @@ impl Comparison {
     pub(crate) fn needs(&self, evidence: &Evidence, remedy: &Remedy, rows: &[usize]) -> Needs {
         let there = &evidence.components;
         let more_seeds = remedy.seeds.map(|n| n.saturating_sub(there.seeds));
-        let each = rows
-            .iter()
-            .map(|&i| Some(self.rows[i].run_seconds.as_ref()?.mean));
-        let each: Option<f64> = each.sum();
+        let seconds = |&i: &usize| Some(self.rows[i].run_seconds.as_ref()?.mean);
+        let each: Option<f64> = rows.iter().map(seconds).sum();
         Needs {
             more_seeds,
             more_examples: remedy.examples.map(|n| n.saturating_sub(there.examples)),
@@ -318,12 +294,8 @@ impl Comparison {
 
     /// The ranked rows, highest mean first.
     pub fn ranked(&self) -> &[Row] {
-        let n = self
-            .rows
-            .iter()
-            .take_while(|r| r.standing == Standing::Ranked)
-            .count();
-        &self.rows[..n]
+        let ranked = |r: &&Row| r.standing == Standing::Ranked;
+        &self.rows[..self.rows.iter().take_while(ranked).count()]
     }
 
     /// The record with this id.
@@ -356,11 +328,10 @@ impl Comparison {
 
     /// What is shown of a ranked row against the one with the highest mean, in a table's cell.
     pub(crate) fn verdict_on(&self, row: usize) -> &'static str {
-        match row {
-            0 => words::HIGHEST,
-            row => self
-                .pair(0, row)
-                .map_or(words::NOT_TESTED, |pair| pair.verdict_text(true)),
+        match self.pair(0, row) {
+            _ if row == 0 => words::HIGHEST,
+            Some(pair) => pair.verdict_text(true),
+            None => words::NOT_TESTED,
         }
     }
 

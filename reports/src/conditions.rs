@@ -45,12 +45,8 @@ pub fn flat(value: &Value) -> BTreeMap<String, Value> {
             return;
         };
         for (key, value) in map {
-            let path = if path.is_empty() {
-                key.clone()
-            } else {
-                format!("{path}.{key}")
-            };
-            walk(&path, value, into);
+            let dot = if path.is_empty() { "" } else { "." };
+            walk(&format!("{path}{dot}{key}"), value, into);
         }
     }
     let mut leaves = BTreeMap::new();
@@ -58,9 +54,9 @@ pub fn flat(value: &Value) -> BTreeMap<String, Value> {
     leaves
 }
 
-/// For each group of records what sets it apart from the groups with the same data set and backbone.
-pub(crate) fn distinctions(groups: &[Vec<&RunRecord>]) -> Vec<Vec<String>> {
-    let all: Vec<_> = groups.iter().map(|g| flat(&conditions(g[0]))).collect();
+/// For each group of records, of which one is given, what sets it apart from the groups with the same data set and backbone.
+pub(crate) fn distinctions(groups: &[&RunRecord]) -> Vec<Vec<String>> {
+    let all: Vec<_> = groups.iter().map(|r| flat(&conditions(r))).collect();
     let place = |c: &BTreeMap<String, Value>| {
         ["dataset", "stand_in_for", "backbone"].map(|k| c.get(k).cloned())
     };
@@ -72,10 +68,8 @@ pub(crate) fn distinctions(groups: &[Vec<&RunRecord>]) -> Vec<Vec<String>> {
         .map(|own| {
             let siblings: Vec<_> = all.iter().filter(|c| place(c) == place(own)).collect();
             let keys: BTreeSet<&String> = siblings.iter().flat_map(|c| c.keys()).collect();
-            let mut vary: Vec<&String> = keys
-                .into_iter()
-                .filter(|k| siblings.iter().any(|c| c.get(*k) != own.get(*k)))
-                .collect();
+            let varies = |k: &&String| siblings.iter().any(|c| c.get(*k) != own.get(*k));
+            let mut vary: Vec<&String> = keys.into_iter().filter(varies).collect();
             // A budget decides the steps, another number of examples the digest: name the cause only.
             let has = |k: &str, vary: &[&String]| vary.iter().any(|v| *v == k);
             if has("recipe.budget", &vary) {

@@ -39,8 +39,7 @@ impl Machine {
 
     /// Whether this machine made a run.
     pub fn made(&self, record: &RunRecord) -> bool {
-        record.circumstances.threads == self.threads
-            && record.circumstances.processor == self.processor
+        *self == Self::of(record)
     }
 }
 
@@ -82,10 +81,8 @@ impl CostsOn {
         let chosen = |m: &Machine| {
             model.is_none_or(|model| m.processor.to_lowercase().contains(&model.to_lowercase()))
         };
-        let machine = found
-            .iter()
-            .find(|(m, _)| chosen(m))
-            .map(|(m, _)| m.clone());
+        let mut known = found.iter().map(|(m, _)| m);
+        let machine = known.find(|m| chosen(m)).cloned();
         let mut notes = Vec::new();
         if found.len() > 1 || (machine.is_none() && !found.is_empty()) {
             let listed = found
@@ -107,17 +104,15 @@ impl CostsOn {
         }
         let (mut counted, mut busy) = (BTreeSet::new(), Vec::new());
         for trial in trials {
-            let here: Vec<_> = trial
-                .iter()
-                .filter(|r| r.cost.is_some() && machine.as_ref().is_some_and(|m| m.made(r)))
-                .collect();
-            let quiet: Vec<_> = here.iter().filter(|r| !r.circumstances.busy()).collect();
-            if quiet.is_empty() {
-                busy.extend(here.iter().filter_map(|r| r.circumstances.load));
-                counted.extend(here.iter().map(|r| r.id.clone()));
+            let made = |r: &RunRecord| machine.as_ref().is_some_and(|m| m.made(r));
+            let mut here = trial.clone();
+            here.retain(|r| r.cost.is_some() && made(r));
+            if here.iter().any(|r| !r.circumstances.busy()) {
+                here.retain(|r| !r.circumstances.busy());
             } else {
-                counted.extend(quiet.iter().map(|r| r.id.clone()));
+                busy.extend(here.iter().filter_map(|r| r.circumstances.load));
             }
+            counted.extend(here.iter().map(|r| r.id.clone()));
         }
         if let Some(most) = busy.iter().copied().reduce(f64::max) {
             notes.push(format!(

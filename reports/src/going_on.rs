@@ -62,7 +62,7 @@ pub fn progress(
             }),
         }
     };
-    let state = procedure.state(&scores, |_, a, b| cares(a, b));
+    let state = procedure.state(&scores, cares);
     let label = |i: usize| rows[i].label.clone();
     let pairs = state.pairs.iter().filter(|p| cares(p.first, p.second));
     Some(Progress {

@@ -120,11 +120,8 @@ pub fn look(
         }
         now.margin = margin;
     }
-    let seeds = comparison
-        .ranked()
-        .iter()
-        .filter_map(|r| Some(r.scores.as_ref()?.seeds().count()));
-    let seeds = seeds.max().unwrap_or(0);
+    let scores = comparison.ranked().iter().flat_map(|r| &r.scores);
+    let seeds = scores.map(|s| s.seeds().count()).max().unwrap_or(0);
     // Of a plan, what was looked at is part.
     let next = match planned {
         Some(looks) => looks.seeds().to_vec(),

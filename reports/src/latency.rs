@@ -64,8 +64,12 @@ impl LatencyCell {
 
 /// The latency of one real sentence in a run, the method not merged.
 pub fn sentence(record: &RunRecord) -> Option<&Latency> {
-    let one = |l: &&Latency| l.variant == "unmerged" && (l.batch, l.length) == SENTENCE;
+    let one = |l: &&Latency| l.variant == "unmerged" && setting(l) == SENTENCE;
     record.cost.as_ref()?.latency.iter().find(one)
+}
+
+fn setting(latency: &Latency) -> Setting {
+    (latency.batch, latency.length)
 }
 
 /// The latencies of some records.
@@ -79,35 +83,25 @@ pub fn of_records<'a>(records: &[&'a RunRecord]) -> Vec<&'a [Latency]> {
 /// All settings of some processes, each over these processes, by batch, length and variant.
 pub fn cells(processes: &[&[Latency]]) -> Vec<LatencyCell> {
     let all = || processes.iter().flat_map(|r| r.iter());
-    let keys: BTreeSet<(usize, Option<usize>, &str)> = all()
-        .map(|l| (l.batch, l.length, l.variant.as_str()))
-        .collect();
+    let keys: BTreeSet<(Setting, &str)> = all().map(|l| (setting(l), l.variant.as_str())).collect();
     keys.into_iter()
-        .filter_map(|(batch, length, variant)| {
-            let same = || {
-                all()
-                    .filter(|l| (l.batch, l.length, l.variant.as_str()) == (batch, length, variant))
-            };
+        .filter_map(|(own, variant)| {
+            let same = || all().filter(|l| setting(l) == own && l.variant == variant);
             let of = |f: fn(&Latency) -> f64| Summary::of(same().map(f));
             let long = || same().filter(|l| l.samples >= PASSES_FOR_P99);
             let p50_ms = of(|l| l.p50_ms)?;
             let p99_ms = Summary::of(long().map(|l| p50_ms.mean * (l.p99_ms / l.p50_ms)));
             Some(LatencyCell {
                 variant: variant.to_owned(),
-                batch,
-                length,
+                batch: own.0,
+                length: own.1,
                 p50_ms,
                 p90_ms: of(|l| l.p90_ms)?,
                 p99_ms,
-                over_backbone: over_backbone(processes, variant, (batch, length)),
+                over_backbone: over_backbone(processes, variant, own),
             })
         })
         .collect()
-}
-
-fn median(process: &[Latency], variant: &str, (batch, length): Setting) -> Option<f64> {
-    let same = |l: &&Latency| (l.variant.as_str(), l.batch, l.length) == (variant, batch, length);
-    process.iter().find(same).map(|l| l.p50_ms)
 }
 
 /// How many times as long a variant takes as the bare backbone of the same process; each process is a replicate.
@@ -127,12 +121,13 @@ fn over_settings(
 ) -> Option<Ratio> {
     let timed = processes.iter().enumerate().flat_map(|(i, process)| {
         let own = process.iter().filter(|l| l.variant == variant);
-        let own = own.filter(|l| takes((l.batch, l.length)));
+        let own = own.filter(|l| takes(setting(l)));
         own.filter_map(move |l| {
+            let bare = |b: &&Latency| b.variant == BACKBONE && setting(b) == setting(l);
             Some(Timed {
                 sitting: i.to_string(),
                 first: l.p50_ms,
-                second: median(process, BACKBONE, (l.batch, l.length))?,
+                second: process.iter().find(bare)?.p50_ms,
             })
         })
     });
@@ -147,7 +142,7 @@ pub fn noise_floor(processes: &[&[Latency]], setting: Option<Setting>) -> Option
         .flat_map(|process| {
             let once = process.iter().filter(|l| l.variant == BACKBONE);
             let once = once
-                .map(|l| (l.batch, l.length))
+                .map(self::setting)
                 .filter(move |s| setting.is_none_or(|w| w == *s));
             once.filter_map(move |s| {
                 Some((over_backbone(&[*process], BACKBONE_AGAIN, s)?.ratio - 1.0).abs())

@@ -122,20 +122,18 @@ impl Report {
     /// If a file cannot be written, or a plot or the page cannot be made.
     pub fn write(&self, out: &Path, csv_safe: bool) -> Result<Vec<PathBuf>> {
         // What is written does not depend on the order in which they were read.
-        let mut records: Vec<&RunRecord> =
-            self.comparisons.iter().flat_map(|c| &c.records).collect();
+        let records = self.comparisons.iter().flat_map(|c| &c.records);
+        let mut records: Vec<&RunRecord> = records.collect();
         records.sort_by(|a, b| a.id.cmp(&b.id));
         let mut files = Files::new(out);
         for comparison in &self.comparisons {
             let slug = &comparison.slug;
+            let json = serde_json::to_string_pretty(&tables::json(comparison))?;
             for (ending, content) in [
                 ("md", tables::markdown(comparison)),
                 ("tex", tables::latex(comparison)),
                 ("csv", tables::table(comparison).csv(csv_safe)?),
-                (
-                    "json",
-                    serde_json::to_string_pretty(&tables::json(comparison))?,
-                ),
+                ("json", json),
             ] {
                 files.write(&format!("{slug}.{ending}"), content)?;
             }
@@ -167,25 +165,15 @@ impl Report {
     /// # Errors
     /// If a plot or the page cannot be made; not expected.
     pub fn page(&self) -> Result<String> {
-        let Findings {
-            studies,
-            tunings,
-            measurements,
-            ..
-        } = &self.findings;
+        let studies = self.findings.studies.iter().map(studies::page_view);
+        let tunings = self.findings.tunings.iter().map(tuning::page_view);
         let suites = self.suites.iter().map(|(_, verdict)| verdict.clone());
         let extras = page::Extras {
             suites: &suites.collect::<Vec<_>>(),
             claims: &self.claims,
-            studies: studies
-                .iter()
-                .map(studies::page_view)
-                .collect::<Result<_>>()?,
-            tuning: tunings
-                .iter()
-                .map(tuning::page_view)
-                .collect::<Result<_>>()?,
-            measurements,
+            studies: studies.collect::<Result<_>>()?,
+            tuning: tunings.collect::<Result<_>>()?,
+            measurements: &self.findings.measurements,
         };
         page::render(&self.comparisons, &extras)
     }

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use record::RunRecord;
-use statistics::FEWEST_SEEDS;
+use statistics::{FEWEST_SEEDS, every_two};
 
 use crate::{Comparison, format, words};
 
@@ -36,31 +35,24 @@ pub fn of(comparison: &Comparison) -> Vec<String> {
         );
     }
     notes.extend(comparison.looks.as_ref().map(words::looked_at));
-    for a in 0..ranked.len() {
-        for b in a + 1..ranked.len() {
-            if comparison.pair(a, b).is_none() && ranked[a].scores.is_some() {
-                notes.push(format!(
-                    "{} and {} have no seed in common and are not compared with each other.",
-                    ranked[a].label, ranked[b].label
-                ));
-            }
+    for (a, b) in every_two(ranked.len()) {
+        if comparison.pair(a, b).is_none() && ranked[a].scores.is_some() {
+            notes.push(format!(
+                "{} and {} have no seed in common and are not compared with each other.",
+                ranked[a].label, ranked[b].label
+            ));
         }
     }
 
     let mut orders: BTreeMap<u64, BTreeSet<[&str; 2]>> = BTreeMap::new();
     for record in records {
         if let Some(o) = &record.outcome {
-            orders
-                .entry(record.asked.seed)
-                .or_default()
-                .insert([&o.order_digest, &o.head_digest]);
+            let own = orders.entry(record.asked.seed).or_default();
+            own.insert([&o.order_digest, &o.head_digest]);
         }
     }
-    let uneven: Vec<String> = orders
-        .iter()
-        .filter(|(_, d)| d.len() > 1)
-        .map(|(seed, _)| seed.to_string())
-        .collect();
+    let uneven = orders.iter().filter(|(_, digests)| digests.len() > 1);
+    let uneven: Vec<String> = uneven.map(|(seed, _)| seed.to_string()).collect();
     if !uneven.is_empty() {
         notes.push(format!(
             "The order of examples or the initial head differs between methods at seed {}: the conditions were not the same.",
@@ -68,44 +60,25 @@ pub fn of(comparison: &Comparison) -> Vec<String> {
         ));
     }
 
-    let distinct = |f: fn(&RunRecord) -> String| -> Vec<String> {
-        records
-            .iter()
-            .map(f)
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect()
-    };
     notes.extend(comparison.costs.notes.iter().cloned());
-    let versions = distinct(|r| {
+    let versions = records.iter().map(|r| {
         let c = &r.circumstances;
-        let revision = c
-            .revision
-            .as_ref()
-            .map(|r| format!(" ({r})"))
-            .unwrap_or_default();
-        format!("{}{revision}", c.version)
+        let revision = c.revision.as_ref().map(|r| format!(" ({r})"));
+        format!("{}{}", c.version, revision.unwrap_or_default())
     });
+    let versions: Vec<String> = versions.collect::<BTreeSet<_>>().into_iter().collect();
     if versions.len() > 1 {
         notes.push(format!(
             "Runs were made by different versions of peftbench: {}.",
             versions.join(", ")
         ));
     }
-    let dirty = |r: &RunRecord| {
-        r.circumstances
-            .revision
-            .as_ref()
-            .is_some_and(|r| r.ends_with("-dirty"))
-    };
-    if records.iter().any(dirty) {
+    let mut revisions = records.iter().flat_map(|r| &r.circumstances.revision);
+    if revisions.any(|revision| revision.ends_with("-dirty")) {
         notes.push("Some runs were made by a program with uncommitted changes.".to_owned());
     }
-    let truncated = records
-        .iter()
-        .map(|r| r.asked.dataset.truncated)
-        .max()
-        .unwrap_or(0);
+    let truncated = records.iter().map(|r| r.asked.dataset.truncated).max();
+    let truncated = truncated.unwrap_or(0);
     if truncated > 0 {
         notes.push(format!(
             "Up to {} training examples were longer than what a run reads (recipe.max_tokens, the backbone's positions, for completions max_new_tokens) and were cut.",

@@ -113,23 +113,20 @@ pub fn scores_of_nothing(dataset: &DatasetFacts, like: &Predictions) -> Option<V
 
 /// Whether every example has the same answer.
 pub fn is_constant(dataset: &DatasetFacts, predictions: &Predictions) -> bool {
+    fn alike<T: PartialEq>(mut items: impl Iterator<Item = T>) -> bool {
+        let first = items.next();
+        items.all(|item| Some(item) == first)
+    }
     if let Some(classes) = classes(dataset, predictions) {
-        return classes.windows(2).all(|w| w[0] == w[1]);
+        return alike(classes.into_iter());
     }
     let outputs = &predictions.outputs;
-    let mut rows = outputs.iter();
+    let set = |row: &[f64]| row.iter().map(|x| *x > 0.0).collect::<Vec<_>>();
     match dataset.objective.as_str() {
-        "tokens" => outputs.values().windows(2).all(|w| w[0] == w[1]),
-        "multi_label" => {
-            let set = |row: &[f64]| row.iter().map(|x| *x > 0.0).collect::<Vec<_>>();
-            let first = rows.next().map(set);
-            rows.all(|row| Some(set(row)) == first)
-        }
-        "completion" => predictions.texts.windows(2).all(|w| w[0].text == w[1].text),
-        _ => {
-            let first = rows.next();
-            rows.all(|row| Some(row) == first)
-        }
+        "tokens" => alike(outputs.values().iter()),
+        "multi_label" => alike(outputs.iter().map(set)),
+        "completion" => alike(predictions.texts.iter().map(|written| &written.text)),
+        _ => alike(outputs.iter()),
     }
 }
 

@@ -6,11 +6,13 @@
 //! none is shown, the answer says what would show it. Floors are never recommended, and neither is what is not above them; the answer
 //! names what was left out.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use statistics::Summary;
 
 use crate::{
-    Comparison, claims::Verdict, format, latency::percent, quantity::Quantity, row::Row,
+    Comparison, Pair, claims::Verdict, format, latency::percent, quantity::Quantity, row::Row,
     table::wrap, words,
 };
 
@@ -109,16 +111,13 @@ fn of_data<'a>(
 /// The comparison that decides: of the data set, nearest in training examples, then with the most valid runs.
 fn nearest<'a>(comparisons: &'a [Comparison], wishes: &Wishes) -> Option<&'a Comparison> {
     let distance = |c: &Comparison| {
-        let n = c.dataset.train_examples as f64;
+        let (n, wanted) = (c.dataset.train_examples as f64, wishes.train_size);
         // Without a size: the more the better.
-        wishes
-            .train_size
-            .map_or(-n, |size| (n / size as f64).ln().abs())
+        wanted.map_or(-n, |size| (n / size as f64).ln().abs())
     };
     let methods = |c: &Comparison| {
-        let names: std::collections::BTreeSet<&str> =
-            c.ranked().iter().map(|r| r.method.as_str()).collect();
-        names.len()
+        let names = c.ranked().iter().map(|r| r.method.as_str());
+        names.collect::<BTreeSet<_>>().len()
     };
     let runs = |c: &Comparison| -> usize { c.ranked().iter().map(|r| r.ended_well().0).sum() };
     of_data(comparisons, wishes).min_by(|a, b| {
@@ -149,10 +148,8 @@ pub fn recommend(comparisons: &[Comparison], wishes: &Wishes) -> Option<Recommen
         .collect();
     let (chosen, mut answer) = comparison.recommended(&fitting);
     if let Some(row) = chosen.map(|i| &rows[i]) {
-        let reached = row
-            .metric
-            .as_ref()
-            .map_or_else(String::new, |m| shown_metric(metric, m));
+        let reached = row.metric.as_ref().map(|m| shown_metric(metric, m));
+        let reached = reached.unwrap_or_default();
         let parameters = row.parameters.map_or_else(String::new, |p| {
             format!(", {} trained parameters", format::count(p.method))
         });
@@ -161,10 +158,8 @@ pub fn recommend(comparisons: &[Comparison], wishes: &Wishes) -> Option<Recommen
     if let Some((_, c)) = judged.iter().find(|(i, _)| Some(*i) == chosen)
         && c.fits == Verdict::Undecided
     {
-        let open = c
-            .constraints
-            .iter()
-            .filter(|c| c.verdict == Verdict::Undecided);
+        let is_open = |c: &&Constraint| c.verdict == Verdict::Undecided;
+        let open = c.constraints.iter().filter(is_open);
         let open: Vec<&str> = open.map(|c| c.what.as_str()).collect();
         answer.push(format!(
             "Whether it keeps the limit of {} is within the noise: measure it with more seeds.",
@@ -173,12 +168,9 @@ pub fn recommend(comparisons: &[Comparison], wishes: &Wishes) -> Option<Recommen
     }
     let eligible = comparison.eligible();
     if let Some(&best) = fitting.iter().find(|i| eligible.contains(i)) {
-        let ahead: Vec<&str> = (0..best)
-            .filter(|&i| {
-                !fitting.contains(&i) && comparison.pair(i, best).is_some_and(|p| p.told_apart())
-            })
-            .map(|i| rows[i].label.as_str())
-            .collect();
+        let told_apart = |&i: &usize| comparison.pair(i, best).is_some_and(Pair::told_apart);
+        let ahead = (0..best).filter(|i| !fitting.contains(i) && told_apart(i));
+        let ahead: Vec<&str> = ahead.map(|i| rows[i].label.as_str()).collect();
         if !ahead.is_empty() {
             answer.push(format!(
                 "Outside the limits, shown to be better than {}: {}.",
@@ -208,12 +200,9 @@ pub fn recommend(comparisons: &[Comparison], wishes: &Wishes) -> Option<Recommen
             wishes.dataset
         ));
     }
-    let others: Vec<&str> = of_data(comparisons, wishes)
-        .filter(|other| {
-            !std::ptr::eq(*other, comparison) && other.dataset.train_examples == trained
-        })
-        .map(|other| other.name.as_str())
-        .collect();
+    let others = of_data(comparisons, wishes)
+        .filter(|c| !std::ptr::eq(*c, comparison) && c.dataset.train_examples == trained);
+    let others: Vec<&str> = others.map(|other| other.name.as_str()).collect();
     if !others.is_empty() {
         notes.push(format!(
             "Other comparisons train on as many examples and are not used here: {}. This one has the most methods, then the most runs.",
@@ -235,11 +224,11 @@ pub fn recommend(comparisons: &[Comparison], wishes: &Wishes) -> Option<Recommen
 }
 
 fn shown_metric(name: &str, summary: &Summary) -> String {
+    let mean = format::metric(name, summary.mean);
     match summary.interval {
-        None => format::metric(name, summary.mean),
+        None => mean,
         Some([low, high]) => format!(
-            "{} (95 % interval {} … {})",
-            format::metric(name, summary.mean),
+            "{mean} (95 % interval {} … {})",
             format::metric_spread(name, low, None),
             format::metric(name, high)
         ),
@@ -251,54 +240,30 @@ fn candidate(row: &Row, verdict: &'static str, wishes: &Wishes, metric: &str) ->
         true => ", measured on a busy machine,",
         false => "",
     };
+    let (longest, time) = (wishes.max_training_seconds, format!("training time{busy}"));
     let limits = [
-        (wishes.min_metric, Quantity::Metric),
-        (wishes.max_parameters, Quantity::Parameters),
-        (wishes.max_size, Quantity::FileSize),
-        (wishes.max_memory, Quantity::PeakMemory),
-        (wishes.max_training_seconds, Quantity::TrainingTime),
+        (wishes.min_metric, Quantity::Metric, metric),
+        (wishes.max_parameters, Quantity::Parameters, "parameters"),
+        (wishes.max_size, Quantity::FileSize, "size"),
+        (wishes.max_memory, Quantity::PeakMemory, "memory"),
+        (longest, Quantity::TrainingTime, &time),
     ];
-    let mut constraints: Vec<Constraint> = limits
-        .into_iter()
-        .filter_map(|(limit, quantity)| {
-            let found = quantity.of(row).map(|s| (s.mean, s.interval));
-            let title = match quantity {
-                Quantity::Metric => metric.to_owned(),
-                Quantity::Parameters => "parameters".to_owned(),
-                Quantity::FileSize => "size".to_owned(),
-                Quantity::PeakMemory => "memory".to_owned(),
-                _ => format!("training time{busy}"),
-            };
-            let show = |x: f64| quantity.show(metric, x);
-            Some(constraint(
-                title,
-                found,
-                limit?,
-                quantity.higher_is_better(),
-                &show,
-            ))
-        })
-        .collect();
+    let limited = limits.into_iter().filter_map(|(limit, quantity, what)| {
+        let found = quantity.of(row).map(|s| (s.mean, s.interval));
+        let (at_least, show) = (quantity.higher_is_better(), |x| quantity.show(metric, x));
+        Some(constraint(what.into(), found, limit?, at_least, &show))
+    });
+    let mut constraints: Vec<Constraint> = limited.collect();
     if let Some(limit) = wishes.max_latency_overhead {
         // A method that merges can be merged before it serves.
-        let variant = match row.sentence("merged") {
-            Some(_) => "merged",
-            None => "unmerged",
+        let (variant, what) = match row.sentence("merged") {
+            Some(_) => ("merged", "latency overhead, merged"),
+            None => ("unmerged", "latency overhead"),
         };
         let found = row.over_backbone(variant);
         let found = found.map(|r| (r.ratio - 1.0, r.interval.map(|i| i.map(|x| x - 1.0))));
-        let title = match variant {
-            "merged" => "latency overhead, merged",
-            _ => "latency overhead",
-        };
-        let show = percent;
-        constraints.push(constraint(
-            format!("{title}{busy}"),
-            found,
-            limit,
-            false,
-            &show,
-        ));
+        let what = format!("{what}{busy}");
+        constraints.push(constraint(what, found, limit, false, &percent));
     }
     let any = |v| constraints.iter().any(|c| c.verdict == v);
     Some(Candidate {
@@ -325,12 +290,15 @@ fn constraint(
     at_least: bool,
     show: &dyn Fn(f64) -> String,
 ) -> Constraint {
-    let keeps = |x: f64| if at_least { x >= limit } else { x <= limit };
+    let (keeps, side): (fn(&f64, &f64) -> bool, _) = match at_least {
+        true => (f64::ge, "at least"),
+        false => (f64::le, "at most"),
+    };
     let (verdict, measured) = match found {
         None => (Verdict::Undecided, "not measured".to_owned()),
         Some((value, interval)) => {
             let [low, high] = interval.unwrap_or([value, value]);
-            let verdict = match (keeps(low), keeps(high)) {
+            let verdict = match (keeps(&low, &limit), keeps(&high, &limit)) {
                 (true, true) => Verdict::Holds,
                 (false, false) => Verdict::DoesNotHold,
                 _ => Verdict::Undecided,
@@ -343,11 +311,7 @@ fn constraint(
         }
     };
     Constraint {
-        text: format!(
-            "{what} {measured}, {} {}",
-            if at_least { "at least" } else { "at most" },
-            show(limit)
-        ),
+        text: format!("{what} {measured}, {side} {}", show(limit)),
         what,
         value: found.map(|f| f.0),
         interval: found.and_then(|f| f.1),
@@ -363,13 +327,10 @@ pub fn terminal(recommendation: &Recommendation) -> String {
         text += &format!("{}\n", wrap(sentence, 100));
     }
     text += &format!("\nEvidence: {}\n", recommendation.comparison);
-    let width = recommendation
-        .candidates
-        .iter()
-        .map(|c| c.label.chars().count())
-        .max()
-        .unwrap_or(0);
-    for c in &recommendation.candidates {
+    let candidates = &recommendation.candidates;
+    let widths = candidates.iter().map(|c| c.label.chars().count());
+    let width = widths.max().unwrap_or(0);
+    for c in candidates {
         let fits = match c.fits {
             Verdict::Holds => "fits",
             Verdict::Undecided => "may fit",
@@ -386,11 +347,7 @@ pub fn terminal(recommendation: &Recommendation) -> String {
         }
     }
     let undecided = words::verdict(statistics::Verdict::Undecided);
-    if recommendation
-        .candidates
-        .iter()
-        .any(|c| c.verdict == undecided)
-    {
+    if candidates.iter().any(|c| c.verdict == undecided) {
         text += &format!("{}\n", words::UNDECIDED);
     }
     for note in &recommendation.notes {

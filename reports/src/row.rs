@@ -5,7 +5,7 @@ use std::{
     ops::Range,
 };
 
-use record::{Kind, Parameters, RunRecord, Status, Tuned, answers, head::CostHead};
+use record::{Cost, Kind, Parameters, RunRecord, Status, Tuned, answers, head::CostHead};
 use serde::Serialize;
 use serde_json::Value;
 use statistics::{Calibration, Ratio, Scores, Summary};
@@ -159,11 +159,7 @@ pub fn scores(records: &[&RunRecord]) -> Option<Scores> {
 /// `beside` them; `None` too where a run does not keep the predictions of all of them.
 pub fn curve_scores(records: &[&RunRecord], beside: &[&RunRecord]) -> Option<Scores> {
     let evaluations = |r: &RunRecord| r.outcome.as_ref().map_or(0, |o| o.evaluations.len());
-    let all = records
-        .iter()
-        .map(|r| evaluations(r))
-        .max()
-        .filter(|n| *n > 0)?;
+    let all = records.iter().map(|r| evaluations(r)).max()?;
     let judged = judged(&[records, beside].concat(), |r| 0..evaluations(r))?;
     let each = (0..all).map(|k| Some((scores_on(records, k, &judged)?, 1.0 / all as f64)));
     Scores::weighted(&each.collect::<Option<Vec<_>>>()?)
@@ -178,12 +174,8 @@ pub fn scores_at(records: &[&RunRecord], evaluation: usize) -> Option<Scores> {
 
 /// What was predicted at an evaluation, none for examples that were not judged.
 fn predicted_at(record: &RunRecord, evaluation: usize) -> Option<Vec<Option<u32>>> {
-    let text = &record
-        .outcome
-        .as_ref()?
-        .evaluations
-        .get(evaluation)?
-        .predicted;
+    let evaluations = &record.outcome.as_ref()?.evaluations;
+    let text = &evaluations.get(evaluation)?.predicted;
     answers::read(text, record.asked.dataset.labels.len()).filter(|p| !p.is_empty())
 }
 
@@ -205,9 +197,8 @@ fn judged(
             }
         }
     }
-    let everywhere = everywhere?;
-    let all = 0..everywhere.len();
-    Some(all.filter(|i| everywhere[*i]).collect())
+    let everywhere = everywhere?.into_iter().enumerate();
+    Some(everywhere.filter_map(|(i, all)| all.then_some(i)).collect())
 }
 
 /// Scores at an evaluation on the examples with these indices.
@@ -215,12 +206,9 @@ fn scores_on(records: &[&RunRecord], evaluation: usize, judged: &[usize]) -> Opt
     let kept = |r: &RunRecord| {
         let labels = &r.outcome.as_ref()?.predictions.labels;
         let predicted = predicted_at(r, evaluation).filter(|p| p.len() == labels.len())?;
-        let both: Option<Vec<(u32, u32)>> = judged
-            .iter()
-            .map(|i| Some((labels[*i], predicted[*i]?)))
-            .collect();
-        let (labels, predicted): (Vec<u32>, Vec<u32>) = both?.into_iter().unzip();
-        objective::class_scores(&r.asked.dataset, &labels, &predicted)
+        let labels: Vec<u32> = judged.iter().map(|i| labels[*i]).collect();
+        let predicted: Option<Vec<u32>> = judged.iter().map(|i| predicted[*i]).collect();
+        objective::class_scores(&r.asked.dataset, &labels, &predicted?)
     };
     let found = scores_of(records, Some(judged), &kept)?;
     let well = records.iter().filter(|r| r.outcome.is_some()).count();
@@ -242,12 +230,10 @@ fn scores_of(
             }
             (None, Status::Diverged { .. }) => {
                 let nothing = objective::scores_of_nothing(dataset, like)?;
+                let at = |i: &usize| nothing.get(*i).copied();
                 match judged {
+                    Some(judged) => judged.iter().filter_map(at).collect(),
                     None => nothing,
-                    Some(judged) => judged
-                        .iter()
-                        .filter_map(|i| nothing.get(*i).copied())
-                        .collect(),
                 }
             }
             _ => return None,
@@ -257,6 +243,11 @@ fn scores_of(
     // Of a seed that comes twice the first counts.
     let rows: BTreeMap<u64, Vec<f64>> = rows.collect::<Vec<_>>().into_iter().rev().collect();
     Scores::new(rows).ok()
+}
+
+/// Something of the costs of these runs.
+fn over(records: &[&RunRecord], of: impl Fn(&Cost) -> Option<f64>) -> Option<Summary> {
+    Summary::of(records.iter().filter_map(|r| of(r.cost.as_ref()?)))
 }
 
 /// The values that a metric can take.
@@ -270,10 +261,8 @@ pub fn range(metric: &str) -> statistics::Range {
 /// Main metric over seeds with the interval over seeds and examples, and its standard error.
 pub fn estimate(scores: &Scores, metric: &str) -> (Summary, f64) {
     let row = statistics::Row::of(scores, range(metric));
-    let values: Vec<f64> = scores
-        .rows()
-        .map(|r| statistics::mean(r).unwrap_or(f64::NAN))
-        .collect();
+    let means = scores.rows().map(statistics::mean);
+    let values: Vec<f64> = means.map(|mean| mean.unwrap_or(f64::NAN)).collect();
     let summary = Summary {
         sd: statistics::standard_deviation(&values),
         values,
@@ -290,19 +279,12 @@ impl Row {
         let main = &records[0].asked.dataset.main_metric;
         let runs: Vec<Run> = records.iter().map(|r| Run::of(r)).collect();
         let outcomes: Vec<_> = records.iter().filter_map(|r| r.outcome.as_ref()).collect();
-        let sizes: Vec<_> = records.iter().filter_map(|r| r.cost.as_ref()).collect();
-        let timed: Vec<&RunRecord> = records
-            .iter()
-            .copied()
-            .filter(|r| costs_on.counts(r))
-            .collect();
-        let costs: Vec<_> = timed.iter().filter_map(|r| r.cost.as_ref()).collect();
+        let counts = |r: &&RunRecord| costs_on.counts(r);
+        let timed: Vec<&RunRecord> = records.iter().copied().filter(counts).collect();
 
         let failed = |r: &Run| -> Vec<String> {
-            r.failed_checks
-                .iter()
-                .map(|c| format!("seed {}: {c}", r.seed))
-                .collect()
+            let checks = r.failed_checks.iter();
+            checks.map(|c| format!("seed {}: {c}", r.seed)).collect()
         };
         let reasons: Vec<String> = runs.iter().flat_map(failed).collect();
         let standing = if !reasons.is_empty() {
@@ -313,18 +295,14 @@ impl Row {
             Standing::Ranked
         };
 
-        let last: Vec<_> = outcomes
-            .iter()
-            .filter_map(|o| o.evaluations.last())
-            .collect();
+        let last = outcomes.iter().filter_map(|o| o.evaluations.last());
+        let last: Vec<_> = last.collect();
         let names: BTreeSet<&String> = last.iter().flat_map(|e| e.metrics.keys()).collect();
-        let metrics: BTreeMap<String, Summary> = names
-            .into_iter()
-            .filter_map(|name| {
-                let values = last.iter().filter_map(|e| e.metrics.get(name).copied());
-                Some((name.clone(), Summary::of(values)?))
-            })
-            .collect();
+        let metrics = names.into_iter().filter_map(|name| {
+            let values = last.iter().filter_map(|e| e.metrics.get(name).copied());
+            Some((name.clone(), Summary::of(values)?))
+        });
+        let metrics: BTreeMap<String, Summary> = metrics.collect();
         let calibrations = outcomes
             .iter()
             .filter_map(|o| Calibration::of(&o.predictions.labels, o.predictions.logits.iter()));
@@ -344,12 +322,6 @@ impl Row {
         let scores = scores(records);
         let estimated = scores.as_ref().map(|s| estimate(s, main));
         let per_second = |n: usize, seconds: f64| (seconds > 0.0).then(|| n as f64 / seconds);
-        let of_costs = |f: &dyn Fn(&record::Cost) -> Option<f64>| {
-            Summary::of(costs.iter().filter_map(|c| f(c)))
-        };
-        let of_sizes = |f: &dyn Fn(&record::Cost) -> Option<f64>| {
-            Summary::of(sizes.iter().filter_map(|c| f(c)))
-        };
         let one = |r: &&RunRecord| {
             let outcome = r.outcome.as_ref();
             outcome.is_none_or(|o| objective::is_constant(&r.asked.dataset, &o.predictions))
@@ -376,18 +348,17 @@ impl Row {
             metrics,
             validation_loss: Summary::of(last.iter().map(|e| e.loss)),
             calibration,
-            training_seconds: of_costs(&|c| Some(c.training_seconds)),
-            examples_per_second: of_costs(&|c| per_second(c.examples, c.training_seconds)),
-            tokens_per_second: of_costs(&|c| per_second(c.tokens, c.training_seconds)),
-            seconds_to_first_step: of_costs(&|c| Some(c.seconds_to_first_step)),
-            run_seconds: of_costs(&|c| Some(CostHead::from(c).seconds())),
-            peak_memory_bytes: of_costs(&|c| c.peak_memory_bytes.map(|b| b as f64)),
-            file_bytes: of_sizes(&|c| Some(c.file_bytes as f64)),
+            training_seconds: over(&timed, |c| Some(c.training_seconds)),
+            examples_per_second: over(&timed, |c| per_second(c.examples, c.training_seconds)),
+            tokens_per_second: over(&timed, |c| per_second(c.tokens, c.training_seconds)),
+            seconds_to_first_step: over(&timed, |c| Some(c.seconds_to_first_step)),
+            run_seconds: over(&timed, |c| Some(CostHead::from(c).seconds())),
+            peak_memory_bytes: over(&timed, |c| c.peak_memory_bytes.map(|b| b as f64)),
+            file_bytes: over(records, |c| Some(c.file_bytes as f64)),
             latency: latency::cells(&latency::of_records(&timed)),
             busy: costs_on.busy(records),
-            resident_bytes: of_sizes(&|c| c.resident_bytes.map(|b| b as f64)),
-            one_class: !outcomes.is_empty()
-                && records.iter().filter(|r| r.outcome.is_some()).all(one),
+            resident_bytes: over(records, |c| c.resident_bytes.map(|b| b as f64)),
+            one_class: !outcomes.is_empty() && records.iter().all(one),
             scores,
             runs,
         }
@@ -412,6 +383,11 @@ impl Row {
         }
     }
 
+    /// Mean of the main metric.
+    pub fn mean(&self) -> Option<f64> {
+        self.metric.as_ref().map(|m| m.mean)
+    }
+
     /// Parameters that the method trains, divided by the backbone's.
     pub fn share_of_backbone(&self) -> Option<f64> {
         let p = self.parameters?;
@@ -420,9 +396,8 @@ impl Row {
 
     /// Latency of one real sentence.
     pub fn sentence(&self, variant: &str) -> Option<&LatencyCell> {
-        self.latency
-            .iter()
-            .find(|c| c.variant == variant && c.setting() == SENTENCE)
+        let wanted = |c: &&LatencyCell| c.variant == variant && c.setting() == SENTENCE;
+        self.latency.iter().find(wanted)
     }
 
     /// Latency of one real sentence over the bare backbone's of the same process.

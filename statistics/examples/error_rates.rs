@@ -10,10 +10,11 @@
 
 use std::{env, fmt::Write, fs, process::ExitCode, time::Instant};
 
-use statistics::{
-    Likeness, Metric,
-    study::{self, Bar, Drawings, SequentialRates},
-};
+use statistics::Metric;
+use study::{Bar, Drawings, Likeness, SequentialRates};
+
+#[path = "../tests/support/study.rs"]
+mod study;
 
 const BEGIN: &str = "<!-- error rates: written by `just error-rates` -->";
 const END: &str = "<!-- end of error rates -->";

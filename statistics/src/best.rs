@@ -9,20 +9,17 @@
 
 use serde::Serialize;
 
-use crate::{ALPHA, Evidence, FEWEST_SEEDS, Family, Remedy, holm};
+use crate::{ALPHA, Evidence, FEWEST_SEEDS, Family, Remedy, every_two, holm};
 
 /// Corrected p-values of "worse than the best of these by the margin or more", one for each of `among` (places of methods in the family).
 /// Absent where a pair has not been compared on [`FEWEST_SEEDS`] seeds, so that nothing can be shown; 0 for one method alone.
 pub fn p_near_best(family: &Family, among: &[usize]) -> Vec<Option<f64>> {
-    let raw: Vec<Option<f64>> = among
-        .iter()
-        .map(|&i| against_all(family, among, i))
-        .collect();
+    let raw = among.iter().map(|&i| against_all(family, among, i));
+    let raw: Vec<Option<f64>> = raw.collect();
     // What cannot be shown counts in the correction as what is not.
     let all: Vec<f64> = raw.iter().map(|p| p.unwrap_or(1.0)).collect();
-    raw.iter()
-        .zip(holm(&all))
-        .map(|(raw, corrected)| raw.map(|_| corrected))
+    let both = raw.iter().zip(holm(&all));
+    both.map(|(raw, corrected)| raw.and(Some(corrected)))
         .collect()
 }
 
@@ -36,10 +33,8 @@ fn against_all(family: &Family, among: &[usize], method: usize) -> Option<f64> {
 }
 
 fn tested(family: &Family, first: usize, second: usize) -> Option<Evidence> {
-    family
-        .pair(first, second)
-        .filter(|p| p.evidence.components.seeds >= FEWEST_SEEDS)
-        .map(|p| p.evidence)
+    let evidence = family.pair(first, second)?.evidence;
+    (evidence.components.seeds >= FEWEST_SEEDS).then_some(evidence)
 }
 
 /// What to choose.
@@ -92,46 +87,31 @@ pub fn recommend(family: &Family, costs: &[f64], among: &[usize]) -> Option<Reco
 
 fn missing(family: &Family, among: &[usize]) -> Recommendation {
     let needs = |method: usize| -> Option<(usize, Vec<(usize, Remedy)>)> {
-        let open: Vec<(usize, Remedy)> = among
-            .iter()
-            .filter(|&&other| other != method)
-            .filter(|&&other| {
-                let p = family.p_non_inferior(method, other);
-                p.is_some_and(|p| p >= ALPHA / among.len() as f64)
-            })
-            .filter_map(|&other| Some((other, tested(family, method, other)?)))
-            .map(|(other, e)| {
-                (
-                    other,
-                    Remedy::of_non_inferiority(&e, family.margin, among.len()),
-                )
-            })
-            .collect();
-        let most = open
-            .iter()
-            .try_fold(0, |most, (_, r)| Some(r.seeds?.max(most)))?;
+        // A method has no p-value against itself.
+        let open = among.iter().filter_map(|&other| {
+            let p = family.p_non_inferior(method, other);
+            p.filter(|&p| p >= ALPHA / among.len() as f64)?;
+            let e = tested(family, method, other)?;
+            let remedy = Remedy::of_non_inferiority(&e, family.margin, among.len());
+            Some((other, remedy))
+        });
+        let open: Vec<(usize, Remedy)> = open.collect();
+        let mut seeds = open.iter().map(|(_, remedy)| remedy.seeds);
+        let most = seeds.try_fold(0, |most, seeds| Some(seeds?.max(most)))?;
         Some((most, open))
     };
-    let nearest = among
-        .iter()
-        .filter_map(|&i| Some((i, needs(i)?)))
+    let needed = among.iter().filter_map(|&i| Some((i, needs(i)?)));
+    let (nearest, missing) = needed
         .filter(|(_, (_, open))| !open.is_empty())
-        .min_by_key(|(_, (seeds, _))| *seeds);
-    let mut untested = Vec::new();
-    for (k, &a) in among.iter().enumerate() {
-        for &b in &among[k + 1..] {
-            if tested(family, a, b).is_none() {
-                untested.push((a, b));
-            }
-        }
-    }
-    let (nearest, missing) = match nearest {
-        Some((method, (_, open))) => (Some(method), open),
-        None => (None, Vec::new()),
-    };
+        .min_by_key(|(_, (seeds, _))| *seeds)
+        .map(|(method, (_, open))| (method, open))
+        .unzip();
+    let untested = every_two(among.len()).map(|(a, b)| (among[a], among[b]));
     Recommendation::NotShown {
         nearest,
-        missing,
-        untested,
+        missing: missing.unwrap_or_default(),
+        untested: untested
+            .filter(|&(a, b)| tested(family, a, b).is_none())
+            .collect(),
     }
 }

@@ -40,18 +40,14 @@ impl Calibration {
         let mut bins = [(0.0, 0.0, 0.0); CALIBRATION_BINS];
         for (&label, row) in labels.iter().zip(logits) {
             let own = *row.get(label as usize)?;
-            let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let exp: Vec<f64> = row
-                .iter()
-                .map(|&x| (f64::from(x) - f64::from(largest)).exp())
-                .collect();
+            let largest = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+            let below = |x: f32| f64::from(x) - largest;
+            let exp: Vec<f64> = row.iter().map(|&x| below(x).exp()).collect();
             let sum: f64 = exp.iter().sum();
-            nll += sum.ln() - (f64::from(own) - f64::from(largest));
-            brier += exp
-                .iter()
-                .enumerate()
-                .map(|(k, e)| (e / sum - f64::from(u8::from(k == label as usize))).powi(2))
-                .sum::<f64>();
+            nll += sum.ln() - below(own);
+            let truth = |k: usize| f64::from(u8::from(k == label as usize));
+            let off = exp.iter().enumerate().map(|(k, e)| e / sum - truth(k));
+            brier += off.map(|off| off.powi(2)).sum::<f64>();
             // The largest probability has exp = 1. Bin b covers (b / 15, (b + 1) / 15].
             let confidence = 1.0 / sum;
             let bin = (confidence * CALIBRATION_BINS as f64).ceil() as usize;

@@ -1,11 +1,13 @@
 //! Many data sets: the mean difference over them, and how often one method is ahead.
 
+use std::cmp::Ordering;
+
 use serde::Serialize;
 
 use crate::{
     ALPHA, Margin,
     bisection::bisect,
-    distribution::{t_tail, t_upper},
+    distribution::{t_tail, t_upper, two_sided},
 };
 
 /// A difference on one data set with the variance of its estimate ([`Components::variance`](crate::Components::variance)).
@@ -49,17 +51,12 @@ impl Combined {
         let (difference, weight, spread) = weighted(estimates, between);
         let standard_error = (spread / df / weight).sqrt();
         let half = t_upper(ALPHA / 2.0, df) * standard_error;
-        let p = if standard_error > 0.0 {
-            (2.0 * t_tail(difference.abs() / standard_error, df)).min(1.0)
-        } else {
-            f64::from(u8::from(difference == 0.0))
-        };
         Some(Self {
             datasets: estimates.len(),
             difference,
             standard_error,
             interval: [difference - half, difference + half],
-            p,
+            p: two_sided(difference, standard_error, df),
             between: between.sqrt(),
         })
     }
@@ -78,16 +75,14 @@ impl Combined {
 fn weighted(estimates: &[Estimate], between: f64) -> (f64, f64, f64) {
     let weight = |e: &Estimate| 1.0 / (between + e.variance);
     let sum: f64 = estimates.iter().map(weight).sum();
-    let mean = estimates
-        .iter()
-        .map(|e| weight(e) * e.difference)
-        .sum::<f64>()
-        / sum;
-    let spread = estimates
-        .iter()
-        .map(|e| weight(e) * (e.difference - mean).powi(2))
-        .sum();
-    (mean, sum, spread)
+    let differences = estimates.iter().map(|e| weight(e) * e.difference);
+    let mean = differences.sum::<f64>() / sum;
+    let squares = estimates.iter().map(|e| (e, (e.difference - mean).powi(2)));
+    (
+        mean,
+        sum,
+        squares.map(|(e, square)| weight(e) * square).sum(),
+    )
 }
 
 /// τ² at which the weighted sum of squares is as large as expected; 0 if it is smaller already.
@@ -108,22 +103,13 @@ fn between(estimates: &[Estimate], df: f64) -> f64 {
 /// data sets, or where one has no runs of a method.
 pub fn probability_of_improvement(datasets: &[(Vec<f64>, Vec<f64>)]) -> Option<f64> {
     let chance = |(a, b): &(Vec<f64>, Vec<f64>)| {
-        let won: f64 = a
-            .iter()
-            .flat_map(|x| {
-                b.iter().map(move |y| {
-                    if x > y {
-                        1.0
-                    } else if x == y {
-                        0.5
-                    } else {
-                        0.0
-                    }
-                })
-            })
-            .sum();
-        let runs = a.len() * b.len();
-        (runs > 0).then(|| won / runs as f64)
+        let runs = a.iter().flat_map(|x| b.iter().map(move |y| (x, y)));
+        let won = runs.map(|(x, y)| match x.partial_cmp(y) {
+            Some(Ordering::Greater) => 1.0,
+            Some(Ordering::Equal) => 0.5,
+            _ => 0.0,
+        });
+        crate::mean(&won.collect::<Vec<_>>())
     };
     let chances: Vec<f64> = datasets.iter().map(chance).collect::<Option<_>>()?;
     crate::mean(&chances)

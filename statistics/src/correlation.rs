@@ -1,11 +1,11 @@
 //! Correlation of predicted with true numbers, and what each example adds to it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::{Error, jackknife::pseudo_values};
+use crate::{Error, jackknife::pseudo_values, metric::named};
 
 /// A correlation between predicted and true numbers. More is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Correlation {
     /// Of the numbers (Pearson 1895).
@@ -17,11 +17,7 @@ pub enum Correlation {
 impl Correlation {
     /// The correlation with this name in the records.
     pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "pearson" => Some(Self::Pearson),
-            "spearman" => Some(Self::Spearman),
-            _ => None,
-        }
+        named(name)
     }
 
     /// Its value; 0 where one side is constant. Both are of one length.
@@ -49,13 +45,12 @@ impl Correlation {
             Self::Pearson => [truth.to_vec(), predicted.to_vec()],
             Self::Spearman => [ranks(truth), ranks(predicted)],
         };
-        let without: Vec<f64> = (0..truth.len())
-            .map(|out| {
-                let [a, b] = sides.each_ref().map(|side| self.drop(side, out));
-                pearson(&a, &b)
-            })
-            .collect();
-        Ok(pseudo_values(pearson(&sides[0], &sides[1]), &without))
+        let without = (0..truth.len()).map(|out| {
+            let [a, b] = sides.each_ref().map(|side| self.drop(side, out));
+            pearson(&a, &b)
+        });
+        let whole = pearson(&sides[0], &sides[1]);
+        Ok(pseudo_values(whole, &without.collect::<Vec<_>>()))
     }
 
     /// One side without an example. Ranks above it move down by one, ranks equal to it by a half.
@@ -103,16 +98,11 @@ fn ranks(values: &[f64]) -> Vec<f64> {
     order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
     let mut ranks = vec![0.0; values.len()];
     let mut start = 0;
-    while start < order.len() {
-        let equal = order[start..]
-            .iter()
-            .take_while(|&&i| values[i] == values[order[start]])
-            .count()
-            .max(1);
-        for &i in &order[start..start + equal] {
-            ranks[i] = start as f64 + (equal + 1) as f64 / 2.0;
+    for equal in order.chunk_by(|&a, &b| values[a] == values[b]) {
+        for &i in equal {
+            ranks[i] = start as f64 + (equal.len() + 1) as f64 / 2.0;
         }
-        start += equal;
+        start += equal.len();
     }
     ranks
 }

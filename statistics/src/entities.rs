@@ -105,10 +105,8 @@ impl EntityCounts {
 
     /// The harmonic mean of both.
     pub fn f1(&self) -> f64 {
-        ratio(
-            2.0 * self.right as f64,
-            (self.truth + self.predicted) as f64,
-        )
+        let both = (self.truth + self.predicted) as f64;
+        ratio(2.0 * self.right as f64, both)
     }
 
     /// Numerator and denominator of the metric of this name in the records.

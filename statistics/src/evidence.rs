@@ -53,18 +53,14 @@ impl Evidence {
 
     /// One-sided p-value of "the first is worse than the second by the margin or more": small if the first is shown non-inferior.
     pub fn p_non_inferior(&self, margin: Margin) -> f64 {
-        t_tail(
-            (self.difference + margin.get()) / self.standard_error,
-            self.df,
-        )
+        let room = self.difference + margin.get();
+        t_tail(room / self.standard_error, self.df)
     }
 
     /// One-sided p-value of "the first is better than the second by the margin or more": small if the second is shown non-inferior.
     pub fn p_not_better(&self, margin: Margin) -> f64 {
-        t_tail(
-            (margin.get() - self.difference) / self.standard_error,
-            self.df,
-        )
+        let room = margin.get() - self.difference;
+        t_tail(room / self.standard_error, self.df)
     }
 
     /// p-value of two one-sided tests (Schuirmann 1987) of "they differ by the margin or more": at most 5 % exactly if

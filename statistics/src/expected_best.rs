@@ -25,27 +25,16 @@ pub fn expected_best(values: &[f64]) -> Vec<Expected> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let all = sorted.len();
-    (1..=all)
-        .map(|trials| {
-            let (mean, square) = moments(&sorted, trials);
-            Expected {
-                trials,
-                mean,
-                sd: (square - mean * mean).max(0.0).sqrt(),
-            }
-        })
-        .collect()
-}
-
-/// Mean and mean square of the largest of so many draws from ascending values.
-fn moments(sorted: &[f64], trials: usize) -> (f64, f64) {
-    let all = sorted.len() as f64;
-    let below = |i: usize| (i as f64 / all).powi(trials as i32);
-    let (mut mean, mut square) = (0.0, 0.0);
-    for (i, v) in sorted.iter().enumerate() {
-        let p = below(i + 1) - below(i);
-        mean += p * v;
-        square += p * v * v;
-    }
-    (mean, square)
+    let expected = |trials: usize| {
+        let below = |i: usize| (i as f64 / all as f64).powi(trials as i32);
+        let (mut mean, mut square) = (0.0, 0.0);
+        for (i, v) in sorted.iter().enumerate() {
+            let p = below(i + 1) - below(i);
+            mean += p * v;
+            square += p * v * v;
+        }
+        let sd = (square - mean * mean).max(0.0).sqrt();
+        Expected { trials, mean, sd }
+    };
+    (1..=all).map(expected).collect()
 }

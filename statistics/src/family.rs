@@ -74,17 +74,11 @@ pub struct Family {
 impl Family {
     /// Compares every pair of these methods, best first if [`Family::letters`] are wanted.
     pub fn new(methods: &[Scores], margin: Margin) -> Self {
-        let mut found = Vec::new();
-        for first in 0..methods.len() {
-            for second in first + 1..methods.len() {
-                let Some(d) = methods[first].minus(&methods[second]) else {
-                    continue;
-                };
-                if let Some(components) = Components::of(&d) {
-                    found.push((first, second, d.mean(), components));
-                }
-            }
-        }
+        let compared = every_two(methods.len()).filter_map(|(first, second)| {
+            let d = methods[first].minus(&methods[second])?;
+            Some((first, second, d.mean(), Components::of(&d)?))
+        });
+        let mut found: Vec<_> = compared.collect();
         moderate(&mut found);
         let mut pairs: Vec<Pair> = found
             .into_iter()
@@ -121,12 +115,14 @@ impl Family {
 
     /// The pair of two methods as seen from the first named; `None` if they were never compared.
     pub fn pair(&self, first: usize, second: usize) -> Option<Pair> {
-        let (low, high) = (first.min(second), first.max(second));
-        let pair = self
-            .pairs
-            .iter()
-            .find(|p| (p.first, p.second) == (low, high))?;
-        Some(if first == low { *pair } else { pair.reversed() })
+        let wanted = (first.min(second), first.max(second));
+        let mut pairs = self.pairs.iter();
+        let pair = pairs.find(|p| (p.first, p.second) == wanted)?;
+        Some(if first == pair.first {
+            *pair
+        } else {
+            pair.reversed()
+        })
     }
 
     /// Letters of each method: two share one exactly if they were compared and not told apart. A method without a pair of
@@ -136,20 +132,20 @@ impl Family {
         let lettered: Vec<usize> = (0..self.methods)
             .filter(|&i| (0..self.methods).any(|j| j != i && judged(i, j).is_some()))
             .collect();
-        let mut apart = Vec::new();
-        for a in 0..lettered.len() {
-            for b in a + 1..lettered.len() {
-                if judged(lettered[a], lettered[b]).is_none_or(|p| p.told_apart()) {
-                    apart.push((a, b));
-                }
-            }
-        }
+        let apart = every_two(lettered.len())
+            .filter(|&(a, b)| judged(lettered[a], lettered[b]).is_none_or(|p| p.told_apart()));
         let mut all = vec![String::new(); self.methods];
-        for (place, text) in lettered.iter().zip(letters(lettered.len(), &apart)) {
+        let texts = letters(lettered.len(), &apart.collect::<Vec<_>>());
+        for (place, text) in lettered.iter().zip(texts) {
             all[*place] = text;
         }
         all
     }
+}
+
+/// Every two of so many, by first and second; the first is below the second.
+pub fn every_two(of: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..of).flat_map(move |first| (first + 1..of).map(move |second| (first, second)))
 }
 
 /// Moderates the pairs of three and four seeds by the pooled variance of all pairs. One pair has nothing to pool: drawn towards itself, its
@@ -174,11 +170,9 @@ fn judge(pairs: &mut [Pair], margin: Margin) {
         .filter(|p| p.evidence.components.seeds >= FEWEST_SEEDS)
         .collect();
     let p: Vec<f64> = enough.iter().map(|p| p.evidence.p).collect();
-    let equivalent: Vec<f64> = enough
-        .iter()
-        .map(|p| p.evidence.p_equivalent(margin))
-        .collect();
-    for ((pair, p), p_equivalent) in enough.into_iter().zip(holm(&p)).zip(holm(&equivalent)) {
+    let equivalent = enough.iter().map(|p| p.evidence.p_equivalent(margin));
+    let equivalent = holm(&equivalent.collect::<Vec<_>>());
+    for ((pair, p), p_equivalent) in enough.into_iter().zip(holm(&p)).zip(equivalent) {
         pair.corrected = Some(Corrected { p, p_equivalent });
         pair.verdict = Verdict::of(pair.evidence.difference, p < ALPHA, p_equivalent < ALPHA);
     }

@@ -31,16 +31,11 @@ pub fn letters(n: usize, apart: &[(usize, usize)]) -> Vec<String> {
     }
     let members = |g: &Vec<bool>| (0..n).filter(|&i| g[i]).collect::<Vec<_>>();
     groups.sort_by_key(members);
-    (0..n)
-        .map(|i| {
-            groups
-                .iter()
-                .enumerate()
-                .filter(|(_, g)| g[i])
-                .map(|(k, _)| letter(k))
-                .collect()
-        })
-        .collect()
+    let of = |i: usize| {
+        let own = groups.iter().enumerate().filter(|(_, group)| group[i]);
+        own.map(|(k, _)| letter(k)).collect()
+    };
+    (0..n).map(of).collect()
 }
 
 /// a … z, then a1 … z1, a2 …

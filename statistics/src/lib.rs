@@ -23,7 +23,7 @@
 //!
 //! No words, no files, no plots. Every formula names its source, is checked against an independent computation
 //! (`tests/fixtures/generate_statistics.py`), and what a verdict promises is checked by simulation with known truth
-//! ([`study`], `just error-rates`).
+//! (`tests/support/study.rs`, `just error-rates`).
 
 mod best;
 mod bisection;
@@ -52,9 +52,7 @@ mod remedy;
 mod row;
 mod sample;
 mod scores;
-pub mod simulation;
 mod sitting;
-pub mod study;
 mod text_metric;
 mod verdict;
 
@@ -67,7 +65,7 @@ pub use entities::{Entity, EntityCounts, entities};
 pub use error::Error;
 pub use evidence::Evidence;
 pub use expected_best::{Expected, expected_best};
-pub use family::{Corrected, FEWEST_SEEDS, Family, Pair};
+pub use family::{Corrected, FEWEST_SEEDS, Family, Pair, every_two};
 pub use holm::holm;
 pub use letters::letters;
 pub use looks::Looks;
@@ -82,7 +80,6 @@ pub use remedy::{MOST_EXAMPLES, MOST_SEEDS, Remedy};
 pub use row::{Range, Row, wilson};
 pub use sample::{Summary, interval_95, mean, percentile, standard_deviation};
 pub use scores::Scores;
-pub use simulation::{Likeness, World};
 pub use sitting::{Ratio, Timed};
 pub use text_metric::{TextCase, TextMetric};
 pub use verdict::Verdict;

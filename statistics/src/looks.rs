@@ -111,7 +111,7 @@ impl Looks {
                 None => 2.0 * normal_tail(bound / step),
                 Some(inside) => 2.0 * inside.mass(|w| normal_tail((bound - w) / step)),
             };
-            let bound = bound_of(allowed, now.sqrt(), crossing);
+            let bound = bisect([0.0, 40.0 * now.sqrt()], 60, |b| crossing(b) > allowed);
             levels.push(2.0 * normal_tail(bound / now.sqrt()));
             if now < 1.0 {
                 let density = |w: f64| match &inside {
@@ -132,11 +132,6 @@ impl Looks {
     }
 }
 
-/// The bound that is crossed with this chance; `scale` is the standard deviation there.
-fn bound_of(chance: f64, scale: f64, crossing: impl Fn(f64) -> f64) -> f64 {
-    bisect([0.0, 40.0 * scale], 60, |bound| crossing(bound) > chance)
-}
-
 /// Density of the motion where it has not crossed a bound yet, on a grid from −bound to bound.
 struct Inside {
     points: Vec<[f64; 2]>,
@@ -150,9 +145,8 @@ impl Inside {
             .map(|i| {
                 let w = -bound + i as f64 * gap;
                 let simpson = match i {
-                    0 => 1.0,
-                    i if i == POINTS - 1 => 1.0,
-                    i if i % 2 == 1 => 4.0,
+                    _ if i == 0 || i == POINTS - 1 => 1.0,
+                    _ if i % 2 == 1 => 4.0,
                     _ => 2.0,
                 };
                 [w, density(w) * simpson * gap / 3.0]

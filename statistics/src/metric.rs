@@ -8,7 +8,10 @@
 //!   labels of class k: Gorodkin's form for any number of classes (2004, doi:10.1016/j.compbiolchem.2004.09.006); for two
 //!   it is Matthews' own (1975).
 
-use serde::Serialize;
+use serde::{
+    Deserialize, Serialize,
+    de::{IntoDeserializer, value},
+};
 
 use crate::{EntityCounts, Error, jackknife::pseudo_values, sample::ratio};
 
@@ -49,8 +52,7 @@ impl Counts {
             present: 0.0,
         };
         let present = (0..classes).filter(|&k| found.labelled(k) + found.predicted(k) > 0.0);
-        let present = present.count();
-        found.present = present as f64;
+        found.present = present.count() as f64;
         Ok(found)
     }
 
@@ -64,7 +66,7 @@ impl Counts {
     /// How often each class is predicted, is there, and is both.
     pub fn by_class(&self) -> Vec<EntityCounts> {
         let of = |k: usize| EntityCounts {
-            right: self.counts[k * self.classes + k] as usize,
+            right: self.at(k, k) as usize,
             truth: self.labelled(k) as usize,
             predicted: self.predicted(k) as usize,
         };
@@ -83,32 +85,35 @@ impl Counts {
     }
 
     fn right(&self) -> f64 {
-        (0..self.classes)
-            .map(|k| self.counts[k * self.classes + k])
-            .sum()
+        (0..self.classes).map(|k| self.at(k, k)).sum()
     }
 
     fn labelled(&self, k: usize) -> f64 {
-        self.counts[k * self.classes..(k + 1) * self.classes]
-            .iter()
-            .sum()
+        (0..self.classes).map(|j| self.at(k, j)).sum()
     }
 
     fn predicted(&self, k: usize) -> f64 {
-        (0..self.classes)
-            .map(|j| self.counts[j * self.classes + k])
-            .sum()
+        (0..self.classes).map(|j| self.at(j, k)).sum()
+    }
+
+    fn at(&self, label: usize, predicted: usize) -> f64 {
+        self.counts[label * self.classes + predicted]
     }
 
     /// F1 of one label, `2 tp / (2 tp + fp + fn)`.
     fn f1(&self, k: usize) -> f64 {
-        let hits = self.counts[k * self.classes + k];
-        ratio(2.0 * hits, self.labelled(k) + self.predicted(k))
+        ratio(2.0 * self.at(k, k), self.labelled(k) + self.predicted(k))
     }
 }
 
+/// The value that has this name where it is written as data; `None` if there is none.
+pub(crate) fn named<'a, T: Deserialize<'a>>(name: &'a str) -> Option<T> {
+    let name: value::StrDeserializer<'_, value::Error> = name.into_deserializer();
+    T::deserialize(name).ok()
+}
+
 /// A metric of predicted labels. More is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
     /// Share of right predictions.
@@ -126,14 +131,7 @@ pub enum Metric {
 impl Metric {
     /// The metric with this name in the records.
     pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "accuracy" => Some(Self::Accuracy),
-            "f1" => Some(Self::F1),
-            "macro_f1" => Some(Self::MacroF1),
-            "weighted_f1" => Some(Self::WeightedF1),
-            "matthews" => Some(Self::Matthews),
-            _ => None,
-        }
+        named(name)
     }
 
     /// Its value on these counts; 0 where the formula divides by 0.
@@ -144,12 +142,10 @@ impl Metric {
             Self::Accuracy => ratio(counts.right(), counts.total()),
             Self::F1 if classes == 2 => counts.f1(1),
             Self::F1 | Self::MacroF1 => macro_f1(),
-            Self::WeightedF1 => ratio(
-                (0..classes)
-                    .map(|k| counts.labelled(k) * counts.f1(k))
-                    .sum(),
-                counts.total(),
-            ),
+            Self::WeightedF1 => {
+                let weighted = (0..classes).map(|k| counts.labelled(k) * counts.f1(k));
+                ratio(weighted.sum(), counts.total())
+            }
             Self::Matthews => {
                 let (mut both, mut of_true, mut of_predicted) = (0.0, 0.0, 0.0);
                 for k in 0..classes {
@@ -178,14 +174,11 @@ impl Metric {
         let counts = Counts::of(labels, predicted, classes)?;
         // Examples with the same label and prediction leave the same counts.
         let mut known = vec![None; classes * classes];
-        let without: Vec<f64> = labels
-            .iter()
-            .zip(predicted)
-            .map(|(&l, &p)| {
-                *known[l as usize * classes + p as usize]
-                    .get_or_insert_with(|| self.value(&counts.without(l, p)))
-            })
-            .collect();
+        let without = labels.iter().zip(predicted).map(|(&l, &p)| {
+            *known[l as usize * classes + p as usize]
+                .get_or_insert_with(|| self.value(&counts.without(l, p)))
+        });
+        let without: Vec<f64> = without.collect();
         Ok(pseudo_values(self.value(&counts), &without))
     }
 }

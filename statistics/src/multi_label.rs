@@ -1,12 +1,16 @@
 //! Metrics of predictions that may give an example several classes, by scikit-learn's definitions.
 
+use serde::Deserialize;
+
 use crate::{
     jackknife::{pseudo_values, ratio_scores},
+    metric::named,
     sample::ratio,
 };
 
 /// A metric of sets of classes. More is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum MultiLabel {
     /// F1 over all classes of all examples together.
     MicroF1,
@@ -37,12 +41,7 @@ fn macro_f1(counts: &[Counts]) -> f64 {
 impl MultiLabel {
     /// The metric with this name in the records.
     pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "micro_f1" => Some(Self::MicroF1),
-            "macro_f1" => Some(Self::MacroF1),
-            "accuracy" => Some(Self::Accuracy),
-            _ => None,
-        }
+        named(name)
     }
 
     /// Its value on examples with as many classes each; 0 of none.

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::{
-    ALPHA, Family, Looks, Margin, Remedy, Scores, Verdict,
+    ALPHA, Family, Looks, Margin, Remedy, Scores, Verdict, every_two,
     holm::{Tested, Unrejected},
 };
 
@@ -80,26 +80,17 @@ impl Procedure {
     /// All pairs of these methods: with the verdicts of these looks where seeds were added between several, else those of a number of
     /// seeds that was fixed beforehand.
     pub fn family(methods: &[Scores], margin: Margin, looks: Option<&Looks>) -> Family {
-        match looks.cloned() {
-            None => Family::new(methods, margin),
-            Some(looks) => {
-                Self { looks, margin }
-                    .state(methods, |_, _, _| false)
-                    .family
-            }
-        }
+        let Some(looks) = looks.cloned() else {
+            return Family::new(methods, margin);
+        };
+        Self { looks, margin }.state(methods, |_, _| false).family
     }
 
-    /// Where the comparison of these methods stands. `cares` says of a pair, given the family, whether it is worth more seeds.
-    pub fn state(
-        &self,
-        methods: &[Scores],
-        cares: impl Fn(&Family, usize, usize) -> bool,
-    ) -> State {
-        let family = Family::new(methods, self.margin);
-        let all = methods.len() * methods.len().saturating_sub(1) / 2;
-        let mut pairs: Vec<Standing> = (0..methods.len())
-            .flat_map(|first| (first + 1..methods.len()).map(move |second| (first, second)))
+    /// Where the comparison of these methods stands. `cares` says of a pair whether it is worth more seeds.
+    pub fn state(&self, methods: &[Scores], cares: impl Fn(usize, usize) -> bool) -> State {
+        let mut family = Family::new(methods, self.margin);
+        let places: BTreeMap<(usize, usize), usize> = every_two(methods.len()).zip(0..).collect();
+        let mut pairs: Vec<Standing> = every_two(methods.len())
             .map(|(first, second)| Standing {
                 first,
                 second,
@@ -109,28 +100,19 @@ impl Procedure {
             })
             .collect();
         // Holm: the error rate is divided by the number of hypotheses that are left.
-        let level = |look: usize, left: usize| self.looks.levels(ALPHA / left.max(1) as f64)[look];
-        let one_sided = |look: usize, left: usize| {
-            self.looks.levels_one_sided(ALPHA / left.max(1) as f64)[look]
-        };
-        let mut unrejected = Unrejected::new(all);
+        let alpha = |left: usize| ALPHA / left.max(1) as f64;
+        let mut unrejected = Unrejected::new(pairs.len());
         for (look, &seeds) in self.looks.seeds().iter().enumerate() {
             // Methods that have not got so far take no part; pairs that are decided stay decided.
-            let (places, there): (Vec<usize>, Vec<Scores>) = methods
-                .iter()
-                .enumerate()
+            let there = methods.iter().enumerate();
+            let (own, there): (Vec<usize>, Vec<Scores>) = there
                 .filter_map(|(i, m)| Some((i, m.first(seeds)?)))
                 .unzip();
             let at_look = Family::new(&there, self.margin);
             let mut tested = Vec::new();
             for pair in &at_look.pairs {
-                let (first, second) = (places[pair.first], places[pair.second]);
-                let standing = pairs
-                    .iter()
-                    .position(|s| (s.first, s.second) == (first, second))
-                    .filter(|&s| pairs[s].verdict == Verdict::Undecided);
-                let e = &pair.evidence;
-                if let Some(place) = standing.filter(|_| e.components.seeds == seeds) {
+                let (place, e) = (places[&(own[pair.first], own[pair.second])], &pair.evidence);
+                if pairs[place].verdict == Verdict::Undecided && e.components.seeds == seeds {
                     pairs[place].seeds = seeds;
                     tested.push(Tested {
                         pair: place,
@@ -140,35 +122,30 @@ impl Procedure {
                     });
                 }
             }
-            let (level, one_sided) = (|left| level(look, left), |left| one_sided(look, left));
+            let level = |left| self.looks.levels(alpha(left))[look];
+            let one_sided = |left| self.looks.levels_one_sided(alpha(left))[look];
             for (place, verdict) in unrejected.reject(tested, level, one_sided) {
                 pairs[place].verdict = verdict;
             }
         }
-        let mut wanted = BTreeMap::new();
-        for standing in &mut pairs {
-            if standing.verdict != Verdict::Undecided {
-                continue;
-            }
-            let open = self.open(&family, standing, all);
+        let mut wanted: BTreeMap<usize, usize> = BTreeMap::new();
+        let undecided = |s: &&mut Standing| s.verdict == Verdict::Undecided;
+        for standing in pairs.iter_mut().filter(undecided) {
+            let open = self.open(&family, standing, places.len());
             standing.open = Some(open);
             if let Open::NextLook { seeds } = open
-                && cares(&family, standing.first, standing.second)
+                && cares(standing.first, standing.second)
             {
                 for method in [standing.first, standing.second] {
-                    let most: &mut usize = wanted.entry(method).or_default();
+                    let most = wanted.entry(method).or_default();
                     *most = (*most).max(seeds);
                 }
             }
         }
         wanted.retain(|&method, seeds| methods[method].seeds().count() < *seeds);
-        let mut family = family;
         family.looks = Some(self.looks.clone());
         for pair in &mut family.pairs {
-            let standing = pairs
-                .iter()
-                .find(|s| (s.first, s.second) == (pair.first, pair.second));
-            pair.verdict = standing.map_or(Verdict::Undecided, |s| s.verdict);
+            pair.verdict = pairs[places[&(pair.first, pair.second)]].verdict;
         }
         State {
             family,
@@ -179,9 +156,8 @@ impl Procedure {
 
     fn open(&self, family: &Family, standing: &Standing, all: usize) -> Open {
         let next = self.looks.seeds().iter().find(|&&s| s > standing.seeds);
-        let remedy = family
-            .pair(standing.first, standing.second)
-            .map(|p| Remedy::of(&p.evidence, self.margin, all));
+        let pair = family.pair(standing.first, standing.second);
+        let remedy = pair.map(|p| Remedy::of(&p.evidence, self.margin, all));
         match (next, remedy) {
             (None, Some(remedy)) => Open::LooksSpent { remedy },
             (Some(_), Some(remedy)) if standing.seeds >= GIVE_UP_FROM && remedy.seeds.is_none() => {

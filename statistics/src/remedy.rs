@@ -33,46 +33,26 @@ impl Remedy {
     pub fn of(evidence: &Evidence, margin: Margin, pairs: usize) -> Self {
         let together = pairs.max(1) as f64;
         let distance = evidence.difference.abs();
-        Self::any(
-            &evidence.components,
-            &[
-                Goal {
-                    distance,
-                    tail: ALPHA / 2.0 / together,
-                    miss: 1.0 - POWER,
-                },
-                // Equivalence may be missed on either side.
-                Goal {
-                    distance: margin.get() - distance,
-                    tail: ALPHA / together,
-                    miss: (1.0 - POWER) / 2.0,
-                },
-            ],
-        )
+        let differ = Goal::new(distance, ALPHA / 2.0 / together);
+        // Equivalence may be missed on either side.
+        let equivalent = Goal {
+            miss: (1.0 - POWER) / 2.0,
+            ..Goal::new(margin.get() - distance, ALPHA / together)
+        };
+        Self::any(&evidence.components, &[differ, equivalent])
     }
 
     /// What would show that the first is not worse than the second by the margin or more.
     pub fn of_non_inferiority(evidence: &Evidence, margin: Margin, tests: usize) -> Self {
-        Self::any(
-            &evidence.components,
-            &[Goal {
-                distance: evidence.difference + margin.get(),
-                tail: ALPHA / tests.max(1) as f64,
-                miss: 1.0 - POWER,
-            }],
-        )
+        let distance = evidence.difference + margin.get();
+        let goal = Goal::new(distance, ALPHA / tests.max(1) as f64);
+        Self::any(&evidence.components, &[goal])
     }
 
     /// What would show on which side of a value the mean lies that is so far from what was found, where so many are tested together.
     pub fn of_distance(components: &Components, distance: f64, tests: usize) -> Self {
-        Self::any(
-            components,
-            &[Goal {
-                distance,
-                tail: ALPHA / 2.0 / tests.max(1) as f64,
-                miss: 1.0 - POWER,
-            }],
-        )
+        let goal = Goal::new(distance, ALPHA / 2.0 / tests.max(1) as f64);
+        Self::any(components, &[goal])
     }
 
     fn any(components: &Components, goals: &[Goal]) -> Self {
@@ -100,6 +80,15 @@ struct Goal {
 }
 
 impl Goal {
+    /// To be shown with the chance [`POWER`].
+    fn new(distance: f64, tail: f64) -> Self {
+        Self {
+            distance,
+            tail,
+            miss: 1.0 - POWER,
+        }
+    }
+
     fn reached(&self, components: &Components, seeds: usize, examples: usize) -> bool {
         let se = components.variance_with(seeds, examples).sqrt();
         let df = components.df_with(seeds, examples);

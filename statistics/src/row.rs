@@ -60,15 +60,19 @@ impl Row {
 const ROUNDING: f64 = 1e-12;
 
 impl Range {
-    /// The mean at the end of the range if only rounding keeps it away.
-    fn without_rounding(self, mean: f64) -> f64 {
-        let ends = match self {
+    fn ends(self) -> [f64; 2] {
+        match self {
             Self::Share => [0.0, 1.0],
             Self::Correlation => [-1.0, 1.0],
-            Self::Unbounded => return mean,
-        };
-        let end = ends.into_iter().find(|end| (mean - end).abs() < ROUNDING);
-        end.unwrap_or(mean)
+            Self::Unbounded => [f64::NEG_INFINITY, f64::INFINITY],
+        }
+    }
+
+    /// The mean at the end of the range if only rounding keeps it away.
+    fn without_rounding(self, mean: f64) -> f64 {
+        let mut ends = self.ends().into_iter();
+        ends.find(|end| (mean - end).abs() < ROUNDING)
+            .unwrap_or(mean)
     }
 
     /// Variance of a mean of this size over `n` independent examples; that of a correlation near an end, or of normal numbers.
@@ -85,24 +89,19 @@ impl Range {
         match self {
             Self::Share if (0.0..=1.0).contains(&mean) => {
                 let spread = mean * (1.0 - mean);
-                let n = if spread > 0.0 {
-                    spread / standard_error.powi(2)
-                } else {
-                    n
-                };
-                wilson(mean, n, t)
+                match spread > 0.0 {
+                    true => wilson(mean, spread / standard_error.powi(2), t),
+                    false => wilson(mean, n, t),
+                }
             }
             Self::Correlation if mean.abs() < 1.0 => {
                 let half = t * standard_error / (1.0 - mean * mean);
                 [mean.atanh() - half, mean.atanh() + half].map(f64::tanh)
             }
-            Self::Share => {
-                [mean - t * standard_error, mean + t * standard_error].map(|x| x.clamp(0.0, 1.0))
+            _ => {
+                let [low, high] = self.ends();
+                [-t, t].map(|t| (mean + t * standard_error).clamp(low, high))
             }
-            Self::Correlation => {
-                [mean - t * standard_error, mean + t * standard_error].map(|x| x.clamp(-1.0, 1.0))
-            }
-            Self::Unbounded => [mean - t * standard_error, mean + t * standard_error],
         }
     }
 }

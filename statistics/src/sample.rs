@@ -21,14 +21,11 @@ impl Summary {
     /// Sums up these values; `None` if there are none.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let values: Vec<f64> = values.into_iter().collect();
-        let mean = mean(&values)?;
-        let sd = standard_deviation(&values);
-        let interval = interval_95(&values);
         Some(Self {
+            mean: mean(&values)?,
+            sd: standard_deviation(&values),
+            interval: interval_95(&values),
             values,
-            mean,
-            sd,
-            interval,
         })
     }
 }
@@ -64,9 +61,6 @@ pub fn percentile(values: &[f64], q: f64) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let place = (sorted.len().checked_sub(1)? as f64) * q.clamp(0.0, 100.0) / 100.0;
-    let (below, above) = (
-        sorted[place.floor() as usize],
-        sorted[place.ceil() as usize],
-    );
+    let [below, above] = [place.floor(), place.ceil()].map(|place| sorted[place as usize]);
     Some(below + (above - below) * place.fract())
 }

@@ -89,54 +89,43 @@ impl Scores {
         if self.examples != other.examples {
             return None;
         }
-        let rows: BTreeMap<u64, Vec<f64>> = self
-            .rows
-            .iter()
-            .filter_map(|(seed, a)| {
-                let b = other.rows.get(seed)?;
-                Some((*seed, a.iter().zip(b).map(|(a, b)| a - b).collect()))
-            })
-            .collect();
-        (!rows.is_empty()).then_some(Self {
-            examples: self.examples,
-            rows,
-        })
+        self.with(self.rows.iter().filter_map(|(seed, a)| {
+            let b = other.rows.get(seed)?;
+            Some((*seed, a.iter().zip(b).map(|(a, b)| a - b).collect()))
+        }))
+    }
+
+    /// Other rows on as many examples; `None` without any.
+    fn with(&self, rows: impl Iterator<Item = (u64, Vec<f64>)>) -> Option<Self> {
+        let (examples, rows): (usize, BTreeMap<_, _>) = (self.examples, rows.collect());
+        (!rows.is_empty()).then_some(Self { examples, rows })
     }
 
     /// The weighted sum of several scores on the seeds that all have, such as the mean over a curve; `None` without any, if they share no
     /// seed or are not judged on equally many examples.
     pub fn weighted(parts: &[(Self, f64)]) -> Option<Self> {
         let (first, _) = parts.first()?;
-        let seeds = first.rows.keys();
-        let rows: BTreeMap<u64, Vec<f64>> = seeds
-            .filter_map(|seed| {
-                let mut sum = vec![0.0; first.examples];
-                for (part, weight) in parts {
-                    for (total, x) in sum.iter_mut().zip(part.rows.get(seed)?) {
-                        *total += weight * x;
-                    }
+        if parts.iter().any(|(p, _)| p.examples != first.examples) {
+            return None;
+        }
+        first.with(first.rows.keys().filter_map(|seed| {
+            let mut sum = vec![0.0; first.examples];
+            for (part, weight) in parts {
+                for (total, x) in sum.iter_mut().zip(part.rows.get(seed)?) {
+                    *total += weight * x;
                 }
-                Some((*seed, sum))
-            })
-            .collect();
-        let equal = parts.iter().all(|(p, _)| p.examples == first.examples);
-        (equal && !rows.is_empty()).then_some(Self {
-            examples: first.examples,
-            rows,
-        })
+            }
+            Some((*seed, sum))
+        }))
     }
 
     /// The first so many seeds, ascending; `None` if there are fewer.
     pub fn first(&self, seeds: usize) -> Option<Self> {
-        (seeds > 0 && seeds <= self.rows.len()).then(|| Self {
-            examples: self.examples,
-            rows: self
-                .rows
-                .iter()
-                .take(seeds)
-                .map(|(seed, row)| (*seed, row.clone()))
-                .collect(),
-        })
+        if seeds > self.rows.len() {
+            return None;
+        }
+        let rows = self.rows.iter().map(|(seed, row)| (*seed, row.clone()));
+        self.with(rows.take(seeds))
     }
 }
 

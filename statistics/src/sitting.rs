@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     ALPHA,
-    distribution::{t_tail, t_upper},
+    distribution::{t_upper, two_sided},
     sample::{mean, standard_deviation},
 };
 
@@ -54,17 +54,14 @@ impl Ratio {
         let spread = standard_deviation(&logs).map(|sd| {
             let (error, df) = (sd / (sittings as f64).sqrt(), (sittings - 1) as f64);
             let half = t_upper(ALPHA / 2.0, df) * error;
-            let p = if error > 0.0 {
-                (2.0 * t_tail(mean.abs() / error, df)).min(1.0)
-            } else {
-                f64::from(u8::from(mean == 0.0))
-            };
-            ([(mean - half).exp(), (mean + half).exp()], p)
+            let ends = [(mean - half).exp(), (mean + half).exp()];
+            (ends, two_sided(mean, error, df))
         });
+        let (interval, p) = spread.unzip();
         Some(Self {
             ratio: mean.exp(),
-            interval: spread.map(|(interval, _)| interval),
-            p: spread.map(|(_, p)| p),
+            interval,
+            p,
             sittings,
         })
     }

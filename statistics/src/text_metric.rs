@@ -8,7 +8,9 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 
-use crate::{jackknife::pseudo_values, sample::ratio};
+use serde::Deserialize;
+
+use crate::{jackknife::pseudo_values, metric::named, sample::ratio};
 
 /// A text that was written, and those that it may be.
 pub type TextCase<'a> = (&'a str, &'a [String]);
@@ -23,7 +25,8 @@ const BETA_SQUARED: f64 = 4.0;
 const CURRENCIES: &str = "$¢£¤¥€₩₹₽₺₫₱₦₪₿＄￠￡￥￦";
 
 /// A metric of texts. More is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TextMetric {
     /// Share of texts that are one of theirs, white space around them apart.
     ExactMatch,
@@ -40,14 +43,7 @@ pub enum TextMetric {
 impl TextMetric {
     /// The metric with this name in the records.
     pub fn named(name: &str) -> Option<Self> {
-        match name {
-            "exact_match" => Some(Self::ExactMatch),
-            "rouge_l" => Some(Self::RougeL),
-            "bleu" => Some(Self::Bleu),
-            "chrf" => Some(Self::Chrf),
-            "numeric_match" => Some(Self::NumericMatch),
-            _ => None,
-        }
+        named(name)
     }
 
     /// Its value on these texts; 0 of none.
@@ -93,10 +89,7 @@ impl TextMetric {
         match self {
             Self::Bleu => bleu(sums),
             Self::Chrf => chrf(sums),
-            _ => match sums {
-                [above, below] => ratio(*above, *below),
-                _ => 0.0,
-            },
+            _ => sums.first_chunk::<2>().map_or(0.0, |[a, b]| ratio(*a, *b)),
         }
     }
 }
@@ -119,6 +112,12 @@ fn n_grams<T: Eq + Hash>(items: &[T], n: usize) -> HashMap<&[T], f64> {
         *counts.entry(gram).or_insert(0.0) += 1.0;
     }
     counts
+}
+
+/// How many n-grams of the first the second has too, each as often as in both.
+fn shared<T: Eq + Hash>(own: &HashMap<&[T], f64>, other: &HashMap<&[T], f64>) -> f64 {
+    let there = |gram| other.get(gram).copied().unwrap_or(0.0);
+    own.iter().map(|(gram, n)| n.min(there(gram))).sum()
 }
 
 /// White space as Python's `str.split` takes it.
@@ -199,11 +198,7 @@ fn bleu_counts(text: &str, references: &[String]) -> Vec<f64> {
             }
         }
         let grams = n_grams(&own, n);
-        let right = grams.iter().map(|(gram, count)| {
-            let most = most.get(gram).copied().unwrap_or(0.0);
-            count.min(most)
-        });
-        counts.push(right.sum());
+        counts.push(shared(&grams, &most));
         all.push(grams.values().sum());
     }
     counts.extend(all);
@@ -251,18 +246,13 @@ fn chrf_counts(text: &str, references: &[String]) -> Vec<f64> {
         let reference = characters(reference);
         let counts = (1..=CHARACTERS).flat_map(|n| {
             let (own, reference) = (n_grams(&own, n), n_grams(&reference, n));
-            let right = own.iter().map(|(gram, count)| {
-                let there = reference.get(gram).copied().unwrap_or(0.0);
-                count.min(there)
-            });
-            let right: f64 = right.sum();
             let of = |grams: &HashMap<&[char], f64>| grams.values().sum::<f64>();
             let all = match reference.is_empty() {
                 // No hits where there is nothing to hit.
                 true => 0.0,
                 false => of(&own),
             };
-            [all, of(&reference), right]
+            [all, of(&reference), shared(&own, &reference)]
         });
         let counts: Vec<f64> = counts.collect();
         let value = chrf(&counts);

@@ -1,9 +1,10 @@
 //! Error rates by simulation, from fixed streams: a small part of `just error-rates`, in a few seconds.
 
-use statistics::{
+use statistics::Metric;
+
+use crate::study::{
+    self, Bar, Drawings,
     Likeness::{Close, Distant},
-    Metric,
-    study::{self, Bar, Drawings},
 };
 
 #[track_caller]

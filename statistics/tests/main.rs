@@ -4,6 +4,9 @@
 mod error_rates;
 mod objectives;
 mod reference;
+#[allow(dead_code)]
+#[path = "support/study.rs"]
+mod study;
 mod verdicts;
 
 use serde_json::Value;

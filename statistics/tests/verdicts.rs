@@ -235,7 +235,7 @@ fn the_cheapest_of_what_is_shown_is_recommended_and_else_what_is_missing() {
 #[test]
 fn seeds_are_added_only_to_methods_in_open_pairs_and_a_decision_stands() {
     let procedure = procedure();
-    let all = |_: &Family, _: usize, _: usize| true;
+    let all = |_: usize, _: usize| true;
     let methods = [
         flipping(900, 1000, 3, 20),
         flipping(897, 1000, 3, 30),
@@ -269,7 +269,7 @@ fn seeds_are_added_only_to_methods_in_open_pairs_and_a_decision_stands() {
         Verdict::Better
     );
     // Nobody cares: nothing is wanted.
-    assert!(procedure.state(&methods, |_, _, _| false).wanted.is_empty());
+    assert!(procedure.state(&methods, |_, _| false).wanted.is_empty());
 }
 
 #[test]
@@ -281,7 +281,7 @@ fn a_pair_that_no_seed_decides_is_given_up_with_the_reason() {
         )
         .unwrap()
     };
-    let state = procedure.state(&[right(0), right(2)], |_, _, _| true);
+    let state = procedure.state(&[right(0), right(2)], |_, _| true);
     assert!(state.wanted.is_empty());
     match state.pairs[0].open {
         Some(Open::SeedsDoNotHelp { remedy }) => assert_eq!(remedy.seeds, None),
@@ -296,7 +296,7 @@ fn at_an_early_look_a_verdict_and_a_recommendation_need_more_than_with_a_fixed_n
     let fixed = compared(&methods);
     assert_eq!(fixed.pairs[0].verdict, Verdict::Better);
     let procedure = procedure();
-    let looked = procedure.state(&methods, |_, _, _| true).family;
+    let looked = procedure.state(&methods, |_, _| true).family;
     assert_eq!(looked.looks, Some(Looks::default()));
     assert_eq!(looked.pairs[0].verdict, Verdict::Undecided);
     assert_eq!(looked.pairs[0].evidence, fixed.pairs[0].evidence);
@@ -308,7 +308,7 @@ fn at_an_early_look_a_verdict_and_a_recommendation_need_more_than_with_a_fixed_n
     // The last look has nearly all of the error rate.
     let all = [flipping(900, 1000, 20, 20), flipping(890, 1000, 20, 20)];
     let fixed = compared(&all);
-    let last = procedure.state(&all, |_, _, _| true).family;
+    let last = procedure.state(&all, |_, _| true).family;
     assert_eq!(last.pairs[0].verdict, Verdict::Better);
     let (once, at_look) = (
         fixed.p_non_inferior(0, 1).unwrap(),

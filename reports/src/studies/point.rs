@@ -79,11 +79,12 @@ impl Point {
             tried.push((run, diverged));
         }
         let sound: Vec<&RunRecord> = well.iter().map(|(r, _)| *r).collect();
+        let first = sound.first().copied();
         let scores = scores(&counted);
         if scores.is_none() {
             counted.clone_from(&sound);
         }
-        let counts = |diverged: bool| match (diverged && scores.is_some(), sound.first()) {
+        let counts = |diverged: bool| match (diverged && scores.is_some(), first) {
             (true, Some(r)) => words::diverged_counts(r.asked.dataset.objective == CLASSIFICATION),
             _ => "",
         };
@@ -92,20 +93,18 @@ impl Point {
             Some(format!("seed {} {trouble}{}", run.seed, counts(*diverged)))
         };
         let troubles = tried.iter().filter_map(trouble).collect();
-        let estimated = scores
-            .as_ref()
-            .zip(sound.first())
-            .map(|(s, r)| estimate(s, &r.asked.dataset.main_metric).0);
-        let outcome = well.first().and_then(|(r, _)| r.outcome.as_ref());
+        let estimated = scores.as_ref().zip(first);
+        let estimated = estimated.map(|(s, r)| estimate(s, &r.asked.dataset.main_metric).0);
+        let outcome = first.and_then(|r| r.outcome.as_ref());
         let parameters = outcome.map(|o| o.parameters.method);
         let x = match position {
             Position::Value => plan.value,
             Position::Category => Some(index as f64),
             Position::Parameters => parameters.map(|p| p as f64),
-            Position::TrainExamples => well
-                .first()
-                .map(|(r, _)| r.asked.dataset.train_examples as f64),
+            Position::TrainExamples => first.map(|r| r.asked.dataset.train_examples as f64),
         };
+        let timed = sound.iter().filter(|r| costs.counts(r));
+        let seconds = timed.filter_map(|r| Some(r.cost.as_ref()?.training_seconds));
         Self {
             label: plan.label.clone(),
             x,
@@ -114,11 +113,7 @@ impl Point {
             metric: estimated.or_else(|| Summary::of(well.iter().map(|(_, m)| *m))),
             scores,
             parameters,
-            training_seconds: Summary::of(
-                well.iter()
-                    .filter(|(r, _)| costs.counts(r))
-                    .filter_map(|(r, _)| Some(r.cost.as_ref()?.training_seconds)),
-            ),
+            training_seconds: Summary::of(seconds),
             busy: costs.busy(&sound),
             curve: curve(&sound),
             highest: false,
@@ -146,9 +141,8 @@ fn curve(records: &[&RunRecord]) -> Vec<CurvePoint> {
     all[0]
         .iter()
         .filter_map(|(step, (k, _))| {
-            let values: Option<Vec<(usize, f64)>> =
-                all.iter().map(|run| run.get(step).copied()).collect();
-            let values = values?;
+            let values = all.iter().map(|run| run.get(step).copied());
+            let values: Vec<(usize, f64)> = values.collect::<Option<_>>()?;
             let same_place = values.iter().all(|(place, _)| place == k);
             let estimated = scores_at(records, *k).filter(|_| same_place);
             Some(CurvePoint {

@@ -29,32 +29,26 @@ impl Series {
 
 /// What records say of a method's kind.
 pub fn kind_of(method: &str, records: &[RunRecord]) -> Option<Kind> {
-    let of = records.iter().filter(|r| r.asked.method.name == method);
-    of.filter_map(|r| r.kind.clone()).next()
+    let mut of = records.iter().filter(|r| r.asked.method.name == method);
+    of.find_map(|r| r.kind.clone())
 }
 
 /// The scores of points that have them, with their places.
 pub fn scored(points: &[Point]) -> (Vec<usize>, Vec<Scores>) {
-    let scored = points
-        .iter()
-        .enumerate()
-        .filter_map(|(i, p)| Some((i, p.scores.clone()?)));
-    scored.unzip()
+    let points = points.iter().enumerate();
+    points
+        .filter_map(|(i, p)| Some((i, p.scores.clone()?)))
+        .unzip()
 }
 
 /// Tests all pairs of a series together, and keeps what they say against the point of the highest mean; at the last of these looks,
 /// where there were several.
 pub(super) fn compare_with_highest(points: &mut [Point], margin: Margin, looks: Option<&Looks>) {
-    let mean = |p: &Point| p.metric.as_ref().map_or(f64::NEG_INFINITY, |m| m.mean);
+    let means = points.iter().enumerate();
+    let means = means.filter_map(|(i, p)| Some((i, p.metric.as_ref()?.mean)));
     // Of equals the first.
-    let highest = (0..points.len())
-        .filter(|&i| points[i].metric.is_some())
-        .max_by(|&a, &b| {
-            mean(&points[a])
-                .total_cmp(&mean(&points[b]))
-                .then(b.cmp(&a))
-        });
-    let Some(highest) = highest else { return };
+    let highest = means.rev().max_by(|(_, a), (_, b)| a.total_cmp(b));
+    let Some((highest, _)) = highest else { return };
     points[highest].highest = true;
     let (places, scores) = scored(points);
     let Some(best) = places.iter().position(|&i| i == highest) else {
@@ -86,48 +80,35 @@ pub(super) fn finding(series: &Series, metric: &str, margin: Margin) -> Option<S
         points.filter(|p| p.metric.is_some() && !p.highest)
     };
     let labels = |verdict: Option<Verdict>| -> Vec<&str> {
-        others()
-            .filter(|p| p.verdict == verdict)
-            .map(|p| p.label.as_str())
-            .collect()
+        let of = others().filter(|p| p.verdict == verdict);
+        of.map(|p| p.label.as_str()).collect()
     };
     // A flat series has no best point.
     let same = |p: &&Point| p.metric.as_ref().is_some_and(|m| m.mean == mean);
-    let alike: Vec<&str> = std::iter::once(highest)
-        .chain(others().filter(same))
-        .map(|p| p.label.as_str())
-        .collect();
+    let alike = std::iter::once(highest).chain(others().filter(same));
+    let alike: Vec<&str> = alike.map(|p| p.label.as_str()).collect();
+    let (label, reached) = (&series.label, format::metric(metric, mean));
     if alike.len() > 1 && alike.len() == others().count() + 1 {
         return Some(format!(
-            "{}: the same mean at every point ({} {metric}), which alone does not show that they are equal.",
-            series.label,
-            format::metric(metric, mean)
+            "{label}: the same mean at every point ({reached} {metric}), which alone does not show that they are equal."
         ));
     }
     let mut text = format!(
-        "{}: highest mean at {} ({} {metric})",
-        series.label,
-        format::list(&alike),
-        format::metric(metric, mean)
+        "{label}: highest mean at {} ({reached} {metric})",
+        format::list(&alike)
     );
-    for (verdict, said) in [
-        (Verdict::Worse, "shown to be worse".to_owned()),
-        (
-            Verdict::Equivalent,
-            format!(
-                "shown to be {}",
-                words::verdict_in_full(Verdict::Equivalent, metric, margin)
-            ),
-        ),
-        (Verdict::Undecided, "undecided".to_owned()),
+    for (verdict, shown) in [
+        (Verdict::Worse, "shown to be "),
+        (Verdict::Equivalent, "shown to be "),
+        (Verdict::Undecided, ""),
     ] {
         let found = labels(Some(verdict));
         if !found.is_empty() {
-            text += &format!("; {said}: {}", format::list(&found));
+            let said = words::verdict_in_full(verdict, metric, margin);
+            text += &format!("; {shown}{said}: {}", format::list(&found));
         }
     }
-    let untested = labels(None);
-    if !untested.is_empty() {
+    if !labels(None).is_empty() {
         text += "; too few seeds for a verdict";
     }
     Some(text + ".")

@@ -1,16 +1,13 @@
 //! A study with its results.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-};
+use std::{collections::BTreeMap, path::Path};
 
 use record::{DatasetFacts, RunRecord, store};
 use serde::Serialize;
 use statistics::{FEWEST_SEEDS, Looks, Margin};
 
 use super::{
-    manifest::{Axis, Manifest, PointPlan},
+    manifest::{Axis, Manifest, PointPlan, SeriesPlan},
     point::Point,
     series::{Series, compare_with_highest, finding, kind_of},
 };
@@ -93,36 +90,32 @@ impl Study {
     /// Joins what was asked with the records that there are; `None` without any.
     pub fn new(manifest: &Manifest, records: Vec<RunRecord>) -> Option<Self> {
         let wanted: Vec<&String> = manifest.runs().collect();
-        let records: Vec<RunRecord> = records
-            .into_iter()
-            .filter(|r| wanted.contains(&&r.id))
-            .collect();
+        let mut records = records;
+        records.retain(|r| wanted.contains(&&r.id));
         let asked = records.first()?.asked.clone();
-        let by_id: BTreeMap<&str, &RunRecord> =
-            records.iter().map(|r| (r.id.as_str(), r)).collect();
+        let by_id: BTreeMap<&String, &RunRecord> = records.iter().map(|r| (&r.id, r)).collect();
         let points = manifest.series.iter().flat_map(|s| &s.points);
         let found = |p: &PointPlan| -> Vec<&RunRecord> {
-            let runs = p.runs.iter();
-            runs.filter_map(|id| by_id.get(id.as_str()).copied())
+            p.runs
+                .iter()
+                .flat_map(|id| by_id.get(id))
+                .copied()
                 .collect()
         };
         let trials: Vec<Vec<&RunRecord>> = points.map(found).collect();
         let costs = CostsOn::of(&trials, None);
-        let mut series: Vec<Series> = manifest
-            .series
-            .iter()
-            .map(|plan| Series {
+        let joined = |plan: &SeriesPlan| {
+            let points = plan.points.iter().enumerate();
+            let points =
+                points.map(|(i, p)| Point::new(p, i, manifest.axis.position, found(p), &costs));
+            Series {
                 label: plan.label.clone(),
                 method: plan.method.clone(),
                 kind: kind_of(&plan.method, &records),
-                points: plan
-                    .points
-                    .iter()
-                    .enumerate()
-                    .map(|(i, p)| Point::new(p, i, manifest.axis.position, found(p), &costs))
-                    .collect(),
-            })
-            .collect();
+                points: points.collect(),
+            }
+        };
+        let mut series: Vec<Series> = manifest.series.iter().map(joined).collect();
         let looks = Looks::new(manifest.looks.clone())
             .ok()
             .filter(|looks| looks.seeds().len() > 1);
@@ -131,11 +124,10 @@ impl Study {
         }
         let backbone = backbone_of(&records);
         let metric = &asked.dataset.main_metric;
-        let findings = series
-            .iter()
-            .filter_map(|s| finding(s, metric, manifest.margin))
-            .collect();
-        let missing = wanted.iter().filter(|id| !by_id.contains_key(id.as_str()));
+        let findings = series.iter();
+        let findings = findings.filter_map(|s| finding(s, metric, manifest.margin));
+        let findings = findings.collect();
+        let missing = wanted.iter().filter(|id| !by_id.contains_key(*id));
         let (missing, all) = (missing.count(), wanted.len());
         let mut notes: Vec<String> = words::stand_in_note(&asked.dataset).into_iter().collect();
         if missing > 0 {
@@ -153,16 +145,14 @@ impl Study {
         Some(Self {
             name: manifest.name.clone(),
             slug: slug(&format!(
-                "study-{}-{}-{}",
+                "study-{}-{}-{backbone}",
                 manifest.name,
-                dataset_slug(&asked.dataset),
-                backbone
+                dataset_slug(&asked.dataset)
             )),
             title: format!(
-                "{} · {} · {}",
+                "{} · {} · {backbone}",
                 manifest.title,
-                dataset_label(&asked.dataset),
-                backbone
+                dataset_label(&asked.dataset)
             ),
             question: manifest.question.clone(),
             reference: manifest.reference.clone(),
@@ -202,11 +192,8 @@ impl Study {
 
     /// The records of a point, by seed.
     pub fn records_of(&self, point: &Point) -> Vec<&RunRecord> {
-        point
-            .runs
-            .iter()
-            .filter_map(|id| self.records.iter().find(|r| r.id == *id))
-            .collect()
+        let found = |id: &String| self.records.iter().find(|r| r.id == *id);
+        point.runs.iter().filter_map(found).collect()
     }
 }
 
@@ -217,11 +204,10 @@ fn most_seeds(series: &[Series]) -> usize {
 
 /// The backbone with its precision; without it where the study varies it.
 fn backbone_of(records: &[RunRecord]) -> String {
-    let labels: BTreeSet<String> = records.iter().map(|r| r.asked.backbone.label()).collect();
-    match labels.len() {
-        1 => labels.into_iter().collect(),
-        _ => records
-            .first()
-            .map_or_else(String::new, |r| r.asked.backbone.name.clone()),
+    let mut labels = records.iter().map(|r| r.asked.backbone.label());
+    let first = labels.next().unwrap_or_default();
+    match labels.all(|label| label == first) {
+        true => first,
+        false => records[0].asked.backbone.name.clone(),
     }
 }

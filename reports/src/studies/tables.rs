@@ -19,34 +19,29 @@ use crate::{
 fn table(study: &Study) -> Table {
     let metric = study.metric();
     let row = |series: &Series, p: &Point| {
+        let found = p.metric.as_ref();
+        let spread = found.map(|m| format::metric_spread(metric, m.mean, m.sd));
+        let interval = found.and_then(|m| m.interval);
+        let seconds = p.training_seconds.as_ref().map(|s| s.mean);
         vec![
             Cell::text(series.label.clone()),
             Cell::text(p.label.clone()),
-            Cell::of(p.metric.as_ref().map(|m| m.mean), || {
-                p.metric
-                    .as_ref()
-                    .map_or_else(String::new, |m| format::metric_spread(metric, m.mean, m.sd))
-            }),
-            match (p.metric.is_some(), p.highest, p.verdict) {
+            Cell::of(found.map(|m| m.mean), || spread.unwrap_or_default()),
+            match (found.is_some(), p.highest, p.verdict) {
                 (false, ..) => Cell::of(None::<f64>, String::new),
                 (_, true, _) if series.is_one_point() => Cell::text(words::ALONE),
                 (_, true, _) => Cell::text(words::HIGHEST),
                 (.., Some(verdict)) => Cell::text(words::verdict(verdict)),
                 (.., None) => Cell::text(words::NOT_TESTED),
             },
-            Cell::of(p.metric.as_ref().and_then(|m| Some(m.interval?[0])), || {
-                let interval = p
-                    .metric
-                    .as_ref()
-                    .and_then(|m| m.interval)
-                    .unwrap_or_default();
-                format::metric_interval(metric, interval)
+            Cell::of(interval.map(|[low, _]| low), || {
+                format::metric_interval(metric, interval.unwrap_or_default())
             }),
             Cell::of(p.parameters, || {
                 format::count(p.parameters.unwrap_or_default())
             }),
-            Cell::of(p.training_seconds.as_ref().map(|s| s.mean), || {
-                let text = format::seconds(p.training_seconds.as_ref().map_or(0.0, |s| s.mean));
+            Cell::of(seconds, || {
+                let text = format::seconds(seconds.unwrap_or_default());
                 if p.busy { text + MARK } else { text }
             }),
         ]
@@ -95,12 +90,11 @@ pub fn terminal(study: &Study, width: usize) -> String {
 
 /// Troubles and notes.
 fn remarks(study: &Study) -> Vec<String> {
-    let troubles = study.series.iter().flat_map(|s| {
-        s.points.iter().flat_map(move |p| {
-            p.troubles
-                .iter()
-                .map(move |t| format!("{} at {}: {t}", s.label, p.label))
-        })
+    let points = study.series.iter();
+    let points = points.flat_map(|s| s.points.iter().map(move |p| (s, p)));
+    let troubles = points.flat_map(|(s, p)| {
+        let troubles = p.troubles.iter();
+        troubles.map(move |t| format!("{} at {}: {t}", s.label, p.label))
     });
     troubles.chain(study.notes.iter().cloned()).collect()
 }

@@ -91,9 +91,10 @@ impl Manifest {
 /// # Errors
 /// If a manifest or a folder cannot be read.
 pub fn read_all(folder: &Path, margin: Option<Margin>) -> Result<Vec<Manifest>> {
-    let mut found = Manifest::read_below(folder)?;
-    for (_, manifest) in &mut found {
-        manifest.margin = margin.unwrap_or(manifest.margin);
-    }
-    Ok(found.into_iter().map(|(_, manifest)| manifest).collect())
+    let found = Manifest::read_below(folder)?.into_iter();
+    let judged = found.map(|(_, manifest)| Manifest {
+        margin: margin.unwrap_or(manifest.margin),
+        ..manifest
+    });
+    Ok(judged.collect())
 }

@@ -1,7 +1,7 @@
 //! Two methods over all data sets of a suite.
 
 use statistics::{
-    Combined, Evidence, Looks, Margin, Scores, Verdict, holm, overall_verdicts,
+    Combined, Evidence, Looks, Margin, Scores, Verdict, every_two, holm, overall_verdicts,
     probability_of_improvement,
 };
 
@@ -31,24 +31,19 @@ pub(super) fn pairs<'a>(
     ended: bool,
     margin: Margin,
 ) -> Vec<Pair<'a>> {
-    let mut found: Vec<(Vec<Scores>, Pair<'a>)> = Vec::new();
-    for (i, &a) in methods.iter().enumerate() {
-        for &b in &methods[i + 1..] {
-            let of = |first, second| {
-                let scores = differences(datasets, first, second)?;
-                Some((pair(datasets, first, second, &scores)?, scores))
-            };
-            let Some((forward, scores)) = of(a, b) else {
-                continue;
-            };
-            let ahead = match forward.combined.difference < 0.0 {
-                true => of(b, a),
-                false => Some((forward, scores)),
-            };
-            found.extend(ahead.map(|(pair, scores)| (scores, pair)));
+    let of = |first, second| {
+        let scores = differences(datasets, first, second)?;
+        let pair = pair(datasets, first, second, &scores)?;
+        Some((scores, pair))
+    };
+    let found = every_two(methods.len()).filter_map(|(a, b)| {
+        let forward = of(methods[a], methods[b])?;
+        match forward.1.combined.difference < 0.0 {
+            true => of(methods[b], methods[a]),
+            false => Some(forward),
         }
-    }
-    let (scores, mut pairs): (Vec<Vec<Scores>>, Vec<Pair<'a>>) = found.into_iter().unzip();
+    });
+    let (scores, mut pairs): (Vec<Vec<Scores>>, Vec<Pair<'a>>) = found.unzip();
     let p = holm(&pairs.iter().map(|pair| pair.combined.p).collect::<Vec<_>>());
     let verdicts = overall_verdicts(&scores, looks, ended, margin);
     for ((pair, p), verdict) in pairs.iter_mut().zip(p).zip(verdicts) {

@@ -58,8 +58,7 @@ fn methods<'a>(datasets: &'a [Judged<'a>]) -> Vec<&'a str> {
     };
     let everywhere = |row: &&Row| {
         let known = |d: &Judged<'_>| d.row(&row.label).is_some_and(|row| d.part(row).is_some());
-        let learns = row.kind.as_ref().is_none_or(|kind| kind.family != "floor");
-        learns && datasets.iter().all(known)
+        !row.is_floor_by_name() && datasets.iter().all(known)
     };
     let rows = first.comparison.ranked().iter().filter(everywhere);
     rows.map(|row| row.label.as_str()).collect()
@@ -75,17 +74,15 @@ fn ranks(datasets: &[Judged<'_>], methods: &[&str]) -> Option<Ranks> {
 
 /// Methods by data sets: the main metric and what is shown against the data set's best.
 fn matrix(datasets: &[Judged<'_>], ranks: Option<(&[&str], &Ranks)>) -> Table {
-    let mut columns = vec![Column::text("method", "method", "method", 0)];
-    columns.push(Column::number("average", "average", "average (points)", 0));
-    columns.push(Column::number("rank", "rank", "average rank", 1));
-    for d in datasets {
-        let title = format!(
-            "{}, {}",
-            d.name,
-            format::metric_title(d.comparison.metric())
-        );
-        columns.push(Column::number(d.name, d.name, &title, 2));
-    }
+    let mut columns = vec![
+        Column::text("method", "method", "method", 0),
+        Column::number("average", "average", "average (points)", 0),
+        Column::number("rank", "rank", "average rank", 1),
+    ];
+    columns.extend(datasets.iter().map(|d| {
+        let metric = format::metric_title(d.comparison.metric());
+        Column::number(d.name, d.name, &format!("{}, {metric}", d.name), 2)
+    }));
     let mut labels: Vec<&str> = Vec::new();
     for row in datasets.iter().flat_map(|d| d.comparison.ranked()) {
         if !labels.contains(&row.label.as_str()) {
@@ -110,15 +107,12 @@ fn matrix(datasets: &[Judged<'_>], ranks: Option<(&[&str], &Ranks)>) -> Table {
         Some(ranks.average[place])
     };
     let rows = labels.iter().map(|label| {
-        let mut cells = vec![Cell::text(*label)];
-        let mean = average(label);
-        cells.push(Cell::of(mean, || {
-            format!("{:.1}", 100.0 * mean.unwrap_or(f64::NAN))
-        }));
-        let place = rank(label);
-        cells.push(Cell::of(place, || {
-            format!("{:.2}", place.unwrap_or(f64::NAN))
-        }));
+        let (mean, place) = (average(label), rank(label));
+        let mut cells = vec![
+            Cell::text(*label),
+            Cell::of(mean, || format!("{:.1}", 100.0 * mean.unwrap_or_default())),
+            Cell::of(place, || format!("{:.2}", place.unwrap_or_default())),
+        ];
         cells.extend(datasets.iter().map(|d| cell(d, label)));
         cells
     });
@@ -136,22 +130,18 @@ fn cell(d: &Judged<'_>, label: &str) -> Cell {
     let Some(place) = ranked.iter().position(|row| row.label == label) else {
         return Cell::hidden(None::<f64>);
     };
-    let mark = match d.comparison.pair(0, place) {
+    let tested = d.comparison.pair(0, place).filter(|pair| pair.is_tested());
+    let mark = match tested.map(|pair| pair.verdict) {
         _ if place == 0 => " ★",
-        Some(pair) if !pair.is_tested() => "",
-        Some(pair) => match pair.verdict {
-            Verdict::Better => " ▽",
-            Verdict::Equivalent => " ≈",
-            Verdict::Undecided => " ?",
-            Verdict::Worse => "",
-        },
-        None => "",
+        Some(Verdict::Better) => " ▽",
+        Some(Verdict::Equivalent) => " ≈",
+        Some(Verdict::Undecided) => " ?",
+        Some(Verdict::Worse) | None => "",
     };
     let metric = ranked[place].metric.as_ref();
     Cell::of(metric.map(|m| m.mean), || {
-        let spread =
-            |m: &statistics::Summary| format::metric_spread(d.comparison.metric(), m.mean, m.sd);
-        format!("{}{mark}", metric.map_or_else(String::new, spread))
+        let spread = metric.map(|m| format::metric_spread(d.comparison.metric(), m.mean, m.sd));
+        format!("{}{mark}", spread.unwrap_or_default())
     })
 }
 
@@ -205,10 +195,8 @@ fn sentences(
     };
     let (better, equal) = (of(Verdict::Better, "than"), of(Verdict::Equivalent, "and"));
     if pairs.is_empty() {
-        said.push(
-            "No two methods were run with two seeds or more on two data sets or more, so nothing is said over all of them."
-                .to_owned(),
-        );
+        let none = "No two methods were run with two seeds or more on two data sets or more, so nothing is said over all of them.";
+        said.push(none.to_owned());
     } else if better.is_empty() {
         said.push(format!(
             "Over {} data sets no method is shown to be better than another. {}",
@@ -248,16 +236,17 @@ fn sentences(
 
 /// How much the data sets count in the average, where they do not count alike.
 fn of_weights(datasets: &[Judged<'_>]) -> Option<String> {
-    let alike = datasets
+    if datasets
         .windows(2)
-        .all(|two| two[0].weight == two[1].weight);
+        .all(|two| two[0].weight == two[1].weight)
+    {
+        return None;
+    }
     let weights = datasets.iter().map(|d| format!("{} {}", d.name, d.weight));
-    (!alike).then(|| {
-        format!(
-            "In the average the data sets have these weights: {}; nothing else is weighted.",
-            format::list(&weights.collect::<Vec<_>>())
-        )
-    })
+    Some(format!(
+        "In the average the data sets have these weights: {}; nothing else is weighted.",
+        format::list(&weights.collect::<Vec<_>>())
+    ))
 }
 
 /// Which methods differ by their average ranks.

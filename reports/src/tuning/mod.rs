@@ -64,40 +64,28 @@ pub fn read_all(folder: &Path) -> Result<Vec<Tuning>> {
 impl Tuning {
     /// Joins what was asked with the records that there are; `None` without any.
     pub fn new(manifest: &Manifest, records: &[RunRecord]) -> Option<Self> {
-        let by_id: BTreeMap<&str, &RunRecord> =
-            records.iter().map(|r| (r.id.as_str(), r)).collect();
-        let first = manifest
-            .methods
-            .iter()
-            .flat_map(|m| &m.trials)
-            .flat_map(|t| &t.runs)
-            .find_map(|(_, id)| by_id.get(id.as_str()))?;
-        let asked = &first.asked;
-        let searches: Vec<Search> = manifest
-            .methods
-            .iter()
-            .map(|m| search(m, &manifest.rungs, &by_id, records))
-            .collect();
+        let by_id: BTreeMap<&String, &RunRecord> = records.iter().map(|r| (&r.id, r)).collect();
+        let trials = manifest.methods.iter().flat_map(|m| &m.trials);
+        let mut runs = trials.flat_map(|t| &t.runs);
+        let planned = runs.clone().count();
+        let asked = &runs.find_map(|(_, id)| by_id.get(id))?.asked;
+        let methods = manifest.methods.iter();
+        let searches = methods.map(|m| search(m, &manifest.rungs, &by_id, records));
+        let searches: Vec<Search> = searches.collect();
         let mut notes: Vec<String> = words::stand_in_note(&asked.dataset).into_iter().collect();
-        let tried = || {
-            searches
-                .iter()
-                .flat_map(|s| &s.trials)
-                .flat_map(|t| &t.results)
-        };
-        let bad = tried().filter(|r| r.metric.is_none()).count();
+        let trials = searches.iter().flat_map(|s| &s.trials);
+        let tried: Vec<&Tried> = trials.flat_map(|t| &t.results).collect();
+        let bad = tried.iter().filter(|r| r.metric.is_none()).count();
         if bad > 0 {
             notes.push(format!(
                 "{} ended without a result and count as 0.",
                 format::plural(bad, "trial run")
             ));
         }
-        let planned = manifest.methods.iter().flat_map(|m| &m.trials);
-        let planned: usize = planned.map(|t| t.runs.len()).sum();
-        if tried().count() < planned {
+        if tried.len() < planned {
             notes.push(format!(
                 "{} of {planned} trial runs have a record; the same command goes on with the others.",
-                tried().count()
+                tried.len()
             ));
         }
         notes.extend(searches.iter().filter_map(edge_note));
@@ -107,19 +95,12 @@ impl Tuning {
                 manifest.left_out.join(", ")
             ));
         }
+        let (dataset, backbone) = (&asked.dataset, asked.backbone.label());
         Some(Self {
-            title: format!(
-                "Equal tuning · {} · {}",
-                dataset_label(&asked.dataset),
-                asked.backbone.label()
-            ),
-            slug: slug(&format!(
-                "tuning-{}-{}",
-                dataset_slug(&asked.dataset),
-                asked.backbone.label()
-            )),
-            dataset: asked.dataset.clone(),
-            backbone: asked.backbone.label(),
+            title: format!("Equal tuning · {} · {backbone}", dataset_label(dataset)),
+            slug: slug(&format!("tuning-{}-{backbone}", dataset_slug(dataset))),
+            dataset: dataset.clone(),
+            backbone,
             rungs: manifest.rungs.clone(),
             judged_by: manifest.judged_by.clone(),
             searches,

@@ -97,8 +97,7 @@ pub struct Tried {
 impl Trial {
     /// The metric after so many steps.
     fn metric_at(&self, steps: usize) -> Option<f64> {
-        let found = self.results.iter().find(|r| r.steps == steps)?;
-        found.metric
+        self.results.iter().find(|r| r.steps == steps)?.metric
     }
 
     /// Its result after the most steps.
@@ -115,12 +114,9 @@ impl Trial {
 impl Search {
     /// Trials that go on from a rung, best first, as many as asked for; of equals the first. What ended without a result does not.
     pub fn survivors(&self, steps: usize, keep: usize) -> Vec<usize> {
-        let mut ranked: Vec<(usize, f64)> = self
-            .trials
-            .iter()
-            .enumerate()
-            .filter_map(|(i, t)| Some((i, t.metric_at(steps)?)))
-            .collect();
+        let trials = self.trials.iter().enumerate();
+        let ranked = trials.filter_map(|(i, t)| Some((i, t.metric_at(steps)?)));
+        let mut ranked: Vec<(usize, f64)> = ranked.collect();
         ranked.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         ranked.into_iter().take(keep).map(|(i, _)| i).collect()
     }
@@ -129,32 +125,23 @@ impl Search {
 pub(super) fn search(
     plan: &MethodTrials,
     rungs: &[usize],
-    by_id: &BTreeMap<&str, &RunRecord>,
+    by_id: &BTreeMap<&String, &RunRecord>,
     records: &[RunRecord],
 ) -> Search {
-    let trials: Vec<Trial> = plan
-        .trials
-        .iter()
-        .map(|t| Trial {
-            drawn: t.drawn.clone(),
-            beyond_edge: t.beyond_edge,
-            results: t
-                .runs
-                .iter()
-                .filter_map(|(steps, id)| Some(tried(*steps, by_id.get(id.as_str())?)))
-                .collect(),
-        })
-        .collect();
+    let ran = |(steps, id): &(usize, String)| Some(tried(*steps, by_id.get(id)?));
+    let trials = plan.trials.iter().map(|t| Trial {
+        drawn: t.drawn.clone(),
+        beyond_edge: t.beyond_edge,
+        results: t.runs.iter().filter_map(ran).collect(),
+    });
+    let trials: Vec<Trial> = trials.collect();
     let results = || trials.iter().flat_map(|t| &t.results);
-    let most = results()
-        .filter(|r| r.metric.is_some())
-        .map(|r| r.steps)
-        .max();
-    let first: Vec<&Tried> = trials
-        .iter()
-        .filter(|t| !t.beyond_edge)
-        .filter_map(|t| t.results.iter().find(|r| rungs.first() == Some(&r.steps)))
-        .collect();
+    let well = results().filter(|r| r.metric.is_some());
+    let most = well.map(|r| r.steps).max();
+    let drawn = trials.iter().filter(|t| !t.beyond_edge);
+    let is_first = |r: &&Tried| rungs.first() == Some(&r.steps);
+    let first = drawn.filter_map(|t| t.results.iter().find(is_first));
+    let first: Vec<&Tried> = first.collect();
     let values: Vec<f64> = first.iter().map(|r| r.metric.unwrap_or(0.0)).collect();
     let seconds: Vec<f64> = first.iter().map(|r| r.seconds).collect();
     let mut search = Search {
@@ -171,9 +158,8 @@ pub(super) fn search(
     };
     search.best = most.and_then(|steps| search.survivors(steps, 1).first().copied());
     let rate = search.best.and_then(|i| search.trials[i].learning_rate());
-    search.edge = rate
-        .zip(search.learning_rates)
-        .and_then(|(rate, range)| Edge::of(rate, range));
+    let drawn = rate.zip(search.learning_rates);
+    search.edge = drawn.and_then(|(rate, range)| Edge::of(rate, range));
     search
 }
 
@@ -181,37 +167,26 @@ pub(super) fn search(
 pub(super) fn edge_note(search: &Search) -> Option<String> {
     let edge = search.edge?;
     let [low, high] = search.learning_rates?;
-    let end = match edge {
-        Edge::Low => "lower",
-        Edge::High => "upper",
+    let (end, farther): (&str, fn(&f64, &f64) -> bool) = match edge {
+        Edge::Low => ("lower", f64::lt),
+        Edge::High => ("upper", f64::gt),
     };
     let best = search.trials.get(search.best?)?;
     let rate = best.learning_rate()?;
-    let beyond: Vec<f64> = search
-        .trials
-        .iter()
-        .filter(|t| t.beyond_edge)
-        .filter_map(Trial::learning_rate)
-        .collect();
-    let farther = |r: &f64| match edge {
-        Edge::Low => *r < rate,
-        Edge::High => *r > rate,
-    };
-    let range = format!("{low:.1e} to {high:.1e}");
-    Some(match (beyond.is_empty(), beyond.iter().any(farther)) {
-        (true, _) => format!(
-            "{}: the best learning rate, {rate:.1e}, lies at the {end} edge of what was drawn ({range}).",
-            search.method
-        ),
+    let beyond = search.trials.iter().filter(|t| t.beyond_edge);
+    let beyond: Vec<f64> = beyond.filter_map(Trial::learning_rate).collect();
+    let best = format!("{}: the best learning rate, {rate:.1e},", search.method);
+    let edge = format!("{end} edge of what was drawn ({low:.1e} to {high:.1e})");
+    let is_farther = beyond.iter().any(|other| farther(other, &rate));
+    Some(match (beyond.is_empty(), is_farther) {
+        (true, _) => format!("{best} lies at the {edge}."),
         (false, true) => format!(
-            "{}: the best learning rate, {rate:.1e}, lies at the {end} edge of what was drawn ({range}); {} beyond it were tried too.",
-            search.method,
+            "{best} lies at the {edge}; {} beyond it were tried too.",
             format::plural(beyond.len(), "learning rate")
         ),
-        (false, false) => format!(
-            "{}: the best learning rate, {rate:.1e}, is the last one beyond the {end} edge of what was drawn ({range}): a better one may lie further.",
-            search.method
-        ),
+        (false, false) => {
+            format!("{best} is the last one beyond the {edge}: a better one may lie further.")
+        }
     })
 }
 

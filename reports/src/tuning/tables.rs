@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use statistics::Expected;
 
 use super::{
     HALVING, Tuning,
@@ -20,10 +21,8 @@ use crate::{
 
 /// What was drawn, as `key=value, …`.
 fn drawn_text(drawn: &BTreeMap<String, Value>) -> String {
-    let each = drawn
-        .iter()
-        .map(|(k, v)| format!("{k}={}", format::value(v)));
-    each.collect::<Vec<_>>().join(", ")
+    let each = |(key, value)| format!("{key}={}", format::value(value));
+    drawn.iter().map(each).collect::<Vec<_>>().join(", ")
 }
 
 /// Numbers of trials that tables show: 1, 3, 9, … and all.
@@ -44,41 +43,29 @@ fn table(tuning: &Tuning) -> Table {
         let title = format!("best of {n}");
         Column::number(&format!("best_of_{n}"), &title, &title, 2)
     }));
+    let configuration = "best configuration";
     columns.extend([
         Column::number("best", "winner", "winner ± standard error", 0),
         Column::number("steps", "steps", "steps of all trials", 3),
         Column::number("training_seconds", "training", "training of all trials", 3),
-        Column::text(
-            "configuration",
-            "best configuration",
-            "best configuration",
-            1,
-        ),
+        Column::text("configuration", configuration, configuration, 1),
     ]);
     let row = |search: &Search| {
         let expected = numbers.iter().map(|n| {
             let found = search.expected.iter().find(|e| e.trials == *n);
-            Cell::of(found.map(|e| e.mean), || {
-                found.map_or_else(String::new, |e| {
-                    format::metric_spread(metric, e.mean, Some(e.sd).filter(|_| *n > 1))
-                })
-            })
+            let sd = |e: &Expected| Some(e.sd).filter(|_| *n > 1);
+            let spread = found.map(|e| format::metric_spread(metric, e.mean, sd(e)));
+            Cell::of(found.map(|e| e.mean), || spread.unwrap_or_default())
         });
         let best = search.best.map(|i| &search.trials[i]);
         let last = best.and_then(Trial::last);
+        let (reached, error) = last.map_or((None, None), |r| (r.metric, r.standard_error));
+        let spread = reached.map(|reached| format::metric_spread(metric, reached, error));
         let drawn = best.map(|t| drawn_text(&t.drawn));
         std::iter::once(Cell::text(search.method.clone()))
             .chain(expected)
             .chain([
-                Cell::of(last.and_then(|r| r.metric), || {
-                    last.map_or_else(String::new, |r| {
-                        format::metric_spread(
-                            metric,
-                            r.metric.unwrap_or_default(),
-                            r.standard_error,
-                        )
-                    })
-                }),
+                Cell::of(reached, || spread.unwrap_or_default()),
                 Cell::of(Some(search.steps), || format::count(search.steps)),
                 Cell::of(Some(search.seconds), || format::seconds(search.seconds)),
                 Cell::of(drawn.clone(), || drawn.unwrap_or_default()),

@@ -7,11 +7,8 @@
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-
-use crate::{
-    Scores,
-    distribution::{normal_density, normal_upper},
-};
+use statistics::Scores;
+use statrs::distribution::{ContinuousCDF, Normal};
 
 /// Accuracy at which the generator is calibrated.
 pub const ACCURACY: f64 = 0.85;
@@ -86,20 +83,30 @@ impl World {
     }
 }
 
+/// The number that a standard normal number exceeds with this chance.
+fn normal_upper(tail: f64) -> f64 {
+    -Normal::standard().inverse_cdf(tail)
+}
+
+/// Density of the standard normal distribution.
+fn normal_density(z: f64) -> f64 {
+    (-0.5 * z * z).exp() / std::f64::consts::TAU.sqrt()
+}
+
 /// Standard normal numbers, two at a time (Box and Muller 1958).
-pub(crate) struct Normals {
+pub struct Normals {
     rng: ChaCha8Rng,
     spare: Option<f64>,
 }
 
 impl Normals {
-    pub(crate) fn new(stream: u64) -> Self {
+    pub fn new(stream: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(0x7065_6674);
         rng.set_stream(stream);
         Self { rng, spare: None }
     }
 
-    pub(crate) fn next(&mut self) -> f64 {
+    pub fn next(&mut self) -> f64 {
         if let Some(spare) = self.spare.take() {
             return spare;
         }

@@ -3,15 +3,19 @@
 //! Each function draws a world many times, from fixed streams, and counts. The same drawings give the same rates on any
 //! number of threads. What was chosen by looking at some streams is confirmed on others ([`Drawings::fresh`]).
 
-use std::{panic, thread};
+use rayon::prelude::*;
 
-use crate::{
-    ALPHA, Combined, Error, Evidence, FEWEST_SEEDS, Family, Likeness, Looks, Margin, Metric,
-    Procedure, Range, Ratio, Recommendation, Row, Scores, State, Timed, Verdict, World,
-    overall_verdicts, recommend,
-    simulation::{ACCURACY, Normals},
-    standard_deviation,
+use statistics::{
+    ALPHA, Combined, Error, Evidence, Family, Looks, Margin, Metric, Procedure, Range, Ratio,
+    Recommendation, Row, Scores, State, Timed, Verdict, overall_verdicts, recommend,
+    standard_deviation, with_best_or_neighbours,
 };
+
+pub use simulation::Likeness;
+use simulation::{ACCURACY, Normals, World};
+
+#[path = "simulation.rs"]
+mod simulation;
 
 /// Standard errors that a normal number exceeds in 5 %, to either side.
 const Z: f64 = 1.959_963_984_540_054;
@@ -54,25 +58,8 @@ impl Drawings {
 
 /// What each drawing gives, in the order of the drawings.
 fn each<T: Send>(drawings: Drawings, of: impl Fn(u64) -> T + Sync) -> Vec<T> {
-    let threads = thread::available_parallelism().map_or(1, usize::from);
-    let of = &of;
-    let mut all: Vec<(usize, T)> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads)
-            .map(|first| {
-                scope.spawn(move || {
-                    let own = (first..drawings.count).step_by(threads);
-                    own.map(|i| (i, of(drawings.first + i as u64)))
-                        .collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        let joined = workers.into_iter().map(thread::ScopedJoinHandle::join);
-        joined
-            .flat_map(|own| own.unwrap_or_else(|what| panic::resume_unwind(what)))
-            .collect()
-    });
-    all.sort_by_key(|(i, _)| *i);
-    all.into_iter().map(|(_, given)| given).collect()
+    let numbers = (0..drawings.count).into_par_iter();
+    numbers.map(|i| of(drawings.first + i as u64)).collect()
 }
 
 /// Shares of drawings in which each of N things happened.
@@ -82,6 +69,11 @@ pub fn rates<const N: usize>(
 ) -> [f64; N] {
     let all = each(drawings, happened);
     std::array::from_fn(|i| share(&all, |happened| happened[i]))
+}
+
+/// Share of drawings in which one thing happened.
+fn rate(drawings: Drawings, happened: impl Fn(u64) -> bool + Sync) -> f64 {
+    share(&each(drawings, happened), |happened| *happened)
 }
 
 /// Share of drawings of which something is so.
@@ -292,11 +284,10 @@ pub fn pair_in_family(
     drawings: Drawings,
 ) -> f64 {
     let world = equal(seed_sd, likeness, examples, Some(seeds));
-    let [wrong] = rates(drawings, |number| {
+    rate(drawings, |number| {
         let family = Family::new(&world.draw(number), Margin::POINT);
-        [family.pair(0, 1).is_some_and(|p| p.evidence.p < ALPHA)]
-    });
-    wrong
+        family.pair(0, 1).is_some_and(|p| p.evidence.p < ALPHA)
+    })
 }
 
 /// Methods of the same accuracy, whose seeds vary by these numbers.
@@ -348,19 +339,14 @@ pub fn sequential(
         looks: Looks::default(),
         margin: Margin::POINT,
     };
-    let most = procedure
-        .looks
-        .seeds()
-        .last()
-        .copied()
-        .unwrap_or(FEWEST_SEEDS);
+    let most = procedure.looks.seeds().last().copied();
     // The further in the list, the cheaper.
     let costs: Vec<f64> = (0..methods).rev().map(|c| c as f64).collect();
     let among: Vec<usize> = (0..methods).collect();
     let run = |behind: f64| {
         let mut accuracy = vec![ACCURACY - behind; methods];
         accuracy[0] = ACCURACY;
-        let world = world(accuracy, seed_sd, likeness, examples, Some(most));
+        let world = world(accuracy, seed_sd, likeness, examples, most);
         rates(drawings, |number| {
             let end = go_on(&procedure, &world.draw(number));
             let differ = |v: Verdict| matches!(v, Verdict::Better | Verdict::Worse);
@@ -388,7 +374,7 @@ pub fn sequential(
 pub fn by_hand(seeds: &[usize], seed_sd: f64, examples: usize, drawings: Drawings) -> f64 {
     let most = seeds.last().copied();
     let world = equal(vec![seed_sd; 2], Likeness::Distant, examples, most);
-    let [wrong] = rates(drawings, |number| {
+    rate(drawings, |number| {
         let scores = world.draw(number);
         let shown = |looks: &[usize]| {
             let now = looks.last().copied().unwrap_or(0);
@@ -397,9 +383,8 @@ pub fn by_hand(seeds: &[usize], seed_sd: f64, examples: usize, drawings: Drawing
             let family = Procedure::family(&own, Margin::POINT, looks.as_ref());
             family.pairs.iter().any(|p| p.told_apart())
         };
-        [(1..=seeds.len()).any(|looks| shown(&seeds[..looks]))]
-    });
-    wrong
+        (1..=seeds.len()).any(|looks| shown(&seeds[..looks]))
+    })
 }
 
 /// Gives methods seeds out of `all` as the procedure asks, to its end.
@@ -412,7 +397,7 @@ fn go_on(procedure: &Procedure, all: &[Scores]) -> State {
             .filter_map(|(m, &seeds)| m.first(seeds))
             .collect();
         let means: Vec<f64> = now.iter().map(Scores::mean).collect();
-        let state = procedure.state(&now, |_, a, b| crate::with_best_or_neighbours(&means, a, b));
+        let state = procedure.state(&now, |a, b| with_best_or_neighbours(&means, a, b));
         if state.wanted.is_empty() {
             return state;
         }
@@ -492,13 +477,8 @@ pub fn bootstrap<const S: usize>(
         let scores = world.draw(number);
         let differences = scores[0].minus(&scores[1]);
         seeds.map(|s| {
-            differences
-                .as_ref()
-                .and_then(|d| d.first(s))
-                .is_some_and(|d| {
-                    let z = d.mean() / resampled_variance(&d).sqrt();
-                    z.abs() > Z
-                })
+            let own = differences.as_ref().and_then(|d| d.first(s));
+            own.is_some_and(|d| (d.mean() / resampled_variance(&d).sqrt()).abs() > Z)
         })
     })
 }
@@ -542,11 +522,10 @@ fn differences(
 
 /// False differences over so many data sets, whose true differences vary around zero; five seeds of each.
 pub fn datasets(count: usize, between: f64, drawings: Drawings) -> f64 {
-    let [wrong] = rates(drawings, |number| {
+    rate(drawings, |number| {
         let differences = differences(count, between, 5, number, |_| 5);
-        [Combined::of_scores(&differences, 5).is_some_and(|c| c.p < ALPHA)]
-    });
-    wrong
+        Combined::of_scores(&differences, 5).is_some_and(|c| c.p < ALPHA)
+    })
 }
 
 /// The same where each data set goes on until its two methods are decided there, and all of them together are looked at each time.
@@ -556,24 +535,19 @@ pub fn datasets_going_on(count: usize, between: f64, drawings: Drawings) -> f64 
         margin: Margin::POINT,
     };
     let most = procedure.looks.seeds().last().copied().unwrap_or(0);
-    let decided = |scores: &[Scores]| procedure.state(scores, |_, _, _| true).pairs[0].seeds;
-    let [wrong] = rates(drawings, |number| {
-        let differences = differences(count, between, most, number, decided);
-        let found = overall_verdicts(
-            &[differences],
-            Some(&procedure.looks),
-            true,
-            procedure.margin,
-        );
-        [matches!(found[0], Verdict::Better | Verdict::Worse)]
-    });
-    wrong
+    let decided = |scores: &[Scores]| procedure.state(scores, |_, _| true).pairs[0].seeds;
+    rate(drawings, |number| {
+        let differences = [differences(count, between, most, number, decided)];
+        let looks = Some(&procedure.looks);
+        let found = overall_verdicts(&differences, looks, true, procedure.margin);
+        matches!(found[0], Verdict::Better | Verdict::Worse)
+    })
 }
 
 /// False "slower" over so many sittings: three runs of each of two equally fast methods in each, one after the other, while the machine
 /// drifts by 3 % from hour to hour and single runs vary by 1 %.
 pub fn sittings(count: usize, drawings: Drawings) -> f64 {
-    let [wrong] = rates(drawings, |number| {
+    rate(drawings, |number| {
         let mut normal = Normals::new(number + TRUTHS);
         let mut times = Vec::new();
         for sitting in 0..count {
@@ -588,9 +562,7 @@ pub fn sittings(count: usize, drawings: Drawings) -> f64 {
                 });
             }
         }
-        [Ratio::of(&times)
-            .and_then(|r| r.p)
-            .is_some_and(|p| p < ALPHA)]
-    });
-    wrong
+        let ratio = Ratio::of(&times);
+        ratio.and_then(|r| r.p).is_some_and(|p| p < ALPHA)
+    })
 }
