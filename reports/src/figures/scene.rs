@@ -307,13 +307,18 @@ impl Scene {
             self.render(&area, SCALE * fine as f64, BITMAP_TEXT)?;
         }
         let mut small = Vec::with_capacity(w * h * 3);
-        let n = fine * fine;
-        for (y, x) in (0..h).flat_map(|y| (0..w).map(move |x| (y, x))) {
-            let place = |k: usize| ((y * fine + k / fine) * w + x) * fine + k % fine;
-            small.extend([0, 1, 2].map(|c| {
-                let sum: usize = (0..n).map(|k| usize::from(pixels[3 * place(k) + c])).sum();
-                ((sum + n / 2) / n) as u8
-            }));
+        let (row, n) = (w * 3 * fine, (fine * fine) as u32);
+        for rows in pixels.chunks_exact(row * fine) {
+            for place in 0..w * 3 {
+                let first = place / 3 * 3 * fine + place % 3;
+                let mut sum = 0;
+                for y in 0..fine {
+                    for x in 0..fine {
+                        sum += u32::from(rows[y * row + first + 3 * x]);
+                    }
+                }
+                small.push(((sum + n / 2) / n) as u8);
+            }
         }
         let mut file = Vec::new();
         let mut encoder = png::Encoder::new(&mut file, width, height);
