@@ -89,8 +89,16 @@ pub(super) fn finding(series: &Series, metric: &str, margin: Margin) -> Option<S
     let alike: Vec<&str> = alike.map(|p| p.label.as_str()).collect();
     let (label, reached) = (&series.label, format::metric(metric, mean));
     if alike.len() > 1 && alike.len() == others().count() + 1 {
+        let equivalent = Verdict::Equivalent;
+        let alone = "which alone does not show that they are equal";
+        let shown = match others().all(|p| p.verdict == Some(equivalent)) {
+            true => {
+                "and shown to be ".to_owned() + &words::verdict_in_full(equivalent, metric, margin)
+            }
+            false => alone.to_owned(),
+        };
         return Some(format!(
-            "{label}: the same mean at every point ({reached} {metric}), which alone does not show that they are equal."
+            "{label}: the same mean at every point ({reached} {metric}), {shown}."
         ));
     }
     let mut text = format!(

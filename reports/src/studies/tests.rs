@@ -83,12 +83,21 @@ fn a_flat_series_has_no_best_point() {
     for (point, runs) in manifest.series[0].points.iter_mut().zip(&all) {
         point.runs = runs.iter().map(|r| r.id.clone()).collect();
     }
-    let study = Study::new(&manifest, all.concat()).unwrap();
+    let mut study = Study::new(&manifest, all.concat()).unwrap();
     assert_eq!(
         study.findings,
         [
             "prompt_tuning: the same mean at every point (90.0 % accuracy), which alone does not show that they are equal."
         ]
+    );
+    let series = &mut study.series[0];
+    for point in &mut series.points {
+        point.verdict = Some(Verdict::Equivalent);
+    }
+    let margin = Margin::new(0.01).unwrap();
+    assert_eq!(
+        super::series::finding(series, "accuracy", margin).unwrap(),
+        "prompt_tuning: the same mean at every point (90.0 % accuracy), and shown to be equivalent within 1.0 points."
     );
 }
 
