@@ -419,8 +419,6 @@ pub struct LoadedBackbone {
     pub digest: String,
     /// SHA-256 over the weights alone, as their file has them.
     pub weights_digest: String,
-    /// [`Backbone::checksum`] as they were loaded.
-    pub checksum: u64,
     /// Its tokenizer.
     pub tokenizer: TextTokenizer,
     /// The classifier on top.
@@ -476,7 +474,6 @@ impl BackboneFiles {
         }
         Ok(LoadedBackbone {
             digest: backbone.digest(&weights_digest, tokenizer.digest()),
-            checksum: backbone.checksum()?,
             weights_digest,
             backbone,
             tokenizer,

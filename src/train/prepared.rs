@@ -37,6 +37,8 @@ pub struct Prepared {
     pub data: LoadedData,
     /// The backbone with its tokenizer.
     pub backbone: LoadedBackbone,
+    /// [`backbone::Backbone::checksum`] of it as it was loaded.
+    pub checksum: u64,
     /// What stands around a text and for the classes, where classes are words.
     pub words: Option<Words>,
     /// The tokenizer that puts the template around texts, or prompts before completions.
@@ -118,10 +120,11 @@ impl Prepared {
     fn load_from(files: Files, plan: &RunPlan) -> Result<Self> {
         // Reading the texts and reading the weights take about as long, and neither needs the other.
         let (data, backbone) = std::thread::scope(|scope| {
-            let backbone = scope.spawn(|| {
-                files
-                    .backbone(&plan.backbone, &plan.backbone_settings)?
-                    .load()
+            let backbone = scope.spawn(|| -> Result<_> {
+                let found = files.backbone(&plan.backbone, &plan.backbone_settings)?;
+                let loaded = found.load()?;
+                let checksum = loaded.backbone.checksum()?;
+                Ok((loaded, checksum))
             });
             let data = files.data(&plan.data);
             let backbone = match backbone.join() {
@@ -130,7 +133,7 @@ impl Prepared {
             };
             (data, backbone)
         });
-        let (mut data, mut backbone) = match (data, backbone) {
+        let (mut data, (mut backbone, checksum)) = match (data, backbone) {
             (Ok(data), Ok(backbone)) => (data, backbone),
             (Err(data), Err(backbone)) => bail!("{data:#}\nalso: {backbone:#}"),
             (Err(error), _) | (_, Err(error)) => return Err(error),
@@ -159,6 +162,7 @@ impl Prepared {
         Ok(Self {
             data,
             backbone,
+            checksum,
             words,
             of_words,
             encoded: RefCell::default(),

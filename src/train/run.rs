@@ -413,7 +413,7 @@ impl Run<'_> {
         let logits = learner.over(self.backbone()).logits(&sample)?;
         let mut checks = vec![gradients_check(trained), self.start_check(&sample)?];
 
-        let unchanged = self.backbone().checksum()? == self.prepared.backbone.checksum;
+        let unchanged = self.backbone().checksum()? == self.prepared.checksum;
         checks.push(check(
             "backbone_unchanged",
             unchanged,

@@ -1,6 +1,13 @@
 //! From values to positions: linear, or logarithmic with a place of its own for zero.
 
-use super::{layout::range, scene::text_width};
+use super::scene::text_width;
+
+/// The lowest and the highest value.
+pub(super) fn range(values: impl Iterator<Item = f64>) -> [f64; 2] {
+    values.fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], v| {
+        [low.min(v), high.max(v)]
+    })
+}
 
 /// Share of a decade between the break of a logarithmic axis and its lowest value.
 const ZERO_ROOM: f64 = 0.9;

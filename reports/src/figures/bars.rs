@@ -3,9 +3,11 @@
 use statistics::Summary;
 
 use super::{
+    axis::range,
     layout::*,
     plot::Figure,
     scene::{Anchor, Area, Scene},
+    style::BODY,
 };
 use crate::{comparison::Comparison, quantity::Quantity, row::Row};
 

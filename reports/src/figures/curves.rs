@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use record::Outcome;
 
 use super::{
-    axis::Axis,
+    axis::{Axis, range},
     layout::*,
     lines::{Across, BANDS, HEAD, Line, Panel, Spot, values},
     plot::Figure,
     scene::{Anchor, Area, Scene, fit},
-    style::Ink,
+    style::{Ink, MARGIN, SMALL},
 };
 use crate::{comparison::Comparison, format, quantity::Quantity, row::Row};
 

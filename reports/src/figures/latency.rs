@@ -1,10 +1,11 @@
 //! Latency of every method, merged and not, with the bare backbone as reference.
 
 use super::{
+    axis::range,
     layout::*,
     plot::Figure,
     scene::{Anchor, Scene},
-    style::Ink,
+    style::{BODY, Ink, MARGIN, SMALL},
 };
 use crate::{comparison::Comparison, format, latency as timing, row::Row};
 

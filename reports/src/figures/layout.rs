@@ -3,9 +3,9 @@
 use statistics::Summary;
 
 use super::{
-    axis::Axis,
+    axis::{Axis, range},
     scene::{Anchor, Area, Scene, fit, text_width, wrap},
-    style::{Ink, Style, style},
+    style::{BODY, Ink, MARGIN, SMALL, Style, TITLE, style},
 };
 use crate::{
     comparison::Comparison,
@@ -20,16 +20,6 @@ pub(super) const WIDE: f64 = 800.0;
 pub(super) const PAGE: f64 = 640.0;
 
 pub(super) const NARROW: f64 = 360.0;
-
-/// Margin around everything.
-pub(super) const MARGIN: f64 = 16.0;
-
-/// Sizes of text.
-pub(super) const TITLE: f64 = 17.0;
-
-pub(super) const BODY: f64 = 13.0;
-
-pub(super) const SMALL: f64 = 12.0;
 
 /// Radius of a marker.
 pub(super) const MARK: f64 = 5.5;
@@ -267,12 +257,6 @@ pub(super) fn draw_marks(scene: &mut Scene, axis: &Axis, y: f64, marks: &Marks, 
     for seed in marks.seeds_apart() {
         scene.dot([axis.at(*seed), y + 9.0], 2.0, ink, 0.75);
     }
-}
-
-pub(super) fn range(values: impl Iterator<Item = f64>) -> [f64; 2] {
-    values.fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], v| {
-        [low.min(v), high.max(v)]
-    })
 }
 
 /// Below this mean of the main metric a method is not drawn where that would squeeze all others

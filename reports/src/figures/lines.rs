@@ -1,12 +1,12 @@
 //! Lines over one axis in one panel, with their names at the ends.
 
 use super::{
-    axis::{self, Axis},
+    axis::{self, Axis, range},
     labels,
     layout::*,
     plot::{Figure, Plot},
     scene::{Anchor, Area, Scene, fit},
-    style::Style,
+    style::{BODY, MARGIN, SMALL, Style},
 };
 use crate::{format, quantity::Quantity};
 

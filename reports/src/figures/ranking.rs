@@ -3,10 +3,11 @@
 use statistics::Summary;
 
 use super::{
+    axis::range,
     layout::*,
     plot::Figure,
     scene::{Anchor, Scene, text_width},
-    style::Ink,
+    style::{BODY, Ink, SMALL},
 };
 use crate::{comparison::Comparison, format, quantity::Quantity, row::Row, words};
 

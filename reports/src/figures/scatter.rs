@@ -1,11 +1,11 @@
 //! Predicted against true numbers, of the best method's first seed.
 
 use super::{
-    axis::Axis,
+    axis::{Axis, range},
     layout::*,
     plot::Figure,
     scene::{Anchor, Area, Scene},
-    style::Ink,
+    style::{Ink, SMALL},
 };
 use crate::{comparison::Comparison, format, row::Row};
 

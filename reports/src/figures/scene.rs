@@ -13,10 +13,7 @@ use plotters::element::{Circle, PathElement, Polygon, Text};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, FontDesc, FontStyle, IntoFont, RGBColor, ShapeStyle, register_font};
 
-use super::{
-    layout::{BODY, MARGIN, SMALL},
-    style::{Ink, Style},
-};
+use super::style::{BODY, Ink, MARGIN, SMALL, Style};
 use crate::{Error, Result};
 
 /// What drawing gives, or what the libraries said.

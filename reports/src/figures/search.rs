@@ -3,7 +3,7 @@
 use statistics::Expected;
 
 use super::{
-    layout::range,
+    axis::range,
     lines::{Across, Line, LinePlot, Spot},
     plot::Plot,
     style::style,

@@ -3,7 +3,7 @@
 use statistics::{Summary, Verdict};
 
 use super::{
-    layout::range,
+    axis::range,
     lines::{Across, BANDS, Line, LinePlot, Spot},
     plot::Plot,
     style::{Ink, Marker, Style, style},

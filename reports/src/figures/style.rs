@@ -10,6 +10,16 @@ use serde::Serialize;
 
 use crate::format;
 
+/// Margin around everything.
+pub(super) const MARGIN: f64 = 16.0;
+
+/// Sizes of text.
+pub(super) const TITLE: f64 = 17.0;
+
+pub(super) const BODY: f64 = 13.0;
+
+pub(super) const SMALL: f64 = 12.0;
+
 /// A colour by its role, so that the page can replace it on a dark background.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]

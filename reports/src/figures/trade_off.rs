@@ -1,12 +1,12 @@
 //! Two quantities against each other, with the Pareto front.
 
 use super::{
-    axis::{self, Axis},
+    axis::{self, Axis, range},
     labels::{self, Name},
     layout::*,
     plot::Figure,
     scene::{Anchor, Area, Scene, fit, text_width},
-    style::Ink,
+    style::{BODY, Ink, MARGIN, SMALL},
 };
 use crate::{
     comparison::Comparison,
