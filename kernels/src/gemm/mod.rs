@@ -1,7 +1,7 @@
 //! Matrix products `C = init + scale · A B` on two threads or more.
 //!
-//! C is cut into tiles that fit into the vector registers (14 × 32 with AVX-512, 6 × 16 with AVX2). A tile runs over
-//! the whole inner dimension in one go, so every element is one chain of fused multiply-adds in the order of k,
+//! C is cut into tiles that fit into the vector registers (9 × 48 with AVX-512, or 14 × 32 where that is all rows; 6 × 16
+//! with AVX2). A tile runs over the whole inner dimension in one go, so every element is one chain of fused multiply-adds in the order of k,
 //! whatever the tile's size: a row's result does not depend on how many other rows there are, nor on the split
 //! over threads. A is read where it lies, row-major or transposed, since each of its values is loaded alone and
 //! repeated over the lanes; one that lies transposed (`gᵀ x`) is turned around block by block where many panels read it.
@@ -38,13 +38,15 @@ const SERIAL_BELOW: usize = 200_000;
 /// One tile: `c[i, j] = init[i, j] + scale · Σ_k a[i, k] b[k, j]`.
 pub(crate) struct Tile<T> {
     k: usize,
-    /// `a[i, k]` is at `a + i · a_row + k · a_step`.
-    a: *const T,
-    a_row: usize,
+    /// `a[i, k]` is at `a[i / 4] + k · a_step`, and `a_behind[i mod 4 − 1]` behind that where i is no multiple of 4: few
+    /// pointers, which all stay in registers.
+    a: [*const T; 4],
+    a_behind: [usize; 3],
     a_step: usize,
-    /// `b[k, j]` is at `b + k · b_step + j`.
+    /// The first vector of `b[k, ..]` is at `b + k · b_step`, the others are `b_behind` that.
     b: *const T,
     b_step: usize,
+    b_behind: [usize; 2],
     /// Null for zeros.
     init: *const T,
     init_row: usize,
@@ -61,10 +63,10 @@ type TileFn<T> = unsafe fn(&Tile<T>);
 /// [`transpose16`](crate::simd::transpose16).
 type SquareFn<T> = unsafe fn(*const T, [usize; 2], usize, *mut T, usize);
 
-/// The tile functions of a level: by rows − 1, vectors − 1, and whether the last vector is partial.
+/// The tile functions of a level: by vectors − 1, rows − 1, and whether the last vector is partial.
 pub(crate) struct Tiles<T: 'static> {
     lanes: usize,
-    by_shape: &'static [[[TileFn<T>; 2]; VECTORS]],
+    by_shape: &'static [&'static [[TileFn<T>; 2]]],
     square: Option<SquareFn<T>>,
 }
 
@@ -74,9 +76,31 @@ impl<T> Tiles<T> {
         self.lanes * VECTORS
     }
 
-    fn rows(&self) -> usize {
-        self.by_shape.len()
+    /// Rows of the tallest tile of so many vectors.
+    fn tallest(&self, vectors: usize) -> usize {
+        self.by_shape[vectors - 1].len()
     }
+
+    /// Vectors of the tiles that many rows are cut into. Few rows pass by B in one tile of fewer.
+    fn vectors(&self, rows: usize) -> usize {
+        if rows <= self.tallest(VECTORS) {
+            VECTORS
+        } else {
+            self.by_shape.len()
+        }
+    }
+}
+
+/// The same pointer, of which the compiler does not know where it came from: it would keep a pointer for each row of A
+/// otherwise, more than there are registers.
+#[inline(always)]
+fn unseen<T>(mut pointer: *const T) -> *const T {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: no instruction at all.
+    unsafe {
+        std::arch::asm!("/* {0} */", inout(reg) pointer, options(pure, readonly, nostack, preserves_flags));
+    }
+    pointer
 }
 
 #[inline(always)]
@@ -85,14 +109,16 @@ unsafe fn tile<V: Vector, const ROWS: usize, const COLS: usize, const PARTIAL: b
 ) {
     let zero = V::splat(V::Scalar::default());
     let mut sums = [[zero; COLS]; ROWS];
-    let (mut a, mut b) = (t.a, t.b);
+    let (mut a, a_behind, mut b) = (t.a, t.a_behind, t.b);
+    let b_behind = [0, t.b_behind[0], t.b_behind[1]];
+    let mut ahead = unseen(b.wrapping_add(ASKED_AHEAD * t.b_step));
     // SAFETY: `Product` has checked that all of A, B, init and C can be reached; partial vectors touch `last` lanes.
     unsafe {
         for _ in 0..t.k {
             let mut row = [zero; COLS];
             for (j, v) in row.iter_mut().enumerate() {
-                let at = b.add(j * V::LANES);
-                V::prefetch(at.wrapping_add(ASKED_AHEAD * t.b_step));
+                V::prefetch(ahead.wrapping_add(b_behind[j]));
+                let at = b.add(b_behind[j]);
                 *v = if PARTIAL && j + 1 == COLS {
                     V::load_part(at, t.last)
                 } else {
@@ -100,13 +126,17 @@ unsafe fn tile<V: Vector, const ROWS: usize, const COLS: usize, const PARTIAL: b
                 };
             }
             for (i, sums) in sums.iter_mut().enumerate() {
-                let x = V::splat(*a.add(i * t.a_row));
+                let behind = if i % 4 == 0 { 0 } else { a_behind[i % 4 - 1] };
+                let x = V::splat(*a[i / 4].add(behind));
                 for (sum, v) in sums.iter_mut().zip(row) {
                     *sum = x.fma(v, *sum);
                 }
             }
-            a = a.add(t.a_step);
-            b = b.add(t.b_step);
+            for a in &mut a[..ROWS.div_ceil(4)] {
+                *a = unseen(a.wrapping_add(t.a_step));
+            }
+            b = b.wrapping_add(t.b_step);
+            ahead = ahead.wrapping_add(t.b_step);
         }
         let scale = V::splat(t.scale);
         for (i, sums) in sums.iter().enumerate() {
@@ -137,7 +167,7 @@ unsafe fn tile<V: Vector, const ROWS: usize, const COLS: usize, const PARTIAL: b
 }
 
 macro_rules! tiles {
-    ($table:ident, $entry:ident, $vector:ty, $scalar:ty, [$($rows:literal)*], $square:expr, $(#[$feature:meta])*) => {
+    ($table:ident, $entry:ident, $vector:ty, $scalar:ty, {$($vectors:literal: [$($rows:literal)*])*}, $square:expr, $(#[$feature:meta])*) => {
         $(#[$feature])*
         unsafe fn $entry<const ROWS: usize, const COLS: usize, const PARTIAL: bool>(t: &Tile<$scalar>) {
             // SAFETY: passed on; the table is only reached through the level that has the instructions.
@@ -145,9 +175,8 @@ macro_rules! tiles {
         }
         static $table: Tiles<$scalar> = Tiles {
             lanes: <$vector as Vector>::LANES,
-            by_shape: &[$([
-                [$entry::<$rows, 1, false>, $entry::<$rows, 1, true>],
-                [$entry::<$rows, 2, false>, $entry::<$rows, 2, true>],
+            by_shape: &[$(&[
+                $([$entry::<$rows, $vectors, false>, $entry::<$rows, $vectors, true>]),*
             ]),*],
             square: $square,
         };
@@ -155,11 +184,15 @@ macro_rules! tiles {
 }
 
 #[cfg(target_arch = "x86_64")]
-tiles!(AVX512, avx512, Avx512, f32, [1 2 3 4 5 6 7 8 9 10 11 12 13 14], Some(crate::simd::transpose16), #[target_feature(enable = "avx512f")]);
+tiles!(AVX512, avx512, Avx512, f32, {
+    1: [1 2 3 4 5 6 7 8 9 10 11 12 13 14]
+    2: [1 2 3 4 5 6 7 8 9 10 11 12 13 14]
+    3: [1 2 3 4 5 6 7 8 9]
+}, Some(crate::simd::transpose16), #[target_feature(enable = "avx512f")]);
 #[cfg(target_arch = "x86_64")]
-tiles!(AVX2, avx2, Avx2, f32, [1 2 3 4 5 6], None, #[target_feature(enable = "avx2,fma")]);
-tiles!(PORTABLE, portable, Lanes4, f32, [1 2 3 4 5 6], None,);
-tiles!(DOUBLE, double, Double, f64, [1 2 3 4], None,);
+tiles!(AVX2, avx2, Avx2, f32, {1: [1 2 3 4 5 6] 2: [1 2 3 4 5 6]}, None, #[target_feature(enable = "avx2,fma")]);
+tiles!(PORTABLE, portable, Lanes4, f32, {1: [1 2 3 4 5 6] 2: [1 2 3 4 5 6]}, None,);
+tiles!(DOUBLE, double, Double, f64, {1: [1 2 3 4] 2: [1 2 3 4]}, None,);
 
 /// A float whose products have tiles.
 pub(crate) trait Multiplied: Float {
@@ -459,7 +492,7 @@ impl<'a, T: Multiplied> Product<'a, T> {
     ) {
         let tiles = T::tiles(level);
         let width = tiles.width();
-        let (row_blocks, column_blocks) = self.split(width, tiles.rows());
+        let (row_blocks, column_blocks) = self.split(width, tiles.tallest(VECTORS));
         let panels = self.n.div_ceil(width);
         // (Where many panels read A, and many rows B.)
         let large = panels >= 4 && self.k >= TIDY_FROM;
@@ -553,31 +586,37 @@ impl<'a, T: Multiplied> Product<'a, T> {
         let tiles = T::tiles(level);
         let (width, lanes) = (tiles.width(), tiles.lanes);
         let m = rows.len();
-        let heights = m.div_ceil(tiles.rows());
-        for panel in panels {
-            let columns = panel * width..self.n.min((panel + 1) * width);
+        let vectors = match self.b {
+            Right::Made(_) => VECTORS,
+            _ => tiles.vectors(m),
+        };
+        let end = self.n.min(panels.end * width);
+        for start in (panels.start * width..end).step_by(vectors * lanes) {
+            let columns = start..end.min(start + vectors * lanes);
             let vectors = columns.len().div_ceil(lanes);
             let last = columns.len() - (vectors - 1) * lanes;
-            let multiply = |b: *const T, b_step: usize| {
+            let heights = m.div_ceil(tiles.tallest(vectors));
+            let multiply = |b: *const T, b_step: usize, b_behind: [usize; 2]| {
                 for t in 0..heights {
-                    // Tiles of nearly equal height: 16 rows are 8 + 8, not 14 + 2.
+                    // Tiles of nearly equal height: 10 rows are 5 + 5, not 9 + 1.
                     let (start, end) = (t * m / heights, (t + 1) * m / heights);
                     let row = rows.start + start;
-                    // SAFETY: inside the operands, see above; a table has all heights up to `rows()`.
+                    // SAFETY: inside the operands, see above; a table has all heights up to the tallest.
                     unsafe {
                         let init = if self.init.is_null() {
                             self.init
                         } else {
                             self.init.add(row * self.init_row + columns.start)
                         };
-                        tiles.by_shape[end - start - 1][vectors - 1][usize::from(last < lanes)](
+                        tiles.by_shape[vectors - 1][end - start - 1][usize::from(last < lanes)](
                             &Tile {
                                 k: self.k,
-                                a: a.ptr.add(start * a.row),
-                                a_row: a.row,
+                                a: [0, 4, 8, 12].map(|i| a.ptr.wrapping_add((start + i) * a.row)),
+                                a_behind: [1, 2, 3].map(|i| i * a.row),
                                 a_step: a.step,
                                 b,
                                 b_step,
+                                b_behind,
                                 init,
                                 init_row: self.init_row,
                                 scale: self.scale,
@@ -589,25 +628,31 @@ impl<'a, T: Multiplied> Product<'a, T> {
                     }
                 }
             };
-            // SAFETY: a panel starts at its first column.
+            let together = [lanes, 2 * lanes];
+            // SAFETY: columns start with a vector of a panel.
             unsafe {
                 match self.b {
                     Right::Packed(packed) => {
-                        multiply(packed.data.as_ptr().add(panel * width * packed.k), width)
+                        // (Three vectors lie in two panels.)
+                        let at = |column: usize| column / width * width * packed.k + column % width;
+                        let first = at(start);
+                        let behind = [1, 2].map(|i| at(start + i * lanes) - first);
+                        multiply(packed.data.as_ptr().add(first), width, behind)
                     }
                     Right::Rows { ptr, step } if self.k >= COPY_PANEL_FROM && heights >= 4 => {
+                        let width = vectors * lanes;
                         with_scratch(self.k * width, |copy: *mut T| {
                             for k in 0..self.k {
                                 let row = ptr.add(k * step + columns.start);
                                 row.copy_to_nonoverlapping(copy.add(k * width), columns.len());
                             }
-                            multiply(copy, width);
+                            multiply(copy, width, together);
                         });
                     }
-                    Right::Rows { ptr, step } => multiply(ptr.add(columns.start), step),
+                    Right::Rows { ptr, step } => multiply(ptr.add(start), step, together),
                     Right::Made(make) => with_scratch(self.k * width, |made: *mut T| {
-                        make(panel, made);
-                        multiply(made, width);
+                        make(start / width, made);
+                        multiply(made, width, together);
                     }),
                     Right::Rounded(..) => unreachable!("has blocks of its own"),
                 }
