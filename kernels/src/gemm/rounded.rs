@@ -11,7 +11,7 @@ use std::ops::Range;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
-use super::{Multiplied, Product};
+use super::{ASKED_AHEAD, Multiplied, Product};
 use crate::memory::{Aligned, with_scratch};
 use crate::precision::{from_bf16, to_bf16};
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
@@ -293,12 +293,15 @@ impl Pairs for Lanes4 {
 unsafe fn widened<V: Pairs, const ROWS: usize>(t: &Tile<f32>) {
     let mut sums = [[V::splat(0.0); VECTORS]; ROWS];
     let (mut a, mut b) = (t.a, t.b);
+    let ahead = ASKED_AHEAD * 2 * VECTORS * V::LANES;
     // SAFETY: `block` hands over rows and panels that are padded to whole steps.
     unsafe {
         for _ in 0..t.k.div_ceil(2) {
             let mut pairs = [(V::splat(0.0), V::splat(0.0)); VECTORS];
             for (j, pair) in pairs.iter_mut().enumerate() {
-                *pair = V::load_pairs(b.add(2 * j * V::LANES));
+                let at = b.add(2 * j * V::LANES);
+                V::prefetch(at.wrapping_add(ahead).cast());
+                *pair = V::load_pairs(at);
             }
             for (i, sums) in sums.iter_mut().enumerate() {
                 let (x, y) = (
@@ -330,7 +333,9 @@ unsafe fn paired<const ROWS: usize>(t: &Tile<u16>) {
         for _ in 0..t.k.div_ceil(2) {
             let mut pairs = [_mm512_setzero_si512(); VECTORS];
             for (j, pair) in pairs.iter_mut().enumerate() {
-                *pair = _mm512_loadu_si512(b.add(32 * j).cast());
+                let at = b.add(32 * j);
+                Avx512::prefetch(at.wrapping_add(ASKED_AHEAD * 32 * VECTORS).cast());
+                *pair = _mm512_loadu_si512(at.cast());
             }
             for (i, sums) in sums.iter_mut().enumerate() {
                 let x = _mm512_set1_epi32(a.add(i * t.a_row).cast::<i32>().read_unaligned());

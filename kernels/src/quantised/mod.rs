@@ -19,8 +19,8 @@ pub use blocks::BlockKind;
 
 /// Outputs whose numbers lie side by side: as many as the widest panel has columns.
 const STRIP: usize = 32;
-/// The most vectors of any level in a strip.
-const VECTORS: usize = 8;
+/// Bytes of codes between what is widened and what is asked for from memory.
+const ASKED_AHEAD: usize = 2048;
 /// Strips that are worth a task of their own.
 const LEAST: usize = 4;
 
@@ -298,6 +298,123 @@ impl Quantised {
     }
 }
 
+/// Does something with the values of a strip, `N` vectors of them for each input.
+trait Each<V: Vector<Scalar = f32>, const N: usize> {
+    /// # Safety
+    /// As the maker of the kernel says.
+    unsafe fn each(&mut self, input: usize, values: [V; N]);
+}
+
+/// Goes through a strip at some inputs, one input after the other.
+/// # Safety
+/// As for `each`.
+#[inline(always)]
+unsafe fn widen<V: Vector<Scalar = f32>, const N: usize>(
+    of: &Quantised,
+    strip: usize,
+    inputs: Range<usize>,
+    to: &mut impl Each<V, N>,
+) {
+    // SAFETY: passed on.
+    unsafe {
+        match (&of.codes, of.shifts.is_empty()) {
+            (Codes::Eight(_), true) => widen_as::<V, N, false, false>(of, strip, inputs, to),
+            (Codes::Eight(_), false) => widen_as::<V, N, false, true>(of, strip, inputs, to),
+            (Codes::Four { .. }, true) => widen_as::<V, N, true, false>(of, strip, inputs, to),
+            (Codes::Four { .. }, false) => widen_as::<V, N, true, true>(of, strip, inputs, to),
+        }
+    }
+}
+
+/// [`widen`] for numbers of four bits or eight, with shifts or without. (Numbers of four bits that have shifts have 0 for 0.)
+/// # Safety
+/// As for `widen`.
+#[inline(always)]
+unsafe fn widen_as<
+    V: Vector<Scalar = f32>,
+    const N: usize,
+    const FOUR: bool,
+    const SHIFTED: bool,
+>(
+    of: &Quantised,
+    strip: usize,
+    inputs: Range<usize>,
+    to: &mut impl Each<V, N>,
+) {
+    let Range { start, end } = inputs;
+    // (Bytes of an input, and what stands for 0.)
+    let (codes, bytes, zero) = match &of.codes {
+        Codes::Eight(codes) => (codes.as_ptr().cast::<u8>(), STRIP, 0.0),
+        Codes::Four { pairs, zero } => (pairs.as_ptr().cast::<u8>(), STRIP / 2, *zero),
+    };
+    let zero = V::splat(zero);
+    for block in start / of.block..end.div_ceil(of.block) {
+        let inputs = of.inputs(block);
+        let block = strip * of.blocks + block;
+        let (mut scales, mut shifts) = ([zero; N], [zero; N]);
+        let ahead = block + ASKED_AHEAD / (of.block * bytes) + 1;
+        for asked in [&of.scales, &of.shifts] {
+            let at = asked.as_ptr().wrapping_add(ahead).cast::<f32>();
+            V::prefetch(at);
+            V::prefetch(at.wrapping_add(STRIP / 2));
+        }
+        // SAFETY: a strip has N vectors; the codes have all inputs of all strips; `to` as the caller promises.
+        unsafe {
+            for i in 0..N {
+                scales[i] = V::load(of.scales[block].as_ptr().add(i * V::LANES));
+                if SHIFTED {
+                    shifts[i] = V::load(of.shifts[block].as_ptr().add(i * V::LANES));
+                }
+            }
+            for input in inputs.start.max(start)..inputs.end.min(end) {
+                let codes = codes.add((strip * of.width + input) * bytes);
+                V::prefetch(codes.wrapping_add(ASKED_AHEAD).cast());
+                let mut values = [zero; N];
+                if FOUR {
+                    for i in 0..N / 2 {
+                        let (low, high) = V::load_u4(codes.add(i * V::LANES));
+                        (values[i], values[N / 2 + i]) = (low, high);
+                    }
+                } else {
+                    for (i, value) in values.iter_mut().enumerate() {
+                        *value = V::load_i8(codes.add(i * V::LANES).cast());
+                    }
+                }
+                for (i, value) in values.iter_mut().enumerate() {
+                    if FOUR && !SHIFTED {
+                        *value = value.sub(zero);
+                    }
+                    *value = value.mul(scales[i]);
+                    if SHIFTED {
+                        *value = value.add(shifts[i]);
+                    }
+                }
+                to.each(input, values);
+            }
+        }
+    }
+}
+
+/// `$body` with a constant `N`, the vectors of a strip.
+macro_rules! with_vectors {
+    ($v:ty, $n:ident => $body:expr) => {
+        match STRIP / <$v>::LANES {
+            2 => {
+                const $n: usize = 2;
+                $body
+            }
+            4 => {
+                const $n: usize = 4;
+                $body
+            }
+            _ => {
+                const $n: usize = 8;
+                $body
+            }
+        }
+    };
+}
+
 /// Some outputs of a strip at some inputs, one input after the other.
 struct Widen<'a> {
     of: &'a Quantised,
@@ -307,25 +424,41 @@ struct Widen<'a> {
     to: *mut f32,
 }
 
+/// Where the first of the inputs goes, which of them that is, and which outputs are wanted.
+struct Panel {
+    to: *mut f32,
+    first: usize,
+    outputs: Range<usize>,
+}
+
+impl<V: Vector<Scalar = f32>, const N: usize> Each<V, N> for Panel {
+    #[inline(always)]
+    unsafe fn each(&mut self, input: usize, values: [V; N]) {
+        let Range { start, end } = self.outputs;
+        for (i, value) in values.into_iter().enumerate() {
+            let at = i * V::LANES;
+            if (start..end).contains(&at) {
+                let to = (input - self.first) * (end - start) + at - start;
+                // SAFETY: the maker of the kernel promises the rows at `to`.
+                unsafe { value.store(self.to.add(to)) }
+            }
+        }
+    }
+}
+
 impl Kernel<f32> for Widen<'_> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<V: Vector<Scalar = f32>>(self) {
-        let (first, width) = (self.outputs.start, self.outputs.len());
-        let mut values = [0.0; STRIP];
-        let Range { start, end } = self.inputs;
-        let blocks = start / self.of.block..end.div_ceil(self.of.block);
-        for block in blocks {
-            let inputs = self.of.inputs(block);
-            for input in inputs.start.max(start)..inputs.end.min(end) {
-                self.of.widen(self.strip, input, block, &mut values);
-                // SAFETY: the maker of the kernel promises the rows at `to`, and outputs of a strip.
-                unsafe {
-                    let to = self.to.add((input - start) * width);
-                    to.copy_from_nonoverlapping(values.as_ptr().add(first), width);
-                }
-            }
-        }
+        let mut panel = Panel {
+            to: self.to,
+            first: self.inputs.start,
+            outputs: self.outputs,
+        };
+        // SAFETY: passed on.
+        with_vectors!(V, N => unsafe {
+            widen::<V, N>(self.of, self.strip, self.inputs, &mut panel)
+        })
     }
 }
 
@@ -339,36 +472,42 @@ struct Row<'a> {
     outputs: usize,
 }
 
+/// The sums so far, and the row.
+struct Sums<V, const N: usize>([V; N], *const f32);
+
+impl<V: Vector<Scalar = f32>, const N: usize> Each<V, N> for Sums<V, N> {
+    #[inline(always)]
+    unsafe fn each(&mut self, input: usize, values: [V; N]) {
+        // SAFETY: the maker of the kernel promises all inputs of the row.
+        let x = V::splat(unsafe { *self.1.add(input) });
+        for (sum, value) in self.0.iter_mut().zip(values) {
+            *sum = x.fma(value, *sum);
+        }
+    }
+}
+
 impl Kernel<f32> for Row<'_> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<V: Vector<Scalar = f32>>(self) {
-        let vectors = STRIP / V::LANES;
-        let mut sums = [V::splat(0.0); VECTORS];
-        let mut values = [0.0; STRIP];
-        // SAFETY: the maker of the kernel promises the values at each pointer.
-        unsafe {
-            for block in 0..self.of.blocks {
-                for input in self.of.inputs(block) {
-                    self.of.widen(self.strip, input, block, &mut values);
-                    let x = V::splat(*self.x.add(input));
-                    for (i, sum) in sums.iter_mut().enumerate().take(vectors) {
-                        *sum = x.fma(V::load(values.as_ptr().add(i * V::LANES)), *sum);
+        with_vectors!(V, N => {
+            let mut sums = Sums([V::splat(0.0); N], self.x);
+            // SAFETY: the maker of the kernel promises the values at each pointer.
+            unsafe {
+                widen::<V, N>(self.of, self.strip, 0..self.of.width, &mut sums);
+                for (i, sum) in sums.0.into_iter().enumerate() {
+                    let at = i * V::LANES;
+                    if at < self.outputs {
+                        let n = self.outputs - at;
+                        let one = V::splat(1.0);
+                        let value = match self.init {
+                            None => sum.mul(one),
+                            Some(init) => sum.fma(one, load(init.add(at), n)),
+                        };
+                        store(value, self.to.add(at), n);
                     }
                 }
             }
-            for (i, sum) in sums.into_iter().enumerate().take(vectors) {
-                let at = i * V::LANES;
-                if at < self.outputs {
-                    let n = self.outputs - at;
-                    let one = V::splat(1.0);
-                    let value = match self.init {
-                        None => sum.mul(one),
-                        Some(init) => sum.fma(one, load(init.add(at), n)),
-                    };
-                    store(value, self.to.add(at), n);
-                }
-            }
-        }
+        })
     }
 }

@@ -98,6 +98,14 @@ pub(crate) trait Vector: Copy {
     /// # Safety
     /// `n` values can be read at `p`.
     unsafe fn load_part(p: *const Self::Scalar, n: usize) -> Self;
+    /// Whole numbers of eight bits.
+    /// # Safety
+    /// `LANES` bytes can be read at `p`.
+    unsafe fn load_i8(p: *const i8) -> Self;
+    /// Whole numbers from 0 to 15: the low and the high four bits of each byte.
+    /// # Safety
+    /// `LANES` bytes can be read at `p`.
+    unsafe fn load_u4(p: *const u8) -> (Self, Self);
     /// # Safety
     /// `LANES` values can be written at `p`.
     unsafe fn store(self, p: *mut Self::Scalar);

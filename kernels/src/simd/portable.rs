@@ -57,6 +57,20 @@ impl Vector for Lanes4 {
         Self(lanes)
     }
     #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> Self {
+        // SAFETY: the caller's promise.
+        Self(unsafe { p.cast::<[i8; 4]>().read() }.map(f32::from))
+    }
+    #[inline(always)]
+    unsafe fn load_u4(p: *const u8) -> (Self, Self) {
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { p.cast::<[u8; 4]>().read() };
+        (
+            Self(bytes.map(|byte| f32::from(byte & 15))),
+            Self(bytes.map(|byte| f32::from(byte >> 4))),
+        )
+    }
+    #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
         // SAFETY: the caller's promise.
         unsafe { p.cast::<[f32; 4]>().write(self.0) }
@@ -165,6 +179,17 @@ impl Vector for Double {
     unsafe fn load_part(p: *const f64, _: usize) -> Self {
         // SAFETY: the caller's promise, a part has at least one lane.
         Self(unsafe { *p })
+    }
+    #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> Self {
+        // SAFETY: the caller's promise.
+        Self(f64::from(unsafe { *p }))
+    }
+    #[inline(always)]
+    unsafe fn load_u4(p: *const u8) -> (Self, Self) {
+        // SAFETY: the caller's promise.
+        let byte = unsafe { *p };
+        (Self(f64::from(byte & 15)), Self(f64::from(byte >> 4)))
     }
     #[inline(always)]
     unsafe fn store(self, p: *mut f64) {

@@ -102,6 +102,29 @@ impl Vector for Avx512 {
         Self(unsafe { _mm512_maskz_loadu_ps(mask16(n), p) })
     }
     #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> Self {
+        unsafe {
+            let bytes = _mm_loadu_si128(p.cast());
+            Self(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_u4(p: *const u8) -> (Self, Self) {
+        unsafe {
+            let numbers = _mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast()));
+            // (Looked up by their last four bits: fewer instructions than to mask and convert them.)
+            let table = _mm512_setr_ps(
+                0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 13.0, 14.0,
+                15.0,
+            );
+            let high = _mm512_srli_epi32::<4>(numbers);
+            (
+                Self(_mm512_permutexvar_ps(numbers, table)),
+                Self(_mm512_permutexvar_ps(high, table)),
+            )
+        }
+    }
+    #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
         unsafe { _mm512_storeu_ps(p, self.0) }
     }
@@ -211,6 +234,25 @@ impl Vector for Avx2 {
     #[inline(always)]
     unsafe fn load_part(p: *const f32, n: usize) -> Self {
         Self(unsafe { _mm256_maskload_ps(p, mask8(n)) })
+    }
+    #[inline(always)]
+    unsafe fn load_i8(p: *const i8) -> Self {
+        unsafe {
+            let bytes = _mm_loadl_epi64(p.cast());
+            Self(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_u4(p: *const u8) -> (Self, Self) {
+        unsafe {
+            let numbers = _mm256_cvtepu8_epi32(_mm_loadl_epi64(p.cast()));
+            let low = _mm256_and_si256(numbers, _mm256_set1_epi32(15));
+            let high = _mm256_srli_epi32::<4>(numbers);
+            (
+                Self(_mm256_cvtepi32_ps(low)),
+                Self(_mm256_cvtepi32_ps(high)),
+            )
+        }
     }
     #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
