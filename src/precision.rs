@@ -30,8 +30,9 @@ pub fn settle(backbone: &mut BTreeMap<String, String>) {
              used; what is trained stays f32"
         ),
         "q4" => eprintln!(
-            "precision q4: frozen weights stay in the blocks that their GGUF has, and are widened to f32 where they are used: the \
-             numbers of f32 in less memory; what is trained stays f32"
+            "precision q4: frozen weights stay in the blocks that their GGUF has, with the numbers of f32 in less memory; those of a \
+             file without blocks are rounded to blocks of four bits (Q4_1). They are widened to f32 where they are used; what is \
+             trained stays f32"
         ),
         _ => {}
     }

@@ -1,6 +1,6 @@
 //! Frozen weights in bf16, from the command line to the gradients.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use backbone::{Backbone, Batch, Phase, Precision};
 use candle_core::Tensor;
@@ -39,14 +39,17 @@ fn every_method_passes_its_own_checks_over_a_backbone_in_bf16() {
 }
 
 #[test]
-fn methods_pass_their_own_checks_over_a_backbone_in_int8() {
+fn methods_pass_their_own_checks_over_a_backbone_in_int8_and_in_four_bits() {
     let place = Place::new();
-    for method in ["lora", "dora", "ia3", "bitfit", "adapter", "full"] {
-        let record = trained(&place, method, &["--set=backbone.precision=int8"]);
-        assert_eq!(record["status"]["is"], "ok", "{method}: {record}");
-        assert_eq!(record["asked"]["backbone"]["precision"], "int8");
-        for check in record["outcome"]["checks"].as_array().unwrap() {
-            assert_eq!(check["passed"], true, "{method}: {check}");
+    for precision in ["int8", "q4"] {
+        for method in ["lora", "dora", "ia3", "bitfit", "adapter", "full"] {
+            let setting = format!("--set=backbone.precision={precision}");
+            let record = trained(&place, method, &[&setting]);
+            assert_eq!(record["status"]["is"], "ok", "{method}: {record}");
+            assert_eq!(record["asked"]["backbone"]["precision"], precision);
+            for check in record["outcome"]["checks"].as_array().unwrap() {
+                assert_eq!(check["passed"], true, "{precision}, {method}: {check}");
+            }
         }
     }
 }
@@ -102,8 +105,8 @@ fn weights_of_another_precision_than_the_loaded_backbone_are_refused_by_name() {
 #[test]
 fn a_precision_that_does_not_exist_is_refused_with_those_that_do() {
     let place = Place::new();
-    let (data, backbone) = (place.reviews(), tiny_backbone());
-    let refused = |precision: &str, says: &[&str]| {
+    let data = place.reviews();
+    let refused = |backbone: PathBuf, precision: &str, says: &[&str]| {
         let setting = format!("--set=backbone.precision={precision}");
         let arguments = [
             "train",
@@ -117,8 +120,16 @@ fn a_precision_that_does_not_exist_is_refused_with_those_that_do() {
         ];
         place.refused(&arguments, says);
     };
-    refused("f16", &["precision", "f16", "f32", "bf16", "int8", "q4"]);
-    refused("q4", &["model.safetensors", "GGUF", "f32, bf16, int8"]);
+    let accepted = ["precision", "f16", "f32", "bf16", "int8", "q4"];
+    refused(tiny_backbone(), "f16", &accepted);
+    let narrow = tiny_backbone().join("../families/llama");
+    let says = [
+        "model.safetensors",
+        "blocks of 32",
+        "rows of 16",
+        "f32, bf16, int8",
+    ];
+    refused(narrow, "q4", &says);
 }
 
 fn loaded(precision: Precision) -> peftbench::prepare::LoadedBackbone {

@@ -643,8 +643,12 @@ impl Gguf {
         Ok(Some(heads.unwrap_or(1).max(1) as usize))
     }
 
-    /// A matrix by transformers' name in the blocks in which it is stored.
-    pub(crate) fn blocks(&self, theirs: &str, [out, width]: [usize; 2]) -> Result<Quantised> {
+    /// A matrix by transformers' name in the blocks in which it is stored; `None` if it is in none.
+    pub(crate) fn blocks(
+        &self,
+        theirs: &str,
+        [out, width]: [usize; 2],
+    ) -> Result<Option<Quantised>> {
         let (name, info) = self.find(theirs, &[out, width])?;
         let kind = match info.kind {
             GgmlDType::Q4_0 => BlockKind::Q4_0,
@@ -655,12 +659,7 @@ impl Gguf {
             GgmlDType::Q4K => BlockKind::Q4K,
             GgmlDType::Q5K => BlockKind::Q5K,
             GgmlDType::Q6K => BlockKind::Q6K,
-            other => {
-                return self.bad(format!(
-                    "tensor '{name}' is stored as {other:?}, which has no blocks, so precision q4 cannot keep them; accepted for this \
-                     file: f32, bf16, int8"
-                ));
-            }
+            _ => return Ok(None),
         };
         let words = self.words(info.place)?;
         let bytes = &bytemuck::cast_slice::<u32, u8>(&words)[..info.place.1];
@@ -673,7 +672,7 @@ impl Gguf {
             }
         };
         match Quantised::from_blocks(kind, out, width, rows) {
-            Some(blocks) => Ok(blocks),
+            Some(blocks) => Ok(Some(blocks)),
             None => self.bad(format!(
                 "tensor '{name}' has blocks that do not fill its rows, or a scale that is no finite number"
             )),

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     Config, Error, LayerNorm, Norm, NormKind, Projection, Result, Site, Sublayer,
     pooling::Pooling,
-    weights::{Weights, bytes_of, hash, hex},
+    weights::{Weights, bytes_of, hash, hex, rounded_to_blocks},
 };
 
 #[derive(Clone)]
@@ -95,12 +95,13 @@ impl Backbone {
 
     /// Loads frozen weights from a GGUF, a safetensors file, or several with an index, with or without the family's prefix
     /// (`bert.`, `model.` …), and with `weight`/`bias` or `gamma`/`beta` as the names of layer norms. Each weight of a linear
-    /// layer goes into `precision` before the next one is read, so that no two are in memory in f32. Also gives the digest of
+    /// layer goes into `precision` before the next one is read, so that no two are in memory in f32; what is asked for in
+    /// blocks of four bits and is stored in none is rounded to Q4_1. Also gives the digest of
     /// the weights as the file has them ([`Backbone::weights_digest`] of the same in f32), which is computed unless it is `known`.
     ///
     /// # Errors
-    /// If the file is damaged, a tensor is missing or misshapen (the message names both), or the file has no blocks of four
-    /// bits where they are asked for.
+    /// If the file is damaged, a tensor is missing or misshapen (the message names both), or rows that should be rounded to
+    /// blocks are not filled by them.
     pub fn load_in(
         config: Config,
         weights: &Path,
@@ -143,7 +144,13 @@ impl Backbone {
             }
             let (out, width) = weight.dims2()?;
             let found = find(name).unwrap_or_default();
-            Ok(Linear::of_blocks(file.blocks(&found, [out, width])?, bias)?)
+            let blocks = match file.blocks(&found, [out, width])? {
+                Some(blocks) => blocks,
+                None => rounded_to_blocks(&weight).map_err(|why| {
+                    Error::content(weights, format!("tensor '{found}': precision q4: {why}"))
+                })?,
+            };
+            Ok(Linear::of_blocks(blocks, bias)?)
         };
         let built = Self::build_with(config, &mut get, &mut linear);
         let mut built = built.map_err(|e| match e {
@@ -303,7 +310,7 @@ impl Backbone {
     pub fn in_precision(mut self, precision: Precision) -> Result<Self> {
         if precision == Precision::Q4 {
             return Err(Error::Unsupported(
-                "blocks of four bits are read from a file, not made".into(),
+                "weights go into blocks of four bits as they are loaded".into(),
             ));
         }
         let linears = self

@@ -10,8 +10,11 @@ use std::{
     sync::Mutex,
 };
 
-use candle_core::{DType, Device, Tensor};
-use kernels::{Linear, Quantised};
+use candle_core::{
+    DType, Device, Tensor,
+    quantized::{GgmlDType, QTensor},
+};
+use kernels::{BlockKind, Linear, Quantised};
 use safetensors::{Dtype, tensor::Metadata};
 use sha2::{Digest, Sha256};
 
@@ -347,16 +350,29 @@ impl Weights {
 }
 
 impl Weights {
-    /// A matrix in the blocks in which it is stored.
-    pub(crate) fn blocks(&self, name: &str, shape: [usize; 2]) -> Result<Quantised> {
+    /// A matrix in the blocks in which it is stored; `None` if it is in none.
+    pub(crate) fn blocks(&self, name: &str, shape: [usize; 2]) -> Result<Option<Quantised>> {
         match self {
             Self::Gguf(gguf) => gguf.blocks(name, shape),
-            Self::Safetensors(path, _) => Err(Error::content(
-                path,
-                "precision q4 takes blocks of four or eight bits from a GGUF file, and these weights are in another format; accepted: f32, bf16, int8",
-            )),
+            Self::Safetensors(..) => Ok(None),
         }
     }
+}
+
+/// A weight `[out, in]` rounded to GGML's Q4_1: for each 32 inputs of an output, sixteen numbers of equal distance from the lowest
+/// to the highest value. Says why where that cannot be.
+pub(crate) fn rounded_to_blocks(weight: &Tensor) -> std::result::Result<Quantised, String> {
+    let (out, width) = weight.dims2().map_err(|e| e.to_string())?;
+    let of_block = GgmlDType::Q4_1.block_size();
+    if !width.is_multiple_of(of_block) {
+        return Err(format!(
+            "blocks of {of_block} values do not fill rows of {width}; accepted for this file: f32, bf16, int8"
+        ));
+    }
+    let blocks = QTensor::quantize(weight, GgmlDType::Q4_1).map_err(|e| e.to_string())?;
+    let bytes = blocks.data().map_err(|e| e.to_string())?;
+    let blocks = Quantised::from_blocks(BlockKind::Q4_1, out, width, &bytes);
+    blocks.ok_or_else(|| "a value is too large for the f16 in which a block has its scale".into())
 }
 
 /// The output matrix `[V, H]` of a language model that is not its table of embeddings.
@@ -367,17 +383,20 @@ pub fn output_matrix(path: &Path, config: &crate::Config) -> Result<Tensor> {
     Weights::open(path)?.read("lm_head.weight", &[config.vocabulary, config.hidden])
 }
 
-/// The output over the vocabulary `[V, H]` in the blocks in which the file has it, its table of embeddings where they are tied.
+/// The output over the vocabulary `[V, H]` in the blocks in which the file has it, its table of embeddings where they are tied;
+/// `None` if it has it in none.
 ///
 /// # Errors
-/// If the file cannot be read, or has it in no blocks.
-pub fn output_blocks(path: &Path, config: &crate::Config) -> Result<Linear> {
+/// If the file cannot be read.
+pub fn output_blocks(path: &Path, config: &crate::Config) -> Result<Option<Linear>> {
     let name = match config.description.tied {
         true => config.architecture.words(),
         false => "lm_head.weight",
     };
     let blocks = Weights::open(path)?.blocks(name, [config.vocabulary, config.hidden])?;
-    Ok(Linear::of_blocks(blocks, None)?)
+    Ok(blocks
+        .map(|blocks| Linear::of_blocks(blocks, None))
+        .transpose()?)
 }
 
 /// SHA-256 over tensors in the given order, as hexadecimal digits.

@@ -88,7 +88,7 @@ pub fn output(
     let in_blocks = own.is_none() && backbone.precision() == Precision::Q4;
     // (A file may have it in f16 beside matrices in blocks.)
     let layer = match in_blocks {
-        true => backbone::output_blocks(path, backbone.config()).ok(),
+        true => backbone::output_blocks(path, backbone.config())?,
         false => None,
     };
     Ok(Head::of_vocabulary(table, layer, end, most)?)

@@ -6,7 +6,10 @@ use backbone::{
     Architecture, Backbone, Batch, Config, Hooks, NoHooks, Norm, Pass, Phase, Pooling, Precision,
     Projection, Site, weights_file,
 };
-use candle_core::{Device, Tensor};
+use candle_core::{
+    Device, Tensor,
+    quantized::{GgmlDType, QTensor},
+};
 use peftbench_backbone as backbone;
 use serde_json::{Map, Value, json};
 
@@ -494,19 +497,59 @@ fn a_backbone_in_fewer_bits_has_the_digest_of_its_file_and_holds_each_weight_onc
                 assert!(few.linear(site).bytes() <= most, "{name} {site}");
             }
         }
-        let refused = load_q4(&folder);
-        assert!(
-            refused.contains("GGUF") && refused.contains("int8"),
-            "{refused}"
-        );
     }
 }
 
-fn load_q4(folder: &std::path::Path) -> String {
+/// A backbone of the fixtures in blocks of four bits, which its file is not in.
+fn load_q4(name: &str) -> backbone::Result<Backbone> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/fixtures")
+        .join(name);
     let config = Config::read(&folder.join("config.json")).unwrap();
-    let weights = weights_file(folder).unwrap();
-    let refused = Backbone::load_in(config, &weights, Precision::Q4, None);
-    refused.err().unwrap().to_string()
+    let weights = weights_file(&folder).unwrap();
+    Ok(Backbone::load_in(config, &weights, Precision::Q4, None)?.0)
+}
+
+#[test]
+fn weights_that_lie_in_no_blocks_are_rounded_to_those_of_ggml_or_refused_where_blocks_do_not_fill_their_rows()
+ {
+    for name in ["bert", "roberta", "distilbert"] {
+        let few = load_q4(name).unwrap();
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("../tests/fixtures")
+            .join(name);
+        let config = Config::read(&folder.join("config.json")).unwrap();
+        let whole = Backbone::load(config, &weights_file(&folder).unwrap()).unwrap();
+        for site in few.sites() {
+            let values = whole.linear(site).weight();
+            let theirs = QTensor::quantize(&values, GgmlDType::Q4_1).unwrap();
+            let theirs = theirs.dequantize(&Device::Cpu).unwrap();
+            let all = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(
+                all(&few.linear(site).weight()),
+                all(&theirs),
+                "{name} {site}"
+            );
+            // Sixteen numbers from the lowest to the highest of a block: no value is further from one than half a step, and what
+            // f16 makes of the step and of the lowest.
+            for (own, block) in all(&theirs).chunks(32).zip(all(&values).chunks(32)) {
+                let (low, high) = block.iter().fold((f32::MAX, f32::MIN), |(low, high), x| {
+                    (low.min(*x), high.max(*x))
+                });
+                let most = (high - low) / 30.0 + (high.abs().max(low.abs()) + high - low) / 1024.0;
+                for (own, value) in own.iter().zip(block) {
+                    assert!((own - value).abs() <= most, "{name} {site}: {own}, {value}");
+                }
+            }
+        }
+    }
+    let refused = load_q4("families/llama").err().unwrap().to_string();
+    assert!(
+        refused.contains("blocks of 32")
+            && refused.contains("rows of 16")
+            && refused.contains("int8"),
+        "{refused}"
+    );
 }
 
 /// Two virtual tokens before every text.
