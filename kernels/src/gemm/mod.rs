@@ -1,9 +1,9 @@
 //! Matrix products `C = init + scale · A B` on two threads or more.
 //!
 //! C is cut into tiles that fit into the vector registers (9 × 48 with AVX-512, or 14 × 32 where that is all rows; 6 × 16
-//! with AVX2). A tile runs over the whole inner dimension in one go, so every element is one chain of fused multiply-adds in the order of k,
-//! whatever the tile's size: a row's result does not depend on how many other rows there are, nor on the split
-//! over threads. A is read where it lies, row-major or transposed, since each of its values is loaded alone and
+//! with AVX2). A tile runs over the whole inner dimension in one go, so every element is one chain of fused multiply-adds
+//! in the order of k, whatever the tile's size: a row's result does not depend on how many other rows there are, nor on
+//! the split over threads. A is read where it lies, row-major or transposed, since each of its values is loaded alone and
 //! repeated over the lanes; one that lies transposed (`gᵀ x`) is turned around block by block where many panels read it.
 //! B is read by vectors along its rows: where it lies, or from [`Packed`] panels, into which it is put first where many
 //! rows of A pass by. Row blocks are chosen so that their part of A stays in the L2 cache while the panels of B pass by.

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use crate::gemm::{Multiplied, transpose};
 use crate::memory::with_scratch;
-use crate::simd::{Float, Kernel, Level, Vector, load, store};
+use crate::simd::{Float, Kernel, Level, Vector, level, load, store};
 use crate::threads::{Shared, parallel_ranges};
 
 use blocks::Block;
@@ -170,13 +170,21 @@ impl Quantised {
     /// Its values, row by row.
     pub(crate) fn values(&self) -> Vec<f32> {
         let mut values = vec![0.0; self.out * self.width];
-        let mut strip_values = [0.0; STRIP];
+        let mut by_input = vec![[0.0; STRIP]; self.width];
         for strip in 0..self.strips() {
-            let rows = strip * STRIP..self.out.min((strip + 1) * STRIP);
-            for input in 0..self.width {
-                self.widen(strip, input, input / self.block, &mut strip_values);
-                for (row, value) in rows.clone().zip(strip_values) {
-                    values[row * self.width + input] = value;
+            let kernel = Widen {
+                of: self,
+                strip,
+                outputs: 0..STRIP,
+                inputs: 0..self.width,
+                to: by_input.as_mut_ptr().cast(),
+            };
+            // SAFETY: there is room for a strip at each input.
+            unsafe { f32::run(level(), kernel) };
+            for row in strip * STRIP..self.out.min((strip + 1) * STRIP) {
+                let to = &mut values[row * self.width..(row + 1) * self.width];
+                for (to, from) in to.iter_mut().zip(&by_input) {
+                    *to = from[row % STRIP];
                 }
             }
         }
@@ -187,35 +195,6 @@ impl Quantised {
     #[inline(always)]
     fn inputs(&self, block: usize) -> Range<usize> {
         block * self.block..self.width.min((block + 1) * self.block)
-    }
-
-    /// The values of a strip at one input, which lies in this block.
-    #[inline(always)]
-    fn widen(&self, strip: usize, input: usize, block: usize, to: &mut [f32; STRIP]) {
-        let at = strip * self.width + input;
-        let block = strip * self.blocks + block;
-        let scales = &self.scales[block];
-        match &self.codes {
-            Codes::Eight(codes) => {
-                for ((to, code), scale) in to.iter_mut().zip(&codes[at]).zip(scales) {
-                    *to = f32::from(*code) * scale;
-                }
-            }
-            Codes::Four { pairs, zero } => {
-                let pairs = &pairs[at];
-                for i in 0..STRIP / 2 {
-                    to[i] = (f32::from(pairs[i] & 15) - zero) * scales[i];
-                }
-                for i in 0..STRIP / 2 {
-                    to[STRIP / 2 + i] = (f32::from(pairs[i] >> 4) - zero) * scales[STRIP / 2 + i];
-                }
-            }
-        }
-        if let Some(shifts) = self.shifts.get(block) {
-            for (to, shift) in to.iter_mut().zip(shifts) {
-                *to += shift;
-            }
-        }
     }
 
     /// A panel of the transpose `[in, out]`: `[in, width]` at `to`; what is behind the last row of the weight has no meaning.
